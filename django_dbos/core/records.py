@@ -1,0 +1,247 @@
+"""The data that crosses layers: what is claimed, what is to be written, what came of it."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import IntEnum, StrEnum
+
+from django_dbos.core.ids import new_uuid
+from django_dbos.core.status import Status
+
+
+class State(IntEnum):
+    """What a checkpoint says of its step. WAITING is the only one that may change."""
+
+    RECORDED = 0
+    WAITING = 1
+    TIMED_OUT = 2
+    AWAITED_CANCELLED = 3
+    AWAITED_EXCEEDED = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right of one executor to run one workflow, and what it needs to begin."""
+
+    workflow_id: str
+    claim_number: int
+    name: str
+    input: str
+    token: uuid.UUID
+    queue_name: str
+    user_id: str | None = None
+    recovery_attempts: int = 0
+    remaining: float | None = None
+    """Seconds to the deadline, by the database's clock, when the claim was made."""
+    has_history: bool = False
+    """Whether an earlier claim may have left checkpoints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The recorded outcome of a step: `output` or `error` as serialized text."""
+
+    workflow_id: str
+    step_number: int
+    step_name: str
+    record_order: int
+    claim_number: int
+    state: State = State.RECORDED
+    fingerprint: str | None = None
+    output: str | None = None
+    error: str | None = None
+    child_workflow_id: str | None = None
+    attempts: int = 1
+    duration: float = 0.0
+    """Seconds that the step took, from which `started_at` is computed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewWorkflow:
+    """A workflow to be enqueued."""
+
+    workflow_id: str
+    name: str
+    input: str
+    queue_name: str
+    priority: int = 0
+    delay: float | None = None
+    """Seconds from now; `run_at` is the absolute form. Neither: at once."""
+    run_at: object | None = None
+    timeout: timedelta | None = None
+    deadline_of_parent: str | None = None
+    deduplication_id: str | None = None
+    user_id: str | None = None
+    attributes: str | None = None
+    max_recovery_attempts: int | None = None
+    parent_id: str | None = None
+    parent_step_number: int | None = None
+    token: uuid.UUID = field(default_factory=new_uuid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMessage:
+    """A message to be stored."""
+
+    workflow_id: str
+    topic: str
+    message: str
+    idempotency_key: str | None = None
+    sender_id: str | None = None
+
+
+class WakeKind(StrEnum):
+    """What a waiting workflow waits for besides the time."""
+
+    SLEEP = "sleep"
+    MESSAGE = "message"
+    EVENT = "event"
+    RESULT = "result"
+    STREAM = "stream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wake:
+    """What a wait looks for: a kind, the workflow that will have it, and a topic or key."""
+
+    kind: WakeKind
+    workflow_id: str = ""
+    name: str = ""
+
+    @property
+    def key(self) -> str:
+        """The text under which waiters of this are notified."""
+        return f"{self.kind}:{self.workflow_id}:{self.name}"
+
+
+def run_key(workflow_id: str) -> str:
+    """The text under which the executor that runs a workflow hears of its cancellation."""
+    return f"run:{workflow_id}"
+
+
+# What a run asks of the writer. Every write carries its claim, and has an answer.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """One fenced write of a run: nothing but a look at the claim, in this plainest form."""
+
+    workflow_id: str
+    claim_number: int
+    size: int = 0
+    """Roughly how many bytes it carries, since batches are limited in bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordStep(Write):
+    """Record what a step returned or raised."""
+
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordSend(Write):
+    """Store messages; with the sending step's checkpoint."""
+
+    checkpoint: Checkpoint
+    messages: tuple[NewMessage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordStart(Write):
+    """Enqueue children; with the starting step's checkpoint."""
+
+    checkpoint: Checkpoint
+    workflows: tuple[NewWorkflow, ...]
+    reserved: bool = False
+    """Whether this executor has a free slot for the child, which is then claimed at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordEvent(Write):
+    """Set an event; the checkpoint is None inside a step."""
+
+    checkpoint: Checkpoint | None
+    key: str
+    value: str
+    step_number: int
+    write_id: uuid.UUID = field(default_factory=new_uuid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordEntry(Write):
+    """Append to a stream, or end it (`value` None); the checkpoint is None inside a step."""
+
+    checkpoint: Checkpoint | None
+    key: str
+    value: str | None
+    step_number: int
+    write_id: uuid.UUID = field(default_factory=new_uuid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordWait(Write):
+    """Look for what is awaited: record it when it's there or too late, else the deadline."""
+
+    checkpoint: Checkpoint
+    wake: Wake
+    timeout: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish(Write):
+    """End the workflow with its result, or set it aside by the engine."""
+
+    status: Status
+    output: str | None = None
+    error: str | None = None
+    is_set_aside: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspend(Write):
+    """Give the claim up until what is awaited is there, or the wait's deadline comes."""
+
+    wake: Wake
+    step_number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release(Write):
+    """Give the claim back to the queue, uncounted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expire(Write):
+    """Cancel the workflow, whose deadline has passed."""
+
+
+class Verdict(StrEnum):
+    """What came of a write."""
+
+    DONE = "done"
+    FOUND = "found"
+    """There was a checkpoint at this position already: `Answer.checkpoint`."""
+    WAITING = "waiting"
+    """What is awaited isn't there: `Answer.remaining` seconds are left (None: for ever)."""
+    CLAIM_LOST = "claim lost"
+    PAST_DEADLINE = "past deadline"
+    REFUSED = "refused"
+    """The write itself was at fault: `Answer.error`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came of a write, for the run that asked."""
+
+    verdict: Verdict
+    checkpoint: Checkpoint | None = None
+    remaining: float | None = None
+    error: BaseException | None = None
+    status: Status | None = None
+    """With CLAIM_LOST: the workflow's status now; None when it is gone."""
+
+
+DONE = Answer(verdict=Verdict.DONE)

@@ -1,0 +1,83 @@
+"""Column types that mean the same on both databases."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.expressions import Func
+from django.utils import timezone
+
+
+class KeyField(models.CharField):  # type: ignore[type-arg]
+    """Text that is compared byte by byte.
+
+    On PostgreSQL the column has the collation "C": comparisons cost a `memcmp`, its one
+    index also serves prefix searches, and Django adds no second `_like` index (it does so
+    for columns whose type begins with `varchar`).
+    """
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
+        if connection.vendor == "postgresql":
+            return f'character varying({self.max_length}) COLLATE "C"'
+        return super().db_type(connection)
+
+    def cast_db_type(self, connection: BaseDatabaseWrapper) -> str | None:
+        return super().db_type(connection)
+
+
+class InstantField(models.DateTimeField):  # type: ignore[type-arg]
+    """An instant, kept in UTC whatever `USE_TZ` and `TIME_ZONE` say.
+
+    Python sees what `DateTimeField` would give: aware values with `USE_TZ`, else naive
+    local ones. On SQLite, Django stores naive local text without `USE_TZ`, while the
+    database's own clock speaks UTC; here both are UTC (CORRECTNESS rule 42).
+    """
+
+    def get_db_prep_value(
+        self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False
+    ) -> Any:
+        if connection.vendor != "sqlite" or not isinstance(value, datetime):
+            return super().get_db_prep_value(value, connection, prepared)
+        return instant_to_text(value)
+
+    def from_db_value(
+        self, value: Any, expression: Any, connection: BaseDatabaseWrapper
+    ) -> datetime | None:
+        if connection.vendor != "sqlite" or value is None:
+            return value  # type: ignore[no-any-return]
+        return text_to_instant(value)
+
+    def get_internal_type(self) -> str:
+        # Not "DateTimeField": Django would convert the text by its own rule first.
+        return "InstantField"
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        return "timestamp with time zone" if connection.vendor == "postgresql" else "datetime"
+
+
+def instant_to_text(value: datetime) -> str:
+    """The text under which SQLite keeps an instant: it sorts as the instants do."""
+    aware = value if timezone.is_aware(value) else timezone.make_aware(value)
+    return aware.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def text_to_instant(value: str | datetime) -> datetime:
+    """The instant behind SQLite's text, as Django shows it: aware or local by `USE_TZ`."""
+    instant = datetime.fromisoformat(value) if isinstance(value, str) else value
+    aware = instant.replace(tzinfo=UTC)
+    return aware if settings.USE_TZ else timezone.make_naive(aware)
+
+
+class DatabaseNow(Func):
+    """The database's clock at this statement, not at the start of the transaction."""
+
+    template = "clock_timestamp()"
+    output_field = InstantField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        template = "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')"
+        return self.as_sql(compiler, connection, template=template, **extra)

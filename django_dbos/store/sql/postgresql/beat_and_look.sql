@@ -1,0 +1,65 @@
+-- The one statement of an idle executor: says "alive", and asks what there is to do.
+WITH beat AS (
+    UPDATE dbos_executor
+    SET heartbeat_at = clock_timestamp()
+    WHERE executor_id = %(executor_id)s AND heartbeat_at > '-infinity'
+    RETURNING executor_id
+)
+SELECT
+    EXISTS (SELECT FROM beat) AS is_registered,
+    EXISTS (SELECT FROM dbos_workflow WHERE status = 'ENQUEUED') AS has_enqueued,
+    (
+        SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8
+        FROM dbos_workflow
+        WHERE status IN ('DELAYED', 'WAITING') AND due_at IS NOT NULL
+    ) AS next_due,
+    (
+        SELECT extract(epoch FROM min(deadline_at) - clock_timestamp())::float8
+        FROM dbos_workflow
+        WHERE status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING') AND deadline_at IS NOT NULL
+    ) AS next_deadline,
+    (
+        SELECT count(*)
+        FROM dbos_workflow
+        WHERE status = 'PENDING' AND executor_id = %(executor_id)s
+    ) AS held_count,
+    ARRAY(
+        SELECT executor_id
+        FROM dbos_executor
+        WHERE executor_id <> %(executor_id)s AND heartbeat_at + lease < clock_timestamp()
+    ) AS expired_executors,
+    ARRAY(
+        SELECT executor.executor_id
+        FROM dbos_executor AS executor
+        WHERE executor.executor_id <> %(executor_id)s
+          AND executor.has_lock
+          AND NOT EXISTS (
+              SELECT
+              FROM pg_locks
+              WHERE locktype = 'advisory'
+                AND objsubid = 1
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                AND classid = (executor.lock_key >> 32)::bigint::oid
+                AND objid = (executor.lock_key & 4294967295)::oid
+          )
+    ) AS unlocked_executors,
+    EXISTS (
+        SELECT
+        FROM dbos_message AS message
+        JOIN dbos_workflow AS workflow ON workflow.workflow_id = message.workflow_id
+        WHERE message.message_id > %(message_mark)s
+          AND message.consumed_at IS NULL
+          AND workflow.status = 'WAITING'
+          AND workflow.wake_kind = 'message'
+          AND workflow.wake_name = message.topic
+    ) OR EXISTS (
+        SELECT
+        FROM dbos_event AS event
+        JOIN dbos_workflow AS workflow
+          ON workflow.wake_workflow_id = event.workflow_id AND workflow.wake_name = event.key
+        WHERE event.event_id > %(event_mark)s
+          AND workflow.status = 'WAITING'
+          AND workflow.wake_kind = 'event'
+    ) AS has_lost_wakeup,
+    (SELECT coalesce(max(message_id), 0) FROM dbos_message) AS message_mark,
+    (SELECT coalesce(max(event_id), 0) FROM dbos_event) AS event_mark

@@ -1,0 +1,21 @@
+-- Cancels what is past its deadline; taking the claim of a running one with it.
+UPDATE dbos_workflow AS workflow
+SET status = 'CANCELLED',
+    claim_number = workflow.claim_number + 1,
+    executor_id = NULL,
+    due_at = NULL,
+    wake_kind = NULL,
+    wake_workflow_id = NULL,
+    wake_name = NULL,
+    finished_at = clock_timestamp()
+FROM (
+    SELECT workflow_id
+    FROM dbos_workflow
+    WHERE status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
+      AND deadline_at <= clock_timestamp()
+    ORDER BY deadline_at
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+) AS late
+WHERE workflow.workflow_id = late.workflow_id
+RETURNING workflow.workflow_id

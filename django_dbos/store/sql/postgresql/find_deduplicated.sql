@@ -1,0 +1,9 @@
+-- The active workflows that hold these deduplication ids.
+SELECT workflow.queue_name, workflow.deduplication_id, workflow.workflow_id
+FROM unnest(%(queue_names)s::text[], %(deduplication_ids)s::text[])
+    AS wanted (queue_name, deduplication_id)
+JOIN dbos_workflow AS workflow
+  ON workflow.queue_name = wanted.queue_name
+ AND workflow.deduplication_id = wanted.deduplication_id
+WHERE workflow.status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
+  AND workflow.deduplication_id IS NOT NULL

@@ -1,0 +1,5 @@
+-- Workflows that are awaited, sent to, or about to be started.
+SELECT
+    workflow_id, name, status, is_set_aside, output, error, parent_id, parent_step_number
+FROM dbos_workflow
+WHERE workflow_id = ANY(%(workflow_ids)s::text[])

@@ -1,0 +1,9 @@
+INSERT INTO dbos_event_version (
+    workflow_id, key, version, value, step_number, write_id, created_at
+)
+SELECT event.workflow_id, event.key, event.version, event.value, event.step_number,
+       event.write_id, clock_timestamp()
+FROM unnest(
+    %(workflow_id)s::text[], %(key)s::text[], %(version)s::int[], %(value)s::text[],
+    %(step_number)s::int[], %(write_id)s::uuid[]
+) AS event (workflow_id, key, version, value, step_number, write_id)

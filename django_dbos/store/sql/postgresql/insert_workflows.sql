@@ -1,0 +1,45 @@
+-- Enqueues workflows; one whose id or deduplication id is taken inserts nothing.
+-- A child without a timeout of its own inherits its parent's deadline.
+INSERT INTO dbos_workflow (
+    workflow_id, token, name, status, queue_name, priority, queue_sequence, deduplication_id,
+    input, user_id, attributes, executor_id, claim_number, max_recovery_attempts, parent_id,
+    parent_step_number, due_at, timeout, deadline_at, created_at, started_at
+)
+SELECT
+    new.workflow_id, new.token, new.name,
+    CASE
+        WHEN new.executor_id IS NOT NULL THEN 'PENDING'
+        WHEN due.at > clock_timestamp() THEN 'DELAYED'
+        ELSE 'ENQUEUED'
+    END,
+    new.queue_name, new.priority, nextval('dbos_queue_sequence'), new.deduplication_id,
+    new.input, new.user_id, new.attributes::jsonb, new.executor_id,
+    CASE WHEN new.executor_id IS NULL THEN 0 ELSE 1 END,
+    new.max_recovery_attempts, new.parent_id, new.parent_step_number,
+    CASE WHEN due.at > clock_timestamp() THEN due.at END,
+    new.timeout,
+    CASE
+        WHEN new.executor_id IS NOT NULL AND new.timeout IS NOT NULL
+            THEN clock_timestamp() + new.timeout
+        WHEN new.timeout IS NULL THEN parent.deadline_at
+    END,
+    clock_timestamp(),
+    CASE WHEN new.executor_id IS NOT NULL THEN clock_timestamp() END
+FROM unnest(
+    %(workflow_id)s::text[], %(token)s::uuid[], %(name)s::text[], %(queue_name)s::text[],
+    %(priority)s::int[], %(deduplication_id)s::text[], %(input)s::text[], %(user_id)s::text[],
+    %(attributes)s::text[], %(executor_id)s::text[], %(max_recovery_attempts)s::int[],
+    %(parent_id)s::text[], %(parent_step_number)s::int[], %(delay)s::float8[],
+    %(run_at)s::timestamptz[], %(timeout)s::interval[]
+) WITH ORDINALITY AS new (
+    workflow_id, token, name, queue_name, priority, deduplication_id, input, user_id, attributes,
+    executor_id, max_recovery_attempts, parent_id, parent_step_number, delay, run_at, timeout,
+    position
+)
+CROSS JOIN LATERAL (
+    SELECT coalesce(new.run_at, clock_timestamp() + make_interval(secs => new.delay)) AS at
+) AS due
+LEFT JOIN dbos_workflow AS parent ON parent.workflow_id = new.parent_id
+ORDER BY new.position
+ON CONFLICT DO NOTHING
+RETURNING workflow_id, status

@@ -1,0 +1,5 @@
+-- Executors that hold workflows but have no row: nobody else would ever recover these.
+SELECT DISTINCT workflow.executor_id
+FROM dbos_workflow AS workflow
+LEFT JOIN dbos_executor AS executor ON executor.executor_id = workflow.executor_id
+WHERE workflow.status = 'PENDING' AND executor.executor_id IS NULL

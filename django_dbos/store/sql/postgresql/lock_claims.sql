@@ -1,0 +1,12 @@
+-- The fence of a batch: locks the rows of workflows that this executor holds.
+-- It never waits: a row that somebody else has locked is left out.
+SELECT
+    workflow_id,
+    claim_number,
+    coalesce(deadline_at <= clock_timestamp(), false) AS is_past_deadline
+FROM dbos_workflow
+WHERE workflow_id = ANY(%(workflow_ids)s::text[])
+  AND status = 'PENDING'
+  AND executor_id = %(executor_id)s
+ORDER BY workflow_id
+FOR NO KEY UPDATE SKIP LOCKED
