@@ -1,0 +1,136 @@
+"""The settings that the tests run with; the environment chooses the database and the clock.
+
+| variable | meaning |
+| --- | --- |
+| `DBOS_TEST_DATABASE` | `sqlite` (default) or `postgresql` |
+| `DATABASE_URL` | where PostgreSQL is; only databases named `test_…` are touched there |
+| `REDIS_URL` | the channel layer's server; without it there is no layer |
+| `DBOS_TEST_USE_TZ`, `DBOS_TEST_TIME_ZONE` | `USE_TZ` (`1` or `0`) and `TIME_ZONE` |
+| `DBOS_TEST_RUN` | tells concurrent runs apart; the process's id unless given |
+| `DBOS_TEST_DATABASE_NAME`, `DBOS_TEST_OTHER_NAME` | what a child process joins |
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+SECRET_KEY = "only for tests"
+ROOT_URLCONF = "tests.urls"
+USE_TZ = os.environ.get("DBOS_TEST_USE_TZ", "1") == "1"
+TIME_ZONE = os.environ.get("DBOS_TEST_TIME_ZONE", "UTC")
+STATIC_URL = "static/"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "django_dbos",
+    "tests",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+# Hashing a password takes a third of a second otherwise, on purpose.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# --- Databases ---------------------------------------------------------------------------
+
+VENDOR = os.environ.get("DBOS_TEST_DATABASE", "sqlite")
+RUN = os.environ.get("DBOS_TEST_RUN") or str(os.getpid())
+
+
+def test_name(variable: str, base: str) -> str:
+    """The test database's name: the parent process's when it gave one, else one of this run."""
+    name = os.environ.get(variable) or base
+    if not Path(name).name.startswith("test_"):
+        raise ImproperlyConfigured(f"{variable}={name!r}: tests only touch databases 'test_…'.")
+    return name
+
+
+def postgresql(variable: str, suffix: str) -> dict[str, object]:
+    """The server that `DATABASE_URL` names, with a test database instead of its own."""
+    # Imported here: SQLite must do without psycopg.
+    from psycopg.conninfo import conninfo_to_dict
+
+    if not (url := os.environ.get("DATABASE_URL")):
+        raise ImproperlyConfigured(
+            "DBOS_TEST_DATABASE=postgresql needs DATABASE_URL. For an embedded server, run "
+            "`python scripts/servers.py run -- pytest …`."
+        )
+    options = conninfo_to_dict(url)
+    options.pop("dbname", None)
+    name = test_name(variable, f"test_dbos_{RUN}{suffix}")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        # Never the URL's own database: not even a query outside of a test reaches it.
+        "NAME": name,
+        "TEST": {"NAME": name},
+        "USER": options.pop("user", ""),
+        "PASSWORD": options.pop("password", ""),
+        "HOST": options.pop("host", ""),
+        "PORT": options.pop("port", ""),
+        "OPTIONS": options,
+    }
+
+
+def sqlite(variable: str, suffix: str) -> dict[str, object]:
+    """A file, not memory: several threads and processes share it."""
+    name = test_name(variable, f"{tempfile.gettempdir()}/test_dbos_{RUN}{suffix}.sqlite3")
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": name,
+        "TEST": {"NAME": name},
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+        },
+    }
+
+
+ENGINES = {"postgresql": postgresql, "sqlite": sqlite}
+if VENDOR not in ENGINES:
+    raise ImproperlyConfigured(f"DBOS_TEST_DATABASE={VENDOR!r}: use one of {sorted(ENGINES)}.")
+DATABASES = {
+    "default": ENGINES[VENDOR]("DBOS_TEST_DATABASE_NAME", ""),
+    "other": ENGINES[VENDOR]("DBOS_TEST_OTHER_NAME", "_other"),
+}
+DATABASE_ROUTERS = ["django_dbos.routers.DbosRouter"]
+MIGRATION_MODULES = {"tests": None}
+
+# --- The engine and its channel layer ----------------------------------------------------
+
+DBOS = {"STEP_DATABASES": ["other"]}
+
+REDIS_URL = os.environ.get("REDIS_URL")
+if REDIS_URL:
+    CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.core.RedisChannelLayer",
+            "CONFIG": {"hosts": [REDIS_URL], "prefix": f"test_dbos_{RUN}"},
+        }
+    }
