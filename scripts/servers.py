@@ -1,0 +1,172 @@
+"""PostgreSQL and Valkey for tests, demo and benchmarks: from wheels, or from the environment.
+
+In Python, with the project's `.venv`:
+
+    with servers.running("demo") as urls:        # {"DATABASE_URL": …, "REDIS_URL": …}
+        subprocess.run(command, env=os.environ | urls)
+
+From a shell:
+
+    .venv/bin/python scripts/servers.py run -- .venv/bin/python -m pytest
+
+`DATABASE_URL` and `REDIS_URL`, where set, are used and nothing is started for them. Otherwise
+a *keeper*, a process in a session of its own, starts the servers and holds one end of a pipe.
+When the other end closes, because we are done or because we were killed, it stops them. So
+there is one way to stop, and it needs nobody's goodwill. Several users of one purpose share
+its servers; the last one's keeper stops them. Servers whose keeper was killed as well keep
+running, and the next run adopts them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NoReturn
+
+# The folder of this file isn't on the path when another program imports it by file name.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from embedded_postgres import ServerError, start_postgres, stop_postgres
+from embedded_valkey import start_valkey, stop_valkey
+
+__all__ = [
+    "ServerError",
+    "running",
+    "start_postgres",
+    "start_valkey",
+    "stop_postgres",
+    "stop_valkey",
+]
+
+PROJECT = Path(__file__).resolve().parent.parent
+STARTERS = {"DATABASE_URL": start_postgres, "REDIS_URL": start_valkey}
+STOPPERS = {"DATABASE_URL": stop_postgres, "REDIS_URL": stop_valkey}
+FOLDERS = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}
+
+
+@contextlib.contextmanager
+def running(
+    purpose: str, *, postgres: bool = True, valkey: bool = True
+) -> Iterator[dict[str, str]]:
+    """The URLs of running servers, as environment variables, for the length of a `with` block.
+
+    Their data stays in `.servers/<purpose>/`, for the next time.
+    """
+    wanted = {"DATABASE_URL": postgres, "REDIS_URL": valkey}
+    given = {name: os.environ[name] for name in wanted if wanted[name] and os.environ.get(name)}
+    missing = [name for name in wanted if wanted[name] and name not in given]
+    if not missing:
+        yield given
+        return
+    with keeper(PROJECT / ".servers" / purpose, missing) as started:
+        yield given | started
+
+
+@contextlib.contextmanager
+def keeper(directory: Path, names: list[str]) -> Iterator[dict[str, str]]:
+    """Have a keeper hold the named servers, from its first answer to the end of the block."""
+    process = subprocess.Popen(
+        [sys.executable, __file__, "keep", str(directory), *names],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with process:  # its end closes our end of the pipe, then waits for the keeper to finish
+        assert process.stdout is not None
+        answer = json.loads(process.stdout.readline() or b'{"error": "The keeper died."}')
+        if "error" in answer:
+            raise ServerError(answer["error"])
+        yield answer
+
+
+def keep(directory: Path, names: list[str]) -> None:
+    """Be the keeper: hold the named servers until standard input ends."""
+    directory.mkdir(parents=True, exist_ok=True)
+    # A polite signal ends the keeper as the end of its input does: with its servers stopped.
+    for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(sign, leave)
+    with (directory / "users").open("w") as users:
+        try:
+            say(start(directory, names, users))
+        except ServerError as error:
+            say({"error": str(error)})
+        else:
+            sys.stdin.buffer.read()
+        finally:
+            stop_if_last(directory, users)
+
+
+def leave(*_: object) -> NoReturn:
+    for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(sign, signal.SIG_IGN)
+    raise SystemExit
+
+
+def say(answer: dict[str, str]) -> None:
+    # Whoever asked may be gone already; then standard input has ended too.
+    with contextlib.suppress(BrokenPipeError):
+        print(json.dumps(answer), flush=True)
+
+
+def start(directory: Path, names: list[str], users: IO[str]) -> dict[str, str]:
+    with exclusively(directory):
+        fcntl.flock(users, fcntl.LOCK_SH)
+        return {name: STARTERS[name](directory / FOLDERS[name]) for name in names}
+
+
+def stop_if_last(directory: Path, users: IO[str]) -> None:
+    """Stop the servers, unless another keeper's lock says that somebody uses them."""
+    with exclusively(directory), contextlib.suppress(BlockingIOError):
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for name, stop in reversed(STOPPERS.items()):
+            stop(directory / FOLDERS[name])
+
+
+@contextlib.contextmanager
+def exclusively(directory: Path) -> Iterator[None]:
+    """Let one keeper at a time start or stop. The system drops a dead one's lock."""
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Run PostgreSQL and Valkey from wheels.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run a command with DATABASE_URL and REDIS_URL set")
+    run.add_argument("--purpose", default="dev", help="whose servers, and data (default: dev)")
+    run.add_argument("words", nargs=argparse.REMAINDER, metavar="-- command")
+    keep_ = commands.add_parser("keep", help="for this script's own use")
+    keep_.add_argument("directory", type=Path)
+    keep_.add_argument("names", nargs="+", choices=sorted(STARTERS))
+    arguments = parser.parse_args()
+
+    if arguments.command == "keep":
+        keep(arguments.directory, arguments.names)
+        return 0
+    words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
+    with running(arguments.purpose) as urls:
+        return run_command(words, os.environ | urls)
+
+
+def run_command(words: list[str], environment: dict[str, str]) -> int:
+    """Run the command in the foreground. Ctrl-C is for it; then the servers stop."""
+    process = subprocess.Popen(words, env=environment)
+    while True:
+        with contextlib.suppress(KeyboardInterrupt):
+            return process.wait()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except ServerError as error:
+        sys.exit(str(error))
