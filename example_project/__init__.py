@@ -1,0 +1,1 @@
+"""A shop on durable workflows: the example project of django_dbos."""

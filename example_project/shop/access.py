@@ -1,0 +1,22 @@
+"""Who may follow a workflow from a browser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from example_project.shop import workflows
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+    from django_dbos.models import Workflow
+
+PUBLIC_WORKFLOWS = {workflows.checkout.name, workflows.import_products.name}
+PUBLIC_KEYS = {("stream", "progress"), ("event", "status")}
+
+
+def can_read(
+    user: AbstractBaseUser | AnonymousUser, workflow: Workflow, kind: str, key: str | None
+) -> bool:
+    """Whoever holds the random id of an order or an import may see how it is getting on."""
+    return workflow.name in PUBLIC_WORKFLOWS and (kind, key) in PUBLIC_KEYS
