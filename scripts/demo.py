@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 STATE = Path(os.environ.get("DEMO_DIR") or ROOT / ".demo").resolve()
 WORKER_PID = STATE / "worker.pid"
+IS_MADE = "MAKELEVEL" in os.environ
 GRACE = 10.0
 
 WELCOME = """
@@ -126,6 +127,7 @@ class Demo:
         self.port = port
         self.url = f"http://127.0.0.1:{port}/"
         self.env = env
+        self.parent = os.getppid()
         self.signals = 0
         self.failures = 0
         self.web: Child | None = None
@@ -149,10 +151,15 @@ class Demo:
     def pause(self, seconds: float) -> None:
         """Sleep, but not through Ctrl-C."""
         deadline = time.monotonic() + seconds
-        while not self.signals and (left := deadline - time.monotonic()) > 0:
+        while not self.is_unwanted and (left := deadline - time.monotonic()) > 0:
             time.sleep(min(left, 0.1))
-        if self.signals:
+        if self.is_unwanted:
             raise KeyboardInterrupt
+
+    @property
+    def is_unwanted(self) -> bool:
+        """Whether a signal came, or `make` was killed, which then couldn't pass it on."""
+        return self.signals > 0 or (IS_MADE and os.getppid() != self.parent)
 
     def start(self) -> None:
         self.manage("migrate", "--verbosity", "0")

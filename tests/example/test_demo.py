@@ -12,7 +12,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +58,14 @@ class Demo:
         wait_for(lambda: "is open" in self.output or self.process.poll() is not None, self)
         assert self.process.poll() is None, self.output
 
-    def order(self, **fields: Any) -> str:
-        order = {"sku": "KETTLE-1", "quantity": 2, **fields}
+    def order(self, sku: str = "KETTLE-1", quantity: int = 2) -> str:
+        order = {"sku": sku, "quantity": quantity}
         response = httpx.post(f"{self.url}/orders/", json=order, timeout=30)
         assert response.status_code in (201, 202), response.text
         return str(response.json()["workflow_id"])
 
-    def pay(self, workflow_id: str) -> None:
-        payment = {"workflow_id": workflow_id, "status": "paid"}
+    def pay(self, workflow_id: str, status: str = "paid") -> None:
+        payment = {"workflow_id": workflow_id, "status": status}
         response = httpx.post(f"{self.url}/payments/webhook/", json=payment, timeout=30)
         assert response.status_code == 200, response.text
 
@@ -72,8 +74,8 @@ class Demo:
         response = httpx.get(f"{self.url}/orders/{workflow_id}/", headers=headers, timeout=30)
         return dict(response.json())
 
-    def stock(self) -> int:
-        card = httpx.get(self.url).text.split('data-sku="KETTLE-1"')[1]
+    def stock(self, sku: str = "KETTLE-1") -> int:
+        card = httpx.get(self.url).text.split(f'data-sku="{sku}"')[1]
         found = re.search(r"(\d+) in stock", card)
         assert found is not None
         return int(found[1])
@@ -82,6 +84,10 @@ class Demo:
         address = self.url.replace("http", "ws")
         query = f"workflow_id={workflow_id}&key=progress&offset={offset}"
         return connect(f"{address}/ws/dbos/streams/?{query}", origin=self.url)
+
+    def read_progress(self, workflow_id: str, offset: int = 0) -> list[dict[str, Any]]:
+        with self.follow(workflow_id, offset) as stream:
+            return [json.loads(text) for text in stream]
 
     def kill_worker(self) -> int:
         pid = int(self.pid_file.read_text())
@@ -191,9 +197,51 @@ def test_an_order_outlives_its_workers(environment: dict[str, str]) -> None:
         assert demo.state(workflow_id)["result"]["status"] == "fulfilled"
         assert demo.stock() == 118
 
-        with demo.follow(workflow_id, offset=5) as stream:
-            again = [json.loads(text) for text in stream]
-        assert again == [*frames[5:], {"closed": True}]
+        assert demo.read_progress(workflow_id, offset=5) == [*frames[5:], {"closed": True}]
+
+
+def test_two_hundred_orders_outlive_thirty_seconds_of_killing(
+    environment: dict[str, str],
+) -> None:
+    """Every tenth payment fails; nothing may be lost, doubled or miscounted."""
+    with running(environment | {"SHOP_STEP_SECONDS": "0.05"}) as demo:
+        with ThreadPoolExecutor(200) as customers:
+            placed = [customers.submit(demo.order, "MUG-BLUE", 1) for _ in range(200)]
+            orders = [order.result() for order in placed]
+            fates = {order: "failed" if n % 10 == 0 else "paid" for n, order in enumerate(orders)}
+            paid = [customers.submit(demo.pay, *fate) for fate in fates.items()]
+            kill_workers(demo, seconds=30)
+            assert [payment.result() for payment in paid] == [None] * 200
+
+        for order in orders:
+            wait_for(partial(has_ended, demo, order), demo)
+        results = [demo.state(order)["result"] for order in orders]
+        assert [result["status"] for result in results].count("fulfilled") == 180
+        assert demo.stock("MUG-BLUE") == 400 - 180
+        for order, fate in fates.items():
+            *entries, end = demo.read_progress(order)
+            stages = STAGES if fate == "paid" else [*STAGES[:3], "cancelled"]
+            assert [entry["offset"] for entry in entries] == list(range(len(stages)))
+            assert [entry["value"]["stage"] for entry in entries] == stages
+            assert end == {"closed": True}
+
+
+def kill_workers(demo: Demo, seconds: float) -> None:
+    """Give each worker a second."""
+    deadline = time.monotonic() + seconds
+    last = 0
+    while time.monotonic() < deadline:
+        wait_for(partial(has_other_worker, demo, last), demo)
+        time.sleep(1)
+        last = demo.kill_worker()
+
+
+def has_other_worker(demo: Demo, pid: int) -> bool:
+    return demo.pid_file.read_text() not in ("", f"{pid}\n")
+
+
+def has_ended(demo: Demo, order: str) -> bool:
+    return bool(demo.state(order)["status"] == "SUCCESS")
 
 
 def test_ctrl_c_leaves_no_process_behind(environment: dict[str, str]) -> None:
