@@ -1,0 +1,65 @@
+# `make` alone lists what there is.
+
+# Whatever runs is good enough to start with: scripts/bootstrap.py then looks for the best.
+# Version managers' shims may only print "command not found", so each candidate is run.
+find_python = for python in python3.13 python3.12 python3.11 python3 python \
+	$$HOME/.pyenv/versions/*/bin/python3 $$HOME/.asdf/installs/python/*/bin/python3 \
+	$$HOME/.local/share/mise/installs/python/*/bin/python3 \
+	$$HOME/.local/share/uv/python/*/bin/python3; do \
+	if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	echo "$$python"; break; fi; done
+
+# `make test PYTHON=python3.12` insists on one.
+PYTHON ?=
+define prepare
+	@python="$(or $(PYTHON),$$($(find_python)))"; \
+	if [ -z "$$python" ]; then \
+	echo "No Python 3.11 or newer was found. On Debian or Ubuntu: apt-get install python3 python3-venv" >&2; \
+	exit 1; fi; \
+	"$$python" scripts/bootstrap.py $(if $(PYTHON),--here)
+endef
+VENV := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint types format docs-api bench clean
+
+help:  ## list these targets
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo:  ## serve the example shop at http://127.0.0.1:8000 (PORT=…, DB=sqlite|postgres)
+	$(prepare) demo servers
+	@PORT="$(PORT)" DB="$(DB)" exec $(VENV)/python scripts/demo.py
+
+test:  ## lint, types, and the suite on SQLite and PostgreSQL, oldest and newest Python
+	$(prepare) dev
+	@$(VENV)/python scripts/test.py
+
+test-all:  ## the same with every supported Python and Django
+	$(prepare) dev
+	@$(VENV)/python scripts/test.py --all
+
+lint:  ## check the format, the style and the import contracts
+	$(prepare) dev
+	$(VENV)/ruff format --check
+	$(VENV)/ruff check
+	$(VENV)/lint-imports
+
+types:  ## check the types
+	$(prepare) dev
+	$(VENV)/mypy
+
+format:  ## format the code, and fix what can be fixed automatically
+	$(prepare) dev
+	$(VENV)/ruff check --fix
+	$(VENV)/ruff format
+
+docs-api:  ## write the API reference from the docstrings
+	$(prepare) dev
+	$(VENV)/python scripts/docs_api.py
+
+bench:  ## measure (the first numbers are this machine's: read the ratios)
+	$(prepare) demo servers
+	$(VENV)/python -m benchmarks run
+
+clean:  ## remove everything that these commands made, databases included
+	rm -rf .venv .venv.lock .tox .servers .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist

@@ -1,0 +1,84 @@
+"""The project itself: what its wheel holds, its version, whether its migrations are complete."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+
+import django_dbos
+
+PROJECT = Path(__file__).parent.parent
+PACKAGE = PROJECT / "django_dbos"
+# What is made from the sources, or is for an editor's eyes.
+NOT_SHIPPED = ("__pycache__", ".pyc", ".pyo", ".swp", "~")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel as it would be released, by way of the source distribution."""
+    target = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(target)]
+    built = subprocess.run([*build, str(PROJECT)], capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return zipfile.ZipFile(next(target.glob("*.whl")))
+
+
+@pytest.fixture(scope="module")
+def shipped(wheel: zipfile.ZipFile) -> set[str]:
+    return {name for name in wheel.namelist() if ".dist-info/" not in name}
+
+
+def test_the_wheel_holds_every_file_of_the_package(shipped: set[str]) -> None:
+    assert shipped == {
+        path.relative_to(PROJECT).as_posix()
+        for path in PACKAGE.rglob("*")
+        if path.is_file() and not any(mark in str(path) for mark in NOT_SHIPPED)
+    }
+
+
+@pytest.mark.parametrize("kind", ["*.sql", "*.html", "migrations/0*.py", "py.typed"])
+def test_the_wheel_holds_what_is_not_a_module(shipped: set[str], kind: str) -> None:
+    expected = {path.relative_to(PROJECT).as_posix() for path in PACKAGE.rglob(kind)}
+
+    assert expected
+    assert expected <= shipped
+
+
+def test_the_wheel_holds_nothing_else(shipped: set[str]) -> None:
+    assert {name.split("/")[0] for name in shipped} == {"django_dbos"}
+    assert not [name for name in shipped if "/tests/" in name]
+
+
+def test_the_wheel_says_what_it_needs(wheel: zipfile.ZipFile) -> None:
+    name = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = wheel.read(name).decode()
+
+    assert f"\nVersion: {django_dbos.__version__}\n" in metadata
+    assert "\nRequires-Python: >=3.11\n" in metadata
+    assert "\nRequires-Dist: django>=5.2\n" in metadata.lower().replace(
+        "requires-dist", "Requires-Dist"
+    )
+
+
+def test_the_changelog_begins_with_the_version() -> None:
+    changelog = (PROJECT / "CHANGELOG.md").read_text()
+
+    newest = re.search(r"^## (\S+)", changelog, re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == django_dbos.__version__
+
+
+def test_the_package_has_no_upper_limit_on_django() -> None:
+    pyproject = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+
+    assert pyproject["project"]["dependencies"] == ["Django>=5.2"]
+
+
+@pytest.mark.django_db(databases=["default", "other"])
+def test_the_migrations_are_complete() -> None:
+    call_command("makemigrations", "--check", "--dry-run", "django_dbos", verbosity=1)
