@@ -76,7 +76,9 @@ def main() -> int:
     pairs = every_pair(found) if arguments.all else oldest_and_newest(found)
     tell_what_is_missing(every_pair(MATRIX) if arguments.all else MUST_RUN_IN_CI, pairs)
     environments = [*CHECKS, *environment_names(pairs)]
-    prepare(environments, found)
+    # Named one by one, so that tox doesn't trip over a version manager's shims.
+    os.environ["TOX_DISCOVER"] = "".join(f"{one.path}\n" for one in found.values())
+    prepare(environments)
     with servers.running("tests") as urls:
         results = run_all(environments, os.environ | urls, browser=ensure_browser())
     is_short = is_short_of_ci(pairs)
@@ -134,17 +136,15 @@ def is_short_of_ci(pairs: list[Pair]) -> bool:
 # --- Running it --------------------------------------------------------------------------
 
 
-def prepare(environments: list[str], found: dict[str, interpreters.Interpreter]) -> None:
+def prepare(environments: list[str]) -> None:
     """Make tox's environments in one go; they'd get in each other's way one by one."""
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
     started = time.monotonic()
     print(f"Preparing {len(environments)} environments …", flush=True)
     options = ["--notest", "--parallel", str(jobs()), "--parallel-no-spinner"]
-    # Named one by one, so that tox doesn't trip over a version manager's shims.
-    pythons = [str(one.path) for one in found.values()]
     made = subprocess.run(
-        tox("run-parallel", *options, "--discover", *pythons, "-e", ",".join(environments)),
+        tox("run-parallel", *options, "-e", ",".join(environments)),
         cwd=PROJECT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
