@@ -21,6 +21,8 @@ STATE_FILE = "valkey.json"
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 START_ATTEMPTS = 3  # another process may take the free port before the server does
+# Python warns when it forgets a process that runs; ours are meant to outlive what started them.
+STARTED: list[subprocess.Popen[bytes]] = []
 
 
 def start_valkey(directory: Path) -> str:
@@ -96,6 +98,7 @@ def start_server(directory: Path) -> int:
             # Ctrl-C is for whoever uses the server, who may still need it to clean up.
             start_new_session=True,
         )
+    STARTED.append(server)
     (directory / STATE_FILE).write_text(json.dumps({"pid": server.pid, "port": port}))
     return port
 
