@@ -19,12 +19,12 @@ from pathlib import Path
 
 OLDEST = (3, 11)
 NAME = re.compile(r"python(3(\.(?P<minor>\d+))?)?")
-# Where version managers and installers keep interpreters; a leading variable overrides its default.
+# Where version managers and installers keep interpreters: a variable, else a folder in the home.
 MANAGERS = [
-    ("PYENV_ROOT", "~/.pyenv", "versions/*/bin"),
-    ("ASDF_DATA_DIR", "~/.asdf", "installs/python/*/bin"),
-    ("MISE_DATA_DIR", "~/.local/share/mise", "installs/python/*/bin"),
-    ("UV_PYTHON_INSTALL_DIR", "~/.local/share/uv/python", "*/bin"),
+    ("PYENV_ROOT", ".pyenv", "versions/*/bin"),
+    ("ASDF_DATA_DIR", ".asdf", "installs/python/*/bin"),
+    ("MISE_DATA_DIR", ".local/share/mise", "installs/python/*/bin"),
+    ("UV_PYTHON_INSTALL_DIR", ".local/share/uv/python", "*/bin"),
     ("HOMEBREW_PREFIX", "/opt/homebrew", "opt/python@3*/bin"),
     ("", "/usr/local", "opt/python@3*/bin"),
     ("", "/Library/Frameworks/Python.framework", "Versions/3*/bin"),
@@ -84,7 +84,8 @@ def path_folders() -> list[Path]:
 
 def manager_folders() -> Iterator[Path]:
     for variable, default, pattern in MANAGERS:
-        yield from Path(os.environ.get(variable) or default).expanduser().glob(pattern)
+        folder = Path(os.environ.get(variable) or Path.home() / default)
+        yield from folder.expanduser().glob(pattern)
 
 
 def ask(candidate: Path) -> Interpreter | None:
