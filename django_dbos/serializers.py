@@ -1,0 +1,344 @@
+"""What the engine calls to store values: the serializer in force, the size limit, and Django's own types.
+
+JSON text is stored as it is; text of any other serializer carries its name, "!name:", in front. Which one reads a
+text back follows from the text, so that switching SERIALIZER leaves what was written as JSON readable.
+
+A recorded model instance is loaded from its database when it is read: loads() of one needs a thread on which
+the ORM may be used.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import pickle
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
+from django.db import models
+from django.utils.connection import ConnectionDoesNotExist
+from django.utils.functional import LazyObject, Promise, empty
+from django.utils.module_loading import import_string
+from django.utils.safestring import SafeString
+
+from django_dbos import conf, exceptions
+from django_dbos.core import recorded_errors
+from django_dbos.core.codecs import Refused
+from django_dbos.core.recorded_errors import ErrorSummary
+from django_dbos.core.serialization import JSONSerializer, find_loaded_class
+
+
+class Serializer(Protocol):
+    """What DBOS["SERIALIZER"] may name: an instance, or a class that is called without arguments."""
+
+    name: str
+
+    def dumps(self, value: Any) -> str: ...
+
+    def loads(self, text: str) -> Any: ...
+
+
+def dumps(value: Any, *, what: str) -> str:
+    """Return ``value`` as text for the database.
+
+    Raises SerializationError or PayloadTooLarge, both naming ``what``, so before anything is stored.
+    """
+    settings = conf.get_settings()
+    if settings.serializer == "json":
+        text = _dumps_json(value, what)
+    else:
+        text = _dumps_other(_load_serializer(settings.serializer), value, what)
+
+    # A character takes up to 4 bytes: most texts need not be counted.
+    if len(text) * 4 > settings.max_payload_bytes:
+        _check_size(text, what, settings.max_payload_bytes)
+    return text
+
+
+def loads(text: str) -> Any:
+    """Return the value that dumps() made ``text`` of.
+
+    Raises SerializationError if it can't be read, with UnknownTypeInHistory and ModelInstanceGone below it.
+    """
+    if not text.startswith("!"):
+        return json_serializer.loads(text)
+    name, _, rest = text[1:].partition(":")
+    serializer = _serializer_named(name)
+    try:
+        return serializer.loads(rest)
+    except exceptions.DbosError:
+        raise
+    except Exception as error:
+        raise exceptions.SerializationError(
+            f"A value recorded by serializer {name!r} can't be read ({type(error).__name__}: {error}). "
+            "Does it still know what it wrote?"
+        ) from error
+
+
+def to_plain(text: str) -> Any:
+    """Return what ``text`` holds as plain JSON values, for browsers and the admin."""
+    if not text.startswith("!"):
+        return json_serializer.to_plain(text)
+    try:
+        return json_serializer.to_plain(json_serializer.dumps(loads(text)))
+    except exceptions.SerializationError:
+        # Only code that knows the type can make something of it.
+        return f"<{text[1:].partition(':')[0]}: {len(text)} characters>"
+
+
+def dump_error(error: BaseException) -> str:
+    """Return ``error`` as text; always JSON, and never refused: what can't be rebuilt is described."""
+    text = recorded_errors.dump_error(json_serializer, error)
+    if len(text.encode()) > conf.get_settings().max_payload_bytes:
+        return recorded_errors.dump_stand_in(json_serializer, error)
+    return text
+
+
+def load_error(text: str) -> BaseException:
+    """Return the exception that ``text`` was made of, or the RecordedError that stands in for it.
+
+    Raises SerializationError, mostly UnknownTypeInHistory, if its class or its args aren't known here.
+    """
+    return recorded_errors.load_error(json_serializer, text)
+
+
+def load_error_or_stand_in(text: str) -> BaseException:
+    """Return what load_error() does, or a RecordedError where that raises: for processes that only report."""
+    return recorded_errors.load_error_or_stand_in(json_serializer, text)
+
+
+def round_trip_error(error: BaseException, text: str | None = None) -> BaseException:
+    """Return what the first run has to raise for ``error``, given its dump_error(): what a replay will raise."""
+    return recorded_errors.round_trip_error(json_serializer, error, text or dump_error(error))
+
+
+def summarize_error(text: str) -> ErrorSummary:
+    """Return the class, message and traceback of a recorded error without rebuilding it."""
+    return recorded_errors.summarize_error(json_serializer, text)
+
+
+def fingerprint(args_text: str) -> str:
+    """Return 16 characters that tell these arguments from others, in any process and any order of keys."""
+    if args_text.count("{") != args_text.count("{}") and not args_text.startswith("!"):
+        args_text = json.dumps(json.loads(args_text), sort_keys=True)
+    return hashlib.blake2b(args_text.encode(), digest_size=8).hexdigest()
+
+
+def register(
+    cls: type,
+    tag: str,
+    encode: Callable[[Any], Any],
+    decode: Callable[[Any], Any],
+    *,
+    plain: Callable[[Any], Any] | None = None,
+    subclasses: bool = False,
+) -> None:
+    """Let values of type ``cls`` be recorded as JSON. Call it in the ready() of an AppConfig.
+
+    ``encode`` returns something that can be serialized, and ``decode`` makes the value of it again, with the same
+    type; ``plain`` turns it into what a browser is shown. With ``subclasses``, all of them go the same way.
+    """
+    json_serializer.register(cls, tag, encode, decode, plain=plain, subclasses=subclasses)
+
+
+class PickleSerializer:
+    """Records anything that can be pickled. Whoever can write to the database can then run code in a worker."""
+
+    name = "pickle"
+
+    def dumps(self, value: Any) -> str:
+        return base64.b64encode(pickle.dumps(value, protocol=5)).decode("ascii")
+
+    def loads(self, text: str) -> Any:
+        return pickle.loads(base64.b64decode(text))
+
+
+def _dumps_json(value: Any, what: str) -> str:
+    try:
+        return json_serializer.dumps(value)
+    except exceptions.SerializationError as error:
+        raise exceptions.SerializationError(f"{what} can't be stored: {error}") from error
+
+
+def _dumps_other(serializer: Serializer, value: Any, what: str) -> str:
+    try:
+        text = serializer.dumps(value)
+    except Exception as error:
+        raise exceptions.SerializationError(
+            f"{what} can't be stored: serializer {serializer.name!r} refuses this {type(value).__name__} "
+            f"({type(error).__name__}: {error})."
+        ) from error
+    if not _is_storable(text):
+        raise exceptions.SerializationError(
+            f"{what} can't be stored: serializer {serializer.name!r} must return a str without NUL "
+            "characters and lone surrogates."
+        )
+    return f"!{serializer.name}:{text}"
+
+
+def _is_storable(text: object) -> bool:
+    if not isinstance(text, str) or "\0" in text:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_size(text: str, what: str, limit: int) -> None:
+    size = len(text) if text.isascii() else len(text.encode())
+    if size > limit:
+        raise exceptions.PayloadTooLarge(what, size, limit)
+
+
+def _serializer_named(name: str) -> Serializer:
+    active = conf.get_settings().serializer
+    if active != "json":
+        serializer = _load_serializer(active)
+        if serializer.name == name:
+            return serializer
+    remedy = (
+        'Pickled values are only read while DBOS["SERIALIZER"] is "pickle".'
+        if name == PickleSerializer.name
+        else 'Name the serializer that wrote it in DBOS["SERIALIZER"].'
+    )
+    raise exceptions.SerializationError(
+        f"A value was recorded by serializer {name!r}, but the one in use is {active!r}. {remedy}"
+    )
+
+
+@functools.cache
+def _load_serializer(setting: str) -> Serializer:
+    if setting == PickleSerializer.name:
+        return PickleSerializer()
+    try:
+        found = import_string(setting)
+    except ImportError as error:
+        raise ImproperlyConfigured(f"DBOS['SERIALIZER'] names {setting!r}: {error}") from error
+    serializer = found() if isinstance(found, type) else found
+
+    name = getattr(serializer, "name", None)
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name in _TAKEN:
+        raise ImproperlyConfigured(
+            f"DBOS['SERIALIZER'] names {setting!r}, whose name is {name!r}. Give it a name of letters, digits, "
+            "dots and dashes other than 'json' and 'pickle': it is stored with every value."
+        )
+    for method in ("dumps", "loads"):
+        if not callable(getattr(serializer, method, None)):
+            raise ImproperlyConfigured(
+                f"DBOS['SERIALIZER'] names {setting!r}, which has no {method}(). See Serializer."
+            )
+    return serializer  # type: ignore[no-any-return]
+
+
+_TAKEN = frozenset({"json", "pickle"})
+
+
+# Django's own types
+
+
+def _encode_instance(instance: models.Model) -> list[Any]:
+    options = instance._meta
+    if instance.pk is None or instance._state.adding:
+        raise Refused("it isn't saved. Save it first, or pass its fields.")
+    if _find_model(options.label) is not type(instance):
+        raise Refused(
+            f"the app registry holds another model as {options.label!r}. Pass its fields."
+        )
+    return [options.label, instance.pk, instance._state.db]
+
+
+def _decode_instance(payload: list[Any]) -> models.Model:
+    label, pk, using = payload
+    model = _find_model(label)
+    if model is None:
+        raise exceptions.UnknownTypeInHistory(
+            f"An instance of model {label!r} was recorded, but there is no such model. Bring it back, "
+            "or cancel the workflow."
+        )
+    try:
+        return model._base_manager.using(using).get(pk=pk)
+    except ObjectDoesNotExist:
+        raise exceptions.ModelInstanceGone(label, pk, using) from None
+    except ConnectionDoesNotExist as error:
+        raise exceptions.UnknownTypeInHistory(
+            f"An instance of {label!r} was recorded in database {using!r}, which isn't in DATABASES."
+        ) from error
+
+
+def _plain_instance(payload: list[Any]) -> str:
+    label, pk, _ = payload
+    return f"{label}:{pk}"
+
+
+def _find_model(label: str) -> type[models.Model] | None:
+    try:
+        return apps.get_model(label)
+    except (LookupError, ValueError):
+        return None
+
+
+def _unwrap(lazy: Any) -> Any:
+    if lazy._wrapped is empty:
+        lazy._setup()
+    return lazy._wrapped
+
+
+def _find_class(path: str) -> type | None:
+    found = find_loaded_class(path)
+    if found is not None:
+        return found
+
+    # The code that raised an error may have imported its module only then (Django's mail backend and smtplib),
+    # and a replay doesn't run that code. Only libraries and apps: a script of the project may do anything when imported.
+    module_name = path.partition(":")[0]
+    if module_name in sys.modules or not _is_library_or_app(module_name):
+        return None
+    try:
+        importlib.import_module(module_name)
+    except Exception as error:
+        raise exceptions.UnknownTypeInHistory(
+            f"Class {path!r} was recorded, but its module can't be imported "
+            f"({type(error).__name__}: {error}). Install what is missing."
+        ) from error
+    return find_loaded_class(path)
+
+
+def _is_library_or_app(module_name: str) -> bool:
+    parts = module_name.split(".")
+    if "__main__" in parts or not all(part.isidentifier() for part in parts):
+        return False
+    if apps.ready and any(
+        f"{module_name}.".startswith(f"{config.name}.") for config in apps.get_app_configs()
+    ):
+        return True
+    return parts[0] in sys.stdlib_module_names or parts[0] in _installed_packages()
+
+
+@functools.cache
+def _installed_packages() -> frozenset[str]:
+    return frozenset(importlib.metadata.packages_distributions())
+
+
+json_serializer = JSONSerializer(find_class=_find_class)
+json_serializer.register(
+    models.Model,
+    "model",
+    _encode_instance,
+    _decode_instance,
+    plain=_plain_instance,
+    subclasses=True,
+)
+# str.__str__ because str() of a SafeString is a SafeString.
+json_serializer.register(SafeString, "safe", str.__str__, SafeString)
+json_serializer.register_replacement(LazyObject, _unwrap)
+json_serializer.register_replacement(Promise, str)
