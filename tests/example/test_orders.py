@@ -209,7 +209,7 @@ def test_bad_fields_are_refused_by_name(
 
 
 @pytest.mark.parametrize(
-    "body", ["", "{", "[]", '"x"', b"\xff", "[" * 100_000, '{"quantity": ' + "9" * 5000 + "}"]
+    "body", [" ", "{", "[]", '"x"', b"\xff", "[" * 100_000, '{"quantity": ' + "9" * 5000 + "}"]
 )
 def test_a_body_that_is_no_json_object_is_refused(
     client: Client, db: None, body: str | bytes
