@@ -21,7 +21,7 @@ from django_dbos.core import durations, names
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings in force. The key in settings.DBOS is the name in capitals; durations are seconds."""
+    """The settings in force. Keys in settings.DBOS are in capitals; durations here are seconds."""
 
     # Where workflows live, and where the checkpoints of atomic steps on other databases do.
     database: str = "default"
@@ -34,7 +34,8 @@ class Settings:
     listen: bool = True
     transaction_pooler: bool = False
 
-    # An executor that wasn't heard of for `lease` is dead; it makes itself heard every `heartbeat_interval`.
+    # An executor that wasn't heard of for `lease` is dead; it makes itself heard every
+    # `heartbeat_interval`.
     lease: float = 20.0
     heartbeat_interval: float = 2.5
     # A workflow that waits keeps its slot this long before it is suspended.
@@ -132,10 +133,14 @@ def _conflicts(settings: Settings) -> list[SettingProblem]:
     if settings.lease > 2 * settings.heartbeat_interval:
         return []
     message = (
-        f"DBOS['LEASE'] is {settings.lease:g} s, which isn't more than twice the heartbeat interval "
+        f"DBOS['LEASE'] is {settings.lease:g} s, which isn't more than twice the heartbeat "
+        f"interval "
         f"of {settings.heartbeat_interval:g} s."
     )
-    hint = "Raise LEASE or lower HEARTBEAT_INTERVAL: one late heartbeat must not cost an executor its workflows."
+    hint = (
+        "Raise LEASE or lower HEARTBEAT_INTERVAL: one late heartbeat must not cost an executor "
+        "its workflows."
+    )
     return [SettingProblem(key="LEASE", message=message, hint=hint)]
 
 
@@ -232,5 +237,6 @@ _HINTS = {
     "DATABASE": "Add the database to DATABASES, or name one that is there.",
     "STEP_DATABASES": "Add the database to DATABASES, or name one that is there.",
     "RETENTION": "None keeps finished workflows for ever.",
-    "CAN_READ": "It is called with (user, workflow, kind, key) and returns whether the user may read.",
+    "CAN_READ": "It is called with (user, workflow, kind, key) and returns whether the user may "
+    "read.",
 }

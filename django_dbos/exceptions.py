@@ -23,15 +23,15 @@
             └── ModelInstanceGone
 
     BaseException
-    └── RunInterrupted                     the engine unwinds a run: ``except Exception`` lets it pass
+    └── RunInterrupted                     internal: ``except Exception`` must not catch these
         ├── Suspended
         ├── ClaimLost
         ├── RunCancelled
         ├── HandedOver
         └── HistoryUnusable
 
-Each error keeps what it was made from in ``args`` and as attributes, so that it survives pickling, copying
-and being recorded in a workflow's history; the message is made from them when it is asked for.
+Each error keeps what it was made from, in ``args`` and as attributes: so it survives pickling,
+copying and being recorded in a history. Its message is made from them when it is asked for.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class WorkflowIdConflict(DbosError):
     """The id belongs to an execution of another workflow function."""
 
     message = (
-        "Workflow id {workflow_id!r} belongs to an execution of {existing_name!r}, so it can't be used "
+        "Workflow id {workflow_id!r} belongs to an execution of {existing_name!r}, so it can't be "
+        "used "
         "for {name!r}. Start it with an id of its own."
     )
 
@@ -93,7 +94,8 @@ class DuplicateWorkflow(DbosError):
         if self.deduplication_id is None:
             return f"Workflow {self.workflow_id!r} exists already. {remedy}"
         return (
-            f"Deduplication id {self.deduplication_id!r} is taken by workflow {self.workflow_id!r}, "
+            f"Deduplication id {self.deduplication_id!r} is taken by workflow "
+            f"{self.workflow_id!r}, "
             f"which hasn't finished yet. {remedy}"
         )
 
@@ -144,11 +146,13 @@ class WorkflowCancelled(DbosError):
 
 
 class MaxRecoveryAttemptsExceeded(DbosError):
-    """The workflow's executors died too often, one after another, without recording anything new."""
+    """Too many executors in a row died with the workflow, and none recorded anything new."""
 
     message = (
-        "Workflow {workflow_id!r} was set aside: {attempts} executors in a row died while running it. "
-        "Find out why (memory, signals, native crashes), then put it back with its handle's resume()."
+        "Workflow {workflow_id!r} was set aside: {attempts} executors in a row died while running "
+        "it. "
+        "Find out why (memory, signals, native crashes), then put it back with its handle's "
+        "resume()."
     )
 
     def __init__(self, workflow_id: str, attempts: int) -> None:
@@ -161,7 +165,8 @@ class NondeterminismError(DbosError):
     """A replayed workflow did something else than what its history holds."""
 
     message = (
-        "Workflow {workflow_id!r} recorded {recorded} as step {step_number}, but its code now reaches "
+        "Workflow {workflow_id!r} recorded {recorded} as step {step_number}, but its code now "
+        "reaches "
         "{called} there. Bring back the code that made the history, or make the workflow take the "
         "same steps in the same order, then resume() it."
     )
@@ -191,7 +196,10 @@ class StreamClosed(DbosError):
 class NotInWorkflow(DbosError):
     """The operation was called outside a workflow."""
 
-    message = "{operation}() only works inside a workflow. Call it from a function decorated with @workflow."
+    message = (
+        "{operation}() only works inside a workflow. Call it from a function decorated with "
+        "@workflow."
+    )
 
     def __init__(self, operation: str) -> None:
         super().__init__(operation)
@@ -215,9 +223,9 @@ class NotAllowedInStep(DbosError):
 class NotAllowedInAtomic(DbosError, TransactionManagementError):
     """The operation was called inside an open transaction that it can't work in.
 
-    Either it waits for what other processes do, or records it, on the database that has the open block; or
-    (``workflow_database`` is given) the block is on another database than the workflows', so that the
-    operation would take effect even if the block were rolled back.
+    Either it waits for what other processes do, or records it, on the database that has the open
+    block; or (``workflow_database`` is given) the block is on another database than the workflows',
+    so that the operation would take effect even if the block were rolled back.
     """
 
     def __init__(
@@ -232,13 +240,16 @@ class NotAllowedInAtomic(DbosError, TransactionManagementError):
         if self.workflow_database is None:
             return (
                 f"{self.operation}() can't be called inside an open transaction of database "
-                f"{self.using!r}. Call it outside atomic(); in a view under ATOMIC_REQUESTS, decorate "
+                f"{self.using!r}. Call it outside atomic(); in a view under ATOMIC_REQUESTS, "
+                f"decorate "
                 "the view with @transaction.non_atomic_requests."
             )
         return (
-            f"{self.operation}() was called inside an open transaction of database {self.using!r}, but "
+            f"{self.operation}() was called inside an open transaction of database "
+            f"{self.using!r}, but "
             f"workflows are kept in {self.workflow_database!r}: it would take effect even if that "
-            f"transaction were rolled back. Call it from transaction.on_commit(..., using={self.using!r})."
+            f"transaction were rolled back. Call it from transaction.on_commit(..., "
+            f"using={self.using!r})."
         )
 
 

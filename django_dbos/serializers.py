@@ -1,10 +1,11 @@
-"""What the engine calls to store values: the serializer in force, the size limit, and Django's own types.
+"""What the engine stores values with: the serializer in force, the size limit, Django's own types.
 
-JSON text is stored as it is; text of any other serializer carries its name, "!name:", in front. Which one reads a
-text back follows from the text, so that switching SERIALIZER leaves what was written as JSON readable.
+JSON text is stored as it is; text of any other serializer carries its name, "!name:", in front.
+Which one reads a text back follows from the text, so that switching SERIALIZER leaves what was
+written as JSON readable.
 
-A recorded model instance is loaded from its database when it is read: loads() of one needs a thread on which
-the ORM may be used.
+A recorded model instance is loaded from its database when it is read: loads() of one needs a thread
+on which the ORM may be used.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from django_dbos.core.serialization import JSONSerializer, find_loaded_class
 
 
 class Serializer(Protocol):
-    """What DBOS["SERIALIZER"] may name: an instance, or a class that is called without arguments."""
+    """What DBOS["SERIALIZER"] may name: an instance, or a class that needs no arguments."""
 
     name: str
 
@@ -49,13 +50,15 @@ class Serializer(Protocol):
 def dumps(value: Any, *, what: str) -> str:
     """Return ``value`` as text for the database.
 
-    Raises SerializationError or PayloadTooLarge, both naming ``what``, so before anything is stored.
+    Raises SerializationError or PayloadTooLarge, both naming ``what``, so before anything is
+    stored.
     """
     settings = conf.get_settings()
-    if settings.serializer == "json":
+    serializer = get_serializer()
+    if serializer is json_serializer:
         text = _dumps_json(value, what)
     else:
-        text = _dumps_other(_load_serializer(settings.serializer), value, what)
+        text = _dumps_other(serializer, value, what)
 
     # A character takes up to 4 bytes: most texts need not be counted.
     if len(text) * 4 > settings.max_payload_bytes:
@@ -66,7 +69,8 @@ def dumps(value: Any, *, what: str) -> str:
 def loads(text: str) -> Any:
     """Return the value that dumps() made ``text`` of.
 
-    Raises SerializationError if it can't be read, with UnknownTypeInHistory and ModelInstanceGone below it.
+    Raises SerializationError if it can't be read, with UnknownTypeInHistory and ModelInstanceGone
+    below it.
     """
     if not text.startswith("!"):
         return json_serializer.loads(text)
@@ -78,7 +82,8 @@ def loads(text: str) -> Any:
         raise
     except Exception as error:
         raise exceptions.SerializationError(
-            f"A value recorded by serializer {name!r} can't be read ({type(error).__name__}: {error}). "
+            f"A value recorded by serializer {name!r} can't be read ({type(error).__name__}: "
+            f"{error}). "
             "Does it still know what it wrote?"
         ) from error
 
@@ -95,7 +100,7 @@ def to_plain(text: str) -> Any:
 
 
 def dump_error(error: BaseException) -> str:
-    """Return ``error`` as text; always JSON, and never refused: what can't be rebuilt is described."""
+    """Return ``error`` as JSON text. None is refused: what can't be rebuilt is described."""
     text = recorded_errors.dump_error(json_serializer, error)
     if len(text.encode()) > conf.get_settings().max_payload_bytes:
         return recorded_errors.dump_stand_in(json_serializer, error)
@@ -105,18 +110,22 @@ def dump_error(error: BaseException) -> str:
 def load_error(text: str) -> BaseException:
     """Return the exception that ``text`` was made of, or the RecordedError that stands in for it.
 
-    Raises SerializationError, mostly UnknownTypeInHistory, if its class or its args aren't known here.
+    Raises SerializationError, mostly UnknownTypeInHistory, if its class or its args aren't known
+    here.
     """
     return recorded_errors.load_error(json_serializer, text)
 
 
 def load_error_or_stand_in(text: str) -> BaseException:
-    """Return what load_error() does, or a RecordedError where that raises: for processes that only report."""
+    """Return what load_error() does; where that raises, a RecordedError: for mere reports."""
     return recorded_errors.load_error_or_stand_in(json_serializer, text)
 
 
 def round_trip_error(error: BaseException, text: str | None = None) -> BaseException:
-    """Return what the first run has to raise for ``error``, given its dump_error(): what a replay will raise."""
+    """Return what the first run must raise for ``error``: what a replay of ``text`` will raise.
+
+    ``text`` is what dump_error() made of it.
+    """
     return recorded_errors.round_trip_error(json_serializer, error, text or dump_error(error))
 
 
@@ -126,7 +135,7 @@ def summarize_error(text: str) -> ErrorSummary:
 
 
 def fingerprint(args_text: str) -> str:
-    """Return 16 characters that tell these arguments from others, in any process and any order of keys."""
+    """Return 16 characters that differ where the arguments do, whatever the order of their keys."""
     if args_text.count("{") != args_text.count("{}") and not args_text.startswith("!"):
         args_text = json.dumps(json.loads(args_text), sort_keys=True)
     return hashlib.blake2b(args_text.encode(), digest_size=8).hexdigest()
@@ -143,14 +152,20 @@ def register(
 ) -> None:
     """Let values of type ``cls`` be recorded as JSON. Call it in the ready() of an AppConfig.
 
-    ``encode`` returns something that can be serialized, and ``decode`` makes the value of it again, with the same
-    type; ``plain`` turns it into what a browser is shown. With ``subclasses``, all of them go the same way.
+    ``encode`` returns something that can be serialized, and ``decode`` makes the value of it again,
+    with the same type; ``plain`` turns it into what a browser is shown. With ``subclasses``, all of
+    them go the same way.
     """
     json_serializer.register(cls, tag, encode, decode, plain=plain, subclasses=subclasses)
 
 
+def get_serializer() -> Serializer:
+    """Return what values are written with; raises ImproperlyConfigured if the setting is wrong."""
+    return _load_serializer(conf.get_settings().serializer)
+
+
 class PickleSerializer:
-    """Records anything that can be pickled. Whoever can write to the database can then run code in a worker."""
+    """Records whatever can be pickled. Whoever writes to the database can then run code here."""
 
     name = "pickle"
 
@@ -173,7 +188,8 @@ def _dumps_other(serializer: Serializer, value: Any, what: str) -> str:
         text = serializer.dumps(value)
     except Exception as error:
         raise exceptions.SerializationError(
-            f"{what} can't be stored: serializer {serializer.name!r} refuses this {type(value).__name__} "
+            f"{what} can't be stored: serializer {serializer.name!r} refuses this "
+            f"{type(value).__name__} "
             f"({type(error).__name__}: {error})."
         ) from error
     if not _is_storable(text):
@@ -201,23 +217,24 @@ def _check_size(text: str, what: str, limit: int) -> None:
 
 
 def _serializer_named(name: str) -> Serializer:
-    active = conf.get_settings().serializer
-    if active != "json":
-        serializer = _load_serializer(active)
-        if serializer.name == name:
-            return serializer
+    active = get_serializer()
+    if active.name == name and active is not json_serializer:
+        return active
     remedy = (
         'Pickled values are only read while DBOS["SERIALIZER"] is "pickle".'
         if name == PickleSerializer.name
         else 'Name the serializer that wrote it in DBOS["SERIALIZER"].'
     )
     raise exceptions.SerializationError(
-        f"A value was recorded by serializer {name!r}, but the one in use is {active!r}. {remedy}"
+        f"A value was recorded by serializer {name!r}, but the one in use is {active.name!r}. "
+        f"{remedy}"
     )
 
 
 @functools.cache
 def _load_serializer(setting: str) -> Serializer:
+    if setting == JSONSerializer.name:
+        return json_serializer
     if setting == PickleSerializer.name:
         return PickleSerializer()
     try:
@@ -229,7 +246,8 @@ def _load_serializer(setting: str) -> Serializer:
     name = getattr(serializer, "name", None)
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name in _TAKEN:
         raise ImproperlyConfigured(
-            f"DBOS['SERIALIZER'] names {setting!r}, whose name is {name!r}. Give it a name of letters, digits, "
+            f"DBOS['SERIALIZER'] names {setting!r}, whose name is {name!r}. Give it a name of "
+            f"letters, digits, "
             "dots and dashes other than 'json' and 'pickle': it is stored with every value."
         )
     for method in ("dumps", "loads"):
@@ -262,7 +280,8 @@ def _decode_instance(payload: list[Any]) -> models.Model:
     model = _find_model(label)
     if model is None:
         raise exceptions.UnknownTypeInHistory(
-            f"An instance of model {label!r} was recorded, but there is no such model. Bring it back, "
+            f"An instance of model {label!r} was recorded, but there is no such model. Bring it "
+            f"back, "
             "or cancel the workflow."
         )
     try:
@@ -271,7 +290,8 @@ def _decode_instance(payload: list[Any]) -> models.Model:
         raise exceptions.ModelInstanceGone(label, pk, using) from None
     except ConnectionDoesNotExist as error:
         raise exceptions.UnknownTypeInHistory(
-            f"An instance of {label!r} was recorded in database {using!r}, which isn't in DATABASES."
+            f"An instance of {label!r} was recorded in database {using!r}, which isn't in "
+            f"DATABASES."
         ) from error
 
 
@@ -298,8 +318,9 @@ def _find_class(path: str) -> type | None:
     if found is not None:
         return found
 
-    # The code that raised an error may have imported its module only then (Django's mail backend and smtplib),
-    # and a replay doesn't run that code. Only libraries and apps: a script of the project may do anything when imported.
+    # The code that raised an error may have imported its module only then (Django's mail backend
+    # and smtplib), and a replay doesn't run that code. Only libraries and apps: a script of the
+    # project may do anything when imported.
     module_name = path.partition(":")[0]
     if module_name in sys.modules or not _is_library_or_app(module_name):
         return None

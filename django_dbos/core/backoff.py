@@ -15,11 +15,11 @@ def delay_before_attempt(
     jitter: float,
     random: Callable[[], float] = random_module.random,
 ) -> float:
-    """Return the seconds to wait before attempt number ``attempt``; the first one is 1 and never waits.
+    """Return the seconds to wait before attempt ``attempt``; the first one is 1 and never waits.
 
-    The delay is ``interval`` before the second attempt and grows by the factor ``backoff`` with each
-    further one, up to ``max_interval``. ``jitter`` (0 to 1) is the share of it that is taken off at random,
-    so that steps which failed together aren't tried again together.
+    The delay is ``interval`` before the second attempt and grows by the factor ``backoff`` with
+    each further one, up to ``max_interval``. ``jitter`` (0 to 1) is the share of it that is taken
+    off at random, so that steps which failed together aren't tried again together.
     """
     if attempt <= 1:
         return 0.0

@@ -1,11 +1,12 @@
 """The types beyond plain JSON that can be recorded: how each is written down, and rebuilt.
 
-A ``ValueCodec`` writes the values of one type. A ``ClassCodec`` writes the instances of a kind of classes
-(enums, dataclasses, …) together with the path of their class. What ``encode`` returns is serialized in turn, so it
-may hold other such values.
+A ``ValueCodec`` writes the values of one type. A ``ClassCodec`` writes the instances of a kind of
+classes (enums, dataclasses, …) together with the path of their class. What ``encode`` returns is
+serialized in turn, so it may hold other such values.
 
-Rebuilding never runs a user's ``__init__``, ``__new__`` or ``__setstate__``: a history is data, and must not
-be able to do anything. (The one exception is an exception that can't be restored otherwise; see recorded_errors.)
+Rebuilding never runs a user's ``__init__``, ``__new__`` or ``__setstate__``: a history is data, and
+must not be able to do anything. (The one exception is an exception that can't be restored
+otherwise; see recorded_errors.)
 """
 
 from __future__ import annotations
@@ -35,8 +36,15 @@ class Refused(Exception):
         self.path: list[str] = []
 
     def inside(self, label: str) -> Refused:
+        """Note that the value is at ``label`` of the container that is left now."""
         self.path.insert(0, label)
         return self
+
+    def __str__(self) -> str:
+        if not self.path:
+            return self.reason
+        shown = self.path if len(self.path) <= 12 else [*self.path[:6], "…", *self.path[-3:]]
+        return f"at ${''.join(shown)}, {self.reason}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +72,7 @@ class ClassCodec:
 
 
 def encode_datetime(value: dt.datetime | dt.time) -> Any:
-    """Return ISO 8601 text, or [text without zone, fold, zone] where that alone would lose something."""
+    """Return ISO 8601 text, or [text without zone, fold, zone] where that would lose something."""
     zone = _encode_zone(value.tzinfo)
     if zone is None and not value.fold:
         return value.isoformat()
@@ -177,8 +185,10 @@ def _encode_enum(member: Any) -> list[Any]:
     if type(member).__members__.get(name) is member:
         # By name: the value is only for those who show it without knowing the class.
         return [name, value] if known else [name]
-    # A combination of flags has no member of its own.
-    return [None, value]
+    if isinstance(member, enum.Flag):
+        # A combination of flags has no member of its own.
+        return [None, value]
+    raise Refused(f"it isn't among the members of its class, as {name!r} should be.")
 
 
 def _decode_enum(cls: Any, payload: list[Any]) -> Any:
@@ -202,7 +212,7 @@ def _is_namedtuple(cls: type) -> bool:
 
 
 def _encode_namedtuple(value: Any) -> dict[str, Any]:
-    if any(state_of(value).values()):
+    if state_of(value):
         raise Refused("it has attributes beside its fields.")
     return dict(zip(type(value)._fields, value, strict=True))
 
@@ -213,7 +223,8 @@ def _decode_namedtuple(cls: Any, payload: dict[str, Any]) -> Any:
 
 
 def _is_dataclass(cls: type) -> bool:
-    # A subclass that isn't a dataclass itself is a class of its own, with state that nobody declared.
+    # A subclass that isn't a dataclass itself is a class of its own, with state that nobody
+    # declared.
     return "__dataclass_fields__" in vars(cls)
 
 
@@ -228,7 +239,7 @@ def _encode_dataclass(value: Any) -> dict[str, Any]:
         elif field.default is dataclasses.MISSING:
             raise Refused(f"its field {field.name!r} has no value.")
 
-    undeclared = [name for name in state if not _is_cached_property(cls, name)]
+    undeclared = [name for name in state if not _is_dispensable(cls, name)]
     if undeclared:
         raise Refused(
             f"its attribute {undeclared[0]!r} is no field of the dataclass, so it would be lost."
@@ -261,9 +272,11 @@ def _blank(cls: type) -> Any:
         raise Refused(f"its class derives from a built-in type ({error}).") from None
 
 
-def _is_cached_property(cls: type, name: str) -> bool:
-    # functools' and Django's: what they keep on the instance is computed again when it is asked for.
-    return type(inspect.getattr_static(cls, name, None)).__name__ == "cached_property"
+def _is_dispensable(cls: type, name: str) -> bool:
+    # functools' and Django's cached_property compute again what they keep on the instance. typing
+    # notes on it what a generic class was called as.
+    attribute = inspect.getattr_static(cls, name, None)
+    return type(attribute).__name__ == "cached_property" or name == "__orig_class__"
 
 
 def _current_fields(
@@ -314,7 +327,7 @@ CLASS_CODECS = (
 
 
 def state_of(value: object) -> dict[str, Any]:
-    """Return what an object keeps in its ``__dict__`` and its slots, whatever its class says about copying."""
+    """Return what an object keeps in its ``__dict__`` and its slots."""
     state: Any = object.__getstate__(value)
     if state is None:
         return {}

@@ -16,7 +16,8 @@ def to_seconds(value: float | timedelta | None, *, what: str) -> float | None: .
 def to_seconds(value: float | timedelta | None, *, what: str) -> float | None:
     """Return ``value`` in seconds; None, "no limit", stays None.
 
-    Raises TypeError or ValueError, naming ``what``, for whatever isn't a finite duration of at least 0.
+    Raises TypeError or ValueError, naming ``what``, for whatever isn't a finite duration of at
+    least 0.
     """
     if value is None:
         return None

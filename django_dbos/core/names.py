@@ -1,4 +1,4 @@
-"""The texts that users choose (ids, keys, topics, names): what is refused, and what was probably meant."""
+"""The texts that users choose (ids, keys, topics, names): what is refused, and what was meant."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def check_text(
 ) -> str:
     """Return ``value`` if every database can store it as a key.
 
-    Raises TypeError or ValueError, naming ``what``, for whatever isn't a str, is empty or too long, or
-    holds a character that PostgreSQL's text can't hold.
+    Raises TypeError or ValueError, naming ``what``, for whatever isn't a str, is empty or too long,
+    or holds a character that PostgreSQL's text can't hold.
     """
     if not isinstance(value, str):
         raise TypeError(f"{what} must be a str, not {type(value).__name__} {_shown(value)}.")
@@ -20,13 +20,15 @@ def check_text(
         raise ValueError(f"{what} can't be empty.")
     if len(value) > max_length:
         raise ValueError(
-            f"{what} can't be longer than {max_length} characters, but {_shown(value)} has {len(value)}."
+            f"{what} can't be longer than {max_length} characters, but {_shown(value)} has "
+            f"{len(value)}."
         )
     if "\0" in value:
         raise ValueError(f"{what} can't contain NUL characters, but is {_shown(value)}.")
     if not _is_encodable(value):
         raise ValueError(f"{what} can't contain lone surrogates, but is {_shown(value)}.")
-    # A subclass (a SafeString, a TextChoices member) would come back from the database as a plain str.
+    # A subclass (a SafeString, a TextChoices member) would come back from the database as a plain
+    # str.
     return str.__str__(value)
 
 

@@ -1,13 +1,15 @@
-"""Exceptions to text and back: what a workflow catches on its first run is what it catches in a replay.
+"""Exceptions to text and back: a replay catches what the first run caught.
 
-An error is recorded with its class, ``args``, attributes, notes, message and traceback. It is rebuilt in one of
-two ways, of which each is tried when the error is recorded:
+An error is recorded with its class, ``args``, attributes, notes, message and traceback. It is
+rebuilt in one of two ways, of which each is tried when the error is recorded:
 
-* restored, as copying would: made without its ``__init__``, then given its attributes. One that can't be
-  recorded is left out, and a note says so;
-* called: ``cls(*args)``, where restoring would leave something out and calling gives the same error.
+* restored, as copying would: made without its ``__init__``, then given its attributes. One that
+  can't be recorded is left out, and a note says so;
+* called: ``cls(*args)``, where restoring would leave something out and calling gives the same
+  error.
 
-What comes back with other ``args`` or another message either way is recorded as text, and raised as a RecordedError.
+What comes back with other ``args`` or another message either way is recorded as text, and raised as
+a RecordedError.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 _MAX_TRACEBACK = 20_000
 _MAX_TEXT = 4_000
 
-# Python and this module keep these on an exception; they are recorded apart from its own attributes.
+# Python and this module keep these on an exception; they are recorded apart from its own
+# attributes.
 _NOT_STATE = frozenset({"__notes__", "recorded_traceback"})
 
 
@@ -77,7 +80,8 @@ def dump_error(serializer: JSONSerializer, error: BaseException) -> str:
             parts = _take_apart(serializer, error)
             return serializer.dumps(_describe(error) | parts.as_dict())
     except Exception:
-        # A foreign __init__, __str__ or attribute may raise anything. Such an error can't be rebuilt.
+        # A foreign __init__, __str__ or attribute may raise anything. Such an error can't be
+        # rebuilt.
         pass
     return dump_stand_in(serializer, error)
 
@@ -99,14 +103,14 @@ def load_error(serializer: JSONSerializer, text: str) -> BaseException:
         return exceptions.RecordedError(path, record["args_text"], recorded_traceback)
 
     cls = serializer.rebuildable_class(path, codec_for(serializer))
-    error = _rebuild(cls, Parts.from_dict(record))
+    error = _rebuild_recorded(cls, record)
     vars(error)["recorded_traceback"] = recorded_traceback
     error.__cause__ = RecordedTraceback(recorded_traceback)
     return error
 
 
 def load_error_or_stand_in(serializer: JSONSerializer, text: str) -> BaseException:
-    """Return what load_error() does, or a RecordedError where that can't rebuild it: for those who only report."""
+    """Return what load_error() does; where that raises, a RecordedError: for mere reports."""
     try:
         return load_error(serializer, text)
     except exceptions.SerializationError:
@@ -117,10 +121,10 @@ def load_error_or_stand_in(serializer: JSONSerializer, text: str) -> BaseExcepti
 
 
 def round_trip_error(serializer: JSONSerializer, error: BaseException, text: str) -> BaseException:
-    """Return what the first run has to raise for ``error``, recorded as ``text``: what a replay will raise.
+    """Return what the first run must raise for ``error``: what a replay of ``text`` will raise.
 
-    That is ``error`` itself if it comes back whole; it keeps its traceback and causes, which a replay has
-    as text only.
+    That is ``error`` itself if it comes back whole; it keeps its traceback and causes, which a
+    replay has as text only.
     """
     record = _load_record(serializer, text)
     if record["args"] is not None and record["state"] is not None and not record["lost"]:
@@ -158,14 +162,16 @@ def codec_for(serializer: JSONSerializer) -> codecs.ClassCodec:
         tag="exception",
         accepts=lambda cls: issubclass(cls, BaseException),
         encode=encode,
-        decode=lambda cls, payload: _rebuild(cls, Parts.from_dict(payload)),
+        decode=_rebuild_recorded,
         plain=lambda path, payload: {"error": path.replace(":", "."), "args": payload["args"]},
     )
 
 
-# An exception may hold others, and itself: Django's ValidationError does. Each is tried on its own, inside
-# the trial of the one that holds it, so that few levels are many trials.
-_being_taken_apart: ContextVar[tuple[BaseException, ...]] = ContextVar("being_taken_apart", default=())
+# An exception may hold others, and itself: Django's ValidationError does. Each is tried on its own,
+# inside the trial of the one that holds it, so that few levels are many trials.
+_being_taken_apart: ContextVar[tuple[BaseException, ...]] = ContextVar(
+    "being_taken_apart", default=()
+)
 _MAX_NESTED = 4
 
 
@@ -208,8 +214,8 @@ def _restorable_parts(serializer: JSONSerializer, error: BaseException) -> Parts
 
 
 def _reduced(error: BaseException) -> tuple[list[Any], dict[str, Any]]:
-    # The built-in class's own __reduce__ knows what it keeps in C, such as an OSError's file name. One that
-    # a subclass defines could name any function to call.
+    # The built-in class's own __reduce__ knows what it keeps in C, such as an OSError's file name.
+    # One that a subclass defines could name any function to call.
     _, args, *state = _builtin_base(type(error)).__reduce__(error)
     return list(args), state[0] if state and state[0] else {}
 
@@ -227,6 +233,17 @@ def _comes_back(serializer: JSONSerializer, error: BaseException, parts: Parts) 
     except Exception:
         # Whatever the class's own code raises.
         return False
+
+
+def _rebuild_recorded(cls: type, record: dict[str, Any]) -> BaseException:
+    try:
+        return _rebuild(cls, Parts.from_dict(record))
+    except Exception as error:
+        raise exceptions.UnknownTypeInHistory(
+            f"A {codecs.type_name(cls)} was recorded, but its class can't be made from that any "
+            f"more "
+            f"({type(error).__name__}: {error}). Let it accept what it did."
+        ) from error
 
 
 def _rebuild(cls: type, parts: Parts) -> BaseException:
@@ -294,5 +311,6 @@ def _load_record(serializer: JSONSerializer, text: str) -> dict[str, Any]:
 
 def _not_an_error(text: str) -> exceptions.SerializationError:
     return exceptions.SerializationError(
-        f"The recorded text {text[:80]!r} doesn't hold an error. Was it changed by hand, or by another program?"
+        f"The recorded text {text[:80]!r} doesn't hold an error. Was it changed by hand, or by "
+        f"another program?"
     )

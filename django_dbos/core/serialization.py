@@ -1,9 +1,10 @@
 """Values to JSON text and back, so that what is read is what was written: same types, same values.
 
-Plain JSON values are written as they are. Any other registered type becomes an object with a single key that
-starts with "$": ``{"$decimal": "1.50"}``, ``{"$enum:shop.models:Status": ["PAID", "paid"]}``. A dict of the user's
-that looks like that, or that has keys which aren't str, is written as ``{"$dict": [[key, value], …]}``.
-Everything else is refused: what would come back as something else must not go in.
+Plain JSON values are written as they are. Any other registered type becomes an object with a single
+key that starts with "$": ``{"$decimal": "1.50"}``, ``{"$enum:shop.models:Status": ["PAID",
+"paid"]}``. A dict of the user's that looks like that, or that has keys which aren't str, is written
+as ``{"$dict": [[key, value], …]}``. Everything else is refused: what would come back as something
+else must not go in.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from django_dbos import exceptions
 from django_dbos.core import codecs, recorded_errors
 from django_dbos.core.codecs import ClassCodec, JSONValue, Refused, ValueCodec
 
-# Deep enough for any document, and far enough from Python's recursion limit in what json nests for it.
+# Deep enough for any document, and far enough from Python's recursion limit in what json nests for
+# it.
 MAX_DEPTH = 100
 
-# What a tagged object looks like in a text that dumps() wrote; within a str the quote would be escaped.
+# What a tagged object looks like in a text that dumps() wrote; within a str the quote would be
+# escaped.
 _TAG_OPENING = '{"$'
 
 _PLAIN_ATOMS = frozenset({str, int, float, bool, type(None)})
@@ -30,7 +33,7 @@ ClassFinder = Callable[[str], type | None]
 
 
 def find_loaded_class(path: str) -> type | None:
-    """Return the class at "module:qualified.name" if its module is imported, else None. Runs no code."""
+    """Return the class at "module:qualified.name", if its module is imported. Runs no code."""
     module_name, _, qualified_name = path.partition(":")
     found: Any = sys.modules.get(module_name)
     for name in qualified_name.split("."):
@@ -67,10 +70,11 @@ class JSONSerializer:
         plain: Callable[[Any], JSONValue] | None = None,
         subclasses: bool = False,
     ) -> None:
-        """Record values of exactly ``cls`` under ``tag``; with ``subclasses``, those of its subclasses too.
+        """Record values of exactly ``cls`` under ``tag``; with ``subclasses``, of all below it.
 
-        ``encode`` returns something that can be serialized, of which ``decode`` makes the value again, with
-        the same type. ``plain`` turns what ``encode`` returned into what a browser is shown.
+        ``encode`` returns something that can be serialized, of which ``decode`` makes the value
+        again, with the same type. ``plain`` turns what ``encode`` returned into what a browser is
+        shown.
         """
         by_class = self._by_base if subclasses else self._by_type
         self._check_registration(cls, tag, by_class.get(cls))
@@ -98,7 +102,8 @@ class JSONSerializer:
     def dumps(self, value: Any) -> str:
         """Return ``value`` as text that loads() makes an equal value of the same types of.
 
-        Raises SerializationError, with the place in the value, for whatever wouldn't come back as it was.
+        Raises SerializationError, with the place in the value, for whatever wouldn't come back as
+        it was.
         """
         try:
             if _is_plain(value, MAX_DEPTH):
@@ -109,12 +114,9 @@ class JSONSerializer:
         try:
             return _to_text(self._walk(value, MAX_DEPTH))
         except Refused as refused:
-            place = "".join(["$", *refused.path])
-            raise exceptions.SerializationError(
-                f"{place} can't be recorded: {refused.reason}"
-            ) from None
+            raise exceptions.SerializationError(str(refused)) from refused.__cause__
         except RecursionError:
-            raise exceptions.SerializationError(f"$ can't be recorded: {_TOO_DEEP}") from None
+            raise exceptions.SerializationError(_TOO_DEEP) from None
 
     def _walk(self, value: Any, room: int) -> JSONValue:
         cls = type(value)
@@ -129,8 +131,8 @@ class JSONSerializer:
 
         codec = self._by_type.get(cls)
         if codec is None:
-            return self._walk_subclass(value, room - 1)
-        payload = self._walk(_encode(codec, value), room - 1)
+            return self._walk_subclass(value, room)
+        payload = self._walk(_encode(codec, value), room)
         if cls is set or cls is frozenset:
             # The order of a set differs between processes, but equal values must give equal texts.
             payload.sort(key=_to_text)
@@ -180,7 +182,7 @@ class JSONSerializer:
         return {f"${codec.tag}:{path}": self._walk(_encode(codec, value), room)}
 
     def class_path(self, cls: type) -> str | None:
-        """Return "module:qualified.name" if that leads back to ``cls``, here and in other processes."""
+        """Return "module:qualified.name" if that leads back to ``cls``, also in other processes."""
         path = f"{cls.__module__}:{cls.__qualname__}"
         # What a script defines is "__main__" only to itself.
         return path if cls.__module__ != "__main__" and self._find_class(path) is cls else None
@@ -190,7 +192,8 @@ class JSONSerializer:
     def loads(self, text: str) -> Any:
         """Return the value that dumps() made ``text`` of.
 
-        Raises UnknownTypeInHistory if a type in it isn't known here, SerializationError if it can't be read.
+        Raises UnknownTypeInHistory if a type in it isn't known here, SerializationError if it can't
+        be read.
         """
         if _TAG_OPENING not in text:
             return _from_text(text, None)
@@ -207,12 +210,14 @@ class JSONSerializer:
         cls = self._find_class(path)
         if cls is None:
             raise exceptions.UnknownTypeInHistory(
-                f"Class {path!r} was recorded, but can't be found. Import its module at the top of the "
+                f"Class {path!r} was recorded, but can't be found. Import its module at the top "
+                f"of the "
                 "module with the workflow; if it was renamed, keep the old name as well."
             )
         if not codec.accepts(cls):
             raise exceptions.UnknownTypeInHistory(
-                f"Class {path!r} was recorded as {codec.tag}, but isn't one. Bring back what it was."
+                f"Class {path!r} was recorded as {codec.tag}, but isn't one. Bring back what it "
+                f"was."
             )
         return cls
 
@@ -248,7 +253,8 @@ class JSONSerializer:
 
 
 _TOO_DEEP = (
-    f"it is nested more than {MAX_DEPTH} deep, or contains itself. Flatten it, or store it elsewhere "
+    f"it is nested more than {MAX_DEPTH} deep, or contains itself. Flatten it, or store it "
+    f"elsewhere "
     "and pass its key."
 )
 
@@ -264,8 +270,8 @@ _encoder = json.JSONEncoder(
 def _to_text(value: JSONValue) -> str:
     text = _encoder.encode(value)
     if not text.isascii():
-        # Raises UnicodeEncodeError, a ValueError, for lone surrogates, which no database takes. NUL is
-        # written as \u0000, which all of them do.
+        # Raises UnicodeEncodeError, a ValueError, for lone surrogates, which no database takes. NUL
+        # is written as \u0000, which all of them do.
         text.encode()
     return text
 
@@ -339,11 +345,17 @@ def _check_long_int(value: int) -> None:
 
 
 def _encode(codec: ValueCodec | ClassCodec, value: Any) -> Any:
+    name = codecs.type_name(type(value))
     try:
         return codec.encode(value)
     except Refused as refused:
-        refused.reason = f"{codecs.type_name(type(value))} is refused: {refused.reason}"
+        raise Refused(f"this {name} is refused: {refused.reason}") from None
+    except RecursionError:
         raise
+    except Exception as error:
+        raise Refused(
+            f"this {name} is refused: its encoder raised {type(error).__name__}: {error}."
+        ) from error
 
 
 def _unregistered(cls: type, registered: dict[type, ValueCodec]) -> str:
@@ -351,11 +363,19 @@ def _unregistered(cls: type, registered: dict[type, ValueCodec]) -> str:
     base = next((one for one in cls.__mro__ if one in registered or one in _PLAIN_BASES), None)
     if base is not None:
         return (
-            f"type {name} is a subclass of {codecs.type_name(base)} that isn't registered, so it would come "
+            f"type {name} is a subclass of {codecs.type_name(base)} that isn't registered, so it "
+            f"would come "
             f"back as something else. Convert it to {codecs.type_name(base)} first, or register it."
         )
-    return f"type {name} isn't registered. Convert it to plain values, or register it."
+    remedy = _REMEDIES.get(name, "Convert it to plain values, or register it.")
+    return f"type {name} isn't registered. {remedy}"
 
+
+_REMEDIES = {
+    "coroutine": "Was an await forgotten?",
+    "generator": "Make a list of it.",
+    "django.db.models.query.QuerySet": "Make a list of what is needed of it, for example of pks.",
+}
 
 _PLAIN_BASES = frozenset({*_PLAIN_ATOMS, list, dict})
 
