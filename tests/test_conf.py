@@ -1,0 +1,144 @@
+"""settings.DBOS: its defaults, and what is said about values that can't be used."""
+
+from collections.abc import Iterator
+from dataclasses import FrozenInstanceError, fields
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from django_dbos import conf
+
+
+@pytest.fixture(autouse=True)
+def no_settings() -> Iterator[None]:
+    with override_settings(DBOS={}):
+        yield
+
+
+def a_function(user: Any, workflow: Any, kind: str, key: str) -> bool:
+    return True
+
+
+def test_nothing_needs_to_be_set() -> None:
+    settings = conf.get_settings()
+
+    assert settings == conf.Settings()
+    assert settings.max_payload_bytes == 4 * 1024 * 1024
+    assert settings.retention is None
+
+
+def test_every_setting_has_a_parser_and_every_parser_a_setting() -> None:
+    keys = {field.name.upper() for field in fields(conf.Settings)}
+
+    assert set(conf._PARSERS) == keys
+
+
+def test_durations_are_seconds_or_timedeltas() -> None:
+    with override_settings(DBOS={"LEASE": timedelta(minutes=1), "HOLD_TIME": 2, "RETENTION": 60}):
+        settings = conf.get_settings()
+
+    assert (settings.lease, settings.hold_time, settings.retention) == (60.0, 2.0, 60.0)
+
+
+def test_settings_are_read_once_and_again_when_they_change() -> None:
+    first = conf.get_settings()
+
+    with override_settings(DBOS={"CONCURRENCY": 4}):
+        assert conf.get_settings().concurrency == 4
+
+    assert conf.get_settings() == first
+    assert conf.get_settings() is conf.get_settings()
+
+
+def test_settings_cannot_be_changed_in_place() -> None:
+    with pytest.raises(FrozenInstanceError):
+        conf.get_settings().lease = 5  # type: ignore[misc]
+
+
+def test_step_databases_are_a_list_of_aliases() -> None:
+    with override_settings(DBOS={"STEP_DATABASES": ["other"]}):
+        assert conf.get_settings().step_databases == ("other",)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"LISTEN": 1}, "DBOS['LISTEN'] must be True or False, not int 1."),
+        ({"TRANSACTION_POOLER": None}, "DBOS['TRANSACTION_POOLER'] must be True or False"),
+        ({"CONCURRENCY": 0}, "DBOS['CONCURRENCY'] must be at least 1, but is 0."),
+        ({"CONCURRENCY": True}, "DBOS['CONCURRENCY'] must be an int, not bool True."),
+        ({"MAX_PAYLOAD_BYTES": "4MB"}, "DBOS['MAX_PAYLOAD_BYTES'] must be an int, not str '4MB'."),
+        ({"LEASE": "20"}, "DBOS['LEASE'] must be seconds or a timedelta, not str '20'."),
+        ({"LEASE": None}, "DBOS['LEASE'] must be seconds or a timedelta, not None."),
+        ({"LEASE": -1}, "DBOS['LEASE'] can't be negative, but is -1."),
+        ({"HEARTBEAT_INTERVAL": 0}, "DBOS['HEARTBEAT_INTERVAL'] must be more than 0."),
+        ({"RETENTION": 0}, "DBOS['RETENTION'] must be more than 0."),
+        ({"DEFAULT_QUEUE": ""}, "DBOS['DEFAULT_QUEUE'] can't be empty."),
+        ({"DEFAULT_QUEUE": None}, "DBOS['DEFAULT_QUEUE'] must be a str, not NoneType None."),
+        ({"DATABASE": "defualt"}, "but is 'defualt'. Did you mean 'default'?"),
+        ({"DATABASE": ["default"]}, "DBOS['DATABASE'] must be one of the aliases in DATABASES"),
+        ({"STEP_DATABASES": "other"}, "DBOS['STEP_DATABASES'] must be a list of aliases, not str"),
+        ({"STEP_DATABASES": ["othr"]}, "DBOS['STEP_DATABASES'][0] must be one of the aliases"),
+        ({"SERIALIZER": "yaml"}, "must be 'json', 'pickle' or the dotted path to a serializer"),
+        ({"SERIALIZER": None}, "must be 'json', 'pickle' or the dotted path to a serializer"),
+        ({"CAN_READ": "nodots"}, "DBOS['CAN_READ'] must be a function or the dotted path to one"),
+        ({"LEASE": 5}, "DBOS['LEASE'] is 5 s, which isn't more than twice the heartbeat interval"),
+        ({"LEESE": 5}, "DBOS['LEESE'] isn't a setting of django_dbos. Did you mean 'LEASE'?"),
+        ({"lease": 5}, "DBOS['lease'] isn't a setting of django_dbos. Did you mean 'LEASE'?"),
+        ({1: 2}, "DBOS[1] isn't a setting of django_dbos. The settings are CAN_READ, "),
+        ([], "DBOS must be a dict, not list []."),
+        (None, "DBOS must be a dict, not NoneType None."),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_key_value_and_what_was_wanted(
+    given: Any, message: str
+) -> None:
+    with override_settings(DBOS=given):
+        with pytest.raises(ImproperlyConfigured) as caught:
+            conf.get_settings()
+        problems = conf.setting_problems()
+
+    assert message in str(caught.value)
+    assert len(problems) == 1
+    assert f"{problems[0].message} {problems[0].hint}".strip() == str(caught.value)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with override_settings(DBOS={"LISTEN": 1, "LEESE": 5, "CONCURRENCY": 0}):
+        keys = [problem.key for problem in conf.setting_problems()]
+
+    assert keys == ["LISTEN", "LEESE", "CONCURRENCY"]
+
+
+def test_good_settings_have_no_problems() -> None:
+    assert conf.setting_problems() == []
+
+
+@pytest.mark.parametrize("given", [a_function, f"{__name__}.a_function"])
+def test_can_read_is_a_function_or_its_path(given: Any) -> None:
+    with override_settings(DBOS={"CAN_READ": given}):
+        assert conf.get_can_read() is a_function
+
+
+def test_without_can_read_there_is_no_function() -> None:
+    assert conf.get_can_read() is None
+
+
+@pytest.mark.parametrize("given", ["tests.test_conf.missing", "no.such.module"])
+def test_a_can_read_that_is_not_there_is_refused(given: str) -> None:
+    with (
+        override_settings(DBOS={"CAN_READ": given}),
+        pytest.raises(ImproperlyConfigured, match=rf"DBOS\['CAN_READ'\] names '{given}'"),
+    ):
+        conf.get_can_read()
+
+
+def test_a_can_read_that_cannot_be_called_is_refused() -> None:
+    with (
+        override_settings(DBOS={"CAN_READ": "tests.test_conf.__doc__"}),
+        pytest.raises(ImproperlyConfigured, match="which can't be called"),
+    ):
+        conf.get_can_read()

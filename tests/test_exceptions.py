@@ -1,0 +1,163 @@
+"""The errors: one tree, messages that help, and data that survives pickling and copying."""
+
+import copy
+import pickle
+
+import pytest
+from django.db.transaction import TransactionManagementError
+
+from django_dbos import exceptions
+from django_dbos.core import recorded_errors
+from django_dbos.core.serialization import JSONSerializer
+
+ERRORS = [
+    exceptions.WorkflowDoesNotExist("order-1"),
+    exceptions.WorkflowIdConflict("order-1", "shop.refund", "shop.checkout"),
+    exceptions.DuplicateWorkflow("order-1"),
+    exceptions.DuplicateWorkflow("order-1", "customer-7"),
+    exceptions.UnknownWorkflow("shop.chekout", "shop.checkout"),
+    exceptions.UnknownWorkflow("shop.chekout"),
+    exceptions.WaitTimeout("a message on topic 'paid'", 1.5),
+    exceptions.WorkflowCancelled("order-1"),
+    exceptions.MaxRecoveryAttemptsExceeded("order-1", 100),
+    exceptions.NondeterminismError("order-1", 3, "step 'charge'", "step 'refund'"),
+    exceptions.StreamClosed("order-1", "log"),
+    exceptions.NotInWorkflow("recv"),
+    exceptions.NotAllowedInStep("recv", "charge"),
+    exceptions.NotAllowedInAtomic("recv"),
+    exceptions.NotAllowedInAtomic("send", "other", "default"),
+    exceptions.PayloadTooLarge("The message", 9_000, 4_000),
+    exceptions.RecordedError("shop.errors:Declined", "('card',)", "Traceback"),
+    exceptions.SerializationError("The message can't be stored."),
+    exceptions.UnknownTypeInHistory("Class 'shop:Gone' was recorded."),
+    exceptions.ModelInstanceGone("shop.Order", 5, "default"),
+]
+every_error = pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+
+
+def test_every_error_of_the_tree_is_tried_here() -> None:
+    tried = {type(error) for error in ERRORS}
+
+    assert tried == _subclasses(exceptions.DbosError)
+
+
+def test_the_tree_is_drawn_at_the_top_of_the_module() -> None:
+    drawn = exceptions.__doc__ or ""
+
+    for cls in _subclasses(exceptions.DbosError) | _subclasses(exceptions.RunInterrupted):
+        assert f"── {cls.__name__}" in drawn
+
+
+@every_error
+def test_an_error_survives_pickling(error: exceptions.DbosError) -> None:
+    _assert_same(pickle.loads(pickle.dumps(error)), error)
+
+
+@every_error
+def test_an_error_survives_copying(error: exceptions.DbosError) -> None:
+    _assert_same(copy.copy(error), error)
+    _assert_same(copy.deepcopy(error), error)
+
+
+@every_error
+def test_an_error_survives_being_recorded(error: exceptions.DbosError) -> None:
+    serializer = JSONSerializer()
+
+    loaded = recorded_errors.load_error(serializer, recorded_errors.dump_error(serializer, error))
+
+    assert type(loaded) is type(error)
+    assert (loaded.args, str(loaded)) == (error.args, str(error))
+
+
+@every_error
+def test_a_message_names_what_it_is_about(error: exceptions.DbosError) -> None:
+    message = str(error)
+
+    assert "{" not in message
+    assert message == message.strip() != ""
+    for value in vars(error).values():
+        assert value in (None, "", "Traceback") or str(value).replace(":", ".") in message
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            exceptions.UnknownWorkflow("shop.chekout", "shop.checkout"),
+            "Workflow 'shop.chekout' isn't registered. Did you mean 'shop.checkout'?",
+        ),
+        (
+            exceptions.WaitTimeout("a message", 1.5),
+            (
+                "Waited 1.5 seconds for a message, which didn't come. Give a longer timeout, or "
+                "timeout=None to wait for ever."
+            ),
+        ),
+        (
+            exceptions.RecordedError("shop.errors:Declined", "('card')"),
+            "shop.errors.Declined('card')",
+        ),
+    ],
+)
+def test_a_message_says_what_happened_and_what_to_do(error: Exception, message: str) -> None:
+    assert str(error) == message
+
+
+def test_atomic_requests_is_named_where_a_view_may_be_at_fault() -> None:
+    message = str(exceptions.NotAllowedInAtomic("recv", "default"))
+
+    assert "ATOMIC_REQUESTS" in message
+    assert "non_atomic_requests" in message
+
+
+def test_on_commit_is_named_where_another_database_is_in_a_transaction() -> None:
+    message = str(exceptions.NotAllowedInAtomic("send", "other", "default"))
+
+    assert "transaction.on_commit(..., using='other')" in message
+
+
+def test_errors_can_be_caught_as_what_python_and_django_call_them() -> None:
+    assert issubclass(exceptions.WaitTimeout, TimeoutError)
+    assert issubclass(exceptions.NotAllowedInAtomic, TransactionManagementError)
+
+
+def test_a_wait_timeout_has_no_errno() -> None:
+    error = exceptions.WaitTimeout("a message", 5.0)
+
+    assert (error.errno, error.strerror) == (None, None)
+
+
+def test_what_interrupts_a_run_passes_through_except_exception() -> None:
+    for cls in _subclasses(exceptions.RunInterrupted):
+        assert not issubclass(cls, Exception)
+
+
+def test_an_unusable_history_carries_the_reason() -> None:
+    reason = exceptions.NondeterminismError("order-1", 3, "step 'a'", "step 'b'")
+
+    interruption = exceptions.HistoryUnusable(reason)
+
+    assert interruption.error is reason
+    assert str(interruption) == str(reason)
+
+
+def test_an_error_of_a_user_under_the_same_base_keeps_its_message() -> None:
+    class ShopError(exceptions.DbosError):
+        pass
+
+    assert str(ShopError("closed on sundays")) == "closed on sundays"
+
+
+def _assert_same(other: BaseException, error: BaseException) -> None:
+    assert type(other) is type(error)
+    assert other.args == error.args
+    assert vars(other) == vars(error)
+    assert str(other) == str(error)
+
+
+def _subclasses(cls: type) -> set[type]:
+    found: set[type] = set()
+    for one in type.__subclasses__(cls):
+        if one.__module__ == exceptions.__name__:
+            found |= {one} | _subclasses(one)
+    return found
