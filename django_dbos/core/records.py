@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
 from django_dbos.core.ids import new_uuid
@@ -69,9 +69,8 @@ class NewWorkflow:
     priority: int = 0
     delay: float | None = None
     """Seconds from now; `run_at` is the absolute form. Neither: at once."""
-    run_at: object | None = None
+    run_at: datetime | None = None
     timeout: timedelta | None = None
-    deadline_of_parent: str | None = None
     deduplication_id: str | None = None
     user_id: str | None = None
     attributes: str | None = None
@@ -155,7 +154,7 @@ class RecordStart(Write):
 
     checkpoint: Checkpoint
     workflows: tuple[NewWorkflow, ...]
-    reserved: bool = False
+    is_reserved: bool = False
     """Whether this executor has a free slot for the child, which is then claimed at once."""
 
 
@@ -229,7 +228,17 @@ class Verdict(StrEnum):
     CLAIM_LOST = "claim lost"
     PAST_DEADLINE = "past deadline"
     REFUSED = "refused"
-    """The write itself was at fault: `Answer.error`."""
+    """The write itself was at fault: `Answer.refusal`."""
+
+
+class Refusal(StrEnum):
+    """Why a write was refused, by its own fault; nothing of it was written."""
+
+    NO_RECEIVER = "no receiver"
+    ID_TAKEN = "id taken"
+    DUPLICATE = "duplicate"
+    STREAM_CLOSED = "stream closed"
+    DATABASE = "database"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +248,12 @@ class Answer:
     verdict: Verdict
     checkpoint: Checkpoint | None = None
     remaining: float | None = None
-    error: BaseException | None = None
+    refusal: Refusal | None = None
+    subject: str = ""
+    """What the refusal is about: an id, a key, or the database's message."""
+    existing_name: str = ""
+    is_own: bool = False
+    """With ID_TAKEN: whether the row is the very child that was to be started."""
     status: Status | None = None
     """With CLAIM_LOST: the workflow's status now; None when it is gone."""
 

@@ -1,0 +1,407 @@
+"""What a batch of writes does to the tables: decided once, for both databases.
+
+A store takes the fence, answers the batch's `Questions` with `Facts`, lets `decide` turn them
+into a `Plan`, and writes the plan, all in one transaction. Nothing here waits or does I/O.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+from django_dbos.core.records import (
+    DONE,
+    Answer,
+    Checkpoint,
+    Expire,
+    Finish,
+    NewMessage,
+    NewWorkflow,
+    RecordEntry,
+    RecordEvent,
+    RecordSend,
+    RecordStart,
+    RecordStep,
+    RecordWait,
+    Refusal,
+    Release,
+    State,
+    Suspend,
+    Verdict,
+    Wake,
+    WakeKind,
+    Write,
+)
+from django_dbos.core.status import FINISHED, Status
+
+Place = tuple[str, int]
+Key = tuple[str, str]
+
+# What may be written past the deadline: only how the run ends.
+ENDINGS = (Expire, Release)
+
+
+@dataclass(slots=True)
+class Questions:
+    """What must be looked up, under the fence, before a batch can be decided."""
+
+    claims: dict[str, int] = field(default_factory=dict)
+    checkpoints: list[Place] = field(default_factory=list)
+    messages: Counter[Key] = field(default_factory=Counter)
+    events: set[Key] = field(default_factory=set)
+    workflows: set[str] = field(default_factory=set)
+    deduplications: set[Key] = field(default_factory=set)
+    tails: set[Key] = field(default_factory=set)
+    write_ids: set[UUID] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundWorkflow:
+    """What a batch may want to know of another workflow."""
+
+    name: str
+    status: Status
+    is_set_aside: bool
+    output: str | None
+    error: str | None
+    parent_id: str | None
+    parent_step_number: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundCheckpoint:
+    """A checkpoint in the table; a wait's with the seconds that are left of it."""
+
+    checkpoint: Checkpoint
+    remaining: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Facts:
+    """The answers."""
+
+    held: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    """By workflow id: the claim number, and whether the deadline has passed."""
+    lost: dict[str, Status | None] = field(default_factory=dict)
+    """Claims that are somebody else's by now, with the workflow's status."""
+    checkpoints: dict[Place, FoundCheckpoint] = field(default_factory=dict)
+    messages: dict[Key, deque[tuple[int, str]]] = field(default_factory=dict)
+    events: dict[Key, tuple[str, int]] = field(default_factory=dict)
+    workflows: dict[str, FoundWorkflow] = field(default_factory=dict)
+    deduplications: dict[Key, str] = field(default_factory=dict)
+    tails: dict[Key, tuple[int, bool]] = field(default_factory=dict)
+    written: set[UUID] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A stream entry with the offset that it was dealt."""
+
+    workflow_id: str
+    key: str
+    offset: int
+    value: str | None
+    step_number: int
+    write_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventValue:
+    """An event's value with the version that it was dealt."""
+
+    workflow_id: str
+    key: str
+    version: int
+    value: str
+    step_number: int
+    write_id: UUID
+
+
+@dataclass(slots=True)
+class Plan:
+    """What the store writes, and what it answers to each write."""
+
+    answers: list[Answer] = field(default_factory=list)
+    checkpoints: list[tuple[Checkpoint, float | None]] = field(default_factory=list)
+    """New ones; a wait's with its timeout in seconds."""
+    outcomes: list[Checkpoint] = field(default_factory=list)
+    """They replace the checkpoints of waits."""
+    consumed: list[tuple[int, int]] = field(default_factory=list)
+    messages: list[NewMessage] = field(default_factory=list)
+    workflows: list[tuple[NewWorkflow, bool]] = field(default_factory=list)
+    """New ones, and whether this executor claims them at once."""
+    entries: list[Entry] = field(default_factory=list)
+    event_values: list[EventValue] = field(default_factory=list)
+    finished: list[Finish] = field(default_factory=list)
+    suspended: list[Suspend] = field(default_factory=list)
+    released: list[str] = field(default_factory=list)
+    deferred: list[int] = field(default_factory=list)
+    """Positions of writes whose workflow's row somebody else has locked: asked again later."""
+
+    @property
+    def latest_events(self) -> list[EventValue]:
+        """The last value a key: two of one key can't be upserted in one statement."""
+        return list({(event.workflow_id, event.key): event for event in self.event_values}.values())
+
+    @property
+    def wakes(self) -> list[Wake]:
+        """What waiting workflows may be waiting for, and has come with this batch."""
+        return [
+            *{Wake(kind=WakeKind.MESSAGE, workflow_id=m.workflow_id, name=m.topic)
+              for m in self.messages},
+            *{Wake(kind=WakeKind.EVENT, workflow_id=e.workflow_id, name=e.key)
+              for e in self.event_values},
+            *(Wake(kind=WakeKind.RESULT, workflow_id=f.workflow_id)
+              for f in self.finished if not f.is_set_aside),
+        ]  # fmt: skip
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (
+            self.checkpoints or self.outcomes or self.entries or self.event_values
+            or self.finished or self.suspended or self.released or self.consumed
+        )  # fmt: skip
+
+
+def questions(writes: Iterable[Write], *, is_repeat: bool) -> Questions:
+    """What to look up for these writes; a repeat asks as well which are in the tables."""
+    asked = Questions()
+    for write in writes:
+        asked.claims[write.workflow_id] = write.claim_number
+        checkpoint: Checkpoint | None = getattr(write, "checkpoint", None)
+        if checkpoint is not None:
+            asked.checkpoints.append((write.workflow_id, checkpoint.step_number))
+        match write:
+            case RecordWait():
+                _ask_of_wait(asked, write.wake)
+            case RecordSend():
+                asked.workflows.update(message.workflow_id for message in write.messages)
+            case RecordStart():
+                for new in write.workflows:
+                    asked.workflows.add(new.workflow_id)
+                    if new.deduplication_id is not None:
+                        asked.deduplications.add((new.queue_name, new.deduplication_id))
+            case RecordEvent():
+                asked.events.add((write.workflow_id, write.key))
+            case RecordEntry():
+                asked.tails.add((write.workflow_id, write.key))
+        if is_repeat and isinstance(write, RecordEvent | RecordEntry):
+            asked.write_ids.add(write.write_id)
+    return asked
+
+
+def _ask_of_wait(asked: Questions, wake: Wake) -> None:
+    match wake.kind:
+        case WakeKind.MESSAGE:
+            asked.messages[wake.workflow_id, wake.name] += 1
+        case WakeKind.EVENT:
+            asked.events.add((wake.workflow_id, wake.name))
+        case WakeKind.RESULT:
+            asked.workflows.add(wake.workflow_id)
+
+
+def decide(writes: Iterable[Write], facts: Facts) -> Plan:
+    """Decide each write in turn. Once one of a workflow fails, its later ones fail with it."""
+    return _Decision(facts).of(writes)
+
+
+class _Decision:
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.plan = Plan()
+        self.stopped: dict[str, Answer] = {}
+        self.deferred: set[str] = set()
+
+    def of(self, writes: Iterable[Write]) -> Plan:
+        for position, write in enumerate(writes):
+            answer = self._fence(write, position) or self._answer(write)
+            self.plan.answers.append(answer)
+        return self.plan
+
+    def _fence(self, write: Write, position: int) -> Answer | None:
+        """What stands against a write, and then against all later ones of its workflow."""
+        workflow_id = write.workflow_id
+        if workflow_id in self.stopped:
+            return self.stopped[workflow_id]
+        held = self.facts.held.get(workflow_id)
+        if held is not None and held[0] == write.claim_number:
+            return self._expire(write) if held[1] and not isinstance(write, ENDINGS) else None
+        if held is not None or workflow_id in self.facts.lost:
+            return self._stop(write, Verdict.CLAIM_LOST, self.facts.lost.get(workflow_id))
+        self.plan.deferred.append(position)
+        return DONE
+
+    def _stop(self, write: Write, verdict: Verdict, status: Status | None = None) -> Answer:
+        self.stopped[write.workflow_id] = Answer(verdict=verdict, status=status)
+        return self.stopped[write.workflow_id]
+
+    def _expire(self, write: Write) -> Answer:
+        self.plan.finished.append(_cancellation(write))
+        return self._stop(write, Verdict.PAST_DEADLINE)
+
+    def _answer(self, write: Write) -> Answer:
+        checkpoint: Checkpoint | None = getattr(write, "checkpoint", None)
+        found = checkpoint and self.facts.checkpoints.get(
+            (write.workflow_id, checkpoint.step_number)
+        )
+        if found and found.checkpoint.state is not State.WAITING:
+            return Answer(verdict=Verdict.FOUND, checkpoint=found.checkpoint)
+        match write:
+            case RecordStep():
+                return self._record(write.checkpoint)
+            case RecordWait():
+                return self._wait(write, found or None)
+            case RecordSend():
+                return self._send(write)
+            case RecordStart():
+                return self._start(write)
+            case RecordEvent():
+                return self._set_event(write)
+            case RecordEntry():
+                return self._append(write)
+            case Finish() | Suspend() | Release() | Expire():
+                return self._end(write)
+        return DONE
+
+    def _record(self, checkpoint: Checkpoint | None) -> Answer:
+        if checkpoint is not None:
+            self.plan.checkpoints.append((checkpoint, None))
+        return DONE
+
+    def _wait(self, write: RecordWait, begun: FoundCheckpoint | None) -> Answer:
+        outcome = self._look(write)
+        remaining = begun.remaining if begun else write.timeout
+        if outcome is None and remaining is not None and remaining <= 0:
+            outcome = replace(write.checkpoint, state=State.TIMED_OUT)
+        if outcome is None:
+            if not begun:
+                waiting = replace(write.checkpoint, state=State.WAITING)
+                self.plan.checkpoints.append((waiting, write.timeout))
+            return Answer(verdict=Verdict.WAITING, remaining=remaining)
+        if begun:
+            self.plan.outcomes.append(outcome)
+        else:
+            self.plan.checkpoints.append((outcome, None))
+        return Answer(verdict=Verdict.FOUND, checkpoint=outcome)
+
+    def _look(self, write: RecordWait) -> Checkpoint | None:
+        """The outcome of a wait whose time hasn't come, if what it waits for has."""
+        wake, checkpoint = write.wake, write.checkpoint
+        match wake.kind:
+            case WakeKind.MESSAGE:
+                messages = self.facts.messages.get((wake.workflow_id, wake.name))
+                if not messages:
+                    return None
+                message_id, text = messages.popleft()
+                self.plan.consumed.append((message_id, checkpoint.step_number))
+                return replace(checkpoint, output=text)
+            case WakeKind.EVENT:
+                event = self.facts.events.get((wake.workflow_id, wake.name))
+                return event and replace(checkpoint, output=event[0])
+            case WakeKind.RESULT:
+                return result_checkpoint(checkpoint, self.facts.workflows.get(wake.workflow_id))
+        return None
+
+    def _send(self, write: RecordSend) -> Answer:
+        for message in write.messages:
+            if message.workflow_id not in self.facts.workflows:
+                return Answer(
+                    verdict=Verdict.REFUSED, refusal=Refusal.NO_RECEIVER, subject=message.workflow_id
+                )
+        self.plan.messages.extend(write.messages)
+        return self._record(write.checkpoint)
+
+    def _start(self, write: RecordStart) -> Answer:
+        for new in write.workflows:
+            taken = self._taken(new)
+            if taken is not None:
+                return taken
+        self.plan.workflows.extend((new, write.is_reserved) for new in write.workflows)
+        return self._record(write.checkpoint)
+
+    def _taken(self, new: NewWorkflow) -> Answer | None:
+        """Who has the id, or the deduplication id, of a workflow that is to be started."""
+        existing = self.facts.workflows.get(new.workflow_id)
+        if existing is not None:
+            return Answer(
+                verdict=Verdict.REFUSED, refusal=Refusal.ID_TAKEN, subject=new.workflow_id,
+                existing_name=existing.name,
+                is_own=(existing.parent_id, existing.parent_step_number)
+                == (new.parent_id, new.parent_step_number),
+            )  # fmt: skip
+        key = (new.queue_name, new.deduplication_id or "")
+        if key in self.facts.deduplications:
+            return Answer(
+                verdict=Verdict.REFUSED,
+                refusal=Refusal.DUPLICATE,
+                subject=self.facts.deduplications[key],
+            )
+        return None
+
+    def _set_event(self, write: RecordEvent) -> Answer:
+        if write.write_id in self.facts.written:
+            return DONE
+        key = (write.workflow_id, write.key)
+        version = self.facts.events.get(key, ("", 0))[1] + 1
+        self.facts.events[key] = (write.value, version)
+        self.plan.event_values.append(
+            EventValue(
+                workflow_id=write.workflow_id, key=write.key, version=version, value=write.value,
+                step_number=write.step_number, write_id=write.write_id,
+            )  # fmt: skip
+        )
+        return self._record(write.checkpoint)
+
+    def _append(self, write: RecordEntry) -> Answer:
+        if write.write_id in self.facts.written:
+            return DONE
+        key = (write.workflow_id, write.key)
+        offset, is_ended = self.facts.tails.get(key, (-1, False))
+        if is_ended and write.value is None:
+            return self._record(write.checkpoint)
+        if is_ended:
+            return Answer(
+                verdict=Verdict.REFUSED, refusal=Refusal.STREAM_CLOSED, subject=write.key
+            )
+        self.facts.tails[key] = (offset + 1, write.value is None)
+        self.plan.entries.append(
+            Entry(
+                workflow_id=write.workflow_id, key=write.key, offset=offset + 1,
+                value=write.value, step_number=write.step_number, write_id=write.write_id,
+            )  # fmt: skip
+        )
+        return self._record(write.checkpoint)
+
+    def _end(self, write: Finish | Suspend | Release | Expire) -> Answer:
+        match write:
+            case Finish():
+                self.plan.finished.append(write)
+            case Suspend():
+                self.plan.suspended.append(write)
+            case Release():
+                self.plan.released.append(write.workflow_id)
+            case Expire():
+                self.plan.finished.append(_cancellation(write))
+        self._stop(write, Verdict.CLAIM_LOST)
+        return DONE
+
+
+def _cancellation(write: Write) -> Finish:
+    return Finish(
+        workflow_id=write.workflow_id, claim_number=write.claim_number, status=Status.CANCELLED
+    )
+
+
+def result_checkpoint(checkpoint: Checkpoint, target: FoundWorkflow | None) -> Checkpoint | None:
+    """What waiting for another workflow's result gives, once that has one."""
+    if target is None or target.status not in FINISHED or target.is_set_aside:
+        return None
+    match target.status:
+        case Status.CANCELLED:
+            return replace(checkpoint, state=State.AWAITED_CANCELLED)
+        case Status.MAX_RECOVERY_ATTEMPTS_EXCEEDED:
+            return replace(checkpoint, state=State.AWAITED_EXCEEDED)
+    return replace(checkpoint, output=target.output, error=target.error)

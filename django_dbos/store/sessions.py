@@ -1,0 +1,97 @@
+"""How statements reach the database: Django's connection, behind the same few methods as the
+executor's own ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
+
+from django.db import (
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connections,
+    transaction,
+)
+
+from django_dbos.store import errors, statements
+
+Row = tuple[Any, ...]
+Params = dict[str, Any]
+Statement = tuple[str, Params]
+
+
+class Session(Protocol):
+    """A connection with the store's statements. Errors are those of `store.errors`."""
+
+    def run(self, name: str, params: Params | None = None) -> list[Row]:
+        """Run one statement and fetch what it returns."""
+
+    def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run several, in one round trip where the database can."""
+
+    def run_many(self, name: str, rows: Sequence[Params]) -> None:
+        """Run one statement for each row."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Everything inside commits together, or not at all."""
+
+    def close(self) -> None:
+        """Close it; the next statement connects anew."""
+
+
+class DjangoSession:
+    """Django's connection of the calling thread: the caller's transaction, the caller's errors."""
+
+    def __init__(self, alias: str, vendor: str) -> None:
+        self.alias = alias
+        self.vendor = vendor
+
+    def run(self, name: str, params: Params | None = None) -> list[Row]:
+        with translated_errors(), connections[self.alias].cursor() as cursor:
+            cursor.execute(statements.load(self.vendor, name), params or {})
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        return [self.run(name, params) for name, params in statements]
+
+    def run_many(self, name: str, rows: Sequence[Params]) -> None:
+        if not rows:
+            return
+        with translated_errors(), connections[self.alias].cursor() as cursor:
+            cursor.executemany(statements.load(self.vendor, name), list(rows))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with translated_errors(), transaction.atomic(using=self.alias):
+            yield
+
+    def close(self) -> None:
+        connections[self.alias].close()
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn Django's database errors into the store's."""
+    try:
+        yield
+    except (DataError, IntegrityError) as error:
+        raise errors.BadStatement(str(error)) from error
+    except (OperationalError, InterfaceError, InternalError) as error:
+        raise _transient(error) from error
+
+
+def _transient(error: Exception) -> errors.StoreError:
+    sqlstate = getattr(error.__cause__, "sqlstate", None)
+    if sqlstate == "55P03":
+        return errors.LockTimeout(str(error))
+    is_outcome_unknown = sqlstate is None or sqlstate.startswith(("08", "57P"))
+    return errors.Unavailable(str(error), is_outcome_unknown=is_outcome_unknown)
+
+
+def columns(rows: Sequence[Any], **getters: Callable[[Any], Any]) -> dict[str, list[Any]]:
+    """One list a column, for `unnest`."""
+    return {name: [get(row) for row in rows] for name, get in getters.items()}

@@ -1,0 +1,174 @@
+"""Who waits for which key, and how they hear of it.
+
+A notification carries a key, never data: whoever is woken reads the rows. Within a process
+`notify` is enough. Between processes PostgreSQL's LISTEN brings the keys; without it (SQLite,
+LISTEN switched off, a transaction pooler) a `Poller` watches for changes, and every waiter looks
+again on a timer of its own. A lost notification costs time, never correctness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Protocol, Self
+
+# Told to everybody: "look again, whatever you wait for", after a connection was lost.
+EVERYTHING = "*"
+
+
+class Source(Protocol):
+    """Brings the notifications of other processes, from `start` to `stop`."""
+
+    def start(self, notify: Callable[[Iterable[str]], None]) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Watch:
+    """One waiter for some keys: `with wakeups.watch(...) as watch: look; watch.wait(...)`.
+
+    A notification after the `with` was entered is never missed: the next wait returns at once.
+    """
+
+    def __init__(self, wakeups: Wakeups, keys: tuple[str, ...]) -> None:
+        self._wakeups = wakeups
+        self.keys = keys
+        self._lock = threading.Lock()
+        self._is_notified = False
+        self._event: threading.Event | None = None
+        self._waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
+
+    def __enter__(self) -> Self:
+        self._wakeups._add(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._wakeups._remove(self)
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait on this thread, for so many seconds. Whether a key was notified."""
+        with self._lock:
+            if self._is_notified:
+                self._is_notified = False
+                return True
+            event = self._event = threading.Event()
+        is_notified = event.wait(timeout)
+        with self._lock:
+            self._event = None
+            is_notified = is_notified or self._is_notified
+            self._is_notified = False
+        return is_notified
+
+    async def await_(self, timeout: float | None) -> bool:
+        """See wait()."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if self._is_notified:
+                self._is_notified = False
+                return True
+            future: asyncio.Future[None] = loop.create_future()
+            self._waiter = (loop, future)
+        try:
+            await asyncio.wait((future,), timeout=timeout)
+        finally:
+            with self._lock:
+                self._waiter = None
+                is_notified = self._is_notified
+                self._is_notified = False
+            if not future.done():
+                future.cancel()
+        return is_notified
+
+    def _notify(self) -> None:
+        with self._lock:
+            self._is_notified = True
+            if self._event is not None:
+                self._event.set()
+            if self._waiter is None:
+                return
+            loop, future = self._waiter
+            self._waiter = None
+        # A loop that is closed has nobody waiting in it.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_resolve, future)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class Wakeups:
+    """The waiters of this process."""
+
+    def __init__(self, source: Source | None = None) -> None:
+        self._lock = threading.Lock()
+        self._watches: dict[str, set[Watch]] = {}
+        self._source = source
+        self._users = 0
+
+    def watch(self, *keys: str) -> Watch:
+        """Watch these keys, from entering the watch to leaving it."""
+        return Watch(self, keys)
+
+    def notify(self, keys: Iterable[str]) -> None:
+        """Wake whoever watches one of the keys, in this process."""
+        woken: set[Watch] = set()
+        with self._lock:
+            for key in keys:
+                if key == EVERYTHING:
+                    woken.update(*self._watches.values())
+                elif key in self._watches:
+                    woken.update(self._watches[key])
+        for watch in woken:
+            watch._notify()
+
+    @property
+    def watched_count(self) -> int:
+        """How many keys are watched."""
+        return len(self._watches)
+
+    def start_listening(self) -> None:
+        """Keep the source of other processes' notifications running, watched or not."""
+        with self._lock:
+            self._users += 1
+            self._start_source()
+
+    def stop_listening(self) -> None:
+        """Undo one `start_listening`."""
+        with self._lock:
+            self._users -= 1
+            is_idle = self._users == 0 and not self._watches
+        if is_idle:
+            self.stop()
+
+    def stop(self) -> None:
+        """Stop the source; the next watch starts it again."""
+        if self._source is not None:
+            self._source.stop()
+
+    def _add(self, watch: Watch) -> None:
+        with self._lock:
+            for key in watch.keys:
+                self._watches.setdefault(key, set()).add(watch)
+            self._start_source()
+
+    def _remove(self, watch: Watch) -> None:
+        with self._lock:
+            for key in watch.keys:
+                watches = self._watches.get(key, set())
+                watches.discard(watch)
+                if not watches:
+                    self._watches.pop(key, None)
+
+    def _start_source(self) -> None:
+        if self._source is not None:
+            self._source.start(self.notify)
