@@ -157,7 +157,8 @@ def _assert_same(other: BaseException, error: BaseException) -> None:
 
 def _subclasses(cls: type) -> set[type]:
     found: set[type] = set()
-    for one in type.__subclasses__(cls):
+    below: list[type] = type.__subclasses__(cls)
+    for one in below:
         if one.__module__ == exceptions.__name__:
             found |= {one} | _subclasses(one)
     return found

@@ -35,11 +35,6 @@ class Refused(Exception):
         self.reason = reason
         self.path: list[str] = []
 
-    def inside(self, label: str) -> Refused:
-        """Note that the value is at ``label`` of the container that is left now."""
-        self.path.insert(0, label)
-        return self
-
     def __str__(self) -> str:
         if not self.path:
             return self.reason

@@ -144,7 +144,8 @@ class JSONSerializer:
             try:
                 result.append(self._walk(item, room))
             except Refused as refused:
-                raise refused.inside(f"[{index}]") from None
+                refused.path.insert(0, f"[{index}]")
+                raise
         return result
 
     def _walk_dict(self, items: dict[Any, Any], room: int) -> JSONValue:
@@ -153,7 +154,8 @@ class JSONSerializer:
             try:
                 pairs.append([self._walk(key, room), self._walk(item, room)])
             except Refused as refused:
-                raise refused.inside(_label(key)) from None
+                refused.path.insert(0, _label(key))
+                raise
         if all(type(key) is str for key in items) and not _looks_tagged(items):
             return dict(pairs)
         return {"$dict": pairs}
