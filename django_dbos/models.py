@@ -6,7 +6,7 @@ engine alone: `save`, `delete`, `update` and `bulk_*` raise and say what to call
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from django.db import models
 from django.db.models import Q
@@ -16,9 +16,6 @@ from django.utils.translation import gettext_lazy as _
 from django_dbos.core import status as statuses
 from django_dbos.core.ids import MAX_ID_LENGTH
 from django_dbos.fields import InstantField, KeyField
-
-if TYPE_CHECKING:
-    from django_dbos.handles import WorkflowHandle
 
 M = TypeVar("M", bound=models.Model)
 
@@ -213,9 +210,7 @@ class Workflow(EngineRow):
             ),
             models.Index(
                 fields=("status", "created_at"),
-                condition=Q(
-                    status__in=("CANCELLED", "ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
-                ),
+                condition=Q(status__in=("CANCELLED", "ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")),
                 name="dbos_workflow_failed",
             ),
             models.Index(fields=("created_at",), name="dbos_workflow_created"),
@@ -230,14 +225,7 @@ class Workflow(EngineRow):
         )
 
     def __str__(self) -> str:
-        return self.workflow_id
-
-    @property
-    def handle(self) -> WorkflowHandle[Any]:
-        """The handle of this workflow."""
-        handle_class = import_string("django_dbos.handles.WorkflowHandle")
-        handle: WorkflowHandle[Any] = handle_class(self.workflow_id)
-        return handle
+        return str(self.workflow_id)
 
     @property
     def is_active(self) -> bool:
@@ -443,7 +431,7 @@ class Executor(EngineRow):
         default_permissions = ("view",)
 
     def __str__(self) -> str:
-        return self.executor_id
+        return str(self.executor_id)
 
 
 class Sequence(EngineRow):

@@ -10,6 +10,7 @@
 | `DBOS_TEST_DATABASE_NAME`, `DBOS_TEST_OTHER_NAME` | what a child process joins |
 """
 
+import importlib.util
 import os
 import tempfile
 from pathlib import Path
@@ -34,6 +35,8 @@ INSTALLED_APPS = [
     "django_dbos",
     "tests",
 ]
+if importlib.util.find_spec("django_dbos.decorators"):
+    INSTALLED_APPS += ["django.contrib.humanize", "example_project.shop"]
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

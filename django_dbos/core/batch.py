@@ -149,21 +149,34 @@ class Plan:
     def wakes(self) -> list[Wake]:
         """What waiting workflows may be waiting for, and has come with this batch."""
         return [
-            *{Wake(kind=WakeKind.MESSAGE, workflow_id=m.workflow_id, name=m.topic)
-              for m in self.messages},
-            *{Wake(kind=WakeKind.EVENT, workflow_id=e.workflow_id, name=e.key)
-              for e in self.event_values},
-            *(Wake(kind=WakeKind.RESULT, workflow_id=f.workflow_id)
-              for f in self.finished if not f.is_set_aside),
-        ]  # fmt: skip
+            *{
+                Wake(kind=WakeKind.MESSAGE, workflow_id=m.workflow_id, name=m.topic)
+                for m in self.messages
+            },
+            *{
+                Wake(kind=WakeKind.EVENT, workflow_id=e.workflow_id, name=e.key)
+                for e in self.event_values
+            },
+            *(
+                Wake(kind=WakeKind.RESULT, workflow_id=f.workflow_id)
+                for f in self.finished
+                if not f.is_set_aside
+            ),
+        ]
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
         return not (
-            self.checkpoints or self.outcomes or self.entries or self.event_values
-            or self.finished or self.suspended or self.released or self.consumed
-        )  # fmt: skip
+            self.checkpoints
+            or self.outcomes
+            or self.entries
+            or self.event_values
+            or self.finished
+            or self.suspended
+            or self.released
+            or self.consumed
+        )
 
 
 def questions(writes: Iterable[Write], *, is_repeat: bool) -> Questions:
@@ -309,7 +322,9 @@ class _Decision:
         for message in write.messages:
             if message.workflow_id not in self.facts.workflows:
                 return Answer(
-                    verdict=Verdict.REFUSED, refusal=Refusal.NO_RECEIVER, subject=message.workflow_id
+                    verdict=Verdict.REFUSED,
+                    refusal=Refusal.NO_RECEIVER,
+                    subject=message.workflow_id,
                 )
         self.plan.messages.extend(write.messages)
         return self._record(write.checkpoint)
@@ -327,11 +342,13 @@ class _Decision:
         existing = self.facts.workflows.get(new.workflow_id)
         if existing is not None:
             return Answer(
-                verdict=Verdict.REFUSED, refusal=Refusal.ID_TAKEN, subject=new.workflow_id,
+                verdict=Verdict.REFUSED,
+                refusal=Refusal.ID_TAKEN,
+                subject=new.workflow_id,
                 existing_name=existing.name,
                 is_own=(existing.parent_id, existing.parent_step_number)
                 == (new.parent_id, new.parent_step_number),
-            )  # fmt: skip
+            )
         key = (new.queue_name, new.deduplication_id or "")
         if key in self.facts.deduplications:
             return Answer(
@@ -349,9 +366,13 @@ class _Decision:
         self.facts.events[key] = (write.value, version)
         self.plan.event_values.append(
             EventValue(
-                workflow_id=write.workflow_id, key=write.key, version=version, value=write.value,
-                step_number=write.step_number, write_id=write.write_id,
-            )  # fmt: skip
+                workflow_id=write.workflow_id,
+                key=write.key,
+                version=version,
+                value=write.value,
+                step_number=write.step_number,
+                write_id=write.write_id,
+            )
         )
         return self._record(write.checkpoint)
 
@@ -363,15 +384,17 @@ class _Decision:
         if is_ended and write.value is None:
             return self._record(write.checkpoint)
         if is_ended:
-            return Answer(
-                verdict=Verdict.REFUSED, refusal=Refusal.STREAM_CLOSED, subject=write.key
-            )
+            return Answer(verdict=Verdict.REFUSED, refusal=Refusal.STREAM_CLOSED, subject=write.key)
         self.facts.tails[key] = (offset + 1, write.value is None)
         self.plan.entries.append(
             Entry(
-                workflow_id=write.workflow_id, key=write.key, offset=offset + 1,
-                value=write.value, step_number=write.step_number, write_id=write.write_id,
-            )  # fmt: skip
+                workflow_id=write.workflow_id,
+                key=write.key,
+                offset=offset + 1,
+                value=write.value,
+                step_number=write.step_number,
+                write_id=write.write_id,
+            )
         )
         return self._record(write.checkpoint)
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -77,8 +79,9 @@ def dump_error(serializer: JSONSerializer, error: BaseException) -> str:
     try:
         path = serializer.class_path(type(error))
         if path is not None:
-            parts = _take_apart(serializer, error)
-            return serializer.dumps(_describe(error) | parts.as_dict())
+            with _taking_apart(error):
+                parts = _working_parts(serializer, error)
+                return serializer.dumps(_describe(error) | parts.as_dict())
     except Exception:
         # A foreign __init__, __str__ or attribute may raise anything. Such an error can't be
         # rebuilt.
@@ -105,7 +108,8 @@ def load_error(serializer: JSONSerializer, text: str) -> BaseException:
     cls = serializer.rebuildable_class(path, codec_for(serializer))
     error = _rebuild_recorded(cls, record)
     vars(error)["recorded_traceback"] = recorded_traceback
-    error.__cause__ = RecordedTraceback(recorded_traceback)
+    # Past what a frozen class makes of assignments.
+    object.__setattr__(error, "__cause__", RecordedTraceback(recorded_traceback))
     return error
 
 
@@ -132,7 +136,7 @@ def round_trip_error(serializer: JSONSerializer, error: BaseException, text: str
         return error
 
     rebuilt = load_error(serializer, text)
-    rebuilt.__cause__ = error
+    object.__setattr__(rebuilt, "__cause__", error)
     return rebuilt.with_traceback(error.__traceback__)
 
 
@@ -153,7 +157,8 @@ def codec_for(serializer: JSONSerializer) -> codecs.ClassCodec:
     """Return the codec for exceptions that are values: returned or sent rather than raised."""
 
     def encode(error: BaseException) -> dict[str, Any]:
-        parts = _take_apart(serializer, error)
+        with _taking_apart(error):
+            parts = _working_parts(serializer, error)
         if parts.lost:
             raise codecs.Refused(f"its attribute {next(iter(parts.lost))!r} can't be recorded.")
         return parts.as_dict()
@@ -175,7 +180,8 @@ _being_taken_apart: ContextVar[tuple[BaseException, ...]] = ContextVar(
 _MAX_NESTED = 4
 
 
-def _take_apart(serializer: JSONSerializer, error: BaseException) -> Parts:
+@contextmanager
+def _taking_apart(error: BaseException) -> Iterator[None]:
     outer = _being_taken_apart.get()
     if any(one is error for one in outer):
         raise codecs.Refused("it contains itself.")
@@ -184,7 +190,7 @@ def _take_apart(serializer: JSONSerializer, error: BaseException) -> Parts:
 
     token = _being_taken_apart.set((*outer, error))
     try:
-        return _working_parts(serializer, error)
+        yield
     finally:
         _being_taken_apart.reset(token)
 
@@ -259,7 +265,6 @@ def _rebuild(cls: type, parts: Parts) -> BaseException:
 
     lost = [f"Attribute {name!r} ({of}) wasn't recorded." for name, of in parts.lost.items()]
     if parts.notes or lost:
-        # Not add_note(): a frozen class refuses it.
         vars(error)["__notes__"] = [*parts.notes, *lost]
     return error
 

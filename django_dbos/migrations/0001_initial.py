@@ -1,15 +1,18 @@
-import django_dbos.core.status
-import django_dbos.fields
+from typing import Any
+
 from django.db import migrations, models
 
+import django_dbos.core.status
+import django_dbos.fields
 
-def create_queue_sequence(apps, schema_editor):
+
+def create_queue_sequence(apps: Any, schema_editor: Any) -> None:
     """Places in the queues come from a sequence; SQLite keeps them in `dbos_sequence`."""
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute("CREATE SEQUENCE dbos_queue_sequence CACHE 1")
 
 
-def drop_queue_sequence(apps, schema_editor):
+def drop_queue_sequence(apps: Any, schema_editor: Any) -> None:
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute("DROP SEQUENCE dbos_queue_sequence")
 

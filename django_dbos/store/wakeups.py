@@ -67,7 +67,7 @@ class Watch:
             self._is_notified = False
         return is_notified
 
-    async def await_(self, timeout: float | None) -> bool:
+    async def await_(self, timeout: float | None) -> bool:  # noqa: ASYNC109
         """See wait()."""
         loop = asyncio.get_running_loop()
         with self._lock:

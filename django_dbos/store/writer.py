@@ -62,7 +62,7 @@ class Writer(Protocol):
 class Submission:
     """A write on its way, and whoever waits for its answer."""
 
-    __slots__ = ("callback", "event", "future", "loop", "write", "answer")
+    __slots__ = ("answer", "callback", "event", "future", "loop", "write")
 
     def __init__(self, write: Write, callback: Callback | None = None) -> None:
         self.write = write
@@ -308,9 +308,7 @@ class InlineWriter:
             try:
                 plan = self._store.apply(session, self._executor_id, [write], is_repeat=is_repeat)
             except errors.BadStatement as error:
-                return Answer(
-                    verdict=Verdict.REFUSED, refusal=Refusal.DATABASE, subject=str(error)
-                )
+                return Answer(verdict=Verdict.REFUSED, refusal=Refusal.DATABASE, subject=str(error))
             except errors.StoreError as error:
                 if self._store.is_in_transaction():
                     raise
