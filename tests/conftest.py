@@ -10,7 +10,6 @@ import pytest
 from django.conf import settings
 from django.db import connections
 
-
 # The shop's tests need workflows that run.
 collect_ignore = [] if importlib.util.find_spec("django_dbos.decorators") else ["example"]
 

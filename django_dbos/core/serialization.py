@@ -350,8 +350,8 @@ def _encode(codec: ValueCodec | ClassCodec, value: Any) -> Any:
     name = codecs.type_name(type(value))
     try:
         return codec.encode(value)
-    except Refused as refused:
-        raise Refused(f"this {name} is refused: {refused.reason}") from None
+    except (Refused, exceptions.SerializationError) as refused:
+        raise Refused(f"this {name} is refused: {refused}") from None
     except RecursionError:
         raise
     except Exception as error:
