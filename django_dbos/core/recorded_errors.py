@@ -5,8 +5,7 @@ rebuilt in one of two ways, of which each is tried when the error is recorded:
 
 * restored, as copying would: made without its ``__init__``, then given its attributes. One that
   can't be recorded is left out, and a note says so;
-* called: ``cls(*args)``, where restoring would leave something out and calling gives the same
-  error.
+* called: ``cls(*args)``, where restoring would leave something out, or doesn't give the same error.
 
 What comes back with other ``args`` or another message either way is recorded as text, and raised as
 a RecordedError.
@@ -198,7 +197,7 @@ def _taking_apart(error: BaseException) -> Iterator[None]:
 def _working_parts(serializer: JSONSerializer, error: BaseException) -> Parts:
     restored = _restorable_parts(serializer, error)
     called = dataclasses.replace(restored, state=None, lost={})
-    for parts in [called, restored] if restored.lost else [restored]:
+    for parts in [called, restored] if restored.lost else [restored, called]:
         if _comes_back(serializer, error, parts):
             return parts
     raise codecs.Refused("it comes back with other args or another message.")
