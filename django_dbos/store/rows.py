@@ -1,0 +1,194 @@
+"""Between records and the columns of statements: one home for both stores."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from typing import Any
+
+from django_dbos.core.batch import (
+    Entry,
+    EventValue,
+    Facts,
+    FoundCheckpoint,
+    FoundWorkflow,
+    Key,
+    Place,
+)
+from django_dbos.core.records import Checkpoint, Claim, Finish, NewMessage, NewWorkflow, State
+from django_dbos.core.status import Status
+from django_dbos.store.sessions import Params, Row
+
+
+def checkpoint_params(checkpoint: Checkpoint, timeout: float | None = None) -> Params:
+    return {
+        "workflow_id": checkpoint.workflow_id,
+        "step_number": checkpoint.step_number,
+        "step_name": checkpoint.step_name,
+        "state": int(checkpoint.state),
+        "fingerprint": checkpoint.fingerprint,
+        "output": checkpoint.output,
+        "error": checkpoint.error,
+        "child_workflow_id": checkpoint.child_workflow_id,
+        "record_order": checkpoint.record_order,
+        "claim_number": checkpoint.claim_number,
+        "attempts": checkpoint.attempts,
+        "timeout": timeout,
+        "duration": checkpoint.duration,
+    }
+
+
+def message_params(message: NewMessage) -> Params:
+    return {
+        "workflow_id": message.workflow_id,
+        "topic": message.topic,
+        "message": message.message,
+        "idempotency_key": message.idempotency_key,
+        "sender_id": message.sender_id,
+    }
+
+
+def workflow_params(new: NewWorkflow, executor_id: str | None = None) -> Params:
+    return {
+        "workflow_id": new.workflow_id,
+        "token": new.token,
+        "name": new.name,
+        "queue_name": new.queue_name,
+        "priority": new.priority,
+        "deduplication_id": new.deduplication_id,
+        "input": new.input,
+        "user_id": new.user_id,
+        "attributes": new.attributes,
+        "executor_id": executor_id,
+        "max_recovery_attempts": new.max_recovery_attempts,
+        "parent_id": new.parent_id,
+        "parent_step_number": new.parent_step_number,
+        "delay": new.delay,
+        "run_at": new.run_at,
+        "timeout": new.timeout,
+    }
+
+
+def event_params(event: EventValue) -> Params:
+    return {
+        "workflow_id": event.workflow_id,
+        "key": event.key,
+        "version": event.version,
+        "value": event.value,
+        "step_number": event.step_number,
+        "write_id": event.write_id,
+    }
+
+
+def entry_params(entry: Entry) -> Params:
+    return {
+        "workflow_id": entry.workflow_id,
+        "key": entry.key,
+        "offset": entry.offset,
+        "value": entry.value,
+        "step_number": entry.step_number,
+        "write_id": entry.write_id,
+    }
+
+
+def finish_params(finish: Finish) -> Params:
+    return {
+        "workflow_id": finish.workflow_id,
+        "status": finish.status.value,
+        "output": finish.output,
+        "error": finish.error,
+        "is_set_aside": finish.is_set_aside,
+    }
+
+
+def transposed(rows: Sequence[Params]) -> Params:
+    """One list a column, for `unnest`."""
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def to_claim(row: Row) -> Claim:
+    """A row of `claim_workflows` or `claim_suspect`."""
+    return Claim(
+        workflow_id=row[0],
+        claim_number=row[1],
+        name=row[2],
+        input=row[3],
+        token=row[4],
+        queue_name=row[5],
+        user_id=row[6],
+        recovery_attempts=row[7],
+        remaining=row[8],
+        has_history=bool(row[9]),
+    )
+
+
+def to_checkpoint(row: Row) -> FoundCheckpoint:
+    """A row of `find_checkpoints` or `load_checkpoints`."""
+    checkpoint = Checkpoint(
+        workflow_id=row[0],
+        step_number=row[1],
+        step_name=row[2],
+        state=State(row[3]),
+        fingerprint=row[4],
+        output=row[5],
+        error=row[6],
+        child_workflow_id=row[7],
+        record_order=row[8],
+        claim_number=row[9],
+    )
+    return FoundCheckpoint(checkpoint=checkpoint, remaining=row[10])
+
+
+def add_checkpoints(facts: Facts, rows: list[Row]) -> None:
+    for row in rows:
+        place: Place = (row[0], row[1])
+        facts.checkpoints[place] = to_checkpoint(row)
+
+
+def add_messages(facts: Facts, rows: list[Row]) -> None:
+    messages: dict[Key, deque[tuple[int, str]]] = defaultdict(deque)
+    for workflow_id, topic, message_id, text in rows:
+        messages[workflow_id, topic].append((message_id, text))
+    facts.messages = dict(messages)
+
+
+def add_events(facts: Facts, rows: list[Row]) -> None:
+    facts.events = {(row[0], row[1]): (row[2], row[3]) for row in rows}
+
+
+def add_workflows(facts: Facts, rows: list[Row]) -> None:
+    for workflow_id, name, status, is_set_aside, output, error, parent_id, step_number in rows:
+        facts.workflows[workflow_id] = FoundWorkflow(
+            name=name,
+            status=Status(status),
+            is_set_aside=bool(is_set_aside),
+            output=output,
+            error=error,
+            parent_id=parent_id,
+            parent_step_number=step_number,
+        )
+
+
+def add_deduplications(facts: Facts, rows: list[Row]) -> None:
+    facts.deduplications = {(row[0], row[1]): row[2] for row in rows}
+
+
+def add_tails(facts: Facts, rows: list[Row]) -> None:
+    facts.tails = {(row[0], row[1]): (row[2], bool(row[3])) for row in rows}
+
+
+def add_written(facts: Facts, rows: list[Row]) -> None:
+    facts.written = {row[0] for row in rows}
+
+
+def add_lost(facts: Facts, rows: list[Row], claims: dict[str, int], executor_id: str) -> None:
+    """Of the claims that the fence left out, those that are lost; the others are only locked."""
+    seen: dict[str, Any] = {row[0]: row for row in rows}
+    for workflow_id, claim_number in claims.items():
+        if workflow_id in facts.held:
+            continue
+        row = seen.get(workflow_id)
+        if row is None:
+            facts.lost[workflow_id] = None
+        elif (row[1], row[2], row[3]) != (claim_number, Status.PENDING, executor_id):
+            facts.lost[workflow_id] = Status(row[2])
