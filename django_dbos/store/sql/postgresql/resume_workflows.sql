@@ -1,0 +1,18 @@
+UPDATE dbos_workflow
+SET status = 'ENQUEUED',
+    is_set_aside = false,
+    output = NULL,
+    error = NULL,
+    claim_number = claim_number + 1,
+    recovery_attempts = 0,
+    executor_id = NULL,
+    due_at = NULL,
+    wake_kind = NULL,
+    wake_workflow_id = NULL,
+    wake_name = NULL,
+    deadline_at = NULL,
+    finished_at = NULL,
+    queue_sequence = nextval('dbos_queue_sequence')
+WHERE workflow_id = ANY(%(workflow_ids)s::text[])
+  AND (status IN ('CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', 'WAITING') OR is_set_aside)
+RETURNING workflow_id, queue_name, priority

@@ -1,0 +1,6 @@
+UPDATE dbos_executor
+SET heartbeat_at = '0001-01-01 00:00:00.000000'
+WHERE executor_id = %(executor_id)s
+  AND (%(is_unlocked)s
+       OR julianday(heartbeat_at) + lease / 86400000000.0 < julianday(%(now)s))
+RETURNING executor_id

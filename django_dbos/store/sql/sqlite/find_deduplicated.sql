@@ -1,0 +1,7 @@
+SELECT workflow.queue_name, workflow.deduplication_id, workflow.workflow_id
+FROM json_each(%(places)s) AS wanted
+CROSS JOIN dbos_workflow AS workflow
+  ON workflow.queue_name = json_extract(wanted.value, '$[0]')
+ AND workflow.deduplication_id = json_extract(wanted.value, '$[1]')
+WHERE workflow.status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
+  AND workflow.deduplication_id IS NOT NULL

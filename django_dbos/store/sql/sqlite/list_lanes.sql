@@ -1,0 +1,1 @@
+SELECT DISTINCT queue_name, priority FROM dbos_workflow WHERE status = 'ENQUEUED'

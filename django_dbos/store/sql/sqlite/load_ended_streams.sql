@@ -1,0 +1,3 @@
+SELECT workflow_id, key
+FROM dbos_stream_entry
+WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s)) AND is_end

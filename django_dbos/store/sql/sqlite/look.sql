@@ -1,0 +1,29 @@
+-- What there is to do; the lists are JSON.
+SELECT
+    EXISTS (SELECT 1 FROM dbos_workflow WHERE status = 'ENQUEUED') AS has_enqueued,
+    (
+        SELECT (julianday(min(due_at)) - julianday(%(now)s)) * 86400.0
+        FROM dbos_workflow
+        WHERE status IN ('DELAYED', 'WAITING') AND due_at IS NOT NULL
+    ) AS next_due,
+    (
+        SELECT (julianday(min(deadline_at)) - julianday(%(now)s)) * 86400.0
+        FROM dbos_workflow
+        WHERE status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING') AND deadline_at IS NOT NULL
+    ) AS next_deadline,
+    (
+        SELECT count(*)
+        FROM dbos_workflow
+        WHERE status = 'PENDING' AND executor_id = %(executor_id)s
+    ) AS held_count,
+    (
+        SELECT json_group_array(executor_id)
+        FROM dbos_executor
+        WHERE executor_id <> %(executor_id)s
+          AND julianday(heartbeat_at) + lease / 86400000000.0 < julianday(%(now)s)
+    ) AS expired_executors,
+    (
+        SELECT json_group_array(executor_id)
+        FROM dbos_executor
+        WHERE executor_id <> %(executor_id)s AND has_lock
+    ) AS locking_executors

@@ -1,0 +1,3 @@
+SELECT workflow_id, claim_number, status, executor_id
+FROM dbos_workflow
+WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s))

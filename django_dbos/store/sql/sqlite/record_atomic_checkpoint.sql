@@ -1,0 +1,15 @@
+INSERT INTO dbos_checkpoint (
+    workflow_id, step_number, step_name, state, fingerprint, output, record_order, claim_number,
+    attempts, started_at, recorded_at
+)
+SELECT
+    workflow_id, %(step_number)s, %(step_name)s, 0, %(fingerprint)s, %(output)s,
+    %(record_order)s, %(claim_number)s, %(attempts)s, %(started_at)s, %(now)s
+FROM dbos_workflow
+WHERE workflow_id = %(workflow_id)s
+  AND claim_number = %(claim_number)s
+  AND status = 'PENDING'
+  AND executor_id = %(executor_id)s
+  AND (deadline_at IS NULL OR deadline_at > %(now)s)
+ON CONFLICT DO NOTHING
+RETURNING workflow_id

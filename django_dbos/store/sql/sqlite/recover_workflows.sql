@@ -1,0 +1,16 @@
+UPDATE dbos_workflow
+SET recovery_attempts = CASE
+        WHEN EXISTS (
+            SELECT 1
+            FROM dbos_checkpoint AS checkpoint
+            WHERE checkpoint.workflow_id = dbos_workflow.workflow_id
+              AND checkpoint.claim_number = dbos_workflow.claim_number
+        ) THEN 1
+        ELSE recovery_attempts + 1
+    END,
+    status = 'ENQUEUED',
+    claim_number = claim_number + 1,
+    executor_id = NULL,
+    queue_sequence = %(place)s
+WHERE status = 'PENDING' AND executor_id = %(executor_id)s
+RETURNING workflow_id, status, queue_name, priority

@@ -1,0 +1,9 @@
+INSERT INTO dbos_executor (
+    executor_id, hostname, pid, is_inline, queue_names, concurrency, has_lock, lock_key, lease,
+    started_at, heartbeat_at
+)
+VALUES (
+    %(executor_id)s, %(hostname)s, %(pid)s, %(is_inline)s, %(queue_names)s, %(concurrency)s,
+    %(has_lock)s, %(lock_key)s, %(lease_microseconds)s, %(now)s, %(now)s
+)
+ON CONFLICT (executor_id) DO UPDATE SET has_lock = excluded.has_lock

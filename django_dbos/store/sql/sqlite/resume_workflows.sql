@@ -1,0 +1,18 @@
+UPDATE dbos_workflow
+SET status = 'ENQUEUED',
+    is_set_aside = 0,
+    output = NULL,
+    error = NULL,
+    claim_number = claim_number + 1,
+    recovery_attempts = 0,
+    executor_id = NULL,
+    due_at = NULL,
+    wake_kind = NULL,
+    wake_workflow_id = NULL,
+    wake_name = NULL,
+    deadline_at = NULL,
+    finished_at = NULL,
+    queue_sequence = %(place)s
+WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s))
+  AND (status IN ('CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', 'WAITING') OR is_set_aside)
+RETURNING workflow_id, queue_name, priority

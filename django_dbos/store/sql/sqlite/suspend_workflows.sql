@@ -1,0 +1,13 @@
+UPDATE dbos_workflow
+SET status = 'WAITING',
+    wake_kind = %(kind)s,
+    wake_workflow_id = nullif(%(target_id)s, ''),
+    wake_name = %(name)s,
+    due_at = (
+        SELECT deadline_at
+        FROM dbos_checkpoint
+        WHERE workflow_id = %(workflow_id)s AND step_number = %(step_number)s
+    ),
+    claim_number = claim_number + 1,
+    executor_id = NULL
+WHERE workflow_id = %(workflow_id)s

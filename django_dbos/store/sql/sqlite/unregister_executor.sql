@@ -1,0 +1,1 @@
+DELETE FROM dbos_executor WHERE executor_id = %(executor_id)s

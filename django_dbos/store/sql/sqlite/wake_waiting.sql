@@ -1,0 +1,17 @@
+UPDATE dbos_workflow
+SET status = 'ENQUEUED',
+    due_at = NULL,
+    wake_kind = NULL,
+    wake_workflow_id = NULL,
+    wake_name = NULL,
+    queue_sequence = %(place)s
+WHERE workflow_id IN (
+    SELECT waiting.workflow_id
+    FROM json_each(%(wakes)s) AS there
+    CROSS JOIN dbos_workflow AS waiting
+      ON waiting.wake_workflow_id = json_extract(there.value, '$[1]')
+     AND waiting.wake_kind = json_extract(there.value, '$[0]')
+     AND waiting.wake_name = json_extract(there.value, '$[2]')
+    WHERE waiting.status = 'WAITING' AND waiting.wake_workflow_id IS NOT NULL
+)
+RETURNING queue_name, priority
