@@ -134,8 +134,7 @@ def _conflicts(settings: Settings) -> list[SettingProblem]:
         return []
     message = (
         f"DBOS['LEASE'] is {settings.lease:g} s, which isn't more than twice the heartbeat "
-        f"interval "
-        f"of {settings.heartbeat_interval:g} s."
+        f"interval of {settings.heartbeat_interval:g} s."
     )
     hint = (
         "Raise LEASE or lower HEARTBEAT_INTERVAL: one late heartbeat must not cost an executor "

@@ -241,15 +241,13 @@ class NotAllowedInAtomic(DbosError, TransactionManagementError):
             return (
                 f"{self.operation}() can't be called inside an open transaction of database "
                 f"{self.using!r}. Call it outside atomic(); in a view under ATOMIC_REQUESTS, "
-                f"decorate "
-                "the view with @transaction.non_atomic_requests."
+                "decorate the view with @transaction.non_atomic_requests."
             )
         return (
             f"{self.operation}() was called inside an open transaction of database "
-            f"{self.using!r}, but "
-            f"workflows are kept in {self.workflow_database!r}: it would take effect even if that "
-            f"transaction were rolled back. Call it from transaction.on_commit(..., "
-            f"using={self.using!r})."
+            f"{self.using!r}, but workflows are kept in {self.workflow_database!r}: it would take "
+            "effect even if that transaction were rolled back. Call it from "
+            f"transaction.on_commit(..., using={self.using!r})."
         )
 
 

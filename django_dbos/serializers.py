@@ -247,8 +247,8 @@ def _load_serializer(setting: str) -> Serializer:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name in _TAKEN:
         raise ImproperlyConfigured(
             f"DBOS['SERIALIZER'] names {setting!r}, whose name is {name!r}. Give it a name of "
-            f"letters, digits, "
-            "dots and dashes other than 'json' and 'pickle': it is stored with every value."
+            "letters, digits, dots and dashes other than 'json' and 'pickle': it is stored with "
+            "every value."
         )
     for method in ("dumps", "loads"):
         if not callable(getattr(serializer, method, None)):
@@ -281,8 +281,7 @@ def _decode_instance(payload: list[Any]) -> models.Model:
     if model is None:
         raise exceptions.UnknownTypeInHistory(
             f"An instance of model {label!r} was recorded, but there is no such model. Bring it "
-            f"back, "
-            "or cancel the workflow."
+            "back, or cancel the workflow."
         )
     try:
         return model._base_manager.using(using).get(pk=pk)
@@ -291,7 +290,7 @@ def _decode_instance(payload: list[Any]) -> models.Model:
     except ConnectionDoesNotExist as error:
         raise exceptions.UnknownTypeInHistory(
             f"An instance of {label!r} was recorded in database {using!r}, which isn't in "
-            f"DATABASES."
+            "DATABASES. Bring it back, or cancel the workflow."
         ) from error
 
 

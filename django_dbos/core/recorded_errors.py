@@ -245,9 +245,8 @@ def _rebuild_recorded(cls: type, record: dict[str, Any]) -> BaseException:
         return _rebuild(cls, Parts.from_dict(record))
     except Exception as error:
         raise exceptions.UnknownTypeInHistory(
-            f"A {codecs.type_name(cls)} was recorded, but its class can't be made from that any "
-            f"more "
-            f"({type(error).__name__}: {error}). Let it accept what it did."
+            f"A {codecs.type_name(cls)} was recorded, but can't be rebuilt any more "
+            f"({type(error).__name__}: {error}). Let its class accept what it did."
         ) from error
 
 
@@ -316,5 +315,5 @@ def _load_record(serializer: JSONSerializer, text: str) -> dict[str, Any]:
 def _not_an_error(text: str) -> exceptions.SerializationError:
     return exceptions.SerializationError(
         f"The recorded text {text[:80]!r} doesn't hold an error. Was it changed by hand, or by "
-        f"another program?"
+        "another program?"
     )

@@ -1,10 +1,10 @@
 """Values to JSON text and back, so that what is read is what was written: same types, same values.
 
 Plain JSON values are written as they are. Any other registered type becomes an object with a single
-key that starts with "$": ``{"$decimal": "1.50"}``, ``{"$enum:shop.models:Status": ["PAID",
-"paid"]}``. A dict of the user's that looks like that, or that has keys which aren't str, is written
-as ``{"$dict": [[key, value], …]}``. Everything else is refused: what would come back as something
-else must not go in.
+key that starts with "$", for example ``{"$decimal": "1.50"}`` or, with the path of its class,
+``{"$enum:shop.models:Status": ["PAID", "paid"]}``. A dict of the user's that looks like that, or
+whose keys aren't all str, is written as ``{"$dict": [[key, value], …]}``. Everything else is
+refused: what would come back as something else must not go in.
 """
 
 from __future__ import annotations
@@ -19,12 +19,10 @@ from django_dbos import exceptions
 from django_dbos.core import codecs, recorded_errors
 from django_dbos.core.codecs import ClassCodec, JSONValue, Refused, ValueCodec
 
-# Deep enough for any document, and far enough from Python's recursion limit in what json nests for
-# it.
+# Deep enough for any document. What json nests for it is up to three times as deep.
 MAX_DEPTH = 100
 
-# What a tagged object looks like in a text that dumps() wrote; within a str the quote would be
-# escaped.
+# How a tagged object begins in a text that dumps() wrote; within a str its quote would be escaped.
 _TAG_OPENING = '{"$'
 
 _PLAIN_ATOMS = frozenset({str, int, float, bool, type(None)})
@@ -212,14 +210,13 @@ class JSONSerializer:
         cls = self._find_class(path)
         if cls is None:
             raise exceptions.UnknownTypeInHistory(
-                f"Class {path!r} was recorded, but can't be found. Import its module at the top "
-                f"of the "
-                "module with the workflow; if it was renamed, keep the old name as well."
+                f"Class {path!r} was recorded, but can't be found. Import its module at the top of "
+                "the module with the workflow; if it was renamed, keep the old name as well."
             )
         if not codec.accepts(cls):
             raise exceptions.UnknownTypeInHistory(
-                f"Class {path!r} was recorded as {codec.tag}, but isn't one. Bring back what it "
-                f"was."
+                f"Class {path!r} was recorded as {codec.tag}, but isn't one. Bring back what was "
+                "there, or cancel the workflow."
             )
         return cls
 
@@ -256,8 +253,7 @@ class JSONSerializer:
 
 _TOO_DEEP = (
     f"it is nested more than {MAX_DEPTH} deep, or contains itself. Flatten it, or store it "
-    f"elsewhere "
-    "and pass its key."
+    "elsewhere and pass its key."
 )
 
 _encoder = json.JSONEncoder(
@@ -347,27 +343,25 @@ def _check_long_int(value: int) -> None:
 
 
 def _encode(codec: ValueCodec | ClassCodec, value: Any) -> Any:
-    name = codecs.type_name(type(value))
     try:
         return codec.encode(value)
-    except (Refused, exceptions.SerializationError) as refused:
-        raise Refused(f"this {name} is refused: {refused}") from None
     except RecursionError:
         raise
     except Exception as error:
-        raise Refused(
-            f"this {name} is refused: its encoder raised {type(error).__name__}: {error}."
-        ) from error
+        known = isinstance(error, Refused | exceptions.SerializationError)
+        reason = str(error) if known else f"its encoder raised {type(error).__name__}: {error}."
+        cause = None if known else error
+        raise Refused(f"this {codecs.type_name(type(value))} is refused: {reason}") from cause
 
 
 def _unregistered(cls: type, registered: dict[type, ValueCodec]) -> str:
     name = codecs.type_name(cls)
     base = next((one for one in cls.__mro__ if one in registered or one in _PLAIN_BASES), None)
     if base is not None:
+        base_name = codecs.type_name(base)
         return (
-            f"type {name} is a subclass of {codecs.type_name(base)} that isn't registered, so it "
-            f"would come "
-            f"back as something else. Convert it to {codecs.type_name(base)} first, or register it."
+            f"type {name} is a subclass of {base_name} that isn't registered, so it would come "
+            f"back as something else. Convert it to {base_name} first, or register it."
         )
     remedy = _REMEDIES.get(name, "Convert it to plain values, or register it.")
     return f"type {name} isn't registered. {remedy}"

@@ -96,6 +96,15 @@ class Box(Generic[T]):
 
 
 @dataclasses.dataclass
+class Grown:
+    """Has fields that a recorded one may lack."""
+
+    name: str
+    tags: list[str] = dataclasses.field(default_factory=list)
+    version: int = dataclasses.field(init=False, default=2)
+
+
+@dataclasses.dataclass
 class Leaky:
     name: str
 
@@ -297,6 +306,12 @@ def test_a_dataclass_is_rebuilt_without_calling_it() -> None:
     assert loaded.calls == 1
     assert loaded == value
     assert loaded.shouted == "X"
+
+
+def test_a_field_that_only_the_class_holds_comes_back() -> None:
+    value = Grown("x")
+
+    assert serializer.loads(serializer.dumps(value)) == value
 
 
 def test_a_generic_dataclass_may_know_what_it_was_called_as() -> None:
@@ -548,8 +563,10 @@ def test_a_type_that_is_not_known_is_an_error_of_its_own(text: str, message: str
 def test_a_field_that_was_added_since_has_its_default() -> None:
     line = serializer.loads(f'{{"$dataclass:{HERE}:Line":{{"price":5}}}}')
     span = serializer.loads(f'{{"$namedtuple:{HERE}:Span":{{"start":1}}}}')
+    grown = serializer.loads(f'{{"$dataclass:{HERE}:Grown":{{"name":"x"}}}}')
 
     assert line == Line(5, 1)  # type: ignore[arg-type]
+    assert grown == Grown("x")
     assert span == Span(1, 7)  # type: ignore[arg-type]
 
 
