@@ -1,28 +1,367 @@
-"""What a store does, whichever database it keeps things in."""
+"""What a store does, whichever database it keeps things in.
+
+Two sides. *Asking*, from any process: start, send, cancel, resume and read, on Django's connection
+and so in the caller's transaction; written once, here. *Working*, by executors: claim, load, write
+batches, keep house; each store does it in its database's way.
+"""
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ClassVar
 
-from django_dbos.core.batch import Plan
-from django_dbos.core.records import Write
-from django_dbos.store.sessions import Session
+from django.db import connections, models, transaction
+
+from django_dbos import exceptions
+from django_dbos.core.batch import Facts, Plan, Questions, decide, questions
+from django_dbos.core.records import (
+    NewMessage,
+    NewWorkflow,
+    Wake,
+    WakeKind,
+    Write,
+    run_key,
+)
+from django_dbos.core.status import ACTIVE, CLOSING, Status
+from django_dbos.models import Event, Executor, Message, StreamEntry, Workflow
+from django_dbos.store.sessions import DjangoSession, Row, Session
+from django_dbos.store.wakeups import Wakeups
+
+Lane = tuple[str, int]
+# How often a start is tried again when its id's holder vanishes between two looks.
+MAX_START_TRIES = 3
 
 
-class Store(Protocol):
-    """The contract that the writers stand on."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """What came of asking for a workflow: its id, and whether this call made it."""
 
-    def connect(self, executor_id: str, purpose: str) -> Session:
-        """Return a connection of the executor's own."""
+    workflow_id: str
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some entries of a stream, and whether there will be more."""
+
+    entries: list[tuple[int, str]]
+    is_closed: bool
+    """The stream was closed, or its workflow ended in SUCCESS or ERROR."""
+    is_active: bool
+    is_last: bool
+    """These are all there are by now."""
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether nothing comes after these entries."""
+        return self.is_last and (self.is_closed or not self.is_active)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What an executor sees when it beats: whether it is alive, and what there is to do."""
+
+    is_registered: bool
+    has_enqueued: bool
+    next_due: float | None
+    next_deadline: float | None
+    held_count: int
+    expired_executors: list[str]
+    unlocked_executors: list[str]
+    has_lost_wakeup: bool
+    message_mark: int = 0
+    event_mark: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Hints:
+    """What to tell other processes after a commit."""
+
+    wakes: list[Wake] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    lanes: list[Lane] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorInfo:
+    """An executor as it registers itself."""
+
+    executor_id: str
+    hostname: str
+    pid: int
+    is_inline: bool
+    queue_names: str | None
+    concurrency: int
+    lock_key: int
+    lease: float
+
+
+class Store(abc.ABC):
+    """One database's tables."""
+
+    vendor: ClassVar[str]
+    supports_notifications: ClassVar[bool] = False
+    """Whether other processes can be notified; else they poll for changes."""
+    writes_in_step_transaction: ClassVar[bool] = False
+    """Whether an open atomic step holds the one write lock there is, so that what it writes to
+    streams and events must go through its own transaction."""
+
+    def __init__(self, alias: str, wakeups: Wakeups) -> None:
+        self.alias = alias
+        self.wakeups = wakeups
+
+    # Connections and transactions
 
     def session(self) -> Session:
         """Return Django's connection of this thread."""
+        return DjangoSession(self.alias, self.vendor)
+
+    @abc.abstractmethod
+    def connect(self, executor_id: str, purpose: str) -> Session:
+        """Return a connection of the executor's own."""
 
     def is_in_transaction(self) -> bool:
-        """Whether Django's connection of this thread is in a transaction."""
+        """Whether Django's connection of this thread has an open atomic block."""
+        return bool(connections[self.alias].atomic_blocks)
+
+    def is_in_test_transaction(self) -> bool:
+        """Whether that block is the one around a `TestCase`'s test."""
+        blocks = connections[self.alias].atomic_blocks
+        return bool(blocks) and _is_of_testcase(blocks[-1])
+
+    def refuse_in_atomic(self, operation: str) -> None:
+        """Raise NotAllowedInAtomic inside `atomic()`, by the test of `atomic(durable=True)`."""
+        if self.is_in_transaction() and not self.is_in_test_transaction():
+            raise exceptions.NotAllowedInAtomic(operation, self.alias)
+
+    def refuse_in_atomic_elsewhere(self, operation: str) -> None:
+        """Raise when another database has an open block and this one hasn't."""
+        if self.is_in_transaction():
+            return
+        for connection in connections.all(initialized_only=True):
+            blocks = connection.atomic_blocks
+            if blocks and not _is_of_testcase(blocks[-1]):
+                raise exceptions.NotAllowedInAtomic(operation, connection.alias, self.alias)
+
+    # Asking: what changes something
+
+    def start_workflows(
+        self, new: Sequence[NewWorkflow], *, on_duplicate: str = "return"
+    ) -> list[Started]:
+        """Enqueue workflows in the caller's transaction; all of them, or none."""
+        if not new:
+            return []
+        if len(new) == 1:
+            started = self._start(new, on_duplicate)
+        else:
+            with self.session().transaction():
+                started = self._start(new, on_duplicate)
+        ids = {one.workflow_id for one in started if one.is_new}
+        lanes = {(one.queue_name, one.priority) for one in new if one.workflow_id in ids}
+        self._after_commit(Hints(lanes=sorted(lanes)))
+        return started
+
+    def _start(self, new: Sequence[NewWorkflow], on_duplicate: str) -> list[Started]:
+        started: dict[int, Started] = {}
+        for _ in range(MAX_START_TRIES):
+            missing = [i for i in range(len(new)) if i not in started]
+            inserted = self._insert_workflows([new[i] for i in missing])
+            for i in missing:
+                if new[i].workflow_id in inserted:
+                    inserted.discard(new[i].workflow_id)
+                    started[i] = Started(workflow_id=new[i].workflow_id, is_new=True)
+            for i in missing:
+                existing = None if i in started else self._existing(new[i], on_duplicate)
+                if existing is not None:
+                    started[i] = Started(workflow_id=existing, is_new=False)
+            if len(started) == len(new):
+                return [started[i] for i in range(len(new))]
+        missing_id = next(new[i].workflow_id for i in range(len(new)) if i not in started)
+        raise exceptions.DuplicateWorkflow(missing_id)
+
+    def _existing(self, new: NewWorkflow, on_duplicate: str) -> str | None:
+        """The workflow that stands in the way of a new one; None when it is gone again."""
+        name = self._workflows().filter(workflow_id=new.workflow_id).values_list("name", flat=True)
+        for existing_name in name:
+            if existing_name != new.name:
+                raise exceptions.WorkflowIdConflict(new.workflow_id, existing_name, new.name)
+            if on_duplicate == "reject":
+                raise exceptions.DuplicateWorkflow(new.workflow_id)
+            return new.workflow_id
+        if new.deduplication_id is None:
+            return None
+        holders = self._workflows().filter(
+            queue_name=new.queue_name,
+            deduplication_id=new.deduplication_id,
+            status__in=sorted(ACTIVE),
+        )
+        for workflow_id in holders.values_list("workflow_id", flat=True):
+            if on_duplicate == "reject":
+                raise exceptions.DuplicateWorkflow(str(workflow_id), new.deduplication_id)
+            return str(workflow_id)
+        return None
+
+    def send_messages(self, messages: Sequence[NewMessage]) -> None:
+        """Store messages in the caller's transaction; all of them, or none."""
+        wanted = {message.workflow_id for message in messages}
+        found = self._workflows().filter(workflow_id__in=wanted)
+        missing = wanted - set(found.values_list("workflow_id", flat=True))
+        if missing:
+            raise exceptions.WorkflowDoesNotExist(min(missing))
+        self._insert_messages(messages)
+        wakes = {
+            Wake(kind=WakeKind.MESSAGE, workflow_id=one.workflow_id, name=one.topic)
+            for one in messages
+        }
+        self._after_commit(Hints(wakes=list(wakes)))
+
+    def cancel_workflows(
+        self, workflow_ids: Sequence[str], *, children: bool = False
+    ) -> dict[str, bool]:
+        """Cancel those that are active; with `children`, theirs too, at any depth."""
+        asked = list(workflow_ids)
+        with transaction.atomic(using=self.alias):
+            cancelled = self._cancel(asked)
+            parents = asked if children else []
+            while parents:
+                found = self._workflows().filter(parent_id__in=parents)
+                parents = [str(one) for one in found.values_list("workflow_id", flat=True)]
+                cancelled |= self._cancel(parents)
+        self._after_commit(
+            Hints(
+                wakes=[Wake(kind=WakeKind.RESULT, workflow_id=one) for one in sorted(cancelled)],
+                keys=[run_key(one) for one in sorted(cancelled)],
+            )
+        )
+        return {workflow_id: workflow_id in cancelled for workflow_id in asked}
+
+    def resume_workflows(self, workflow_ids: Sequence[str]) -> dict[str, bool]:
+        """Put back what was cancelled, set aside, given up or is waiting, each on its own."""
+        lanes: list[Lane] = []
+        answers = {}
+        for workflow_id in workflow_ids:
+            resumed = self._resume(workflow_id)
+            answers[workflow_id] = bool(resumed)
+            lanes += [(row[1], row[2]) for row in resumed]
+        self._after_commit(Hints(lanes=sorted(set(lanes))))
+        return answers
+
+    def _after_commit(self, hints: Hints) -> None:
+        """Data first, flip second, never in one transaction (CORRECTNESS rule 15)."""
+        if hints.wakes or hints.keys or hints.lanes:
+            transaction.on_commit(partial(self.tell, self.session(), hints), using=self.alias)
+
+    # Asking: what only reads
+
+    def _workflows(self) -> models.QuerySet[Workflow]:
+        return Workflow.objects.using(self.alias)
+
+    def get_workflow(self, workflow_id: str) -> Workflow:
+        """Return the row; raise WorkflowDoesNotExist."""
+        workflow = self._workflows().filter(workflow_id=workflow_id).first()
+        if workflow is None:
+            raise exceptions.WorkflowDoesNotExist(workflow_id)
+        return workflow
+
+    def read_status(self, workflow_id: str) -> Status:
+        """Return the status; raise WorkflowDoesNotExist."""
+        status = self._workflows().filter(workflow_id=workflow_id).values_list("status", flat=True)
+        for value in status:
+            return Status(value)
+        raise exceptions.WorkflowDoesNotExist(workflow_id)
+
+    def read_event(self, workflow_id: str, key: str) -> str | None:
+        """Return the latest value's text, or None."""
+        events = Event.objects.using(self.alias).filter(workflow_id=workflow_id, key=key)
+        return events.values_list("value", flat=True).first()
+
+    def read_events(self, workflow_id: str, key: str | None = None) -> list[tuple[str, str, int]]:
+        """Return (key, value's text, version) of a workflow's events, by key."""
+        events = Event.objects.using(self.alias).filter(workflow_id=workflow_id)
+        if key is not None:
+            events = events.filter(key=key)
+        return list(events.order_by("key").values_list("key", "value", "version"))
+
+    def read_entries(self, workflow_id: str, key: str, offset: int, limit: int) -> Page:
+        """Return up to `limit` entries from an offset; raise WorkflowDoesNotExist."""
+        # The status first: what a workflow wrote before it ended is then seen below.
+        status = self.read_status(workflow_id)
+        entries = StreamEntry.objects.using(self.alias).filter(workflow_id=workflow_id, key=key)
+        found = list(
+            entries.filter(offset__gte=offset)
+            .order_by("offset")
+            .values_list("offset", "value", "is_end")[: limit + 1]
+        )
+        has_end = bool(found) and found[-1][2]
+        is_last = len(found) <= limit
+        if not found:
+            has_end = entries.filter(is_end=True, offset__lt=offset).exists()
+        return Page(
+            entries=[(at, value) for at, value, _ in found[:limit] if value is not None],
+            is_closed=(is_last and has_end) or status in CLOSING,
+            is_active=status in ACTIVE,
+            is_last=is_last or (len(found) == limit + 1 and has_end),
+        )
+
+    def has_executor_for(self, queue_name: str) -> bool:
+        """Whether a live executor listens to the queue."""
+        executors = Executor.objects.using(self.alias).filter(is_inline=False)
+        return any(
+            names is None or queue_name in names
+            for names in executors.values_list("queue_names", flat=True)
+        )
+
+    def count_unconsumed(self, workflow_id: str) -> int:
+        """Return how many messages wait for a workflow."""
+        messages = Message.objects.using(self.alias).filter(workflow_id=workflow_id)
+        return messages.filter(consumed_at__isnull=True).count()
+
+    # Working: batches of writes
 
     def apply(
         self, session: Session, executor_id: str, writes: Sequence[Write], *, is_repeat: bool
     ) -> Plan:
         """Write a batch in one transaction, and say what came of each."""
+        with session.transaction():
+            asked = questions(writes, is_repeat=is_repeat)
+            facts = self.look_up(session, executor_id, asked)
+            plan = decide(writes, facts)
+            if not plan.is_empty:
+                self.carry_out(session, executor_id, plan)
+        return plan
+
+    @abc.abstractmethod
+    def look_up(self, session: Session, executor_id: str, asked: Questions) -> Facts:
+        """Take the fence and answer a batch's questions."""
+
+    @abc.abstractmethod
+    def carry_out(self, session: Session, executor_id: str, plan: Plan) -> None:
+        """Write what was decided."""
+
+    @abc.abstractmethod
+    def _insert_workflows(self, new: Sequence[NewWorkflow]) -> set[str]:
+        """Insert what can be inserted, on Django's connection; return those ids."""
+
+    @abc.abstractmethod
+    def _insert_messages(self, messages: Sequence[NewMessage]) -> None:
+        """Insert messages, on Django's connection."""
+
+    @abc.abstractmethod
+    def _cancel(self, workflow_ids: Sequence[str]) -> set[str]:
+        """Cancel the active ones, and return them."""
+
+    @abc.abstractmethod
+    def _resume(self, workflow_id: str) -> list[Row]:
+        """Resume one, and return its (id, queue, priority), if it could be."""
+
+    @abc.abstractmethod
+    def tell(self, session: Session, hints: Hints) -> None:
+        """After a commit: wake what waits for what is there now, here and in other processes."""
+
+
+def _is_of_testcase(block: transaction.Atomic) -> bool:
+    # Django's own mark, by which atomic(durable=True) tells TestCase's blocks from others.
+    return bool(getattr(block, "_from_testcase", False))
