@@ -16,8 +16,10 @@ from typing import ClassVar
 from django.db import connections, models, transaction
 
 from django_dbos import exceptions
-from django_dbos.core.batch import Facts, Plan, Questions, decide, questions
+from django_dbos.core.batch import Facts, FoundCheckpoint, Plan, Questions, decide, questions
 from django_dbos.core.records import (
+    Checkpoint,
+    Claim,
     NewMessage,
     NewWorkflow,
     Wake,
@@ -83,6 +85,26 @@ class Hints:
     wakes: list[Wake] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     lanes: list[Lane] = field(default_factory=list)
+
+    @property
+    def all_keys(self) -> list[str]:
+        """Every key to notify; of an event, also the one for all events of its workflow."""
+        keys = {wake.key for wake in self.wakes} | set(self.keys)
+        keys |= {
+            Wake(kind=WakeKind.EVENT, workflow_id=wake.workflow_id).key
+            for wake in self.wakes
+            if wake.kind is WakeKind.EVENT
+        }
+        return sorted(keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What a dead executor's workflows became."""
+
+    enqueued: list[str]
+    given_up: list[str]
+    lanes: list[Lane]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,8 +348,7 @@ class Store(abc.ABC):
     ) -> Plan:
         """Write a batch in one transaction, and say what came of each."""
         with session.transaction():
-            asked = questions(writes, is_repeat=is_repeat)
-            facts = self.look_up(session, executor_id, asked)
+            facts = self.look_up(session, executor_id, questions(writes, is_repeat=is_repeat))
             plan = decide(writes, facts)
             if not plan.is_empty:
                 self.carry_out(session, executor_id, plan)
@@ -340,6 +361,106 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def carry_out(self, session: Session, executor_id: str, plan: Plan) -> None:
         """Write what was decided."""
+
+    @abc.abstractmethod
+    def record_atomic_step(
+        self, executor_id: str, claim_number: int, checkpoint: Checkpoint
+    ) -> bool:
+        """Record an atomic step as the last statement of its transaction; False: claim lost."""
+
+    # Working: claims
+
+    @abc.abstractmethod
+    def list_lanes(self, session: Session) -> list[Lane]:
+        """Return the queues and priorities that have something enqueued."""
+
+    @abc.abstractmethod
+    def claim_workflows(
+        self,
+        session: Session,
+        executor_id: str,
+        lane: Lane,
+        *,
+        names: Sequence[str],
+        above: int,
+        limit: int,
+    ) -> tuple[list[Claim], int]:
+        """Claim the next of a lane above a place; return them and the last place taken."""
+
+    @abc.abstractmethod
+    def claim_suspect(
+        self,
+        session: Session,
+        executor_id: str,
+        *,
+        queue_names: Sequence[str],
+        names: Sequence[str],
+    ) -> list[Claim]:
+        """Claim one workflow whose executors died again and again."""
+
+    @abc.abstractmethod
+    def load_histories(
+        self, session: Session, workflow_ids: Sequence[str]
+    ) -> dict[str, list[FoundCheckpoint]]:
+        """Return the checkpoints of claimed workflows, all in one query."""
+
+    @abc.abstractmethod
+    def load_ended_streams(
+        self, session: Session, workflow_ids: Sequence[str]
+    ) -> dict[str, set[str]]:
+        """Return the keys of the streams that these workflows have closed."""
+
+    @abc.abstractmethod
+    def list_held(self, session: Session, executor_id: str) -> dict[str, int]:
+        """Return the claims that the table says an executor holds."""
+
+    @abc.abstractmethod
+    def release_workflows(
+        self, session: Session, executor_id: str, workflow_ids: Sequence[str]
+    ) -> list[Lane]:
+        """Give claims back, uncounted."""
+
+    # Working: keeping house
+
+    @abc.abstractmethod
+    def register_executor(self, session: Session, info: ExecutorInfo, *, has_lock: bool) -> None:
+        """Write the executor's row."""
+
+    @abc.abstractmethod
+    def unregister_executor(self, session: Session, executor_id: str) -> None:
+        """Delete the executor's row."""
+
+    @abc.abstractmethod
+    def beat_and_look(self, session: Session, executor_id: str, previous: Look | None) -> Look:
+        """Beat, and see what there is to do."""
+
+    @abc.abstractmethod
+    def enqueue_due(self, session: Session, limit: int) -> list[Lane]:
+        """Enqueue what is due: delayed starts, waits that time out."""
+
+    @abc.abstractmethod
+    def expire_deadlines(self, session: Session, limit: int) -> list[str]:
+        """Cancel what is past its deadline; return the ids."""
+
+    @abc.abstractmethod
+    def wake_satisfied(
+        self, session: Session, workflow_ids: Sequence[str] | None = None
+    ) -> list[Lane]:
+        """Wake waiting workflows (these, or all) whose awaited thing is there."""
+
+    @abc.abstractmethod
+    def recover_executor(
+        self, session: Session, executor_id: str, *, is_unlocked: bool, is_orphaned: bool = False
+    ) -> Recovered | None:
+        """Declare an executor dead and give its work back; None when it lives after all."""
+
+    @abc.abstractmethod
+    def list_orphans(self, session: Session) -> list[str]:
+        """Return executors without a row that still hold workflows."""
+
+    @abc.abstractmethod
+    def delete_finished(self, session: Session, age: float, limit: int) -> int:
+        """Delete finished workflows older than so many seconds, with all that is theirs."""
 
     @abc.abstractmethod
     def _insert_workflows(self, new: Sequence[NewWorkflow]) -> set[str]:

@@ -3,18 +3,52 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import asdict
+from typing import Any, cast
 
 import psycopg
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_dbos.core.batch import Facts, Plan, Questions
+from django_dbos.conf import get_settings
+from django_dbos.core.batch import Facts, FoundCheckpoint, Plan, Questions
+from django_dbos.core.records import (
+    DONE,
+    Checkpoint,
+    Claim,
+    NewMessage,
+    NewWorkflow,
+    RecordStep,
+    Wake,
+    Write,
+)
+from django_dbos.core.status import Status
 from django_dbos.store import errors, rows, statements
+from django_dbos.store.base import ExecutorInfo, Hints, Lane, Look, Recovered, Store
 from django_dbos.store.sessions import Params, Row, Session, Statement
 
+# The channels that executors and watchers listen to.
+ENQUEUED_CHANNEL, CHANGED_CHANNEL = "dbos_enqueued", "dbos_changed"
+# A notification carries at most 8,000 bytes; longer keys are hashed by both sides.
+MAX_PAYLOAD_BYTES = 1_000
+RECOVERY_LIMIT = 5_000
+END_SESSIONS_LOOKS, END_SESSIONS_PAUSE = 40, 0.05
+LOOK_COLUMNS = (
+    "is_registered",
+    "has_enqueued",
+    "next_due",
+    "next_deadline",
+    "held_count",
+    "expired_executors",
+    "unlocked_executors",
+    "has_lost_wakeup",
+    "message_mark",
+    "event_mark",
+)
 # A lock that somebody's open transaction holds must not hold up everybody's batch.
 LOCK_TIMEOUT = "100ms"
 
@@ -226,3 +260,235 @@ def write(session: Session, executor_id: str, plan: Plan) -> list[list[Row]]:
         held = {"workflow_ids": plan.released, "executor_id": executor_id}
         work.append(("release_workflows", held))
     return session.run_all(work)
+
+
+class PostgresStore(Store):
+    """PostgreSQL: many executors, LISTEN and NOTIFY, locks that are skipped."""
+
+    vendor = "postgresql"
+    supports_notifications = True
+
+    def connect(self, executor_id: str, purpose: str) -> OwnSession:
+        settings = get_settings()
+        return OwnSession(
+            self.alias,
+            executor_id,
+            is_pooled=settings.transaction_pooler,
+            lease=settings.lease,
+        )
+
+    def apply(
+        self, session: Session, executor_id: str, writes: Sequence[Write], *, is_repeat: bool
+    ) -> Plan:
+        if is_repeat or not all(isinstance(one, RecordStep) for one in writes):
+            return super().apply(session, executor_id, writes, is_repeat=is_repeat)
+        return self._record_steps(session, executor_id, cast(Sequence[RecordStep], writes))
+
+    def _record_steps(
+        self, session: Session, executor_id: str, steps: Sequence[RecordStep]
+    ) -> Plan:
+        """Nothing but steps: one statement, one round trip. The few that fail go the long way."""
+        params = rows.transposed([rows.checkpoint_params(one.checkpoint) for one in steps])
+        recorded = set(session.run("record_checkpoints", params | {"executor_id": executor_id}))
+        left = [
+            position
+            for position, step in enumerate(steps)
+            if (step.workflow_id, step.checkpoint.step_number) not in recorded
+        ]
+        plan = Plan(answers=[DONE] * len(steps))
+        if left:
+            rest = super().apply(
+                session, executor_id, [steps[position] for position in left], is_repeat=False
+            )
+            for position, answer in zip(left, rest.answers, strict=True):
+                plan.answers[position] = answer
+            plan.deferred = [left[position] for position in rest.deferred]
+            plan.finished = rest.finished
+        return plan
+
+    def look_up(self, session: Session, executor_id: str, asked: Questions) -> Facts:
+        return look(session, executor_id, asked)
+
+    def carry_out(self, session: Session, executor_id: str, plan: Plan) -> None:
+        write(session, executor_id, plan)
+
+    def record_atomic_step(
+        self, executor_id: str, claim_number: int, checkpoint: Checkpoint
+    ) -> bool:
+        params = rows.checkpoint_params(checkpoint) | {"executor_id": executor_id}
+        return bool(self.session().run("record_atomic_checkpoint", params))
+
+    def list_lanes(self, session: Session) -> list[Lane]:
+        return [(row[0], row[1]) for row in session.run("list_lanes")]
+
+    def claim_workflows(
+        self,
+        session: Session,
+        executor_id: str,
+        lane: Lane,
+        *,
+        names: Sequence[str],
+        above: int,
+        limit: int,
+    ) -> tuple[list[Claim], int]:
+        params = {
+            "executor_id": executor_id,
+            "queue_name": lane[0],
+            "priority": lane[1],
+            "names": list(names),
+            "above": above,
+            "limit": limit,
+        }
+        claimed = sorted(session.run("claim_workflows", params), key=lambda row: row[10])
+        last = claimed[-1][10] if claimed else above
+        return [rows.to_claim(row) for row in claimed], last
+
+    def claim_suspect(
+        self,
+        session: Session,
+        executor_id: str,
+        *,
+        queue_names: Sequence[str],
+        names: Sequence[str],
+    ) -> list[Claim]:
+        params = {
+            "executor_id": executor_id,
+            "queue_names": list(queue_names),
+            "names": list(names),
+        }
+        return [rows.to_claim(row) for row in session.run("claim_suspect", params)]
+
+    def load_histories(
+        self, session: Session, workflow_ids: Sequence[str]
+    ) -> dict[str, list[FoundCheckpoint]]:
+        found = session.run("load_checkpoints", {"workflow_ids": list(workflow_ids)})
+        return rows.by_workflow(found)
+
+    def load_ended_streams(
+        self, session: Session, workflow_ids: Sequence[str]
+    ) -> dict[str, set[str]]:
+        ended: dict[str, set[str]] = {}
+        params = {"workflow_ids": list(workflow_ids)}
+        for workflow_id, key in session.run("load_ended_streams", params):
+            ended.setdefault(workflow_id, set()).add(key)
+        return ended
+
+    def list_held(self, session: Session, executor_id: str) -> dict[str, int]:
+        held = session.run("list_held", {"executor_id": executor_id})
+        return {row[0]: row[1] for row in held}
+
+    def release_workflows(
+        self, session: Session, executor_id: str, workflow_ids: Sequence[str]
+    ) -> list[Lane]:
+        params = {"executor_id": executor_id, "workflow_ids": list(workflow_ids)}
+        return _lanes(session.run("release_workflows", params), 1)
+
+    def register_executor(self, session: Session, info: ExecutorInfo, *, has_lock: bool) -> None:
+        session.run("register_executor", asdict(info) | {"has_lock": has_lock})
+
+    def unregister_executor(self, session: Session, executor_id: str) -> None:
+        session.run("unregister_executor", {"executor_id": executor_id})
+
+    def beat_and_look(self, session: Session, executor_id: str, previous: Look | None) -> Look:
+        params = {
+            "executor_id": executor_id,
+            "message_mark": previous.message_mark if previous else 0,
+            "event_mark": previous.event_mark if previous else 0,
+        }
+        row = session.run("beat_and_look", params)[0]
+        return Look(**dict(zip(LOOK_COLUMNS, row, strict=True)))
+
+    def enqueue_due(self, session: Session, limit: int) -> list[Lane]:
+        return _lanes(session.run("enqueue_due", {"limit": limit}))
+
+    def expire_deadlines(self, session: Session, limit: int) -> list[str]:
+        return [row[0] for row in session.run("expire_deadlines", {"limit": limit})]
+
+    def wake_satisfied(
+        self, session: Session, workflow_ids: Sequence[str] | None = None
+    ) -> list[Lane]:
+        ids = None if workflow_ids is None else list(workflow_ids)
+        return _lanes(session.run("wake_satisfied", {"workflow_ids": ids}))
+
+    def recover_executor(
+        self, session: Session, executor_id: str, *, is_unlocked: bool, is_orphaned: bool = False
+    ) -> Recovered | None:
+        who: Params = {"executor_id": executor_id}
+        if not is_orphaned and not session.run("declare_dead", who | {"is_unlocked": is_unlocked}):
+            return None
+        self._end_sessions(session, executor_id)
+        limits = {
+            "max_recovery_attempts": get_settings().max_recovery_attempts,
+            "limit": RECOVERY_LIMIT,
+        }
+        recovered: list[Row] = []
+        while found := session.run("recover_workflows", who | limits):
+            recovered += found
+        self.unregister_executor(session, executor_id)
+        return Recovered(
+            enqueued=[row[0] for row in recovered if row[1] == Status.ENQUEUED],
+            given_up=[row[0] for row in recovered if row[1] != Status.ENQUEUED],
+            lanes=_lanes(recovered, 2),
+        )
+
+    def _end_sessions(self, session: Session, executor_id: str) -> None:
+        """End them and see them gone: what they were writing is then committed, or never is."""
+        name = {"application_name": application_name(executor_id)}
+        for _ in range(END_SESSIONS_LOOKS):
+            if not session.run("end_sessions", name):
+                return
+            time.sleep(END_SESSIONS_PAUSE)
+
+    def list_orphans(self, session: Session) -> list[str]:
+        return [row[0] for row in session.run("list_orphans")]
+
+    def delete_finished(self, session: Session, age: float, limit: int) -> int:
+        return len(session.run("delete_finished", {"age": age, "limit": limit}))
+
+    def _insert_workflows(self, new: Sequence[NewWorkflow]) -> set[str]:
+        params = rows.transposed([rows.workflow_params(one) for one in new])
+        return {row[0] for row in self.session().run("insert_workflows", params)}
+
+    def _insert_messages(self, messages: Sequence[NewMessage]) -> None:
+        params = rows.transposed([rows.message_params(one) for one in messages])
+        self.session().run("insert_messages", params)
+
+    def _cancel(self, workflow_ids: Sequence[str]) -> set[str]:
+        params = {"workflow_ids": list(workflow_ids)}
+        return {row[0] for row in self.session().run("cancel_workflows", params)}
+
+    def _resume(self, workflow_id: str) -> list[Row]:
+        return self.session().run("resume_workflows", {"workflow_ids": [workflow_id]})
+
+    def tell(self, session: Session, hints: Hints) -> None:
+        lanes = list(hints.lanes)
+        if hints.wakes:
+            lanes += _lanes(session.run("wake_waiting", _wake_params(hints.wakes)))
+        keys = hints.all_keys
+        self.wakeups.notify(keys)
+        self.wakeups.notify_lanes(lanes)
+        payloads = [(CHANGED_CHANNEL, payload(key)) for key in keys]
+        payloads += [(ENQUEUED_CHANNEL, json.dumps(lane)) for lane in sorted(set(lanes))]
+        if payloads and get_settings().listen:
+            channels, texts = zip(*payloads, strict=True)
+            session.run("notify", {"channels": list(channels), "payloads": list(texts)})
+
+
+def payload(key: str) -> str:
+    """What NOTIFY carries for a key."""
+    encoded = key.encode()
+    if len(encoded) <= MAX_PAYLOAD_BYTES:
+        return key
+    return f"#{hashlib.blake2b(encoded, digest_size=16).hexdigest()}"
+
+
+def _lanes(found: Sequence[Row], first: int = 0) -> list[Lane]:
+    return sorted({(row[first], row[first + 1]) for row in found})
+
+
+def _wake_params(wakes: Sequence[Wake]) -> Params:
+    return {
+        "kinds": [wake.kind.value for wake in wakes],
+        "target_ids": [wake.workflow_id for wake in wakes],
+        "names": [wake.name for wake in wakes],
+    }

@@ -192,3 +192,11 @@ def add_lost(facts: Facts, rows: list[Row], claims: dict[str, int], executor_id:
             facts.lost[workflow_id] = None
         elif (row[1], row[2], row[3]) != (claim_number, Status.PENDING, executor_id):
             facts.lost[workflow_id] = Status(row[2])
+
+
+def by_workflow(found: list[Row]) -> dict[str, list[FoundCheckpoint]]:
+    """Histories, from rows of `load_checkpoints`."""
+    histories: dict[str, list[FoundCheckpoint]] = {}
+    for row in found:
+        histories.setdefault(row[0], []).append(to_checkpoint(row))
+    return histories

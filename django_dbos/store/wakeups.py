@@ -19,6 +19,9 @@ from typing import Protocol, Self
 EVERYTHING = "*"
 
 
+LaneListener = Callable[[list[tuple[str, int]]], None]
+
+
 class Source(Protocol):
     """Brings the notifications of other processes, from `start` to `stop`."""
 
@@ -114,6 +117,7 @@ class Wakeups:
         self._watches: dict[str, set[Watch]] = {}
         self._source = source
         self._users = 0
+        self._lane_listeners: list[LaneListener] = []
 
     def watch(self, *keys: str) -> Watch:
         """Watch these keys, from entering the watch to leaving it."""
@@ -130,6 +134,21 @@ class Wakeups:
                     woken.update(self._watches[key])
         for watch in woken:
             watch._notify()
+
+    def notify_lanes(self, lanes: Iterable[tuple[str, int]]) -> None:
+        """Tell this process's executors what has been enqueued where."""
+        lanes = list(lanes)
+        if lanes:
+            for listener in list(self._lane_listeners):
+                listener(lanes)
+
+    def add_lane_listener(self, listener: LaneListener) -> None:
+        """Have a function called with the lanes of every enqueueing that becomes known."""
+        self._lane_listeners.append(listener)
+
+    def remove_lane_listener(self, listener: LaneListener) -> None:
+        """Undo `add_lane_listener`."""
+        self._lane_listeners.remove(listener)
 
     @property
     def watched_count(self) -> int:
