@@ -225,16 +225,6 @@ def _pairs(values: Any, *names: str) -> Params | None:
 
 def write(session: Session, executor_id: str, plan: Plan) -> list[list[Row]]:
     """Write what was decided: the second round trip of a batch."""
-    suspended = [
-        {
-            "workflow_id": one.workflow_id,
-            "step_number": one.step_number,
-            "kind": one.wake.kind.value,
-            "target_id": one.wake.workflow_id,
-            "name": one.wake.name,
-        }
-        for one in plan.suspended
-    ]
     batches: dict[str, list[Params]] = {
         "insert_checkpoints": [rows.checkpoint_params(*one) for one in plan.checkpoints],
         "replace_checkpoints": [rows.checkpoint_params(one) for one in plan.outcomes],
@@ -251,7 +241,7 @@ def write(session: Session, executor_id: str, plan: Plan) -> list[list[Row]]:
         "upsert_events": [rows.event_params(one) for one in plan.latest_events],
         "insert_entries": [rows.entry_params(one) for one in plan.entries],
         "finish_workflows": [rows.finish_params(one) for one in plan.finished],
-        "suspend_workflows": suspended,
+        "suspend_workflows": [rows.suspend_params(one) for one in plan.suspended],
     }
     work: list[Statement] = [
         (name, rows.transposed(batch)) for name, batch in batches.items() if batch
@@ -367,11 +357,8 @@ class PostgresStore(Store):
     def load_ended_streams(
         self, session: Session, workflow_ids: Sequence[str]
     ) -> dict[str, set[str]]:
-        ended: dict[str, set[str]] = {}
         params = {"workflow_ids": list(workflow_ids)}
-        for workflow_id, key in session.run("load_ended_streams", params):
-            ended.setdefault(workflow_id, set()).add(key)
-        return ended
+        return rows.keys_by_workflow(session.run("load_ended_streams", params))
 
     def list_held(self, session: Session, executor_id: str) -> dict[str, int]:
         held = session.run("list_held", {"executor_id": executor_id})
@@ -381,7 +368,7 @@ class PostgresStore(Store):
         self, session: Session, executor_id: str, workflow_ids: Sequence[str]
     ) -> list[Lane]:
         params = {"executor_id": executor_id, "workflow_ids": list(workflow_ids)}
-        return _lanes(session.run("release_workflows", params), 1)
+        return rows.lanes(session.run("release_workflows", params), 1)
 
     def register_executor(self, session: Session, info: ExecutorInfo, *, has_lock: bool) -> None:
         session.run("register_executor", asdict(info) | {"has_lock": has_lock})
@@ -399,7 +386,7 @@ class PostgresStore(Store):
         return Look(**dict(zip(LOOK_COLUMNS, row, strict=True)))
 
     def enqueue_due(self, session: Session, limit: int) -> list[Lane]:
-        return _lanes(session.run("enqueue_due", {"limit": limit}))
+        return rows.lanes(session.run("enqueue_due", {"limit": limit}))
 
     def expire_deadlines(self, session: Session, limit: int) -> list[str]:
         return [row[0] for row in session.run("expire_deadlines", {"limit": limit})]
@@ -408,7 +395,7 @@ class PostgresStore(Store):
         self, session: Session, workflow_ids: Sequence[str] | None = None
     ) -> list[Lane]:
         ids = None if workflow_ids is None else list(workflow_ids)
-        return _lanes(session.run("wake_satisfied", {"workflow_ids": ids}))
+        return rows.lanes(session.run("wake_satisfied", {"workflow_ids": ids}))
 
     def recover_executor(
         self, session: Session, executor_id: str, *, is_unlocked: bool, is_orphaned: bool = False
@@ -428,7 +415,7 @@ class PostgresStore(Store):
         return Recovered(
             enqueued=[row[0] for row in recovered if row[1] == Status.ENQUEUED],
             given_up=[row[0] for row in recovered if row[1] != Status.ENQUEUED],
-            lanes=_lanes(recovered, 2),
+            lanes=rows.lanes(recovered, 2),
         )
 
     def _end_sessions(self, session: Session, executor_id: str) -> None:
@@ -463,7 +450,7 @@ class PostgresStore(Store):
     def tell(self, session: Session, hints: Hints) -> None:
         lanes = list(hints.lanes)
         if hints.wakes:
-            lanes += _lanes(session.run("wake_waiting", _wake_params(hints.wakes)))
+            lanes += rows.lanes(session.run("wake_waiting", _wake_params(hints.wakes)))
         keys = hints.all_keys
         self.wakeups.notify(keys)
         self.wakeups.notify_lanes(lanes)
@@ -480,10 +467,6 @@ def payload(key: str) -> str:
     if len(encoded) <= MAX_PAYLOAD_BYTES:
         return key
     return f"#{hashlib.blake2b(encoded, digest_size=16).hexdigest()}"
-
-
-def _lanes(found: Sequence[Row], first: int = 0) -> list[Lane]:
-    return sorted({(row[first], row[first + 1]) for row in found})
 
 
 def _wake_params(wakes: Sequence[Wake]) -> Params:

@@ -15,7 +15,15 @@ from django_dbos.core.batch import (
     Key,
     Place,
 )
-from django_dbos.core.records import Checkpoint, Claim, Finish, NewMessage, NewWorkflow, State
+from django_dbos.core.records import (
+    Checkpoint,
+    Claim,
+    Finish,
+    NewMessage,
+    NewWorkflow,
+    State,
+    Suspend,
+)
 from django_dbos.core.status import Status
 from django_dbos.store.sessions import Params, Row
 
@@ -98,6 +106,16 @@ def finish_params(finish: Finish) -> Params:
         "output": finish.output,
         "error": finish.error,
         "is_set_aside": finish.is_set_aside,
+    }
+
+
+def suspend_params(suspend: Suspend) -> Params:
+    return {
+        "workflow_id": suspend.workflow_id,
+        "step_number": suspend.step_number,
+        "kind": suspend.wake.kind.value,
+        "target_id": suspend.wake.workflow_id,
+        "name": suspend.wake.name,
     }
 
 
@@ -200,3 +218,16 @@ def by_workflow(found: list[Row]) -> dict[str, list[FoundCheckpoint]]:
     for row in found:
         histories.setdefault(row[0], []).append(to_checkpoint(row))
     return histories
+
+
+def keys_by_workflow(found: list[Row]) -> dict[str, set[str]]:
+    """Sets of keys, from rows of (workflow id, key)."""
+    keys: dict[str, set[str]] = {}
+    for workflow_id, key in found:
+        keys.setdefault(workflow_id, set()).add(key)
+    return keys
+
+
+def lanes(found: Sequence[Row], first: int = 0) -> list[tuple[str, int]]:
+    """The distinct (queue, priority) in two neighbouring columns."""
+    return sorted({(row[first], row[first + 1]) for row in found})

@@ -1,0 +1,2 @@
+DELETE FROM dbos_stream_entry
+WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s))

@@ -1,0 +1,2 @@
+DELETE FROM dbos_workflow
+WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s))

@@ -1,0 +1,337 @@
+"""The store on SQLite: Django's connections, one write lock, and the machine's clock.
+
+One machine, so the clock of the process is the database's (SQLite's 'now' reads the same one).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django_dbos.conf import get_settings
+from django_dbos.core.batch import Facts, FoundCheckpoint, Plan, Questions
+from django_dbos.core.records import Checkpoint, Claim, NewMessage, NewWorkflow
+from django_dbos.fields import instant_to_text
+from django_dbos.store import rows
+from django_dbos.store.base import ExecutorInfo, Hints, Lane, Look, Recovered, Store
+from django_dbos.store.sessions import DjangoSession, Params, Row, Session
+
+AddRows = Callable[[Facts, list[Row]], None]
+
+
+def now_text(offset: float = 0.0) -> str:
+    """The instant so many seconds from now, as the tables hold it."""
+    return instant_to_text(datetime.now(UTC) + timedelta(seconds=offset))
+
+
+class SqliteSession(DjangoSession):
+    """Django's connection of this thread; every statement is given the time as `now`."""
+
+    def run(self, name: str, params: Params | None = None) -> list[Row]:
+        return super().run(name, {"now": now_text(), **(params or {})})
+
+    def run_many(self, name: str, rows: Sequence[Params]) -> None:
+        now = now_text()
+        super().run_many(name, [{"now": now, **row} for row in rows])
+
+
+class SqliteStore(Store):
+    """SQLite: one machine, one writer at a time, polling instead of notifications."""
+
+    vendor = "sqlite"
+    writes_in_step_transaction = True
+
+    def session(self) -> Session:
+        return SqliteSession(self.alias, self.vendor)
+
+    def connect(self, executor_id: str, purpose: str) -> Session:
+        return self.session()
+
+    def look_up(self, session: Session, executor_id: str, asked: Questions) -> Facts:
+        ids = json.dumps(list(asked.claims))
+        held = session.run("lock_claims", {"workflow_ids": ids, "executor_id": executor_id})
+        facts = Facts(held={row[0]: (row[1], bool(row[2])) for row in held})
+        for name, params, add in _lookups(asked):
+            add(facts, session.run(name, params))
+        if len(facts.held) < len(asked.claims):
+            missing = session.run("look_at_claims", {"workflow_ids": ids})
+            rows.add_lost(facts, missing, asked.claims, executor_id)
+        return facts
+
+    def carry_out(self, session: Session, executor_id: str, plan: Plan) -> None:
+        session.run_many("insert_checkpoints", [_checkpoint(*one) for one in plan.checkpoints])
+        session.run_many("replace_checkpoints", [rows.checkpoint_params(c) for c in plan.outcomes])
+        session.run_many(
+            "consume_messages",
+            [{"message_id": message, "step_number": step} for message, step in plan.consumed],
+        )
+        self._insert(
+            session,
+            [(new, executor_id if is_reserved else None) for new, is_reserved in plan.workflows],
+        )
+        session.run_many("insert_messages", [rows.message_params(one) for one in plan.messages])
+        events = [_with_hex_id(rows.event_params(one)) for one in plan.event_values]
+        session.run_many("insert_event_versions", events)
+        session.run_many("upsert_events", [rows.event_params(one) for one in plan.latest_events])
+        entries = [_with_hex_id(rows.entry_params(one)) for one in plan.entries]
+        session.run_many("insert_entries", entries)
+        session.run_many("finish_workflows", [rows.finish_params(one) for one in plan.finished])
+        session.run_many("suspend_workflows", [rows.suspend_params(one) for one in plan.suspended])
+        if plan.released:
+            self.release_workflows(session, executor_id, plan.released)
+
+    def record_atomic_step(
+        self, executor_id: str, claim_number: int, checkpoint: Checkpoint
+    ) -> bool:
+        params = _checkpoint(checkpoint) | {"executor_id": executor_id}
+        return bool(self.session().run("record_atomic_checkpoint", params))
+
+    def list_lanes(self, session: Session) -> list[Lane]:
+        return [(row[0], row[1]) for row in session.run("list_lanes")]
+
+    def claim_workflows(
+        self,
+        session: Session,
+        executor_id: str,
+        lane: Lane,
+        *,
+        names: Sequence[str],
+        above: int,
+        limit: int,
+    ) -> tuple[list[Claim], int]:
+        params = {
+            "executor_id": executor_id,
+            "queue_name": lane[0],
+            "priority": lane[1],
+            "names": json.dumps(list(names)),
+            "above": above,
+            "limit": limit,
+        }
+        claimed = sorted(session.run("claim_workflows", params), key=lambda row: row[10])
+        last = claimed[-1][10] if claimed else above
+        return [_claim(row) for row in claimed], last
+
+    def claim_suspect(
+        self,
+        session: Session,
+        executor_id: str,
+        *,
+        queue_names: Sequence[str],
+        names: Sequence[str],
+    ) -> list[Claim]:
+        params = {
+            "executor_id": executor_id,
+            "queue_names": json.dumps(list(queue_names)),
+            "names": json.dumps(list(names)),
+        }
+        return [_claim(row) for row in session.run("claim_suspect", params)]
+
+    def load_histories(
+        self, session: Session, workflow_ids: Sequence[str]
+    ) -> dict[str, list[FoundCheckpoint]]:
+        ids = json.dumps(list(workflow_ids))
+        return rows.by_workflow(session.run("load_checkpoints", {"workflow_ids": ids}))
+
+    def load_ended_streams(
+        self, session: Session, workflow_ids: Sequence[str]
+    ) -> dict[str, set[str]]:
+        ids = json.dumps(list(workflow_ids))
+        return rows.keys_by_workflow(session.run("load_ended_streams", {"workflow_ids": ids}))
+
+    def list_held(self, session: Session, executor_id: str) -> dict[str, int]:
+        held = session.run("list_held", {"executor_id": executor_id})
+        return {row[0]: row[1] for row in held}
+
+    def release_workflows(
+        self, session: Session, executor_id: str, workflow_ids: Sequence[str]
+    ) -> list[Lane]:
+        params = {"workflow_ids": json.dumps(list(workflow_ids)), "executor_id": executor_id}
+        return rows.lanes(self._run_with_place(session, "release_workflows", params), 1)
+
+    def register_executor(self, session: Session, info: ExecutorInfo, *, has_lock: bool) -> None:
+        lease = {"lease_microseconds": int(info.lease * 1_000_000)}
+        session.run("register_executor", asdict(info) | lease | {"has_lock": has_lock})
+
+    def unregister_executor(self, session: Session, executor_id: str) -> None:
+        session.run("unregister_executor", {"executor_id": executor_id})
+
+    def beat_and_look(self, session: Session, executor_id: str, previous: Look | None) -> Look:
+        who = {"executor_id": executor_id}
+        is_registered = bool(session.run("beat", who))
+        row = session.run("look", who)[0]
+        return Look(
+            is_registered=is_registered,
+            has_enqueued=bool(row[0]),
+            next_due=row[1],
+            next_deadline=row[2],
+            held_count=row[3],
+            expired_executors=json.loads(row[4]),
+            unlocked_executors=[],
+            has_lost_wakeup=False,
+        )
+
+    def enqueue_due(self, session: Session, limit: int) -> list[Lane]:
+        return rows.lanes(self._run_with_place(session, "enqueue_due", {"limit": limit}))
+
+    def expire_deadlines(self, session: Session, limit: int) -> list[str]:
+        return [row[0] for row in session.run("expire_deadlines", {"limit": limit})]
+
+    def wake_satisfied(
+        self, session: Session, workflow_ids: Sequence[str] | None = None
+    ) -> list[Lane]:
+        ids = None if workflow_ids is None else json.dumps(list(workflow_ids))
+        found = self._run_with_place(session, "wake_satisfied", {"workflow_ids": ids})
+        return rows.lanes(found)
+
+    def recover_executor(
+        self, session: Session, executor_id: str, *, is_unlocked: bool, is_orphaned: bool = False
+    ) -> Recovered | None:
+        who: Params = {"executor_id": executor_id}
+        with session.transaction():
+            dead = is_orphaned or session.run("declare_dead", who | {"is_unlocked": is_unlocked})
+            if not dead:
+                return None
+            found = self._run_with_place(session, "recover_workflows", who)
+            params = {
+                "workflow_ids": json.dumps([row[0] for row in found]),
+                "max_recovery_attempts": get_settings().max_recovery_attempts,
+            }
+            given_up = {row[0] for row in session.run("give_up", params)}
+            self.unregister_executor(session, executor_id)
+        return Recovered(
+            enqueued=[row[0] for row in found if row[0] not in given_up],
+            given_up=sorted(given_up),
+            lanes=rows.lanes(found, 2),
+        )
+
+    def list_orphans(self, session: Session) -> list[str]:
+        return [row[0] for row in session.run("list_orphans")]
+
+    def delete_finished(self, session: Session, age: float, limit: int) -> int:
+        with session.transaction():
+            params: Params = {"before": now_text(-age), "limit": limit}
+            ids = [row[0] for row in session.run("find_finished", params)]
+            for name in DELETIONS:
+                session.run(name, {"workflow_ids": json.dumps(ids)})
+        return len(ids)
+
+    def tell(self, session: Session, hints: Hints) -> None:
+        found = list(hints.lanes)
+        if hints.wakes:
+            wakes = json.dumps([(w.kind.value, w.workflow_id, w.name) for w in hints.wakes])
+            woken = self._run_with_place(session, "wake_waiting", {"wakes": wakes})
+            found += rows.lanes(woken)
+        self.wakeups.notify(hints.all_keys)
+        self.wakeups.notify_lanes(found)
+
+    def _run_with_place(self, session: Session, name: str, params: Params) -> list[Row]:
+        """Run what enqueues; all of one statement share a place, and keep their order by id."""
+        with session.transaction():
+            return session.run(name, params | {"place": self._deal_places(session, 1)})
+
+    def _deal_places(self, session: Session, count: int) -> int:
+        place: int = session.run("deal_places", {"count": count})[0][0]
+        return place
+
+    def _insert(self, session: Session, new: Sequence[tuple[NewWorkflow, str | None]]) -> set[str]:
+        if not new:
+            return set()
+        first = self._deal_places(session, len(new)) - len(new) + 1
+        inserted: set[str] = set()
+        for place, (one, executor_id) in enumerate(new, first):
+            params = _workflow(one, executor_id) | {"queue_sequence": place}
+            inserted |= {row[0] for row in session.run("insert_workflows", params)}
+        return inserted
+
+    def _insert_workflows(self, new: Sequence[NewWorkflow]) -> set[str]:
+        session = self.session()
+        with session.transaction():
+            return self._insert(session, [(one, None) for one in new])
+
+    def _insert_messages(self, messages: Sequence[NewMessage]) -> None:
+        session = self.session()
+        with session.transaction():
+            session.run_many("insert_messages", [rows.message_params(one) for one in messages])
+
+    def _cancel(self, workflow_ids: Sequence[str]) -> set[str]:
+        params = {"workflow_ids": json.dumps(list(workflow_ids))}
+        return {row[0] for row in self.session().run("cancel_workflows", params)}
+
+    def _resume(self, workflow_id: str) -> list[Row]:
+        params = {"workflow_ids": json.dumps([workflow_id])}
+        return self._run_with_place(self.session(), "resume_workflows", params)
+
+
+DELETIONS = (
+    "delete_checkpoints",
+    "delete_messages",
+    "delete_events",
+    "delete_event_versions",
+    "delete_entries",
+    "delete_workflows",
+)
+
+
+def _lookups(asked: Questions) -> list[tuple[str, Params, AddRows]]:
+    """The questions that a batch really has."""
+    messages = [(*key, count) for key, count in asked.messages.items()]
+    places: list[tuple[str, Any, AddRows]] = [
+        ("find_checkpoints", asked.checkpoints, rows.add_checkpoints),
+        ("find_messages", messages, rows.add_messages),
+        ("find_events", sorted(asked.events), rows.add_events),
+        ("find_deduplicated", sorted(asked.deduplications), rows.add_deduplications),
+        ("find_tails", sorted(asked.tails), rows.add_tails),
+    ]
+    lookups: list[tuple[str, Params, AddRows]] = [
+        (name, {"places": json.dumps(wanted)}, add) for name, wanted, add in places if wanted
+    ]
+    if asked.workflows:
+        ids = json.dumps(sorted(asked.workflows))
+        lookups.append(("find_workflows", {"workflow_ids": ids}, rows.add_workflows))
+    if asked.write_ids:
+        params = {
+            "workflow_ids": json.dumps(list(asked.claims)),
+            "write_ids": json.dumps([one.hex for one in asked.write_ids]),
+        }
+        lookups.append(("find_writes", params, _add_written))
+    return lookups
+
+
+def _add_written(facts: Facts, found: list[Row]) -> None:
+    facts.written = {UUID(row[0]) for row in found}
+
+
+def _checkpoint(checkpoint: Checkpoint, timeout: float | None = None) -> Params:
+    return rows.checkpoint_params(checkpoint, timeout) | {
+        "deadline_at": None if timeout is None else now_text(timeout),
+        "started_at": now_text(-checkpoint.duration),
+    }
+
+
+def _with_hex_id(params: Params) -> Params:
+    return params | {"write_id": params["write_id"].hex}
+
+
+def _workflow(new: NewWorkflow, executor_id: str | None) -> Params:
+    due_at = None if new.delay is None else now_text(new.delay)
+    if new.run_at is not None:
+        due_at = instant_to_text(new.run_at)
+    timeout = new.timeout
+    is_running = executor_id is not None and timeout is not None
+    return rows.workflow_params(new, executor_id) | {
+        "token": new.token.hex,
+        "due_at": due_at,
+        "timeout": None if timeout is None else timeout // timedelta(microseconds=1),
+        "deadline_at": now_text(timeout.total_seconds()) if timeout and is_running else None,
+        # Django's adapters know neither of these on SQLite, and the statement needs neither.
+        "run_at": None,
+        "delay": None,
+    }
+
+
+def _claim(row: Row) -> Claim:
+    return rows.to_claim((*row[:4], UUID(row[4]), *row[5:]))
