@@ -1,0 +1,49 @@
+"""The workflow functions that this process knows, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django_dbos.core import names
+from django_dbos.exceptions import UnknownWorkflow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowDefinition:
+    """A workflow function, and what its decorator said of it. Durations are seconds."""
+
+    name: str
+    function: Callable[..., Any]
+    is_async: bool
+    queue_name: str | None = None
+    timeout: float | None = None
+    max_recovery_attempts: int | None = None
+
+
+workflows: dict[str, WorkflowDefinition] = {}
+
+
+def register(definition: WorkflowDefinition) -> None:
+    """Make a workflow function known; ValueError if another one has its name."""
+    known = workflows.get(definition.name)
+    if known is not None and _origin(known) != _origin(definition):
+        raise ValueError(
+            f"Two workflow functions are named {definition.name!r}: {_origin(known)} and "
+            f"{_origin(definition)}. Give one of them another name: @workflow(name=...)."
+        )
+    workflows[definition.name] = definition
+
+
+def find(name: str) -> WorkflowDefinition:
+    """Return the workflow function of that name; raise UnknownWorkflow."""
+    definition = workflows.get(name)
+    if definition is None:
+        raise UnknownWorkflow(name, names.closest(name, workflows))
+    return definition
+
+
+def _origin(definition: WorkflowDefinition) -> str:
+    """Where the function is written: the same again when its module is reloaded."""
+    return f"{definition.function.__module__}.{definition.function.__qualname__}"

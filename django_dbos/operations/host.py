@@ -1,0 +1,45 @@
+"""What a run needs of whoever runs it: the executor, or the caller of an inline workflow."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from django_dbos.store.base import Store
+    from django_dbos.store.writer import Writer
+
+
+class Host(Protocol):
+    """Runs workflows."""
+
+    @property
+    def executor_id(self) -> str:
+        """The id under which it holds claims."""
+
+    @property
+    def store(self) -> Store:
+        """The database."""
+
+    @property
+    def writer(self) -> Writer:
+        """Where its runs' writes go."""
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether the caller waits for the run, which is then never suspended."""
+
+    def may_hold(self) -> bool:
+        """Whether a run that waits may keep its slot for a moment: there are free ones."""
+
+    def reserve_slot(self, queue_name: str, workflow_name: str) -> bool:
+        """Keep a free slot for a child that is about to be started, if there is one.
+
+        Once the start is committed the child runs in it.
+        """
+
+    def return_slot(self) -> None:
+        """Undo `reserve_slot`: the child was not started."""
+
+    def without_slot(self) -> AbstractContextManager[None]:
+        """A run that only waits in here, without being suspended, doesn't use its slot."""
