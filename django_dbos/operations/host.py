@@ -29,6 +29,10 @@ class Host(Protocol):
     def is_inline(self) -> bool:
         """Whether the caller waits for the run, which is then never suspended."""
 
+    @property
+    def owns_connections(self) -> bool:
+        """Whether Django's connections are a run's own, closed after it, or the caller's."""
+
     def may_hold(self) -> bool:
         """Whether a run that waits may keep its slot for a moment: there are free ones."""
 

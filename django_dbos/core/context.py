@@ -1,0 +1,49 @@
+"""Where the calling code is: in which run, and in which step of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from django_dbos.operations.run import Run
+
+
+@dataclass(slots=True, kw_only=True)
+class StepScope:
+    """A step that is being executed."""
+
+    step_number: int
+    step_name: str
+    attempt: int = 1
+    atomic_alias: str | None = None
+    """The database of an atomic step's transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A run, and the step of it, that the code belongs to."""
+
+    run: Run
+    step: StepScope | None = None
+
+
+_scope: ContextVar[Scope | None] = ContextVar("django_dbos_scope", default=None)
+
+
+def current() -> Scope | None:
+    """Return where the calling code is; None outside of workflows."""
+    return _scope.get()
+
+
+@contextmanager
+def entered(run: Run, step: StepScope | None = None) -> Iterator[None]:
+    """Everything called in here belongs to this run, and to this step of it."""
+    token = _scope.set(Scope(run, step))
+    try:
+        yield
+    finally:
+        _scope.reset(token)

@@ -1,0 +1,147 @@
+"""Concurrent branches of an async run: outcomes are delivered in the order of their recording.
+
+Branches take positions as they go, so a replay gives each its own outcomes only if the branches
+are scheduled as they were at first. Two things make them: an outcome is delivered only when every
+task of the run is blocked, and outcomes are delivered one at a time, in the order in which they
+were recorded. The first run keeps to the same rule as a replay (CORRECTNESS rule 21).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from django_dbos.core import context
+
+if TYPE_CHECKING:
+    from django_dbos.operations.run import Run
+
+# How many passes of the loop all tasks must stay blocked: a result travels through a gather()
+# or a TaskGroup in callbacks, each of which takes a pass.
+QUIET_PASSES = 5
+# A task that never blocks must not hold up the others for ever.
+MAX_PASSES = 2_000
+
+
+class Branches:
+    """The tasks of one async run, and the outcomes that wait for their turn."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, run: Run) -> None:
+        self._loop = loop
+        self._run = run
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._turn_count = 0
+        self._is_pumping = False
+        self._quiet_passes = 0
+        self._passes = 0
+        self._is_stopped = False
+
+    @contextmanager
+    def tracked(self) -> Iterator[None]:
+        """The run's tasks are known, from their creation on, in here."""
+        with _factory_on(self._loop):
+            yield
+
+    def add(self, task: asyncio.Task[Any]) -> None:
+        """A task of the run was created."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def live_tasks(self) -> set[asyncio.Task[Any]]:
+        """Those that aren't done."""
+        return {task for task in self._tasks if not task.done()}
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether more than one task of the run is alive."""
+        return len(self._tasks) > 1
+
+    def stop(self) -> None:
+        """The function has ended: nobody waits for a turn any more."""
+        self._is_stopped = True
+        for _, _, turn in self._turns:
+            turn.cancel()
+        self._turns.clear()
+
+    async def turn(self, record_order: int) -> None:
+        """Return when the outcome with this place in the order may be delivered."""
+        if self._is_stopped or (not self.is_concurrent and not self._turns):
+            return
+        turn = self._loop.create_future()
+        self._turn_count += 1
+        heapq.heappush(self._turns, (record_order, self._turn_count, turn))
+        if not self._is_pumping:
+            self._is_pumping = True
+            self._loop.call_soon(self._pump)
+        await turn
+
+    def _pump(self) -> None:
+        """One pass of the loop: deliver the next outcome once all tasks have come to rest."""
+        while self._turns and self._turns[0][2].done():
+            heapq.heappop(self._turns)
+        if not self._turns:
+            self._is_pumping = False
+            return
+        self._passes += 1
+        self._quiet_passes = self._quiet_passes + 1 if self._is_quiet() else 0
+        if self._quiet_passes > QUIET_PASSES or self._passes > MAX_PASSES:
+            heapq.heappop(self._turns)[2].set_result(None)
+            self._quiet_passes = self._passes = 0
+        self._loop.call_soon(self._pump)
+
+    def _is_quiet(self) -> bool:
+        return all(_is_blocked(task) for task in self._tasks)
+
+
+def _is_blocked(task: asyncio.Task[Any]) -> bool:
+    waiter = getattr(task, "_fut_waiter", None)
+    return waiter is not None and not waiter.done()
+
+
+_factories: WeakKeyDictionary[asyncio.AbstractEventLoop, _Factory] = WeakKeyDictionary()
+
+
+class _Factory:
+    """A loop's task factory, which tells a run of the tasks that its code creates."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.users = 0
+
+    def __call__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coroutine: Coroutine[Any, Any, Any],
+        **options: Any,
+    ) -> asyncio.Task[Any]:
+        if self.inner is not None:
+            task = self.inner(loop, coroutine, **options)
+        else:
+            task = asyncio.Task(coroutine, loop=loop, **options)
+        own: Context | None = options.get("context")
+        scope = context.current() if own is None else own.run(context.current)
+        if scope is not None and scope.step is None and scope.run.branches is not None:
+            scope.run.branches.add(task)
+        return task  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _factory_on(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    factory = _factories.get(loop)
+    if factory is None:
+        factory = _factories[loop] = _Factory(loop.get_task_factory())
+        loop.set_task_factory(factory)
+    factory.users += 1
+    try:
+        yield
+    finally:
+        factory.users -= 1
+        if factory.users == 0 and loop.get_task_factory() is factory:
+            loop.set_task_factory(factory.inner)
+            del _factories[loop]
