@@ -9,6 +9,7 @@
         ├── DuplicateWorkflow
         ├── UnknownWorkflow
         ├── WaitTimeout                    also a TimeoutError
+        ├── WaitInTest
         ├── WorkflowCancelled
         ├── MaxRecoveryAttemptsExceeded
         ├── NondeterminismError
@@ -130,6 +131,20 @@ class WaitTimeout(DbosError, TimeoutError):
         BaseException.__init__(self, what, timeout)
         self.what = what
         self.timeout = timeout
+
+
+class WaitInTest(DbosError):
+    """A wait inside a test's transaction, where nothing that it waits for can come."""
+
+    message = (
+        "{operation} waits for what can't come: inside a test's transaction no other process sees "
+        "anything. Start the workflow with start() and run it with "
+        "django_dbos.testing.run_until_idle(), or use TransactionTestCase and a worker."
+    )
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(operation)
+        self.operation = operation
 
 
 class WorkflowCancelled(DbosError):

@@ -354,7 +354,8 @@ class _Decision:
             return Answer(
                 verdict=Verdict.REFUSED,
                 refusal=Refusal.DUPLICATE,
-                subject=self.facts.deduplications[key],
+                subject=new.workflow_id,
+                existing_id=self.facts.deduplications[key],
             )
         return None
 

@@ -251,6 +251,8 @@ class Answer:
     refusal: Refusal | None = None
     subject: str = ""
     """What the refusal is about: an id, a key, or the database's message."""
+    existing_id: str = ""
+    """With DUPLICATE: the workflow that holds the deduplication id."""
     existing_name: str = ""
     is_own: bool = False
     """With ID_TAKEN: whether the row is the very child that was to be started."""

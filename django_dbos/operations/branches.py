@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 QUIET_PASSES = 5
 # A task that never blocks must not hold up the others for ever.
 MAX_PASSES = 2_000
+# Seconds between looks for an outcome that is being recorded on another thread.
+EXPECTATION_PAUSE = 0.0005
 
 
 class Branches:
@@ -37,6 +39,7 @@ class Branches:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
         self._turn_count = 0
+        self._expected: dict[int, int] = {}
         self._is_pumping = False
         self._quiet_passes = 0
         self._passes = 0
@@ -69,6 +72,14 @@ class Branches:
             turn.cancel()
         self._turns.clear()
 
+    def expect(self, step_number: int, record_order: int) -> None:
+        """A step is being recorded from another thread: later outcomes wait for it."""
+        self._expected[step_number] = record_order
+
+    def expected(self, step_number: int) -> int:
+        """The place in the order of a step that was recorded from another thread."""
+        return self._expected.pop(step_number, 0)
+
     async def turn(self, record_order: int) -> None:
         """Return when the outcome with this place in the order may be delivered."""
         if self._is_stopped or (not self.is_concurrent and not self._turns):
@@ -89,6 +100,9 @@ class Branches:
             self._is_pumping = False
             return
         self._passes += 1
+        if min(self._expected.values(), default=self._turns[0][0]) < self._turns[0][0]:
+            self._loop.call_later(EXPECTATION_PAUSE, self._pump)
+            return
         self._quiet_passes = self._quiet_passes + 1 if self._is_quiet() else 0
         if self._quiet_passes > QUIET_PASSES or self._passes > MAX_PASSES:
             heapq.heappop(self._turns)[2].set_result(None)

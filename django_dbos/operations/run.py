@@ -32,9 +32,9 @@ from django_dbos.core.records import (
     Checkpoint,
     Claim,
     Finish,
+    RecordStep,
     Refusal,
     Release,
-    State,
     Suspend,
     Verdict,
     Wake,
@@ -58,6 +58,7 @@ from django_dbos.exceptions import (
 from django_dbos.models import Workflow
 from django_dbos.operations.branches import Branches
 from django_dbos.operations.host import Host
+from django_dbos.store.writer import Writer
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -65,6 +66,7 @@ T = TypeVar("T")
 
 # A recorded model instance is read from its database, which needs a thread.
 MODEL_TAG = '{"$model"'
+MAX_NAME_LENGTH = 255
 
 
 class Call:
@@ -389,6 +391,11 @@ class Run:
         if self._failed_post is not None:
             self._settled(self._failed_post, None)
 
+    def check_in_step(self) -> None:
+        """Raise what ends the run, unless it lets the step in progress finish."""
+        if not isinstance(self.interruption, HandedOver):
+            self.check()
+
     def _check_place(self, operation: str) -> None:
         if self.loop is None:
             self.host.store.refuse_in_atomic(operation)
@@ -424,10 +431,60 @@ class Run:
                 await self.turn(checkpoint)
         return answer
 
+    def fail(self, call: Call, error: Exception) -> NoReturn:
+        """Record that an operation of the engine's own failed, and raise that."""
+        checkpoint = call.checkpoint(error=serializers.dump_error(error))
+        answer = self.submit(RecordStep, call, checkpoint=checkpoint)
+        self.outcome(answer.checkpoint or checkpoint)
+        raise error
+
+    async def afail(self, call: Call, error: Exception) -> NoReturn:
+        """See fail()."""
+        checkpoint = call.checkpoint(error=serializers.dump_error(error))
+        answer = await self.asubmit(RecordStep, call, checkpoint=checkpoint)
+        self.outcome(answer.checkpoint or checkpoint)
+        raise error
+
+    def record(self, operation: str, step_name: str, read: Callable[[], T]) -> T:
+        """Do once what reads or changes other workflows, and record its answer."""
+        call = self.begin(operation, step_name)
+        if call.found is not None:
+            return self.outcome(call.found)  # type: ignore[no-any-return]
+        try:
+            value = read()
+        except DbosError as error:
+            self.fail(call, error)
+        output = serializers.dumps(value, what=f"What {call.what} read")
+        answer = self.submit(RecordStep, call, checkpoint=call.checkpoint(output=output))
+        return value if answer.checkpoint is None else self.outcome(answer.checkpoint)
+
+    async def arecord(self, operation: str, step_name: str, read: Callable[[], T]) -> T:
+        """See record()."""
+        call = self.begin(operation, step_name)
+        if call.found is not None:
+            await self.turn(call.found)
+            return await self.aoutcome(call.found)  # type: ignore[no-any-return]
+        try:
+            value = await sync_to_async(read)()
+        except DbosError as error:
+            await self.afail(call, error)
+        output = serializers.dumps(value, what=f"What {call.what} read")
+        answer = await self.asubmit(RecordStep, call, checkpoint=call.checkpoint(output=output))
+        return value if answer.checkpoint is None else await self.aoutcome(answer.checkpoint)
+
     def post(self, kind: type[Write], **values: Any) -> None:
         """Write without waiting; whatever waits next, waits for this as well."""
         self._has_posted = True
         self.host.writer.post(self._write(kind, **values), self._note_post)
+
+    async def apost(self, kind: type[Write], **values: Any) -> None:
+        """See post()."""
+        self._has_posted = True
+        await self.host.writer.apost(self._write(kind, **values), self._note_post)
+
+    def write_with(self, writer: Writer, kind: type[Write], **values: Any) -> None:
+        """Write through another writer than the host's, and wait."""
+        self._settled(writer.write(self._write(kind, **values)), None)
 
     def flush(self) -> None:
         """Wait until all that was posted is durable."""
@@ -531,4 +588,7 @@ def _refusal(workflow_id: str, answer: Answer) -> DbosError:
     )
 
 
-__all__ = ["Call", "Run", "State"]
+def operation_name(operation: str, argument: str | None = None) -> str:
+    """The step name of an operation of the engine's own."""
+    name = f"dbos.{operation}" if argument is None else f"dbos.{operation}({argument})"
+    return name[:MAX_NAME_LENGTH]

@@ -58,6 +58,9 @@ class Writer(Protocol):
     def post(self, write: Write, callback: Callback | None = None) -> None:
         """Write without waiting; later writes of the workflow commit after it."""
 
+    async def apost(self, write: Write, callback: Callback | None = None) -> None:
+        """See post()."""
+
 
 class Submission:
     """A write on its way, and whoever waits for its answer."""
@@ -126,6 +129,9 @@ class BatchWriter:
 
     def post(self, write: Write, callback: Callback | None = None) -> None:
         self._submit(Submission(write, callback))
+
+    async def apost(self, write: Write, callback: Callback | None = None) -> None:
+        self.post(write, callback)
 
     def forget(self, workflow_id: str, claim_number: int) -> None:
         """The run of this claim has ended: nothing more comes from it."""
@@ -249,7 +255,7 @@ class BatchWriter:
         for submission in batch:
             write = submission.write
             refusal = self._refused.get((write.workflow_id, write.claim_number))
-            if refusal is None or isinstance(write, Finish | Release):
+            if refusal is None or _is_giving_up(write):
                 kept.append(submission)
             else:
                 self._tell([submission], [refusal])
@@ -285,6 +291,10 @@ def _resolve(submissions: list[Submission]) -> None:
         if submission.future is not None and not submission.future.done():
             assert submission.answer is not None
             submission.future.set_result(submission.answer)
+
+
+def _is_giving_up(write: Write) -> bool:
+    return isinstance(write, Release) or (isinstance(write, Finish) and write.is_set_aside)
 
 
 def _lost() -> Answer:
@@ -329,6 +339,9 @@ class InlineWriter:
         answer = self.write(write)
         if callback is not None:
             callback(answer)
+
+    async def apost(self, write: Write, callback: Callback | None = None) -> None:
+        await sync_to_async(self.post, thread_sensitive=True)(write, callback)
 
     def forget(self, workflow_id: str, claim_number: int) -> None:
         """Nothing is kept of a claim."""

@@ -1,0 +1,80 @@
+"""Events: a key and its latest value, published by a workflow, with every version kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django_dbos import serializers
+from django_dbos.core import names
+from django_dbos.core.context import StepScope
+from django_dbos.core.records import RecordEvent, State, Wake, WakeKind
+from django_dbos.operations import in_step, waiting
+from django_dbos.operations.messages import timed_out
+from django_dbos.operations.run import Run, operation_name
+
+
+def set_event(run: Run, step: StepScope | None, key: str, value: Any) -> None:
+    """Publish a value; whatever waits next in the workflow waits for its commit.
+
+    In a step it has no checkpoint of its own: a step that is tried again sets it again.
+    """
+    values = _setting(run, key, value)
+    if step is not None:
+        in_step.post(run, step, RecordEvent, checkpoint=None, **values)
+        return
+    call = run.begin("set_event", operation_name("set_event", key))
+    if call.found is None:
+        number = call.step_number
+        run.post(RecordEvent, checkpoint=call.checkpoint(), step_number=number, **values)
+
+
+async def aset_event(run: Run, step: StepScope | None, key: str, value: Any) -> None:
+    """See set_event()."""
+    values = _setting(run, key, value)
+    if step is not None:
+        await in_step.apost(run, step, RecordEvent, checkpoint=None, **values)
+        return
+    call = run.begin("aset_event", operation_name("set_event", key))
+    if call.found is None:
+        number = call.step_number
+        await run.apost(RecordEvent, checkpoint=call.checkpoint(), step_number=number, **values)
+
+
+def _setting(run: Run, key: str, value: Any) -> dict[str, Any]:
+    key = names.check_key(key)
+    text = serializers.dumps(value, what=f"Event {key!r} of workflow {run.workflow_id!r}")
+    return {"key": key, "value": text, "size": len(text)}
+
+
+def get_event(run: Run, workflow_id: str, key: str, timeout: float | None, default: Any) -> Any:
+    """Wait until an event is there; record what it was."""
+    call = run.begin("get_event", operation_name("get_event", key))
+    checkpoint = waiting.wait(call, event_wake(workflow_id, key), timeout)
+    if checkpoint.state is State.TIMED_OUT:
+        return timed_out(what(workflow_id, key), timeout, default)
+    return run.outcome(checkpoint)
+
+
+async def aget_event(
+    run: Run,
+    workflow_id: str,
+    key: str,
+    timeout: float | None,  # noqa: ASYNC109
+    default: Any,
+) -> Any:
+    """See get_event()."""
+    call = run.begin("aget_event", operation_name("get_event", key))
+    checkpoint = await waiting.await_(call, event_wake(workflow_id, key), timeout)
+    if checkpoint.state is State.TIMED_OUT:
+        return timed_out(what(workflow_id, key), timeout, default)
+    return await run.aoutcome(checkpoint)
+
+
+def event_wake(workflow_id: str, key: str) -> Wake:
+    """What a waiter for an event looks for."""
+    return Wake(kind=WakeKind.EVENT, workflow_id=workflow_id, name=key)
+
+
+def what(workflow_id: str, key: str) -> str:
+    """The event, for error messages."""
+    return f"event {key!r} of workflow {workflow_id!r}"

@@ -1,0 +1,295 @@
+"""Workflows that run here and now, on the thread and the connection of whoever calls them.
+
+A process that does so is an executor while it lasts: it has a row and a heartbeat, so that a worker
+takes its workflow over if it dies. Inside a test's transaction it has neither, since nobody else
+could see them (CORRECTNESS rules 33, 36 and 40).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import transaction
+
+from django_dbos.conf import get_settings
+from django_dbos.core import registry
+from django_dbos.core.batch import Plan
+from django_dbos.core.ids import lock_key, new_executor_id
+from django_dbos.core.records import Claim, NewWorkflow, Wake, WakeKind
+from django_dbos.core.status import Status
+from django_dbos.exceptions import (
+    ClaimLost,
+    HistoryUnusable,
+    WaitInTest,
+    WorkflowCancelled,
+    WorkflowDoesNotExist,
+)
+from django_dbos.operations.run import Run
+from django_dbos.store import errors
+from django_dbos.store.base import ExecutorInfo, Store
+from django_dbos.store.writer import InlineWriter, Writer
+
+logger = logging.getLogger("django_dbos.executor")
+
+# In a test's transaction nothing comes from outside; a sleep up to this long (seconds) is slept.
+LONGEST_TEST_SLEEP = 5.0
+
+
+class InlineHost:
+    """Runs workflows on the calling thread, on Django's connection."""
+
+    is_inline = True
+    owns_connections = False
+
+    def __init__(self, store: Store, executor_id: str) -> None:
+        self.store = store
+        self.executor_id = executor_id
+        self.is_in_test = store.is_in_test_transaction()
+        self.writer: Writer = InlineWriter(store, executor_id, on_commit=self._follow_up)
+        self.runs: set[Run] = set()
+
+    def start(self, new: NewWorkflow, on_duplicate: str) -> Run | None:
+        """Start a workflow under a claim of this host; None if its id exists already."""
+        session = self.store.session()
+        with session.transaction():
+            (started,) = self.store.start_workflows([new], on_duplicate=on_duplicate)
+            if not started.is_new:
+                return None
+            claim = self.store.claim_workflow(session, self.executor_id, new.workflow_id)
+        return claim and self.make_run(claim)
+
+    def claim(self, workflow_id: str) -> Run | None:
+        """Claim an enqueued workflow whose function is known here."""
+        try:
+            name = self.store.get_workflow(workflow_id).name
+        except WorkflowDoesNotExist:
+            return None
+        if name not in registry.workflows:
+            return None
+        claim = self.store.claim_workflow(self.store.session(), self.executor_id, workflow_id)
+        return claim and self.make_run(claim)
+
+    def make_run(self, claim: Claim) -> Run:
+        """A run of a claimed workflow, with its history."""
+        session, ids = self.store.session(), [claim.workflow_id]
+        checkpoints = self.store.load_histories(session, ids) if claim.has_history else {}
+        ended = self.store.load_ended_streams(session, ids) if claim.has_history else {}
+        return Run(
+            claim,
+            registry.find(claim.name),
+            self,
+            checkpoints=checkpoints.get(claim.workflow_id, ()),
+            ended_streams=ended.get(claim.workflow_id, frozenset()),
+        )
+
+    def perform(self, run: Run) -> None:
+        """Run a workflow to its end on this thread."""
+        self.runs.add(run)
+        try:
+            if run.definition.is_async:
+                async_to_sync(run.aexecute)()
+            else:
+                run.execute()
+        finally:
+            self.runs.discard(run)
+
+    async def aperform(self, run: Run) -> None:
+        """See perform()."""
+        self.runs.add(run)
+        try:
+            if run.definition.is_async:
+                await run.aexecute()
+            else:
+                await sync_to_async(run.execute)()
+        finally:
+            self.runs.discard(run)
+
+    def may_hold(self) -> bool:
+        return False
+
+    def reserve_slot(self, queue_name: str, workflow_name: str) -> bool:
+        return False
+
+    def return_slot(self) -> None:
+        """There are no slots."""
+
+    @contextmanager
+    def without_slot(self) -> Iterator[None]:
+        yield
+
+    def _follow_up(self, plan: Plan) -> None:
+        follow_up = partial(self.store.follow_up, self.store.session(), [plan])
+        transaction.on_commit(follow_up, using=self.store.alias)
+
+
+class Presence:
+    """The executor row of this process while it runs workflows inline, and its heartbeat."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._executor_id = ""
+        self._hosts: set[InlineHost] = set()
+        self._ended = threading.Event()
+
+    def join(self, store: Store) -> InlineHost:
+        """Return a host under this process's row, which is there from now on."""
+        with self._lock:
+            if self._pid != os.getpid() or not self._hosts:
+                self._begin(store)
+            host = InlineHost(store, self._executor_id)
+            self._hosts.add(host)
+        return host
+
+    def leave(self, host: InlineHost) -> None:
+        """The host has nothing to run any more; the last one takes the row away."""
+        with self._lock:
+            self._hosts.discard(host)
+            if self._hosts or host.executor_id != self._executor_id:
+                return
+            self._ended.set()
+        try:
+            host.store.unregister_executor(host.store.session(), host.executor_id)
+        except errors.StoreError as error:
+            logger.warning("Executor %s couldn't unregister: %s", host.executor_id, error)
+
+    def _begin(self, store: Store) -> None:
+        self._pid = os.getpid()
+        self._hosts = set()
+        self._executor_id = new_executor_id()
+        self._ended = threading.Event()
+        info = ExecutorInfo(
+            executor_id=self._executor_id,
+            hostname=socket.gethostname()[:255],
+            pid=self._pid,
+            is_inline=True,
+            queue_names=None,
+            concurrency=0,
+            lock_key=lock_key(self._executor_id),
+            lease=get_settings().lease,
+        )
+        store.register_executor(store.session(), info, has_lock=False)
+        heartbeat = threading.Thread(
+            target=self._beat,
+            args=(store, self._executor_id, self._ended),
+            name="dbos-inline-heartbeat",
+            daemon=True,
+        )
+        heartbeat.start()
+
+    def _beat(self, store: Store, executor_id: str, ended: threading.Event) -> None:
+        """Connects only if a workflow runs for longer than an interval."""
+        interval = get_settings().heartbeat_interval
+        session = None
+        while not ended.wait(interval):
+            session = session or store.connect(executor_id, "inline")
+            try:
+                look = store.beat_and_look(session, executor_id, None)
+            except errors.StoreError as error:
+                logger.warning("Executor %s missed a heartbeat: %s", executor_id, error)
+                session.close()
+                continue
+            if not look.is_registered:
+                self._declared_dead(executor_id)
+                break
+        if session is not None:
+            session.close()
+
+    def _declared_dead(self, executor_id: str) -> None:
+        with self._lock:
+            hosts = [host for host in self._hosts if host.executor_id == executor_id]
+            self._hosts -= set(hosts)
+        for host in hosts:
+            for run in list(host.runs):
+                run.interrupt(ClaimLost())
+
+
+_presence = Presence()
+
+
+@contextmanager
+def hosting(store: Store) -> Iterator[InlineHost]:
+    """A host for inline runs on this thread."""
+    if store.is_in_test_transaction():
+        yield InlineHost(store, f"test:{os.getpid()}")
+        return
+    host = _presence.join(store)
+    try:
+        yield host
+    finally:
+        _presence.leave(host)
+
+
+def call(store: Store, new: NewWorkflow, on_duplicate: str) -> Run | None:
+    """Run a workflow here, to its end; None if its id exists already."""
+    with hosting(store) as host:
+        run = host.start(new, on_duplicate)
+        if run is not None:
+            host.perform(run)
+    return run
+
+
+async def acall(store: Store, new: NewWorkflow, on_duplicate: str) -> Run | None:
+    """See call()."""
+    hosted = hosting(store)
+    host = await sync_to_async(hosted.__enter__)()
+    try:
+        run = await sync_to_async(host.start)(new, on_duplicate)
+        if run is not None:
+            await host.aperform(run)
+    finally:
+        await sync_to_async(hosted.__exit__)(None, None, None)
+    return run
+
+
+def has_outcome(run: Run | None) -> bool:
+    """Whether an inline run brought its workflow to an end, rather than lost it."""
+    return run is not None and run.ended_as in (Status.SUCCESS, Status.ERROR, Status.CANCELLED)
+
+
+def outcome(run: Run) -> Any:
+    """What the workflow returned; raises what it raised."""
+    if run.ended_as == Status.CANCELLED:
+        raise WorkflowCancelled(run.workflow_id)
+    if run.error is not None:
+        raise run.error
+    return run.value
+
+
+def run_awaited(run: Run, wake: Wake) -> bool:
+    """Run the workflow that an inline run awaits, if it is enqueued, and say whether it was."""
+    if not isinstance(run.host, InlineHost) or wake.kind is not WakeKind.RESULT:
+        return False
+    awaited = run.host.claim(wake.workflow_id)
+    if awaited is None:
+        return False
+    run.host.perform(awaited)
+    return True
+
+
+async def arun_awaited(run: Run, wake: Wake) -> bool:
+    """See run_awaited()."""
+    if not isinstance(run.host, InlineHost) or wake.kind is not WakeKind.RESULT:
+        return False
+    awaited = await sync_to_async(run.host.claim)(wake.workflow_id)
+    if awaited is None:
+        return False
+    await run.host.aperform(awaited)
+    return True
+
+
+def refuse_in_test(run: Run, operation: str, wake: Wake, remaining: float | None) -> None:
+    """Inside a test's transaction nothing that others do can be seen: waiting would hang."""
+    if not isinstance(run.host, InlineHost) or not run.host.is_in_test:
+        return
+    is_short = remaining is not None and remaining <= LONGEST_TEST_SLEEP
+    if wake.kind is not WakeKind.SLEEP or not is_short:
+        run.stop(HistoryUnusable(WaitInTest(operation)))

@@ -1,0 +1,193 @@
+"""Start child workflows, and await results.
+
+A child is a workflow of its own, never on its parent's stack: it is inserted together with the
+parent's checkpoint, in a free slot of this executor if there is one, else in its queue. The parent
+waits as for anything else (CORRECTNESS rules 20 and 30).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from django_dbos.conf import get_settings
+from django_dbos.core.ids import child_workflow_id
+from django_dbos.core.records import (
+    Answer,
+    Checkpoint,
+    NewWorkflow,
+    RecordStart,
+    RecordStep,
+    Refusal,
+    State,
+    Verdict,
+    Wake,
+    WakeKind,
+)
+from django_dbos.exceptions import (
+    DbosError,
+    DuplicateWorkflow,
+    MaxRecoveryAttemptsExceeded,
+    WaitTimeout,
+    WorkflowCancelled,
+    WorkflowIdConflict,
+)
+from django_dbos.operations import waiting
+from django_dbos.operations.run import Call, Run, operation_name
+
+
+def start(run: Run, workflows: Sequence[NewWorkflow], on_duplicate: str) -> list[str]:
+    """Start children, exactly once, and return their ids; those without an id are given one."""
+    call = run.begin("start", operation_name("start", workflows[0].name))
+    if call.found is not None:
+        return json.loads(_ids_text(run, call.found))  # type: ignore[no-any-return]
+    children = _Children(call, workflows, on_duplicate)
+    while True:
+        kind, values = children.next_write()
+        answer = run.submit(kind, call, **values)
+        error = children.settle(answer)
+        if error is not None:
+            run.fail(call, error)
+        if answer.verdict is not Verdict.REFUSED:
+            return children.ids
+
+
+async def astart(run: Run, workflows: Sequence[NewWorkflow], on_duplicate: str) -> list[str]:
+    """See start()."""
+    call = run.begin("astart", operation_name("start", workflows[0].name))
+    if call.found is not None:
+        await run.turn(call.found)
+        return json.loads(_ids_text(run, call.found))  # type: ignore[no-any-return]
+    children = _Children(call, workflows, on_duplicate)
+    while True:
+        kind, values = children.next_write()
+        answer = await run.asubmit(kind, call, **values)
+        error = children.settle(answer)
+        if error is not None:
+            await run.afail(call, error)
+        if answer.verdict is not Verdict.REFUSED:
+            return children.ids
+
+
+def _ids_text(run: Run, checkpoint: Checkpoint) -> str:
+    if checkpoint.error is not None:
+        raise run.load_error(checkpoint.error)
+    return checkpoint.output or "[]"
+
+
+class _Children:
+    """Children that are being started: those that exist already are left out and adopted."""
+
+    def __init__(self, call: Call, workflows: Sequence[NewWorkflow], on_duplicate: str) -> None:
+        self._call = call
+        self._host = call.run.host
+        self._on_duplicate = on_duplicate
+        self._new = [_as_child(call, one, i, len(workflows)) for i, one in enumerate(workflows)]
+        self._own_ids = {one.workflow_id for one in workflows if one.workflow_id}
+        self.ids = [one.workflow_id for one in self._new]
+        self._is_reserved = False
+
+    def next_write(self) -> tuple[type[RecordStart] | type[RecordStep], dict[str, Any]]:
+        checkpoint = self._call.checkpoint(
+            output=json.dumps(self.ids), child_workflow_id=self.ids[0]
+        )
+        if not self._new:
+            return RecordStep, {"checkpoint": checkpoint}
+        self._is_reserved = self._reserve()
+        return RecordStart, {
+            "checkpoint": checkpoint,
+            "workflows": tuple(self._new),
+            "is_reserved": self._is_reserved,
+            "size": sum(len(one.input) for one in self._new),
+        }
+
+    def settle(self, answer: Answer) -> DbosError | None:
+        """Note what came of the write; return what is to be raised."""
+        if self._is_reserved and answer.verdict is not Verdict.DONE:
+            self._host.return_slot()
+        self._is_reserved = False
+        if answer.verdict is not Verdict.REFUSED:
+            return None
+        refused = next(one for one in self._new if one.workflow_id == answer.subject)
+        error = self._objection(refused, answer)
+        if error is None:
+            self._new.remove(refused)
+            if answer.refusal is Refusal.DUPLICATE:
+                self.ids[self.ids.index(refused.workflow_id)] = answer.existing_id
+        return error
+
+    def _objection(self, new: NewWorkflow, answer: Answer) -> DbosError | None:
+        """Why an existing workflow can't stand for the one that was to be started."""
+        if answer.refusal is Refusal.DUPLICATE:
+            if self._on_duplicate == "reject":
+                return DuplicateWorkflow(answer.existing_id, new.deduplication_id)
+            return None
+        if answer.is_own:
+            return None
+        # A user's own "abc-3" isn't the third step of "abc".
+        if answer.existing_name != new.name or new.workflow_id not in self._own_ids:
+            return WorkflowIdConflict(new.workflow_id, answer.existing_name, new.name)
+        if self._on_duplicate == "reject":
+            return DuplicateWorkflow(new.workflow_id)
+        return None
+
+    def _reserve(self) -> bool:
+        """A slot for an only child that is sure to be new and due at once."""
+        (first, *others) = self._new
+        if others or first.workflow_id in self._own_ids:
+            return False
+        if first.delay is not None or first.run_at is not None:
+            return False
+        return self._host.reserve_slot(first.queue_name, first.name)
+
+
+def _as_child(call: Call, new: NewWorkflow, position: int, count: int) -> NewWorkflow:
+    child_id = child_workflow_id(call.run.workflow_id, call.step_number)
+    if count > 1:
+        child_id = child_workflow_id(child_id, position)
+    return replace(
+        new,
+        workflow_id=new.workflow_id or child_id,
+        parent_id=call.run.workflow_id,
+        parent_step_number=call.step_number,
+        user_id=new.user_id if new.user_id is not None else call.run.claim.user_id,
+    )
+
+
+def get_result(run: Run, workflow_id: str, timeout: float | None) -> Any:
+    """Wait for another workflow's result, and record it."""
+    call = run.begin("get_result", operation_name("get_result"))
+    checkpoint = waiting.wait(call, result_wake(workflow_id), timeout)
+    _raise_ending(checkpoint, workflow_id, timeout)
+    return run.outcome(checkpoint)
+
+
+async def aget_result(run: Run, workflow_id: str, timeout: float | None) -> Any:  # noqa: ASYNC109
+    """See get_result()."""
+    call = run.begin("aget_result", operation_name("get_result"))
+    checkpoint = await waiting.await_(call, result_wake(workflow_id), timeout)
+    _raise_ending(checkpoint, workflow_id, timeout)
+    return await run.aoutcome(checkpoint)
+
+
+def _raise_ending(checkpoint: Checkpoint, workflow_id: str, timeout: float | None) -> None:
+    match checkpoint.state:
+        case State.TIMED_OUT:
+            raise_timeout(workflow_id, timeout)
+        case State.AWAITED_CANCELLED:
+            raise WorkflowCancelled(workflow_id)
+        case State.AWAITED_EXCEEDED:
+            attempts = get_settings().max_recovery_attempts
+            raise MaxRecoveryAttemptsExceeded(workflow_id, attempts)
+
+
+def raise_timeout(workflow_id: str, timeout: float | None) -> NoReturn:
+    """The result didn't come in time."""
+    raise WaitTimeout(f"the result of workflow {workflow_id!r}", timeout or 0.0)
+
+
+def result_wake(workflow_id: str) -> Wake:
+    """What a waiter for a workflow's end looks for."""
+    return Wake(kind=WakeKind.RESULT, workflow_id=workflow_id)

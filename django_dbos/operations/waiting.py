@@ -1,0 +1,116 @@
+"""What every wait of a workflow shares: look, hold the slot a moment, then suspend.
+
+A look is one write: it records the outcome when what is awaited is there or its time is up, and
+the wait's deadline otherwise. A run that can't be suspended (it is inline, or other branches of it
+are busy) blocks instead, without using up its slot.
+"""
+
+from __future__ import annotations
+
+import time
+
+from django_dbos.conf import get_settings
+from django_dbos.core.records import (
+    Answer,
+    Checkpoint,
+    RecordWait,
+    Verdict,
+    Wake,
+    WakeKind,
+    run_key,
+)
+from django_dbos.operations import inline
+from django_dbos.operations.run import Call, Run
+from django_dbos.store.wakeups import Watch
+
+# Waits for another workflow, which the checkpoint names.
+OTHERS = (WakeKind.EVENT, WakeKind.RESULT)
+
+
+def wait(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:
+    """Wait for the outcome of a call, for `timeout` seconds (None: for ever), and return it."""
+    run = call.run
+    if call.found is not None:
+        return call.found
+    with _watch(run, wake) as watch:
+        patience = _Patience(run)
+        while True:
+            answer = run.submit(RecordWait, call, **_look(call, wake, timeout))
+            if answer.verdict is not Verdict.WAITING:
+                return _outcome(answer)
+            if inline.run_awaited(run, wake):
+                continue
+            pause = patience.next_pause(call, wake, answer.remaining)
+            if patience.is_resident:
+                with run.host.without_slot():
+                    watch.wait(pause)
+            else:
+                watch.wait(pause)
+            run.check()
+
+
+async def await_(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:  # noqa: ASYNC109
+    """See wait()."""
+    run = call.run
+    if call.found is not None:
+        await run.turn(call.found)
+        return call.found
+    with _watch(run, wake) as watch:
+        patience = _Patience(run)
+        while True:
+            answer = await run.asubmit(RecordWait, call, **_look(call, wake, timeout))
+            if answer.verdict is not Verdict.WAITING:
+                return _outcome(answer)
+            if await inline.arun_awaited(run, wake):
+                continue
+            pause = patience.next_pause(call, wake, answer.remaining)
+            if patience.is_resident:
+                with run.host.without_slot():
+                    await watch.await_(pause)
+            else:
+                await watch.await_(pause)
+            run.check()
+
+
+def _watch(run: Run, wake: Wake) -> Watch:
+    return run.host.store.wakeups.watch(wake.key, run_key(run.workflow_id))
+
+
+def _look(call: Call, wake: Wake, timeout: float | None) -> dict[str, object]:
+    other = wake.workflow_id if wake.kind in OTHERS else None
+    checkpoint = call.checkpoint(child_workflow_id=other)
+    return {"checkpoint": checkpoint, "wake": wake, "timeout": timeout}
+
+
+def _outcome(answer: Answer) -> Checkpoint:
+    assert answer.checkpoint is not None
+    return answer.checkpoint
+
+
+class _Patience:
+    """How long a run waits in its slot before it looks again, or is suspended."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._settings = get_settings()
+        self._hold_until = time.monotonic() + self._settings.hold_time
+        self.is_resident = False
+
+    def next_pause(self, call: Call, wake: Wake, remaining: float | None) -> float:
+        """Return how long to wait for a notification; suspend the run if it can be."""
+        run = self._run
+        branches = run.branches
+        self.is_resident = run.host.is_inline or (branches is not None and branches.is_concurrent)
+        if self.is_resident:
+            inline.refuse_in_test(run, call.step_name, wake, remaining)
+            return min(self._settings.poll_interval, _or_for_ever(remaining))
+        left = self._hold_until - time.monotonic()
+        if wake.kind is WakeKind.SLEEP and _or_for_ever(remaining) > left:
+            left = 0.0
+        if left <= 0 or not run.host.may_hold():
+            run.suspend(wake, call.step_number)
+        return min(left, _or_for_ever(remaining))
+
+
+def _or_for_ever(remaining: float | None) -> float:
+    return float("inf") if remaining is None else remaining
