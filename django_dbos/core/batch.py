@@ -137,6 +137,8 @@ class Plan:
     finished: list[Finish] = field(default_factory=list)
     suspended: list[Suspend] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
+    lanes: list[tuple[str, int]] = field(default_factory=list)
+    """Where released workflows were enqueued: filled in by the store."""
     deferred: list[int] = field(default_factory=list)
     """Positions of writes whose workflow's row somebody else has locked: asked again later."""
 

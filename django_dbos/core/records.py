@@ -40,6 +40,20 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorInfo:
+    """An executor as it registers itself."""
+
+    executor_id: str
+    hostname: str
+    pid: int
+    is_inline: bool
+    queue_names: str | None
+    concurrency: int
+    lock_key: int
+    lease: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """The recorded outcome of a step: `output` or `error` as serialized text."""
 

@@ -23,6 +23,8 @@ class WorkflowDefinition:
 
 
 workflows: dict[str, WorkflowDefinition] = {}
+step_aliases: dict[str, str] = {}
+"""By name, the database of every atomic step that names one: @step(using=...)."""
 
 
 def register(definition: WorkflowDefinition) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
@@ -19,10 +19,12 @@ from django_dbos.exceptions import (
     WaitInTest,
     WorkflowCancelled,
 )
-from django_dbos.models import Workflow
 from django_dbos.operations import events, results
 from django_dbos.operations.messages import timed_out
-from django_dbos.store.base import Store
+
+if TYPE_CHECKING:
+    from django_dbos.models import Workflow
+    from django_dbos.store.base import Store
 
 logger = logging.getLogger("django_dbos")
 
@@ -160,9 +162,7 @@ def _result(found: tuple[Workflow] | None, workflow_id: str, timeout: float | No
     return None if workflow.output is None else serializers.loads(workflow.output)
 
 
-def get_event(
-    store: Store, workflow_id: str, key: str, timeout: float | None, default: Any
-) -> Any:
+def get_event(store: Store, workflow_id: str, key: str, timeout: float | None, default: Any) -> Any:
     """Wait until a workflow has set an event; return its latest value."""
     if timeout != 0:
         store.refuse_in_atomic("get_event")

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import transaction
@@ -23,7 +23,7 @@ from django_dbos.conf import get_settings
 from django_dbos.core import registry
 from django_dbos.core.batch import Plan
 from django_dbos.core.ids import lock_key, new_executor_id
-from django_dbos.core.records import Claim, NewWorkflow, Wake, WakeKind
+from django_dbos.core.records import Claim, ExecutorInfo, NewWorkflow, Wake, WakeKind
 from django_dbos.core.status import Status
 from django_dbos.exceptions import (
     ClaimLost,
@@ -34,8 +34,10 @@ from django_dbos.exceptions import (
 )
 from django_dbos.operations.run import Run
 from django_dbos.store import errors
-from django_dbos.store.base import ExecutorInfo, Store
 from django_dbos.store.writer import InlineWriter, Writer
+
+if TYPE_CHECKING:
+    from django_dbos.store.base import Store
 
 logger = logging.getLogger("django_dbos.executor")
 

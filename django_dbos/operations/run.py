@@ -8,7 +8,8 @@ A run ends in one of these ways:
 * `ClaimLost`, `RunCancelled`: the row is somebody else's by now, and nothing is written;
 * `HistoryUnusable`: the row is set aside, to be resumed after a fix.
 
-Which one is decided by the run's own flag, `interruption`, whatever user code made of the exception.
+Which one is decided by the run's own flag, `interruption`, whatever user code made of the
+exception.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.apps import apps
 
 from django_dbos import serializers, signals
 from django_dbos.core import context
@@ -55,10 +57,11 @@ from django_dbos.exceptions import (
     SerializationError,
     Suspended,
 )
-from django_dbos.models import Workflow
 from django_dbos.operations.branches import Branches
 from django_dbos.operations.host import Host
-from django_dbos.store.writer import Writer
+
+if TYPE_CHECKING:
+    from django_dbos.store.writer import Writer
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -158,7 +161,7 @@ class Run:
         Raises nothing but what came from outside the workflow, a KeyboardInterrupt for example.
         """
         self._thread_id = threading.get_ident()
-        with self._observed():
+        with self._observed(), self._working():
             outcome = self._call()
             self._end(outcome)
 
@@ -167,7 +170,7 @@ class Run:
         self.loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self.branches = Branches(self.loop, self)
-        with self._observed(), self.branches.tracked():
+        with self._observed(), self._working(), self.branches.tracked():
             outcome = await self._acall()
             await self._aend(outcome)
 
@@ -241,6 +244,18 @@ class Run:
             await asyncio.wait(left)
 
     @contextmanager
+    def _working(self) -> Iterator[None]:
+        """While a worker's runs are under way, a step on a thread of no run is a mistake."""
+        if not self.host.owns_connections:
+            yield
+            return
+        _working_runs.add(id(self))
+        try:
+            yield
+        finally:
+            _working_runs.discard(id(self))
+
+    @contextmanager
     def _observed(self) -> Iterator[None]:
         """Say when the run starts and how it ends, in the log and to the signals."""
         name = self.definition.name
@@ -257,13 +272,14 @@ class Run:
                 self._send(signals.workflow_finished, status=self.ended_as)
 
     def _send(self, signal: Any, **extra: Any) -> None:
-        if not signal.has_listeners(Workflow):
+        sender = apps.get_model("django_dbos", "Workflow")
+        if not signal.has_listeners(sender):
             return
         values = {"workflow_id": self.workflow_id, "name": self.definition.name, **extra}
         if self.loop is not None:
-            self.loop.create_task(signal.asend_robust(Workflow, **values))
+            self.loop.create_task(signal.asend_robust(sender, **values))
         else:
-            signal.send_robust(Workflow, **values)
+            signal.send_robust(sender, **values)
 
     # How it ended
 
@@ -367,9 +383,7 @@ class Run:
             self.stop(HistoryUnusable(error))
 
     def _write(self, kind: type[Any], **values: Any) -> Any:
-        return kind(
-            workflow_id=self.workflow_id, claim_number=self.claim.claim_number, **values
-        )
+        return kind(workflow_id=self.workflow_id, claim_number=self.claim.claim_number, **values)
 
     # What operations are made of
 
@@ -570,6 +584,14 @@ class Run:
 
 
 FINAL = frozenset({Status.SUCCESS, Status.ERROR, Status.CANCELLED})
+
+
+_working_runs: set[int] = set()
+
+
+def is_working() -> bool:
+    """Whether a worker in this process is running workflows."""
+    return bool(_working_runs)
 
 
 def _status_after(write: Write) -> Status:

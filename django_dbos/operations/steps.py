@@ -90,18 +90,14 @@ class Recorder:
     def returned(self, value: Any) -> Checkpoint:
         """The checkpoint of a value; raises what says why it can't be stored."""
         output = serializers.dumps(value, what=f"The result of {self.call.what}")
-        return self.call.checkpoint(
-            output=output, attempts=self.attempt, duration=self.duration
-        )
+        return self.call.checkpoint(output=output, attempts=self.attempt, duration=self.duration)
 
     def raised(self, error: BaseException) -> tuple[Checkpoint, BaseException]:
         """The checkpoint of an error, and the error as a replay will raise it."""
         if self.attempt > 1 and isinstance(error, Exception):
             error.add_note(f"Step {self.step.name!r} failed in each of {self.attempt} attempts.")
         text = serializers.dump_error(error)
-        checkpoint = self.call.checkpoint(
-            error=text, attempts=self.attempt, duration=self.duration
-        )
+        checkpoint = self.call.checkpoint(error=text, attempts=self.attempt, duration=self.duration)
         return checkpoint, serializers.round_trip_error(error, text)
 
 
@@ -282,7 +278,7 @@ def _run_atomic(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any
 
 async def _arun_atomic(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """In an async run: the whole of it on one thread, with its own connection."""
-    run, branches = recorder.call.run, recorder.call.run.branches
+    branches = recorder.call.run.branches
     assert branches is not None
     try:
         return await sync_to_async(_run_atomic)(recorder, args, kwargs)
@@ -390,9 +386,7 @@ def _recorded_elsewhere(recorder: Recorder) -> Checkpoint | None:
 
 def _find_elsewhere(recorder: Recorder) -> Checkpoint | None:
     run, call = recorder.call.run, recorder.call
-    found = run.host.store.read_step_elsewhere(
-        _alias(recorder), run.claim.token, call.step_number
-    )
+    found = run.host.store.read_step_elsewhere(_alias(recorder), run.claim.token, call.step_number)
     if found is None:
         return None
     checkpoint = replace(call.checkpoint(), step_name=found[0], output=found[1])

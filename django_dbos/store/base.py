@@ -9,26 +9,39 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import ClassVar
+from uuid import UUID
 
-from django.db import connections, models, transaction
+from django.db import IntegrityError, connections, models, transaction
 
 from django_dbos import exceptions
-from django_dbos.core.batch import Facts, FoundCheckpoint, Plan, Questions, decide, questions
+from django_dbos.core.batch import (
+    Entry,
+    Facts,
+    FoundCheckpoint,
+    Plan,
+    Questions,
+    decide,
+    questions,
+)
 from django_dbos.core.records import (
     Checkpoint,
     Claim,
+    ExecutorInfo,
     NewMessage,
     NewWorkflow,
+    State,
     Wake,
     WakeKind,
     Write,
     run_key,
 )
 from django_dbos.core.status import ACTIVE, CLOSING, Status
-from django_dbos.models import Event, Executor, Message, StreamEntry, Workflow
+from django_dbos.fields import DatabaseNow
+from django_dbos.models import AtomicCheckpoint, Event, Executor, Message, StreamEntry, Workflow
+from django_dbos.models import Checkpoint as CheckpointRow
 from django_dbos.store.sessions import DjangoSession, Row, Session
 from django_dbos.store.wakeups import Wakeups
 
@@ -105,20 +118,6 @@ class Recovered:
     enqueued: list[str]
     given_up: list[str]
     lanes: list[Lane]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutorInfo:
-    """An executor as it registers itself."""
-
-    executor_id: str
-    hostname: str
-    pid: int
-    is_inline: bool
-    queue_names: str | None
-    concurrency: int
-    lock_key: int
-    lease: float
 
 
 class Store(abc.ABC):
@@ -328,6 +327,46 @@ class Store(abc.ABC):
             is_last=is_last or (len(found) == limit + 1 and has_end),
         )
 
+    def read_checkpoint(self, workflow_id: str, step_number: int) -> Checkpoint | None:
+        """Return what is recorded at a position, read on Django's connection."""
+        found = CheckpointRow.objects.using(self.alias).filter(
+            workflow_id=workflow_id, step_number=step_number
+        )
+        names = [one.name for one in fields(Checkpoint) if one.name != "duration"]
+        for values in found.values(*names):
+            return Checkpoint(**{**values, "state": State(values["state"])})
+        return None
+
+    def read_checkpoints(self, workflow_id: str) -> list[CheckpointRow]:
+        """Return a workflow's checkpoints, by step number."""
+        found = CheckpointRow.objects.using(self.alias).filter(workflow_id=workflow_id)
+        return list(found.order_by("step_number"))
+
+    # Atomic steps on another database
+
+    def record_step_elsewhere(self, alias: str, token: UUID, checkpoint: Checkpoint) -> bool:
+        """Record an atomic step in its own transaction there; False: it is recorded already."""
+        row = AtomicCheckpoint(
+            token=token,
+            step_number=checkpoint.step_number,
+            step_name=checkpoint.step_name,
+            output=checkpoint.output,
+            recorded_at=DatabaseNow(),
+        )
+        try:
+            with transaction.atomic(using=alias):
+                models.Model.save(row, using=alias, force_insert=True)
+        except IntegrityError:
+            return False
+        return True
+
+    def read_step_elsewhere(
+        self, alias: str, token: UUID, step_number: int
+    ) -> tuple[str, str | None] | None:
+        """Return (step name, output) of an atomic step recorded there."""
+        rows = AtomicCheckpoint.objects.using(alias).filter(token=token, step_number=step_number)
+        return rows.values_list("step_name", "output").first()
+
     def has_executor_for(self, queue_name: str) -> bool:
         """Whether a live executor listens to the queue."""
         executors = Executor.objects.using(self.alias).filter(is_inline=False)
@@ -353,6 +392,31 @@ class Store(abc.ABC):
             if not plan.is_empty:
                 self.carry_out(session, executor_id, plan)
         return plan
+
+    def follow_up(self, session: Session, plans: Sequence[Plan]) -> None:
+        """After the commit of batches: wake and notify whoever waits for what they wrote."""
+        hints = Hints()
+        suspended: list[str] = []
+        for plan in plans:
+            hints.wakes += plan.wakes
+            hints.keys += [_stream_key(entry) for entry in plan.entries]
+            hints.keys += [
+                Wake(kind=WakeKind.RESULT, workflow_id=one.workflow_id).key
+                for one in plan.finished
+                if one.is_set_aside
+            ]
+            hints.lanes += plan.lanes
+            hints.lanes += [
+                (new.queue_name, new.priority)
+                for new, is_reserved in plan.workflows
+                if not is_reserved
+            ]
+            suspended += [one.workflow_id for one in plan.suspended]
+        if suspended:
+            # What they wait for may have come while they were still running.
+            hints.lanes += self.wake_satisfied(session, suspended)
+        if hints.wakes or hints.keys or hints.lanes:
+            self.tell(session, hints)
 
     @abc.abstractmethod
     def look_up(self, session: Session, executor_id: str, asked: Questions) -> Facts:
@@ -386,6 +450,10 @@ class Store(abc.ABC):
         limit: int,
     ) -> tuple[list[Claim], int]:
         """Claim the next of a lane above a place; return them and the last place taken."""
+
+    @abc.abstractmethod
+    def claim_workflow(self, session: Session, executor_id: str, workflow_id: str) -> Claim | None:
+        """Claim this very workflow, if it is enqueued."""
 
     @abc.abstractmethod
     def claim_suspect(
@@ -459,6 +527,10 @@ class Store(abc.ABC):
         """Return executors without a row that still hold workflows."""
 
     @abc.abstractmethod
+    def advance(self, seconds: float) -> None:
+        """Move everything that is due later so many seconds nearer, on Django's connection."""
+
+    @abc.abstractmethod
     def delete_finished(self, session: Session, age: float, limit: int) -> int:
         """Delete finished workflows older than so many seconds, with all that is theirs."""
 
@@ -481,6 +553,10 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def tell(self, session: Session, hints: Hints) -> None:
         """After a commit: wake what waits for what is there now, here and in other processes."""
+
+
+def _stream_key(entry: Entry) -> str:
+    return Wake(kind=WakeKind.STREAM, workflow_id=entry.workflow_id, name=entry.key).key
 
 
 def _is_of_testcase(block: transaction.Atomic) -> bool:

@@ -223,7 +223,7 @@ def _pairs(values: Any, *names: str) -> Params | None:
     return dict(zip(names, map(list, zip(*values, strict=True)), strict=True))
 
 
-def write(session: Session, executor_id: str, plan: Plan) -> list[list[Row]]:
+def write(session: Session, executor_id: str, plan: Plan) -> None:
     """Write what was decided: the second round trip of a batch."""
     batches: dict[str, list[Params]] = {
         "insert_checkpoints": [rows.checkpoint_params(*one) for one in plan.checkpoints],
@@ -249,7 +249,9 @@ def write(session: Session, executor_id: str, plan: Plan) -> list[list[Row]]:
     if plan.released:
         held = {"workflow_ids": plan.released, "executor_id": executor_id}
         work.append(("release_workflows", held))
-    return session.run_all(work)
+    results = session.run_all(work)
+    if plan.released:
+        plan.lanes += rows.lanes(results[-1], 1)
 
 
 class PostgresStore(Store):
@@ -279,7 +281,8 @@ class PostgresStore(Store):
     ) -> Plan:
         """Nothing but steps: one statement, one round trip. The few that fail go the long way."""
         params = rows.transposed([rows.checkpoint_params(one.checkpoint) for one in steps])
-        recorded = set(session.run("record_checkpoints", params | {"executor_id": executor_id}))
+        params["executor_id"] = executor_id
+        recorded = {(row[0], row[1]) for row in session.run("record_checkpoints", params)}
         left = [
             position
             for position, step in enumerate(steps)
@@ -332,6 +335,10 @@ class PostgresStore(Store):
         claimed = sorted(session.run("claim_workflows", params), key=lambda row: row[10])
         last = claimed[-1][10] if claimed else above
         return [rows.to_claim(row) for row in claimed], last
+
+    def claim_workflow(self, session: Session, executor_id: str, workflow_id: str) -> Claim | None:
+        params = {"executor_id": executor_id, "workflow_id": workflow_id}
+        return next(map(rows.to_claim, session.run("claim_workflow", params)), None)
 
     def claim_suspect(
         self,
@@ -428,6 +435,12 @@ class PostgresStore(Store):
 
     def list_orphans(self, session: Session) -> list[str]:
         return [row[0] for row in session.run("list_orphans")]
+
+    def advance(self, seconds: float) -> None:
+        session = self.session()
+        with session.transaction():
+            for name in ("advance_workflows", "advance_checkpoints"):
+                session.run(name, {"seconds": seconds})
 
     def delete_finished(self, session: Session, age: float, limit: int) -> int:
         return len(session.run("delete_finished", {"age": age, "limit": limit}))

@@ -82,7 +82,7 @@ class SqliteStore(Store):
         session.run_many("finish_workflows", [rows.finish_params(one) for one in plan.finished])
         session.run_many("suspend_workflows", [rows.suspend_params(one) for one in plan.suspended])
         if plan.released:
-            self.release_workflows(session, executor_id, plan.released)
+            plan.lanes += self.release_workflows(session, executor_id, plan.released)
 
     def record_atomic_step(
         self, executor_id: str, claim_number: int, checkpoint: Checkpoint
@@ -114,6 +114,10 @@ class SqliteStore(Store):
         claimed = sorted(session.run("claim_workflows", params), key=lambda row: row[10])
         last = claimed[-1][10] if claimed else above
         return [_claim(row) for row in claimed], last
+
+    def claim_workflow(self, session: Session, executor_id: str, workflow_id: str) -> Claim | None:
+        params = {"executor_id": executor_id, "workflow_id": workflow_id}
+        return next(map(_claim, session.run("claim_workflow", params)), None)
 
     def claim_suspect(
         self,
@@ -210,6 +214,12 @@ class SqliteStore(Store):
 
     def list_orphans(self, session: Session) -> list[str]:
         return [row[0] for row in session.run("list_orphans")]
+
+    def advance(self, seconds: float) -> None:
+        session, sooner = self.session(), {"modifier": f"-{seconds:.6f} seconds"}
+        with session.transaction():
+            for name in ("advance_workflows", "advance_checkpoints"):
+                session.run(name, sooner)
 
     def delete_finished(self, session: Session, age: float, limit: int) -> int:
         with session.transaction():

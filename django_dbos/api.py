@@ -1,0 +1,268 @@
+"""The functions of `import django_dbos as dbos`. Each that waits or writes has an async twin.
+
+The sync forms raise SynchronousOnlyOperation on a running event loop. Durations are seconds or
+timedeltas; `timeout=None` waits for ever, 0 looks once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth import get_user_model
+
+from django_dbos.core import context, names
+from django_dbos.core.records import NewMessage
+from django_dbos.handles import WorkflowHandle
+from django_dbos.operations import calls
+from django_dbos.operations.messages import NO_DEFAULT, new_message
+from django_dbos.operations.streams import AsyncStreamReader, StreamReader
+from django_dbos.store import get_store
+
+Duration = float | timedelta | None
+
+
+def send(
+    workflow_id: str, message: Any, topic: str | None = None, idempotency_key: str | None = None
+) -> None:
+    """Send a message to a workflow, which takes it with `recv` of the same topic.
+
+    From a workflow exactly once; from elsewhere in the caller's transaction, and with an
+    `idempotency_key` once per receiver and key. A finished workflow's messages are stored.
+    Raises WorkflowDoesNotExist, and NotAllowedInAtomic when only another database has an open
+    transaction.
+    """
+    calls.send([new_message(workflow_id, message, topic, idempotency_key)])
+
+
+async def asend(
+    workflow_id: str, message: Any, topic: str | None = None, idempotency_key: str | None = None
+) -> None:
+    """See send()."""
+    await calls.asend([new_message(workflow_id, message, topic, idempotency_key)])
+
+
+def send_many(messages: Iterable[Mapping[str, Any]]) -> None:
+    """Send messages, all of them or none: each a dict of what send() takes. See send()."""
+    new = [_message(one) for one in messages]
+    if new:
+        calls.send(new)
+
+
+async def asend_many(messages: Iterable[Mapping[str, Any]]) -> None:
+    """See send_many()."""
+    new = [_message(one) for one in messages]
+    if new:
+        await calls.asend(new)
+
+
+def recv(topic: str | None = None, timeout: Duration = 60, default: Any = NO_DEFAULT) -> Any:
+    """Wait for the next message of a topic, consume it and return it.
+
+    In order of sending, each message once. After `timeout` (default 60 s) returns `default` if
+    given, else raises WaitTimeout. Raises NotInWorkflow and NotAllowedInStep.
+    """
+    return calls.recv(topic, timeout, default)
+
+
+async def arecv(
+    topic: str | None = None,
+    timeout: Duration = 60,  # noqa: ASYNC109
+    default: Any = NO_DEFAULT,
+) -> Any:
+    """See recv()."""
+    return await calls.arecv(topic, timeout, default)
+
+
+def set_event(key: str, value: Any) -> None:
+    """Publish a value under a key, or update it; every version is kept.
+
+    From a workflow exactly once. Doesn't wait for the commit: whatever waits next does. Raises
+    NotInWorkflow.
+    """
+    calls.set_event(key, value)
+
+
+async def aset_event(key: str, value: Any) -> None:
+    """See set_event()."""
+    await calls.aset_event(key, value)
+
+
+def get_event(workflow_id: str, key: str, timeout: Duration = 60, default: Any = NO_DEFAULT) -> Any:
+    """Return an event's latest value; wait for it while it isn't set.
+
+    After `timeout` (default 60 s) returns `default` if given, else raises WaitTimeout. In a
+    workflow, a replay returns what was seen at first. Raises WorkflowDoesNotExist,
+    NotAllowedInStep, NotAllowedInAtomic.
+    """
+    return calls.get_event(workflow_id, key, timeout, default)
+
+
+async def aget_event(
+    workflow_id: str,
+    key: str,
+    timeout: Duration = 60,  # noqa: ASYNC109
+    default: Any = NO_DEFAULT,
+) -> Any:
+    """See get_event()."""
+    return await calls.aget_event(workflow_id, key, timeout, default)
+
+
+def get_all_events(workflow_id: str) -> dict[str, Any]:
+    """Return the latest value of every event that a workflow has set, by key.
+
+    Raises WorkflowDoesNotExist.
+    """
+    names.check_workflow_id(workflow_id)
+    return calls.perform("get_all_events", lambda: calls.read_events(workflow_id))
+
+
+async def aget_all_events(workflow_id: str) -> dict[str, Any]:
+    """See get_all_events()."""
+    names.check_workflow_id(workflow_id)
+    return await calls.aperform("get_all_events", lambda: calls.read_events(workflow_id))
+
+
+def write_stream(key: str, value: Any) -> None:
+    """Append a value to a stream of this workflow.
+
+    From a workflow exactly once, from a step at least once. Doesn't wait for the commit: whatever
+    waits next does. Raises StreamClosed after `close_stream`, and NotInWorkflow.
+    """
+    calls.write_stream(key, value)
+
+
+async def awrite_stream(key: str, value: Any) -> None:
+    """See write_stream()."""
+    await calls.awrite_stream(key, value)
+
+
+def close_stream(key: str) -> None:
+    """End a stream of this workflow: its readers stop after the last value."""
+    calls.close_stream(key)
+
+
+async def aclose_stream(key: str) -> None:
+    """See close_stream()."""
+    await calls.aclose_stream(key)
+
+
+def read_stream(
+    workflow_id: str, key: str, offset: int = 0, timeout: Duration = None, wait: bool = True
+) -> StreamReader:
+    """Return an iterator over a stream's values from an offset on, as they come.
+
+    It ends after `close_stream`, or when the workflow isn't active any more; with `wait=False`,
+    after what is there by now. `reader.closed` then says whether there can be no more;
+    `reader.entries()` yields (offset, value). A value that doesn't come within `timeout` raises
+    WaitTimeout. Raises WorkflowDoesNotExist.
+    """
+    return calls.read_stream(workflow_id, key, offset, timeout, wait)
+
+
+def aread_stream(
+    workflow_id: str, key: str, offset: int = 0, timeout: Duration = None, wait: bool = True
+) -> AsyncStreamReader:
+    """See read_stream(): `async for value in aread_stream(...)`."""
+    return calls.aread_stream(workflow_id, key, offset, timeout, wait)
+
+
+def sleep(duration: float | timedelta) -> None:
+    """Sleep durably: a recovered workflow sleeps only the rest.
+
+    Raises NotInWorkflow and NotAllowedInStep.
+    """
+    calls.sleep_for(duration)
+
+
+async def asleep(duration: float | timedelta) -> None:
+    """See sleep()."""
+    await calls.asleep_for(duration)
+
+
+def retrieve_workflow(workflow_id: str) -> WorkflowHandle[Any]:
+    """Return the handle of an existing workflow; raise WorkflowDoesNotExist."""
+    names.check_workflow_id(workflow_id)
+    calls.perform("retrieve_workflow", lambda: _exists(workflow_id))
+    return WorkflowHandle(workflow_id)
+
+
+async def aretrieve_workflow(workflow_id: str) -> WorkflowHandle[Any]:
+    """See retrieve_workflow()."""
+    names.check_workflow_id(workflow_id)
+    await calls.aperform("retrieve_workflow", lambda: _exists(workflow_id))
+    return WorkflowHandle(workflow_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentWorkflow:
+    """The workflow that the calling code belongs to."""
+
+    workflow_id: str
+    step_number: int
+    """The position of the latest operation, or of the step that this is; 0 before the first."""
+    attempt: int
+    """In a step, which attempt at it this is; else which run since the last progress, from 1."""
+    user_id: str | None
+    is_replaying: bool
+    """Whether what comes next was recorded by an earlier run."""
+
+    @property
+    def user(self) -> Any:
+        """The user whom it was started for, from the database; None if there is none."""
+        if self.user_id is None:
+            return None
+        return get_user_model()._default_manager.filter(pk=self.user_id).first()
+
+
+def current_workflow() -> CurrentWorkflow | None:
+    """Return the workflow that the calling code belongs to; None outside of workflows."""
+    scope = context.current()
+    if scope is None:
+        return None
+    run, step = scope.run, scope.step
+    return CurrentWorkflow(
+        workflow_id=run.workflow_id,
+        step_number=step.step_number if step else run.history.step_number,
+        attempt=step.attempt if step else run.claim.recovery_attempts + 1,
+        user_id=run.claim.user_id,
+        is_replaying=step is None and run.history.is_replaying,
+    )
+
+
+class _ReplayFilter(logging.Filter):
+    """Lets nothing pass that a workflow has logged in an earlier run."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        workflow = current_workflow()
+        return workflow is None or not workflow.is_replaying
+
+
+logger = logging.getLogger("django_dbos.workflow")
+"""A logger that is silent while a workflow replays."""
+logger.addFilter(_ReplayFilter())
+
+
+def _message(values: Mapping[str, Any]) -> NewMessage:
+    known = ("workflow_id", "message", "topic", "idempotency_key")
+    for name in values:
+        if name not in known:
+            suggestion = names.suggest(name, known)
+            raise TypeError(f"send_many() messages have no {name!r}.{suggestion}")
+    for name in known[:2]:
+        if name not in values:
+            raise TypeError(f"send_many() messages need a {name!r}: {dict(values)!r} has none.")
+    return new_message(
+        values["workflow_id"],
+        values["message"],
+        values.get("topic"),
+        values.get("idempotency_key"),
+    )
+
+
+def _exists(workflow_id: str) -> bool:
+    get_store().read_status(workflow_id)
+    return True

@@ -1,0 +1,163 @@
+"""WorkflowHandle: what a caller holds to follow a workflow, and to tell it something."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.apps import apps
+
+from django_dbos.core import context
+from django_dbos.exceptions import DbosError
+from django_dbos.operations import calls
+from django_dbos.operations.messages import NO_DEFAULT, new_message
+from django_dbos.operations.streams import AsyncStreamReader, StreamReader
+from django_dbos.store import get_store
+
+if TYPE_CHECKING:
+    from django_dbos.models import Checkpoint, Workflow
+
+R = TypeVar("R")
+
+
+class WorkflowHandle(Generic[R]):
+    """One workflow, by its id. Made by `start`, `retrieve_workflow` and `Workflow.handle`.
+
+    Handles are equal when their ids are. In workflow code every method but `steps` is an operation
+    of its own, recorded and replayed.
+    """
+
+    def __init__(self, workflow_id: str) -> None:
+        self.workflow_id = workflow_id
+
+    def __repr__(self) -> str:
+        return f"WorkflowHandle({self.workflow_id!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WorkflowHandle) and other.workflow_id == self.workflow_id
+
+    def __hash__(self) -> int:
+        return hash(self.workflow_id)
+
+    def get_result(self, timeout: float | timedelta | None = None) -> R:
+        """Wait until the workflow has ended, and return its result or raise its error.
+
+        Raises WaitTimeout after `timeout` seconds (None: waits for ever, 0: looks once),
+        WorkflowCancelled, MaxRecoveryAttemptsExceeded, and NotAllowedInAtomic inside `atomic()`.
+        """
+        return calls.get_result(self.workflow_id, timeout)  # type: ignore[no-any-return]
+
+    async def aget_result(self, timeout: float | timedelta | None = None) -> R:  # noqa: ASYNC109
+        """See get_result()."""
+        return await calls.aget_result(self.workflow_id, timeout)  # type: ignore[no-any-return]
+
+    def get_status(self) -> Workflow.Status:
+        """Return the status; raise WorkflowDoesNotExist."""
+        return _status(calls.perform("get_status", self._read_status))
+
+    async def aget_status(self) -> Workflow.Status:
+        """See get_status()."""
+        return _status(await calls.aperform("get_status", self._read_status))
+
+    def cancel(self, children: bool = False) -> bool:
+        """Cancel the workflow, with `children` its children too; whether it was active until now.
+
+        Async workflows and waiting ones stop at once, others at their next durable operation.
+        """
+        return calls.perform("cancel", lambda: self._cancel(children))
+
+    async def acancel(self, children: bool = False) -> bool:
+        """See cancel()."""
+        return await calls.aperform("cancel", lambda: self._cancel(children))
+
+    def resume(self) -> bool:
+        """Put a cancelled, given-up, set-aside or waiting workflow back in its queue.
+
+        It goes on after its last recorded step, with attempts and deadline reset. Returns whether
+        it could be resumed.
+        """
+        return calls.perform("resume", self._resume)
+
+    async def aresume(self) -> bool:
+        """See resume()."""
+        return await calls.aperform("resume", self._resume)
+
+    def send(
+        self, message: Any, topic: str | None = None, idempotency_key: str | None = None
+    ) -> None:
+        """See django_dbos.send()."""
+        calls.send([new_message(self.workflow_id, message, topic, idempotency_key)])
+
+    async def asend(
+        self, message: Any, topic: str | None = None, idempotency_key: str | None = None
+    ) -> None:
+        """See django_dbos.send()."""
+        await calls.asend([new_message(self.workflow_id, message, topic, idempotency_key)])
+
+    def get_event(
+        self, key: str, timeout: float | timedelta | None = 60, default: Any = NO_DEFAULT
+    ) -> Any:
+        """See django_dbos.get_event()."""
+        return calls.get_event(self.workflow_id, key, timeout, default)
+
+    async def aget_event(
+        self,
+        key: str,
+        timeout: float | timedelta | None = 60,  # noqa: ASYNC109
+        default: Any = NO_DEFAULT,
+    ) -> Any:
+        """See django_dbos.get_event()."""
+        return await calls.aget_event(self.workflow_id, key, timeout, default)
+
+    def read_stream(
+        self,
+        key: str,
+        offset: int = 0,
+        timeout: float | timedelta | None = None,
+        wait: bool = True,
+    ) -> StreamReader:
+        """See django_dbos.read_stream()."""
+        return calls.read_stream(self.workflow_id, key, offset, timeout, wait)
+
+    def aread_stream(
+        self,
+        key: str,
+        offset: int = 0,
+        timeout: float | timedelta | None = None,
+        wait: bool = True,
+    ) -> AsyncStreamReader:
+        """See django_dbos.read_stream()."""
+        return calls.aread_stream(self.workflow_id, key, offset, timeout, wait)
+
+    def events(self) -> dict[str, Any]:
+        """See django_dbos.get_all_events()."""
+        return calls.perform("get_all_events", lambda: calls.read_events(self.workflow_id))
+
+    async def aevents(self) -> dict[str, Any]:
+        """See django_dbos.get_all_events()."""
+        return await calls.aperform("get_all_events", lambda: calls.read_events(self.workflow_id))
+
+    def steps(self) -> list[Checkpoint]:
+        """Return the workflow's checkpoints, in the order of their step numbers."""
+        if calls.workflow_run(context.current()) is not None:
+            raise DbosError("steps() can't be recorded. Call it in a step, and return what counts.")
+        return get_store().read_checkpoints(self.workflow_id)
+
+    async def asteps(self) -> list[Checkpoint]:
+        """See steps()."""
+        return await sync_to_async(self.steps)()
+
+    def _read_status(self) -> str:
+        return str(get_store().read_status(self.workflow_id))
+
+    def _cancel(self, children: bool) -> bool:
+        answers = get_store().cancel_workflows([self.workflow_id], children=children)
+        return answers[self.workflow_id]
+
+    def _resume(self) -> bool:
+        return get_store().resume_workflows([self.workflow_id])[self.workflow_id]
+
+
+def _status(value: str) -> Workflow.Status:
+    return apps.get_model("django_dbos", "Workflow").Status(value)  # type: ignore[no-any-return]

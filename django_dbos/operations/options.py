@@ -1,0 +1,144 @@
+"""What `WorkflowFunction.using()` takes, checked where it is given."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.utils import timezone
+
+from django_dbos.conf import get_settings
+from django_dbos.core import durations, names
+from django_dbos.core.records import NewWorkflow
+from django_dbos.core.registry import WorkflowDefinition
+
+UNSET: Any = object()
+LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
+ON_DUPLICATE = ("return", "reject")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a workflow is to be started; what isn't given is UNSET."""
+
+    workflow_id: Any = UNSET
+    queue_name: Any = UNSET
+    priority: Any = UNSET
+    run_after: Any = UNSET
+    timeout: Any = UNSET
+    deduplication_id: Any = UNSET
+    on_duplicate: Any = UNSET
+    user: Any = UNSET
+    attributes: Any = UNSET
+
+    def merged(self, given: dict[str, Any]) -> Options:
+        """These options with others on top; raises TypeError for one that there isn't."""
+        known = [field.name for field in fields(self)]
+        for name in given:
+            if name not in known:
+                suggestion = names.suggest(name, known) or f" Options are {', '.join(known)}."
+                raise TypeError(f"using() has no option {name!r}.{suggestion}")
+        return replace(self, **{name: _CHECKS[name](value) for name, value in given.items()})
+
+    def get(self, name: str, default: Any) -> Any:
+        """An option's value, or the default where it isn't given."""
+        value = getattr(self, name)
+        return default if value is UNSET else value
+
+    def new_workflow(self, definition: WorkflowDefinition, input_text: str) -> NewWorkflow:
+        """What is written to start the workflow; its id is "" if none was given."""
+        run_after = self.get("run_after", None)
+        timeout = self.get("timeout", definition.timeout)
+        return NewWorkflow(
+            workflow_id=self.get("workflow_id", None) or "",
+            name=definition.name,
+            input=input_text,
+            queue_name=self.get("queue_name", definition.queue_name)
+            or get_settings().default_queue,
+            priority=self.get("priority", 0),
+            delay=run_after if isinstance(run_after, float) else None,
+            run_at=run_after if isinstance(run_after, datetime) else None,
+            timeout=None if timeout is None else timedelta(seconds=timeout),
+            deduplication_id=self.get("deduplication_id", None),
+            user_id=self.get("user", None),
+            attributes=self.get("attributes", None),
+            max_recovery_attempts=definition.max_recovery_attempts,
+        )
+
+
+def _workflow_id(value: Any) -> str | None:
+    return None if value is None else names.check_workflow_id(value)
+
+
+def _queue_name(value: Any) -> str | None:
+    return None if value is None else names.check_queue_name(value)
+
+
+def _priority(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"priority must be an int, not {type(value).__name__} {value!r}.")
+    if not LOWEST_PRIORITY <= value <= HIGHEST_PRIORITY:
+        raise ValueError(
+            f"priority must be from {LOWEST_PRIORITY} to {HIGHEST_PRIORITY}, but is {value!r}."
+        )
+    return value
+
+
+def _run_after(value: Any) -> datetime | float | None:
+    """An instant, or the seconds from the start on."""
+    if not isinstance(value, datetime):
+        return durations.to_seconds(value, what="run_after")
+    if timezone.is_aware(value):
+        return value
+    if django_settings.USE_TZ:
+        raise ValueError(f"run_after must be aware of its time zone, but is {value!r}.")
+    return timezone.make_aware(value)
+
+
+def _timeout(value: Any) -> float | None:
+    seconds = durations.to_seconds(value, what="timeout")
+    if seconds == 0:
+        raise ValueError("timeout must be more than 0: the workflow could never run.")
+    return seconds
+
+
+def _on_duplicate(value: Any) -> str:
+    if value not in ON_DUPLICATE:
+        raise ValueError(f"on_duplicate must be 'return' or 'reject', not {value!r}.")
+    return str(value)
+
+
+def _user(value: Any) -> str | None:
+    """A user, its pk, or None; nobody who isn't logged in has a pk."""
+    pk = getattr(value, "pk", value) if not isinstance(value, str | int) else value
+    return None if pk is None else names.check_text(str(pk), what="A user's pk")
+
+
+def _attributes(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise TypeError(f"attributes must be a dict with str keys, not {value!r}.")
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"attributes must be plain JSON values: {error}.") from error
+    if "\\u0000" in text:
+        raise ValueError("attributes can't contain NUL characters.")
+    return text
+
+
+_CHECKS: dict[str, Any] = {
+    "workflow_id": _workflow_id,
+    "queue_name": _queue_name,
+    "priority": _priority,
+    "run_after": _run_after,
+    "timeout": _timeout,
+    "deduplication_id": names.check_deduplication_id,
+    "on_duplicate": _on_duplicate,
+    "user": _user,
+    "attributes": _attributes,
+}

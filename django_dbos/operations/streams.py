@@ -1,0 +1,288 @@
+"""Streams: append-only lists of values under a key, numbered 0, 1, 2 … without gaps.
+
+Readers take values from the table, from any offset. In a workflow a reader takes one position: the
+values never change and are read again by a replay; where it ended, and how, is recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+
+from django_dbos import serializers
+from django_dbos.conf import get_settings
+from django_dbos.core import names
+from django_dbos.core.context import StepScope
+from django_dbos.core.records import RecordEntry, RecordStep, Wake, WakeKind, run_key
+from django_dbos.exceptions import StreamClosed, WaitInTest, WaitTimeout
+from django_dbos.operations import in_step
+from django_dbos.operations.results import result_wake
+from django_dbos.operations.run import Call, Run, operation_name
+
+if TYPE_CHECKING:
+    from django_dbos.store.base import Page, Store
+
+# Entries read at once.
+PAGE_SIZE = 500
+
+
+def write_stream(run: Run, step: StepScope | None, key: str, value: Any) -> None:
+    """Append a value; whatever waits next in the workflow waits for its commit.
+
+    In a step it has no checkpoint of its own: a step that is tried again writes it again.
+    """
+    values = _entry(run, key, value)
+    if step is not None:
+        _refuse_closed(run, key)
+        in_step.post(run, step, RecordEntry, checkpoint=None, **values)
+        return
+    call = run.begin("write_stream", operation_name("write_stream", key))
+    if call.found is None:
+        _refuse_closed(run, key)
+        number = call.step_number
+        run.post(RecordEntry, checkpoint=call.checkpoint(), step_number=number, **values)
+
+
+async def awrite_stream(run: Run, step: StepScope | None, key: str, value: Any) -> None:
+    """See write_stream()."""
+    values = _entry(run, key, value)
+    if step is not None:
+        _refuse_closed(run, key)
+        await in_step.apost(run, step, RecordEntry, checkpoint=None, **values)
+        return
+    call = run.begin("awrite_stream", operation_name("write_stream", key))
+    if call.found is None:
+        _refuse_closed(run, key)
+        number = call.step_number
+        await run.apost(RecordEntry, checkpoint=call.checkpoint(), step_number=number, **values)
+
+
+def close_stream(run: Run, step: StepScope | None, key: str) -> None:
+    """End a stream; closing it again changes nothing."""
+    values = _end(key)
+    if step is not None:
+        in_step.post(run, step, RecordEntry, checkpoint=None, **values)
+    else:
+        call = run.begin("close_stream", operation_name("close_stream", key))
+        if call.found is None:
+            number = call.step_number
+            run.post(RecordEntry, checkpoint=call.checkpoint(), step_number=number, **values)
+    run.ended_streams.add(key)
+
+
+async def aclose_stream(run: Run, step: StepScope | None, key: str) -> None:
+    """See close_stream()."""
+    values = _end(key)
+    if step is not None:
+        await in_step.apost(run, step, RecordEntry, checkpoint=None, **values)
+    else:
+        call = run.begin("aclose_stream", operation_name("close_stream", key))
+        if call.found is None:
+            number = call.step_number
+            await run.apost(RecordEntry, checkpoint=call.checkpoint(), step_number=number, **values)
+    run.ended_streams.add(key)
+
+
+def _entry(run: Run, key: str, value: Any) -> dict[str, Any]:
+    key = names.check_key(key)
+    text = serializers.dumps(value, what=f"A value for stream {key!r} of {run.workflow_id!r}")
+    return {"key": key, "value": text, "size": len(text)}
+
+
+def _end(key: str) -> dict[str, Any]:
+    return {"key": names.check_key(key), "value": None}
+
+
+def _refuse_closed(run: Run, key: str) -> None:
+    if key in run.ended_streams:
+        raise StreamClosed(run.workflow_id, key)
+
+
+class _Reader:
+    """What both readers share: where they are, how long they wait, and how they ended."""
+
+    def __init__(
+        self,
+        store: Store,
+        workflow_id: str,
+        key: str,
+        *,
+        offset: int,
+        timeout: float | None,
+        wait: bool,
+        call: Call | None,
+    ) -> None:
+        self.closed = False
+        """True once all was read of a stream that gets no more: it was closed, or its workflow
+        ended in SUCCESS or ERROR."""
+        self._store = store
+        self._workflow_id = workflow_id
+        self._key = key
+        self._offset = offset
+        self._timeout = timeout
+        self._waits = wait
+        self._call = call
+        self._end: dict[str, Any] | None = None
+        if call is not None and call.found is not None and call.found.output is not None:
+            self._end = json.loads(call.found.output)
+        self._restart_clock()
+
+    def _restart_clock(self) -> None:
+        self._waiting_since = time.monotonic()
+
+    def _keys(self) -> tuple[str, ...]:
+        stream = Wake(kind=WakeKind.STREAM, workflow_id=self._workflow_id, name=self._key)
+        keys = (stream.key, result_wake(self._workflow_id).key)
+        if self._call is None:
+            return keys
+        return (*keys, run_key(self._call.run.workflow_id))
+
+    def _read(self) -> Page:
+        return self._store.read_entries(self._workflow_id, self._key, self._offset, PAGE_SIZE)
+
+    def _is_past_end(self) -> bool:
+        """Whether the first run's reader ended here."""
+        return self._end is not None and self._offset >= self._end["offset"]
+
+    def _finished(self, page: Page) -> bool:
+        """Whether nothing is to be waited for after this page."""
+        if not page.is_last:
+            return False
+        if page.is_ended or not self._waits:
+            self.closed = page.is_closed
+            return True
+        return False
+
+    def _pause(self) -> float:
+        """Seconds to wait for more, at most; raises once the time is up."""
+        waited = time.monotonic() - self._waiting_since
+        if self._timeout is not None and waited >= self._timeout:
+            raise WaitTimeout(self._what, self._timeout)
+        left = float("inf") if self._timeout is None else self._timeout - waited
+        return min(get_settings().poll_interval, left)
+
+    @property
+    def _what(self) -> str:
+        return f"the next value of stream {self._key!r} of workflow {self._workflow_id!r}"
+
+    def _refuse_wait(self) -> None:
+        if self._call is None:
+            self._store.refuse_in_atomic("read_stream")
+        if self._store.is_in_test_transaction():
+            raise WaitInTest("read_stream()")
+
+    def _replayed_end(self) -> None:
+        """End as the first run's reader did."""
+        assert self._end is not None
+        self.closed = self._end["closed"]
+        if self._end["timed_out"]:
+            raise WaitTimeout(self._what, self._timeout or 0.0)
+
+    def _ending(self, *, timed_out: bool = False) -> dict[str, Any]:
+        end = {"offset": self._offset, "closed": self.closed, "timed_out": timed_out}
+        assert self._call is not None
+        return {"checkpoint": self._call.checkpoint(output=json.dumps(end))}
+
+
+class StreamReader(_Reader):
+    """The values of a stream, in order, as they come: `for value in reader`."""
+
+    def __iter__(self) -> Iterator[Any]:
+        for _, value in self.entries():
+            yield value
+
+    def entries(self) -> Iterator[tuple[int, Any]]:
+        """(offset, value) of each: whoever stops resumes at the last offset + 1."""
+        run = self._call.run if self._call else None
+        with self._store.wakeups.watch(*self._keys()) as watch:
+            while True:
+                page = self._read()
+                for offset, text in page.entries:
+                    if self._is_past_end():
+                        break
+                    self._offset = offset + 1
+                    yield offset, serializers.loads(text)
+                    self._restart_clock()
+                if self._is_past_end():
+                    return self._replayed_end()
+                if self._finished(page):
+                    return self._record_end()
+                if not page.is_last:
+                    continue
+                self._refuse_wait()
+                try:
+                    pause = self._pause()
+                except WaitTimeout:
+                    self._record_end(timed_out=True)
+                    raise
+                if run is None:
+                    watch.wait(pause)
+                else:
+                    with run.host.without_slot():
+                        watch.wait(pause)
+                    run.check()
+
+    def _record_end(self, *, timed_out: bool = False) -> None:
+        if self._call is not None:
+            end = self._ending(timed_out=timed_out)
+            self._call.run.submit(RecordStep, self._call, **end)
+
+
+class AsyncStreamReader(_Reader):
+    """See StreamReader: `async for value in reader`."""
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._values()
+
+    async def _values(self) -> AsyncIterator[Any]:
+        async for _, value in self.entries():
+            yield value
+
+    async def entries(self) -> AsyncIterator[tuple[int, Any]]:
+        """See StreamReader.entries()."""
+        run = self._call.run if self._call else None
+        with self._store.wakeups.watch(*self._keys()) as watch:
+            while True:
+                page = await sync_to_async(self._read)()
+                for offset, text in page.entries:
+                    if self._is_past_end():
+                        break
+                    self._offset = offset + 1
+                    yield offset, await aload(text)
+                    self._restart_clock()
+                if self._is_past_end():
+                    self._replayed_end()
+                    return
+                if self._finished(page):
+                    await self._record_end()
+                    return
+                if not page.is_last:
+                    continue
+                await sync_to_async(self._refuse_wait)()
+                try:
+                    pause = self._pause()
+                except WaitTimeout:
+                    await self._record_end(timed_out=True)
+                    raise
+                if run is None:
+                    await watch.await_(pause)
+                else:
+                    with run.host.without_slot():
+                        await watch.await_(pause)
+                    run.check()
+
+    async def _record_end(self, *, timed_out: bool = False) -> None:
+        if self._call is not None:
+            end = self._ending(timed_out=timed_out)
+            await self._call.run.asubmit(RecordStep, self._call, **end)
+
+
+async def aload(text: str) -> Any:
+    """Load a value on a loop: a model instance needs a thread."""
+    if '{"$model"' in text or text.startswith("!"):
+        return await sync_to_async(serializers.loads)(text)
+    return serializers.loads(text)

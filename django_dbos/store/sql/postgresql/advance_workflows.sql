@@ -1,0 +1,6 @@
+-- For tests: brings due times and deadlines nearer.
+UPDATE dbos_workflow
+SET due_at = due_at - make_interval(secs => %(seconds)s),
+    deadline_at = deadline_at - make_interval(secs => %(seconds)s)
+WHERE status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
+  AND (due_at IS NOT NULL OR deadline_at IS NOT NULL)

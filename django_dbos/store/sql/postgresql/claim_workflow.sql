@@ -1,0 +1,19 @@
+-- Claims one workflow by its id, for an executor that awaits its result.
+UPDATE dbos_workflow AS workflow
+SET status = 'PENDING',
+    executor_id = %(executor_id)s,
+    claim_number = workflow.claim_number + 1,
+    started_at = coalesce(workflow.started_at, clock_timestamp()),
+    deadline_at = coalesce(workflow.deadline_at, clock_timestamp() + workflow.timeout)
+FROM (
+    SELECT workflow_id
+    FROM dbos_workflow
+    WHERE workflow_id = %(workflow_id)s AND status = 'ENQUEUED'
+    FOR UPDATE SKIP LOCKED
+) AS chosen
+WHERE workflow.workflow_id = chosen.workflow_id
+RETURNING
+    workflow.workflow_id, workflow.claim_number, workflow.name, workflow.input, workflow.token,
+    workflow.queue_name, workflow.user_id, workflow.recovery_attempts,
+    extract(epoch FROM workflow.deadline_at - clock_timestamp())::float8 AS remaining,
+    workflow.claim_number > 1 AS has_history, workflow.queue_sequence

@@ -1,0 +1,6 @@
+-- For tests: brings due times and deadlines nearer.
+UPDATE dbos_workflow
+SET due_at = strftime('%%Y-%%m-%%d %%H:%%M:%%f000', due_at, %(modifier)s),
+    deadline_at = strftime('%%Y-%%m-%%d %%H:%%M:%%f000', deadline_at, %(modifier)s)
+WHERE status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
+  AND (due_at IS NOT NULL OR deadline_at IS NOT NULL)

@@ -1,0 +1,121 @@
+"""For users' tests: run what was started, and move the clock of what is due.
+
+Works on the calling thread and on Django's connection, so inside `TestCase`, on SQLite in memory
+and, through the async twins, in async tests. Outside a test's transaction a worker may be running
+beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from asgiref.sync import sync_to_async
+
+from django_dbos.conf import get_settings
+from django_dbos.core import durations, registry
+from django_dbos.core.ids import lock_key, new_executor_id
+from django_dbos.core.records import Claim, ExecutorInfo
+from django_dbos.exceptions import DbosError
+from django_dbos.operations.inline import InlineHost
+from django_dbos.operations.run import Run
+from django_dbos.store import get_store
+from django_dbos.store.base import Store
+
+# How many rows one statement looks at.
+LIMIT = 1_000
+
+
+def run_until_idle(queues: Iterable[str] | None = None, max_runs: int = 1000) -> int:
+    """Run everything that can run, in `queues` or in all; return how many runs that took.
+
+    A workflow that waits is suspended, and run again once what it waits for is there. Raises
+    DbosError after `max_runs`, since workflows may start one another for ever.
+    """
+    only = None if queues is None else set(queues)
+    with _test_host(get_store()) as host:
+        count = 0
+        while (run := host.next_run(only)) is not None:
+            count += 1
+            if count > max_runs:
+                host.give_back(run)
+                raise DbosError(
+                    f"run_until_idle() has run {max_runs} times, and workflow "
+                    f"{run.workflow_id!r} ({run.definition.name}) would be next. Do workflows "
+                    "start one another for ever? Else raise max_runs."
+                )
+            host.perform(run)
+        return count
+
+
+async def arun_until_idle(queues: Iterable[str] | None = None, max_runs: int = 1000) -> int:
+    """See run_until_idle()."""
+    return await sync_to_async(run_until_idle)(queues, max_runs)
+
+
+def advance(duration: float | timedelta) -> None:
+    """Let so much time pass for all that is due later: sleeps, waits, delayed starts, deadlines."""
+    seconds = durations.to_seconds(duration, what="duration")
+    get_store().advance(seconds)
+
+
+async def aadvance(duration: float | timedelta) -> None:
+    """See advance()."""
+    await sync_to_async(advance)(duration)
+
+
+class _TestHost(InlineHost):
+    """Like a worker it suspends what waits; like an inline caller it uses Django's connection."""
+
+    is_inline = False
+
+    def next_run(self, only: set[str] | None) -> Run | None:
+        """Claim what is next in its queue, after enqueueing what is due or can go on."""
+        session = self.store.session()
+        self.store.expire_deadlines(session, LIMIT)
+        self.store.enqueue_due(session, LIMIT)
+        self.store.wake_satisfied(session)
+        claim = self._claim_next(session, only)
+        return claim and self.make_run(claim)
+
+    def _claim_next(self, session: Any, only: set[str] | None) -> Claim | None:
+        lanes = self.store.list_lanes(session)
+        for lane in sorted(lanes, key=lambda lane: -lane[1]):
+            if only is not None and lane[0] not in only:
+                continue
+            names = list(registry.workflows)
+            claims, _ = self.store.claim_workflows(
+                session, self.executor_id, lane, names=names, above=-1, limit=1
+            )
+            if claims:
+                return claims[0]
+        return None
+
+    def give_back(self, run: Run) -> None:
+        """Release a claim that isn't run."""
+        self.store.release_workflows(self.store.session(), self.executor_id, [run.workflow_id])
+
+
+@contextmanager
+def _test_host(store: Store) -> Iterator[_TestHost]:
+    """A host with an executor row for as long as it lasts: claims need one."""
+    host = _TestHost(store, new_executor_id())
+    info = ExecutorInfo(
+        executor_id=host.executor_id,
+        hostname=socket.gethostname()[:255],
+        pid=os.getpid(),
+        is_inline=True,
+        queue_names=None,
+        concurrency=1,
+        lock_key=lock_key(host.executor_id),
+        lease=get_settings().lease,
+    )
+    store.register_executor(store.session(), info, has_lock=False)
+    try:
+        yield host
+    finally:
+        store.unregister_executor(store.session(), host.executor_id)
