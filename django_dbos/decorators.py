@@ -58,7 +58,7 @@ class WorkflowFunction(Generic[P, C, R]):
         if self._definition.is_async:
             self._refuse_in_sync_workflow()
             return cast(C, self._acall(args, kwargs))
-        refuse_on_loop(self.name, f"{self.__name__}.acall")
+        refuse_on_loop(self.name, f"{self._definition.function.__name__}.acall")
         return cast(C, calls.call(self._new(args, kwargs), self._on_duplicate))
 
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -147,7 +147,7 @@ class WorkflowFunction(Generic[P, C, R]):
         if scope is not None and scope.run.loop is None:
             raise TypeError(
                 f"Workflow {self.name!r} is async, and {scope.run.definition.name!r} isn't. "
-                f"Start it: {self.__name__}.start(...).get_result()."
+                f"Start it: {self._definition.function.__name__}.start(...).get_result()."
             )
 
 
@@ -182,7 +182,7 @@ class StepFunction(Generic[P, C, R]):
             return cast(C, self._plain(scope, args, kwargs))
         if self._definition.is_async:
             return cast(C, self._in_async_run(scope.run)(args, kwargs))
-        refuse_on_loop(self.name, f"{self.__name__}.acall")
+        refuse_on_loop(self.name, f"{self._definition.function.__name__}.acall")
         if scope.run.loop is not None:
             operation = functools.partial(
                 steps.arun_step, scope.run, self._definition, args, kwargs

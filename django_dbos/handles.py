@@ -160,4 +160,4 @@ class WorkflowHandle(Generic[R]):
 
 
 def _status(value: str) -> Workflow.Status:
-    return apps.get_model("django_dbos", "Workflow").Status(value)  # type: ignore[no-any-return]
+    return apps.get_model("django_dbos", "Workflow").Status(value)

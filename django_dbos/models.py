@@ -6,7 +6,7 @@ engine alone: `save`, `delete`, `update` and `bulk_*` raise and say what to call
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from django.db import models
 from django.db.models import Q
@@ -16,6 +16,9 @@ from django.utils.translation import gettext_lazy as _
 from django_dbos.core import status as statuses
 from django_dbos.core.ids import MAX_ID_LENGTH
 from django_dbos.fields import InstantField, KeyField
+
+if TYPE_CHECKING:
+    from django_dbos.handles import WorkflowHandle
 
 M = TypeVar("M", bound=models.Model)
 
@@ -226,6 +229,15 @@ class Workflow(EngineRow):
 
     def __str__(self) -> str:
         return str(self.workflow_id)
+
+    @property
+    def handle(self) -> WorkflowHandle[Any]:
+        """What follows this workflow, and tells it something."""
+        # By name, since handles stand above the models.
+        handle: WorkflowHandle[Any] = import_string("django_dbos.handles.WorkflowHandle")(
+            self.workflow_id
+        )
+        return handle
 
     @property
     def is_active(self) -> bool:

@@ -80,7 +80,7 @@ class _TestHost(InlineHost):
         self.store.enqueue_due(session, LIMIT)
         self.store.wake_satisfied(session)
         claim = self._claim_next(session, only)
-        return claim and self.make_run(claim)
+        return None if claim is None else self.make_run(claim)
 
     def _claim_next(self, session: Any, only: set[str] | None) -> Claim | None:
         lanes = self.store.list_lanes(session)

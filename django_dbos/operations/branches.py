@@ -147,10 +147,10 @@ class _Factory:
 
 @contextmanager
 def _factory_on(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    factory = _factories.get(loop)
-    if factory is None:
-        factory = _factories[loop] = _Factory(loop.get_task_factory())
-        loop.set_task_factory(factory)
+    if loop not in _factories:
+        _factories[loop] = _Factory(loop.get_task_factory())
+        loop.set_task_factory(_factories[loop])
+    factory = _factories[loop]
     factory.users += 1
     try:
         yield

@@ -268,7 +268,7 @@ async def asleep_for(duration: Any) -> None:
 
 
 def _sleeping(duration: Any) -> float:
-    seconds = durations.to_seconds(duration, what="duration")
+    seconds: float | None = durations.to_seconds(duration, what="duration")
     if seconds is None:
         raise TypeError("duration must be seconds or a timedelta, not None.")
     return seconds

@@ -66,7 +66,7 @@ class InlineHost:
             if not started.is_new:
                 return None
             claim = self.store.claim_workflow(session, self.executor_id, new.workflow_id)
-        return claim and self.make_run(claim)
+        return None if claim is None else self.make_run(claim)
 
     def claim(self, workflow_id: str) -> Run | None:
         """Claim an enqueued workflow whose function is known here."""
@@ -77,7 +77,7 @@ class InlineHost:
         if name not in registry.workflows:
             return None
         claim = self.store.claim_workflow(self.store.session(), self.executor_id, workflow_id)
-        return claim and self.make_run(claim)
+        return None if claim is None else self.make_run(claim)
 
     def make_run(self, claim: Claim) -> Run:
         """A run of a claimed workflow, with its history."""

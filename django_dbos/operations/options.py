@@ -90,7 +90,8 @@ def _priority(value: Any) -> int:
 def _run_after(value: Any) -> datetime | float | None:
     """An instant, or the seconds from the start on."""
     if not isinstance(value, datetime):
-        return durations.to_seconds(value, what="run_after")
+        seconds: float | None = durations.to_seconds(value, what="run_after")
+        return seconds
     if timezone.is_aware(value):
         return value
     if django_settings.USE_TZ:
@@ -99,7 +100,7 @@ def _run_after(value: Any) -> datetime | float | None:
 
 
 def _timeout(value: Any) -> float | None:
-    seconds = durations.to_seconds(value, what="timeout")
+    seconds: float | None = durations.to_seconds(value, what="timeout")
     if seconds == 0:
         raise ValueError("timeout must be more than 0: the workflow could never run.")
     return seconds

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_dbos.executor")
 
 T = TypeVar("T")
+W = TypeVar("W", bound=Write)
 
 # A recorded model instance is read from its database, which needs a thread.
 MODEL_TAG = '{"$model"'
@@ -382,7 +383,7 @@ class Run:
         except NondeterminismError as error:
             self.stop(HistoryUnusable(error))
 
-    def _write(self, kind: type[Any], **values: Any) -> Any:
+    def _write(self, kind: type[W], **values: Any) -> W:
         return kind(workflow_id=self.workflow_id, claim_number=self.claim.claim_number, **values)
 
     # What operations are made of

@@ -20,6 +20,7 @@ from django_dbos.core.records import (
     DONE,
     Checkpoint,
     Claim,
+    ExecutorInfo,
     NewMessage,
     NewWorkflow,
     RecordStep,
@@ -28,7 +29,7 @@ from django_dbos.core.records import (
 )
 from django_dbos.core.status import Status
 from django_dbos.store import errors, rows, statements
-from django_dbos.store.base import ExecutorInfo, Hints, Lane, Look, Recovered, Store
+from django_dbos.store.base import Hints, Lane, Look, Recovered, Store
 from django_dbos.store.sessions import Params, Row, Session, Statement
 
 # The channels that executors and watchers listen to.

@@ -14,10 +14,10 @@ from uuid import UUID
 
 from django_dbos.conf import get_settings
 from django_dbos.core.batch import Facts, FoundCheckpoint, Plan, Questions
-from django_dbos.core.records import Checkpoint, Claim, NewMessage, NewWorkflow
+from django_dbos.core.records import Checkpoint, Claim, ExecutorInfo, NewMessage, NewWorkflow
 from django_dbos.fields import instant_to_text
 from django_dbos.store import rows
-from django_dbos.store.base import ExecutorInfo, Hints, Lane, Look, Recovered, Store
+from django_dbos.store.base import Hints, Lane, Look, Recovered, Store
 from django_dbos.store.sessions import DjangoSession, Params, Row, Session
 
 AddRows = Callable[[Facts, list[Row]], None]
