@@ -167,7 +167,7 @@ def add_messages(facts: Facts, rows: list[Row]) -> None:
     messages: dict[Key, deque[tuple[int, str]]] = defaultdict(deque)
     for workflow_id, topic, message_id, text in rows:
         messages[workflow_id, topic].append((message_id, text))
-    facts.messages = dict(messages)
+    facts.messages.update(messages)
 
 
 def add_events(facts: Facts, rows: list[Row]) -> None:

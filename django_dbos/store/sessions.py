@@ -3,7 +3,8 @@ executor's own ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
@@ -86,12 +87,14 @@ def translated_errors() -> Iterator[None]:
 
 def _transient(error: Exception) -> errors.StoreError:
     sqlstate = getattr(error.__cause__, "sqlstate", None)
+    if isinstance(error.__cause__, sqlite3.Error) and not _is_transient(error):
+        return errors.BadStatement(str(error))
     if sqlstate == "55P03":
         return errors.LockTimeout(str(error))
     is_outcome_unknown = sqlstate is None or sqlstate.startswith(("08", "57P"))
     return errors.Unavailable(str(error), is_outcome_unknown=is_outcome_unknown)
 
 
-def columns(rows: Sequence[Any], **getters: Callable[[Any], Any]) -> dict[str, list[Any]]:
-    """One list a column, for `unnest`."""
-    return {name: [get(row) for row in rows] for name, get in getters.items()}
+def _is_transient(error: Exception) -> bool:
+    """Of SQLite's operational errors, those that pass; the others are mistakes of ours."""
+    return any(word in str(error) for word in ("locked", "busy", "unable to open", "disk"))

@@ -288,10 +288,8 @@ DELETIONS = (
 
 def _lookups(asked: Questions) -> list[tuple[str, Params, AddRows]]:
     """The questions that a batch really has."""
-    messages = [(*key, count) for key, count in asked.messages.items()]
     places: list[tuple[str, Any, AddRows]] = [
         ("find_checkpoints", asked.checkpoints, rows.add_checkpoints),
-        ("find_messages", messages, rows.add_messages),
         ("find_events", sorted(asked.events), rows.add_events),
         ("find_deduplicated", sorted(asked.deduplications), rows.add_deduplications),
         ("find_tails", sorted(asked.tails), rows.add_tails),
@@ -299,6 +297,9 @@ def _lookups(asked: Questions) -> list[tuple[str, Params, AddRows]]:
     lookups: list[tuple[str, Params, AddRows]] = [
         (name, {"places": json.dumps(wanted)}, add) for name, wanted, add in places if wanted
     ]
+    for (workflow_id, topic), count in asked.messages.items():
+        receiver: Params = {"workflow_id": workflow_id, "topic": topic, "limit": count}
+        lookups.append(("find_messages", receiver, rows.add_messages))
     if asked.workflows:
         ids = json.dumps(sorted(asked.workflows))
         lookups.append(("find_workflows", {"workflow_ids": ids}, rows.add_workflows))
