@@ -167,6 +167,19 @@ class Plan:
         ]
 
     @property
+    def has_news(self) -> bool:
+        """Whether somebody may wait for what is in it."""
+        return bool(
+            self.messages
+            or self.workflows
+            or self.entries
+            or self.event_values
+            or self.finished
+            or self.suspended
+            or self.released
+        )
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
         return not (

@@ -219,6 +219,8 @@ class Suspend(Write):
 
     wake: Wake
     step_number: int
+    remaining: float | None = None
+    """Seconds until the wait's deadline, when the run last looked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

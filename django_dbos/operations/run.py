@@ -141,6 +141,8 @@ class Run:
         self.history = History(claim.workflow_id, (found.checkpoint for found in checkpoints))
         self.ended_streams = set(ended_streams)
         self.interruption: RunInterrupted | None = None
+        self.is_under_way = True
+        """False once the function has ended, and only the end is to be written."""
         self.ended_as = ""
         """The status that the run left the workflow in; "" while it runs or when it lost it."""
         self.value: Any = None
@@ -150,7 +152,7 @@ class Run:
         self.branches: Branches | None = None
         self._task: asyncio.Task[Any] | None = None
         self._thread_id = 0
-        self._suspension: tuple[Wake, int] | None = None
+        self._suspension: dict[str, Any] = {}
         self._failed_post: Answer | None = None
         self._has_posted = False
 
@@ -298,6 +300,7 @@ class Run:
 
     def _ending(self, raised: BaseException | None) -> Write | None:
         """What is to be written of how the function ended."""
+        self.is_under_way = False
         if isinstance(raised, RunInterrupted) and self.interruption is None:
             self.interruption = raised
         if self.interruption is not None:
@@ -329,9 +332,7 @@ class Run:
     def _giving_up(self, reason: RunInterrupted) -> Write | None:
         match reason:
             case Suspended():
-                assert self._suspension is not None
-                wake, step_number = self._suspension
-                return self._write(Suspend, wake=wake, step_number=step_number)
+                return self._write(Suspend, **self._suspension)
             case HandedOver():
                 return self._write(Release)
             case HistoryUnusable():
@@ -420,9 +421,9 @@ class Run:
                 "runs on. Call it from the workflow itself: threads have no order to replay."
             )
 
-    def suspend(self, wake: Wake, step_number: int) -> NoReturn:
-        """End the run until what it waits for is there."""
-        self._suspension = (wake, step_number)
+    def suspend(self, wake: Wake, step_number: int, remaining: float | None) -> NoReturn:
+        """End the run until what it waits for is there, or so many seconds have passed."""
+        self._suspension = {"wake": wake, "step_number": step_number, "remaining": remaining}
         self.stop(Suspended())
 
     def stop(self, reason: RunInterrupted) -> NoReturn:

@@ -108,7 +108,7 @@ class _Patience:
         if wake.kind is WakeKind.SLEEP and _or_for_ever(remaining) > left:
             left = 0.0
         if left <= 0 or not run.host.may_hold():
-            run.suspend(wake, call.step_number)
+            run.suspend(wake, call.step_number, remaining)
         return min(left, _or_for_ever(remaining))
 
 

@@ -13,6 +13,7 @@ from django_dbos.conf import get_settings
 
 if TYPE_CHECKING:
     from django_dbos.store.base import Store
+    from django_dbos.store.wakeups import Source
 
 
 def get_store() -> Store:
@@ -23,21 +24,33 @@ def get_store() -> Store:
 @functools.cache
 def _store_of(alias: str) -> Store:
     # Imported here: the stores need the models, and PostgreSQL's needs psycopg.
+    from django_dbos.store import listening
     from django_dbos.store.wakeups import Wakeups
 
+    may_listen = functools.partial(_may_listen, alias)
     vendor = connections[alias].vendor
     if vendor == "postgresql":
         from django_dbos.store.postgresql import PostgresStore
 
-        return PostgresStore(alias, Wakeups())
+        source: Source = listening.Notifications(alias)
+        return PostgresStore(alias, Wakeups(source, may_listen=may_listen))
     if vendor == "sqlite":
         from django_dbos.store.sqlite import SqliteStore
 
-        return SqliteStore(alias, Wakeups())
+        source = listening.FileChanges(alias)
+        return SqliteStore(alias, Wakeups(source, may_listen=may_listen))
     raise ImproperlyConfigured(
         f"Workflows can't be kept in database {alias!r}: it is {vendor}. Use PostgreSQL, or SQLite "
         "for small sites."
     )
+
+
+def _may_listen(alias: str) -> bool:
+    """In a test's transaction nothing comes from elsewhere, and no thread may be left behind."""
+    settings = get_settings()
+    has_notifications = settings.listen and not settings.transaction_pooler
+    is_polled = connections[alias].vendor == "sqlite"
+    return (has_notifications or is_polled) and not connections[alias].in_atomic_block
 
 
 def _forget_stores(*, setting: str, **kwargs: object) -> None:

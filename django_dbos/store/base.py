@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, connections, models, transaction
 
-from django_dbos import exceptions
+from django_dbos import exceptions, signals
 from django_dbos.core.batch import (
     Entry,
     Facts,
@@ -135,6 +135,10 @@ class Store(abc.ABC):
         self.wakeups = wakeups
 
     # Connections and transactions
+
+    def name_process(self, executor_id: str) -> None:
+        """Have Django's connections of this process carry an executor's name, where they can."""
+        return
 
     def session(self) -> Session:
         """Return Django's connection of this thread."""
@@ -273,7 +277,9 @@ class Store(abc.ABC):
     def _after_commit(self, hints: Hints) -> None:
         """Data first, flip second, never in one transaction (CORRECTNESS rule 15)."""
         if hints.wakes or hints.keys or hints.lanes:
-            transaction.on_commit(partial(self.tell, self.session(), hints), using=self.alias)
+            tell = partial(self.tell, self.session(), hints)
+            # Hints only: a lost one must not fail the request whose data is committed.
+            transaction.on_commit(tell, using=self.alias, robust=True)
 
     # Asking: what only reads
 
@@ -374,6 +380,11 @@ class Store(abc.ABC):
             names is None or queue_name in names
             for names in executors.values_list("queue_names", flat=True)
         )
+
+    def find_unknown(self, queue_name: str, names: Sequence[str]) -> tuple[str, str] | None:
+        """Return (id, name) of an enqueued workflow of a queue that has none of these names."""
+        waiting = self._workflows().filter(queue_name=queue_name, status=Status.ENQUEUED)
+        return waiting.exclude(name__in=names).values_list("workflow_id", "name").first()
 
     def count_unconsumed(self, workflow_id: str) -> int:
         """Return how many messages wait for a workflow."""
@@ -491,6 +502,17 @@ class Store(abc.ABC):
     # Working: keeping house
 
     @abc.abstractmethod
+    def hold_lock(self, session: Session, executor_id: str) -> bool:
+        """Take what shows, for as long as the process lives, that it does; False: not now.
+
+        To be called again after every error of the session.
+        """
+
+    @abc.abstractmethod
+    def release_lock(self, session: Session, executor_id: str) -> None:
+        """Undo `hold_lock`."""
+
+    @abc.abstractmethod
     def register_executor(self, session: Session, info: ExecutorInfo, *, has_lock: bool) -> None:
         """Write the executor's row."""
 
@@ -550,9 +572,24 @@ class Store(abc.ABC):
     def _resume(self, workflow_id: str) -> list[Row]:
         """Resume one, and return its (id, queue, priority), if it could be."""
 
-    @abc.abstractmethod
     def tell(self, session: Session, hints: Hints) -> None:
         """After a commit: wake what waits for what is there now, here and in other processes."""
+        woken = self._wake(session, hints.wakes) if hints.wakes else []
+        lanes, keys = sorted({*hints.lanes, *woken}), hints.all_keys
+        self.wakeups.notify(keys)
+        self.wakeups.notify_lanes(lanes)
+        if keys or lanes:
+            self._notify(session, keys, lanes)
+        if keys and signals.keys_changed.has_listeners(Workflow):
+            signals.keys_changed.send_robust(Workflow, keys=keys)
+
+    @abc.abstractmethod
+    def _wake(self, session: Session, wakes: Sequence[Wake]) -> list[Lane]:
+        """Enqueue workflows that wait for what is there now."""
+
+    @abc.abstractmethod
+    def _notify(self, session: Session, keys: Sequence[str], lanes: Sequence[Lane]) -> None:
+        """Notify other processes."""
 
 
 def _stream_key(entry: Entry) -> str:

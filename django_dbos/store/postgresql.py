@@ -16,6 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_dbos.conf import get_settings
 from django_dbos.core.batch import Facts, FoundCheckpoint, Plan, Questions
+from django_dbos.core.ids import lock_key
 from django_dbos.core.records import (
     DONE,
     Checkpoint,
@@ -29,13 +30,10 @@ from django_dbos.core.records import (
 )
 from django_dbos.core.status import Status
 from django_dbos.store import errors, rows, statements
-from django_dbos.store.base import Hints, Lane, Look, Recovered, Store
+from django_dbos.store.base import Lane, Look, Recovered, Store
+from django_dbos.store.listening import CHANGED_CHANNEL, ENQUEUED_CHANNEL
 from django_dbos.store.sessions import Params, Row, Session, Statement
 
-# The channels that executors and watchers listen to.
-ENQUEUED_CHANNEL, CHANGED_CHANNEL = "dbos_enqueued", "dbos_changed"
-# A notification carries at most 8,000 bytes; longer keys are hashed by both sides.
-MAX_PAYLOAD_BYTES = 1_000
 RECOVERY_LIMIT = 5_000
 END_SESSIONS_LOOKS, END_SESSIONS_PAUSE = 40, 0.05
 LOOK_COLUMNS = (
@@ -261,6 +259,12 @@ class PostgresStore(Store):
     vendor = "postgresql"
     supports_notifications = True
 
+    def name_process(self, executor_id: str) -> None:
+        for alias in connections:
+            if connections[alias].vendor == self.vendor:
+                options = connections.settings[alias].setdefault("OPTIONS", {})
+                options["application_name"] = application_name(executor_id)
+
     def connect(self, executor_id: str, purpose: str) -> OwnSession:
         settings = get_settings()
         return OwnSession(
@@ -461,26 +465,24 @@ class PostgresStore(Store):
     def _resume(self, workflow_id: str) -> list[Row]:
         return self.session().run("resume_workflows", {"workflow_ids": [workflow_id]})
 
-    def tell(self, session: Session, hints: Hints) -> None:
-        lanes = list(hints.lanes)
-        if hints.wakes:
-            lanes += rows.lanes(session.run("wake_waiting", _wake_params(hints.wakes)))
-        keys = hints.all_keys
-        self.wakeups.notify(keys)
-        self.wakeups.notify_lanes(lanes)
-        payloads = [(CHANGED_CHANNEL, payload(key)) for key in keys]
-        payloads += [(ENQUEUED_CHANNEL, json.dumps(lane)) for lane in sorted(set(lanes))]
-        if payloads and get_settings().listen:
-            channels, texts = zip(*payloads, strict=True)
-            session.run("notify", {"channels": list(channels), "payloads": list(texts)})
+    def _wake(self, session: Session, wakes: Sequence[Wake]) -> list[Lane]:
+        return rows.lanes(session.run("wake_waiting", _wake_params(wakes)))
 
+    def _notify(self, session: Session, keys: Sequence[str], lanes: Sequence[Lane]) -> None:
+        if not get_settings().listen:
+            return
+        # The longest key, of two names of 255 characters, is far below NOTIFY's 8,000 bytes.
+        channels = [CHANGED_CHANNEL] * len(keys) + [ENQUEUED_CHANNEL] * len(lanes)
+        payloads = [*keys, *(json.dumps(lane) for lane in lanes)]
+        session.run("notify", {"channels": channels, "payloads": payloads})
 
-def payload(key: str) -> str:
-    """What NOTIFY carries for a key."""
-    encoded = key.encode()
-    if len(encoded) <= MAX_PAYLOAD_BYTES:
-        return key
-    return f"#{hashlib.blake2b(encoded, digest_size=16).hexdigest()}"
+    def hold_lock(self, session: Session, executor_id: str) -> bool:
+        if get_settings().transaction_pooler:
+            return False
+        return bool(session.run("take_lock", {"lock_key": lock_key(executor_id)})[0][0])
+
+    def release_lock(self, session: Session, executor_id: str) -> None:
+        """It goes with the session."""
 
 
 def _wake_params(wakes: Sequence[Wake]) -> Params:

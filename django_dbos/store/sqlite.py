@@ -12,13 +12,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.db import connections
+
 from django_dbos.conf import get_settings
 from django_dbos.core.batch import Facts, FoundCheckpoint, Plan, Questions
-from django_dbos.core.records import Checkpoint, Claim, ExecutorInfo, NewMessage, NewWorkflow
+from django_dbos.core.records import Checkpoint, Claim, ExecutorInfo, NewMessage, NewWorkflow, Wake
 from django_dbos.fields import instant_to_text
 from django_dbos.store import rows
-from django_dbos.store.base import Hints, Lane, Look, Recovered, Store
+from django_dbos.store.base import Lane, Look, Recovered, Store
+from django_dbos.store.file_locks import FileLocks
 from django_dbos.store.sessions import DjangoSession, Params, Row, Session
+from django_dbos.store.wakeups import Wakeups
 
 AddRows = Callable[[Facts, list[Row]], None]
 
@@ -44,6 +48,10 @@ class SqliteStore(Store):
 
     vendor = "sqlite"
     writes_in_step_transaction = True
+
+    def __init__(self, alias: str, wakeups: Wakeups) -> None:
+        super().__init__(alias, wakeups)
+        self._locks = FileLocks(lambda: str(connections[alias].settings_dict["NAME"]))
 
     def session(self) -> Session:
         return SqliteSession(self.alias, self.vendor)
@@ -174,7 +182,7 @@ class SqliteStore(Store):
             next_deadline=row[2],
             held_count=row[3],
             expired_executors=json.loads(row[4]),
-            unlocked_executors=[],
+            unlocked_executors=[one for one in json.loads(row[5]) if self._locks.is_free(one)],
             has_lost_wakeup=False,
         )
 
@@ -229,14 +237,18 @@ class SqliteStore(Store):
                 session.run(name, {"workflow_ids": json.dumps(ids)})
         return len(ids)
 
-    def tell(self, session: Session, hints: Hints) -> None:
-        found = list(hints.lanes)
-        if hints.wakes:
-            wakes = json.dumps([(w.kind.value, w.workflow_id, w.name) for w in hints.wakes])
-            woken = self._run_with_place(session, "wake_waiting", {"wakes": wakes})
-            found += rows.lanes(woken)
-        self.wakeups.notify(hints.all_keys)
-        self.wakeups.notify_lanes(found)
+    def _wake(self, session: Session, wakes: Sequence[Wake]) -> list[Lane]:
+        there = json.dumps([(one.kind.value, one.workflow_id, one.name) for one in wakes])
+        return rows.lanes(self._run_with_place(session, "wake_waiting", {"wakes": there}))
+
+    def _notify(self, session: Session, keys: Sequence[str], lanes: Sequence[Lane]) -> None:
+        """Other processes see that the file has changed."""
+
+    def hold_lock(self, session: Session, executor_id: str) -> bool:
+        return self._locks.hold(executor_id)
+
+    def release_lock(self, session: Session, executor_id: str) -> None:
+        self._locks.release(executor_id)
 
     def _run_with_place(self, session: Session, name: str, params: Params) -> list[Row]:
         """Run what enqueues; all of one statement share a place, and keep their order by id."""

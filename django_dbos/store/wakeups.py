@@ -19,15 +19,23 @@ from typing import Protocol, Self
 EVERYTHING = "*"
 
 
-LaneListener = Callable[[list[tuple[str, int]]], None]
+# Told of what was enqueued where, and of changed keys; both may be EVERYTHING.
+LaneListener = Callable[[list[tuple[str, int]] | None], None]
+KeyListener = Callable[[list[str]], None]
 
 
 class Source(Protocol):
     """Brings the notifications of other processes, from `start` to `stop`."""
 
-    def start(self, notify: Callable[[Iterable[str]], None]) -> None: ...
+    @property
+    def is_connected(self) -> bool:
+        """Whether a notification that is sent now would arrive."""
 
-    def stop(self) -> None: ...
+    def start(self, wakeups: Wakeups) -> None:
+        """Start, unless it has."""
+
+    def stop(self) -> None:
+        """Stop, and close its connection."""
 
 
 class Watch:
@@ -112,12 +120,16 @@ def _resolve(future: asyncio.Future[None]) -> None:
 class Wakeups:
     """The waiters of this process."""
 
-    def __init__(self, source: Source | None = None) -> None:
+    def __init__(
+        self, source: Source | None = None, *, may_listen: Callable[[], bool] = lambda: True
+    ) -> None:
         self._lock = threading.Lock()
         self._watches: dict[str, set[Watch]] = {}
         self._source = source
+        self._may_listen = may_listen
         self._users = 0
         self._lane_listeners: list[LaneListener] = []
+        self._key_listeners: list[KeyListener] = []
 
     def watch(self, *keys: str) -> Watch:
         """Watch these keys, from entering the watch to leaving it."""
@@ -126,6 +138,9 @@ class Wakeups:
     def notify(self, keys: Iterable[str]) -> None:
         """Wake whoever watches one of the keys, in this process."""
         woken: set[Watch] = set()
+        keys = list(keys)
+        for listener in list(self._key_listeners):
+            listener(keys)
         with self._lock:
             for key in keys:
                 if key == EVERYTHING:
@@ -142,8 +157,22 @@ class Wakeups:
             for listener in list(self._lane_listeners):
                 listener(lanes)
 
+    def notify_everything(self) -> None:
+        """Have everybody look again: what was missed is not known."""
+        for listener in list(self._lane_listeners):
+            listener(None)
+        self.notify([EVERYTHING])
+
+    def add_key_listener(self, listener: KeyListener) -> None:
+        """Have a function called with all keys that are notified."""
+        self._key_listeners.append(listener)
+
+    def remove_key_listener(self, listener: KeyListener) -> None:
+        """Undo `add_key_listener`."""
+        self._key_listeners.remove(listener)
+
     def add_lane_listener(self, listener: LaneListener) -> None:
-        """Have a function called with the lanes of every enqueueing that becomes known."""
+        """Have a function called with the lanes of every enqueueing; None: which isn't known."""
         self._lane_listeners.append(listener)
 
     def remove_lane_listener(self, listener: LaneListener) -> None:
@@ -151,9 +180,14 @@ class Wakeups:
         self._lane_listeners.remove(listener)
 
     @property
-    def watched_count(self) -> int:
-        """How many keys are watched."""
-        return len(self._watches)
+    def is_used(self) -> bool:
+        """Whether anybody wants the notifications of other processes."""
+        return bool(self._users or self._watches)
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether notifications of other processes arrive; else one must look on a timer."""
+        return self._source is not None and self._source.is_connected
 
     def start_listening(self) -> None:
         """Keep the source of other processes' notifications running, watched or not."""
@@ -165,8 +199,7 @@ class Wakeups:
         """Undo one `start_listening`."""
         with self._lock:
             self._users -= 1
-            is_idle = self._users == 0 and not self._watches
-        if is_idle:
+        if not self.is_used:
             self.stop()
 
     def stop(self) -> None:
@@ -189,5 +222,5 @@ class Wakeups:
                     self._watches.pop(key, None)
 
     def _start_source(self) -> None:
-        if self._source is not None:
-            self._source.start(self.notify)
+        if self._source is not None and self._may_listen():
+            self._source.start(self)

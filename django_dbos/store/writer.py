@@ -95,6 +95,7 @@ class BatchWriter:
         self._wake = threading.Event()
         self._is_stopping = False
         self._is_abandoned = False
+        self._has_ended = False
         self._thread = threading.Thread(target=self._run, name="dbos-writer", daemon=True)
 
     def start(self) -> None:
@@ -141,6 +142,8 @@ class BatchWriter:
         self._queue.append(submission)
         if not self._wake.is_set():
             self._wake.set()
+        if self._has_ended:
+            self._refuse_queued()
 
     def _run(self) -> None:
         session = self._store.connect(self._executor_id, "writer")
@@ -153,6 +156,13 @@ class BatchWriter:
                     self._wait()
         finally:
             session.close()
+            self._has_ended = True
+            self._refuse_queued()
+
+    def _refuse_queued(self) -> None:
+        """Nothing is written any more: whoever still asks has lost the claim."""
+        while self._queue:
+            self._tell([self._queue.popleft()], [_lost()])
 
     def _wait(self) -> None:
         timeout = DEFERRAL if self._deferred else None

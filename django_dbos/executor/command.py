@@ -1,0 +1,148 @@
+"""What `manage.py dbos_worker` does: one executor, or several processes with one each."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+from django.conf import settings
+from django.core.management.base import CommandError
+from django.core.signals import setting_changed
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.migrations.executor import MigrationExecutor
+
+from django_dbos.conf import get_settings
+from django_dbos.executor import processes, reload
+from django_dbos.executor.executor import Executor
+
+logger = logging.getLogger("django_dbos.executor")
+
+# Seconds that a second signal leaves for handing work over.
+LAST_SECOND = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """The command's arguments."""
+
+    queues: list[str] | None
+    concurrency: int | None
+    processes: int
+    database: str | None
+    once: bool
+    reload: bool
+    verbosity: int
+
+
+def run(arguments: Arguments) -> int:
+    """Run until stopped; return the exit code."""
+    _check(arguments)
+    _show_log(arguments.verbosity)
+    if arguments.database is not None:
+        use_database(arguments.database)
+    if arguments.processes > 1:
+        return processes.run(arguments.processes)
+    check_migrations()
+    if arguments.reload:
+        return reload.run(lambda: _make_executor(arguments))
+    return _run_executor(arguments)
+
+
+def _check(arguments: Arguments) -> None:
+    if arguments.processes < 1:
+        raise CommandError(f"--processes must be at least 1, not {arguments.processes}.")
+    if arguments.concurrency is not None and arguments.concurrency < 1:
+        raise CommandError(f"--concurrency must be at least 1, not {arguments.concurrency}.")
+    if arguments.processes > 1 and (arguments.once or arguments.reload):
+        raise CommandError("--processes goes with neither --once nor --reload.")
+    if arguments.once and arguments.reload:
+        raise CommandError("--once doesn't go with --reload.")
+
+
+def use_database(alias: str) -> None:
+    """Keep workflows in this database, whatever DBOS["DATABASE"] says."""
+    if alias not in connections:
+        raise CommandError(
+            f"--database {alias!r} isn't in DATABASES, which has {', '.join(connections)}."
+        )
+    settings.DBOS = {**getattr(settings, "DBOS", {}), "DATABASE": alias}
+    setting_changed.send(sender=Arguments, setting="DBOS", value=settings.DBOS, enter=True)
+
+
+def check_migrations() -> None:
+    """Raise CommandError while the engine's tables aren't there."""
+    connection = connections[get_settings().database]
+    executor = MigrationExecutor(connection)
+    targets = [key for key in executor.loader.graph.leaf_nodes() if key[0] == "django_dbos"]
+    if executor.migration_plan(targets):
+        database = "" if connection.alias == DEFAULT_DB_ALIAS else f" --database {connection.alias}"
+        raise CommandError(
+            f"The tables of django_dbos aren't migrated in database {connection.alias!r}. Run "
+            f"`manage.py migrate{database}` first."
+        )
+    connection.close()
+
+
+def _make_executor(arguments: Arguments) -> Executor:
+    executor = Executor(arguments.queues, concurrency=arguments.concurrency)
+    executor.own_process()
+    return executor
+
+
+def _run_executor(arguments: Arguments) -> int:
+    executor = _make_executor(arguments)
+    asked = threading.Event()
+    with _signals_to(asked, executor):
+        executor.start()
+        if arguments.once:
+            idle = threading.Thread(
+                target=_tell_when_idle, args=(executor, asked), name="dbos-once", daemon=True
+            )
+            idle.start()
+        asked.wait()
+        executor.stop()
+    return 0
+
+
+def _tell_when_idle(executor: Executor, asked: threading.Event) -> None:
+    executor.wait_until_idle()
+    asked.set()
+
+
+@contextlib.contextmanager
+def _signals_to(asked: threading.Event, executor: Executor) -> Iterator[None]:
+    """The first SIGTERM or SIGINT asks to stop; the second one stops at once."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if not asked.is_set():
+            logger.info("%s: handing over", signal.Signals(number).name)
+            asked.set()
+            return
+        logger.warning("%s again: stopping at once", signal.Signals(number).name)
+        threading.Thread(target=executor.let_go_now, daemon=True).start()
+        threading.Timer(LAST_SECOND, os._exit, args=(1,)).start()
+
+    before = {one: signal.signal(one, on_signal) for one in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _show_log(verbosity: int) -> None:
+    """Where the project configures no logging for it, the worker's lines go to stderr."""
+    root = logging.getLogger("django_dbos")
+    if verbosity == 0 or root.hasHandlers():
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG if verbosity > 1 else logging.INFO)

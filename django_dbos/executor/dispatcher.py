@@ -1,0 +1,287 @@
+"""Dispatcher: claims workflows up to the free slots, and hands them to the pool.
+
+The queues are walked lane by lane, a lane being a queue and a priority. In each it claims above the
+last place that it took, which spares it the dead rows of an index under an old snapshot, and from
+the bottom when that finds too little (CORRECTNESS rule 29).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django_dbos.conf import get_settings
+from django_dbos.core import registry
+from django_dbos.core.records import Claim
+from django_dbos.executor.loop import Loop
+from django_dbos.operations.run import Run
+from django_dbos.store.base import Lane
+from django_dbos.store.sessions import Session
+
+if TYPE_CHECKING:
+    from django_dbos.executor.executor import Executor
+
+logger = logging.getLogger("django_dbos.executor")
+
+BOTTOM = -1
+# How many workflows one statement claims.
+MAX_CLAIMS = 500
+# Seconds after which a lane is looked through from the bottom, for rows that committed late.
+FROM_BOTTOM = 3.0
+# Seconds before a lane that gave too little is looked through from the bottom.
+SECOND_LOOK = 0.05
+
+
+@dataclass(slots=True)
+class Cursor:
+    """How far a lane has been taken."""
+
+    above: int = BOTTOM
+    reset_at: float = 0.0
+
+
+class Dispatcher:
+    """A thread with a connection of its own; the only one that claims for this executor."""
+
+    def __init__(self, executor: Executor, queue_names: Sequence[str] | None) -> None:
+        self._executor = executor
+        self._queue_names = None if queue_names is None else frozenset(queue_names)
+        self._store = executor.store
+        self._session: Session | None = None
+        self._lock = threading.Lock()
+        self._told: set[Lane] = set()
+        self._must_look = True
+        self._lanes: set[Lane] = set()
+        self._cursors: dict[Lane, Cursor] = {}
+        self._audited: set[tuple[str, int]] = set()
+        self._must_audit = False
+        self._must_reconnect = False
+        self._running_suspect = ""
+        self._unknown_names: set[str] = set()
+        self._turn = 0
+        self.is_paused = False
+        self.looks = 0
+        """How often all lanes were found empty: `--once` waits for the next time."""
+        self.loop = Loop("dbos-dispatcher", self.tick, on_error=self._recover, on_end=self.close)
+
+    # What wakes it
+
+    def tell_lanes(self, lanes: Iterable[Lane]) -> None:
+        """Something was enqueued in these lanes; none: perhaps anywhere."""
+        wanted = [lane for lane in lanes if self.serves(lane[0])]
+        with self._lock:
+            self._told.update(wanted)
+        if wanted:
+            self.loop.wake()
+
+    def look(self) -> None:
+        """Look through all lanes."""
+        self._must_look = True
+        self.loop.wake()
+
+    def start_anew(self) -> None:
+        """The executor has a new id: connect under that, and look through all lanes."""
+        self._must_reconnect = True
+        self.look()
+
+    def audit(self) -> None:
+        """Compare the claims in the table with the runs of this executor."""
+        self._must_audit = True
+        self.loop.wake()
+
+    def serves(self, queue_name: str) -> bool:
+        """Whether this executor listens to a queue."""
+        return self._queue_names is None or queue_name in self._queue_names
+
+    # What it does
+
+    def tick(self) -> float | None:
+        """Claim what there is room for; return when to look again."""
+        if self.is_paused:
+            return None
+        if self._must_reconnect:
+            self._must_reconnect = False
+            self.close()
+        if self._must_audit:
+            self._must_audit = False
+            self._audit()
+        if self._must_look:
+            self._must_look = False
+            self._find_lanes()
+        with self._lock:
+            self._lanes |= self._told
+            self._told = set()
+        return self._serve()
+
+    def _find_lanes(self) -> None:
+        found = {lane for lane in self._store.list_lanes(self._own()) if self.serves(lane[0])}
+        self._lanes |= found
+        for lane in found:
+            self._cursors[lane] = Cursor()
+        if found:
+            self._claim_suspect(sorted({lane[0] for lane in found}))
+
+    def _serve(self) -> float | None:
+        """Claim lane by lane, while there are free slots."""
+        pauses = []
+        for lane in self._in_order():
+            if self._executor.slots.free <= 0 or self.is_paused:
+                # A slot that becomes free wakes this thread.
+                return None
+            pauses.append(self._claim(lane))
+        if not self._lanes:
+            self.looks += 1
+        return min((pause for pause in pauses if pause is not None), default=self._rest())
+
+    def _rest(self) -> float | None:
+        """How long there is nothing to do unless somebody says so."""
+        if self._store.wakeups.is_listening:
+            return None
+        self._must_look = True
+        return get_settings().poll_interval
+
+    def _in_order(self) -> list[Lane]:
+        """Higher priorities first; within one, another queue first each time."""
+        self._turn += 1
+        lanes = sorted(self._lanes)
+        start = self._turn % len(lanes) if lanes else 0
+        return sorted(lanes[start:] + lanes[:start], key=lambda lane: -lane[1])
+
+    def _claim(self, lane: Lane) -> float | None:
+        """Claim from one lane; return when to claim from it again, None if it is empty."""
+        cursor, now = self._cursors.setdefault(lane, Cursor()), time.monotonic()
+        is_from_bottom = cursor.above == BOTTOM or now >= cursor.reset_at
+        if is_from_bottom:
+            cursor.above, cursor.reset_at = BOTTOM, now + FROM_BOTTOM
+        wanted, claims = self._claim_above(lane, cursor.above)
+        if len(claims) == wanted:
+            return 0.0
+        if not is_from_bottom:
+            # Perhaps something below has been committed late.
+            cursor.above = BOTTOM
+            return SECOND_LOOK if claims else 0.0
+        self._lanes.discard(lane)
+        if not claims:
+            self._explain(lane)
+        return None
+
+    def _claim_above(self, lane: Lane, above: int) -> tuple[int, list[Claim]]:
+        slots = self._executor.slots
+        wanted = slots.take(MAX_CLAIMS)
+        claims: list[Claim] = []
+        try:
+            claims, last = self._store.claim_workflows(
+                self._own(),
+                self._executor.executor_id,
+                lane,
+                names=list(registry.workflows),
+                above=above,
+                limit=wanted,
+            )
+            self._cursors[lane].above = last
+        finally:
+            slots.give_back(wanted - len(claims))
+        self._dispatch(claims)
+        return wanted, claims
+
+    def _claim_suspect(self, queue_names: list[str]) -> None:
+        """One at a time: what kills an executor again and again mustn't take others with it."""
+        executor = self._executor
+        if self._running_suspect in executor.runs or not executor.slots.take():
+            return
+        claims: list[Claim] = []
+        try:
+            claims = self._store.claim_suspect(
+                self._own(),
+                executor.executor_id,
+                queue_names=queue_names,
+                names=list(registry.workflows),
+            )
+        finally:
+            executor.slots.give_back(1 - len(claims))
+        for claim in claims:
+            logger.warning(
+                "Workflow %s (%s) runs alone of its kind: %d executors have died with it",
+                claim.workflow_id,
+                claim.name,
+                claim.recovery_attempts,
+            )
+            self._running_suspect = claim.workflow_id
+        self._dispatch(claims)
+
+    def _dispatch(self, claims: Sequence[Claim]) -> None:
+        """Load the histories of all in one query, and start them; release them if that fails."""
+        if not claims:
+            return
+        old = [claim.workflow_id for claim in claims if claim.has_history]
+        try:
+            histories = self._store.load_histories(self._own(), old) if old else {}
+            ended = self._store.load_ended_streams(self._own(), old) if old else {}
+        except BaseException:
+            self._executor.slots.give_back(len(claims))
+            self._must_audit = True
+            raise
+        for claim in claims:
+            run = Run(
+                claim,
+                registry.workflows[claim.name],
+                self._executor,
+                checkpoints=histories.get(claim.workflow_id, ()),
+                ended_streams=ended.get(claim.workflow_id, frozenset()),
+            )
+            self._executor.begin(run)
+
+    def _explain(self, lane: Lane) -> None:
+        """Say once of each name that nobody here knows why its workflows wait."""
+        found = self._store.find_unknown(lane[0], list(registry.workflows))
+        if found is None or found[1] in self._unknown_names:
+            return
+        self._unknown_names.add(found[1])
+        logger.warning(
+            "Workflow %r waits in queue %r: its function %r isn't known here. Is the module that "
+            "defines it imported, for example by its app's workflows.py? Another worker may know "
+            "it.",
+            found[0],
+            lane[0],
+            found[1],
+        )
+
+    def _audit(self) -> None:
+        """Release what the table says this executor runs and it doesn't; stop what it lost.
+
+        A claim that is seen twice: the first time its run may be about to start.
+        """
+        executor = self._executor
+        runs = dict(executor.runs)
+        held = self._store.list_held(self._own(), executor.executor_id)
+        idle = {(one, number) for one, number in held.items() if one not in runs}
+        forgotten = [one for one, _ in idle & self._audited]
+        self._audited = idle
+        if forgotten:
+            logger.warning("Releasing %d workflows that nobody runs here", len(forgotten))
+            lanes = self._store.release_workflows(self._own(), executor.executor_id, forgotten)
+            self.tell_lanes(lanes)
+        for workflow_id, run in runs.items():
+            is_lost = held.get(workflow_id) != run.claim.claim_number
+            if is_lost and run.is_under_way and run.interruption is None:
+                executor.lose(run)
+
+    def _own(self) -> Session:
+        if self._session is None:
+            self._session = self._store.connect(self._executor.executor_id, "dispatcher")
+        return self._session
+
+    def _recover(self) -> None:
+        """After an error: what was claimed without an answer is found by the audit."""
+        self.close()
+        self._must_look = self._must_audit = True
+
+    def close(self) -> None:
+        """Close the connection; the next statement makes a new one."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None

@@ -1,0 +1,335 @@
+"""Executor: the composition root of a worker. Starts its threads, and stops them in order.
+
+The threads: a dispatcher claims workflows, a pool runs them, a writer commits what they record, a
+teller wakes and notifies afterwards, housekeeping says "alive" and recovers the dead; one more
+listens. All share the executor's id, under which it holds its claims.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Self
+
+from django_dbos import signals
+from django_dbos.conf import get_settings
+from django_dbos.core import names, registry
+from django_dbos.core.batch import Plan
+from django_dbos.core.ids import lock_key, new_executor_id
+from django_dbos.core.records import Claim, ExecutorInfo, NewWorkflow, run_key
+from django_dbos.exceptions import ClaimLost, HandedOver, RunCancelled
+from django_dbos.executor.dispatcher import Dispatcher
+from django_dbos.executor.housekeeping import Housekeeping
+from django_dbos.executor.pool import Pool
+from django_dbos.executor.slots import Slots
+from django_dbos.executor.teller import Teller
+from django_dbos.operations.run import Run
+from django_dbos.store import errors, get_store
+from django_dbos.store.base import Lane
+from django_dbos.store.wakeups import EVERYTHING
+from django_dbos.store.writer import BatchWriter
+
+logger = logging.getLogger("django_dbos.executor")
+
+# Seconds that runs which nothing interrupts are waited for after the grace period.
+LAST_GRACE = 1.0
+RUN_PREFIX = run_key("")
+# Seconds between two comparisons of claims and runs when it isn't known which has changed.
+AUDIT_PAUSE = 0.2
+
+
+class Executor:
+    """Runs workflows of some queues, or of all; `start` and `stop` it, or use it in a `with`.
+
+    `concurrency` (default: DBOS["CONCURRENCY"]) is how many workflows run at once. Several
+    executors may share a process and a database.
+    """
+
+    is_inline = False
+    owns_connections = True
+
+    def __init__(
+        self, queues: Iterable[str] | None = None, *, concurrency: int | None = None
+    ) -> None:
+        settings = get_settings()
+        if isinstance(queues, str):
+            raise TypeError(f"queues must be a list of names, not the str {queues!r}.")
+        self.queue_names = (
+            None if queues is None else sorted({names.check_queue_name(one) for one in queues})
+        )
+        self.concurrency = settings.concurrency if concurrency is None else concurrency
+        if type(self.concurrency) is not int or self.concurrency < 1:
+            raise ValueError(f"concurrency must be an int of at least 1, not {concurrency!r}.")
+        self.grace_period = settings.grace_period
+        self.executor_id = new_executor_id()
+        self.store = get_store()
+        self.runs: dict[str, Run] = {}
+        self.slots = Slots(self.concurrency, self._slot_freed)
+        self.teller = Teller(self.store, lambda: self.executor_id)
+        self.writer = self._new_writer()
+        self.dispatcher = Dispatcher(self, self.queue_names)
+        self.housekeeping = Housekeeping(self)
+        self.pool = Pool(self.concurrency, self._done)
+        self._is_stopping = False
+        self._owns_process = False
+        self._stopped = threading.Event()
+        self._last_audit = 0.0
+
+    # Its life
+
+    def start(self) -> None:
+        """Register, and begin to run workflows."""
+        self.housekeeping.register()
+        # Registered on this thread's behalf: from here on the session is the loop's.
+        self.store.wakeups.add_lane_listener(self._lanes_told)
+        self.store.wakeups.add_key_listener(self._keys_told)
+        self.store.wakeups.start_listening()
+        self.writer.start()
+        for loop in (self.teller.loop, self.housekeeping.loop, self.dispatcher.loop):
+            loop.start()
+        signals.executor_started.send_robust(Executor, executor_id=self.executor_id)
+        logger.info("Executor %s runs %s", self.executor_id, self.description)
+
+    def stop(self, grace: float | None = None) -> None:
+        """Hand the work over, uncounted: steps in progress have `grace` seconds to finish.
+
+        The default is DBOS["GRACE_PERIOD"]. Returns when all threads but those of runs that
+        didn't end in time have ended.
+        """
+        if self._is_stopping:
+            self._stopped.wait()
+            return
+        self._is_stopping = self.dispatcher.is_paused = True
+        self.store.wakeups.remove_lane_listener(self._lanes_told)
+        self.store.wakeups.remove_key_listener(self._keys_told)
+        self.dispatcher.loop.stop()
+        for run in list(self.runs.values()):
+            run.interrupt(HandedOver())
+        self._wait_for_runs(self.grace_period if grace is None else grace)
+        self._let_go()
+        self.store.wakeups.stop_listening()
+        self._stopped.set()
+        signals.executor_stopped.send_robust(Executor, executor_id=self.executor_id)
+        logger.info("Executor %s has stopped", self.executor_id)
+
+    def own_process(self) -> None:
+        """This process is a worker and nothing else: Django's connections carry its name too.
+
+        So whoever recovers its work can end the transactions that it left (CORRECTNESS rule 6).
+        """
+        self._owns_process = True
+        self.store.name_process(self.executor_id)
+
+    def run(self) -> None:
+        """Start, and block until `stop` is called from elsewhere."""
+        self.start()
+        self._stopped.wait()
+
+    def wait_until_idle(self) -> None:
+        """Block until nothing is enqueued that this executor could run, and nothing runs."""
+        while not self._stopped.is_set():
+            looks = self.dispatcher.looks
+            self.dispatcher.look()
+            while self.dispatcher.looks == looks and not self._stopped.wait(0.01):
+                pass
+            if not self.runs and self.teller.is_idle and self.slots.free == self.concurrency:
+                return
+            self._stopped.wait(0.02)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def description(self) -> str:
+        """Which queues it serves, how many workflows at once, and how it hears of them."""
+        queues = "all queues" if self.queue_names is None else f"queues {self.queue_names}"
+        settings = get_settings()
+        listens = settings.listen and not settings.transaction_pooler
+        how = "listening" if listens and self.store.supports_notifications else "polling"
+        return (
+            f"{queues} of database {self.store.alias!r}, {self.concurrency} workflows at once, "
+            f"{len(registry.workflows)} functions known, {how}"
+        )
+
+    def info(self) -> ExecutorInfo:
+        """Its row."""
+        return ExecutorInfo(
+            executor_id=self.executor_id,
+            hostname=socket.gethostname()[:255],
+            pid=os.getpid(),
+            is_inline=False,
+            queue_names=None if self.queue_names is None else json.dumps(self.queue_names),
+            concurrency=self.concurrency,
+            lock_key=lock_key(self.executor_id),
+            lease=get_settings().lease,
+        )
+
+    def reincarnate(self) -> None:
+        """It was declared dead: leave all runs, and go on under a new id (CORRECTNESS rule 4)."""
+        logger.warning("Executor %s was declared dead, and begins anew", self.executor_id)
+        old_writer = self.writer
+        self.dispatcher.is_paused = True
+        self.executor_id = new_executor_id()
+        self.writer = self._new_writer()
+        self.writer.start()
+        old_writer.abandon()
+        for run in list(self.runs.values()):
+            run.interrupt(ClaimLost())
+        if self._owns_process:
+            self.store.name_process(self.executor_id)
+        self.housekeeping.close()
+        self.housekeeping.register()
+        self.dispatcher.is_paused = False
+        self.dispatcher.start_anew()
+        old_writer.stop()
+
+    # Runs
+
+    def begin(self, run: Run) -> None:
+        """Run a claimed workflow, in a slot that was taken for it."""
+        self.runs[run.workflow_id] = run
+        self.pool.submit(run)
+
+    def lose(self, run: Run) -> None:
+        """A run's claim is somebody else's by now."""
+        status = None
+        try:
+            status = self.store.read_status(run.workflow_id)
+        finally:
+            run.interrupt(RunCancelled() if status == "CANCELLED" else ClaimLost())
+
+    def _done(self, run: Run) -> None:
+        if self.runs.get(run.workflow_id) is run:
+            del self.runs[run.workflow_id]
+        self.writer.forget(run.workflow_id, run.claim.claim_number)
+        self.slots.give_back()
+
+    # What runs ask of their host
+
+    def may_hold(self) -> bool:
+        """Whether a run that waits may keep its slot for a moment."""
+        return self.slots.free > 0 and not self._is_stopping
+
+    def reserve_slot(self, queue_name: str, workflow_name: str) -> bool:
+        """Take a free slot for a child that this executor can run."""
+        return (
+            not self._is_stopping
+            and self.dispatcher.serves(queue_name)
+            and workflow_name in registry.workflows
+            and bool(self.slots.take())
+        )
+
+    def return_slot(self) -> None:
+        """The child was not started."""
+        self.slots.give_back()
+
+    def without_slot(self) -> AbstractContextManager[None]:
+        """A run that only waits lends its slot."""
+        return self.slots.lent()
+
+    # What others tell it
+
+    def _committed(self, plan: Plan) -> None:
+        """A batch was committed: called by the writer."""
+        for new, is_reserved in plan.workflows:
+            if is_reserved:
+                self._begin_child(new)
+        for suspended in plan.suspended:
+            if suspended.remaining is not None:
+                self.housekeeping.note_due(suspended.remaining)
+        if plan.has_news:
+            self.teller.tell(plan)
+
+    def _begin_child(self, new: NewWorkflow) -> None:
+        claim = Claim(
+            workflow_id=new.workflow_id,
+            claim_number=1,
+            name=new.name,
+            input=new.input,
+            token=new.token,
+            queue_name=new.queue_name,
+            user_id=new.user_id,
+        )
+        run = Run(claim, registry.workflows[new.name], self)
+        self.begin(run)
+        if self._is_stopping:
+            run.interrupt(HandedOver())
+        if new.timeout is not None:
+            self.housekeeping.look_soon()
+
+    def _lanes_told(self, lanes: list[Lane] | None) -> None:
+        if lanes is None:
+            self.dispatcher.look()
+        else:
+            self.dispatcher.tell_lanes(lanes)
+
+    def _keys_told(self, keys: list[str]) -> None:
+        for key in keys:
+            is_of_run = key.startswith(RUN_PREFIX) and key[len(RUN_PREFIX) :] in self.runs
+            if is_of_run or (key == EVERYTHING and self.runs and self._may_audit()):
+                self.dispatcher.audit()
+
+    def _may_audit(self) -> bool:
+        now = time.monotonic()
+        if now - self._last_audit < AUDIT_PAUSE:
+            return False
+        self._last_audit = now
+        return True
+
+    def _slot_freed(self) -> None:
+        self.dispatcher.loop.wake()
+
+    # The end
+
+    def _new_writer(self) -> BatchWriter:
+        return BatchWriter(self.store, self.executor_id, on_commit=self._committed)
+
+    def _wait_for_runs(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while self.runs and time.monotonic() < until:
+            time.sleep(0.005)
+
+    def _let_go(self) -> None:
+        """Release what didn't end in time, and end the threads."""
+        left = list(self.runs.values())
+        if left:
+            ids = [run.workflow_id for run in left]
+            logger.warning("Executor %s leaves %d runs: %s", self.executor_id, len(ids), ids[:10])
+            for run in left:
+                run.interrupt(ClaimLost())
+        self.writer.stop()
+        self.let_go_now()
+        self.teller.loop.stop()
+        self.housekeeping.loop.stop()
+        self.pool.stop()
+
+    def let_go_now(self) -> None:
+        """Release every claim and delete the executor's row, without waiting for runs."""
+        try:
+            session = self.store.connect(self.executor_id, "last")
+            try:
+                held = list(self.store.list_held(session, self.executor_id))
+                if held:
+                    self.store.release_workflows(session, self.executor_id, held)
+                self.store.unregister_executor(session, self.executor_id)
+                self.store.release_lock(session, self.executor_id)
+            finally:
+                session.close()
+        except errors.StoreError as error:
+            logger.warning("Executor %s couldn't sign off: %s", self.executor_id, error)

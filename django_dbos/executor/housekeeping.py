@@ -1,0 +1,185 @@
+"""Housekeeping: the heartbeat, and what one look at the table says there is to do.
+
+One statement every heartbeat interval says "alive" and asks for everything else: what is enqueued,
+the next due time and deadline, executors that look dead, wake-ups that were lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from django_dbos.conf import get_settings
+from django_dbos.core.records import Wake, WakeKind, run_key
+from django_dbos.executor.loop import Loop
+from django_dbos.executor.recovery import Recovery
+from django_dbos.store.base import Hints, Look
+from django_dbos.store.sessions import Session
+
+if TYPE_CHECKING:
+    from django_dbos.executor.executor import Executor
+
+logger = logging.getLogger("django_dbos.executor")
+
+# How many rows one statement enqueues, expires or deletes.
+LIMIT = 1_000
+# Seconds between sweeps for wake-ups whose sender died, for executors without a row, and for
+# finished workflows past their age.
+SWEEP_INTERVAL = 30.0
+ORPHANS_INTERVAL = 300.0
+RETENTION_INTERVAL = 60.0
+# The first look for orphans, soon after the start.
+FIRST_ORPHANS = 30.0
+
+
+class Housekeeping:
+    """A thread with a connection of its own, which also holds the lock that shows life."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._store = executor.store
+        self._settings = get_settings()
+        self._session: Session | None = None
+        self._has_lock = False
+        self._previous: Look | None = None
+        self._last_beat = time.monotonic()
+        self._next_beat = 0.0
+        self._due_at: float | None = None
+        self._deadline_at: float | None = None
+        now = time.monotonic()
+        self._next_sweep = now + SWEEP_INTERVAL
+        self._next_orphans = now + FIRST_ORPHANS
+        self._next_retention = now
+        self._mismatches = 0
+        self._recovery = Recovery(executor, self._settings)
+        self.loop = Loop("dbos-housekeeping", self.tick, on_error=self._failed, on_end=self.close)
+
+    def note_due(self, seconds: float) -> None:
+        """Something is due in so many seconds; from any thread."""
+        due_at = time.monotonic() + seconds
+        if self._due_at is None or due_at < self._due_at:
+            self._due_at = due_at
+            self.loop.wake()
+
+    def look_soon(self) -> None:
+        """Beat and look before the interval is over."""
+        self._next_beat = 0.0
+        self.loop.wake()
+
+    def tick(self) -> float:
+        """Do what is due now; return the seconds until something is."""
+        now = time.monotonic()
+        if self._due_at is not None and now >= self._due_at:
+            self._enqueue_due()
+        if self._deadline_at is not None and now >= self._deadline_at:
+            self._expire()
+        if now >= self._next_beat:
+            self._beat()
+        times = (self._next_beat, self._due_at, self._deadline_at)
+        return max(min(one for one in times if one is not None) - time.monotonic(), 0.0)
+
+    def register(self) -> None:
+        """Take the lock and write the executor's row: done before anything is claimed."""
+        session = self._own()
+        self._has_lock = self._store.hold_lock(session, self._executor.executor_id)
+        self._store.register_executor(session, self._executor.info(), has_lock=self._has_lock)
+
+    def unregister(self) -> None:
+        """Delete the executor's row, and let go of the lock."""
+        session = self._own()
+        self._store.unregister_executor(session, self._executor.executor_id)
+        self._store.release_lock(session, self._executor.executor_id)
+
+    def _beat(self) -> None:
+        session, executor_id = self._own(), self._executor.executor_id
+        if not self._has_lock:
+            self._take_lock(session)
+        look = self._store.beat_and_look(session, executor_id, self._previous)
+        now = time.monotonic()
+        is_late = now - self._last_beat > self._settings.lease
+        self._next_beat = now + self._settings.heartbeat_interval
+        if is_late:
+            self._recovery.restart_probation()
+        if is_late or not look.is_registered:
+            # Somebody may have, or has, given this executor's work away (CORRECTNESS rule 4).
+            self._last_beat = now
+            self._executor.reincarnate()
+            return
+        self._last_beat = now
+        self._previous = look
+        self._act(session, look)
+
+    def _take_lock(self, session: Session) -> None:
+        executor = self._executor
+        self._has_lock = self._store.hold_lock(session, executor.executor_id)
+        if self._has_lock:
+            self._store.register_executor(session, executor.info(), has_lock=True)
+
+    def _act(self, session: Session, look: Look) -> None:
+        now = time.monotonic()
+        self._due_at = None if look.next_due is None else now + look.next_due
+        self._deadline_at = None if look.next_deadline is None else now + look.next_deadline
+        if look.has_enqueued:
+            self._executor.dispatcher.look()
+        self._check_held(look)
+        if self._recovery.judge(session, look):
+            # Once more, soon: who looks dead twice is dead.
+            self._next_beat = min(self._next_beat, now + self._recovery.second_look)
+        if look.has_lost_wakeup or now >= self._next_sweep:
+            self._next_sweep = now + SWEEP_INTERVAL
+            self._tell(Hints(lanes=self._store.wake_satisfied(session)))
+        if now >= self._next_orphans:
+            self._next_orphans = now + ORPHANS_INTERVAL
+            self._recovery.recover_orphans(session)
+        if self._settings.retention is not None and now >= self._next_retention:
+            self._delete_finished(session, self._settings.retention)
+
+    def _check_held(self, look: Look) -> None:
+        is_wrong = look.held_count != len(self._executor.runs)
+        self._mismatches = self._mismatches + 1 if is_wrong else 0
+        if self._mismatches >= 2:
+            self._executor.dispatcher.audit()
+
+    def _enqueue_due(self) -> None:
+        self._due_at = None
+        lanes = self._store.enqueue_due(self._own(), LIMIT)
+        self._tell(Hints(lanes=lanes))
+        if lanes:
+            self._next_beat = 0.0
+
+    def _expire(self) -> None:
+        self._deadline_at = None
+        expired = self._store.expire_deadlines(self._own(), LIMIT)
+        wakes = [Wake(kind=WakeKind.RESULT, workflow_id=one) for one in expired]
+        self._tell(Hints(wakes=wakes, keys=[run_key(one) for one in expired]))
+        if expired:
+            self._next_beat = 0.0
+
+    def _delete_finished(self, session: Session, age: float) -> None:
+        deleted = self._store.delete_finished(session, age, LIMIT)
+        if deleted:
+            logger.info("Deleted %d workflows that had finished %.0f s ago", deleted, age)
+        pause = 1.0 if deleted == LIMIT else RETENTION_INTERVAL
+        self._next_retention = time.monotonic() + pause
+
+    def _tell(self, hints: Hints) -> None:
+        if hints.lanes or hints.wakes or hints.keys:
+            self._store.tell(self._own(), hints)
+
+    def _own(self) -> Session:
+        if self._session is None:
+            self._session = self._store.connect(self._executor.executor_id, "housekeeping")
+        return self._session
+
+    def _failed(self) -> None:
+        self.close()
+        self._next_beat = 0.0
+
+    def close(self) -> None:
+        """Close the connection, and with it give up its lock; the next beat takes it again."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+        self._has_lock = False
+        self._previous = None

@@ -1,0 +1,84 @@
+"""Loop: a thread that calls its `tick` until it is stopped."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from django.db import connections
+
+from django_dbos.store import errors
+
+logger = logging.getLogger("django_dbos.executor")
+
+FIRST_BACKOFF, LAST_BACKOFF = 0.1, 2.0
+
+
+class Loop:
+    """Calls `tick`, which returns the seconds until the next call; None: until woken.
+
+    An error doesn't end it: it is logged, `on_error` is called, and the next call comes after a
+    pause that grows to 2 s.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tick: Callable[[], float | None],
+        *,
+        on_error: Callable[[], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._tick = tick
+        self._on_error = on_error
+        self._on_end = on_end
+        self._wake = threading.Event()
+        self._is_stopping = False
+        self._backoff = 0.0
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Have `tick` called now; from any thread."""
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Let the call in progress finish, then end the thread."""
+        self._is_stopping = True
+        self._wake.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            while not self._is_stopping:
+                # Before the call: what happens during it is looked at by the next one.
+                self._wake.clear()
+                pause = self._call()
+                if not self._is_stopping:
+                    self._wake.wait(pause)
+        finally:
+            self._on_end()
+            connections.close_all()
+
+    def _call(self) -> float | None:
+        try:
+            pause = self._tick()
+        except errors.StoreError as error:
+            if not self._backoff:
+                logger.warning("%s: the database is unavailable: %s", self._thread.name, error)
+        except Exception:
+            logger.exception("%s failed, and goes on", self._thread.name)
+        else:
+            if self._backoff:
+                logger.info("%s: the database is back", self._thread.name)
+            self._backoff = 0.0
+            return pause
+        self._backoff = min(max(self._backoff * 2, FIRST_BACKOFF), LAST_BACKOFF)
+        self._on_error()
+        return self._backoff

@@ -1,0 +1,85 @@
+"""Recovery: gives the workflows of dead executors back to their queues.
+
+An executor is dead when its lease has run out, or when the lock that its process holds was found
+free on two looks. Nobody judges others before its own heartbeats were on time for a lease, lest
+the first one back after an outage takes everybody's work; a lock that is free tells a fresh
+process enough after a few seconds (CORRECTNESS rules 4 and 5).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from django_dbos.conf import Settings
+from django_dbos.core.records import Wake, WakeKind
+from django_dbos.store.base import Hints, Look, Recovered
+from django_dbos.store.sessions import Session
+
+if TYPE_CHECKING:
+    from django_dbos.executor.executor import Executor
+
+logger = logging.getLogger("django_dbos.executor")
+
+# Seconds between the two looks that find a lock free; for who has just started, of all looks.
+SECOND_LOOK, FRESH_LOOKS = 1.0, 3.0
+
+
+class Recovery:
+    """Judges other executors by what one of them sees."""
+
+    second_look = SECOND_LOOK
+
+    def __init__(self, executor: Executor, settings: Settings) -> None:
+        self._executor = executor
+        self._store = executor.store
+        self._lease = settings.lease
+        self._on_time_since = time.monotonic()
+        self._unlocked_since: dict[str, float] = {}
+
+    def restart_probation(self) -> None:
+        """Our own heartbeats were late: nobody is judged by it."""
+        self._on_time_since = time.monotonic()
+        self._unlocked_since.clear()
+
+    def judge(self, session: Session, look: Look) -> bool:
+        """Recover who is dead; whether somebody should be looked at again soon."""
+        now = time.monotonic()
+        is_proven = now - self._on_time_since >= self._lease
+        dead = [one for one in look.expired_executors if is_proven]
+        unlocked = {one: self._unlocked_since.get(one, now) for one in look.unlocked_executors}
+        enough = SECOND_LOOK if is_proven else FRESH_LOOKS
+        unlocked_long = [one for one, since in unlocked.items() if now - since >= enough]
+        self._unlocked_since = unlocked
+        for executor_id in dead:
+            self._recover(session, executor_id, is_unlocked=False)
+        for executor_id in unlocked_long:
+            self._recover(session, executor_id, is_unlocked=True)
+            self._unlocked_since.pop(executor_id, None)
+        return bool(self._unlocked_since)
+
+    def recover_orphans(self, session: Session) -> None:
+        """Workflows under an executor that has no row: nobody would ever miss it."""
+        for executor_id in self._store.list_orphans(session):
+            recovered = self._store.recover_executor(
+                session, executor_id, is_unlocked=True, is_orphaned=True
+            )
+            self._tell(session, executor_id, recovered)
+
+    def _recover(self, session: Session, executor_id: str, *, is_unlocked: bool) -> None:
+        recovered = self._store.recover_executor(session, executor_id, is_unlocked=is_unlocked)
+        self._tell(session, executor_id, recovered)
+
+    def _tell(self, session: Session, executor_id: str, recovered: Recovered | None) -> None:
+        if recovered is None:
+            return
+        logger.warning(
+            "Executor %s is dead: %d of its workflows are enqueued again, %d given up",
+            executor_id,
+            len(recovered.enqueued),
+            len(recovered.given_up),
+        )
+        wakes = [Wake(kind=WakeKind.RESULT, workflow_id=one) for one in recovered.given_up]
+        if wakes or recovered.lanes:
+            self._store.tell(session, Hints(wakes=wakes, lanes=recovered.lanes))

@@ -1,0 +1,78 @@
+"""Locked files beside an SQLite database: they show which executors' processes live."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django_dbos.core.ids import lock_key
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows: the lease alone decides there.
+    fcntl = None
+
+
+class FileLocks:
+    """One file for each executor; the operating system lets go of it when its process ends."""
+
+    def __init__(self, database: Callable[[], str]) -> None:
+        self._database = database
+        self._held: dict[str, tuple[int, int]] = {}
+
+    def hold(self, executor_id: str) -> bool:
+        """Lock an executor's file; False where that can't be."""
+        held = self._held.get(executor_id)
+        if held is not None and held[0] == os.getpid():
+            return True
+        path = self._path(executor_id)
+        if path is None or fcntl is None:
+            return False
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return False
+        self._held[executor_id] = (os.getpid(), descriptor)
+        return True
+
+    def release(self, executor_id: str) -> None:
+        """Unlock and remove an executor's file."""
+        pid, descriptor = self._held.pop(executor_id, (0, -1))
+        path = self._path(executor_id)
+        if pid != os.getpid() or path is None:
+            return
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+    def is_free(self, executor_id: str) -> bool:
+        """Whether an executor that once held its lock doesn't any more; removes its file then."""
+        path = self._path(executor_id)
+        if path is None or fcntl is None or executor_id in self._held:
+            return False
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return True
+        finally:
+            os.close(descriptor)
+
+    def _path(self, executor_id: str) -> Path | None:
+        database = self._database()
+        if not database or ":memory:" in database or "mode=memory" in database:
+            return None
+        path = Path(database.removeprefix("file:").partition("?")[0])
+        return path.with_name(f"{path.name}-dbos-{lock_key(executor_id):016x}.lock")

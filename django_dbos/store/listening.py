@@ -1,0 +1,157 @@
+"""How a process hears of what others have committed: LISTEN, or a look at the file's version.
+
+One thread and one connection a process, from the first watcher on until nobody has watched for a
+minute. Forked processes start their own.
+"""
+
+from __future__ import annotations
+
+import abc
+import json
+import logging
+import os
+import sqlite3
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from django_dbos.store.wakeups import Wakeups
+
+logger = logging.getLogger("django_dbos.store")
+
+# The channels of PostgreSQL's notifications.
+ENQUEUED_CHANNEL, CHANGED_CHANNEL = "dbos_enqueued", "dbos_changed"
+# Seconds without a watcher after which the connection is closed.
+LINGER = 60.0
+FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
+# Seconds in which a listener notices that it is to stop.
+LISTEN_TIMEOUT = 0.5
+# Seconds between looks at an SQLite file's version: when it changed lately, and at rest.
+BUSY_PAUSE, IDLE_PAUSE, BUSY_TIME = 0.005, 0.02, 1.0
+
+
+class Listener(abc.ABC):
+    """A thread that connects, listens, and connects again when the connection is lost."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+        self.is_connected = False
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
+        self._pid = 0
+
+    def start(self, wakeups: Wakeups) -> None:
+        """Start the thread, unless it runs in this very process."""
+        with self._lock:
+            if self._thread is not None and self._pid == os.getpid() and self._thread.is_alive():
+                return
+            self._pid = os.getpid()
+            self.is_connected = False
+            self._stopped = threading.Event()
+            self._thread = threading.Thread(
+                target=self._run, args=(wakeups, self._stopped), name="dbos-listener", daemon=True
+            )
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the thread, which closes its connection."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._stopped.set()
+        if thread is not None and self._pid == os.getpid() and thread.is_alive():
+            thread.join(5.0)
+
+    def _run(self, wakeups: Wakeups, stopped: threading.Event) -> None:
+        backoff = FIRST_BACKOFF
+        while not stopped.is_set():
+            try:
+                self._listen(wakeups, stopped)
+                backoff = FIRST_BACKOFF
+            except Exception as error:
+                level = logging.WARNING if self.is_connected else logging.DEBUG
+                logger.log(level, "The connection that listens was lost: %s", error)
+                self.is_connected = False
+                stopped.wait(backoff)
+                backoff = min(backoff * 2, LAST_BACKOFF)
+        self.is_connected = False
+
+    @abc.abstractmethod
+    def _listen(self, wakeups: Wakeups, stopped: threading.Event) -> None:
+        """Connect, tell everybody to look, and pass on what comes until stopped."""
+
+    def _linger(self, wakeups: Wakeups, last_used: float, stopped: threading.Event) -> float:
+        """Stop once nobody has watched for long; return when somebody last did."""
+        now = time.monotonic()
+        if wakeups.is_used:
+            return now
+        if now - last_used > LINGER:
+            with self._lock:
+                if self._stopped is stopped:
+                    self._thread = None
+                stopped.set()
+        return last_used
+
+
+class Notifications(Listener):
+    """PostgreSQL's LISTEN, on a connection of its own."""
+
+    def _listen(self, wakeups: Wakeups, stopped: threading.Event) -> None:
+        with self._connect() as connection:
+            for channel in (ENQUEUED_CHANNEL, CHANGED_CHANNEL):
+                connection.execute(f"LISTEN {channel}")
+            self.is_connected = True
+            wakeups.notify_everything()
+            last_used = time.monotonic()
+            while not stopped.is_set():
+                for notification in connection.notifies(timeout=LISTEN_TIMEOUT, stop_after=1):
+                    self._pass_on(wakeups, notification)
+                last_used = self._linger(wakeups, last_used, stopped)
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        import psycopg
+
+        params = dict(connections[self.alias].get_connection_params())
+        for name in ("cursor_factory", "context", "prepare_threshold", "isolation_level", "pool"):
+            params.pop(name, None)
+        params.update(keepalives=1, keepalives_idle=30, keepalives_interval=10, keepalives_count=3)
+        return psycopg.connect(**params, autocommit=True)
+
+    def _pass_on(self, wakeups: Wakeups, notification: psycopg.Notify) -> None:
+        if notification.channel == CHANGED_CHANNEL:
+            wakeups.notify([notification.payload])
+        else:
+            queue_name, priority = json.loads(notification.payload)
+            wakeups.notify_lanes([(queue_name, priority)])
+
+
+class FileChanges(Listener):
+    """SQLite's `PRAGMA data_version`, which other connections' commits change (3.5 µs a look)."""
+
+    def _listen(self, wakeups: Wakeups, stopped: threading.Event) -> None:
+        name = str(connections[self.alias].settings_dict["NAME"])
+        connection = sqlite3.connect(name, isolation_level=None, uri=name.startswith("file:"))
+        try:
+            version = self._version(connection)
+            self.is_connected = True
+            wakeups.notify_everything()
+            last_used = last_change = time.monotonic()
+            while not stopped.is_set():
+                is_busy = time.monotonic() - last_change < BUSY_TIME
+                stopped.wait(BUSY_PAUSE if is_busy else IDLE_PAUSE)
+                seen = self._version(connection)
+                if seen != version:
+                    version, last_change = seen, time.monotonic()
+                    wakeups.notify_everything()
+                last_used = self._linger(wakeups, last_used, stopped)
+        finally:
+            connection.close()
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        return int(version)
