@@ -68,7 +68,7 @@ class OwnSession:
         self._is_pooled = is_pooled
         self._lease = lease
         self._connection: psycopg.Connection[Row] | None = None
-        self._in_transaction = False
+        self._pipeline: psycopg.Pipeline | None = None
 
     @property
     def connection(self) -> psycopg.Connection[Row]:
@@ -78,14 +78,15 @@ class OwnSession:
         return self._connection
 
     def run(self, name: str, params: Params | None = None) -> list[Row]:
-        with translated_errors():
-            return _fetch(self._execute(name, params))
+        return self.run_all([(name, params or {})])[0]
 
     def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
         with translated_errors():
-            if not self._in_transaction:
+            if self._pipeline is None:
                 return [_fetch(self._execute(name, params)) for name, params in statements]
             cursors = [self._execute(name, params) for name, params in statements]
+            # One round trip for all of them; until then no cursor knows what it returns.
+            self._pipeline.sync()
             return [_fetch(cursor) for cursor in cursors]
 
     def run_many(self, name: str, rows: Sequence[Params]) -> None:
@@ -95,12 +96,12 @@ class OwnSession:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         # In pipeline mode BEGIN travels with the first statements, COMMIT with the last.
-        with translated_errors(), self.connection.pipeline(), self.connection.transaction():
-            self._in_transaction = True
+        with translated_errors(), self.connection.pipeline() as self._pipeline:
             try:
-                yield
+                with self.connection.transaction():
+                    yield
             finally:
-                self._in_transaction = False
+                self._pipeline = None
 
     def close(self) -> None:
         if self._connection is not None:
