@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from django.apps import AppConfig
+from django.conf import settings
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
+
+from django_dbos import signals
 
 
 class DbosConfig(AppConfig):
@@ -16,4 +21,12 @@ class DbosConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        # Without a layer nobody would send hints; Channels itself is optional.
+        if getattr(settings, "CHANNEL_LAYERS", None) and find_spec("channels") is not None:
+            self._connect_hints()
         autodiscover_modules("workflows")
+
+    def _connect_hints(self) -> None:
+        from django_dbos.consumers import hints
+
+        signals.keys_changed.connect(hints.send_hints, dispatch_uid="django_dbos.hints")

@@ -1,0 +1,50 @@
+"""EventConsumer: `ws/dbos/events/?workflow_id=…[&key=…]`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from channels.db import database_sync_to_async
+
+from django_dbos import serializers
+from django_dbos.consumers.base import WorkflowConsumer, workflow_id_of
+from django_dbos.core import names
+from django_dbos.core.records import Wake, WakeKind
+from django_dbos.core.status import ACTIVE, Status
+from django_dbos.store import get_store
+
+
+class EventConsumer(WorkflowConsumer):
+    """Sends the current values of a workflow's events, or of one, and then every change.
+
+    Frames are `{"key": …, "value": …, "version": n}`; of changes in quick succession the latest is
+    sent. Once the workflow isn't active any more, the socket is closed with 1000.
+    """
+
+    kind = "event"
+
+    def read_query(self, query: dict[str, str]) -> tuple[str, str | None]:
+        self._versions: dict[str, int] = {}
+        key = query.get("key")
+        return workflow_id_of(query), None if key is None else names.check_key(key)
+
+    def keys(self) -> Sequence[str]:
+        return (
+            Wake(kind=WakeKind.EVENT, workflow_id=self.workflow_id, name=self.key or "").key,
+            Wake(kind=WakeKind.RESULT, workflow_id=self.workflow_id).key,
+        )
+
+    async def send_news(self) -> bool:
+        status, found = await database_sync_to_async(self._read)()
+        for key, text, version in found:
+            if version > self._versions.get(key, 0):
+                value = serializers.to_plain(text)
+                await self.send_json({"key": key, "value": value, "version": version})
+                self._versions[key] = version
+        return status not in ACTIVE
+
+    def _read(self) -> tuple[Status, list[tuple[str, str, int]]]:
+        # The status first: what a workflow set before it ended is then seen.
+        store = get_store()
+        status = store.read_status(self.workflow_id)
+        return status, store.read_events(self.workflow_id, self.key)

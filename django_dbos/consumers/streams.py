@@ -1,0 +1,55 @@
+"""StreamConsumer: `ws/dbos/streams/?workflow_id=…&key=…&offset=N`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from channels.db import database_sync_to_async
+
+from django_dbos import serializers
+from django_dbos.consumers.base import WorkflowConsumer, required, workflow_id_of
+from django_dbos.core import names
+from django_dbos.core.records import Wake, WakeKind
+from django_dbos.store import get_store
+
+# Entries read and sent at once.
+PAGE_SIZE = 200
+
+
+class StreamConsumer(WorkflowConsumer):
+    """Sends a stream's entries from an offset on, in order, as they come.
+
+    Frames are `{"offset": n, "value": …}` and, at the end, `{"closed": true}`: the stream was
+    closed, or its workflow has ended in SUCCESS or ERROR. `{"closed": false}` says that the
+    workflow isn't active any more, and may be resumed. Then the socket is closed with 1000. Whoever
+    reconnects asks for its last offset + 1, and misses nothing.
+    """
+
+    kind = "stream"
+
+    def read_query(self, query: dict[str, str]) -> tuple[str, str | None]:
+        offset = query.get("offset", "0")
+        if not (offset.isascii() and offset.isdigit() and len(offset) < 10):
+            raise ValueError(f"The offset must be a number from 0 on, not {offset[:20]!r}.")
+        self._offset = int(offset)
+        self._stream = names.check_key(required(query, "key"))
+        return workflow_id_of(query), self._stream
+
+    def keys(self) -> Sequence[str]:
+        return (
+            Wake(kind=WakeKind.STREAM, workflow_id=self.workflow_id, name=self._stream).key,
+            Wake(kind=WakeKind.RESULT, workflow_id=self.workflow_id).key,
+        )
+
+    async def send_news(self) -> bool:
+        read = database_sync_to_async(get_store().read_entries)
+        while True:
+            page = await read(self.workflow_id, self._stream, self._offset, PAGE_SIZE)
+            for offset, text in page.entries:
+                await self.send_json({"offset": offset, "value": serializers.to_plain(text)})
+                self._offset = offset + 1
+            if page.is_ended:
+                await self.send_json({"closed": page.is_closed})
+                return True
+            if page.is_last:
+                return False
