@@ -35,11 +35,12 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
     """Sends what one workflow has published, to whoever may read it."""
 
     kind: str
+    # Its socket must outlive a channel layer that is down, so Channels isn't to read from one.
+    channel_layer_alias = "django_dbos has none"
 
     async def connect(self) -> None:
         """Accept, then say why not: a browser hears of no close that comes before."""
         self._serving: asyncio.Task[None] | None = None
-        self._groups: list[str] = []
         if not _is_origin_allowed(dict(self.scope)):
             await self.close()
             return
@@ -58,7 +59,6 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
 
     async def disconnect(self, code: int) -> None:
         """Stop looking."""
-        await hints.leave(self._groups, self.channel_layer, self.channel_name_or_none)
         if self._serving is not None and self._serving is not asyncio.current_task():
             self._serving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -66,15 +66,6 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
 
     async def receive(self, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> None:
         """Clients have nothing to say."""
-
-    async def dbos_changed(self, event: dict[str, Any]) -> None:
-        """The channel layer's hint that a key has changed."""
-        get_store().wakeups.notify([event["key"]])
-
-    @property
-    def channel_name_or_none(self) -> str | None:
-        """Its name on the channel layer; None without one."""
-        return getattr(self, "channel_name", None)
 
     def read_query(self, query: dict[str, str]) -> tuple[str, str | None]:
         """Return the workflow id and the key; raise ValueError for what is wrong with them."""
@@ -90,11 +81,12 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
 
     async def _serve(self) -> None:
         try:
-            self._groups = await hints.join(
-                self.keys(), self.channel_layer, self.channel_name_or_none
-            )
-            with get_store().wakeups.watch(*self.keys()) as watch:
+            with hints.listening(), get_store().wakeups.watch(*self.keys()) as watch:
                 await self._follow(watch)
+        except OSError as error:
+            # The client went away while something was sent to it.
+            logger.debug("The socket on workflow %r has ended: %s", self.workflow_id, error)
+            return
         except Exception:
             logger.exception("The socket on workflow %r is closed", self.workflow_id)
             await self.close(INTERNAL_ERROR)

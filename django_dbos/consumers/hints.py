@@ -1,60 +1,94 @@
-"""Hints over the channel layer: "this key has changed", never data.
+"""Hints over the channel layer: "these keys have changed", never data.
 
 Where LISTEN does not reach (a transaction pooler, LISTEN switched off), they spare sockets the wait
 for their next look. A layer that is absent, slow or down costs time, never correctness: a thread
-of its own sends, and drops what it can't.
+sends, and drops what it can't; one task a process receives, for all of its sockets.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import queue
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
+from django_dbos.store import get_store
+
 logger = logging.getLogger("django_dbos.consumers")
 
+GROUP = "dbos.hints"
 MAX_QUEUED = 10_000
 # Seconds: how long a send may take, how long the layer is left alone after an error, how long the
 # thread waits for more before it ends.
 SEND_TIMEOUT, PAUSE, LINGER = 2.0, 5.0, 30.0
 
 
-def group_of(key: str) -> str:
-    """The group of whoever watches a key: names there are short and ASCII."""
-    return f"dbos.{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}"
+class Receiver:
+    """Receives hints on one event loop for as long as sockets of it are open."""
+
+    def __init__(self) -> None:
+        self._users = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hints of other processes notify this one's watchers in here."""
+        self._users += 1
+        if self._task is None and _layer() is not None:
+            self._task = asyncio.create_task(self._receive())
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if self._users == 0 and self._task is not None:
+                self._task.cancel()
+                self._task = None
+
+    async def _receive(self) -> None:
+        while True:
+            try:
+                await self._subscribed()
+            except Exception as error:
+                logger.warning("No hints over the channel layer, only looks on a timer: %s", error)
+                await asyncio.sleep(PAUSE)
+
+    async def _subscribed(self) -> None:
+        layer = _layer()
+        channel = await layer.new_channel()
+        await layer.group_add(GROUP, channel)
+        try:
+            while True:
+                try:
+                    message = await layer.receive(channel)
+                except TimeoutError:
+                    # Nothing came for as long as the layer's client waits.
+                    continue
+                get_store().wakeups.notify(message["keys"])
+        finally:
+            await layer.group_discard(GROUP, channel)
 
 
-async def join(keys: Sequence[str], layer: Any, channel_name: str | None) -> list[str]:
-    """Subscribe to the hints of some keys; return the groups joined."""
-    if layer is None or channel_name is None:
-        return []
-    groups = [group_of(key) for key in keys]
+_receivers: dict[asyncio.AbstractEventLoop, Receiver] = {}
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Receive hints on the running loop in here."""
+    loop = asyncio.get_running_loop()
+    receiver = _receivers.setdefault(loop, Receiver())
     try:
-        async with asyncio.timeout(SEND_TIMEOUT):
-            for group in groups:
-                await layer.group_add(group, channel_name)
-    except Exception as error:
-        logger.warning("No hints over the channel layer, only looks on a timer: %s", error)
-        return []
-    return groups
-
-
-async def leave(groups: Sequence[str], layer: Any, channel_name: str | None) -> None:
-    """Undo `join`."""
-    try:
-        async with asyncio.timeout(SEND_TIMEOUT):
-            for group in groups:
-                await layer.group_discard(group, channel_name)
-    except Exception as error:
-        logger.debug("The channel layer doesn't answer: %s", error)
+        with receiver.listening():
+            yield
+    finally:
+        if receiver._users == 0:
+            _receivers.pop(loop, None)
 
 
 class Sender:
@@ -88,12 +122,12 @@ class Sender:
         with asyncio.Runner() as runner:
             while (keys := self._next()) is not None:
                 try:
-                    runner.run(self._send(keys))
+                    runner.run(_send(keys))
                 except Exception as error:
                     logger.warning("The channel layer can't be reached: %s", error)
                     self._silent_until = time.monotonic() + PAUSE
 
-    def _next(self) -> set[str] | None:
+    def _next(self) -> list[str] | None:
         """What is queued, each key once; None when nothing came for a while."""
         try:
             keys = {self._queue.get(timeout=LINGER)}
@@ -102,16 +136,15 @@ class Sender:
                 if self._queue.empty():
                     self._thread = None
                     return None
-            return set()
+            return []
         while not self._queue.empty():
             keys.add(self._queue.get_nowait())
-        return keys
+        return sorted(keys)
 
-    async def _send(self, keys: set[str]) -> None:
-        layer: Any = get_channel_layer()
-        for key in keys:
-            async with asyncio.timeout(SEND_TIMEOUT):
-                await layer.group_send(group_of(key), {"type": "dbos.changed", "key": key})
+
+async def _send(keys: list[str]) -> None:
+    async with asyncio.timeout(SEND_TIMEOUT):
+        await _layer().group_send(GROUP, {"type": "dbos.hints", "keys": keys})
 
 
 _sender = Sender()
@@ -119,7 +152,11 @@ _sender = Sender()
 
 def send_hints(*, keys: Sequence[str], **kwargs: Any) -> None:
     """Receives `keys_changed`."""
-    layer = get_channel_layer()
-    # An in-memory layer reaches nobody whom the notification within this process doesn't.
-    if layer is not None and not isinstance(layer, InMemoryChannelLayer):
+    if _layer() is not None:
         _sender.send(keys)
+
+
+def _layer() -> Any:
+    """The channel layer; one in memory reaches nobody whom this process doesn't notify anyway."""
+    layer: Any = get_channel_layer()
+    return None if isinstance(layer, InMemoryChannelLayer) else layer
