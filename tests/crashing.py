@@ -1,0 +1,41 @@
+"""A process that dies at a chosen write, without dying: the seam is the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django_dbos.store import get_store
+
+
+class Crash(BaseException):
+    """Stands for SIGKILL: nothing is written after it."""
+
+
+@contextmanager
+def crash_after(writes: int) -> Iterator[None]:
+    """The process dies once so many batches have been committed."""
+    store: Any = get_store()
+    left = writes
+
+    def apply(*args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        if left <= 0:
+            raise Crash
+        left -= 1
+        return type(store).apply(store, *args, **kwargs)
+
+    store.apply = apply
+    try:
+        yield
+    finally:
+        del store.apply
+
+
+def recover() -> None:
+    """Give back what crashed executors held, as a living one would."""
+    store = get_store()
+    session = store.session()
+    for executor_id in store.list_orphans(session):
+        store.recover_executor(session, executor_id, is_unlocked=True, is_orphaned=True)

@@ -1,0 +1,41 @@
+"""Runs workflows in tests, also through a crash after each of their writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from django_dbos import WorkflowHandle
+from django_dbos.executor import Executor
+from django_dbos.testing import run_until_idle
+from tests.crashing import Crash, crash_after, recover
+
+
+@pytest.fixture
+def worker(transactional_db: None) -> Iterator[Executor]:
+    """An executor in this process, on committed data."""
+    with Executor(concurrency=8) as executor:
+        yield executor
+
+
+@pytest.fixture
+def run_through_crashes(db: None) -> Callable[..., int]:
+    """Start a workflow anew for each of its writes, crash after that, recover, and compare."""
+
+    def run(start: Callable[[], WorkflowHandle[Any]], check: Callable[[Any], None]) -> int:
+        for writes in range(1, 60):
+            handle = start()
+            try:
+                with crash_after(writes):
+                    run_until_idle()
+            except Crash:
+                recover()
+                run_until_idle()
+            else:
+                return writes
+            check(handle)
+        raise AssertionError("The workflow wrote more than 60 times.")
+
+    return run
