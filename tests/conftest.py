@@ -1,17 +1,16 @@
 """Which database the tests run on, and how their child processes find it."""
 
-import importlib.util
 import os
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import django
 import pytest
+import pytest_asyncio
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import connections
-
-# The shop's tests need workflows that run.
-collect_ignore = [] if importlib.util.find_spec("django_dbos.decorators") else ["example"]
 
 
 def pytest_report_header() -> str:
@@ -36,3 +35,10 @@ def process_environment(django_db_setup: None) -> dict[str, str]:
         "DBOS_TEST_DATABASE_NAME": str(connections["default"].settings_dict["NAME"]),
         "DBOS_TEST_OTHER_NAME": str(connections["other"].settings_dict["NAME"]),
     }
+
+
+@pytest_asyncio.fixture
+async def async_db(transactional_db: None) -> AsyncIterator[None]:
+    """The database for async tests: what they open on asgiref's thread is closed."""
+    yield
+    await sync_to_async(connections.close_all)()

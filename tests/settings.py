@@ -10,7 +10,6 @@
 | `DBOS_TEST_DATABASE_NAME`, `DBOS_TEST_OTHER_NAME` | what a child process joins |
 """
 
-import importlib.util
 import os
 import tempfile
 from pathlib import Path
@@ -31,12 +30,12 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.contrib.humanize",
     "channels",
     "django_dbos",
+    "example_project.shop",
     "tests",
 ]
-if importlib.util.find_spec("django_dbos.decorators"):
-    INSTALLED_APPS += ["django.contrib.humanize", "example_project.shop"]
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

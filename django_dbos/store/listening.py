@@ -1,20 +1,25 @@
 """How a process hears of what others have committed: LISTEN, or a look at the file's version.
 
 One thread and one connection a process, from the first watcher on until nobody has watched for a
-minute. Forked processes start their own.
+minute; in tests until nobody watches, since a test database can't be dropped while one is connected
+to it. Forked processes start their own.
 """
 
 from __future__ import annotations
 
 import abc
+import contextlib
 import json
 import logging
 import os
+import select
+import socket
 import sqlite3
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from django.core import mail
 from django.db import connections
 
 if TYPE_CHECKING:
@@ -29,10 +34,38 @@ ENQUEUED_CHANNEL, CHANGED_CHANNEL = "dbos_enqueued", "dbos_changed"
 # Seconds without a watcher after which the connection is closed.
 LINGER = 60.0
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
-# Seconds in which a listener notices that it is to stop.
-LISTEN_TIMEOUT = 0.5
+# Seconds between two looks whether anybody still watches.
+LISTEN_TIMEOUT = 5.0
 # Seconds between looks at an SQLite file's version: when it changed lately, and at rest.
 BUSY_PAUSE, IDLE_PAUSE, BUSY_TIME = 0.005, 0.02, 1.0
+
+
+def is_testing() -> bool:
+    """Whether Django's test environment is set up: its mark is the outbox."""
+    return hasattr(mail, "outbox")
+
+
+class Stop(threading.Event):
+    """An event that also ends a wait for a socket."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._receiver, self._sender = socket.socketpair()
+
+    def set(self) -> None:
+        super().set()
+        with contextlib.suppress(OSError):
+            self._sender.send(b"x")
+
+    def wait_for(self, descriptor: int, timeout: float) -> bool:
+        """Wait until there is something to read; False after the time, or when stopped."""
+        readable, _, _ = select.select([descriptor, self._receiver], [], [], timeout)
+        return descriptor in readable
+
+    def close(self) -> None:
+        """Close the sockets: nobody waits any more."""
+        self._receiver.close()
+        self._sender.close()
 
 
 class Listener(abc.ABC):
@@ -43,7 +76,7 @@ class Listener(abc.ABC):
         self.is_connected = False
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._stopped = threading.Event()
+        self._stopped: Stop | None = None
         self._pid = 0
 
     def start(self, wakeups: Wakeups) -> None:
@@ -53,7 +86,7 @@ class Listener(abc.ABC):
                 return
             self._pid = os.getpid()
             self.is_connected = False
-            self._stopped = threading.Event()
+            self._stopped = Stop()
             self._thread = threading.Thread(
                 target=self._run, args=(wakeups, self._stopped), name="dbos-listener", daemon=True
             )
@@ -63,11 +96,17 @@ class Listener(abc.ABC):
         """Stop the thread, which closes its connection."""
         with self._lock:
             thread, self._thread = self._thread, None
-            self._stopped.set()
+            if self._stopped is not None:
+                self._stopped.set()
         if thread is not None and self._pid == os.getpid() and thread.is_alive():
             thread.join(5.0)
 
-    def _run(self, wakeups: Wakeups, stopped: threading.Event) -> None:
+    def rest(self) -> None:
+        """Nobody watches any more."""
+        if is_testing():
+            self.stop()
+
+    def _run(self, wakeups: Wakeups, stopped: Stop) -> None:
         backoff = FIRST_BACKOFF
         while not stopped.is_set():
             try:
@@ -80,12 +119,13 @@ class Listener(abc.ABC):
                 stopped.wait(backoff)
                 backoff = min(backoff * 2, LAST_BACKOFF)
         self.is_connected = False
+        stopped.close()
 
     @abc.abstractmethod
-    def _listen(self, wakeups: Wakeups, stopped: threading.Event) -> None:
+    def _listen(self, wakeups: Wakeups, stopped: Stop) -> None:
         """Connect, tell everybody to look, and pass on what comes until stopped."""
 
-    def _linger(self, wakeups: Wakeups, last_used: float, stopped: threading.Event) -> float:
+    def _linger(self, wakeups: Wakeups, last_used: float, stopped: Stop) -> float:
         """Stop once nobody has watched for long; return when somebody last did."""
         now = time.monotonic()
         if wakeups.is_used:
@@ -101,7 +141,7 @@ class Listener(abc.ABC):
 class Notifications(Listener):
     """PostgreSQL's LISTEN, on a connection of its own."""
 
-    def _listen(self, wakeups: Wakeups, stopped: threading.Event) -> None:
+    def _listen(self, wakeups: Wakeups, stopped: Stop) -> None:
         with self._connect() as connection:
             for channel in (ENQUEUED_CHANNEL, CHANGED_CHANNEL):
                 connection.execute(f"LISTEN {channel}")
@@ -109,8 +149,9 @@ class Notifications(Listener):
             wakeups.notify_everything()
             last_used = time.monotonic()
             while not stopped.is_set():
-                for notification in connection.notifies(timeout=LISTEN_TIMEOUT, stop_after=1):
-                    self._pass_on(wakeups, notification)
+                if stopped.wait_for(connection.fileno(), LISTEN_TIMEOUT):
+                    for notification in connection.notifies(timeout=0):
+                        self._pass_on(wakeups, notification)
                 last_used = self._linger(wakeups, last_used, stopped)
 
     def _connect(self) -> psycopg.Connection[Any]:
@@ -133,7 +174,7 @@ class Notifications(Listener):
 class FileChanges(Listener):
     """SQLite's `PRAGMA data_version`, which other connections' commits change (3.5 µs a look)."""
 
-    def _listen(self, wakeups: Wakeups, stopped: threading.Event) -> None:
+    def _listen(self, wakeups: Wakeups, stopped: Stop) -> None:
         name = str(connections[self.alias].settings_dict["NAME"])
         connection = sqlite3.connect(name, isolation_level=None, uri=name.startswith("file:"))
         try:

@@ -34,6 +34,9 @@ class Source(Protocol):
     def start(self, wakeups: Wakeups) -> None:
         """Start, unless it has."""
 
+    def rest(self) -> None:
+        """Nobody watches any more: it may stop."""
+
     def stop(self) -> None:
         """Stop, and close its connection."""
 
@@ -220,6 +223,8 @@ class Wakeups:
                 watches.discard(watch)
                 if not watches:
                     self._watches.pop(key, None)
+        if self._source is not None and not self.is_used:
+            self._source.rest()
 
     def _start_source(self) -> None:
         if self._source is not None and self._may_listen():

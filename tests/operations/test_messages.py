@@ -265,5 +265,5 @@ def test_a_bad_message_in_a_workflow_is_refused_before_it_is_recorded() -> None:
 
 
 def test_an_unknown_field_of_a_message_is_named() -> None:
-    with pytest.raises(TypeError, match="'topik'.*'topic'"):
+    with pytest.raises(TypeError, match=r"'topik'.*'topic'"):
         dbos.send_many([{"workflow_id": "a", "message": 1, "topik": "x"}])

@@ -276,7 +276,7 @@ def _assert_equal(handle: Any, values: list[Any]) -> None:
     assert [type(one) for one in handle.get_result()] == [type(one) for one in values]
 
 
-async def test_an_async_step_is_limited_in_time(transactional_db: None) -> None:
+async def test_an_async_step_is_limited_in_time(async_db: None) -> None:
     @dbos.step(timeout=0.01)
     async def slow() -> None:
         await asyncio.sleep(10)

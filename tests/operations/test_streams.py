@@ -197,8 +197,7 @@ def test_a_reader_follows_a_running_workflow(worker: Executor) -> None:
     assert reader.closed
 
 
-@pytest.mark.django_db(transaction=True)
-async def test_an_async_reader_follows_a_running_workflow(worker: Executor) -> None:
+async def test_an_async_reader_follows_a_running_workflow(async_db: None, worker: Executor) -> None:
     handle = await awrite.astart(["a", "b"])
 
     reader = dbos.aread_stream(handle.workflow_id, "s", timeout=10)

@@ -1,0 +1,143 @@
+"""Concurrent branches of async workflows get their own outcomes again, in the recorded order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import django_dbos as dbos
+from django_dbos.models import Checkpoint
+from django_dbos.testing import run_until_idle
+from tests.crashing import Crash, crash_after, recover
+
+pytestmark = pytest.mark.django_db
+
+
+@dbos.step
+async def slowly(value: str, seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return value
+
+
+async def branch(name: str, first: float, second: float) -> list[str]:
+    one = await slowly(f"{name}1", first)
+    two = await slowly(f"{name}2", second)
+    return [one, two]
+
+
+@dbos.workflow
+async def gathers() -> list[list[str]]:
+    # b's first step ends before a's, and its second one after a's second.
+    return list(await asyncio.gather(branch("a", 0.02, 0.0), branch("b", 0.0, 0.06)))
+
+
+@dbos.workflow
+async def groups() -> list[Any]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(branch(name, 0.0, 0.0)) for name in "abc"]
+    return [task.result() for task in tasks]
+
+
+@pytest.mark.rule(21)
+def test_each_branch_gets_its_own_outcomes_after_a_crash_at_any_write(
+    run_through_crashes: Any,
+) -> None:
+    def check(handle: Any) -> None:
+        assert handle.get_result() == [["a1", "a2"], ["b1", "b2"]]
+
+    writes = run_through_crashes(gathers.start, check)
+
+    assert writes >= 5
+
+
+@pytest.mark.rule(21)
+def test_a_task_group_replays_as_well(run_through_crashes: Any) -> None:
+    expected = [["a1", "a2"], ["b1", "b2"], ["c1", "c2"]]
+
+    run_through_crashes(groups.start, lambda handle: _assert_result(handle, expected))
+
+
+def _assert_result(handle: Any, expected: Any) -> None:
+    assert handle.get_result() == expected
+
+
+@pytest.mark.rule(21)
+def test_checkpoints_keep_the_order_in_which_they_were_recorded() -> None:
+    handle = gathers.start()
+    run_until_idle()
+
+    outputs = Checkpoint.objects.filter(workflow_id=handle.workflow_id).order_by("record_order")
+
+    assert [one.output for one in outputs] == ['"b1"', '"a1"', '"a2"', '"b2"']
+
+
+@pytest.mark.rule(21)
+def test_other_arguments_at_a_position_are_never_another_branchs_value() -> None:
+    runs: list[int] = []
+
+    @dbos.workflow
+    async def changes() -> list[Any]:
+        runs.append(1)
+        names = ("a", "b") if len(runs) == 1 else ("b", "a")
+        return list(await asyncio.gather(*(branch(name, 0.0, 0.0) for name in names)))
+
+    handle = changes.start()
+    with crash_after(2), pytest.raises(Crash):
+        run_until_idle()
+    recover()
+    run_until_idle()
+
+    with pytest.raises(dbos.NondeterminismError, match="other arguments"):
+        handle.get_result()
+
+
+@pytest.mark.rule(18)
+def test_a_branch_that_fails_cancels_the_others_and_replays_so(run_through_crashes: Any) -> None:
+    @dbos.step
+    async def fails() -> None:
+        await asyncio.sleep(0.01)
+        raise LookupError("branch")
+
+    @dbos.workflow
+    async def one_fails() -> str:
+        outcome = "passed"
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(branch("a", 0.0, 5.0))
+                group.create_task(fails())
+        except* LookupError:
+            outcome = "failed"
+        return outcome
+
+    run_through_crashes(one_fails.start, lambda handle: _assert_result(handle, "failed"))
+
+
+def test_branches_wait_side_by_side(transactional_db: None) -> None:
+    @dbos.workflow
+    async def waits_twice() -> list[Any]:
+        return list(await asyncio.gather(dbos.arecv("a"), dbos.arecv("b")))
+
+    handle = waits_twice.start()
+    handle.send(1, "a")
+    handle.send(2, "b")
+    run_until_idle()
+
+    assert handle.get_result() == [1, 2]
+
+
+def test_tasks_left_over_end_with_their_workflow(caplog: pytest.LogCaptureFixture) -> None:
+    tasks: list[asyncio.Task[Any]] = []
+
+    @dbos.workflow
+    async def forgets() -> str:
+        tasks.append(asyncio.create_task(slowly("late", 60)))
+        await slowly("soon", 0.0)
+        return "done"
+
+    assert forgets.start().workflow_id
+    run_until_idle()
+
+    assert tasks[0].cancelled()
+    assert "Await them" in caplog.text
