@@ -18,6 +18,7 @@ ERRORS = [
     exceptions.UnknownWorkflow("shop.chekout", "shop.checkout"),
     exceptions.UnknownWorkflow("shop.chekout"),
     exceptions.WaitTimeout("a message on topic 'paid'", 1.5),
+    exceptions.WaitInTest("recv()"),
     exceptions.WorkflowCancelled("order-1"),
     exceptions.MaxRecoveryAttemptsExceeded("order-1", 100),
     exceptions.NondeterminismError("order-1", 3, "step 'charge'", "step 'refund'"),

@@ -93,8 +93,6 @@ class Housekeeping:
 
     def _beat(self) -> None:
         session, executor_id = self._own(), self._executor.executor_id
-        if not self._has_lock:
-            self._take_lock(session)
         look = self._store.beat_and_look(session, executor_id, self._previous)
         now = time.monotonic()
         is_late = now - self._last_beat > self._settings.lease
@@ -108,13 +106,15 @@ class Housekeeping:
             return
         self._last_beat = now
         self._previous = look
+        if not self._has_lock:
+            self._take_lock(session)
         self._act(session, look)
 
     def _take_lock(self, session: Session) -> None:
-        executor = self._executor
-        self._has_lock = self._store.hold_lock(session, executor.executor_id)
+        executor_id = self._executor.executor_id
+        self._has_lock = self._store.hold_lock(session, executor_id)
         if self._has_lock:
-            self._store.register_executor(session, executor.info(), has_lock=True)
+            self._store.mark_locked(session, executor_id)
 
     def _act(self, session: Session, look: Look) -> None:
         now = time.monotonic()

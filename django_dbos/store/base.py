@@ -520,6 +520,10 @@ class Store(abc.ABC):
     def unregister_executor(self, session: Session, executor_id: str) -> None:
         """Delete the executor's row."""
 
+    def mark_locked(self, session: Session, executor_id: str) -> None:
+        """Say that the executor's lock is held again; one declared dead stays dead."""
+        session.run("mark_locked", {"executor_id": executor_id})
+
     @abc.abstractmethod
     def beat_and_look(self, session: Session, executor_id: str, previous: Look | None) -> Look:
         """Beat, and see what there is to do."""

@@ -59,7 +59,7 @@ class Stop(threading.Event):
 
     def wait_for(self, descriptor: int, timeout: float) -> bool:
         """Wait until there is something to read; False after the time, or when stopped."""
-        readable, _, _ = select.select([descriptor, self._receiver], [], [], timeout)
+        readable, _, _ = select.select([descriptor, self._receiver.fileno()], [], [], timeout)
         return descriptor in readable
 
     def close(self) -> None:

@@ -7,4 +7,4 @@ VALUES (
     %(concurrency)s, %(has_lock)s, %(lock_key)s, make_interval(secs => %(lease)s),
     clock_timestamp(), clock_timestamp()
 )
-ON CONFLICT (executor_id) DO UPDATE SET has_lock = excluded.has_lock
+ON CONFLICT DO NOTHING

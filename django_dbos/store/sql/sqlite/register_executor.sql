@@ -6,4 +6,4 @@ VALUES (
     %(executor_id)s, %(hostname)s, %(pid)s, %(is_inline)s, %(queue_names)s, %(concurrency)s,
     %(has_lock)s, %(lock_key)s, %(lease_microseconds)s, %(now)s, %(now)s
 )
-ON CONFLICT (executor_id) DO UPDATE SET has_lock = excluded.has_lock
+ON CONFLICT DO NOTHING

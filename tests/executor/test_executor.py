@@ -1,0 +1,410 @@
+"""Executors: what they claim, how they wait, stop, recover, and leave nothing behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import connection
+
+import django_dbos as dbos
+from django_dbos import signals
+from django_dbos.core.ids import new_executor_id
+from django_dbos.executor import Executor
+from django_dbos.models import Checkpoint, Workflow
+from django_dbos.models import Executor as ExecutorRow
+from django_dbos.store import get_store
+from tests.executor import workflows
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Start = Callable[..., Executor]
+
+
+def eventually(check: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until something is so."""
+    until = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < until, "It didn't become so in time."
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("workflow", [workflows.counts, workflows.acounts])
+def test_many_workflows_run_at_once(workflow: Any, start_executor: Start) -> None:
+    handles = workflow.start_many([(5,) for _ in range(50)])
+
+    start_executor(concurrency=8)
+
+    assert [handle.get_result(timeout=30) for handle in handles] == [5] * 50
+    assert Checkpoint.objects.count() == 250
+
+
+def test_a_rolled_back_start_runs_nothing(start_executor: Start) -> None:
+    from django.db import transaction
+
+    start_executor()
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        workflows.counts.start(1)
+        raise ZeroDivisionError
+    with transaction.atomic():
+        handle = workflows.counts.start(2)
+        assert handle.get_status() == "ENQUEUED"
+
+    assert handle.get_result(timeout=10) == 2
+    assert Workflow.objects.count() == 1
+
+
+@pytest.mark.rule(20)
+@pytest.mark.parametrize("workflow", [workflows.nested, workflows.anested])
+def test_children_five_deep_need_one_slot(workflow: Any, start_executor: Start) -> None:
+    start_executor(concurrency=1)
+
+    assert workflow.start(5).get_result(timeout=20) == 5
+
+
+@pytest.mark.rule(19)
+def test_waiting_workflows_hold_no_slot_and_no_thread(start_executor: Start) -> None:
+    executor = start_executor(concurrency=2)
+    handles = workflows.waits.start_many([()] * 100)
+    eventually(lambda: Workflow.objects.filter(status="WAITING").count() == 100)
+
+    assert not executor.runs
+    assert threading.active_count() < 2 + 12
+    dbos.send_many(
+        [{"workflow_id": one.workflow_id, "message": n} for n, one in enumerate(handles)]
+    )
+
+    assert [one.get_result(timeout=20) for one in handles] == list(range(100))
+
+
+def test_short_waits_stay_in_their_slot(start_executor: Start) -> None:
+    start_executor(concurrency=2)
+    handle = workflows.waits.start()
+    eventually(lambda: Checkpoint.objects.exists())
+
+    handle.send("quick")
+
+    assert handle.get_result(timeout=5) == "quick"
+    # Suspended and claimed again it would be 3.
+    assert Workflow.objects.get().claim_number == 2
+
+
+def test_what_is_due_runs_on_time(start_executor: Start) -> None:
+    start_executor()
+    began = time.monotonic()
+
+    delayed = workflows.counts.using(run_after=0.3).start(1)
+    nap = workflows.naps.start(0.7)
+
+    assert delayed.get_result(timeout=10) == 1
+    assert nap.get_result(timeout=10) == "awake"
+    assert 0.7 <= time.monotonic() - began < 4.0
+
+
+def test_a_deadline_ends_a_running_async_workflow(start_executor: Start) -> None:
+    start_executor()
+
+    handle = workflows.awaits.using(timeout=0.3).start()
+
+    with pytest.raises(dbos.WorkflowCancelled):
+        handle.get_result(timeout=10)
+
+
+@pytest.mark.rule(32)
+def test_cancel_stops_an_async_workflow_at_once(start_executor: Start) -> None:
+    import asyncio
+
+    stopped = threading.Event()
+
+    @dbos.step
+    async def hangs() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            stopped.set()
+
+    @dbos.workflow
+    async def hanging() -> None:
+        await hangs()
+
+    executor = start_executor()
+    handle = hanging.start()
+    eventually(lambda: handle.get_status() == "PENDING" and bool(executor.runs))
+
+    handle.cancel()
+
+    assert stopped.wait(10)
+    eventually(lambda: not executor.runs)
+
+
+def test_higher_priorities_run_first(start_executor: Start) -> None:
+    order: list[str] = []
+
+    @dbos.workflow
+    def notes(name: str) -> None:
+        order.append(name)
+
+    for name, priority in (("low", -1), ("middle", 0), ("high", 5)):
+        notes.using(priority=priority).start(name)
+    start_executor(concurrency=1)
+
+    eventually(lambda: len(order) == 3)
+    assert order == ["high", "middle", "low"]
+
+
+def test_an_executor_serves_its_queues_only(start_executor: Start) -> None:
+    mine = workflows.counts.using(queue_name="mine").start(1)
+    other = workflows.counts.using(queue_name="other").start(1)
+
+    start_executor(["mine"])
+
+    assert mine.get_result(timeout=10) == 1
+    assert other.get_status() == "ENQUEUED"
+
+
+@pytest.mark.rule(9)
+def test_an_unknown_function_waits_for_who_knows_it(
+    start_executor: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    from django_dbos.core import registry
+
+    unknown = workflows.waits.start()
+    definition = registry.workflows.pop(workflows.waits.name)
+    try:
+        executor = start_executor()
+        assert workflows.counts.start(1).get_result(timeout=10) == 1
+        executor.dispatcher.look()
+        eventually(lambda: "isn't known here" in caplog.text)
+        looks = executor.dispatcher.looks
+        time.sleep(0.3)
+        assert executor.dispatcher.looks - looks < 100
+    finally:
+        registry.workflows[workflows.waits.name] = definition
+
+    assert unknown.get_status() == "ENQUEUED"
+    assert caplog.text.count("isn't known here") == 1
+
+
+@pytest.mark.rule(3)
+def test_a_claim_that_nobody_runs_is_released(start_executor: Start) -> None:
+    executor = start_executor()
+    handle = workflows.counts.using(queue_name="aside").start(1)
+    store = get_store()
+
+    # The claim's answer is lost: the table says that this executor runs it.
+    store.claim_workflow(store.session(), executor.executor_id, handle.workflow_id)
+    assert handle.get_status() == "PENDING"
+    for _ in range(2):
+        executor.dispatcher.audit()
+        time.sleep(0.1)
+
+    assert handle.get_result(timeout=10) == 1
+    assert Workflow.objects.get().recovery_attempts == 0
+
+
+@pytest.mark.rule(37)
+def test_stop_hands_work_over_uncounted(start_executor: Start) -> None:
+    first = start_executor()
+    handle = workflows.works.start(20, 0.05)
+    eventually(lambda: Checkpoint.objects.exists())
+
+    first.stop()
+
+    row = Workflow.objects.get()
+    assert (row.status, row.recovery_attempts, row.executor_id) == ("ENQUEUED", 0, None)
+    assert not ExecutorRow.objects.exists()
+    start_executor()
+    assert len(handle.get_result(timeout=20)) == 20
+    assert Checkpoint.objects.count() == 20
+
+
+@pytest.mark.rule(37)
+def test_a_step_that_outlasts_the_grace_period_is_given_back(start_executor: Start) -> None:
+    executor = start_executor()
+    handle = workflows.works.start(1, 1.0)
+    eventually(lambda: handle.get_status() == "PENDING")
+
+    executor.stop(grace=0.05)
+
+    assert handle.get_status() == "ENQUEUED"
+    assert Workflow.objects.get().recovery_attempts == 0
+    # The step ends in a thread of its own, and may write nothing.
+    time.sleep(1.2)
+    assert not Checkpoint.objects.exists()
+
+
+@pytest.mark.rule(4)
+def test_an_executor_that_was_declared_dead_begins_anew(start_executor: Start) -> None:
+    executor = start_executor()
+    handle = workflows.works.start(10, 0.1)
+    eventually(lambda: Checkpoint.objects.exists())
+    store, old_id = get_store(), executor.executor_id
+
+    recovered = store.recover_executor(store.session(), old_id, is_unlocked=True)
+    executor.housekeeping.look_soon()
+
+    assert recovered is not None
+    assert recovered.enqueued == [handle.workflow_id]
+    eventually(lambda: executor.executor_id != old_id)
+    assert len(handle.get_result(timeout=20)) == 10
+    assert Checkpoint.objects.count() == 10
+
+
+@pytest.mark.rule(5)
+def test_a_process_whose_lock_is_free_is_dead(start_executor: Start, settings: Any) -> None:
+    settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.2, "LEASE": 3600}
+    handle = workflows.counts.start(3)
+    dead = _register_dead(has_lock=True)
+    _claim_for(dead, handle.workflow_id)
+
+    executor = start_executor()
+    executor.housekeeping._recovery._on_time_since -= 3600
+
+    assert handle.get_result(timeout=15) == 3
+    assert Workflow.objects.get().recovery_attempts == 1
+    assert not ExecutorRow.objects.filter(executor_id=dead).exists()
+
+
+@pytest.mark.rule(4)
+def test_nobody_is_judged_before_ones_own_heartbeats_were_on_time(
+    start_executor: Start, settings: Any
+) -> None:
+    settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.1, "LEASE": 1.0}
+    handle = workflows.counts.start(3)
+    dead = _register_dead(has_lock=False)
+    _claim_for(dead, handle.workflow_id)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE dbos_executor SET heartbeat_at = '2020-01-01 00:00:00'")
+    began = time.monotonic()
+
+    start_executor()
+
+    assert handle.get_result(timeout=15) == 3
+    assert time.monotonic() - began >= 1.0
+
+
+def _register_dead(*, has_lock: bool) -> str:
+    store, executor_id = get_store(), new_executor_id()
+    info = Executor().info()
+    from dataclasses import replace
+
+    info = replace(info, executor_id=executor_id, lock_key=1)
+    store.register_executor(store.session(), info, has_lock=has_lock)
+    return executor_id
+
+
+def _claim_for(executor_id: str, workflow_id: str) -> None:
+    store = get_store()
+    assert store.claim_workflow(store.session(), executor_id, workflow_id)
+
+
+@pytest.mark.rule(16)
+def test_a_wake_up_whose_sender_died_is_found(start_executor: Start, settings: Any) -> None:
+    settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.2}
+    executor = start_executor()
+    handle = workflows.waits.start()
+    eventually(lambda: handle.get_status() == "WAITING")
+
+    # The sender dies between its commit and the wake-up.
+    store = get_store()
+    store._insert_messages([_message(handle.workflow_id)])
+    executor.housekeeping._next_sweep = 0.0
+
+    assert handle.get_result(timeout=10) == "unheard"
+
+
+def _message(workflow_id: str) -> Any:
+    from django_dbos.operations.messages import new_message
+
+    return new_message(workflow_id, "unheard", None, None)
+
+
+@pytest.mark.rule(34)
+def test_a_step_that_breaks_its_connection_breaks_nothing_else(start_executor: Start) -> None:
+    start_executor()
+
+    handle = workflows.breaks_connection.start()
+
+    assert handle.get_result(timeout=10) == "0"
+    assert workflows.counts.start(1).get_result(timeout=10) == 1
+
+
+@pytest.mark.rule(39)
+def test_async_runs_do_not_share_a_transaction(start_executor: Start) -> None:
+    from asgiref.sync import sync_to_async
+    from django.db import transaction
+
+    both = threading.Barrier(2)
+
+    def create(name: str, *, rolls_back: bool) -> None:
+        with transaction.atomic():
+            if connection.vendor != "sqlite":
+                both.wait(10)
+            Group.objects.create(name=name)
+            transaction.set_rollback(rolls_back)
+
+    @dbos.step
+    async def acreate(name: str, rolls_back: bool) -> None:
+        await sync_to_async(create)(name, rolls_back=rolls_back)
+
+    @dbos.workflow
+    async def creates_group(name: str, rolls_back: bool) -> None:
+        await acreate(name, rolls_back)
+
+    start_executor()
+    handles = creates_group.start_many([("kept", False), ("dropped", True)])
+    for handle in handles:
+        handle.get_result(timeout=15)
+
+    assert list(Group.objects.values_list("name", flat=True)) == ["kept"]
+
+
+def test_signals_tell_of_executors_and_workflows(start_executor: Start) -> None:
+    told: list[tuple[str, Any]] = []
+
+    def note(sender: Any, signal: Any, **values: Any) -> None:
+        told.append((values.get("status") or "", values.get("workflow_id")))
+
+    for signal in (signals.workflow_started, signals.workflow_finished):
+        signal.connect(note)
+    try:
+        start_executor()
+        handle = workflows.counts.start(1)
+        handle.get_result(timeout=10)
+        eventually(lambda: len(told) == 2)
+    finally:
+        for signal in (signals.workflow_started, signals.workflow_finished):
+            signal.disconnect(note)
+
+    assert told == [("", handle.workflow_id), ("SUCCESS", handle.workflow_id)]
+
+
+@pytest.mark.rule(35)
+def test_stopping_leaves_no_thread_and_no_row(start_executor: Start) -> None:
+    executor = start_executor(concurrency=4)
+    for workflow in (workflows.counts, workflows.acounts):
+        assert workflow.start(2).get_result(timeout=10) == 2
+
+    executor.stop()
+
+    eventually(lambda: not _own_threads())
+    assert not ExecutorRow.objects.exists()
+
+
+def _own_threads() -> list[str]:
+    """But for the one that sends hints over the channel layer, which isn't an executor's."""
+    names = {one.name for one in threading.enumerate()} - {"dbos-hints"}
+    return [name for name in names if name.startswith("dbos")]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"queues": "one"}, "list of names"), ({"concurrency": 0}, "at least 1")],
+)
+def test_impossible_arguments_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        Executor(**options)
