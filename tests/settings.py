@@ -6,10 +6,12 @@
 | `DATABASE_URL` | where PostgreSQL is; only databases named `test_…` are touched there |
 | `REDIS_URL` | the channel layer's server; without it there is no layer |
 | `DBOS_TEST_USE_TZ`, `DBOS_TEST_TIME_ZONE` | `USE_TZ` (`1` or `0`) and `TIME_ZONE` |
+| `DBOS_TEST_SETTINGS` | what a child process has in `DBOS` besides, as JSON |
 | `DBOS_TEST_RUN` | tells concurrent runs apart; the process's id unless given |
 | `DBOS_TEST_DATABASE_NAME`, `DBOS_TEST_OTHER_NAME` | what a child process joins |
 """
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -126,7 +128,7 @@ MIGRATION_MODULES = {"tests": None}
 
 # --- The engine and its channel layer ----------------------------------------------------
 
-DBOS = {"STEP_DATABASES": ["other"]}
+DBOS = {"STEP_DATABASES": ["other"], **json.loads(os.environ.get("DBOS_TEST_SETTINGS", "{}"))}
 
 REDIS_URL = os.environ.get("REDIS_URL")
 if REDIS_URL:

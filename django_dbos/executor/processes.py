@@ -54,8 +54,8 @@ class Child:
             self.process.send_signal(signal.SIGTERM)
 
     def wait(self) -> int:
-        """Wait until it has ended; return its exit code."""
-        return 0 if self.process is None else abs(self.process.wait())
+        """Wait until it has ended; return its exit code. One that died before isn't to blame."""
+        return abs(self.process.wait()) if self.process is not None and self._is_told else 0
 
 
 def run(count: int) -> int:

@@ -50,13 +50,13 @@ async def anested(depth: int) -> int:
 
 
 @dbos.workflow
-def waits(timeout: float | None = None) -> Any:
-    return dbos.recv(timeout=timeout)
+def waits() -> Any:
+    return dbos.recv(timeout=None)
 
 
 @dbos.workflow
-async def awaits(timeout: float | None = None) -> Any:
-    return await dbos.arecv(timeout=timeout)
+async def awaits() -> Any:
+    return await dbos.arecv(timeout=None)
 
 
 @dbos.workflow
