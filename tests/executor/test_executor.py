@@ -22,7 +22,7 @@ from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.operations.messages import new_message
-from django_dbos.store import get_store
+from django_dbos.store import get_store, statements
 from tests.executor import workflows
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -385,6 +385,25 @@ def test_stopping_leaves_no_thread_and_no_row(start_executor: Start) -> None:
 
     eventually(lambda: not _own_threads())
     assert not ExecutorRow.objects.exists()
+
+
+def test_an_idle_executor_is_quiet(start_executor: Start, monkeypatch: Any) -> None:
+    ran: list[str] = []
+    load = statements.load
+
+    def note(vendor: str, name: str) -> str:
+        ran.append(name)
+        return load(vendor, name)
+
+    start_executor()
+    assert workflows.counts.start(1).get_result(timeout=10) == 1
+    time.sleep(0.5)
+    monkeypatch.setattr(statements, "load", note)
+    time.sleep(6.0)
+
+    # A heartbeat every 2.5 s, which on SQLite is two statements.
+    assert set(ran) <= {"beat_and_look", "beat", "look"}
+    assert 1 <= len(ran) <= 6
 
 
 def _own_threads() -> list[str]:

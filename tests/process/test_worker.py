@@ -211,31 +211,6 @@ def test_a_worker_survives_the_loss_of_all_its_connections(start_worker: Start) 
     assert Group.objects.count() == 200
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="counted by PostgreSQL")
-def test_an_idle_worker_is_quiet(start_worker: Start) -> None:
-    start_worker()
-    workflows.counts.start(1).get_result(timeout=20)
-    time.sleep(1.0)
-
-    before = _transactions()
-    time.sleep(8.0)
-    count = _transactions() - before
-
-    # Its own look at the counter is one of them.
-    assert count <= 8
-
-
-def _transactions() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_clear_snapshot()")
-        cursor.execute(
-            "SELECT xact_commit + xact_rollback FROM pg_stat_database "
-            "WHERE datname = current_database()"
-        )
-        (count,) = cursor.fetchone()
-    return int(count)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
