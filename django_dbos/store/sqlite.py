@@ -172,11 +172,10 @@ class SqliteStore(Store):
         session.run("unregister_executor", {"executor_id": executor_id})
 
     def beat_and_look(self, session: Session, executor_id: str, previous: Look | None) -> Look:
-        who = {"executor_id": executor_id}
-        is_registered = bool(session.run("beat", who))
-        row = session.run("look", who)[0]
+        found = session.run("beat_and_look", {"executor_id": executor_id})
+        row = found[0] if found else (False, None, None, 0, "[]", "[]")
         return Look(
-            is_registered=is_registered,
+            is_registered=bool(found),
             has_enqueued=bool(row[0]),
             next_due=row[1],
             next_deadline=row[2],

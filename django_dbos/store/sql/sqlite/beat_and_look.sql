@@ -1,5 +1,9 @@
--- What there is to do; the lists are JSON.
-SELECT
+-- The one statement of an idle executor: says "alive", and asks what there is to do.
+-- It returns nothing when the executor isn't registered; the lists are JSON.
+UPDATE dbos_executor
+SET heartbeat_at = %(now)s
+WHERE executor_id = %(executor_id)s AND heartbeat_at > '0001-01-01 00:00:00.000000'
+RETURNING
     EXISTS (SELECT 1 FROM dbos_workflow WHERE status = 'ENQUEUED') AS has_enqueued,
     (
         SELECT (julianday(min(due_at)) - julianday(%(now)s)) * 86400.0
