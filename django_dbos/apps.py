@@ -6,10 +6,11 @@ from importlib.util import find_spec
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.core.checks import register
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
-from django_dbos import signals
+from django_dbos import checks, signals
 
 
 class DbosConfig(AppConfig):
@@ -21,6 +22,7 @@ class DbosConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        register(checks.check_dbos, checks.TAG)
         # Without a layer nobody would send hints; Channels itself is optional.
         if getattr(settings, "CHANNEL_LAYERS", None) and find_spec("channels") is not None:
             self._connect_hints()
