@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import django
@@ -11,6 +11,8 @@ import pytest_asyncio
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import connections
+
+from django_dbos.executor import Executor
 
 
 def pytest_report_header() -> str:
@@ -42,3 +44,10 @@ async def async_db(transactional_db: None) -> AsyncIterator[None]:
     """The database for async tests: what they open on asgiref's thread is closed."""
     yield
     await sync_to_async(connections.close_all)()
+
+
+@pytest.fixture
+def worker(transactional_db: None) -> Iterator[Executor]:
+    """An executor in this process, on committed data."""
+    with Executor(concurrency=8) as executor:
+        yield executor

@@ -113,7 +113,7 @@ def test_sqlite_that_may_forget_is_a_warning(
 def test_an_atomic_step_needs_its_database_in_the_settings(
     monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    monkeypatch.setitem(registry.step_aliases, "charge", "other")
+    monkeypatch.setattr(registry, "step_aliases", {"charge": "other"})
     assert "E005" not in ids()
 
     settings.DBOS = {**settings.DBOS, "STEP_DATABASES": []}

@@ -25,6 +25,7 @@ from django_dbos.core.context import StepScope
 from django_dbos.core.records import Checkpoint, RecordStep, Write, run_key
 from django_dbos.exceptions import DbosError, HistoryUnusable
 from django_dbos.operations.run import Call, Run
+from django_dbos.store import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -308,7 +309,7 @@ def _commit(
         except _NotRecorded:
             run.submit(Write, None)
             return run.outcome(_adopted(recorder)), None
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, errors.StoreError) as error:
             if run.host.store.is_in_transaction() or not _is_repeatable(error, recorder):
                 raise
             # Perhaps only the answer to COMMIT was lost: the checkpoint decides.
@@ -395,6 +396,8 @@ def _find_elsewhere(recorder: Recorder) -> Checkpoint | None:
 
 
 def _is_repeatable(error: Exception, recorder: Recorder) -> bool:
+    if isinstance(error, errors.StoreError):
+        return not isinstance(error, errors.BadStatement)
     connection = connections[_alias(recorder)]
     if connection.vendor == "sqlite":
         return "locked" in str(error) or "busy" in str(error)

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from django_dbos import WorkflowHandle
-from django_dbos.executor import Executor
 from django_dbos.testing import run_until_idle
 from tests.crashing import Crash, crash_after, recover
-
-
-@pytest.fixture
-def worker(transactional_db: None) -> Iterator[Executor]:
-    """An executor in this process, on committed data."""
-    with Executor(concurrency=8) as executor:
-        yield executor
 
 
 @pytest.fixture
