@@ -271,7 +271,7 @@ class Run:
             seconds = time.perf_counter() - began
             how = self.ended_as or "no longer ours"
             logger.info("Workflow %s (%s): %s after %.3f s", self.workflow_id, name, how, seconds)
-            if self.ended_as in Status and Status(self.ended_as) in FINAL:
+            if self.ended_as in FINAL:
                 self._send(signals.workflow_finished, status=self.ended_as)
 
     def _send(self, signal: Any, **extra: Any) -> None:
