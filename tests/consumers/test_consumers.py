@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +11,6 @@ from urllib.parse import urlencode
 import pytest
 from asgiref.sync import sync_to_async
 from channels.routing import URLRouter
-from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import AnonymousUser, Permission, User
 
 import django_dbos as dbos
@@ -20,6 +18,7 @@ from django_dbos.executor import Executor
 from django_dbos.models import Workflow
 from django_dbos.routing import websocket_urlpatterns
 from django_dbos.testing import arun_until_idle
+from tests.consumers.client import Client
 
 
 @dbos.workflow
@@ -43,31 +42,16 @@ def talks() -> None:
 @asynccontextmanager
 async def connected(
     kind: str, user: Any = None, headers: Any = (), **query: Any
-) -> AsyncIterator[WebsocketCommunicator]:
+) -> AsyncIterator[Client]:
     """A client of the consumers, logged in as a superuser unless it is said otherwise."""
     path = f"/ws/dbos/{kind}/?{urlencode(query)}"
-    communicator = WebsocketCommunicator(URLRouter(websocket_urlpatterns), path, headers)
-    communicator.scope["user"] = user or User(is_superuser=True, is_active=True, pk=1)
+    user = user or User(is_superuser=True, is_active=True, pk=1)
+    client = Client(URLRouter(websocket_urlpatterns), path, headers, user)
+    await client.connect()
     try:
-        communicator.is_accepted, communicator.code = await communicator.connect()
-        yield communicator
+        yield client
     finally:
-        await communicator.disconnect()
-
-
-async def rest_of(communicator: WebsocketCommunicator) -> tuple[list[Any], int]:
-    """All frames until the socket is closed, and the code it is closed with."""
-    frames = []
-    while True:
-        message = await communicator.receive_output(10)
-        if message["type"] == "websocket.close":
-            return frames, message.get("code", 1000)
-        frames.append(message)
-
-
-async def values_of(communicator: WebsocketCommunicator) -> tuple[list[Any], int]:
-    messages, code = await rest_of(communicator)
-    return [json.loads(one["text"]) for one in messages], code
+        await client.disconnect()
 
 
 async def finished(workflow: Any, *args: Any, **options: Any) -> str:
@@ -80,7 +64,7 @@ async def test_a_closed_stream_is_sent_in_order_and_ended(async_db: None) -> Non
     workflow_id = await finished(writes, 450)
 
     async with connected("streams", workflow_id=workflow_id, key="s") as client:
-        frames, code = await values_of(client)
+        frames, code = await client.frames()
 
     # Values are plain JSON: a tuple is a list, without the serializer's tag.
     assert frames[:-1] == [{"offset": n, "value": [n, n]} for n in range(450)]
@@ -92,7 +76,7 @@ async def test_a_client_that_comes_back_misses_nothing(async_db: None) -> None:
     workflow_id = await finished(writes, 5)
 
     async with connected("streams", workflow_id=workflow_id, key="s", offset=3) as client:
-        frames, _ = await values_of(client)
+        frames, _ = await client.frames()
 
     assert [frame.get("offset") for frame in frames] == [3, 4, None]
 
@@ -103,9 +87,9 @@ async def test_entries_come_as_they_are_written(async_db: None, worker: Executor
     async with connected("streams", workflow_id=handle.workflow_id, key="s") as client:
         for number in range(5):
             await handle.asend(number)
-            assert await client.receive_json_from(10) == {"offset": number, "value": number}
+            assert await client.frame() == {"offset": number, "value": number}
         await handle.asend(None)
-        frames, code = await values_of(client)
+        frames, code = await client.frames()
 
     assert (frames, code) == ([{"closed": True}], 1000)
 
@@ -114,9 +98,9 @@ async def test_a_cancelled_workflow_ends_the_stream_unclosed(async_db: None) -> 
     workflow_id = await finished(writes, 1, False)
 
     async with connected("streams", workflow_id=workflow_id, key="s") as client:
-        await client.receive_json_from(10)
+        await client.frame()
         await sync_to_async(Workflow.objects.filter(pk=workflow_id).cancel)()
-        frames, code = await values_of(client)
+        frames, code = await client.frames()
 
     assert (frames, code) == ([{"closed": False}], 1000)
 
@@ -127,10 +111,10 @@ async def test_events_are_sent_with_their_changes(async_db: None, worker: Execut
     async with connected("events", workflow_id=handle.workflow_id) as client:
         for version, value in enumerate(("a", "b"), start=1):
             await handle.asend(value)
-            frame = await client.receive_json_from(10)
+            frame = await client.frame()
             assert frame == {"key": "last", "value": value, "version": version}
         await handle.asend(None)
-        frames, code = await values_of(client)
+        frames, code = await client.frames()
 
     assert (frames, code) == ([], 1000)
 
@@ -139,9 +123,9 @@ async def test_one_event_can_be_followed_alone(async_db: None) -> None:
     workflow_id = await finished(writes, 2)
 
     async with connected("events", workflow_id=workflow_id, key="nothing") as client:
-        assert await values_of(client) == ([], 1000)
+        assert await client.frames() == ([], 1000)
     async with connected("events", workflow_id=workflow_id, key="done") as client:
-        frames, _ = await values_of(client)
+        frames, _ = await client.frames()
 
     assert frames == [{"key": "done", "value": 2, "version": 1}]
 
@@ -150,7 +134,7 @@ async def test_an_id_may_hold_any_character(async_db: None) -> None:
     workflow_id = await finished(writes, 1, workflow_id="a/b?c=d&e ü")
 
     async with connected("streams", workflow_id=workflow_id, key="s") as client:
-        frames, _ = await values_of(client)
+        frames, _ = await client.frames()
 
     assert len(frames) == 2
 
@@ -166,7 +150,7 @@ async def test_nobody_may_read_unless_a_rule_says_so(
     for asked in (workflow_id, "unknown"):
         async with connected(kind, user, workflow_id=asked, key="s") as client:
             assert client.is_accepted
-            answers.append(await values_of(client))
+            answers.append(await client.frames())
 
     # Forbidden and unknown can't be told apart.
     assert answers == [([], code), ([], code)]
@@ -181,7 +165,7 @@ async def test_the_workflows_own_user_and_viewers_may_read(async_db: None) -> No
 
     for user in (viewer, owner):
         async with connected("streams", user, workflow_id=workflow_id, key="s") as client:
-            frames, code = await values_of(client)
+            frames, code = await client.frames()
         assert (len(frames), code) == (2, 1000)
 
 
@@ -213,7 +197,7 @@ async def test_the_project_decides_for_others(
     workflow_id = await finished(writes, 1)
 
     async with connected("streams", AnonymousUser(), workflow_id=workflow_id, key=key) as client:
-        _, found = await values_of(client)
+        _, found = await client.frames()
 
     assert found == code
 
@@ -235,7 +219,7 @@ async def test_a_bad_request_is_told_what_is_wrong(
     async_db: None, kind: str, query: dict[str, str], message: str
 ) -> None:
     async with connected(kind, **query) as client:
-        frames, code = await values_of(client)
+        frames, code = await client.frames()
 
     assert message in frames[0]["error"]
     assert code == 4400
@@ -260,12 +244,12 @@ async def test_what_a_client_says_is_ignored(async_db: None) -> None:
     workflow_id = await finished(writes, 1, False)
 
     async with connected("streams", workflow_id=workflow_id, key="s") as client:
-        await client.receive_json_from(10)
-        await client.send_to(text_data="not even JSON")
+        await client.frame()
+        await client.say("not even JSON")
         await asyncio.sleep(0.05)
         await sync_to_async(Workflow.objects.filter(pk=workflow_id).cancel)()
 
-        assert await values_of(client) == ([{"closed": False}], 1000)
+        assert await client.frames() == ([{"closed": False}], 1000)
 
 
 async def test_a_channel_layer_that_is_down_costs_nothing(
@@ -281,6 +265,6 @@ async def test_a_channel_layer_that_is_down_costs_nothing(
 
     async with connected("streams", workflow_id=handle.workflow_id, key="s") as client:
         await handle.asend("still here")
-        frame = await client.receive_json_from(10)
+        frame = await client.frame()
 
     assert frame == {"offset": 0, "value": "still here"}

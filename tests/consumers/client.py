@@ -1,0 +1,58 @@
+"""A websocket client of an ASGI application, without a server in between."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from asgiref.testing import ApplicationCommunicator
+
+
+class Client(ApplicationCommunicator):
+    """Connects to one path; `frames` reads until the socket is closed."""
+
+    def __init__(self, application: Any, path: str, headers: Any, user: Any) -> None:
+        path, _, query = path.partition("?")
+        scope = {
+            "type": "websocket",
+            "path": path,
+            "query_string": query.encode(),
+            "headers": list(headers),
+            "subprotocols": [],
+            "user": user,
+        }
+        super().__init__(application, scope)
+        self.is_accepted = False
+        self.is_closed = False
+
+    async def connect(self) -> None:
+        """Connect; whether that was accepted is in `is_accepted`."""
+        await self.send_input({"type": "websocket.connect"})
+        answer = await self.receive_output(10)
+        self.is_accepted = answer["type"] == "websocket.accept"
+        self.is_closed = not self.is_accepted
+
+    async def say(self, text: str) -> None:
+        """Send something."""
+        await self.send_input({"type": "websocket.receive", "text": text})
+
+    async def frame(self) -> Any:
+        """The next frame."""
+        message = await self.receive_output(10)
+        assert message["type"] == "websocket.send", message
+        return json.loads(message["text"])
+
+    async def frames(self) -> tuple[list[Any], int]:
+        """All frames until the socket is closed, and the code it is closed with."""
+        found = []
+        while True:
+            message = await self.receive_output(10)
+            if message["type"] == "websocket.close":
+                self.is_closed = True
+                return found, message.get("code", 1000)
+            found.append(json.loads(message["text"]))
+
+    async def disconnect(self) -> None:
+        """Go away, and wait until the application has noticed."""
+        await self.send_input({"type": "websocket.disconnect", "code": 1000})
+        await self.wait(10)
