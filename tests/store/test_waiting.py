@@ -1,0 +1,355 @@
+"""Waiting rows: no wake-up is lost, whoever dies in between; and ids, orders, clocks."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, connections, transaction
+from django.utils import timezone
+
+import django_dbos as dbos
+from django_dbos.core.ids import child_workflow_id
+from django_dbos.core.records import (
+    Claim,
+    NewMessage,
+    RecordStart,
+    RecordWait,
+    Refusal,
+    Suspend,
+    Wake,
+    WakeKind,
+)
+from django_dbos.models import Message, Workflow
+from django_dbos.store.base import Store
+from django_dbos.store.sessions import Session
+from django_dbos.store.wakeups import EVERYTHING
+from tests.store.conftest import checkpoint, new_workflow
+
+Claims = Callable[..., Claim]
+
+
+def suspend(store: Store, session: Session, executor_id: str, held: Claim, **options: Any) -> None:
+    """Wait for a message, and give the claim up."""
+    wake = options.pop("wake", Wake(kind=WakeKind.MESSAGE, workflow_id=held.workflow_id))
+    values: dict[str, Any] = {"workflow_id": held.workflow_id, "claim_number": held.claim_number}
+    look = RecordWait(checkpoint=checkpoint(held), wake=wake, timeout=None, **values)
+    store.apply(session, executor_id, [look], is_repeat=False)
+    plan = store.apply(
+        session, executor_id, [Suspend(wake=wake, step_number=1, **values)], is_repeat=False
+    )
+    if not options.pop("dies", False):
+        store.follow_up(session, [plan])
+
+
+def message_to(claim: Claim) -> NewMessage:
+    return NewMessage(workflow_id=claim.workflow_id, topic="", message="1")
+
+
+def status() -> str:
+    return str(Workflow.objects.get().status)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+@pytest.mark.rule(15)
+def test_a_message_sent_in_an_open_transaction_wakes_after_its_commit(
+    store: Store, session: Session, executor_id: str, claim: Claims
+) -> None:
+    held = claim()
+    # The receiver is still running when the message is sent, and suspends before the commit.
+    with transaction.atomic():
+        store.send_messages([message_to(held)])
+        other = threading.Thread(target=suspend, args=(store, session, executor_id, held))
+        other.start()
+        other.join(10)
+        assert status() == "WAITING"
+
+    assert status() == "ENQUEUED"
+
+
+@pytest.mark.rule(15)
+def test_the_suspender_looks_after_its_commit(
+    store: Store, session: Session, executor_id: str, claim: Claims
+) -> None:
+    held = claim()
+    values: dict[str, Any] = {"workflow_id": held.workflow_id, "claim_number": held.claim_number}
+    wake = Wake(kind=WakeKind.MESSAGE, workflow_id=held.workflow_id)
+    look = RecordWait(checkpoint=checkpoint(held), wake=wake, timeout=None, **values)
+    store.apply(session, executor_id, [look], is_repeat=False)
+
+    # The message comes between its look and its suspension, whose sender finds nobody waiting.
+    store.send_messages([message_to(held)])
+    plan = store.apply(
+        session, executor_id, [Suspend(wake=wake, step_number=1, **values)], is_repeat=False
+    )
+    assert status() == "WAITING"
+    store.follow_up(session, [plan])
+
+    assert status() == "ENQUEUED"
+
+
+@pytest.mark.rule(16)
+@pytest.mark.parametrize("kind", ["message", "event", "result"])
+def test_the_sweep_finds_what_a_dead_sender_left(
+    store: Store, session: Session, executor_id: str, claim: Claims, kind: str
+) -> None:
+    other = new_workflow(workflow_id="other")
+    store.start_workflows([other])
+    held = claim()
+    target = held.workflow_id if kind == "message" else "other"
+    wake = Wake(kind=WakeKind(kind), workflow_id=target, name="k" if kind == "event" else "")
+    suspend(store, session, executor_id, held, wake=wake)
+    waiting = Workflow.objects.filter(workflow_id=held.workflow_id)
+    assert waiting.get().status == "WAITING"
+
+    # The sender commits and dies before it wakes anybody.
+    if kind == "message":
+        store._insert_messages([message_to(held)])
+    elif kind == "event":
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO dbos_event (workflow_id, key, value, version, updated_at) "
+                "VALUES ('other', 'k', '1', 1, '2026-01-01 00:00:00')"
+            )
+    else:
+        store._cancel(["other"])
+    assert waiting.get().status == "WAITING"
+    store.wake_satisfied(session)
+
+    assert waiting.get().status == "ENQUEUED"
+
+
+@pytest.mark.rule(16)
+def test_a_suspender_that_dies_before_its_look_is_found(
+    store: Store, session: Session, executor_id: str, claim: Claims
+) -> None:
+    held = claim()
+    store.send_messages([message_to(held)])
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE dbos_message SET topic = 'later'")
+    suspend(store, session, executor_id, held, dies=True)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE dbos_message SET topic = ''")
+    assert status() == "WAITING"
+
+    store.wake_satisfied(session)
+
+    assert status() == "ENQUEUED"
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no NOTIFY")
+@pytest.mark.rule(14)
+def test_a_notification_reaches_another_connection_and_may_be_long(store: Store) -> None:
+    long = "ü" * 255
+    with store.wakeups.watch(f"event:{long}:{long}") as watch:
+        until = threading.Event()
+        while not store.wakeups.is_listening and not until.wait(0.01):
+            pass
+        watch.wait(0.2)
+        store._notify(store.session(), [f"event:{long}:{long}"], [])
+
+        assert watch.wait(5)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no connection to lose")
+@pytest.mark.rule(16)
+def test_after_a_lost_connection_everybody_looks_again(store: Store) -> None:
+    with store.wakeups.watch("event:x:y") as watch:
+        while not store.wakeups.is_listening:
+            watch.wait(0.05)
+        watch.wait(0.2)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'"
+            )
+
+        assert watch.wait(5)
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL notifies")
+@pytest.mark.rule(38)
+def test_a_change_by_another_connection_is_seen(store: Store) -> None:
+    with store.wakeups.watch("anything") as watch:
+        while not store.wakeups.is_listening:
+            watch.wait(0.05)
+        watch.wait(0.2)
+
+        store.start_workflows([new_workflow()])
+
+        assert watch.wait(5)
+
+
+@pytest.mark.rule(35)
+def test_a_forked_process_starts_a_listener_of_its_own(store: Store) -> None:
+    source: Any = store.wakeups._source
+    with store.wakeups.watch("x"):
+        parents, stopped = source._thread, source._stopped
+        source._pid = os.getpid() + 1
+
+        source.start(store.wakeups)
+
+        assert source._thread is not parents
+    stopped.set()
+    parents.join(5)
+
+
+def test_a_watcher_hears_everything(store: Store) -> None:
+    with store.wakeups.watch("some key") as watch:
+        store.wakeups.notify([EVERYTHING])
+
+        assert watch.wait(1)
+
+
+@pytest.mark.rule(28)
+def test_messages_keep_the_order_of_their_sending(store: Store, claim: Claims) -> None:
+    held = claim()
+    messages = [
+        NewMessage(workflow_id=held.workflow_id, topic="", message=str(n)) for n in range(50)
+    ]
+
+    store.send_messages(messages)
+
+    found = Message.objects.order_by("message_id").values_list("message", flat=True)
+    assert list(found) == [str(n) for n in range(50)]
+
+
+@pytest.mark.rule(30)
+def test_ids_of_children_are_cut_and_stay_apart() -> None:
+    parent = "p" * 255
+
+    first, second = (child_workflow_id(parent, number) for number in (1, 2))
+
+    assert child_workflow_id("abc", 3) == "abc-3"
+    assert len(first) == len(second) == 255
+    assert first != second
+
+
+@pytest.mark.rule(30)
+def test_a_users_own_workflow_is_not_adopted_as_a_child(
+    store: Store, session: Session, executor_id: str, claim: Claims
+) -> None:
+    parent = claim(workflow_id="abc")
+    own = new_workflow(workflow_id="abc-1")
+    store.start_workflows([own])
+    child = new_workflow(workflow_id="abc-1", parent_id="abc", parent_step_number=1)
+
+    plan = store.apply(
+        session,
+        executor_id,
+        [
+            RecordStart(
+                workflow_id="abc",
+                claim_number=parent.claim_number,
+                checkpoint=checkpoint(parent),
+                workflows=(child,),
+            )
+        ],
+        is_repeat=False,
+    )
+
+    (answer,) = plan.answers
+    assert (answer.refusal, answer.is_own) == (Refusal.ID_TAKEN, False)
+
+
+@pytest.mark.rule(30)
+def test_a_conflict_does_not_break_the_callers_transaction(store: Store) -> None:
+    new = new_workflow(workflow_id="same")
+    store.start_workflows([new])
+
+    with transaction.atomic():
+        (again,) = store.start_workflows([new_workflow(workflow_id="same")])
+        with pytest.raises(dbos.WorkflowIdConflict):
+            store.start_workflows([new_workflow(workflow_id="same", name="tests.other")])
+        assert Workflow.objects.count() == 1
+
+    assert not again.is_new
+
+
+def test_a_deduplication_id_is_unique_among_the_active_ones_of_a_queue(store: Store) -> None:
+    first, second, elsewhere = (
+        new_workflow(deduplication_id="d", queue_name=queue) for queue in ("a", "a", "b")
+    )
+
+    started = [store.start_workflows([one])[0] for one in (first, second, elsewhere)]
+    with pytest.raises(dbos.DuplicateWorkflow, match="'d' is taken"):
+        store.start_workflows(
+            [new_workflow(deduplication_id="d", queue_name="a")], on_duplicate="reject"
+        )
+    store.cancel_workflows([first.workflow_id])
+    (after,) = store.start_workflows([new_workflow(deduplication_id="d", queue_name="a")])
+
+    assert [one.workflow_id for one in started] == [
+        first.workflow_id,
+        first.workflow_id,
+        elsewhere.workflow_id,
+    ]
+    assert after.is_new
+
+
+@pytest.mark.rule(31)
+@pytest.mark.rule(42)
+def test_instants_are_what_the_clock_says_whatever_the_zone(store: Store) -> None:
+    due = timezone.now() + timedelta(hours=1)
+    due = due if timezone.is_aware(due) else timezone.make_aware(due)
+    store.start_workflows([new_workflow(run_at=due), new_workflow(delay=3600.0)])
+
+    now = timezone.now()
+    for row in Workflow.objects.all():
+        assert abs(row.created_at - now) < timedelta(minutes=1)
+        assert abs(row.due_at - now - timedelta(hours=1)) < timedelta(minutes=1)
+        assert row.status == "DELAYED"
+
+
+@pytest.mark.rule(31)
+def test_a_delay_counts_from_its_statement(store: Store) -> None:
+    with transaction.atomic():
+        Workflow.objects.count()
+        threading.Event().wait(0.3)
+        store.start_workflows([new_workflow(delay=0.2)])
+        assert store.enqueue_due(store.session(), 10) == []
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="Django's parameters of PostgreSQL")
+@pytest.mark.rule(43)
+def test_own_connections_take_djangos_parameters_anew_at_every_connect(
+    store: Store, executor_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapper = connections["default"]
+    options = {**wrapper.settings_dict["OPTIONS"], "connect_timeout": 7}
+    monkeypatch.setitem(wrapper.settings_dict, "OPTIONS", options)
+    session: Any = store.connect(executor_id, "test")
+
+    assert session.connection.info.get_parameters()["connect_timeout"] == "7"
+    options["connect_timeout"] = 8
+    session.connection.close()
+
+    assert session.connection.info.get_parameters()["connect_timeout"] == "8"
+    session.close()
+
+
+def test_retention_deletes_old_finished_workflows_with_all_that_is_theirs(
+    store: Store, session: Session, executor_id: str, claim: Claims
+) -> None:
+    held = claim()
+    store.send_messages([message_to(held)])
+    active = new_workflow()
+    store.start_workflows([active])
+    store.cancel_workflows([held.workflow_id])
+    assert store.delete_finished(session, 60.0, 10) == 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE dbos_workflow SET created_at = '2020-01-01 00:00:00', "
+            "finished_at = CASE WHEN finished_at IS NULL THEN NULL ELSE '2020-01-01 00:00:00' END"
+            if connection.vendor == "sqlite"
+            else "UPDATE dbos_workflow SET created_at = '2020-01-01', "
+            "finished_at = CASE WHEN finished_at IS NULL THEN NULL "
+            "ELSE timestamptz '2020-01-01' END"
+        )
+
+    assert store.delete_finished(session, 60.0, 10) == 1
+    assert [one.workflow_id for one in Workflow.objects.all()] == [active.workflow_id]
+    assert not Message.objects.exists()

@@ -1,0 +1,204 @@
+"""The public names: importable at once, twinned, typed, and strict about what they are given."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import django_dbos as dbos
+from django_dbos import decorators
+from django_dbos.models import Workflow
+
+TWINS = sorted(
+    name for name in dbos.__all__ if f"a{name}" in dbos.__all__ and name not in ("step", "logger")
+)
+
+
+def test_it_can_be_imported_before_settings_are_configured() -> None:
+    code = (
+        "import sys, django_dbos\n"
+        "assert not [m for m in sys.modules if m in ('psycopg', 'channels')\n"
+        "            or m == 'django_dbos.models'], sorted(sys.modules)\n"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": ""})
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_takes_the_same(name: str) -> None:
+    one, twin = getattr(dbos, name), getattr(dbos, f"a{name}")
+
+    assert inspect.signature(one).parameters.keys() == inspect.signature(twin).parameters.keys()
+    assert {k: p.default for k, p in inspect.signature(one).parameters.items()} == {
+        k: p.default for k, p in inspect.signature(twin).parameters.items()
+    }
+
+
+@pytest.mark.parametrize("cls", [dbos.WorkflowHandle, dbos.WorkflowFunction])
+def test_every_method_that_asks_has_its_twin(cls: type) -> None:
+    for name, method in vars(cls).items():
+        if name.startswith("_") or not inspect.isfunction(method) or name == "using":
+            continue
+        if (name.startswith("a") and hasattr(cls, name[1:])) or name == "acall":
+            continue
+        twin = getattr(cls, f"a{name}")
+        assert inspect.signature(method).parameters.keys() == (
+            inspect.signature(twin).parameters.keys()
+        )
+
+
+def test_every_public_name_says_what_it_promises() -> None:
+    for name in dbos.__all__:
+        if name != "logger":
+            assert inspect.getdoc(getattr(dbos, name)), name
+
+
+@dbos.workflow
+def plain(value: Any = None) -> Any:
+    return value
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"priority": 101},
+        {"priority": "high"},
+        {"run_after": -1},
+        {"timeout": 0},
+        {"timeout": -5},
+        {"workflow_id": ""},
+        {"workflow_id": "x" * 256},
+        {"workflow_id": "nul\0"},
+        {"workflow_id": "\ud800"},
+        {"queue_name": ""},
+        {"deduplication_id": ""},
+        {"on_duplicate": "ignore"},
+        {"attributes": [1]},
+        {"attributes": {"a": object()}},
+        {"attributes": {"a": float("nan")}},
+        {"retries": 3},
+    ],
+)
+def test_impossible_options_are_refused_and_leave_nothing(options: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        plain.using(**options).start()
+
+    assert not Workflow.objects.exists()
+
+
+def test_an_unknown_option_comes_with_a_suggestion() -> None:
+    with pytest.raises(TypeError, match="Did you mean 'queue_name'"):
+        plain.using(queue="fast")
+
+
+def test_options_are_merged() -> None:
+    merged = plain.using(priority=1, queue_name="a").using(priority=2)
+
+    assert merged._options.get("priority", 0) == 2
+    assert merged._options.get("queue_name", "") == "a"
+    assert plain._options.get("priority", 0) == 0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("value", [object(), float("inf"), {1, object()}, "x" * 5_000_000])
+def test_arguments_that_cannot_be_stored_are_refused_at_the_caller(value: Any) -> None:
+    with pytest.raises(dbos.DbosError, match="arguments of workflow"):
+        plain.start(value)
+
+    assert not Workflow.objects.exists()
+
+
+@pytest.mark.django_db
+def test_arguments_that_do_not_fit_are_refused_at_the_caller() -> None:
+    with pytest.raises(TypeError, match="plain"):
+        plain.start(1, 2)  # type: ignore[call-arg]
+
+    assert not Workflow.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_used_id_is_the_same_workflow_or_a_conflict() -> None:
+    @dbos.workflow
+    def other() -> None:
+        """Nothing."""
+
+    first = plain.using(workflow_id="used").start(1)
+
+    assert plain.using(workflow_id="used").start(2) == first
+    with pytest.raises(dbos.DuplicateWorkflow, match="'used' exists already"):
+        plain.using(workflow_id="used", on_duplicate="reject").start()
+    with pytest.raises(dbos.WorkflowIdConflict, match="plain"):
+        other.using(workflow_id="used").start()
+    assert Workflow.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_start_many_is_all_or_nothing() -> None:
+    with pytest.raises(dbos.SerializationError):
+        plain.start_many([(1,), (object(),)])
+    with pytest.raises(TypeError, match="tuple of arguments"):
+        plain.start_many([1])  # type: ignore[list-item]
+    assert not Workflow.objects.exists()
+
+    handles = plain.start_many([(1,), {"value": 2}])
+
+    assert len({one.workflow_id for one in handles}) == 2
+    assert plain.start_many([]) == []
+
+
+def test_a_workflow_cannot_be_a_method() -> None:
+    with pytest.raises(TypeError, match="its steps may be methods"):
+
+        class Shop:
+            @dbos.workflow
+            def open(self) -> None:
+                """Nothing."""
+
+
+def test_two_functions_cannot_have_one_name() -> None:
+    with pytest.raises(ValueError, match="Give one of them another name"):
+
+        @dbos.workflow(name=plain.name)
+        def another() -> None:
+            """Nothing."""
+
+
+@pytest.mark.parametrize("decorator", [dbos.workflow, dbos.step])
+def test_generators_and_decorated_functions_are_refused(decorator: Any) -> None:
+    def generates() -> Any:
+        yield 1
+
+    for function in (generates, plain):
+        with pytest.raises(TypeError):
+            decorator(function)
+
+
+@pytest.mark.django_db
+def test_rows_of_the_engine_change_through_the_api_alone() -> None:
+    plain.start()
+    row = Workflow.objects.get()
+
+    for change in (
+        row.save,
+        row.delete,
+        lambda: Workflow.objects.update(status="SUCCESS"),
+        lambda: Workflow.objects.all().delete(),
+        lambda: Workflow.objects.create(workflow_id="x"),
+        lambda: Workflow.objects.bulk_create([]),
+    ):
+        with pytest.raises(TypeError, match="isn't allowed"):
+            change()
+    assert Workflow.objects.active().cancel() == {row.workflow_id: True}
+    assert Workflow.objects.all().resume() == {row.workflow_id: True}
+    assert row.handle.get_status() == Workflow.Status.ENQUEUED
+
+
+def test_handles_are_equal_by_their_ids() -> None:
+    assert dbos.WorkflowHandle("a") == dbos.WorkflowHandle("a") != dbos.WorkflowHandle("b")
+    assert len({dbos.WorkflowHandle("a"), dbos.WorkflowHandle("a")}) == 1
+    assert decorators.WorkflowFunction.__doc__
