@@ -8,6 +8,7 @@ sends, and drops what it can't; one task a process receives, for all of its sock
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import queue
@@ -158,5 +159,14 @@ def send_hints(*, keys: Sequence[str], **kwargs: Any) -> None:
 
 def _layer() -> Any:
     """The channel layer; one in memory reaches nobody whom this process doesn't notify anyway."""
-    layer: Any = get_channel_layer()
+    try:
+        layer: Any = get_channel_layer()
+    except Exception as error:
+        _warn_once(str(error))
+        return None
     return None if isinstance(layer, InMemoryChannelLayer) else layer
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    logger.warning("The channel layer can't be used: %s", message)

@@ -19,8 +19,15 @@ from django_dbos.exceptions import WaitTimeout, WorkflowDoesNotExist
 from django_dbos.operations import waiting
 from django_dbos.operations.run import Call, Run, operation_name
 
-# Tells "no default was given" from None.
-NO_DEFAULT: Any = object()
+
+class _NoDefault:
+    """Tells "no default was given" from None."""
+
+    def __repr__(self) -> str:
+        return "NO_DEFAULT"
+
+
+NO_DEFAULT: Any = _NoDefault()
 
 
 def new_message(
