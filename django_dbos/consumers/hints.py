@@ -53,7 +53,9 @@ class Receiver:
                 self._task = None
 
     async def _receive(self) -> None:
-        while True:
+        # A client library may turn a cancellation that meets a timeout into the latter: the count
+        # of users ends this as well.
+        while self._users:
             try:
                 await self._subscribed()
             except Exception as error:
@@ -65,7 +67,7 @@ class Receiver:
         channel = await layer.new_channel()
         await layer.group_add(GROUP, channel)
         try:
-            while True:
+            while self._users:
                 try:
                     message = await layer.receive(channel)
                 except TimeoutError:
