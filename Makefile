@@ -59,7 +59,7 @@ docs-api:  ## write the API reference from the docstrings
 
 bench:  ## measure (the first numbers are this machine's: read the ratios)
 	$(prepare) demo servers
-	$(VENV)/python -m benchmarks run
+	PYTHONPATH=. $(VENV)/python -m benchmarks run
 
 clean:  ## remove everything that these commands made, databases included
 	rm -rf .venv .venv.lock .tox .servers .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
