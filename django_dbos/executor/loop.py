@@ -69,6 +69,10 @@ class Loop:
     def _call(self) -> float | None:
         try:
             pause = self._tick()
+        except errors.LockTimeout as error:
+            # Somebody's transaction holds a row: no fault of the connection.
+            logger.info("%s waits for a lock: %s", self._thread.name, error)
+            return FIRST_BACKOFF
         except errors.StoreError as error:
             if not self._backoff:
                 logger.warning("%s: the database is unavailable: %s", self._thread.name, error)

@@ -309,7 +309,7 @@ def _commit(
         except _NotRecorded:
             run.submit(Write, None)
             return run.outcome(_adopted(recorder)), None
-        except (OperationalError, InterfaceError, errors.StoreError) as error:
+        except (OperationalError, InterfaceError) as error:
             if run.host.store.is_in_transaction() or not _is_repeatable(error, recorder):
                 raise
             # Perhaps only the answer to COMMIT was lost: the checkpoint decides.

@@ -1,17 +1,22 @@
-"""What a database's errors mean to the engine. Driver errors stay in the store."""
+"""What a database's errors mean to the engine. Driver errors stay in the store.
+
+They are Django's errors too: whoever starts a workflow in a view catches what any query raises.
+"""
 
 from __future__ import annotations
+
+from django.db import DatabaseError, OperationalError
 
 # SQLSTATE classes without a culprit in the batch: connections, transactions rolled back by the
 # server, resources, objects in use, operator intervention, system errors.
 TRANSIENT_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})
 
 
-class StoreError(Exception):
+class StoreError(DatabaseError):
     """The database refused a statement or could not be asked."""
 
 
-class Unavailable(StoreError):
+class Unavailable(StoreError, OperationalError):
     """Nobody's fault: try again. `is_outcome_unknown` when a COMMIT may have gone through."""
 
     def __init__(self, message: str, *, is_outcome_unknown: bool = False) -> None:
@@ -19,7 +24,7 @@ class Unavailable(StoreError):
         self.is_outcome_unknown = is_outcome_unknown
 
 
-class LockTimeout(StoreError):
+class LockTimeout(StoreError, OperationalError):
     """Somebody else holds a lock for longer than this statement may wait."""
 
 

@@ -79,6 +79,9 @@ def translated_errors() -> Iterator[None]:
     """Turn Django's database errors into the store's."""
     try:
         yield
+    except errors.StoreError:
+        # Translated by an inner one.
+        raise
     except (DataError, IntegrityError) as error:
         raise errors.BadStatement(str(error)) from error
     except (OperationalError, InterfaceError, InternalError) as error:
