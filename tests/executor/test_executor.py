@@ -387,6 +387,28 @@ def test_stopping_leaves_no_thread_and_no_row(start_executor: Start) -> None:
     assert not ExecutorRow.objects.exists()
 
 
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no round trips")
+def test_a_step_is_one_statement_and_no_read(start_executor: Start, monkeypatch: Any) -> None:
+    ran: list[str] = []
+    load = statements.load
+
+    def note(vendor: str, name: str) -> str:
+        ran.append(name)
+        return load(vendor, name)
+
+    start_executor()
+    monkeypatch.setattr(statements, "load", note)
+    handle = workflows.counts.start(10)
+    assert handle.get_result(timeout=10) == 10
+    monkeypatch.undo()
+
+    assert ran.count("record_checkpoints") == 10
+    assert ran.count("finish_workflows") == 1
+    # The end has a fence of its own; nothing else is read or locked for a fresh run.
+    assert ran.count("lock_claims") == 1
+    assert not {"load_checkpoints", "find_checkpoints", "load_ended_streams"} & set(ran)
+
+
 def test_an_idle_executor_is_quiet(start_executor: Start, monkeypatch: Any) -> None:
     ran: list[str] = []
     load = statements.load
