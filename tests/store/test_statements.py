@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
+from django.apps import apps
 from django.db import connection
+from django.db.models import UniqueConstraint
 
 from django_dbos.core.status import Status
-from django_dbos.models import SUSPECT_ATTEMPTS, Workflow
+from django_dbos.models import SUSPECT_ATTEMPTS
 from django_dbos.store import statements
 
 NAMES = statements.names(connection.vendor)
@@ -56,18 +59,23 @@ def test_suspects_are_the_same_in_statements_and_model() -> None:
         assert int(number) == SUSPECT_ATTEMPTS
 
 
-def test_every_index_of_the_workflow_table_is_meant(db: None) -> None:
-    meant = {one.name for one in Workflow._meta.indexes}
-    meant |= {"dbos_workflow_deduplication", "dbos_workflow_pkey"}
+@pytest.mark.parametrize(
+    "model", list(apps.get_app_config("django_dbos").get_models()), ids=lambda model: model.__name__
+)
+def test_every_index_is_one_that_was_meant(model: Any, db: None) -> None:
+    meant = {one.name for one in model._meta.indexes}
+    meant |= {one.name for one in model._meta.constraints if isinstance(one, UniqueConstraint)}
 
     with connection.cursor() as cursor:
-        found = connection.introspection.get_constraints(cursor, "dbos_workflow")
+        found = connection.introspection.get_constraints(cursor, model._meta.db_table)
 
-    indexes = {name for name, one in found.items() if one["index"] or one["unique"]}
-    primary = {name for name, one in found.items() if one["primary_key"]}
-    assert {name for name in indexes - primary if not name.startswith("sqlite_")} == meant - {
-        "dbos_workflow_pkey"
+    indexes = {
+        name
+        for name, one in found.items()
+        if (one["index"] or one["unique"]) and not one["primary_key"]
     }
+    # SQLite's own index of a composite primary key has a name of its own.
+    assert {name for name in indexes if not name.startswith("sqlite_autoindex")} == meant
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own kind of plan")
