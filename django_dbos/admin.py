@@ -283,6 +283,9 @@ class WorkflowAdmin(EngineAdmin):
     ordering = ("-created_at",)
     actions = ("cancel_selected", "cancel_with_children", "resume_selected")
 
+    class Media:
+        css = {"all": ("django_dbos/admin.css",)}
+
     # Permissions
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
@@ -297,12 +300,8 @@ class WorkflowAdmin(EngineAdmin):
 
     @admin.display(description=_("status"), ordering="status")
     def status_shown(self, workflow: Workflow) -> SafeString:
-        """The status, coloured as Django's messages are."""
-        return format_html(
-            '<span class="dbos-status" data-status="{}">{}</span>',
-            workflow.status,
-            workflow.get_status_display(),
-        )
+        """The status, in words and in colour."""
+        return _badge(workflow)
 
     @admin.display(description=_("note"))
     def note(self, workflow: Workflow) -> str:
@@ -453,6 +452,9 @@ class WorkflowAdmin(EngineAdmin):
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "workflow": workflow,
+            "original": workflow,
+            "change": True,
+            "has_view_permission": True,
             "title": str(workflow.workflow_id),
             "url": _url_of(str(workflow.workflow_id)),
         }
@@ -486,6 +488,14 @@ def _cells(section: Section, row: Any, is_whole: bool) -> list[Any]:
     return cells
 
 
+def _badge(workflow: Workflow) -> SafeString:
+    return format_html(
+        '<span class="dbos-status" data-status="{}">{}</span>',
+        workflow.status,
+        workflow.get_status_display(),
+    )
+
+
 def _url_of(workflow_id: str) -> str:
     return reverse("admin:django_dbos_workflow_change", args=[quote(workflow_id)])
 
@@ -506,7 +516,7 @@ def _facts(workflow: Workflow) -> list[tuple[Label, Any]]:
     attributes = json.dumps(workflow.attributes) if workflow.attributes else ""
     facts: list[tuple[Label, Any]] = [
         (_("Name"), workflow.name),
-        (_("Status"), workflow.get_status_display()),
+        (_("Status"), _badge(workflow)),
         (_("Queue"), workflow.queue_name),
         (_("Priority"), workflow.priority),
         (_("User"), workflow.user_id),

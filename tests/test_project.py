@@ -41,7 +41,7 @@ def test_the_wheel_holds_every_file_of_the_package(shipped: set[str]) -> None:
     }
 
 
-@pytest.mark.parametrize("kind", ["*.sql", "migrations/0*.py", "*.html", "py.typed"])
+@pytest.mark.parametrize("kind", ["*.sql", "migrations/0*.py", "*.html", "*.css", "py.typed"])
 def test_the_wheel_holds_what_is_not_a_module(shipped: set[str], kind: str) -> None:
     expected = {path.relative_to(PROJECT).as_posix() for path in PACKAGE.rglob(kind)}
 

@@ -76,7 +76,7 @@ class Executor:
         self.writer = self._new_writer()
         self.dispatcher = Dispatcher(self, self.queue_names)
         self.housekeeping = Housekeeping(self)
-        self.pool = Pool(self.concurrency, self._done)
+        self.pool = Pool(self._done)
         self._is_stopping = False
         self._owns_process = False
         self._stopped = threading.Event()

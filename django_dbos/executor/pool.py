@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
-from django.db import close_old_connections, connections
+from django.db import close_old_connections, connections, reset_queries
 
 from django_dbos.operations.run import Run
 
@@ -19,35 +19,43 @@ logger = logging.getLogger("django_dbos.executor")
 class Pool:
     """Runs what it is given at once: the executor's slots limit how much that is."""
 
-    def __init__(self, size: int, on_done: Callable[[Run], None]) -> None:
-        self._size = size
+    def __init__(self, on_done: Callable[[Run], None]) -> None:
         self._on_done = on_done
         self._queue: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._idle = 0
-        self._threads = 0
+        """Threads that wait for a run, or are about to, and that no run has been queued for."""
+        self._is_stopping = False
+        self._name_number = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, run: Run) -> None:
-        """Run it, on a thread or on the loop."""
+        """Run it, on a thread or on the loop; RuntimeError when no thread can be started."""
         if run.definition.is_async:
             loop = self._running_loop()
             loop.call_soon_threadsafe(self._start_task, run)
             return
         with self._lock:
-            # One thread for each run that is queued or under way.
-            needs_thread = self._idle <= self._queue.qsize()
-            if needs_thread:
-                self._threads += 1
-        self._queue.put(run)
-        if needs_thread:
-            threading.Thread(target=self._work, name="dbos-run", daemon=True).start()
+            is_one_idle = self._idle > 0
+            if is_one_idle:
+                self._idle -= 1
+        if is_one_idle:
+            self._queue.put(run)
+        else:
+            threading.Thread(target=self._work, args=(run,), name="dbos-run", daemon=True).start()
+
+    def rename_connections(self) -> None:
+        """Django's connections have another name from now on: each thread connects anew."""
+        self._name_number += 1
 
     def stop(self) -> None:
         """End the threads that are idle, and the loop. Runs under way go on until they end."""
-        for _ in range(self._threads):
+        with self._lock:
+            self._is_stopping = True
+            idle, self._idle = self._idle, 0
+        for _ in range(idle):
             self._queue.put(None)
         if self._loop is not None and self._loop_thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -55,31 +63,39 @@ class Pool:
 
     # Threads
 
-    def _work(self) -> None:
+    def _work(self, first: Run) -> None:
+        run: Run | None = first
+        name_number = self._name_number
         try:
-            while (run := self._next()) is not None:
-                close_old_connections()
-                try:
-                    run.execute()
-                except BaseException:
-                    logger.exception("Workflow %r was interrupted", run.workflow_id)
-                finally:
-                    close_old_connections()
-                    self._on_done(run)
+            while run is not None:
+                if name_number != self._name_number:
+                    name_number = self._name_number
+                    connections.close_all()
+                self._perform(run)
+                run = self._next(run)
         finally:
             connections.close_all()
-            with self._lock:
-                self._threads -= 1
 
-    def _next(self) -> Run | None:
-        """The next run; None if there is none, and this thread is one too many."""
-        with self._lock:
-            self._idle += 1
+    def _perform(self, run: Run) -> None:
+        close_old_connections()
+        reset_queries()
         try:
-            return self._queue.get()
+            run.execute()
+        except BaseException:
+            logger.exception("Workflow %r was interrupted", run.workflow_id)
         finally:
-            with self._lock:
-                self._idle -= 1
+            _drop_open_transactions(run)
+            close_old_connections()
+
+    def _next(self, done: Run) -> Run | None:
+        """Give the slot back, and wait for another run; None when there will be none."""
+        with self._lock:
+            is_stopping = self._is_stopping
+            if not is_stopping:
+                # Before the slot is free: whoever takes it finds this thread.
+                self._idle += 1
+        self._on_done(done)
+        return None if is_stopping else self._queue.get()
 
     # The loop
 
@@ -129,3 +145,18 @@ class Pool:
             logger.exception("Workflow %r was interrupted", run.workflow_id)
         finally:
             self._on_done(run)
+
+
+def _drop_open_transactions(run: Run) -> None:
+    """What the next workflow on this thread writes must not be swallowed by this one's."""
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            logger.error(
+                "Workflow %r left a transaction open on database %r. It was rolled back. Use "
+                "`with transaction.atomic():`.",
+                run.workflow_id,
+                connection.alias,
+            )
+            connection.close()
+            # Django refuses to use it again: inside its block it can't connect anew.
+            del connections[connection.alias]

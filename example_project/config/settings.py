@@ -112,6 +112,8 @@ if REDIS_URL := os.environ.get("REDIS_URL"):
             "CONFIG": {"hosts": [REDIS_URL]},
         }
     }
+else:
+    SILENCED_SYSTEM_CHECKS = ["django_dbos.W003"]
 
 DBOS = {"CAN_READ": "example_project.shop.access.can_read"}
 

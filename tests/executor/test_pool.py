@@ -1,0 +1,94 @@
+"""The pool: whatever has a slot runs at once, and leaves nothing to the next on its thread."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import transaction
+
+import django_dbos as dbos
+from django_dbos.executor import Executor
+from tests.executor import workflows
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Start = Callable[..., Executor]
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads are switched between as often as can be, so that races are met."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@dbos.workflow
+def meets(number: int) -> bool:
+    try:
+        _meetings[number].wait(5)
+    except threading.BrokenBarrierError:
+        return False
+    return True
+
+
+_meetings = [threading.Barrier(8) for _ in range(3)]
+
+
+def test_what_has_a_slot_never_waits_for_a_thread(
+    start_executor: Start, hasty_threads: None
+) -> None:
+    """A thread that had just taken a run was counted as idle, and the next one queued for it."""
+    for number in range(len(_meetings)):
+        executor = start_executor(concurrency=8)
+        for handle in workflows.counts.start_many([(0,)] * 2):
+            handle.get_result(timeout=10)
+
+        handles = meets.start_many([(number,)] * 8)
+
+        assert [one.get_result(timeout=20) for one in handles] == [True] * 8
+        executor.stop()
+
+
+def test_threads_are_used_again(start_executor: Start) -> None:
+    start_executor(concurrency=3)
+
+    for handle in workflows.counts.start_many([(1,)] * 100):
+        handle.get_result(timeout=20)
+
+    assert sum(thread.name == "dbos-run" for thread in threading.enumerate()) <= 3
+
+
+@dbos.workflow
+def leaves_transaction_open() -> None:
+    transaction.atomic().__enter__()
+    Group.objects.create(name="lost")
+
+
+@dbos.step
+def create_group() -> int:
+    Group.objects.create(name="kept")
+    return Group.objects.count()
+
+
+@dbos.workflow
+def makes_group() -> int:
+    return create_group()
+
+
+@pytest.mark.rule(34)
+def test_a_transaction_left_open_is_rolled_back_before_the_next_run(
+    start_executor: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    start_executor(concurrency=1)
+
+    leaves_transaction_open.start().get_result(timeout=10)
+
+    assert makes_group.start().get_result(timeout=10) == 1
+    assert "left a transaction open" in caplog.text
+    assert Group.objects.get().name == "kept"
