@@ -181,9 +181,12 @@ class Executor:
         )
 
     def reincarnate(self) -> None:
-        """It was declared dead: leave all runs, and go on under a new id (CORRECTNESS rule 4)."""
-        logger.warning("Executor %s was declared dead, and begins anew", self.executor_id)
-        old_writer = self.writer
+        """It is dead, or was silent for as long: leave all runs, and go on under a new id.
+
+        See CORRECTNESS rule 4.
+        """
+        logger.warning("Executor %s was silent for too long, and begins anew", self.executor_id)
+        old_id, old_writer = self.executor_id, self.writer
         self.dispatcher.is_paused = True
         self.executor_id = new_executor_id()
         self.writer = self._new_writer()
@@ -195,9 +198,10 @@ class Executor:
             self.store.name_process(self.executor_id)
         self.housekeeping.close()
         self.housekeeping.register()
+        old_writer.stop()
+        self._sign_off(old_id)
         self.dispatcher.is_paused = False
         self.dispatcher.start_anew()
-        old_writer.stop()
 
     # Runs
 
@@ -321,15 +325,18 @@ class Executor:
 
     def let_go_now(self) -> None:
         """Release every claim and delete the executor's row, without waiting for runs."""
+        self._sign_off(self.executor_id)
+
+    def _sign_off(self, executor_id: str) -> None:
         try:
-            session = self.store.connect(self.executor_id, "last")
+            session = self.store.connect(executor_id, "last")
             try:
-                held = list(self.store.list_held(session, self.executor_id))
+                held = list(self.store.list_held(session, executor_id))
                 if held:
-                    self.store.release_workflows(session, self.executor_id, held)
-                self.store.unregister_executor(session, self.executor_id)
-                self.store.release_lock(session, self.executor_id)
+                    self.store.release_workflows(session, executor_id, held)
+                self.store.unregister_executor(session, executor_id)
+                self.store.release_lock(session, executor_id)
             finally:
                 session.close()
         except errors.StoreError as error:
-            logger.warning("Executor %s couldn't sign off: %s", self.executor_id, error)
+            logger.warning("Executor %s couldn't sign off: %s", executor_id, error)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from django_dbos.conf import get_settings
 from django_dbos.core.records import Wake, WakeKind, run_key
 from django_dbos.executor.loop import Loop
-from django_dbos.executor.recovery import Recovery
+from django_dbos.executor.recovery import SECOND_LOOK, Recovery
 from django_dbos.store.base import Hints, Look
 from django_dbos.store.sessions import Session
 
@@ -24,8 +24,8 @@ logger = logging.getLogger("django_dbos.executor")
 
 # How many rows one statement enqueues, expires or deletes.
 LIMIT = 1_000
-# Seconds between sweeps for wake-ups whose sender died, for executors without a row, and for
-# finished workflows past their age.
+# Seconds between sweeps for wake-ups whose sender died (the look sees most of them at the next
+# heartbeat), for executors without a row, and for finished workflows past their age.
 SWEEP_INTERVAL = 30.0
 ORPHANS_INTERVAL = 300.0
 RETENTION_INTERVAL = 60.0
@@ -123,10 +123,12 @@ class Housekeeping:
         if look.has_enqueued:
             self._executor.dispatcher.look()
         self._check_held(look)
-        if self._recovery.judge(session, look):
+        recovered = self._recovery.judge(session, look)
+        if self._recovery.suspects_somebody:
             # Once more, soon: who looks dead twice is dead.
-            self._next_beat = min(self._next_beat, now + self._recovery.second_look)
-        if look.has_lost_wakeup or now >= self._next_sweep:
+            self._next_beat = min(self._next_beat, now + SECOND_LOOK)
+        # Who died may have committed what others wait for, and told nobody.
+        if recovered or look.has_lost_wakeup or now >= self._next_sweep:
             self._next_sweep = now + SWEEP_INTERVAL
             self._tell(Hints(lanes=self._store.wake_satisfied(session)))
         if now >= self._next_orphans:

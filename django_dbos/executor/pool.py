@@ -84,7 +84,6 @@ class Pool:
         except BaseException:
             logger.exception("Workflow %r was interrupted", run.workflow_id)
         finally:
-            _drop_open_transactions(run)
             close_old_connections()
 
     def _next(self, done: Run) -> Run | None:
@@ -145,18 +144,3 @@ class Pool:
             logger.exception("Workflow %r was interrupted", run.workflow_id)
         finally:
             self._on_done(run)
-
-
-def _drop_open_transactions(run: Run) -> None:
-    """What the next workflow on this thread writes must not be swallowed by this one's."""
-    for connection in connections.all(initialized_only=True):
-        if connection.in_atomic_block:
-            logger.error(
-                "Workflow %r left a transaction open on database %r. It was rolled back. Use "
-                "`with transaction.atomic():`.",
-                run.workflow_id,
-                connection.alias,
-            )
-            connection.close()
-            # Django refuses to use it again: inside its block it can't connect anew.
-            del connections[connection.alias]

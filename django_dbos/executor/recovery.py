@@ -29,8 +29,6 @@ SECOND_LOOK, FRESH_LOOKS = 1.0, 3.0
 class Recovery:
     """Judges other executors by what one of them sees."""
 
-    second_look = SECOND_LOOK
-
     def __init__(self, executor: Executor, settings: Settings) -> None:
         self._executor = executor
         self._store = executor.store
@@ -44,7 +42,7 @@ class Recovery:
         self._unlocked_since.clear()
 
     def judge(self, session: Session, look: Look) -> bool:
-        """Recover who is dead; whether somebody should be looked at again soon."""
+        """Recover who is dead; return whether anybody was."""
         now = time.monotonic()
         is_proven = now - self._on_time_since >= self._lease
         dead = [one for one in look.expired_executors if is_proven]
@@ -57,6 +55,11 @@ class Recovery:
         for executor_id in unlocked_long:
             self._recover(session, executor_id, is_unlocked=True)
             self._unlocked_since.pop(executor_id, None)
+        return bool(dead or unlocked_long)
+
+    @property
+    def suspects_somebody(self) -> bool:
+        """Whether an executor looks dead that was seen so only once."""
         return bool(self._unlocked_since)
 
     def recover_orphans(self, session: Session) -> None:

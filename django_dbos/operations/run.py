@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
+from django.db import connections
 
 from django_dbos import serializers, signals
 from django_dbos.core import context
@@ -166,6 +167,8 @@ class Run:
         self._thread_id = threading.get_ident()
         with self._observed(), self._working():
             outcome = self._call()
+            if self.host.owns_connections:
+                self._drop_open_transactions()
             self._end(outcome)
 
     async def aexecute(self) -> None:
@@ -203,6 +206,23 @@ class Run:
         except BaseException as error:
             return error
         return None
+
+    def _drop_open_transactions(self) -> None:
+        """An open one would swallow what the next workflow on this thread writes.
+
+        And on SQLite it would keep the end of this one from being written.
+        """
+        for connection in connections.all(initialized_only=True):
+            if connection.in_atomic_block:
+                logger.error(
+                    "Workflow %r left a transaction open on database %r. It was rolled back. Use "
+                    "`with transaction.atomic():`.",
+                    self.workflow_id,
+                    connection.alias,
+                )
+                connection.close()
+                # Django refuses to use it again: inside its block it can't connect anew.
+                del connections[connection.alias]
 
     async def _acall(self) -> BaseException | None:
         try:

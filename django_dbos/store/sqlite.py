@@ -173,7 +173,7 @@ class SqliteStore(Store):
 
     def beat_and_look(self, session: Session, executor_id: str, previous: Look | None) -> Look:
         found = session.run("beat_and_look", {"executor_id": executor_id})
-        row = found[0] if found else (False, None, None, 0, "[]", "[]")
+        row = found[0] if found else (False, None, None, 0, "[]", "[]", False)
         return Look(
             is_registered=bool(found),
             has_enqueued=bool(row[0]),
@@ -182,7 +182,7 @@ class SqliteStore(Store):
             held_count=row[3],
             expired_executors=json.loads(row[4]),
             unlocked_executors=[one for one in json.loads(row[5]) if self._locks.is_free(one)],
-            has_lost_wakeup=False,
+            has_lost_wakeup=bool(row[6]),
         )
 
     def enqueue_due(self, session: Session, limit: int) -> list[Lane]:

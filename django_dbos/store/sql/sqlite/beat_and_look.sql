@@ -30,4 +30,31 @@ RETURNING
         SELECT json_group_array(executor_id)
         FROM dbos_executor
         WHERE executor_id <> %(executor_id)s AND has_lock
-    ) AS locking_executors
+    ) AS locking_executors,
+    EXISTS (
+        SELECT 1
+        FROM dbos_workflow AS waiting
+        WHERE waiting.status = 'WAITING'
+          AND waiting.wake_workflow_id IS NOT NULL
+          AND CASE waiting.wake_kind
+              WHEN 'message' THEN EXISTS (
+                  SELECT 1
+                  FROM dbos_message
+                  WHERE workflow_id = waiting.wake_workflow_id
+                    AND topic = waiting.wake_name
+                    AND consumed_at IS NULL
+              )
+              WHEN 'event' THEN EXISTS (
+                  SELECT 1
+                  FROM dbos_event
+                  WHERE workflow_id = waiting.wake_workflow_id AND key = waiting.wake_name
+              )
+              WHEN 'result' THEN EXISTS (
+                  SELECT 1
+                  FROM dbos_workflow AS target
+                  WHERE target.workflow_id = waiting.wake_workflow_id
+                    AND target.finished_at IS NOT NULL
+                    AND NOT target.is_set_aside
+              )
+          END
+    ) AS has_lost_wakeup
