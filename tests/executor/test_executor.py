@@ -400,7 +400,10 @@ def test_stopping_leaves_no_thread_and_no_row(start_executor: Start) -> None:
 
     executor.stop()
 
-    eventually(lambda: not _own_threads())
+    until = time.monotonic() + 10
+    while (left := _own_threads()) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert left == []
     assert not ExecutorRow.objects.exists()
 
 
