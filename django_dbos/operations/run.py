@@ -142,6 +142,7 @@ class Run:
         self.history = History(claim.workflow_id, (found.checkpoint for found in checkpoints))
         self.ended_streams = set(ended_streams)
         self.interruption: RunInterrupted | None = None
+        self._is_unwinding = False
         self.is_under_way = True
         """False once the function has ended, and only the end is to be written."""
         self.ended_as = ""
@@ -240,7 +241,10 @@ class Run:
             return error
         await self._stop_tasks()
         if self._task.cancelled():
-            return self.interruption or asyncio.CancelledError()
+            # Without an interruption it is the workflow's own doing: once more would be the same.
+            return self.interruption or RuntimeError(
+                f"Workflow {self.workflow_id!r} awaited something that was cancelled."
+            )
         if (error_raised := self._task.exception()) is not None:
             return error_raised
         self.value = self._task.result()
@@ -323,6 +327,9 @@ class Run:
         self.is_under_way = False
         if isinstance(raised, RunInterrupted) and self.interruption is None:
             self.interruption = raised
+        if isinstance(self.interruption, HandedOver) and not self._is_unwinding:
+            # It was asked to stop and came to its end by itself.
+            self.interruption = None
         if self.interruption is not None:
             self._warn_of_swallowed(raised)
             return self._giving_up(self.interruption)
@@ -379,7 +386,8 @@ class Run:
         return None
 
     def _warn_of_swallowed(self, raised: BaseException | None) -> None:
-        if not isinstance(raised, RunInterrupted | asyncio.CancelledError | BaseExceptionGroup):
+        seen_through = RunInterrupted | asyncio.CancelledError | BaseExceptionGroup
+        if self._is_unwinding and not isinstance(raised, seen_through):
             logger.warning(
                 "Workflow %r (%s) caught %s, by which the engine stops it, and went on. Use "
                 "`except Exception`, which lets it pass.",
@@ -423,6 +431,7 @@ class Run:
     def check(self) -> None:
         """Raise what ends the run, if something does."""
         if self.interruption is not None:
+            self._is_unwinding = True
             raise self.interruption
         if self._failed_post is not None:
             self._settled(self._failed_post, None)
@@ -450,6 +459,7 @@ class Run:
         """End the run, from within."""
         if self.interruption is None:
             self.interruption = reason
+        self._is_unwinding = True
         raise self.interruption
 
     def submit(self, kind: type[Write], call: Call | None, **values: Any) -> Answer:

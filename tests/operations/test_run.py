@@ -391,6 +391,20 @@ def test_an_error_of_the_surrounding_program_hands_the_workflow_back() -> None:
     assert handle.get_result() == "went on"
 
 
+def test_a_workflow_that_cancels_itself_has_failed() -> None:
+    @dbos.workflow
+    async def cancels_itself() -> None:
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    handle = cancels_itself.start()
+    assert run_until_idle() == 1
+
+    with pytest.raises(RuntimeError, match="was cancelled"):
+        handle.get_result()
+
+
 def test_a_workflow_that_exits_has_failed() -> None:
     @dbos.workflow
     def exits() -> None:
