@@ -191,14 +191,13 @@ class Executor:
         self.executor_id = new_executor_id()
         self.writer = self._new_writer()
         self.writer.start()
-        old_writer.abandon()
+        old_writer.stop_abandoned()
         for run in list(self.runs.values()):
             run.interrupt(ClaimLost())
         if self._owns_process:
             self.store.name_process(self.executor_id)
         self.housekeeping.close()
         self.housekeeping.register()
-        old_writer.stop()
         self._sign_off(old_id)
         self.dispatcher.is_paused = False
         self.dispatcher.start_anew()

@@ -108,6 +108,12 @@ class BatchWriter:
         self._wake.set()
         self._thread.join()
 
+    def stop_abandoned(self) -> None:
+        """Answer everything with a lost claim, and have the thread end without waiting for it."""
+        self.abandon()
+        self._is_stopping = True
+        self._wake.set()
+
     def abandon(self) -> None:
         """Answer everything, now and later, with a lost claim: the executor is declared dead."""
         self._is_abandoned = True

@@ -84,7 +84,8 @@ def test_waiting_workflows_hold_no_slot_and_no_thread(start_executor: Start) -> 
     assert [one.get_result(timeout=20) for one in handles] == list(range(100))
 
 
-def test_short_waits_stay_in_their_slot(start_executor: Start) -> None:
+def test_short_waits_stay_in_their_slot(start_executor: Start, settings: Any) -> None:
+    settings.DBOS = {**settings.DBOS, "HOLD_TIME": 20}
     start_executor(concurrency=2)
     handle = workflows.waits.start()
     eventually(lambda: Checkpoint.objects.exists())
