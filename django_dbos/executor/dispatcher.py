@@ -8,6 +8,7 @@ the bottom when that finds too little (CORRECTNESS rule 29).
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -34,6 +35,11 @@ MAX_CLAIMS = 500
 FROM_BOTTOM = 3.0
 # Seconds before a lane that gave too little is looked through from the bottom.
 SECOND_LOOK = 0.05
+# Seconds between looks at what is enqueued but was for nobody here the last time.
+FIRST_FRUITLESS_PAUSE, LAST_FRUITLESS_PAUSE = 2.0, 20.0
+# Seconds for which a claim must be without a run before it counts as forgotten: a child's is
+# committed a moment before its run begins.
+FORGOTTEN_AFTER = 0.5
 
 
 @dataclass(slots=True)
@@ -57,8 +63,12 @@ class Dispatcher:
         self._must_look = True
         self._lanes: set[Lane] = set()
         self._cursors: dict[Lane, Cursor] = {}
-        self._audited: set[tuple[str, int]] = set()
+        self._listed: set[Lane] = set()
+        self._fruitless_pause = 0.0
+        self._look_again_at = 0.0
+        self._idle_since: dict[tuple[str, int], float] = {}
         self._must_audit = False
+        self._audit_at = math.inf
         self._must_reconnect = False
         self._running_suspect = ""
         self._unknown_names: set[str] = set()
@@ -83,6 +93,11 @@ class Dispatcher:
         self._must_look = True
         self.loop.wake()
 
+    def look_again(self) -> None:
+        """Something is enqueued, perhaps the same that was for nobody here the last time."""
+        if time.monotonic() >= self._look_again_at:
+            self.look()
+
     def start_anew(self) -> None:
         """The executor has a new id: connect under that, and look through all lanes."""
         self._must_reconnect = True
@@ -106,23 +121,31 @@ class Dispatcher:
         if self._must_reconnect:
             self._must_reconnect = False
             self.close()
-        if self._must_audit:
+        if self._must_audit or time.monotonic() >= self._audit_at:
             self._must_audit = False
             self._audit()
+        if self._running_suspect and self._running_suspect not in self._executor.runs:
+            self._running_suspect = ""
+            self._must_look = True
         if self._must_look:
             self._must_look = False
             self._find_lanes()
         with self._lock:
             self._lanes |= self._told
             self._told = set()
-        return self._serve()
+        pause = self._serve()
+        until_audit = self._audit_at - time.monotonic()
+        if until_audit == math.inf:
+            return pause
+        return max(until_audit if pause is None else min(pause, until_audit), 0.0)
 
     def _find_lanes(self) -> None:
         found = {lane for lane in self._store.list_lanes(self._own()) if self.serves(lane[0])}
         self._lanes |= found
-        for lane in found:
-            self._cursors[lane] = Cursor()
+        self._listed = found
+        self._cursors = {lane: Cursor() for lane in found}
         if found:
+            self._expect_nothing()
             self._claim_suspect(sorted({lane[0] for lane in found}))
 
     def _serve(self) -> float | None:
@@ -135,7 +158,8 @@ class Dispatcher:
             pauses.append(self._claim(lane))
         if not self._lanes:
             self.looks += 1
-        return min((pause for pause in pauses if pause is not None), default=self._rest())
+        left = [pause for pause in pauses if pause is not None]
+        return min(left) if left else self._rest()
 
     def _rest(self) -> float | None:
         """How long there is nothing to do unless somebody says so."""
@@ -143,6 +167,12 @@ class Dispatcher:
             return None
         self._must_look = True
         return get_settings().poll_interval
+
+    def _expect_nothing(self) -> None:
+        """Look again later and later, unless something is claimed after all."""
+        longer = max(self._fruitless_pause * 2, FIRST_FRUITLESS_PAUSE)
+        self._fruitless_pause = min(longer, LAST_FRUITLESS_PAUSE)
+        self._look_again_at = time.monotonic() + self._fruitless_pause
 
     def _in_order(self) -> list[Lane]:
         """Higher priorities first; within one, another queue first each time."""
@@ -165,7 +195,7 @@ class Dispatcher:
             cursor.above = BOTTOM
             return SECOND_LOOK if claims else 0.0
         self._lanes.discard(lane)
-        if not claims:
+        if not claims and lane in self._listed:
             self._explain(lane)
         return None
 
@@ -191,7 +221,7 @@ class Dispatcher:
     def _claim_suspect(self, queue_names: list[str]) -> None:
         """One at a time: what kills an executor again and again mustn't take others with it."""
         executor = self._executor
-        if self._running_suspect in executor.runs or not executor.slots.take():
+        if self._running_suspect or not executor.slots.take():
             return
         claims: list[Claim] = []
         try:
@@ -217,28 +247,45 @@ class Dispatcher:
         """Load the histories of all in one query, and start them; release them if that fails."""
         if not claims:
             return
+        self._fruitless_pause = self._look_again_at = 0.0
         old = [claim.workflow_id for claim in claims if claim.has_history]
         try:
             histories = self._store.load_histories(self._own(), old) if old else {}
             ended = self._store.load_ended_streams(self._own(), old) if old else {}
         except BaseException:
-            self._executor.slots.give_back(len(claims))
-            self._must_audit = True
+            self._forget(claims)
             raise
+        for position, claim in enumerate(claims):
+            try:
+                run = Run(
+                    claim,
+                    registry.workflows[claim.name],
+                    self._executor,
+                    checkpoints=histories.get(claim.workflow_id, ()),
+                    ended_streams=ended.get(claim.workflow_id, frozenset()),
+                )
+                self._executor.begin(run)
+            except BaseException:
+                self._forget(claims[position:])
+                raise
+
+    def _forget(self, claims: Sequence[Claim]) -> None:
+        """These won't run here: the next audit releases them (CORRECTNESS rule 3)."""
         for claim in claims:
-            run = Run(
-                claim,
-                registry.workflows[claim.name],
-                self._executor,
-                checkpoints=histories.get(claim.workflow_id, ()),
-                ended_streams=ended.get(claim.workflow_id, frozenset()),
-            )
-            self._executor.begin(run)
+            self._idle_since[claim.workflow_id, claim.claim_number] = -math.inf
+        self._executor.slots.give_back(len(claims))
+        self._must_audit = True
 
     def _explain(self, lane: Lane) -> None:
         """Say once of each name that nobody here knows why its workflows wait."""
-        found = self._store.find_unknown(lane[0], list(registry.workflows))
-        if found is None or found[1] in self._unknown_names:
+        self._listed.discard(lane)
+        try:
+            known = [*registry.workflows, *self._unknown_names]
+            found = self._store.find_unknown(lane[0], known)
+        finally:
+            # Django's connection of this thread is needed for nothing else.
+            self._store.session().close()
+        if found is None:
             return
         self._unknown_names.add(found[1])
         logger.warning(
@@ -251,16 +298,23 @@ class Dispatcher:
         )
 
     def _audit(self) -> None:
-        """Release what the table says this executor runs and it doesn't; stop what it lost.
-
-        A claim that is seen twice: the first time its run may be about to start.
-        """
+        """Release what the table says this executor runs and it doesn't; stop what it lost."""
         executor = self._executor
         runs = dict(executor.runs)
         held = self._store.list_held(self._own(), executor.executor_id)
-        idle = {(one, number) for one, number in held.items() if one not in runs}
-        forgotten = [one for one, _ in idle & self._audited]
-        self._audited = idle
+        now = time.monotonic()
+        self._idle_since = {
+            claim: self._idle_since.get(claim, now)
+            for claim in held.items()
+            if claim[0] not in runs
+        }
+        forgotten = [
+            workflow_id
+            for (workflow_id, _), since in self._idle_since.items()
+            if now - since >= FORGOTTEN_AFTER
+        ]
+        is_sure = len(forgotten) == len(self._idle_since)
+        self._audit_at = math.inf if is_sure else now + FORGOTTEN_AFTER
         if forgotten:
             logger.warning("Releasing %d workflows that nobody runs here", len(forgotten))
             lanes = self._store.release_workflows(self._own(), executor.executor_id, forgotten)

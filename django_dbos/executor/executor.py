@@ -18,13 +18,16 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
 
+from django.db import DatabaseError
+
 from django_dbos import signals
 from django_dbos.conf import get_settings
 from django_dbos.core import names, registry
 from django_dbos.core.batch import Plan
 from django_dbos.core.ids import lock_key, new_executor_id
 from django_dbos.core.records import Claim, ExecutorInfo, NewWorkflow, run_key
-from django_dbos.exceptions import ClaimLost, HandedOver, RunCancelled
+from django_dbos.core.status import Status
+from django_dbos.exceptions import ClaimLost, HandedOver, RunCancelled, WorkflowDoesNotExist
 from django_dbos.executor.dispatcher import Dispatcher
 from django_dbos.executor.housekeeping import Housekeeping
 from django_dbos.executor.pool import Pool
@@ -38,7 +41,7 @@ from django_dbos.store.writer import BatchWriter
 
 logger = logging.getLogger("django_dbos.executor")
 
-# Seconds that runs which nothing interrupts are waited for after the grace period.
+# Seconds for which the last writes are tried after the grace period.
 LAST_GRACE = 1.0
 RUN_PREFIX = run_key("")
 # Seconds between two comparisons of claims and runs when it isn't known which has changed.
@@ -77,6 +80,7 @@ class Executor:
         self.dispatcher = Dispatcher(self, self.queue_names)
         self.housekeeping = Housekeeping(self)
         self.pool = Pool(self._done)
+        self._stopping = threading.Lock()
         self._is_stopping = False
         self._owns_process = False
         self._stopped = threading.Event()
@@ -103,10 +107,12 @@ class Executor:
         The default is DBOS["GRACE_PERIOD"]. Returns when all threads but those of runs that
         didn't end in time have ended.
         """
-        if self._is_stopping:
+        with self._stopping:
+            is_second, self._is_stopping = self._is_stopping, True
+        if is_second:
             self._stopped.wait()
             return
-        self._is_stopping = self.dispatcher.is_paused = True
+        self.dispatcher.is_paused = True
         self.store.wakeups.remove_lane_listener(self._lanes_told)
         self.store.wakeups.remove_key_listener(self._keys_told)
         self.dispatcher.loop.stop()
@@ -130,18 +136,27 @@ class Executor:
     def run(self) -> None:
         """Start, and block until `stop` is called from elsewhere."""
         self.start()
-        self._stopped.wait()
+        try:
+            self._stopped.wait()
+        finally:
+            self.stop()
 
     def wait_until_idle(self) -> None:
         """Block until nothing is enqueued that this executor could run, and nothing runs."""
-        while not self._stopped.is_set():
+        idle_looks = 0
+        while idle_looks < 2 and not self._stopped.wait(0.01):
+            # Idle before and after: what the last run woke was in the queue by the look between.
+            # Twice, since the first look may have begun before.
+            was_idle = self._is_idle
             looks = self.dispatcher.looks
             self.dispatcher.look()
             while self.dispatcher.looks == looks and not self._stopped.wait(0.01):
                 pass
-            if not self.runs and self.teller.is_idle and self.slots.free == self.concurrency:
-                return
-            self._stopped.wait(0.02)
+            idle_looks = idle_looks + 1 if was_idle and self._is_idle else 0
+
+    @property
+    def _is_idle(self) -> bool:
+        return not self.runs and self.teller.is_idle and self.slots.free == self.concurrency
 
     def __enter__(self) -> Self:
         self.start()
@@ -185,6 +200,8 @@ class Executor:
 
         See CORRECTNESS rule 4.
         """
+        if self._is_stopping:
+            return
         logger.warning("Executor %s was silent for too long, and begins anew", self.executor_id)
         old_id, old_writer = self.executor_id, self.writer
         self.dispatcher.is_paused = True
@@ -196,6 +213,7 @@ class Executor:
             run.interrupt(ClaimLost())
         if self._owns_process:
             self.store.name_process(self.executor_id)
+            self.pool.rename_connections()
         self.housekeeping.close()
         self.housekeeping.register()
         self._sign_off(old_id)
@@ -207,15 +225,25 @@ class Executor:
     def begin(self, run: Run) -> None:
         """Run a claimed workflow, in a slot that was taken for it."""
         self.runs[run.workflow_id] = run
-        self.pool.submit(run)
+        try:
+            self.pool.submit(run)
+        except RuntimeError:
+            del self.runs[run.workflow_id]
+            raise
+        if run.claim.remaining is not None:
+            self.housekeeping.note_deadline(run.claim.remaining)
 
     def lose(self, run: Run) -> None:
         """A run's claim is somebody else's by now."""
-        status = None
+        is_cancelled = False
         try:
-            status = self.store.read_status(run.workflow_id)
+            is_cancelled = self.store.read_status(run.workflow_id) == Status.CANCELLED
+        except (WorkflowDoesNotExist, DatabaseError):
+            logger.debug("Nobody knows what became of workflow %s", run.workflow_id)
         finally:
-            run.interrupt(RunCancelled() if status == "CANCELLED" else ClaimLost())
+            # Django's connection of this thread is needed for nothing else.
+            self.store.session().close()
+        run.interrupt(RunCancelled() if is_cancelled else ClaimLost())
 
     def _done(self, run: Run) -> None:
         if self.runs.get(run.workflow_id) is run:
@@ -249,10 +277,15 @@ class Executor:
     # What others tell it
 
     def _committed(self, plan: Plan) -> None:
-        """A batch was committed: called by the writer."""
+        """A batch was committed: called by the writer, whose thread must survive it."""
         for new, is_reserved in plan.workflows:
             if is_reserved:
-                self._begin_child(new)
+                try:
+                    self._begin_child(new)
+                except Exception:
+                    logger.exception("Child %r couldn't begin", new.workflow_id)
+                    self.slots.give_back()
+                    self.dispatcher.audit()
         for suspended in plan.suspended:
             if suspended.remaining is not None:
                 self.housekeeping.note_due(suspended.remaining)
@@ -268,13 +301,12 @@ class Executor:
             token=new.token,
             queue_name=new.queue_name,
             user_id=new.user_id,
+            remaining=None if new.timeout is None else new.timeout.total_seconds(),
         )
         run = Run(claim, registry.workflows[new.name], self)
         self.begin(run)
         if self._is_stopping:
             run.interrupt(HandedOver())
-        if new.timeout is not None:
-            self.housekeeping.look_soon()
 
     def _lanes_told(self, lanes: list[Lane] | None) -> None:
         if lanes is None:
@@ -316,10 +348,15 @@ class Executor:
             logger.warning("Executor %s leaves %d runs: %s", self.executor_id, len(ids), ids[:10])
             for run in left:
                 run.interrupt(ClaimLost())
+        # It would try for ever while the database is away; then the others must recover.
+        patience = threading.Timer(LAST_GRACE, self.writer.abandon)
+        patience.start()
         self.writer.stop()
-        self.let_go_now()
+        patience.cancel()
         self.teller.loop.stop()
+        # Before the row goes: a heartbeat that finds none would begin anew.
         self.housekeeping.loop.stop()
+        self.let_go_now()
         self.pool.stop()
 
     def let_go_now(self) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from django_dbos.conf import get_settings
 from django_dbos.core.records import Wake, WakeKind, run_key
 from django_dbos.executor.loop import Loop
 from django_dbos.executor.recovery import SECOND_LOOK, Recovery
+from django_dbos.store import errors
 from django_dbos.store.base import Hints, Look
 from django_dbos.store.sessions import Session
 
@@ -28,7 +30,7 @@ LIMIT = 1_000
 # heartbeat), for executors without a row, and for finished workflows past their age.
 SWEEP_INTERVAL = 30.0
 ORPHANS_INTERVAL = 300.0
-RETENTION_INTERVAL = 60.0
+RETENTION_INTERVAL, DELETION_PAUSE = 60.0, 0.1
 # The first look for orphans, soon after the start.
 FIRST_ORPHANS = 30.0
 
@@ -47,19 +49,29 @@ class Housekeeping:
         self._next_beat = 0.0
         self._due_at: float | None = None
         self._deadline_at: float | None = None
+        self._new_dues: deque[float] = deque()
+        self._new_deadlines: deque[float] = deque()
         now = time.monotonic()
         self._next_sweep = now + SWEEP_INTERVAL
         self._next_orphans = now + FIRST_ORPHANS
         self._next_retention = now
+        self._more_to_delete_at: float | None = None
         self._mismatches = 0
         self._recovery = Recovery(executor, self._settings)
         self.loop = Loop("dbos-housekeeping", self.tick, on_error=self._failed, on_end=self.close)
 
     def note_due(self, seconds: float) -> None:
         """Something is due in so many seconds; from any thread."""
-        due_at = time.monotonic() + seconds
-        if self._due_at is None or due_at < self._due_at:
-            self._due_at = due_at
+        self._note(self._new_dues, seconds)
+
+    def note_deadline(self, seconds: float) -> None:
+        """A workflow has so many seconds left; from any thread."""
+        self._note(self._new_deadlines, seconds)
+
+    def _note(self, times: deque[float], seconds: float) -> None:
+        # What is later than the next heartbeat is seen by that.
+        if seconds < self._settings.heartbeat_interval:
+            times.append(time.monotonic() + seconds)
             self.loop.wake()
 
     def look_soon(self) -> None:
@@ -69,6 +81,9 @@ class Housekeeping:
 
     def tick(self) -> float:
         """Do what is due now; return the seconds until something is."""
+        # Noted before the look below, and so in the tables when it looks.
+        self._due_at = _earliest(self._due_at, self._new_dues)
+        self._deadline_at = _earliest(self._deadline_at, self._new_deadlines)
         now = time.monotonic()
         if self._due_at is not None and now >= self._due_at:
             self._enqueue_due()
@@ -76,14 +91,18 @@ class Housekeeping:
             self._expire()
         if now >= self._next_beat:
             self._beat()
-        times = (self._next_beat, self._due_at, self._deadline_at)
+        if self._settings.retention is not None and now >= self._next_retention:
+            self._delete_finished(self._own(), self._settings.retention)
+        times = (self._next_beat, self._due_at, self._deadline_at, self._more_to_delete_at)
         return max(min(one for one in times if one is not None) - time.monotonic(), 0.0)
 
     def register(self) -> None:
         """Take the lock and write the executor's row: done before anything is claimed."""
         session = self._own()
+        self._recovery.start()
         self._has_lock = self._store.hold_lock(session, self._executor.executor_id)
         self._store.register_executor(session, self._executor.info(), has_lock=self._has_lock)
+        self._last_beat = time.monotonic()
 
     def unregister(self) -> None:
         """Delete the executor's row, and let go of the lock."""
@@ -93,11 +112,12 @@ class Housekeeping:
 
     def _beat(self) -> None:
         session, executor_id = self._own(), self._executor.executor_id
-        look = self._store.beat_and_look(session, executor_id, self._previous)
+        look = self._try_to_beat(session, executor_id)
         now = time.monotonic()
-        is_late = now - self._last_beat > self._settings.lease
+        silence = now - self._last_beat
+        is_late = silence > self._settings.lease
         self._next_beat = now + self._settings.heartbeat_interval
-        if is_late:
+        if silence > self._settings.lease / 2:
             self._recovery.restart_probation()
         if is_late or not look.is_registered:
             # Somebody may have, or has, given this executor's work away (CORRECTNESS rule 4).
@@ -110,6 +130,15 @@ class Housekeeping:
             self._take_lock(session)
         self._act(session, look)
 
+    def _try_to_beat(self, session: Session, executor_id: str) -> Look:
+        try:
+            return self._store.beat_and_look(session, executor_id, self._previous)
+        except errors.Unavailable:
+            # The others may still be on their way back, and what they told is lost.
+            self._recovery.restart_probation()
+            self._next_sweep = 0.0
+            raise
+
     def _take_lock(self, session: Session) -> None:
         executor_id = self._executor.executor_id
         self._has_lock = self._store.hold_lock(session, executor_id)
@@ -121,7 +150,7 @@ class Housekeeping:
         self._due_at = None if look.next_due is None else now + look.next_due
         self._deadline_at = None if look.next_deadline is None else now + look.next_deadline
         if look.has_enqueued:
-            self._executor.dispatcher.look()
+            self._executor.dispatcher.look_again()
         self._check_held(look)
         recovered = self._recovery.judge(session, look)
         if self._recovery.suspects_somebody:
@@ -134,8 +163,6 @@ class Housekeeping:
         if now >= self._next_orphans:
             self._next_orphans = now + ORPHANS_INTERVAL
             self._recovery.recover_orphans(session)
-        if self._settings.retention is not None and now >= self._next_retention:
-            self._delete_finished(session, self._settings.retention)
 
     def _check_held(self, look: Look) -> None:
         is_wrong = look.held_count != len(self._executor.runs)
@@ -162,8 +189,10 @@ class Housekeeping:
         deleted = self._store.delete_finished(session, age, LIMIT)
         if deleted:
             logger.info("Deleted %d workflows that had finished %.0f s ago", deleted, age)
-        pause = 1.0 if deleted == LIMIT else RETENTION_INTERVAL
+        has_more = deleted == LIMIT
+        pause = DELETION_PAUSE if has_more else RETENTION_INTERVAL
         self._next_retention = time.monotonic() + pause
+        self._more_to_delete_at = self._next_retention if has_more else None
 
     def _tell(self, hints: Hints) -> None:
         if hints.lanes or hints.wakes or hints.keys:
@@ -185,3 +214,10 @@ class Housekeeping:
             self._session = None
         self._has_lock = False
         self._previous = None
+
+
+def _earliest(known: float | None, noted: deque[float]) -> float | None:
+    while noted:
+        time_noted = noted.popleft()
+        known = time_noted if known is None else min(known, time_noted)
+    return known

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_dbos.executor")
 
-# Seconds between the two looks that find a lock free; for who has just started, of all looks.
-SECOND_LOOK, FRESH_LOOKS = 1.0, 3.0
+# Seconds between the two looks that find a lock free; how long it must be seen free by who has
+# just started, and by who has just lost the database, as the others may have.
+SECOND_LOOK, FRESH_LOOKS, LOOKS_AFTER_OUTAGE = 1.0, 3.0, 6.0
+# A living executor that lost its connection notices at its next heartbeat, and takes its lock
+# again: until it has missed one by this much, a free lock says nothing.
+MISSED = 1.4
 
 
 class Recovery:
@@ -33,12 +37,20 @@ class Recovery:
         self._executor = executor
         self._store = executor.store
         self._lease = settings.lease
+        self._silence = settings.heartbeat_interval * MISSED
         self._on_time_since = time.monotonic()
+        self._patience = FRESH_LOOKS
         self._unlocked_since: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Our own heartbeats begin."""
+        self._on_time_since = time.monotonic()
+        self._patience = FRESH_LOOKS
 
     def restart_probation(self) -> None:
         """Our own heartbeats were late: nobody is judged by it."""
         self._on_time_since = time.monotonic()
+        self._patience = LOOKS_AFTER_OUTAGE
         self._unlocked_since.clear()
 
     def judge(self, session: Session, look: Look) -> bool:
@@ -47,15 +59,14 @@ class Recovery:
         is_proven = now - self._on_time_since >= self._lease
         dead = [one for one in look.expired_executors if is_proven]
         unlocked = {one: self._unlocked_since.get(one, now) for one in look.unlocked_executors}
-        enough = SECOND_LOOK if is_proven else FRESH_LOOKS
+        enough = SECOND_LOOK if is_proven else self._patience
         unlocked_long = [one for one, since in unlocked.items() if now - since >= enough]
         self._unlocked_since = unlocked
-        for executor_id in dead:
-            self._recover(session, executor_id, is_unlocked=False)
-        for executor_id in unlocked_long:
-            self._recover(session, executor_id, is_unlocked=True)
+        recovered = [one for one in dead if self._recover(session, one, is_unlocked=False)]
+        recovered += [one for one in unlocked_long if self._recover(session, one, is_unlocked=True)]
+        for executor_id in recovered:
             self._unlocked_since.pop(executor_id, None)
-        return bool(dead or unlocked_long)
+        return bool(recovered)
 
     @property
     def suspects_somebody(self) -> bool:
@@ -70,9 +81,12 @@ class Recovery:
             )
             self._tell(session, executor_id, recovered)
 
-    def _recover(self, session: Session, executor_id: str, *, is_unlocked: bool) -> None:
-        recovered = self._store.recover_executor(session, executor_id, is_unlocked=is_unlocked)
+    def _recover(self, session: Session, executor_id: str, *, is_unlocked: bool) -> bool:
+        recovered = self._store.recover_executor(
+            session, executor_id, is_unlocked=is_unlocked, silence=self._silence
+        )
         self._tell(session, executor_id, recovered)
+        return recovered is not None
 
     def _tell(self, session: Session, executor_id: str, recovered: Recovered | None) -> None:
         if recovered is None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from django_dbos.core.batch import Plan
 from django_dbos.executor.loop import Loop
+from django_dbos.store import errors
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
 
@@ -42,10 +43,19 @@ class Teller:
         try:
             plans = [self._plans.popleft() for _ in range(len(self._plans))]
             if plans:
-                self._session = self._session or self._store.connect(self._executor_id(), "teller")
-                self._store.follow_up(self._session, plans)
+                self._tell_of(plans)
         finally:
             self._is_telling = False
+
+    def _tell_of(self, plans: list[Plan]) -> None:
+        try:
+            self._session = self._session or self._store.connect(self._executor_id(), "teller")
+            self._store.follow_up(self._session, plans)
+        except errors.StoreError:
+            # To tell twice does no harm. Meanwhile nothing more is committed, if the database is
+            # away, so that these don't pile up.
+            self._plans.extendleft(reversed(plans))
+            raise
 
     def close(self) -> None:
         """Close the connection; the next tick makes a new one."""

@@ -185,9 +185,13 @@ def _no_transaction_left(step: StepDefinition) -> Iterator[None]:
     for connection in connections.all(initialized_only=True):
         if connection.connection is None:
             continue
-        has_block = len(connection.atomic_blocks) > before.get(connection.alias, 0)
+        blocks = before.get(connection.alias, 0)
+        has_block = len(connection.atomic_blocks) > blocks
         if has_block or (not connection.in_atomic_block and not connection.get_autocommit()):
             connection.close()
+            if not blocks:
+                # Which forgets the block: as it is, the connection can't be used again.
+                connection.connect()
             raise TransactionManagementError(
                 f"Step {step.name!r} left a transaction open on database {connection.alias!r}. "
                 "It was rolled back. Use `with transaction.atomic():` or @step(atomic=True)."

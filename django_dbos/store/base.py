@@ -544,9 +544,18 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def recover_executor(
-        self, session: Session, executor_id: str, *, is_unlocked: bool, is_orphaned: bool = False
+        self,
+        session: Session,
+        executor_id: str,
+        *,
+        is_unlocked: bool,
+        is_orphaned: bool = False,
+        silence: float = 0.0,
     ) -> Recovered | None:
-        """Declare an executor dead and give its work back; None when it lives after all."""
+        """Declare an executor dead and give its work back; None when it lives after all.
+
+        One whose lock is free is dead if it was silent for `silence` seconds as well.
+        """
 
     @abc.abstractmethod
     def list_orphans(self, session: Session) -> list[str]:

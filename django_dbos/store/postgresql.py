@@ -411,10 +411,17 @@ class PostgresStore(Store):
         return rows.lanes(session.run("wake_satisfied", {"workflow_ids": ids}))
 
     def recover_executor(
-        self, session: Session, executor_id: str, *, is_unlocked: bool, is_orphaned: bool = False
+        self,
+        session: Session,
+        executor_id: str,
+        *,
+        is_unlocked: bool,
+        is_orphaned: bool = False,
+        silence: float = 0.0,
     ) -> Recovered | None:
         who: Params = {"executor_id": executor_id}
-        if not is_orphaned and not session.run("declare_dead", who | {"is_unlocked": is_unlocked}):
+        signs = {"is_unlocked": is_unlocked, "silence": silence}
+        if not is_orphaned and not session.run("declare_dead", who | signs):
             return None
         self._end_sessions(session, executor_id)
         limits = {

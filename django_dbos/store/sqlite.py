@@ -199,11 +199,18 @@ class SqliteStore(Store):
         return rows.lanes(found)
 
     def recover_executor(
-        self, session: Session, executor_id: str, *, is_unlocked: bool, is_orphaned: bool = False
+        self,
+        session: Session,
+        executor_id: str,
+        *,
+        is_unlocked: bool,
+        is_orphaned: bool = False,
+        silence: float = 0.0,
     ) -> Recovered | None:
         who: Params = {"executor_id": executor_id}
         with session.transaction():
-            dead = is_orphaned or session.run("declare_dead", who | {"is_unlocked": is_unlocked})
+            signs = {"is_unlocked": is_unlocked, "silence": silence}
+            dead = is_orphaned or session.run("declare_dead", who | signs)
             if not dead:
                 return None
             found = self._run_with_place(session, "recover_workflows", who)

@@ -1,6 +1,8 @@
 UPDATE dbos_executor
 SET heartbeat_at = '0001-01-01 00:00:00.000000'
 WHERE executor_id = %(executor_id)s
-  AND (%(is_unlocked)s
-       OR julianday(heartbeat_at) + lease / 86400000000.0 < julianday(%(now)s))
+  AND (
+      julianday(heartbeat_at) + lease / 86400000000.0 < julianday(%(now)s)
+      OR %(is_unlocked)s AND julianday(heartbeat_at) + %(silence)s / 86400.0 <= julianday(%(now)s)
+  )
 RETURNING executor_id
