@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 
 from django_dbos.conf import get_settings
@@ -26,9 +27,14 @@ class DbosRouter:
     ) -> bool | None:
         if app_label != APP_LABEL:
             return None
+        try:
+            settings = get_settings()
+        except ImproperlyConfigured:
+            # Django's checks of models ask as well: the engine's own say what is wrong.
+            return False
         if model_name == STEP_MODEL:
-            return db in get_settings().step_databases
-        return db == get_settings().database
+            return db in settings.step_databases
+        return db == settings.database
 
     def _home(self, model: type[models.Model]) -> str | None:
         if model._meta.app_label != APP_LABEL or model._meta.model_name == STEP_MODEL:

@@ -56,6 +56,14 @@ def test_a_setting_that_cannot_be_used_is_an_error(
     assert message in of("E001").msg
 
 
+@pytest.mark.django_db(databases=["default", "other"])
+def test_a_mistake_in_the_settings_does_not_end_the_other_checks(settings: Any) -> None:
+    settings.DBOS = {"LEASES": 20}
+
+    # Django's checks of the models ask the router, which needs the settings.
+    assert "django_dbos.E001" in {one.id for one in run_checks()}
+
+
 def test_an_unknown_setting_comes_with_a_suggestion(settings: Any) -> None:
     settings.DBOS = {"LEASES": 20}
 
