@@ -70,9 +70,12 @@ class Receiver:
             while self._users:
                 try:
                     message = await layer.receive(channel)
-                except TimeoutError:
-                    # Nothing came for as long as the layer's client waits.
-                    continue
+                except Exception as error:
+                    # Nothing came for as long as the layer's client waits; redis-py has a
+                    # TimeoutError of its own.
+                    if type(error).__name__ == "TimeoutError":
+                        continue
+                    raise
                 get_store().wakeups.notify(message["keys"])
         finally:
             await layer.group_discard(GROUP, channel)
