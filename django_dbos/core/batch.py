@@ -198,7 +198,9 @@ def questions(writes: Iterable[Write], *, is_repeat: bool) -> Questions:
     """What to look up for these writes; a repeat asks as well which are in the tables."""
     asked = Questions()
     for write in writes:
-        asked.claims[write.workflow_id] = write.claim_number
+        # Of a zombie's claim and the one after it, the later is the one that may hold.
+        known = asked.claims.get(write.workflow_id, write.claim_number)
+        asked.claims[write.workflow_id] = max(known, write.claim_number)
         checkpoint: Checkpoint | None = getattr(write, "checkpoint", None)
         if checkpoint is not None:
             asked.checkpoints.append((write.workflow_id, checkpoint.step_number))
@@ -232,7 +234,7 @@ def _ask_of_wait(asked: Questions, wake: Wake) -> None:
 
 
 def decide(writes: Iterable[Write], facts: Facts) -> Plan:
-    """Decide each write in turn. Once one of a workflow fails, its later ones fail with it."""
+    """Decide each write in turn. Once one of a claim fails, its later ones fail with it."""
     return _Decision(facts).of(writes)
 
 
@@ -240,8 +242,7 @@ class _Decision:
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.plan = Plan()
-        self.stopped: dict[str, Answer] = {}
-        self.deferred: set[str] = set()
+        self.stopped: dict[Place, Answer] = {}
 
     def of(self, writes: Iterable[Write]) -> Plan:
         for position, write in enumerate(writes):
@@ -250,25 +251,27 @@ class _Decision:
         return self.plan
 
     def _fence(self, write: Write, position: int) -> Answer | None:
-        """What stands against a write, and then against all later ones of its workflow."""
+        """What stands against a write, and then against all later ones of its claim."""
         workflow_id = write.workflow_id
-        if workflow_id in self.stopped:
-            return self.stopped[workflow_id]
+        stopped = self.stopped.get((workflow_id, write.claim_number))
+        if stopped is not None and not (stopped.refusal and is_giving_up(write)):
+            return stopped
         held = self.facts.held.get(workflow_id)
         if held is not None and held[0] == write.claim_number:
             return self._expire(write) if held[1] and not isinstance(write, ENDINGS) else None
         if held is not None or workflow_id in self.facts.lost:
-            return self._stop(write, Verdict.CLAIM_LOST, self.facts.lost.get(workflow_id))
+            status = self.facts.lost.get(workflow_id)
+            return self._stop(write, Answer(verdict=Verdict.CLAIM_LOST, status=status))
         self.plan.deferred.append(position)
         return DONE
 
-    def _stop(self, write: Write, verdict: Verdict, status: Status | None = None) -> Answer:
-        self.stopped[write.workflow_id] = Answer(verdict=verdict, status=status)
-        return self.stopped[write.workflow_id]
+    def _stop(self, write: Write, answer: Answer) -> Answer:
+        self.stopped[write.workflow_id, write.claim_number] = answer
+        return answer
 
     def _expire(self, write: Write) -> Answer:
         self.plan.finished.append(_cancellation(write))
-        return self._stop(write, Verdict.PAST_DEADLINE)
+        return self._stop(write, Answer(verdict=Verdict.PAST_DEADLINE))
 
     def _answer(self, write: Write) -> Answer:
         checkpoint: Checkpoint | None = getattr(write, "checkpoint", None)
@@ -345,12 +348,34 @@ class _Decision:
         return self._record(write.checkpoint)
 
     def _start(self, write: RecordStart) -> Answer:
-        for new in write.workflows:
+        """All of them, or none; later writes of the batch find what this one has started."""
+        for position, new in enumerate(write.workflows):
             taken = self._taken(new)
             if taken is not None:
+                self._unnote(write.workflows[:position])
                 return taken
+            self._note(new)
         self.plan.workflows.extend((new, write.is_reserved) for new in write.workflows)
         return self._record(write.checkpoint)
+
+    def _note(self, new: NewWorkflow) -> None:
+        self.facts.workflows[new.workflow_id] = FoundWorkflow(
+            name=new.name,
+            status=Status.ENQUEUED,
+            is_set_aside=False,
+            output=None,
+            error=None,
+            parent_id=new.parent_id,
+            parent_step_number=new.parent_step_number,
+        )
+        if new.deduplication_id is not None:
+            self.facts.deduplications[new.queue_name, new.deduplication_id] = new.workflow_id
+
+    def _unnote(self, workflows: Iterable[NewWorkflow]) -> None:
+        for new in workflows:
+            del self.facts.workflows[new.workflow_id]
+            if new.deduplication_id is not None:
+                del self.facts.deduplications[new.queue_name, new.deduplication_id]
 
     def _taken(self, new: NewWorkflow) -> Answer | None:
         """Who has the id, or the deduplication id, of a workflow that is to be started."""
@@ -361,18 +386,20 @@ class _Decision:
                 refusal=Refusal.ID_TAKEN,
                 subject=new.workflow_id,
                 existing_name=existing.name,
-                is_own=(existing.parent_id, existing.parent_step_number)
-                == (new.parent_id, new.parent_step_number),
+                is_own=(existing.name, existing.parent_id, existing.parent_step_number)
+                == (new.name, new.parent_id, new.parent_step_number),
             )
-        key = (new.queue_name, new.deduplication_id or "")
-        if key in self.facts.deduplications:
-            return Answer(
-                verdict=Verdict.REFUSED,
-                refusal=Refusal.DUPLICATE,
-                subject=new.workflow_id,
-                existing_id=self.facts.deduplications[key],
-            )
-        return None
+        if new.deduplication_id is None:
+            return None
+        holder = self.facts.deduplications.get((new.queue_name, new.deduplication_id))
+        if holder is None:
+            return None
+        return Answer(
+            verdict=Verdict.REFUSED,
+            refusal=Refusal.DUPLICATE,
+            subject=new.workflow_id,
+            existing_id=holder,
+        )
 
     def _set_event(self, write: RecordEvent) -> Answer:
         if write.write_id in self.facts.written:
@@ -400,7 +427,10 @@ class _Decision:
         if is_ended and write.value is None:
             return self._record(write.checkpoint)
         if is_ended:
-            return Answer(verdict=Verdict.REFUSED, refusal=Refusal.STREAM_CLOSED, subject=write.key)
+            # Nobody waits for this answer: what follows in the queue doesn't know of it.
+            refusal = Refusal.STREAM_CLOSED
+            answer = Answer(verdict=Verdict.REFUSED, refusal=refusal, subject=write.key)
+            return self._stop(write, answer)
         self.facts.tails[key] = (offset + 1, write.value is None)
         self.plan.entries.append(
             Entry(
@@ -424,8 +454,13 @@ class _Decision:
                 self.plan.released.append(write.workflow_id)
             case Expire():
                 self.plan.finished.append(_cancellation(write))
-        self._stop(write, Verdict.CLAIM_LOST)
+        self._stop(write, Answer(verdict=Verdict.CLAIM_LOST))
         return DONE
+
+
+def is_giving_up(write: Write) -> bool:
+    """Whether a write ends a run of which an earlier write was refused."""
+    return isinstance(write, Release) or (isinstance(write, Finish) and write.is_set_aside)
 
 
 def _cancellation(write: Write) -> Finish:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+import os
+import threading
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
@@ -16,13 +18,22 @@ if TYPE_CHECKING:
     from django_dbos.store.wakeups import Source
 
 
+_stores: dict[str, Store] = {}
+_lock = threading.RLock()
+
+
 def get_store() -> Store:
     """Return the store of the workflow database; ImproperlyConfigured for other vendors."""
-    return _store_of(get_settings().database)
+    alias = get_settings().database
+    store = _stores.get(alias)
+    if store is None:
+        # One for all threads: who waits in one would not hear what is told to another.
+        with _lock:
+            store = _stores.get(alias) or _stores.setdefault(alias, _make_store(alias))
+    return store
 
 
-@functools.cache
-def _store_of(alias: str) -> Store:
+def _make_store(alias: str) -> Store:
     # Imported here: the stores need the models, and PostgreSQL's needs psycopg.
     from django_dbos.store import listening
     from django_dbos.store.wakeups import Wakeups
@@ -48,14 +59,29 @@ def _store_of(alias: str) -> Store:
 def _may_listen(alias: str) -> bool:
     """In a test's transaction nothing comes from elsewhere, and no thread may be left behind."""
     settings = get_settings()
-    has_notifications = settings.listen and not settings.transaction_pooler
-    is_polled = connections[alias].vendor == "sqlite"
-    return (has_notifications or is_polled) and not connections[alias].in_atomic_block
+    connection: Any = connections[alias]
+    if connection.in_atomic_block:
+        return False
+    if connection.vendor == "sqlite":
+        # One in memory has no file that could change.
+        return not connection.is_in_memory_db()
+    return bool(settings.listen and not settings.transaction_pooler)
 
 
 def _forget_stores(*, setting: str, **kwargs: object) -> None:
     if setting == "DATABASES":
-        _store_of.cache_clear()
+        _stores.clear()
+
+
+def _leave_to_parent() -> None:
+    """In a forked process: its own locks, watches and threads; the files are the parent's."""
+    global _lock
+    _lock = threading.RLock()
+    for store in _stores.values():
+        store.leave_to_parent()
+    _stores.clear()
 
 
 setting_changed.connect(_forget_stores, dispatch_uid="django_dbos.store")
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -42,11 +42,12 @@ from django_dbos.core.status import ACTIVE, CLOSING, Status
 from django_dbos.fields import DatabaseNow
 from django_dbos.models import AtomicCheckpoint, Event, Executor, Message, StreamEntry, Workflow
 from django_dbos.models import Checkpoint as CheckpointRow
+from django_dbos.store import errors
 from django_dbos.store.sessions import DjangoSession, Row, Session
 from django_dbos.store.wakeups import Wakeups
 
 Lane = tuple[str, int]
-# How often a start is tried again when its id's holder vanishes between two looks.
+# How often a start is tried when its id's holder comes or vanishes between two looks.
 MAX_START_TRIES = 3
 
 
@@ -138,6 +139,10 @@ class Store(abc.ABC):
 
     def name_process(self, executor_id: str) -> None:
         """Have Django's connections of this process carry an executor's name, where they can."""
+        return
+
+    def leave_to_parent(self) -> None:
+        """In a forked process: let go of what is the parent's, without ending it."""
         return
 
     def session(self) -> Session:
@@ -397,12 +402,19 @@ class Store(abc.ABC):
         self, session: Session, executor_id: str, writes: Sequence[Write], *, is_repeat: bool
     ) -> Plan:
         """Write a batch in one transaction, and say what came of each."""
-        with session.transaction():
-            facts = self.look_up(session, executor_id, questions(writes, is_repeat=is_repeat))
-            plan = decide(writes, facts)
-            if not plan.is_empty:
-                self.carry_out(session, executor_id, plan)
-        return plan
+        asked, tries = questions(writes, is_repeat=is_repeat), 0
+        while True:
+            tries += 1
+            try:
+                with session.transaction():
+                    plan = decide(writes, self.look_up(session, executor_id, asked))
+                    if not plan.is_empty:
+                        self.carry_out(session, executor_id, plan)
+            except errors.Conflict:
+                if tries == MAX_START_TRIES:
+                    raise
+            else:
+                return plan
 
     def follow_up(self, session: Session, plans: Sequence[Plan]) -> None:
         """After the commit of batches: wake and notify whoever waits for what they wrote."""

@@ -50,6 +50,12 @@ class FileLocks:
         path.unlink(missing_ok=True)
         os.close(descriptor)
 
+    def close(self) -> None:
+        """In a forked process: close the parent's files, so that they are free when it dies."""
+        for _, descriptor in self._held.values():
+            os.close(descriptor)
+        self._held.clear()
+
     def is_free(self, executor_id: str) -> bool:
         """Whether an executor that once held its lock doesn't any more; removes its file then."""
         path = self._path(executor_id)
@@ -59,6 +65,9 @@ class FileLocks:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return True
+        except OSError:
+            # Another user's, say: the lease decides.
+            return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -74,5 +83,6 @@ class FileLocks:
         database = self._database()
         if not database or ":memory:" in database or "mode=memory" in database:
             return None
-        path = Path(database.removeprefix("file:").partition("?")[0])
+        # The same for all processes, whichever link leads them to the database.
+        path = Path(database.removeprefix("file:").partition("?")[0]).resolve()
         return path.with_name(f"{path.name}-dbos-{lock_key(executor_id):016x}.lock")

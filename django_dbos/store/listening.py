@@ -12,11 +12,12 @@ import contextlib
 import json
 import logging
 import os
-import select
+import selectors
 import socket
 import sqlite3
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.core import mail
@@ -59,8 +60,11 @@ class Stop(threading.Event):
 
     def wait_for(self, descriptor: int, timeout: float) -> bool:
         """Wait until there is something to read; False after the time, or when stopped."""
-        readable, _, _ = select.select([descriptor, self._receiver.fileno()], [], [], timeout)
-        return descriptor in readable
+        # Not select(), which fails in a process that has 1,024 files and sockets open.
+        with selectors.DefaultSelector() as selector:
+            selector.register(descriptor, selectors.EVENT_READ)
+            selector.register(self._receiver, selectors.EVENT_READ)
+            return any(key.fd == descriptor for key, _ in selector.select(timeout))
 
     def close(self) -> None:
         """Close the sockets: nobody waits any more."""
@@ -101,20 +105,30 @@ class Listener(abc.ABC):
         if thread is not None and self._pid == os.getpid() and thread.is_alive():
             thread.join(5.0)
 
-    def rest(self) -> None:
+    def rest(self, wakeups: Wakeups) -> None:
         """Nobody watches any more."""
-        if is_testing():
-            self.stop()
+        if not is_testing():
+            return
+        with self._lock:
+            if wakeups.is_used or self._stopped is None:
+                # Somebody does again: whoever starts to watch says so before it starts this.
+                return
+            thread, self._thread = self._thread, None
+            self._stopped.set()
+        if thread is not None and self._pid == os.getpid():
+            thread.join(5.0)
 
     def _run(self, wakeups: Wakeups, stopped: Stop) -> None:
         backoff = FIRST_BACKOFF
         while not stopped.is_set():
             try:
                 self._listen(wakeups, stopped)
-                backoff = FIRST_BACKOFF
             except Exception as error:
-                level = logging.WARNING if self.is_connected else logging.DEBUG
-                logger.log(level, "The connection that listens was lost: %s", error)
+                # Once an outage, not at every attempt.
+                is_news = self.is_connected or backoff == FIRST_BACKOFF
+                level = logging.WARNING if is_news else logging.DEBUG
+                logger.log(level, "Not listening to the database, trying again: %s", error)
+                backoff = FIRST_BACKOFF if self.is_connected else backoff
                 self.is_connected = False
                 stopped.wait(backoff)
                 backoff = min(backoff * 2, LAST_BACKOFF)
@@ -128,10 +142,10 @@ class Listener(abc.ABC):
     def _linger(self, wakeups: Wakeups, last_used: float, stopped: Stop) -> float:
         """Stop once nobody has watched for long; return when somebody last did."""
         now = time.monotonic()
-        if wakeups.is_used:
-            return now
-        if now - last_used > LINGER:
-            with self._lock:
+        with self._lock:
+            if wakeups.is_used:
+                return now
+            if now - last_used > LINGER:
                 if self._stopped is stopped:
                     self._thread = None
                 stopped.set()
@@ -167,8 +181,13 @@ class Notifications(Listener):
         if notification.channel == CHANGED_CHANNEL:
             wakeups.notify([notification.payload])
         else:
-            queue_name, priority = json.loads(notification.payload)
-            wakeups.notify_lanes([(queue_name, priority)])
+            try:
+                queue_name, priority = json.loads(notification.payload)
+            except (TypeError, ValueError):
+                # Another release of this package may say it in another way.
+                wakeups.notify_everything()
+            else:
+                wakeups.notify_lanes([(queue_name, priority)])
 
 
 class FileChanges(Listener):
@@ -176,7 +195,10 @@ class FileChanges(Listener):
 
     def _listen(self, wakeups: Wakeups, stopped: Stop) -> None:
         name = str(connections[self.alias].settings_dict["NAME"])
-        connection = sqlite3.connect(name, isolation_level=None, uri=name.startswith("file:"))
+        if not name.startswith("file:"):
+            # A file that isn't there yet is not for us to make.
+            name = f"{Path(name).absolute().as_uri()}?mode=rw"
+        connection = sqlite3.connect(name, isolation_level=None, uri=True)
         try:
             version = self._version(connection)
             self.is_connected = True

@@ -49,7 +49,10 @@ LOOK_COLUMNS = (
     "event_mark",
 )
 # A lock that somebody's open transaction holds must not hold up everybody's batch.
-LOCK_TIMEOUT = "100ms"
+LOCK_TIMEOUT = "SET {scope} lock_timeout = '100ms'"
+# Whatever the project's own transactions are: a batch must see what was committed since its fence.
+ISOLATION = "SET default_transaction_isolation = 'read committed'"
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
 def application_name(executor_id: str) -> str:
@@ -89,17 +92,31 @@ class OwnSession:
             self._pipeline.sync()
             return [_fetch(cursor) for cursor in cursors]
 
+    def send_all(self, statements: Sequence[Statement]) -> None:
+        with translated_errors():
+            for name, params in statements:
+                self._execute(name, params)
+
     def run_many(self, name: str, rows: Sequence[Params]) -> None:
         for row in rows:
             self.run(name, row)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        # In pipeline mode BEGIN travels with the first statements, COMMIT with the last.
-        with translated_errors(), self.connection.pipeline() as self._pipeline:
+        with translated_errors():
+            connection = self.connection
             try:
-                with self.connection.transaction():
+                # BEGIN travels with the first statements, COMMIT with the last. psycopg's own
+                # transaction() waits for an answer to each.
+                with connection.pipeline() as self._pipeline:
+                    connection.execute(BEGIN)
+                    if self._is_pooled:
+                        connection.execute(LOCK_TIMEOUT.format(scope="LOCAL"))
                     yield
+                    connection.execute("COMMIT")
+            except BaseException:
+                _roll_back(connection)
+                raise
             finally:
                 self._pipeline = None
 
@@ -118,12 +135,14 @@ class OwnSession:
             connection = psycopg.connect(
                 **connection_parameters(wrapper, self._executor_id, self._lease), autocommit=True
             )
-            if self._is_pooled:
-                connection.prepare_threshold = None
             role = wrapper.settings_dict["OPTIONS"].get("assume_role")
             if role:
                 connection.execute("SELECT set_config('role', %s, false)", (role,))
-            connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+            if self._is_pooled:
+                # What is set here would be another client's, with its connection to the server.
+                connection.prepare_threshold = None
+            else:
+                connection.execute(f"{ISOLATION}; {LOCK_TIMEOUT.format(scope='SESSION')}")
             return connection
 
 
@@ -146,6 +165,16 @@ def connection_parameters(
     return params
 
 
+def _roll_back(connection: psycopg.Connection[Row]) -> None:
+    """Leave a transaction that failed; a connection that can't is closed."""
+    if connection.closed:
+        return
+    try:
+        connection.rollback()
+    except psycopg.Error:
+        connection.close()
+
+
 def _fetch(cursor: psycopg.Cursor[Row]) -> list[Row]:
     return cursor.fetchall() if cursor.description else []
 
@@ -155,18 +184,18 @@ def translated_errors() -> Iterator[None]:
     """Turn psycopg's errors into the store's."""
     try:
         yield
-    except psycopg.errors.LockNotAvailable as error:
-        raise errors.LockTimeout(str(error)) from error
     except psycopg.Error as error:
         raise _translated(error) from error
 
 
 def _translated(error: psycopg.Error) -> errors.StoreError:
     sqlstate = error.sqlstate
-    if sqlstate is None or sqlstate[:2] in errors.TRANSIENT_CLASSES:
-        is_outcome_unknown = sqlstate is None or sqlstate.startswith(("08", "57P"))
-        return errors.Unavailable(str(error), is_outcome_unknown=is_outcome_unknown)
-    return errors.BadStatement(str(error))
+    if sqlstate is None and not isinstance(
+        error, psycopg.OperationalError | psycopg.InterfaceError
+    ):
+        # psycopg's own objection to a value, before the server saw it.
+        return errors.BadStatement(str(error))
+    return errors.of_sqlstate(sqlstate, str(error))
 
 
 def look(session: Session, executor_id: str, asked: Questions) -> Facts:
@@ -224,17 +253,14 @@ def _pairs(values: Any, *names: str) -> Params | None:
 
 
 def write(session: Session, executor_id: str, plan: Plan) -> None:
-    """Write what was decided: the second round trip of a batch."""
+    """Write what was decided: the second round trip of a batch, with its COMMIT."""
+    _insert_children(session, executor_id, plan)
     batches: dict[str, list[Params]] = {
         "insert_checkpoints": [rows.checkpoint_params(*one) for one in plan.checkpoints],
         "replace_checkpoints": [rows.checkpoint_params(one) for one in plan.outcomes],
         "consume_messages": [
             {"message_id": message_id, "step_number": step_number}
             for message_id, step_number in plan.consumed
-        ],
-        "insert_workflows": [
-            rows.workflow_params(new, executor_id if is_reserved else None)
-            for new, is_reserved in plan.workflows
         ],
         "insert_messages": [rows.message_params(one) for one in plan.messages],
         "insert_event_versions": [rows.event_params(one) for one in plan.event_values],
@@ -243,15 +269,24 @@ def write(session: Session, executor_id: str, plan: Plan) -> None:
         "finish_workflows": [rows.finish_params(one) for one in plan.finished],
         "suspend_workflows": [rows.suspend_params(one) for one in plan.suspended],
     }
-    work: list[Statement] = [
-        (name, rows.transposed(batch)) for name, batch in batches.items() if batch
-    ]
+    session.send_all([(name, rows.transposed(batch)) for name, batch in batches.items() if batch])
     if plan.released:
         held = {"workflow_ids": plan.released, "executor_id": executor_id}
-        work.append(("release_workflows", held))
-    results = session.run_all(work)
-    if plan.released:
-        plan.lanes += rows.lanes(results[-1], 1)
+        plan.lanes += rows.lanes(session.run("release_workflows", held), 1)
+
+
+def _insert_children(session: Session, executor_id: str, plan: Plan) -> None:
+    """All of them: one whose id was taken since the look isn't there, and must not seem to be."""
+    if not plan.workflows:
+        return
+    new = [
+        rows.workflow_params(one, executor_id if is_reserved else None)
+        for one, is_reserved in plan.workflows
+    ]
+    inserted = session.run("insert_workflows", rows.transposed(new))
+    if len(inserted) < len(new):
+        missing = {one["workflow_id"] for one in new} - {row[0] for row in inserted}
+        raise errors.Conflict(f"Somebody else has just taken an id of {sorted(missing)}.")
 
 
 class PostgresStore(Store):

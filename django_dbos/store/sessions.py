@@ -34,6 +34,9 @@ class Session(Protocol):
     def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
         """Run several, in one round trip where the database can."""
 
+    def send_all(self, statements: Sequence[Statement]) -> None:
+        """Run several whose answers nobody needs; in a transaction, together with its COMMIT."""
+
     def run_many(self, name: str, rows: Sequence[Params]) -> None:
         """Run one statement for each row."""
 
@@ -58,6 +61,9 @@ class DjangoSession:
 
     def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
         return [self.run(name, params) for name, params in statements]
+
+    def send_all(self, statements: Sequence[Statement]) -> None:
+        self.run_all(statements)
 
     def run_many(self, name: str, rows: Sequence[Params]) -> None:
         if not rows:
@@ -89,13 +95,11 @@ def translated_errors() -> Iterator[None]:
 
 
 def _transient(error: Exception) -> errors.StoreError:
-    sqlstate = getattr(error.__cause__, "sqlstate", None)
-    if isinstance(error.__cause__, sqlite3.Error) and not _is_transient(error):
+    if isinstance(error.__cause__, sqlite3.Error):
+        if _is_transient(error):
+            return errors.Unavailable(str(error))
         return errors.BadStatement(str(error))
-    if sqlstate == "55P03":
-        return errors.LockTimeout(str(error))
-    is_outcome_unknown = sqlstate is None or sqlstate.startswith(("08", "57P"))
-    return errors.Unavailable(str(error), is_outcome_unknown=is_outcome_unknown)
+    return errors.of_sqlstate(getattr(error.__cause__, "sqlstate", None), str(error))
 
 
 def _is_transient(error: Exception) -> bool:

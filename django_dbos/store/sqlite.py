@@ -53,6 +53,9 @@ class SqliteStore(Store):
         super().__init__(alias, wakeups)
         self._locks = FileLocks(lambda: str(connections[alias].settings_dict["NAME"]))
 
+    def leave_to_parent(self) -> None:
+        self._locks.close()
+
     def session(self) -> Session:
         return SqliteSession(self.alias, self.vendor)
 

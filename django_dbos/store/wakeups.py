@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Protocol, Self
 
 # Told to everybody: "look again, whatever you wait for", after a connection was lost.
 EVERYTHING = "*"
+
+_is_muted: ContextVar[bool] = ContextVar("dbos_is_muted", default=False)
 
 
 # Told of what was enqueued where, and of changed keys; both may be EVERYTHING.
@@ -34,8 +37,8 @@ class Source(Protocol):
     def start(self, wakeups: Wakeups) -> None:
         """Start, unless it has."""
 
-    def rest(self) -> None:
-        """Nobody watches any more: it may stop."""
+    def rest(self, wakeups: Wakeups) -> None:
+        """Nobody watches any more, it seems: it may stop, unless somebody does again."""
 
     def stop(self) -> None:
         """Stop, and close its connection."""
@@ -192,6 +195,17 @@ class Wakeups:
         """Whether notifications of other processes arrive; else one must look on a timer."""
         return self._source is not None and self._source.is_connected
 
+    @contextlib.contextmanager
+    def muted(self) -> Iterator[None]:
+        """Watches that are entered here, or in tasks and threads that inherit the context, start
+        no source: inside a test's transaction nothing comes from other processes."""
+        before = _is_muted.get()
+        _is_muted.set(True)
+        try:
+            yield
+        finally:
+            _is_muted.set(before)
+
     def start_listening(self) -> None:
         """Keep the source of other processes' notifications running, watched or not."""
         with self._lock:
@@ -224,8 +238,8 @@ class Wakeups:
                 if not watches:
                     self._watches.pop(key, None)
         if self._source is not None and not self.is_used:
-            self._source.rest()
+            self._source.rest(self)
 
     def _start_source(self) -> None:
-        if self._source is not None and self._may_listen():
+        if self._source is not None and not _is_muted.get() and self._may_listen():
             self._source.start(self)

@@ -19,16 +19,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from asgiref.sync import sync_to_async
 
-from django_dbos.core.batch import Plan
-from django_dbos.core.records import (
-    Answer,
-    Finish,
-    RecordStep,
-    Refusal,
-    Release,
-    Verdict,
-    Write,
-)
+from django_dbos.core.batch import Plan, is_giving_up
+from django_dbos.core.records import Answer, RecordEntry, Refusal, Verdict, Write
 from django_dbos.store import errors
 
 if TYPE_CHECKING:
@@ -39,9 +31,12 @@ logger = logging.getLogger("django_dbos.store")
 
 MAX_BATCH_ROWS = 500
 MAX_BATCH_BYTES = 8 * 1024 * 1024
-# Seconds before a write whose row somebody else has locked is tried again.
-DEFERRAL = 0.01
+# Seconds before a write that a lock of somebody else's keeps out is tried again: twice as long
+# each time.
+FIRST_DEFERRAL, LAST_DEFERRAL = 0.01, 0.5
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 2.0
+# Seconds for which a writer that is to stop waits for a database that doesn't answer.
+LAST_PATIENCE = 10.0
 
 Callback = Callable[[Answer], None]
 
@@ -65,7 +60,9 @@ class Writer(Protocol):
 class Submission:
     """A write on its way, and whoever waits for its answer."""
 
-    __slots__ = ("answer", "callback", "event", "future", "loop", "write")
+    __slots__ = (
+        "answer", "callback", "event", "future", "is_repeat", "loop", "tries", "write",
+    )  # fmt: skip
 
     def __init__(self, write: Write, callback: Callback | None = None) -> None:
         self.write = write
@@ -74,6 +71,29 @@ class Submission:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.future: asyncio.Future[Answer] | None = None
         self.answer: Answer | None = None
+        self.is_repeat = False
+        """Whether it may be in the tables already: the answer to a COMMIT was lost."""
+        self.tries = 0
+
+
+class PutOff:
+    """Writes of one workflow that a lock of somebody else's keeps out, in their order."""
+
+    __slots__ = ("due", "is_alone", "submissions")
+
+    def __init__(self) -> None:
+        self.submissions: list[Submission] = []
+        self.due = 0.0
+        self.is_alone = False
+        """Whether a batch has to wait for the lock: then these go in one of their own."""
+
+    def add(self, submission: Submission, *, is_alone: bool) -> None:
+        """Try a write again, later."""
+        deferral = min(FIRST_DEFERRAL * 2**submission.tries, LAST_DEFERRAL)
+        submission.tries = min(submission.tries + 1, 10)
+        self.submissions.append(submission)
+        self.due = max(self.due, time.monotonic() + deferral)
+        self.is_alone = self.is_alone or is_alone
 
 
 class BatchWriter:
@@ -90,11 +110,11 @@ class BatchWriter:
         self._executor_id = executor_id
         self._on_commit = on_commit
         self._queue: deque[Submission] = deque()
-        self._deferred: deque[tuple[float, Submission]] = deque()
+        self._put_off: dict[str, PutOff] = {}
         self._refused: dict[tuple[str, int], Answer] = {}
         self._wake = threading.Event()
         self._is_stopping = False
-        self._is_abandoned = False
+        self._abandoned = threading.Event()
         self._has_ended = False
         self._thread = threading.Thread(target=self._run, name="dbos-writer", daemon=True)
 
@@ -103,10 +123,13 @@ class BatchWriter:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what is queued, then end the thread."""
+        """Write what is queued, then end the thread; abandon what the database doesn't take."""
         self._is_stopping = True
         self._wake.set()
-        self._thread.join()
+        self._thread.join(LAST_PATIENCE)
+        if self._thread.is_alive():
+            self.abandon()
+            self._thread.join(LAST_PATIENCE)
 
     def stop_abandoned(self) -> None:
         """Answer everything with a lost claim, and have the thread end without waiting for it."""
@@ -116,7 +139,7 @@ class BatchWriter:
 
     def abandon(self) -> None:
         """Answer everything, now and later, with a lost claim: the executor is declared dead."""
-        self._is_abandoned = True
+        self._abandoned.set()
         self._wake.set()
 
     def write(self, write: Write) -> Answer:
@@ -154,7 +177,7 @@ class BatchWriter:
     def _run(self) -> None:
         session = self._store.connect(self._executor_id, "writer")
         try:
-            while not (self._is_stopping and not self._queue and not self._deferred):
+            while not (self._is_stopping and not self._queue and not self._put_off):
                 batch = self._take()
                 if batch:
                     self._write(session, batch)
@@ -171,97 +194,108 @@ class BatchWriter:
             self._tell([self._queue.popleft()], [_lost()])
 
     def _wait(self) -> None:
-        timeout = DEFERRAL if self._deferred else None
+        timeout = None
+        if self._put_off:
+            timeout = max(min(one.due for one in self._put_off.values()) - time.monotonic(), 0.0)
         self._wake.wait(timeout)
         self._wake.clear()
 
     def _take(self) -> list[Submission]:
         """What is queued, up to the limits; first what was put off, once its time has come."""
         batch: list[Submission] = []
-        now = time.monotonic()
-        while self._deferred and (self._deferred[0][0] <= now or self._is_abandoned):
-            batch.append(self._deferred.popleft()[1])
-        blocked = {submission.write.workflow_id for _, submission in self._deferred}
+        for workflow_id in self._due():
+            if not self._put_off[workflow_id].is_alone:
+                batch += self._put_off.pop(workflow_id).submissions
+            elif not batch:
+                return self._put_off.pop(workflow_id).submissions
         size = sum(submission.write.size for submission in batch)
         while self._queue and len(batch) < MAX_BATCH_ROWS and size < MAX_BATCH_BYTES:
             submission = self._queue.popleft()
-            if submission.write.workflow_id in blocked:
+            if submission.write.workflow_id in self._put_off:
                 # Its workflow has an earlier write waiting: they commit in order.
-                self._deferred.append((now + DEFERRAL, submission))
+                self._put_off[submission.write.workflow_id].submissions.append(submission)
                 continue
             batch.append(submission)
             size += submission.write.size
         return batch
 
+    def _due(self) -> list[str]:
+        """The workflows whose writes were put off until now."""
+        now, is_abandoned = time.monotonic(), self._abandoned.is_set()
+        return [key for key, one in self._put_off.items() if one.due <= now or is_abandoned]
+
     def _write(self, session: Session, batch: list[Submission]) -> None:
         batch = self._without_refused(batch)
-        is_repeat, backoff = False, FIRST_BACKOFF
+        backoff = FIRST_BACKOFF
         while batch:
             try:
-                plan = self._apply(session, batch, is_repeat=is_repeat)
+                plan = self._apply(session, batch)
             except errors.Unavailable as error:
                 logger.warning("The database is unavailable, trying again: %s", error)
                 session.close()
-                is_repeat = True
-                if self._is_abandoned:
-                    self._tell(batch, [_lost()] * len(batch))
-                    return
-                time.sleep(backoff)
+                for submission in batch:
+                    submission.is_repeat = True
+                self._abandoned.wait(backoff)
                 backoff = min(backoff * 2, LAST_BACKOFF)
-            except errors.StoreError as error:
-                self._write_singly(session, batch, error, is_repeat=is_repeat)
+            except errors.LockTimeout:
+                self._write_apart(session, batch)
                 return
-            except Exception:
+            except errors.StoreError as error:
+                self._write_singly(session, batch, error)
+                return
+            except Exception as error:
                 logger.exception("A batch of writes failed; writing one by one")
-                self._write_singly(session, batch, errors.BadStatement(), is_repeat=is_repeat)
+                self._write_singly(session, batch, error)
                 return
             else:
                 self._settle(batch, plan)
                 return
 
-    def _write_singly(
-        self, session: Session, batch: list[Submission], error: Exception, *, is_repeat: bool
-    ) -> None:
-        """Find the write that fails its batch: it alone is refused, or put off for its lock."""
-        if len(batch) > 1:
-            for submission in batch:
-                self._write_one(session, submission, is_repeat=is_repeat)
-        else:
-            self._blame(batch[0], error)
+    def _write_apart(self, session: Session, batch: list[Submission]) -> None:
+        """Find the workflow that waits for somebody's lock: the others don't wait with it."""
+        by_workflow: dict[str, list[Submission]] = {}
+        for submission in batch:
+            by_workflow.setdefault(submission.write.workflow_id, []).append(submission)
+        for submissions in by_workflow.values():
+            if len(by_workflow) > 1:
+                self._write(session, submissions)
+            else:
+                self._defer(submissions, is_alone=True)
 
-    def _write_one(self, session: Session, submission: Submission, *, is_repeat: bool) -> None:
-        if any(s.write.workflow_id == submission.write.workflow_id for _, s in self._deferred):
-            self._defer(submission)
-        elif self._without_refused([submission]):
-            if is_repeat:
-                # _write asks by itself only after a failure of its own.
-                try:
-                    self._settle([submission], self._apply(session, [submission], is_repeat=True))
-                except errors.StoreError as error:
-                    self._blame(submission, error)
+    def _write_singly(self, session: Session, batch: list[Submission], error: Exception) -> None:
+        """Find the write that fails its batch: it alone is refused."""
+        if len(batch) == 1:
+            self._blame(batch[0], error)
+            return
+        for submission in batch:
+            if submission.write.workflow_id in self._put_off:
+                self._defer([submission], is_alone=False)
             else:
                 self._write(session, [submission])
 
-    def _apply(self, session: Session, batch: list[Submission], *, is_repeat: bool) -> Plan:
-        if self._is_abandoned:
+    def _apply(self, session: Session, batch: list[Submission]) -> Plan:
+        if self._abandoned.is_set():
             return Plan(answers=[_lost()] * len(batch))
         writes = [submission.write for submission in batch]
+        is_repeat = any(submission.is_repeat for submission in batch)
         return self._store.apply(session, self._executor_id, writes, is_repeat=is_repeat)
 
     def _blame(self, submission: Submission, error: Exception) -> None:
-        if isinstance(error, errors.LockTimeout | errors.Unavailable):
-            self._defer(submission)
-            return
         logger.error(
             "A write of workflow %r was refused by the database: %s",
             submission.write.workflow_id, error,
         )  # fmt: skip
         answer = Answer(verdict=Verdict.REFUSED, refusal=Refusal.DATABASE, subject=str(error))
-        self._refused[submission.write.workflow_id, submission.write.claim_number] = answer
+        self._note_refusal(submission.write, answer)
         self._tell([submission], [answer])
 
-    def _defer(self, submission: Submission) -> None:
-        self._deferred.append((time.monotonic() + DEFERRAL, submission))
+    def _note_refusal(self, write: Write, answer: Answer) -> None:
+        self._refused[write.workflow_id, write.claim_number] = answer
+
+    def _defer(self, submissions: Sequence[Submission], *, is_alone: bool) -> None:
+        for submission in submissions:
+            put_off = self._put_off.setdefault(submission.write.workflow_id, PutOff())
+            put_off.add(submission, is_alone=is_alone)
 
     def _without_refused(self, batch: list[Submission]) -> list[Submission]:
         """Once a write of a claim is refused, only the end of its run is written."""
@@ -271,7 +305,7 @@ class BatchWriter:
         for submission in batch:
             write = submission.write
             refusal = self._refused.get((write.workflow_id, write.claim_number))
-            if refusal is None or _is_giving_up(write):
+            if refusal is None or is_giving_up(write):
                 kept.append(submission)
             else:
                 self._tell([submission], [refusal])
@@ -281,10 +315,17 @@ class BatchWriter:
         deferred = set(plan.deferred)
         told = [(s, a) for i, (s, a) in enumerate(zip(batch, plan.answers, strict=True))
                 if i not in deferred]  # fmt: skip
-        for position in plan.deferred:
-            self._defer(batch[position])
+        for submission, answer in told:
+            # Nobody waits for an entry: what its run writes next may be queued already.
+            if answer.refusal is not None and isinstance(submission.write, RecordEntry):
+                self._note_refusal(submission.write, answer)
+        self._defer([batch[position] for position in plan.deferred], is_alone=False)
         self._tell([s for s, _ in told], [a for _, a in told])
-        self._on_commit(plan)
+        try:
+            self._on_commit(plan)
+        except Exception:
+            # It is committed all the same, and the next batch must not wait for ever.
+            logger.exception("What follows the commit of a batch failed")
 
     def _tell(self, batch: Sequence[Submission], answers: Sequence[Answer]) -> None:
         """Wake everyone: each event loop once, however many of its runs wait."""
@@ -307,10 +348,6 @@ def _resolve(submissions: list[Submission]) -> None:
         if submission.future is not None and not submission.future.done():
             assert submission.answer is not None
             submission.future.set_result(submission.answer)
-
-
-def _is_giving_up(write: Write) -> bool:
-    return isinstance(write, Release) or (isinstance(write, Finish) and write.is_set_aside)
 
 
 def _lost() -> Answer:
@@ -361,6 +398,3 @@ class InlineWriter:
 
     def forget(self, workflow_id: str, claim_number: int) -> None:
         """Nothing is kept of a claim."""
-
-
-__all__ = ["BatchWriter", "InlineWriter", "RecordStep", "Writer"]

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import connection, transaction
 
 from django_dbos.core.batch import Plan
-from django_dbos.core.records import Claim, Finish, Refusal, Verdict
+from django_dbos.core.records import (
+    DONE,
+    Claim,
+    Finish,
+    RecordStart,
+    RecordStep,
+    Refusal,
+    Verdict,
+    Write,
+)
 from django_dbos.core.status import Status
 from django_dbos.models import Checkpoint, StreamEntry, Workflow
 from django_dbos.store import errors
+from django_dbos.store import writer as writer_module
 from django_dbos.store.base import Store
 from django_dbos.store.writer import BatchWriter
-from tests.store.conftest import entry, step
+from tests.store.conftest import checkpoint, entry, new_workflow, step
 
 Claims = Callable[..., Claim]
 
@@ -190,6 +202,234 @@ def test_a_locked_row_is_asked_again(
     assert [one.step_number for one in orders] == [1, 2, 3]
 
 
+class Door:
+    """In front of `apply`: notes what comes, and keeps one workflow's writes out while closed."""
+
+    def __init__(self, store: Any, workflow_id: str, *, waits: bool = False) -> None:
+        self._store = store
+        self._workflow_id = workflow_id
+        self._waits = waits
+        self.is_closed = True
+        self.batches: list[list[Write]] = []
+
+    def __call__(self, session: Any, executor_id: str, writes: Any, **options: Any) -> Plan:
+        self.batches.append(list(writes))
+        kept_out = [i for i, one in enumerate(writes) if one.workflow_id == self._workflow_id]
+        if not (self.is_closed and kept_out):
+            return type(self._store).apply(  # type: ignore[no-any-return]
+                self._store, session, executor_id, writes, **options
+            )
+        if self._waits:
+            raise errors.LockTimeout("somebody holds it")
+        others = [one for one in writes if one.workflow_id != self._workflow_id]
+        if others:
+            type(self._store).apply(self._store, session, executor_id, others, **options)
+        return Plan(answers=[DONE] * len(writes), deferred=kept_out)
+
+    def tried(self) -> list[list[int]]:
+        """The step numbers of the workflow that came together, try by try."""
+        return [
+            [one.checkpoint.step_number for one in batch if isinstance(one, RecordStep)
+             and one.workflow_id == self._workflow_id]
+            for batch in self.batches
+        ]  # fmt: skip
+
+    def wait_for_tries(self, count: int) -> None:
+        until = time.monotonic() + 10
+        while len([one for one in self.tried() if one]) < count and time.monotonic() < until:
+            time.sleep(0.001)
+
+
+@pytest.mark.rule(11)
+@pytest.mark.parametrize("waits", [False, True])
+def test_writes_that_were_put_off_keep_their_order(
+    store: Any, writer: BatchWriter, claim: Claims, applying: Any, waits: bool
+) -> None:
+    held, other = claim(), claim()
+    door = Door(store, held.workflow_id, waits=waits)
+    applying(door)
+    answers: list[Any] = []
+
+    # They come at different times, while another workflow's writes wake the writer all the time.
+    for number in range(1, 81):
+        if number % 10 == 1:
+            writer.post(step(held, number // 10 + 1), answers.append)
+        writer.write(step(other, number))
+        time.sleep(0.001)
+    door.is_closed = False
+    writer.write(step(held, 9))
+
+    tries = [numbers for numbers in door.tried() if numbers]
+    assert [one.verdict for one in answers] == [Verdict.DONE] * 8
+    assert len(tries) > 3
+    assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in tries if numbers != [9])
+    assert Checkpoint.objects.count() == 89
+
+
+@pytest.mark.rule(2)
+def test_who_waits_for_a_lock_waits_alone(
+    store: Any, writer: BatchWriter, claim: Claims, applying: Any
+) -> None:
+    held, other = claim(), claim()
+    door = Door(store, held.workflow_id, waits=True)
+    applying(door)
+    writer.post(step(held))
+    door.wait_for_tries(1)
+
+    for number in range(1, 20):
+        writer.write(step(other, number))
+        time.sleep(0.002)
+    door.is_closed = False
+    writer.write(step(held, 2))
+
+    together = [batch for batch in door.batches if len({one.workflow_id for one in batch}) > 1]
+    assert together == []
+    assert Checkpoint.objects.count() == 21
+
+
+@pytest.mark.rule(2)
+def test_who_waits_for_a_lock_does_not_spin(
+    store: Any, writer: BatchWriter, claim: Claims, applying: Any
+) -> None:
+    held = claim()
+    door = Door(store, held.workflow_id)
+    applying(door)
+    began = time.process_time()
+
+    writer.post(step(held))
+    time.sleep(0.4)
+    door.is_closed = False
+    writer.write(step(held, 2))
+
+    assert 3 <= len(door.batches) <= 10
+    assert time.process_time() - began < 0.2
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+@pytest.mark.rule(2)
+def test_an_open_transaction_that_took_an_id_delays_no_other_workflow(
+    store: Store, writer: BatchWriter, claim: Claims
+) -> None:
+    starting, other = claim(), claim()
+    answers: list[Any] = []
+    child = new_workflow(deduplication_id="d", parent_id=starting.workflow_id)
+    with transaction.atomic():
+        (first,) = store.start_workflows([new_workflow(deduplication_id="d")])
+        writer.post(
+            RecordStart(
+                workflow_id=starting.workflow_id,
+                claim_number=starting.claim_number,
+                checkpoint=checkpoint(starting),
+                workflows=(child,),
+            ),
+            answers.append,
+        )
+        began = time.monotonic()
+        for number in range(1, 101):
+            assert writer.write(step(other, number)).verdict is Verdict.DONE
+        taken = time.monotonic() - began
+        assert answers == []
+    writer.write(Write(workflow_id=starting.workflow_id, claim_number=starting.claim_number))
+
+    assert taken < 1.5
+    assert (answers[0].refusal, answers[0].existing_id) == (Refusal.DUPLICATE, first.workflow_id)
+
+
+@pytest.mark.rule(12)
+def test_what_may_be_committed_is_asked_for_however_long_it_is_put_off(
+    store: Any, writer: BatchWriter, claim: Claims, applying: Any
+) -> None:
+    held = claim()
+    door = Door(store, held.workflow_id)
+    failures = [True]
+
+    def lose_the_answer(*args: Any, **options: Any) -> Plan:
+        if not failures:
+            return door(*args, **options)
+        failures.pop()
+        type(store).apply(store, *args, **options)
+        raise errors.Unavailable("the answer to COMMIT was lost", is_outcome_unknown=True)
+
+    applying(lose_the_answer)
+    writer.post(entry(held, "0"))
+    until = time.monotonic() + 10
+    while len(door.batches) < 2 and time.monotonic() < until:
+        time.sleep(0.001)
+    door.is_closed = False
+    writer.write(step(held))
+
+    assert [one.value for one in StreamEntry.objects.all()] == ["0"]
+
+
+@pytest.mark.rule(10)
+def test_a_batch_is_limited_in_bytes(
+    store: Any, writer: BatchWriter, claim: Claims, committed: Committed, applying: Any
+) -> None:
+    held = claim()
+    door = Door(store, held.workflow_id)
+    applying(door)
+    writer.post(step(held))
+    door.wait_for_tries(1)
+
+    other = claim()
+    may_go_on, is_stuck = threading.Event(), threading.Event()
+
+    def stuck(*args: Any, **options: Any) -> Plan:
+        is_stuck.set()
+        may_go_on.wait(10)
+        return door(*args, **options)
+
+    applying(stuck)
+    is_stuck.wait(10)
+    writes = [entry(other, str(n), size=writer_module.MAX_BATCH_BYTES // 2) for n in range(4)]
+    for write in writes:
+        writer.post(write)
+    door.is_closed = False
+    may_go_on.set()
+    writer.write(step(other))
+
+    sizes = [sum(one.size for one in batch) for batch in door.batches]
+    assert max(sizes) == writer_module.MAX_BATCH_BYTES
+    assert StreamEntry.objects.count() == 4
+
+
+def test_what_follows_a_commit_may_fail_and_the_writer_goes_on(
+    store: Store, executor_id: str, claim: Claims, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = claim()
+
+    def fail(plan: Plan) -> None:
+        raise RuntimeError("can't start new thread")
+
+    writer = BatchWriter(store, executor_id, on_commit=fail)
+    writer.start()
+
+    answers = [writer.write(step(held, number)) for number in (1, 2)]
+    writer.stop()
+
+    assert [one.verdict for one in answers] == [Verdict.DONE] * 2
+    assert "What follows the commit" in caplog.text
+
+
+def test_a_writer_that_stops_does_not_wait_for_ever_for_the_database(
+    writer: BatchWriter, claim: Claims, applying: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = claim()
+    monkeypatch.setattr(writer_module, "LAST_PATIENCE", 0.2)
+
+    def fail(*args: Any, **options: Any) -> Plan:
+        raise errors.Unavailable("no connection")
+
+    applying(fail)
+    answers: list[Any] = []
+    writer.post(step(held), answers.append)
+    began = time.monotonic()
+    writer.stop()
+
+    assert time.monotonic() - began < 2
+    assert [one.verdict for one in answers] == [Verdict.CLAIM_LOST]
+
+
 @pytest.mark.rule(4)
 def test_an_abandoned_writer_answers_and_writes_nothing(writer: BatchWriter, claim: Claims) -> None:
     held = claim()
@@ -213,11 +453,24 @@ def test_a_stopped_writer_has_written_all_and_takes_no_more(
     assert writer.write(step(held, 51)).verdict is Verdict.CLAIM_LOST
 
 
-async def test_async_callers_are_answered(
-    async_db: None, writer: BatchWriter, claim: Claims
+async def test_async_callers_are_woken_once_a_batch(
+    async_db: None, writer: BatchWriter, claim: Claims, committed: Committed
 ) -> None:
     held = await sync_to_async(claim)()
+    loop = asyncio.get_running_loop()
+    wake, woken = loop.call_soon_threadsafe, 0
 
-    answers = await asyncio.gather(*(writer.awrite(step(held, n)) for n in range(1, 21)))
+    def count(callback: Any, *args: Any, **options: Any) -> Any:
+        nonlocal woken
+        woken += 1
+        return wake(callback, *args, **options)
+
+    loop.call_soon_threadsafe = count  # type: ignore[method-assign]
+    try:
+        answers = await asyncio.gather(*(writer.awrite(step(held, n)) for n in range(1, 101)))
+    finally:
+        del loop.call_soon_threadsafe
+    await sync_to_async(writer.stop)()
 
     assert {one.verdict for one in answers} == {Verdict.DONE}
+    assert woken == len(committed.plans) < 20

@@ -1,0 +1,81 @@
+"""What a batch costs: how often the writer's connection waits for PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from django_dbos.core.records import Claim, Finish, RecordEvent, Verdict, Write
+from django_dbos.core.status import Status
+from django_dbos.store.base import Store
+from tests.store.conftest import entry, step
+
+pytestmark = pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="SQLite is in the process"
+)
+Claims = Callable[..., Claim]
+
+
+@contextmanager
+def counted(session: Any) -> Iterator[list[int]]:
+    """How many times it was our turn after an answer, by libpq's own record of messages."""
+    trips: list[int] = []
+    with tempfile.TemporaryFile("w+") as file:
+        descriptor = os.dup(file.fileno())
+        session.connection.pgconn.trace(descriptor)
+        yield trips
+        session.connection.pgconn.untrace()
+        os.close(descriptor)
+        file.seek(0)
+
+        directions = [line.split("\t")[1] for line in file if line.count("\t") >= 2]
+    turns = zip(["B", *directions], directions, strict=False)
+    trips.append(sum(before == "B" and now == "F" for before, now in turns))
+
+
+@pytest.fixture
+def warm(store: Store, session: Any, executor_id: str, claim: Claims) -> Claim:
+    """A claim of which steps and entries were written often: all statements are prepared."""
+    held = claim()
+    for number in range(1, 9):
+        for write in (step(held, number), entry(held, "0")):
+            store.apply(session, executor_id, [write], is_repeat=False)
+    return held
+
+
+def test_a_batch_of_steps_is_one_round_trip(
+    store: Store, session: Any, executor_id: str, warm: Claim, claim: Claims
+) -> None:
+    other = claim()
+    writes: list[Write] = [step(warm, 20), step(warm, 21), step(other)]
+
+    with counted(session) as trips:
+        plan = store.apply(session, executor_id, writes, is_repeat=False)
+
+    assert {one.verdict for one in plan.answers} == {Verdict.DONE}
+    assert trips == [1]
+
+
+def test_any_other_batch_is_two_round_trips(
+    store: Store, session: Any, executor_id: str, warm: Claim, claim: Claims
+) -> None:
+    other = claim()
+    values: dict[str, Any] = {"workflow_id": warm.workflow_id, "claim_number": warm.claim_number}
+    event = RecordEvent(checkpoint=None, key="k", value="1", step_number=1, **values)
+    finish = Finish(
+        workflow_id=other.workflow_id, claim_number=other.claim_number, status=Status.SUCCESS
+    )
+
+    with counted(session) as trips:
+        plan = store.apply(
+            session, executor_id, [step(warm, 20), entry(warm, "1"), event, finish], is_repeat=False
+        )
+
+    assert {one.verdict for one in plan.answers} == {Verdict.DONE}
+    assert trips == [2]

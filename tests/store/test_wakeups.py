@@ -1,0 +1,380 @@
+"""How waiters hear of what others have committed: in this process, and from other processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
+
+import django_dbos as dbos
+from django_dbos import store as store_module
+from django_dbos.store import get_store, listening
+from django_dbos.store.base import Hints, Store
+from django_dbos.store.wakeups import Wakeups
+from tests.store.conftest import new_workflow
+
+IS_POSTGRESQL = connection.vendor == "postgresql"
+postgresql = pytest.mark.skipif(not IS_POSTGRESQL, reason="PostgreSQL's own")
+
+
+@pytest.fixture
+def elsewhere(transactional_db: None) -> Iterator[Wakeups]:
+    """The waiters of another process: they share nothing with this one's but the database."""
+    kind = listening.Notifications if IS_POSTGRESQL else listening.FileChanges
+    wakeups = Wakeups(kind("default"))
+    wakeups.start_listening()
+    eventually(lambda: wakeups.is_listening)
+    # The first thing that it says is "look again".
+    time.sleep(0.05)
+    yield wakeups
+    wakeups.stop_listening()
+
+
+def eventually(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < until, "It didn't come to be."
+        time.sleep(0.005)
+
+
+def listeners() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == "dbos-listener"]
+
+
+# In one process
+
+
+def test_a_notification_before_the_wait_is_not_missed() -> None:
+    wakeups = Wakeups()
+    with wakeups.watch("a", "b") as watch:
+        wakeups.notify(["b"])
+
+        assert watch.wait(0)
+        assert not watch.wait(0)
+
+
+def test_only_watchers_of_the_key_are_woken() -> None:
+    wakeups = Wakeups()
+    with wakeups.watch("a") as one, wakeups.watch("b") as other:
+        wakeups.notify(["a"])
+
+        assert one.wait(0)
+        assert not other.wait(0)
+    assert not wakeups.is_used
+
+
+def test_a_waiting_thread_is_woken() -> None:
+    wakeups = Wakeups()
+    with wakeups.watch("a") as watch:
+        timer = threading.Timer(0.02, wakeups.notify, [["a"]])
+        timer.start()
+        began = time.monotonic()
+
+        assert watch.wait(10)
+        assert time.monotonic() - began < 5
+        timer.join()
+
+
+async def test_a_waiting_task_is_woken_from_another_thread() -> None:
+    wakeups = Wakeups()
+    with wakeups.watch("a") as watch:
+        waiting = asyncio.create_task(watch.await_(10))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(wakeups.notify, ["a"])
+
+        assert await waiting
+        assert not await watch.await_(0.01)
+
+
+async def test_a_cancelled_wait_leaves_the_watch_usable() -> None:
+    wakeups = Wakeups()
+    with wakeups.watch("a") as watch:
+        waiting = asyncio.create_task(watch.await_(10))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        wakeups.notify(["a"])
+
+        assert await watch.await_(0)
+
+
+def test_executors_are_told_of_lanes_and_keys() -> None:
+    wakeups, lanes, keys = Wakeups(), [], []  # type: ignore[var-annotated]
+    wakeups.add_lane_listener(lanes.append)
+    wakeups.add_key_listener(keys.append)
+
+    wakeups.notify_lanes([("q", 1)])
+    wakeups.notify_lanes([])
+    wakeups.notify_everything()
+    wakeups.remove_lane_listener(lanes.append)
+    wakeups.notify_lanes([("q", 2)])
+
+    assert lanes == [[("q", 1)], None]
+    assert keys == [["*"]]
+
+
+# From other processes
+
+
+@pytest.mark.rule(14)
+def test_a_commit_wakes_the_watchers_of_another_process(store: Store, elsewhere: Wakeups) -> None:
+    with elsewhere.watch("result:x:") as watch:
+        store.start_workflows([new_workflow(workflow_id="x")])
+        watch.wait(0.2)
+        store.cancel_workflows(["x"])
+
+        assert watch.wait(5)
+
+
+@pytest.mark.rule(14)
+def test_a_start_tells_the_executors_of_another_process(store: Store, elsewhere: Wakeups) -> None:
+    told: list[Any] = []
+    elsewhere.add_lane_listener(told.append)
+
+    store.start_workflows([new_workflow(queue_name="größe", priority=-3)])
+
+    eventually(lambda: bool(told))
+    # SQLite says only that something has changed.
+    assert told[0] == ([("größe", -3)] if IS_POSTGRESQL else None)
+
+
+@postgresql
+@pytest.mark.rule(14)
+def test_a_key_is_notified_once_a_commit(store: Store, elsewhere: Wakeups) -> None:
+    heard: list[list[str]] = []
+    elsewhere.add_key_listener(heard.append)
+
+    store.tell(store.session(), Hints(keys=["b", "a", "b"]))
+
+    eventually(lambda: len(heard) >= 2)
+    assert sorted(heard) == [["a"], ["b"]]
+
+
+@postgresql
+def test_what_another_release_says_is_a_reason_to_look(store: Store, elsewhere: Wakeups) -> None:
+    told: list[Any] = []
+    elsewhere.add_lane_listener(told.append)
+
+    with connection.cursor() as cursor:
+        cursor.execute("NOTIFY dbos_enqueued, 'in another way'")
+
+    eventually(lambda: bool(told))
+    assert told == [None]
+    assert elsewhere.is_listening
+
+
+@postgresql
+@pytest.mark.rule(16)
+def test_what_was_said_while_the_connection_was_lost_is_looked_for(
+    store: Store, elsewhere: Wakeups
+) -> None:
+    told: list[Any] = []
+    elsewhere.add_lane_listener(told.append)
+    with elsewhere.watch("result:x:") as watch:
+        for _ in range(2):
+            told.clear()
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE query LIKE 'LISTEN%%'"
+                )
+                store._notify(store.session(), ["result:x:"], [("q", 0)])
+
+            assert watch.wait(5)
+            eventually(lambda: None in told)
+    assert elsewhere.is_listening
+
+
+@pytest.mark.rule(14)
+def test_without_listen_nothing_is_started(store: Store, settings: Any) -> None:
+    if not IS_POSTGRESQL:
+        pytest.skip("SQLite's file is looked at whatever LISTEN says")
+    for off in ({"LISTEN": False}, {"TRANSACTION_POOLER": True}):
+        settings.DBOS = {**settings.DBOS, **off}
+        with store.wakeups.watch("a") as watch:
+            store.tell(store.session(), Hints(keys=["a"]))
+
+            # Its own process's waiters hear it all the same.
+            assert watch.wait(0)
+            assert not store.wakeups.is_listening
+            assert listeners() == []
+
+
+def test_nothing_is_left_when_nobody_watches(store: Store) -> None:
+    with store.wakeups.watch("a"), store.wakeups.watch("a"):
+        eventually(lambda: store.wakeups.is_listening)
+        assert len(listeners()) == 1
+
+    assert listeners() == []
+    assert not store.wakeups.is_listening
+    if IS_POSTGRESQL:
+        eventually(lambda: _listening_connections() == 0)
+
+
+def _listening_connections() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE query LIKE 'LISTEN%%' AND datname = current_database()"
+        )
+        (count,) = cursor.fetchone()
+    return int(count)
+
+
+def test_who_comes_while_another_leaves_is_not_left_without_a_source(store: Store) -> None:
+    with store.wakeups.watch("a"):
+        eventually(lambda: store.wakeups.is_listening)
+
+        # As if the last one had gone a moment ago, and found nobody before this one came.
+        source: Any = store.wakeups._source
+        source.rest(store.wakeups)
+
+        assert store.wakeups.is_listening
+        assert len(listeners()) == 1
+
+
+def test_a_source_that_nobody_uses_for_long_ends(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "is_testing", lambda: False)
+    monkeypatch.setattr(listening, "LINGER", 0.1)
+    monkeypatch.setattr(listening, "LISTEN_TIMEOUT", 0.02)
+    with store.wakeups.watch("a"):
+        eventually(lambda: store.wakeups.is_listening)
+        time.sleep(0.2)
+        assert store.wakeups.is_listening
+
+    assert listeners()
+    eventually(lambda: not listeners())
+    with store.wakeups.watch("a"):
+        eventually(lambda: store.wakeups.is_listening)
+    store.wakeups.stop()
+
+
+@postgresql
+def test_many_open_files_do_not_disturb_it(store: Store) -> None:
+    resource = pytest.importorskip("resource")
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit[1], 4096), limit[1]))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    heard = Wakeups(listening.Notifications("default"))
+    try:
+        with heard.watch("a") as watch:
+            watch.wait(5)
+            watch.wait(0.05)
+            store._notify(store.session(), ["a"], [])
+
+            assert watch.wait(5)
+            assert not watch.wait(0.3)
+            assert heard.is_listening
+    finally:
+        heard.stop()
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+# Processes and tests
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.rule(35)
+def test_a_forked_process_has_a_store_and_a_listener_of_its_own(store: Store) -> None:
+    with store.wakeups.watch("result:x:") as watch:
+        eventually(lambda: store.wakeups.is_listening)
+        watch.wait(0.2)
+        receiver, sender = os.pipe()
+        with warnings.catch_warnings():
+            # Python warns of forking beside threads, of which there is one.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            _live_in_a_fork(store, sender)
+        assert select.select([receiver], [], [], 10)[0]
+        watch.wait(0)
+
+        store.start_workflows([new_workflow(workflow_id="x")])
+        store.cancel_workflows(["x"])
+
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert watch.wait(5)
+    os.close(receiver)
+    os.close(sender)
+
+
+def _live_in_a_fork(parents: Store, sender: int) -> None:
+    code = 1
+    try:
+        own = get_store()
+        with own.wakeups.watch("result:x:") as watch:
+            eventually(lambda: own.wakeups.is_listening)
+            watch.wait(0.2)
+            os.write(sender, b"ready")
+            if own is not parents and watch.wait(5):
+                code = 0
+    finally:
+        os._exit(code)
+
+
+def test_all_threads_get_the_same_store(transactional_db: None) -> None:
+    before = dict(store_module._stores)
+    store_module._stores.clear()
+    barrier, found = threading.Barrier(8), []  # type: ignore[var-annotated]
+
+    def get() -> None:
+        barrier.wait()
+        found.append(get_store())
+
+    threads = [threading.Thread(target=get) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store_module._stores.update(before)
+
+    assert len({id(one) for one in found}) == 1
+
+
+def test_another_vendors_database_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(connection._connections["default"]), "vendor", "oracle")
+    monkeypatch.setattr(store_module, "_stores", {})
+
+    with pytest.raises(ImproperlyConfigured, match="it is oracle"):
+        get_store()
+
+
+@pytest.mark.rule(36)
+@pytest.mark.rule(40)
+def test_in_a_tests_transaction_no_thread_is_started(db: None) -> None:
+    with get_store().wakeups.watch("a"):
+        assert listeners() == []
+
+
+@dbos.workflow
+async def naps() -> None:
+    await dbos.asleep(0.05)
+
+
+@pytest.mark.rule(36)
+@pytest.mark.rule(40)
+def test_nor_by_an_async_workflow_that_runs_inline_there(db: None) -> None:
+    source: Any = get_store().wakeups._source
+    stopped = source._stopped
+
+    async def call() -> None:
+        await naps()
+
+    # Its loop has a thread of its own, whose connections know of no transaction.
+    async_to_sync(call)()
+
+    assert source._stopped is stopped
