@@ -21,25 +21,26 @@ async def may_read(user: Any, workflow_id: str, kind: str, key: str | None) -> b
     DBOS["CAN_READ"] allows. A workflow that doesn't exist may be read by nobody.
     """
     workflow, is_allowed = await database_sync_to_async(_look)(user, workflow_id)
-    if workflow is None or is_allowed:
-        return is_allowed and workflow is not None
-    return await _asks_project(user, workflow, kind, key)
+    if workflow is None:
+        return False
+    return is_allowed or await _asks_project(user, workflow, kind, key)
 
 
 def _look(user: Any, workflow_id: str) -> tuple[Workflow | None, bool]:
+    # Both questions are asked in any case: an unknown id is refused no faster than a known one.
     workflows = Workflow.objects.using(get_settings().database)
     workflow = workflows.filter(workflow_id=workflow_id).first()
     is_privileged = bool(user.is_active and user.has_perm("django_dbos.view_workflow"))
     is_own = workflow is not None and user.is_authenticated and workflow.user_id == str(user.pk)
-    return workflow, is_privileged or bool(is_own)
+    return workflow, is_privileged or is_own
 
 
 async def _asks_project(user: Any, workflow: Workflow, kind: str, key: str | None) -> bool:
-    can_read = get_can_read()
-    if can_read is None:
-        return False
-    ask = can_read if iscoroutinefunction(can_read) else database_sync_to_async(can_read)
     try:
+        can_read = get_can_read()
+        if can_read is None:
+            return False
+        ask = can_read if iscoroutinefunction(can_read) else database_sync_to_async(can_read)
         return bool(await ask(user, workflow, kind, key))
     except Exception:
         logger.exception("DBOS['CAN_READ'] raised an error; %r isn't shown", workflow.workflow_id)

@@ -1,34 +1,42 @@
 """What both consumers share: who may connect, what wakes them, and how they end.
 
 A socket costs a task and no thread while nothing happens. It looks at the tables when this process
-or, through LISTEN or the channel layer, another one says that something has changed, and every
-DBOS["POLL_INTERVAL"] in any case.
+or, through LISTEN or the channel layer, another one says that something has changed, and on a timer
+in any case.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from channels.security.websocket import OriginValidator
-from django.conf import settings
+from channels.security.websocket import AllowedHostsOriginValidator
 from django.contrib.auth.models import AnonymousUser
 
 from django_dbos.conf import get_settings
 from django_dbos.consumers import access, hints
 from django_dbos.core import names
+from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.store import get_store
-from django_dbos.store.wakeups import Watch
 
 logger = logging.getLogger("django_dbos.consumers")
 
-NORMAL, BAD_REQUEST, NOT_LOGGED_IN, FORBIDDEN = 1000, 4400, 4401, 4403
-INTERNAL_ERROR = 1011
+NORMAL, TOO_BIG, INTERNAL_ERROR = 1000, 1009, 1011
+BAD_REQUEST, NOT_LOGGED_IN, FORBIDDEN = 4400, 4401, 4403
+
+# Clients have nothing to say, and certainly not more characters than this.
+MAX_INCOMING = 4096
+# While other processes' notifications arrive, the timer only makes up for a process that died
+# between its commit and its notification: it can be so many times slower.
+RELAXED = 10
+
+
+class Gone(Exception):
+    """Nobody is there any more who could be sent something."""
 
 
 class WorkflowConsumer(AsyncJsonWebsocketConsumer):
@@ -37,35 +45,30 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
     kind: str
     # Its socket must outlive a channel layer that is down, so Channels isn't to read from one.
     channel_layer_alias = "django_dbos has none"
+    _serving: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one socket; however that ends, nothing of it goes on."""
+        try:
+            await super().__call__(scope, receive, _raising_gone(send))
+        except Gone as error:
+            logger.debug("A client has gone: %s", error)
+        finally:
+            await self._stop_serving()
 
     async def connect(self) -> None:
-        """Accept, then say why not: a browser hears of no close that comes before."""
-        self._serving: asyncio.Task[None] | None = None
-        if not _is_origin_allowed(dict(self.scope)):
+        """Accept, and only then say why not: a browser hears of no close that comes before."""
+        if not _is_origin_allowed(self.scope.get("headers", [])):
             await self.close()
             return
         await self.accept()
-        try:
-            self.workflow_id, self.key = self.read_query(_query(dict(self.scope)))
-        except (TypeError, ValueError) as error:
-            await self.send_json({"error": str(error)})
-            await self.close(BAD_REQUEST)
-            return
-        user = self.scope.get("user") or AnonymousUser()
-        if not await access.may_read(user, self.workflow_id, self.kind, self.key):
-            await self.close(FORBIDDEN if user.is_authenticated else NOT_LOGGED_IN)
-            return
         self._serving = asyncio.create_task(self._serve())
 
-    async def disconnect(self, code: int) -> None:
-        """Stop looking."""
-        if self._serving is not None and self._serving is not asyncio.current_task():
-            self._serving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._serving
-
     async def receive(self, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> None:
-        """Clients have nothing to say."""
+        """Ignore it."""
+        if len(text_data or bytes_data or "") > MAX_INCOMING:
+            await self._stop_serving()
+            await self.close(TOO_BIG)
 
     def read_query(self, query: dict[str, str]) -> tuple[str, str | None]:
         """Return the workflow id and the key; raise ValueError for what is wrong with them."""
@@ -81,21 +84,44 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
 
     async def _serve(self) -> None:
         try:
-            with hints.listening(), get_store().wakeups.watch(*self.keys()) as watch:
-                await self._follow(watch)
-        except OSError as error:
-            # The client went away while something was sent to it.
-            logger.debug("The socket on workflow %r has ended: %s", self.workflow_id, error)
-            return
+            await self.close(await self._answer())
+        except Gone as error:
+            logger.debug("A client has gone: %s", error)
+
+    async def _stop_serving(self) -> None:
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.wait([self._serving])
+
+    async def _answer(self) -> int:
+        """Send all that the client may have; the code to close with."""
+        try:
+            self.workflow_id, self.key = self.read_query(_query(self.scope))
+        except (TypeError, ValueError) as error:
+            await self.send_json({"error": str(error)})
+            return BAD_REQUEST
+        user = self.scope.get("user") or AnonymousUser()
+        refusal = FORBIDDEN if user.is_authenticated else NOT_LOGGED_IN
+        try:
+            if not await access.may_read(user, self.workflow_id, self.kind, self.key):
+                return refusal
+            await self._follow()
+        except WorkflowDoesNotExist:
+            # Deleted in the meantime: what somebody who connects now would hear.
+            return refusal
+        except Gone:
+            raise
         except Exception:
             logger.exception("The socket on workflow %r is closed", self.workflow_id)
-            await self.close(INTERNAL_ERROR)
-            return
-        await self.close(NORMAL)
+            return INTERNAL_ERROR
+        return NORMAL
 
-    async def _follow(self, watch: Watch) -> None:
-        while not await self.send_news():
-            await watch.await_(get_settings().poll_interval)
+    async def _follow(self) -> None:
+        wakeups = get_store().wakeups
+        with hints.listening(), wakeups.watch(*self.keys()) as watch:
+            while not await self.send_news():
+                pause = get_settings().poll_interval
+                await watch.await_(pause * RELAXED if wakeups.is_listening else pause)
 
 
 def required(query: dict[str, str], name: str) -> str:
@@ -110,19 +136,31 @@ def workflow_id_of(query: dict[str, str]) -> str:
     return names.check_workflow_id(required(query, "workflow_id"))
 
 
-def _query(scope: dict[str, Any]) -> dict[str, str]:
+def _query(scope: Any) -> dict[str, str]:
     text = scope.get("query_string", b"").decode("utf-8", "replace")
     return {name: values[-1] for name, values in parse_qs(text, keep_blank_values=True).items()}
 
 
-def _is_origin_allowed(scope: dict[str, Any]) -> bool:
+def _is_origin_allowed(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether the page that connects is one of this site's; other programs send no origin."""
-    headers = dict(scope.get("headers", []))
-    if b"origin" not in headers:
+    origin = dict(headers).get(b"origin")
+    if origin is None:
         return True
-    hosts = settings.ALLOWED_HOSTS
-    if settings.DEBUG and not hosts:
-        hosts = ["localhost", "127.0.0.1", "[::1]"]
-    origin = urlparse(headers[b"origin"].decode("latin1"))
-    validator = OriginValidator(WorkflowConsumer.as_asgi(), hosts)
-    return bool(validator.valid_origin(origin))
+    validator = AllowedHostsOriginValidator(WorkflowConsumer.as_asgi())
+    try:
+        return bool(validator.valid_origin(urlparse(origin.decode("latin1"))))
+    except ValueError:
+        # Not a URL.
+        return False
+
+
+def _raising_gone(send: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    """Servers raise this and that when the client has gone: one error for all of them."""
+
+    async def send_or_raise(message: Any) -> None:
+        try:
+            await send(message)
+        except Exception as error:
+            raise Gone(str(error)) from error
+
+    return send_or_raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from channels.db import database_sync_to_async
 
@@ -10,7 +11,7 @@ from django_dbos import serializers
 from django_dbos.consumers.base import WorkflowConsumer, workflow_id_of
 from django_dbos.core import names
 from django_dbos.core.records import Wake, WakeKind
-from django_dbos.core.status import ACTIVE, Status
+from django_dbos.core.status import ACTIVE
 from django_dbos.store import get_store
 
 
@@ -18,7 +19,8 @@ class EventConsumer(WorkflowConsumer):
     """Sends the current values of a workflow's events, or of one, and then every change.
 
     Frames are `{"key": …, "value": …, "version": n}`; of changes in quick succession the latest is
-    sent. Once the workflow isn't active any more, the socket is closed with 1000.
+    sent. Once the workflow isn't active any more, the socket is closed with 1000; whoever follows a
+    workflow that is resumed connects again.
     """
 
     kind = "event"
@@ -35,16 +37,19 @@ class EventConsumer(WorkflowConsumer):
         )
 
     async def send_news(self) -> bool:
-        status, found = await database_sync_to_async(self._read)()
-        for key, text, version in found:
-            if version > self._versions.get(key, 0):
-                value = serializers.to_plain(text)
-                await self.send_json({"key": key, "value": value, "version": version})
-                self._versions[key] = version
-        return status not in ACTIVE
+        is_active, frames = await database_sync_to_async(self._read)()
+        for frame in frames:
+            await self.send_json(frame)
+            self._versions[frame["key"]] = frame["version"]
+        return not is_active
 
-    def _read(self) -> tuple[Status, list[tuple[str, str, int]]]:
+    def _read(self) -> tuple[bool, list[dict[str, Any]]]:
         # The status first: what a workflow set before it ended is then seen.
         store = get_store()
-        status = store.read_status(self.workflow_id)
-        return status, store.read_events(self.workflow_id, self.key)
+        is_active = store.read_status(self.workflow_id) in ACTIVE
+        # Not on the event loop: a project's own serializer may want the database.
+        return is_active, [
+            {"key": key, "value": serializers.to_plain(text), "version": version}
+            for key, text, version in store.read_events(self.workflow_id, self.key)
+            if version > self._versions.get(key, 0)
+        ]

@@ -15,70 +15,103 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from django_dbos.store import get_store
+from django_dbos.store.wakeups import EVERYTHING
 
 logger = logging.getLogger("django_dbos.consumers")
 
 GROUP = "dbos.hints"
-MAX_QUEUED = 10_000
+MAX_QUEUED, MAX_SENT = 10_000, 500
 # Seconds: how long a send may take, how long the layer is left alone after an error, how long the
 # thread waits for more before it ends.
 SEND_TIMEOUT, PAUSE, LINGER = 2.0, 5.0, 30.0
+# Seconds after which a receiver joins the group again: layers forget members, Redis after a day.
+RENEWAL = 3600.0
+
+
+class Outage:
+    """Logs that the layer can't be used, once until it can be again."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._is_known = False
+
+    def has_begun(self, error: Exception) -> None:
+        """An attempt has failed."""
+        if not self._is_known:
+            logger.warning("%s, only looks on a timer: %r", self._what, error)
+        self._is_known = True
+
+    def is_over(self) -> None:
+        """An attempt has succeeded."""
+        if self._is_known:
+            logger.info("The channel layer can be used again")
+        self._is_known = False
 
 
 class Receiver:
     """Receives hints on one event loop for as long as sockets of it are open."""
 
     def __init__(self) -> None:
-        self._users = 0
+        self.users = 0
         self._task: asyncio.Task[None] | None = None
+        self._outage = Outage("No hints come over the channel layer")
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Hints of other processes notify this one's watchers in here."""
-        self._users += 1
+        self.users += 1
         if self._task is None and _layer() is not None:
             self._task = asyncio.create_task(self._receive())
         try:
             yield
         finally:
-            self._users -= 1
-            if self._users == 0 and self._task is not None:
+            self.users -= 1
+            if self.users == 0 and self._task is not None:
                 self._task.cancel()
                 self._task = None
 
     async def _receive(self) -> None:
         # A client library may turn a cancellation that meets a timeout into the latter: the count
         # of users ends this as well.
-        while self._users:
+        while self.users:
             try:
                 await self._subscribed()
             except Exception as error:
-                logger.warning("No hints over the channel layer, only looks on a timer: %s", error)
+                self._outage.has_begun(error)
                 await asyncio.sleep(PAUSE)
 
     async def _subscribed(self) -> None:
         layer = _layer()
         channel = await layer.new_channel()
-        await layer.group_add(GROUP, channel)
         try:
-            while self._users:
-                try:
-                    message = await layer.receive(channel)
-                except Exception as error:
-                    # Nothing came for as long as the layer's client waits; redis-py has a
-                    # TimeoutError of its own.
-                    if type(error).__name__ == "TimeoutError":
-                        continue
-                    raise
-                get_store().wakeups.notify(message["keys"])
+            while self.users:
+                await layer.group_add(GROUP, channel)
+                self._outage.is_over()
+                # What was missed until now isn't known.
+                get_store().wakeups.notify([EVERYTHING])
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(RENEWAL):
+                        await self._pass_on(layer, channel)
         finally:
             await layer.group_discard(GROUP, channel)
+
+    async def _pass_on(self, layer: Any, channel: str) -> None:
+        while self.users:
+            try:
+                message = await layer.receive(channel)
+            except Exception as error:
+                # Nothing came for as long as the layer's client waits: 5 s, with redis-py 8. Its
+                # TimeoutError isn't Python's.
+                if type(error).__name__ != "TimeoutError":
+                    raise
+                continue
+            get_store().wakeups.notify(message["keys"])
 
 
 _receivers: dict[asyncio.AbstractEventLoop, Receiver] = {}
@@ -93,7 +126,7 @@ def listening() -> Iterator[None]:
         with receiver.listening():
             yield
     finally:
-        if receiver._users == 0:
+        if receiver.users == 0:
             _receivers.pop(loop, None)
 
 
@@ -104,22 +137,19 @@ class Sender:
         self._lock = threading.Lock()
         self._queue: queue.Queue[str] = queue.Queue(MAX_QUEUED)
         self._thread: threading.Thread | None = None
-        self._pid = 0
         self._silent_until = 0.0
+        self._outage = Outage("No hints can be sent over the channel layer")
 
     def send(self, keys: Iterable[str]) -> None:
         """Send hints soon; never blocks, never raises."""
         if time.monotonic() < self._silent_until:
             return
         with self._lock:
-            if self._pid != os.getpid():
-                self._pid, self._thread = os.getpid(), None
-                self._queue = queue.Queue(MAX_QUEUED)
             try:
                 for key in keys:
                     self._queue.put_nowait(key)
-            except queue.Full:
-                logger.warning("Dropped hints: the channel layer doesn't keep up")
+            except queue.Full as error:
+                self._fail(error)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="dbos-hints", daemon=True)
                 self._thread.start()
@@ -130,8 +160,13 @@ class Sender:
                 try:
                     runner.run(_send(keys))
                 except Exception as error:
-                    logger.warning("The channel layer can't be reached: %s", error)
-                    self._silent_until = time.monotonic() + PAUSE
+                    self._fail(error)
+                else:
+                    self._outage.is_over()
+
+    def _fail(self, error: Exception) -> None:
+        self._outage.has_begun(error)
+        self._silent_until = time.monotonic() + PAUSE
 
     def _next(self) -> list[str] | None:
         """What is queued, each key once; None when nothing came for a while."""
@@ -142,8 +177,8 @@ class Sender:
                 if self._queue.empty():
                     self._thread = None
                     return None
-            return []
-        while not self._queue.empty():
+            return self._next()
+        while len(keys) < MAX_SENT and not self._queue.empty():
             keys.add(self._queue.get_nowait())
         return sorted(keys)
 
@@ -154,6 +189,16 @@ async def _send(keys: list[str]) -> None:
 
 
 _sender = Sender()
+
+
+def _begin_anew() -> None:
+    """A forked process has no such thread, and its copy of the lock may be held for ever."""
+    global _sender
+    _sender = Sender()
+    _receivers.clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 def send_hints(*, keys: Sequence[str], **kwargs: Any) -> None:

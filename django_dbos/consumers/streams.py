@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from channels.db import database_sync_to_async
 
@@ -11,9 +12,11 @@ from django_dbos.consumers.base import WorkflowConsumer, required, workflow_id_o
 from django_dbos.core import names
 from django_dbos.core.records import Wake, WakeKind
 from django_dbos.store import get_store
+from django_dbos.store.base import Page
 
-# Entries read and sent at once.
-PAGE_SIZE = 200
+# What is read and sent at once: entries, and about how many characters, since each entry may have
+# megabytes.
+FIRST_PAGE, MAX_PAGE, PAGE_CHARACTERS = 50, 500, 1_000_000
 
 
 class StreamConsumer(WorkflowConsumer):
@@ -32,6 +35,7 @@ class StreamConsumer(WorkflowConsumer):
         if not (offset.isascii() and offset.isdigit() and len(offset) < 10):
             raise ValueError(f"The offset must be a number from 0 on, not {offset[:20]!r}.")
         self._offset = int(offset)
+        self._page_size = FIRST_PAGE
         self._stream = names.check_key(required(query, "key"))
         return workflow_id_of(query), self._stream
 
@@ -42,14 +46,30 @@ class StreamConsumer(WorkflowConsumer):
         )
 
     async def send_news(self) -> bool:
-        read = database_sync_to_async(get_store().read_entries)
         while True:
-            page = await read(self.workflow_id, self._stream, self._offset, PAGE_SIZE)
-            for offset, text in page.entries:
-                await self.send_json({"offset": offset, "value": serializers.to_plain(text)})
-                self._offset = offset + 1
+            page, frames = await database_sync_to_async(self._read)()
+            for frame in frames:
+                await self.send_json(frame)
+                self._offset = frame["offset"] + 1
             if page.is_ended:
                 await self.send_json({"closed": page.is_closed})
                 return True
             if page.is_last:
                 return False
+
+    def _read(self) -> tuple[Page, list[dict[str, Any]]]:
+        page = get_store().read_entries(
+            self.workflow_id, self._stream, self._offset, self._page_size
+        )
+        if page.entries:
+            self._page_size = page_size([text for _, text in page.entries])
+        # Not on the event loop: a project's own serializer may want the database.
+        return page, [
+            {"offset": offset, "value": serializers.to_plain(text)} for offset, text in page.entries
+        ]
+
+
+def page_size(texts: Sequence[str]) -> int:
+    """How many entries like these are read at once."""
+    mean = sum(map(len, texts)) // len(texts)
+    return max(1, min(MAX_PAGE, PAGE_CHARACTERS // (mean + 1)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -31,6 +32,11 @@ class Client(ApplicationCommunicator):
         answer = await self.receive_output(10)
         self.is_accepted = answer["type"] == "websocket.accept"
         self.is_closed = not self.is_accepted
+
+    async def drop(self) -> None:
+        """Cancel the application, as a server does that stops."""
+        self.future.cancel()
+        await asyncio.wait([self.future])
 
     async def say(self, text: str) -> None:
         """Send something."""

@@ -1,0 +1,200 @@
+"""Hints over the channel layer: soon, only hints, and no matter when they don't come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from channels.layers import get_channel_layer
+from django.conf import settings as django_settings
+
+from django_dbos.consumers import hints
+from django_dbos.store import get_store
+
+needs_layer = pytest.mark.skipif(not django_settings.REDIS_URL, reason="REDIS_URL isn't set")
+
+NOBODY_THERE = {
+    "default": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        "CONFIG": {"hosts": ["redis://127.0.0.1:1"]},
+    }
+}
+
+
+@asynccontextmanager
+async def heard() -> AsyncIterator[list[str]]:
+    """The keys that are heard of, from when hints surely come."""
+    keys: list[str] = []
+    wakeups = get_store().wakeups
+
+    def is_subscribed() -> bool:
+        hints.send_hints(keys=["first"])
+        return "first" in keys
+
+    wakeups.add_key_listener(keys.extend)
+    try:
+        with hints.listening():
+            await reach(is_subscribed)
+            yield keys
+    finally:
+        wakeups.remove_key_listener(keys.extend)
+
+
+@needs_layer
+async def test_a_hint_wakes_who_watches_its_key(async_db: None) -> None:
+    async with heard() as keys:
+        with get_store().wakeups.watch("hinted") as watch:
+            # LISTEN tells everybody to look, once it is there.
+            while await watch.await_(0.2):
+                pass
+
+            hints.send_hints(keys=["other"])
+            await reach(lambda: "other" in keys)
+            was_woken = await watch.await_(0.1)
+            hints.send_hints(keys=["hinted"])
+
+            assert (was_woken, await watch.await_(10)) == (False, True)
+
+
+@needs_layer
+async def test_many_keys_are_all_sent(async_db: None) -> None:
+    keys = {f"key {number}" for number in range(3 * hints.MAX_SENT)}
+
+    async with heard() as found:
+        hints.send_hints(keys=sorted(keys))
+
+        await reach(lambda: keys <= set(found))
+
+
+@needs_layer
+async def test_hints_come_after_a_long_silence_too(
+    async_db: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with heard() as keys:
+        # redis-py 8 gives up after 5 seconds in which nothing came.
+        await asyncio.sleep(6)
+        hints.send_hints(keys=["late"])
+        began = time.monotonic()
+        await reach(lambda: "late" in keys)
+
+    assert time.monotonic() - began < 2
+    assert caplog.records == []
+
+
+@needs_layer
+async def test_membership_in_the_group_is_renewed(
+    async_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hints, "RENEWAL", 0.5)
+
+    async with heard() as keys:
+        # As if the layer had forgotten the member.
+        redis = get_channel_layer().connection(0)
+        await redis.delete(get_channel_layer()._group_key(hints.GROUP))
+        keys.clear()
+
+        def arrives() -> bool:
+            hints.send_hints(keys=["renewed"])
+            return "renewed" in keys
+
+        await reach(arrives)
+
+
+async def reach(condition: Any) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_without_a_layer_nothing_is_sent_or_received(settings: Any) -> None:
+    for layers in ({}, {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}):
+        settings.CHANNEL_LAYERS = layers
+        before = asyncio.all_tasks()
+
+        hints.send_hints(keys=["any"])
+        with hints.listening():
+            assert asyncio.all_tasks() == before
+
+
+async def test_a_layer_that_is_misconfigured_is_as_good_as_none(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "nowhere.Layer"}}
+    hints._warn_once.cache_clear()
+
+    for _ in range(3):
+        hints.send_hints(keys=["any"])
+        with hints.listening():
+            pass
+
+    assert ["nowhere.Layer" in record.message for record in caplog.records] == [True]
+
+
+def test_an_outage_is_logged_once_and_blocks_nobody(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.CHANNEL_LAYERS = NOBODY_THERE
+    monkeypatch.setattr(hints, "PAUSE", 0.01)
+    monkeypatch.setattr(hints, "LINGER", 0.3)
+    sender = hints.Sender()
+
+    began = time.monotonic()
+    for _ in range(30):
+        sender.send(["any"])
+        time.sleep(0.01)
+    took = time.monotonic() - began
+    wait_for_end(sender)
+
+    assert took < 2
+    assert [one.levelno for one in caplog.records if one.name == hints.logger.name] == [
+        logging.WARNING
+    ]
+
+
+def wait_for_end(sender: hints.Sender) -> None:
+    deadline = time.monotonic() + 10
+    while (thread := sender._thread) is not None:
+        assert time.monotonic() < deadline
+        thread.join(0.05)
+
+
+def test_when_too_much_is_queued_hints_are_dropped(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.CHANNEL_LAYERS = NOBODY_THERE
+    monkeypatch.setattr(hints, "MAX_QUEUED", 10)
+    monkeypatch.setattr(hints, "LINGER", 0.1)
+    sender = hints.Sender()
+
+    sender.send([f"key {number}" for number in range(10_000)])
+    wait_for_end(sender)
+
+    assert len(caplog.records) == 1
+
+
+FORKING = """
+import os, sys, django
+django.setup()
+from django_dbos.consumers import hints
+
+# Another thread's, at the moment of the fork.
+hints._sender._lock.acquire()
+child = os.fork()
+if not child:
+    os._exit(0 if hints._sender._lock.acquire(timeout=5) else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_process_has_a_sender_of_its_own(process_environment: dict[str, str]) -> None:
+    command = [sys.executable, "-c", FORKING]
+
+    assert subprocess.run(command, env=process_environment, timeout=60).returncode == 0

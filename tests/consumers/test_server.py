@@ -1,0 +1,221 @@
+"""The websockets behind a real server, which is killed, restarted and stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client as Browser
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+import django_dbos as dbos
+from django_dbos.executor import Executor
+
+pytestmark = pytest.mark.process
+
+
+@dbos.workflow
+def counts(last: int) -> None:
+    for number in range(last):
+        dbos.write_stream("s", number)
+        time.sleep(0.005)
+    dbos.close_stream("s")
+
+
+@dbos.workflow
+def echoes() -> None:
+    while (value := dbos.recv(timeout=None)) is not None:
+        dbos.write_stream("s", value)
+
+
+class Server:
+    """uvicorn on a port of its own, which stays the same when it is started again."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self._environment = environment
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-X", "dev", "-m", "uvicorn", "tests.consumers.asgi:application"]
+        self.process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(self.port), "--lifespan", "off"],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        deadline = time.monotonic() + 30
+        while not self._answers():
+            assert self.process.poll() is None, self.process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    def open(self, kind: str, *, cookie: str = "", **query: Any) -> ClientConnection:
+        address = f"ws://127.0.0.1:{self.port}/ws/dbos/{kind}/?{urlencode(query)}"
+        return connect(address, additional_headers={"Cookie": f"sessionid={cookie}"})
+
+    def stop(self, number: signal.Signals) -> tuple[int, str]:
+        """Its exit code and all that it has said."""
+        self.process.send_signal(number)
+        output, _ = self.process.communicate(timeout=30)
+        return self.process.returncode, output
+
+
+@pytest.fixture
+def start_server(
+    transactional_db: None, process_environment: dict[str, str]
+) -> Iterator[Callable[..., Server]]:
+    servers: list[Server] = []
+
+    def start(**options: object) -> Server:
+        environment = {**process_environment, "DBOS_TEST_SETTINGS": json.dumps(options)}
+        servers.append(Server(environment))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.process.returncode is None:
+            server.stop(signal.SIGKILL)
+
+
+def log_in(user: User) -> str:
+    browser = Browser()
+    browser.force_login(user)
+    return browser.cookies["sessionid"].value
+
+
+@pytest.fixture
+def viewer(transactional_db: None) -> str:
+    """The session of a superuser."""
+    return log_in(User.objects.create_superuser("root"))
+
+
+def code_of(websocket: ClientConnection) -> int | None:
+    with websocket, pytest.raises(ConnectionClosed) as caught:
+        websocket.recv(timeout=10)
+    assert caught.value.rcvd is not None
+    return caught.value.rcvd.code
+
+
+def test_a_client_outlives_a_server_that_is_killed(
+    start_server: Callable[..., Server], worker: Executor, viewer: str
+) -> None:
+    server = start_server()
+    query = {"workflow_id": counts.start(300).workflow_id, "key": "s", "cookie": viewer}
+
+    found: list[Any] = []
+    for is_last in (False, False, True):
+        with server.open("streams", **query, offset=len(found)) as websocket:
+            if not is_last:
+                found += [json.loads(websocket.recv(timeout=10)) for _ in range(50)]
+                server.stop(signal.SIGKILL)
+                server.start()
+            else:
+                found += [json.loads(text) for text in websocket]
+
+    assert found == [*({"offset": n, "value": n} for n in range(300)), {"closed": True}]
+
+
+def test_a_server_that_is_stopped_ends_its_sockets_in_silence(
+    start_server: Callable[..., Server], viewer: str
+) -> None:
+    server = start_server()
+    workflow_id = echoes.start().workflow_id
+    websockets = [
+        server.open(kind, cookie=viewer, workflow_id=workflow_id, key="s")
+        for kind in ("streams", "events")
+        for _ in range(5)
+    ]
+
+    code, output = server.stop(signal.SIGTERM)
+
+    # 1012: the service restarts.
+    assert {code_of(websocket) for websocket in websockets} == {1012}
+    assert code in (0, -signal.SIGTERM)
+    for complaint in ("Traceback", "Warning", "destroyed", "never", "ERROR"):
+        assert complaint not in output, output
+
+
+def test_the_session_says_who_may_read(
+    start_server: Callable[..., Server], worker: Executor
+) -> None:
+    owner, other = (User.objects.create_user(name) for name in ("owner", "other"))
+    workflow_id = counts.using(user=owner).start(1).workflow_id
+    server = start_server()
+
+    codes = [
+        code_of(server.open("events", cookie=cookie, workflow_id=asked))
+        for cookie in (log_in(owner), log_in(other), "")
+        for asked in (workflow_id, "unknown")
+    ]
+
+    assert codes == [1000, 4403, 4403, 4403, 4401, 4401]
+
+
+def test_another_sites_page_gets_no_socket(start_server: Callable[..., Server]) -> None:
+    server = start_server()
+    address = f"ws://127.0.0.1:{server.port}/ws/dbos/events/?workflow_id=x"
+
+    with pytest.raises(InvalidStatus) as caught:
+        connect(address, origin="https://evil.example")
+
+    assert caught.value.response.status_code == 403
+
+
+@pytest.mark.skipif(
+    not settings.REDIS_URL or connection.vendor != "postgresql",
+    reason="needs a channel layer, and a database that isn't watched but through LISTEN",
+)
+def test_hints_alone_bring_what_another_process_writes(
+    start_server: Callable[..., Server], worker: Executor, viewer: str
+) -> None:
+    server = start_server(LISTEN=False, POLL_INTERVAL=60)
+    handle = echoes.start()
+
+    with server.open("streams", cookie=viewer, workflow_id=handle.workflow_id, key="s") as stream:
+        for number in range(5):
+            handle.send(number)
+            assert json.loads(stream.recv(timeout=20)) == {"offset": number, "value": number}
+        handle.send(None)
+        assert json.loads(stream.recv(timeout=20)) == {"closed": True}
+
+
+def test_sockets_do_without_a_layer_that_is_down(
+    start_server: Callable[..., Server],
+    worker: Executor,
+    viewer: str,
+    process_environment: dict[str, str],
+) -> None:
+    process_environment["REDIS_URL"] = "redis://127.0.0.1:1"
+    server = start_server(LISTEN=False, POLL_INTERVAL=0.1)
+    handle = echoes.start()
+
+    with server.open("streams", cookie=viewer, workflow_id=handle.workflow_id, key="s") as stream:
+        for number in range(3):
+            handle.send(number)
+            assert json.loads(stream.recv(timeout=20)) == {"offset": number, "value": number}
+    _, output = server.stop(signal.SIGTERM)
+
+    assert output.count("No hints come over the channel layer") == 1
+    assert "Traceback" not in output
