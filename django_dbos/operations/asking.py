@@ -24,7 +24,7 @@ from django_dbos.operations.messages import timed_out
 
 if TYPE_CHECKING:
     from django_dbos.models import Workflow
-    from django_dbos.store.base import Store
+    from django_dbos.store.base import Outcome, Store
 
 logger = logging.getLogger("django_dbos")
 
@@ -143,23 +143,23 @@ async def aget_result(store: Store, workflow_id: str, timeout: float | None) -> 
     return await sync_to_async(_result)(found, workflow_id, timeout)
 
 
-def _look_at_end(store: Store, workflow_id: str) -> tuple[Workflow] | None:
-    workflow = store.get_workflow(workflow_id)
-    return None if workflow.status in ACTIVE else (workflow,)
+def _look_at_end(store: Store, workflow_id: str) -> tuple[Outcome] | None:
+    outcome = store.read_outcome(workflow_id)
+    return None if outcome.status in ACTIVE else (outcome,)
 
 
-def _result(found: tuple[Workflow] | None, workflow_id: str, timeout: float | None) -> Any:
+def _result(found: tuple[Outcome] | None, workflow_id: str, timeout: float | None) -> Any:
     if found is None:
         results.raise_timeout(workflow_id, timeout)
-    (workflow,) = found
-    match Status(workflow.status):
+    (outcome,) = found
+    match outcome.status:
         case Status.CANCELLED:
             raise WorkflowCancelled(workflow_id)
         case Status.MAX_RECOVERY_ATTEMPTS_EXCEEDED:
-            raise MaxRecoveryAttemptsExceeded(workflow_id, workflow.recovery_attempts)
-    if workflow.error is not None:
-        raise serializers.load_error_or_stand_in(workflow.error)
-    return None if workflow.output is None else serializers.loads(workflow.output)
+            raise MaxRecoveryAttemptsExceeded(workflow_id, outcome.recovery_attempts)
+    if outcome.error is not None:
+        raise serializers.load_error_or_stand_in(outcome.error)
+    return None if outcome.output is None else serializers.loads(outcome.output)
 
 
 def get_event(store: Store, workflow_id: str, key: str, timeout: float | None, default: Any) -> Any:
@@ -192,10 +192,7 @@ def _event_keys(workflow_id: str, key: str) -> tuple[str, ...]:
 
 def _look_at_event(store: Store, workflow_id: str, key: str) -> tuple[str] | None:
     text = store.read_event(workflow_id, key)
-    if text is not None:
-        return (text,)
-    store.read_status(workflow_id)
-    return None
+    return None if text is None else (text,)
 
 
 def _event(

@@ -11,7 +11,7 @@ import abc
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, cast
 from uuid import UUID
 
 from django.db import IntegrityError, connections, models, transaction
@@ -57,6 +57,16 @@ class Started:
 
     workflow_id: str
     is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a workflow stands, and what it ended with, as serialized text."""
+
+    status: Status
+    output: str | None
+    error: str | None
+    recovery_attempts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,9 +199,6 @@ class Store(abc.ABC):
         else:
             with self.session().transaction():
                 started = self._start(new, on_duplicate)
-        ids = {one.workflow_id for one in started if one.is_new}
-        lanes = {(one.queue_name, one.priority) for one in new if one.workflow_id in ids}
-        self._after_commit(Hints(lanes=sorted(lanes)))
         return started
 
     def _start(self, new: Sequence[NewWorkflow], on_duplicate: str) -> list[Started]:
@@ -236,12 +243,9 @@ class Store(abc.ABC):
 
     def send_messages(self, messages: Sequence[NewMessage]) -> None:
         """Store messages in the caller's transaction; all of them, or none."""
-        wanted = {message.workflow_id for message in messages}
-        found = self._workflows().filter(workflow_id__in=wanted)
-        missing = wanted - set(found.values_list("workflow_id", flat=True))
+        missing = self._insert_messages(messages)
         if missing:
             raise exceptions.WorkflowDoesNotExist(min(missing))
-        self._insert_messages(messages)
         wakes = {
             Wake(kind=WakeKind.MESSAGE, workflow_id=one.workflow_id, name=one.topic)
             for one in messages
@@ -298,17 +302,27 @@ class Store(abc.ABC):
             raise exceptions.WorkflowDoesNotExist(workflow_id)
         return workflow
 
+    # These are asked again and again by whoever waits: plain statements, since the ORM takes
+    # several times as long to make one.
+
+    def read_outcome(self, workflow_id: str) -> Outcome:
+        """Return how a workflow stands; raise WorkflowDoesNotExist."""
+        for status, *values in self.session().run("read_outcome", {"workflow_id": workflow_id}):
+            return Outcome(Status(status), *values)
+        raise exceptions.WorkflowDoesNotExist(workflow_id)
+
     def read_status(self, workflow_id: str) -> Status:
         """Return the status; raise WorkflowDoesNotExist."""
-        status = self._workflows().filter(workflow_id=workflow_id).values_list("status", flat=True)
-        for value in status:
-            return Status(value)
+        for row in self.session().run("read_status", {"workflow_id": workflow_id}):
+            return Status(row[0])
         raise exceptions.WorkflowDoesNotExist(workflow_id)
 
     def read_event(self, workflow_id: str, key: str) -> str | None:
-        """Return the latest value's text, or None."""
-        events = Event.objects.using(self.alias).filter(workflow_id=workflow_id, key=key)
-        return events.values_list("value", flat=True).first()
+        """Return the latest value's text, or None; raise WorkflowDoesNotExist."""
+        params = {"workflow_id": workflow_id, "key": key}
+        for _, value in self.session().run("read_event", params):
+            return cast("str | None", value)
+        raise exceptions.WorkflowDoesNotExist(workflow_id)
 
     def read_events(self, workflow_id: str, key: str | None = None) -> list[tuple[str, str, int]]:
         """Return (key, value's text, version) of a workflow's events, by key."""
@@ -321,16 +335,14 @@ class Store(abc.ABC):
         """Return up to `limit` entries from an offset; raise WorkflowDoesNotExist."""
         # The status first: what a workflow wrote before it ended is then seen below.
         status = self.read_status(workflow_id)
-        entries = StreamEntry.objects.using(self.alias).filter(workflow_id=workflow_id, key=key)
-        found = list(
-            entries.filter(offset__gte=offset)
-            .order_by("offset")
-            .values_list("offset", "value", "is_end")[: limit + 1]
-        )
-        has_end = bool(found) and found[-1][2]
+        stream = {"workflow_id": workflow_id, "key": key}
+        asked = {**stream, "offset": offset, "limit": limit + 1}
+        found = self.session().run("read_entries", asked)
+        has_end = bool(found) and bool(found[-1][2])
         is_last = len(found) <= limit
-        if not found:
-            has_end = entries.filter(is_end=True, offset__lt=offset).exists()
+        if not found and offset > 0:
+            earlier = StreamEntry.objects.using(self.alias).filter(**stream, offset__lt=offset)
+            has_end = earlier.filter(is_end=True).exists()
         return Page(
             entries=[(at, value) for at, value, _ in found[:limit] if value is not None],
             is_closed=(is_last and has_end) or status in CLOSING,
@@ -583,11 +595,11 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def _insert_workflows(self, new: Sequence[NewWorkflow]) -> set[str]:
-        """Insert what can be inserted, on Django's connection; return those ids."""
+        """Insert what can be, on Django's connection, and tell of it; return those ids."""
 
     @abc.abstractmethod
-    def _insert_messages(self, messages: Sequence[NewMessage]) -> None:
-        """Insert messages, on Django's connection."""
+    def _insert_messages(self, messages: Sequence[NewMessage]) -> set[str]:
+        """Insert messages, on Django's connection, if nobody they are for is missing; else who."""
 
     @abc.abstractmethod
     def _cancel(self, workflow_ids: Sequence[str]) -> set[str]:
@@ -597,11 +609,16 @@ class Store(abc.ABC):
     def _resume(self, workflow_id: str) -> list[Row]:
         """Resume one, and return its (id, queue, priority), if it could be."""
 
+    def _lanes_of(self, new: Sequence[NewWorkflow]) -> list[Lane]:
+        return sorted({(one.queue_name, one.priority) for one in new})
+
     def tell(self, session: Session, hints: Hints) -> None:
         """After a commit: wake what waits for what is there now, here and in other processes."""
-        woken = self._wake(session, hints.wakes) if hints.wakes else []
-        lanes, keys = sorted({*hints.lanes, *woken}), hints.all_keys
+        keys = hints.all_keys
+        # Whoever waits in memory first: it looks while the others are being woken.
         self.wakeups.notify(keys)
+        woken = self._wake(session, hints.wakes) if hints.wakes else []
+        lanes = sorted({*hints.lanes, *woken})
         self.wakeups.notify_lanes(lanes)
         if keys or lanes:
             self._notify(session, keys, lanes)

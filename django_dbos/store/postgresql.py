@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,9 +31,12 @@ from django_dbos.core.records import (
 )
 from django_dbos.core.status import Status
 from django_dbos.store import errors, rows, statements
-from django_dbos.store.base import Lane, Look, Recovered, Store
+from django_dbos.store.base import Hints, Lane, Look, Recovered, Store
 from django_dbos.store.listening import CHANGED_CHANNEL, ENQUEUED_CHANNEL
-from django_dbos.store.sessions import Params, Row, Session, Statement
+from django_dbos.store.sessions import DjangoSession, Params, Row, Session, Statement
+from django_dbos.store.sessions import translated_errors as translated_django_errors
+
+logger = logging.getLogger("django_dbos.store")
 
 RECOVERY_LIMIT = 5_000
 END_SESSIONS_LOOKS, END_SESSIONS_PAUSE = 40, 0.05
@@ -289,11 +293,45 @@ def _insert_children(session: Session, executor_id: str, plan: Plan) -> None:
         raise errors.Conflict(f"Somebody else has just taken an id of {sorted(missing)}.")
 
 
+class AskingSession(DjangoSession):
+    """Django's connection, for callers outside of executors."""
+
+    def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
+        """Run statements in transactions of their own, all in one message to the server.
+
+        An error ends the message: those before it are committed.
+        """
+        wrapper = connections[self.alias]
+        with translated_django_errors(), wrapper.cursor() as cursor:
+            client: psycopg.ClientCursor[Row] = psycopg.ClientCursor(wrapper.connection)
+            texts = [client.mogrify(statements.load(self.vendor, name), params)
+                     for name, params in work]  # fmt: skip
+            try:
+                # Without parameters several statements may go together.
+                cursor.execute("".join(f"BEGIN;{text};COMMIT;" for text in texts))
+            except BaseException:
+                _roll_back(wrapper.connection)
+                raise
+            return [_fetch_next(cursor) for _ in texts]
+
+
+def _fetch_next(cursor: Any) -> list[Row]:
+    """What the statement between the next BEGIN and COMMIT returned."""
+    cursor.nextset()
+    found = _fetch(cursor)
+    cursor.nextset()
+    cursor.nextset()
+    return found
+
+
 class PostgresStore(Store):
     """PostgreSQL: many executors, LISTEN and NOTIFY, locks that are skipped."""
 
     vendor = "postgresql"
     supports_notifications = True
+
+    def session(self) -> AskingSession:
+        return AskingSession(self.alias, self.vendor)
 
     def name_process(self, executor_id: str) -> None:
         for alias in connections:
@@ -494,12 +532,33 @@ class PostgresStore(Store):
         return len(session.run("delete_finished", {"age": age, "limit": limit}))
 
     def _insert_workflows(self, new: Sequence[NewWorkflow]) -> set[str]:
+        if len(new) == 1 and not self.is_in_transaction():
+            return self._insert_and_tell(new[0])
         params = rows.transposed([rows.workflow_params(one) for one in new])
-        return {row[0] for row in self.session().run("insert_workflows", params)}
+        inserted = {row[0] for row in self.session().run("insert_workflows", params)}
+        lanes = self._lanes_of([one for one in new if one.workflow_id in inserted])
+        self._after_commit(Hints(lanes=lanes))
+        return inserted
 
-    def _insert_messages(self, messages: Sequence[NewMessage]) -> None:
+    def _insert_and_tell(self, new: NewWorkflow) -> set[str]:
+        """Two transactions in one message to the server: the workflow, and who is told of it."""
+        session, lanes = self.session(), self._lanes_of([new])
+        insert: Statement = ("insert_workflow", rows.workflow_params(new))
+        try:
+            inserted = {row[0] for row in session.run_apart([insert, *_hints([], lanes)])[0]}
+        except errors.StoreError as error:
+            # Hints only: a lost one must not fail a start that is committed.
+            if session.run("read_token", {"workflow_id": new.workflow_id}) != [(new.token,)]:
+                raise
+            logger.warning("Nobody was told that %r is enqueued: %s", new.workflow_id, error)
+            inserted = {new.workflow_id}
+        if inserted:
+            self.wakeups.notify_lanes(lanes)
+        return inserted
+
+    def _insert_messages(self, messages: Sequence[NewMessage]) -> set[str]:
         params = rows.transposed([rows.message_params(one) for one in messages])
-        self.session().run("insert_messages", params)
+        return {row[0] for row in self.session().run("send_messages", params)}
 
     def _cancel(self, workflow_ids: Sequence[str]) -> set[str]:
         params = {"workflow_ids": list(workflow_ids)}
@@ -512,12 +571,8 @@ class PostgresStore(Store):
         return rows.lanes(session.run("wake_waiting", _wake_params(wakes)))
 
     def _notify(self, session: Session, keys: Sequence[str], lanes: Sequence[Lane]) -> None:
-        if not get_settings().listen:
-            return
-        # The longest key, of two names of 255 characters, is far below NOTIFY's 8,000 bytes.
-        channels = [CHANGED_CHANNEL] * len(keys) + [ENQUEUED_CHANNEL] * len(lanes)
-        payloads = [*keys, *(json.dumps(lane) for lane in lanes)]
-        session.run("notify", {"channels": channels, "payloads": payloads})
+        for name, params in _hints(keys, lanes):
+            session.run(name, params)
 
     def hold_lock(self, session: Session, executor_id: str) -> bool:
         if get_settings().transaction_pooler:
@@ -526,6 +581,16 @@ class PostgresStore(Store):
 
     def release_lock(self, session: Session, executor_id: str) -> None:
         """It goes with the session."""
+
+
+def _hints(keys: Sequence[str], lanes: Sequence[Lane]) -> list[Statement]:
+    """What notifies other processes, if they are to be."""
+    if not get_settings().listen:
+        return []
+    # The longest key, of two names of 255 characters, is far below NOTIFY's 8,000 bytes.
+    channels = [CHANGED_CHANNEL] * len(keys) + [ENQUEUED_CHANNEL] * len(lanes)
+    payloads = [*keys, *(json.dumps(lane) for lane in lanes)]
+    return [("notify", {"channels": channels, "payloads": payloads})]
 
 
 def _wake_params(wakes: Sequence[Wake]) -> Params:

@@ -19,7 +19,7 @@ from django_dbos.core.batch import Facts, FoundCheckpoint, Plan, Questions
 from django_dbos.core.records import Checkpoint, Claim, ExecutorInfo, NewMessage, NewWorkflow, Wake
 from django_dbos.fields import instant_to_text
 from django_dbos.store import rows
-from django_dbos.store.base import Lane, Look, Recovered, Store
+from django_dbos.store.base import Hints, Lane, Look, Recovered, Store
 from django_dbos.store.file_locks import FileLocks
 from django_dbos.store.sessions import DjangoSession, Params, Row, Session
 from django_dbos.store.wakeups import Wakeups
@@ -281,12 +281,19 @@ class SqliteStore(Store):
     def _insert_workflows(self, new: Sequence[NewWorkflow]) -> set[str]:
         session = self.session()
         with session.transaction():
-            return self._insert(session, [(one, None) for one in new])
+            inserted = self._insert(session, [(one, None) for one in new])
+            lanes = self._lanes_of([one for one in new if one.workflow_id in inserted])
+            self._after_commit(Hints(lanes=lanes))
+        return inserted
 
-    def _insert_messages(self, messages: Sequence[NewMessage]) -> None:
-        session = self.session()
+    def _insert_messages(self, messages: Sequence[NewMessage]) -> set[str]:
+        session, wanted = self.session(), {one.workflow_id for one in messages}
         with session.transaction():
-            session.run_many("insert_messages", [rows.message_params(one) for one in messages])
+            found = session.run("look_at_claims", {"workflow_ids": json.dumps(sorted(wanted))})
+            missing = wanted - {row[0] for row in found}
+            if not missing:
+                session.run_many("insert_messages", [rows.message_params(one) for one in messages])
+        return missing
 
     def _cancel(self, workflow_ids: Sequence[str]) -> set[str]:
         params = {"workflow_ids": json.dumps(list(workflow_ids))}

@@ -43,6 +43,9 @@ def test_both_databases_have_the_same_statements() -> None:
         "take_lock",
         "delete_finished",
         "record_checkpoints",
+        "insert_workflow",
+        "read_token",
+        "send_messages",
     }
     only_sqlite = {"deal_places", "give_up", "find_finished"}
 

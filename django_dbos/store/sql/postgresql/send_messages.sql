@@ -1,0 +1,26 @@
+-- Stores messages for workflows that exist; if one doesn't, it is returned and none is stored.
+WITH sent AS (
+    SELECT *
+    FROM unnest(
+        %(workflow_id)s::text[], %(topic)s::text[], %(message)s::text[],
+        %(idempotency_key)s::text[], %(sender_id)s::text[]
+    ) WITH ORDINALITY
+        AS one (workflow_id, topic, message, idempotency_key, sender_id, position)
+),
+missing AS (
+    SELECT workflow_id
+    FROM sent
+    WHERE NOT EXISTS (
+        SELECT FROM dbos_workflow WHERE dbos_workflow.workflow_id = sent.workflow_id
+    )
+),
+inserted AS (
+    INSERT INTO dbos_message
+        (workflow_id, topic, message, idempotency_key, sender_id, created_at)
+    SELECT workflow_id, topic, message, idempotency_key, sender_id, clock_timestamp()
+    FROM sent
+    WHERE NOT EXISTS (SELECT FROM missing)
+    ORDER BY position
+    ON CONFLICT DO NOTHING
+)
+SELECT workflow_id FROM missing

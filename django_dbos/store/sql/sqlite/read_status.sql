@@ -1,0 +1,1 @@
+SELECT status FROM dbos_workflow WHERE workflow_id = %(workflow_id)s
