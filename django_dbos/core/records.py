@@ -93,6 +93,11 @@ class NewWorkflow:
     parent_step_number: int | None = None
     token: uuid.UUID = field(default_factory=new_uuid)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it is to run at once."""
+        return self.delay is None and self.run_at is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMessage:

@@ -57,6 +57,8 @@ LOCK_TIMEOUT = "SET {scope} lock_timeout = '100ms'"
 # Whatever the project's own transactions are: a batch must see what was committed since its fence.
 ISOLATION = "SET default_transaction_isolation = 'read committed'"
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+# Hints only, so their commit needs no fsync: a lost one costs a look on a timer.
+LAZILY = "BEGIN;SET LOCAL synchronous_commit=off;"
 
 
 def application_name(executor_id: str) -> str:
@@ -296,32 +298,26 @@ def _insert_children(session: Session, executor_id: str, plan: Plan) -> None:
 class AskingSession(DjangoSession):
     """Django's connection, for callers outside of executors."""
 
-    def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
-        """Run statements in transactions of their own, all in one message to the server.
+    def run_and_notify(self, statement: Statement, channel: str, payloads: list[str]) -> list[Row]:
+        """Run a statement, then notify: two transactions in one message to the server.
 
-        An error ends the message: those before it are committed.
+        An error may be that of the second transaction, when the first is committed.
         """
-        wrapper = connections[self.alias]
-        with translated_django_errors(), wrapper.cursor() as cursor:
-            client: psycopg.ClientCursor[Row] = psycopg.ClientCursor(wrapper.connection)
-            texts = [client.mogrify(statements.load(self.vendor, name), params)
-                     for name, params in work]  # fmt: skip
+        name, params = statement
+        with translated_django_errors(), connections[self.alias].cursor() as cursor:
+            mogrify = psycopg.ClientCursor(cursor.connection).mogrify
+            text = mogrify(statements.load(self.vendor, name), params)
+            hints = [mogrify(f"NOTIFY {channel}, %s", [payload]) for payload in payloads]
             try:
                 # Without parameters several statements may go together.
-                cursor.execute("".join(f"BEGIN;{text};COMMIT;" for text in texts))
+                cursor.execute(f"BEGIN;{text};COMMIT;{LAZILY}{';'.join(hints)};COMMIT")
             except BaseException:
-                _roll_back(wrapper.connection)
+                _roll_back(cursor.connection)
                 raise
-            return [_fetch_next(cursor) for _ in texts]
-
-
-def _fetch_next(cursor: Any) -> list[Row]:
-    """What the statement between the next BEGIN and COMMIT returned."""
-    cursor.nextset()
-    found = _fetch(cursor)
-    cursor.nextset()
-    cursor.nextset()
-    return found
+            # The first result is that of BEGIN. Not through Django, which wraps each call.
+            results = cursor.cursor
+            results.nextset()
+            return _fetch(results)
 
 
 class PostgresStore(Store):
@@ -532,7 +528,7 @@ class PostgresStore(Store):
         return len(session.run("delete_finished", {"age": age, "limit": limit}))
 
     def _insert_workflows(self, new: Sequence[NewWorkflow]) -> set[str]:
-        if len(new) == 1 and not self.is_in_transaction():
+        if len(new) == 1 and new[0].is_due and not self.is_in_transaction():
             return self._insert_and_tell(new[0])
         params = rows.transposed([rows.workflow_params(one) for one in new])
         inserted = {row[0] for row in self.session().run("insert_workflows", params)}
@@ -545,7 +541,7 @@ class PostgresStore(Store):
         session, lanes = self.session(), self._lanes_of([new])
         insert: Statement = ("insert_workflow", rows.workflow_params(new))
         try:
-            inserted = {row[0] for row in session.run_apart([insert, *_hints([], lanes)])[0]}
+            inserted = {row[0] for row in self._run_and_notify(session, insert, lanes)}
         except errors.StoreError as error:
             # Hints only: a lost one must not fail a start that is committed.
             if session.run("read_token", {"workflow_id": new.workflow_id}) != [(new.token,)]:
@@ -555,6 +551,13 @@ class PostgresStore(Store):
         if inserted:
             self.wakeups.notify_lanes(lanes)
         return inserted
+
+    def _run_and_notify(
+        self, session: AskingSession, statement: Statement, lanes: Sequence[Lane]
+    ) -> list[Row]:
+        if not get_settings().listen:
+            return session.run(*statement)
+        return session.run_and_notify(statement, ENQUEUED_CHANNEL, _lane_payloads(lanes))
 
     def _insert_messages(self, messages: Sequence[NewMessage]) -> set[str]:
         params = rows.transposed([rows.message_params(one) for one in messages])
@@ -571,8 +574,12 @@ class PostgresStore(Store):
         return rows.lanes(session.run("wake_waiting", _wake_params(wakes)))
 
     def _notify(self, session: Session, keys: Sequence[str], lanes: Sequence[Lane]) -> None:
-        for name, params in _hints(keys, lanes):
-            session.run(name, params)
+        if not get_settings().listen:
+            return
+        # The longest key, of two names of 255 characters, is far below NOTIFY's 8,000 bytes.
+        channels = [CHANGED_CHANNEL] * len(keys) + [ENQUEUED_CHANNEL] * len(lanes)
+        payloads = [*keys, *_lane_payloads(lanes)]
+        session.run("notify", {"channels": channels, "payloads": payloads})
 
     def hold_lock(self, session: Session, executor_id: str) -> bool:
         if get_settings().transaction_pooler:
@@ -583,14 +590,8 @@ class PostgresStore(Store):
         """It goes with the session."""
 
 
-def _hints(keys: Sequence[str], lanes: Sequence[Lane]) -> list[Statement]:
-    """What notifies other processes, if they are to be."""
-    if not get_settings().listen:
-        return []
-    # The longest key, of two names of 255 characters, is far below NOTIFY's 8,000 bytes.
-    channels = [CHANGED_CHANNEL] * len(keys) + [ENQUEUED_CHANNEL] * len(lanes)
-    payloads = [*keys, *(json.dumps(lane) for lane in lanes)]
-    return [("notify", {"channels": channels, "payloads": payloads})]
+def _lane_payloads(lanes: Sequence[Lane]) -> list[str]:
+    return [json.dumps(lane) for lane in lanes]
 
 
 def _wake_params(wakes: Sequence[Wake]) -> Params:
