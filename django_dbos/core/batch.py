@@ -7,8 +7,8 @@ into a `Plan`, and writes the plan, all in one transaction. Nothing here waits o
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from uuid import UUID
 
 from django_dbos.core.records import (
@@ -38,6 +38,9 @@ from django_dbos.core.status import FINISHED, Status
 
 Place = tuple[str, int]
 Key = tuple[str, str]
+
+# What one statement can fence and write: see `are_direct`.
+DirectWrite = RecordStep | Finish
 
 # What may be written past the deadline: only how the run ends.
 ENDINGS = (Expire, Release)
@@ -142,6 +145,15 @@ class Plan:
     deferred: list[int] = field(default_factory=list)
     """Positions of writes whose workflow's row somebody else has locked: asked again later."""
 
+    def absorb(self, positions: Sequence[int], other: Plan) -> None:
+        """Add what was decided of the writes at these positions."""
+        for position, answer in zip(positions, other.answers, strict=True):
+            self.answers[position] = answer
+        self.deferred += [positions[position] for position in other.deferred]
+        for one in fields(self):
+            if one.name not in ("answers", "deferred"):
+                getattr(self, one.name).extend(getattr(other, one.name))
+
     @property
     def latest_events(self) -> list[EventValue]:
         """The last value a key: two of one key can't be upserted in one statement."""
@@ -192,6 +204,21 @@ class Plan:
             or self.released
             or self.consumed
         )
+
+
+def are_direct(writes: Sequence[Write]) -> bool:
+    """Whether these writes need no look before, since statements can fence and write them.
+
+    They are steps and ends, of workflows that have no two kinds in the batch, whose order would
+    count.
+    """
+    kinds: dict[str, type[Write]] = {}
+    return all(
+        isinstance(write, DirectWrite)
+        and kinds.setdefault(write.workflow_id, type(write)) is type(write)
+        and not (isinstance(write, Finish) and write.is_set_aside)
+        for write in writes
+    )
 
 
 def questions(writes: Iterable[Write], *, is_repeat: bool) -> Questions:

@@ -158,6 +158,11 @@ class RecordStep(Write):
 
     checkpoint: Checkpoint
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """What the statement that records it returns."""
+        return (self.workflow_id, self.checkpoint.step_number)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordSend(Write):
@@ -216,6 +221,11 @@ class Finish(Write):
     output: str | None = None
     error: str | None = None
     is_set_aside: bool = False
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """What the statement that ends it returns."""
+        return (self.workflow_id, self.claim_number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

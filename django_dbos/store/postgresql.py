@@ -16,13 +16,22 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_dbos.conf import get_settings
-from django_dbos.core.batch import Facts, FoundCheckpoint, Plan, Questions
+from django_dbos.core.batch import (
+    DirectWrite,
+    Facts,
+    FoundCheckpoint,
+    Place,
+    Plan,
+    Questions,
+    are_direct,
+)
 from django_dbos.core.ids import lock_key
 from django_dbos.core.records import (
     DONE,
     Checkpoint,
     Claim,
     ExecutorInfo,
+    Finish,
     NewMessage,
     NewWorkflow,
     RecordStep,
@@ -91,11 +100,15 @@ class OwnSession:
 
     def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
         with translated_errors():
-            if self._pipeline is None:
-                return [_fetch(self._execute(name, params)) for name, params in statements]
-            cursors = [self._execute(name, params) for name, params in statements]
-            # One round trip for all of them; until then no cursor knows what it returns.
-            self._pipeline.sync()
+            if self._pipeline is None and len(statements) > 1:
+                # Statements that are sent together commit together.
+                with self.connection.pipeline():
+                    cursors = [self._execute(name, params) for name, params in statements]
+            else:
+                cursors = [self._execute(name, params) for name, params in statements]
+            if self._pipeline is not None:
+                # One round trip for all of them; until then no cursor knows what it returns.
+                self._pipeline.sync()
             return [_fetch(cursor) for cursor in cursors]
 
     def send_all(self, statements: Sequence[Statement]) -> None:
@@ -347,32 +360,33 @@ class PostgresStore(Store):
     def apply(
         self, session: Session, executor_id: str, writes: Sequence[Write], *, is_repeat: bool
     ) -> Plan:
-        if is_repeat or not all(isinstance(one, RecordStep) for one in writes):
+        if is_repeat or not are_direct(writes):
             return super().apply(session, executor_id, writes, is_repeat=is_repeat)
-        return self._record_steps(session, executor_id, cast(Sequence[RecordStep], writes))
-
-    def _record_steps(
-        self, session: Session, executor_id: str, steps: Sequence[RecordStep]
-    ) -> Plan:
-        """Nothing but steps: one statement, one round trip. The few that fail go the long way."""
-        params = rows.transposed([rows.checkpoint_params(one.checkpoint) for one in steps])
-        params["executor_id"] = executor_id
-        recorded = {(row[0], row[1]) for row in session.run("record_checkpoints", params)}
-        left = [
-            position
-            for position, step in enumerate(steps)
-            if (step.workflow_id, step.checkpoint.step_number) not in recorded
-        ]
-        plan = Plan(answers=[DONE] * len(steps))
+        direct = cast(Sequence[DirectWrite], writes)
+        written = self._write_directly(session, executor_id, direct)
+        plan = Plan(answers=[DONE] * len(writes))
+        plan.finished = [one for one in direct if isinstance(one, Finish) and one.place in written]
+        left = [i for i, one in enumerate(direct) if one.place not in written]
         if left:
-            rest = super().apply(
-                session, executor_id, [steps[position] for position in left], is_repeat=False
-            )
-            for position, answer in zip(left, rest.answers, strict=True):
-                plan.answers[position] = answer
-            plan.deferred = [left[position] for position in rest.deferred]
-            plan.finished = rest.finished
+            # The few that failed go the long way, which finds out why.
+            rest = [writes[position] for position in left]
+            plan.absorb(left, super().apply(session, executor_id, rest, is_repeat=False))
         return plan
+
+    def _write_directly(
+        self, session: Session, executor_id: str, writes: Sequence[DirectWrite]
+    ) -> set[Place]:
+        """One round trip, its commit included; returns what could be written."""
+        steps = [one for one in writes if isinstance(one, RecordStep)]
+        ends = [one for one in writes if isinstance(one, Finish)]
+        work: list[Statement] = []
+        if steps:
+            columns = rows.transposed([rows.checkpoint_params(one.checkpoint) for one in steps])
+            work.append(("record_checkpoints", columns | {"executor_id": executor_id}))
+        if ends:
+            columns = rows.transposed([rows.finish_params(one) for one in ends])
+            work.append(("end_workflows", columns | {"executor_id": executor_id}))
+        return {(row[0], row[1]) for found in session.run_all(work) for row in found}
 
     def look_up(self, session: Session, executor_id: str, asked: Questions) -> Facts:
         return look(session, executor_id, asked)

@@ -102,6 +102,7 @@ def entry_params(entry: Entry) -> Params:
 def finish_params(finish: Finish) -> Params:
     return {
         "workflow_id": finish.workflow_id,
+        "claim_number": finish.claim_number,
         "status": finish.status.value,
         "output": finish.output,
         "error": finish.error,

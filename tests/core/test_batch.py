@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from django_dbos.core.batch import (
     FoundCheckpoint,
     FoundWorkflow,
     Plan,
+    are_direct,
     decide,
     questions,
     result_checkpoint,
@@ -448,3 +450,14 @@ def test_only_what_the_batch_needs_is_asked() -> None:
     assert not asked.workflows
     assert not asked.tails
     assert not asked.write_ids
+
+
+def test_only_steps_or_only_the_end_of_a_workflow_need_no_look() -> None:
+    one, other = step(1), step(2)
+    end = Finish(workflow_id="b", claim_number=1, status=Status.SUCCESS)
+
+    assert are_direct([one, other, end])
+    # Their order counts: a step that isn't recorded must keep the end from being written.
+    assert not are_direct([one, replace(end, workflow_id="w")])
+    assert not are_direct([one, replace(end, is_set_aside=True)])
+    assert not are_direct([one, Release(workflow_id="c", claim_number=1)])
