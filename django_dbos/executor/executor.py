@@ -33,6 +33,7 @@ from django_dbos.executor.housekeeping import Housekeeping
 from django_dbos.executor.pool import Pool
 from django_dbos.executor.slots import Slots
 from django_dbos.executor.teller import Teller
+from django_dbos.models import Workflow
 from django_dbos.operations.run import Run
 from django_dbos.store import errors, get_store
 from django_dbos.store.base import Lane
@@ -246,10 +247,15 @@ class Executor:
         run.interrupt(RunCancelled() if is_cancelled else ClaimLost())
 
     def _done(self, run: Run) -> None:
+        """Called by the pool, whose thread is free for another run."""
+        if not run.ends_later:
+            self._forget(run)
+        self.slots.give_back()
+
+    def _forget(self, run: Run) -> None:
         if self.runs.get(run.workflow_id) is run:
             del self.runs[run.workflow_id]
         self.writer.forget(run.workflow_id, run.claim.claim_number)
-        self.slots.give_back()
 
     # What runs ask of their host
 
@@ -269,6 +275,20 @@ class Executor:
     def return_slot(self) -> None:
         """The child was not started."""
         self.slots.give_back()
+
+    def may_end_later(self) -> bool:
+        """Unless somebody is to be told of it, on the thread or the loop that the run had."""
+        if signals.workflow_finished.has_listeners(Workflow):
+            return False
+        self.slots.await_settlement()
+        return True
+
+    def settled(self, run: Run) -> None:
+        """Called by the writer."""
+        self._forget(run)
+        self.slots.settle()
+        if logger.isEnabledFor(logging.INFO):
+            self.teller.announce(run)
 
     def without_slot(self) -> AbstractContextManager[None]:
         """A run that only waits lends its slot."""

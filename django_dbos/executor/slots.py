@@ -8,23 +8,29 @@ from contextlib import contextmanager
 
 
 class Slots:
-    """Counts the slots in use; tells when one becomes free."""
+    """Counts the slots in use; tells when one becomes free.
+
+    A run gives its slot back when its function has ended, before that is written, so that the next
+    one is claimed meanwhile. No more than `capacity` may be on their way like that: while the
+    database is slow, nothing is claimed ahead of it.
+    """
 
     def __init__(self, capacity: int, on_free: Callable[[], None]) -> None:
         self.capacity = capacity
         self._on_free = on_free
         self._lock = threading.Lock()
         self._used = 0
+        self._settling = 0
 
     @property
     def free(self) -> int:
         """How many are free; a run that came back from waiting may make it negative."""
-        return self.capacity - self._used
+        return min(self.capacity, 2 * self.capacity - self._settling) - self._used
 
     def take(self, count: int = 1) -> int:
         """Take up to `count` free slots; return how many that were."""
         with self._lock:
-            taken = max(min(count, self.capacity - self._used), 0)
+            taken = max(min(count, self.free), 0)
             self._used += taken
             return taken
 
@@ -35,6 +41,19 @@ class Slots:
         with self._lock:
             self._used -= count
         self._on_free()
+
+    def await_settlement(self) -> None:
+        """A run ends whose end is still to be written."""
+        with self._lock:
+            self._settling += 1
+
+    def settle(self) -> None:
+        """It is written."""
+        with self._lock:
+            was_full = self.free <= 0
+            self._settling -= 1
+        if was_full:
+            self._on_free()
 
     @contextmanager
     def lent(self) -> Iterator[None]:

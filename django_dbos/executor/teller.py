@@ -1,4 +1,5 @@
-"""Teller: after the commit of batches, wakes and notifies whoever waits for what they wrote.
+"""Teller: after the commit of batches, wakes and notifies whoever waits for what they wrote, and
+logs the ends of runs.
 
 Apart from the writer, whose next batch must not wait for it. What is lost here costs a look on a
 timer, never correctness.
@@ -11,6 +12,7 @@ from collections.abc import Callable
 
 from django_dbos.core.batch import Plan
 from django_dbos.executor.loop import Loop
+from django_dbos.operations.run import Run
 from django_dbos.store import errors
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
@@ -23,6 +25,7 @@ class Teller:
         self._store = store
         self._executor_id = executor_id
         self._plans: deque[Plan] = deque()
+        self._ended: deque[Run] = deque()
         self._session: Session | None = None
         self._is_telling = False
         self.loop = Loop("dbos-teller", self.tick, on_error=self.close, on_end=self.close)
@@ -37,6 +40,11 @@ class Teller:
         self._plans.append(plan)
         self.loop.wake()
 
+    def announce(self, run: Run) -> None:
+        """Say that a run's end is written, soon; called by the writer."""
+        self._ended.append(run)
+        self.loop.wake()
+
     def tick(self) -> None:
         """Tell of all that is queued."""
         self._is_telling = True
@@ -44,6 +52,8 @@ class Teller:
             plans = [self._plans.popleft() for _ in range(len(self._plans))]
             if plans:
                 self._tell_of(plans)
+            while self._ended:
+                self._ended.popleft().announce_end()
         finally:
             self._is_telling = False
 

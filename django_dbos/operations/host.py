@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from django_dbos.operations.run import Run
     from django_dbos.store.base import Store
     from django_dbos.store.writer import Writer
 
@@ -44,6 +45,15 @@ class Host(Protocol):
 
     def return_slot(self) -> None:
         """Undo `reserve_slot`: the child was not started."""
+
+    def may_end_later(self) -> bool:
+        """Whether the run about to end may do so before its end is written.
+
+        It then gives its slot back, and `settled` is called when it is.
+        """
+
+    def settled(self, run: Run) -> None:
+        """The end of a run that ended before is written; called by the writer."""
 
     def without_slot(self) -> AbstractContextManager[None]:
         """A run that only waits in here, without being suspended, doesn't use its slot."""

@@ -124,6 +124,12 @@ class InlineHost:
     def may_hold(self) -> bool:
         return False
 
+    def may_end_later(self) -> bool:
+        return False
+
+    def settled(self, run: Run) -> None:
+        """No run ends later."""
+
     def reserve_slot(self, queue_name: str, workflow_name: str) -> bool:
         return False
 

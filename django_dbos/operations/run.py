@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -145,6 +146,8 @@ class Run:
         self._is_unwinding = False
         self.is_under_way = True
         """False once the function has ended, and only the end is to be written."""
+        self.ends_later = False
+        """Whether its end was left to the writer: the run is over before that is written."""
         self.ended_as = ""
         """The status that the run left the workflow in; "" while it runs or when it lost it."""
         self.value: Any = None
@@ -157,6 +160,7 @@ class Run:
         self._suspension: dict[str, Any] = {}
         self._failed_post: Answer | None = None
         self._has_posted = False
+        self._began = 0.0
 
     # Running
 
@@ -170,7 +174,10 @@ class Run:
             outcome = self._call()
             if self.host.owns_connections:
                 self._drop_open_transactions()
-            self._end(outcome)
+            write = self._ending(outcome)
+            if not self._leave_end(write):
+                self._end(write)
+                self._raise_foreign(outcome)
 
     async def aexecute(self) -> None:
         """Run an async workflow function on this loop, to its end. Raises as `execute` does."""
@@ -179,7 +186,10 @@ class Run:
         self.branches = Branches(self.loop, self)
         with self._observed(), self._working(), self.branches.tracked():
             outcome = await self._acall()
-            await self._aend(outcome)
+            write = self._ending(outcome)
+            if not self._leave_end(write):
+                await self._aend(write)
+                self._raise_foreign(outcome)
 
     def interrupt(self, reason: RunInterrupted) -> None:
         """Have the run end: from any thread, at its next durable operation, or in its wait.
@@ -285,18 +295,23 @@ class Run:
     @contextmanager
     def _observed(self) -> Iterator[None]:
         """Say when the run starts and how it ends, in the log and to the signals."""
-        name = self.definition.name
-        logger.info("Workflow %s (%s) runs", self.workflow_id, name)
+        logger.info("Workflow %s (%s) runs", self.workflow_id, self.definition.name)
         self._send(signals.workflow_started)
-        began = time.perf_counter()
+        self._began = time.perf_counter()
         try:
             yield
         finally:
-            seconds = time.perf_counter() - began
-            how = self.ended_as or "no longer ours"
-            logger.info("Workflow %s (%s): %s after %.3f s", self.workflow_id, name, how, seconds)
-            if self.ended_as in FINAL:
-                self._send(signals.workflow_finished, status=self.ended_as)
+            if not self.ends_later:
+                self.announce_end()
+
+    def announce_end(self) -> None:
+        """Say how the run has ended."""
+        seconds = time.perf_counter() - self._began
+        how = self.ended_as or "no longer ours"
+        name = self.definition.name
+        logger.info("Workflow %s (%s): %s after %.3f s", self.workflow_id, name, how, seconds)
+        if self.ended_as in FINAL:
+            self._send(signals.workflow_finished, status=self.ended_as)
 
     def _send(self, signal: Any, **extra: Any) -> None:
         sender = apps.get_model("django_dbos", "Workflow")
@@ -310,17 +325,32 @@ class Run:
 
     # How it ended
 
-    def _end(self, raised: BaseException | None) -> None:
-        write = self._ending(raised)
+    def _leave_end(self, write: Write | None) -> bool:
+        """Leave the end of a run that went well to the writer, if the host lets it.
+
+        The thread, or the loop, goes on with other runs; the host is told when it is written.
+        """
+        is_plain = isinstance(write, Finish) and not write.is_set_aside
+        self.ends_later = is_plain and self.host.may_end_later()
+        if self.ends_later and write is not None:
+            self.host.writer.post(write, partial(self._settle, write))
+        return self.ends_later
+
+    def _settle(self, write: Write, answer: Answer) -> None:
+        """Called by the writer."""
+        following = self._after(write, answer)
+        if following is None:
+            self.host.settled(self)
+        else:
+            self.host.writer.post(following, partial(self._settle, following))
+
+    def _end(self, write: Write | None) -> None:
         while write is not None:
             write = self._after(write, self.host.writer.write(write))
-        self._raise_foreign(raised)
 
-    async def _aend(self, raised: BaseException | None) -> None:
-        write = self._ending(raised)
+    async def _aend(self, write: Write | None) -> None:
         while write is not None:
             write = self._after(write, await asyncio.shield(self.host.writer.awrite(write)))
-        self._raise_foreign(raised)
 
     def _ending(self, raised: BaseException | None) -> Write | None:
         """What is to be written of how the function ended."""

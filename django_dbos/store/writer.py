@@ -320,12 +320,13 @@ class BatchWriter:
             if answer.refusal is not None and isinstance(submission.write, RecordEntry):
                 self._note_refusal(submission.write, answer)
         self._defer([batch[position] for position in plan.deferred], is_alone=False)
-        self._tell([s for s, _ in told], [a for _, a in told])
         try:
+            # First, so that whoever sees no run any more sees what is still to be told.
             self._on_commit(plan)
         except Exception:
             # It is committed all the same, and the next batch must not wait for ever.
             logger.exception("What follows the commit of a batch failed")
+        self._tell([s for s, _ in told], [a for _, a in told])
 
     def _tell(self, batch: Sequence[Submission], answers: Sequence[Answer]) -> None:
         """Wake everyone: each event loop once, however many of its runs wait."""

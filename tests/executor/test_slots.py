@@ -1,0 +1,56 @@
+"""Slots: how many run at once, and how many may be ending besides."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from django_dbos.executor.slots import Slots
+from django_dbos.models import Workflow
+from tests.executor import workflows
+from tests.executor.test_executor import Start, eventually
+
+
+def test_an_end_under_way_uses_no_slot_but_at_most_as_many_are() -> None:
+    freed: list[int] = []
+    slots = Slots(2, lambda: freed.append(slots.free))
+
+    for _ in range(4):
+        assert slots.take() == 1
+        slots.await_settlement()
+        slots.give_back()
+
+    assert slots.free == 0
+    assert slots.take(5) == 0
+    slots.settle()
+    assert (slots.free, freed[-1]) == (1, 1)
+    for _ in range(3):
+        slots.settle()
+    assert slots.free == 2
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("workflow", [workflows.counts, workflows.acounts])
+def test_the_next_run_begins_before_the_last_end_is_written(
+    workflow: Any, start_executor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start: Start = start_executor
+    executor = start(concurrency=1)
+    may_write = threading.Event()
+    apply = executor.store.apply
+
+    def slowly(*args: Any, **options: Any) -> Any:
+        may_write.wait(10)
+        return apply(*args, **options)
+
+    monkeypatch.setattr(executor.store, "apply", slowly)
+    handles = workflow.start_many([(0,)] * 5)
+
+    # Two have ended; a third isn't claimed before one of them is written.
+    eventually(lambda: len(executor.runs) == 2)
+    assert Workflow.objects.filter(status="ENQUEUED").count() == 3
+    may_write.set()
+    assert [handle.get_result(timeout=10) for handle in handles] == [0] * 5
+    eventually(lambda: executor.slots.free == 1 and not executor.runs)
