@@ -617,21 +617,19 @@ class Store(abc.ABC):
         keys = hints.all_keys
         # Whoever waits in memory first: it looks while the others are being woken.
         self.wakeups.notify(keys)
-        woken = self._wake(session, hints.wakes) if hints.wakes else []
-        lanes = sorted({*hints.lanes, *woken})
-        self.wakeups.notify_lanes(lanes)
-        if keys or lanes:
-            self._notify(session, keys, lanes)
+        self.wakeups.notify_lanes(hints.lanes)
+        woken = self._notify_and_wake(session, keys, hints.lanes, hints.wakes)
+        if woken:
+            self.wakeups.notify_lanes(woken)
+            self._notify_and_wake(session, [], woken, [])
         if keys and signals.keys_changed.has_listeners(Workflow):
             signals.keys_changed.send_robust(Workflow, keys=keys)
 
     @abc.abstractmethod
-    def _wake(self, session: Session, wakes: Sequence[Wake]) -> list[Lane]:
-        """Enqueue workflows that wait for what is there now."""
-
-    @abc.abstractmethod
-    def _notify(self, session: Session, keys: Sequence[str], lanes: Sequence[Lane]) -> None:
-        """Notify other processes."""
+    def _notify_and_wake(
+        self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
+    ) -> list[Lane]:
+        """Notify other processes, and enqueue what waits; return where that was enqueued."""
 
 
 def _stream_key(entry: Entry) -> str:

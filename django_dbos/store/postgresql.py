@@ -67,7 +67,7 @@ LOCK_TIMEOUT = "SET {scope} lock_timeout = '100ms'"
 ISOLATION = "SET default_transaction_isolation = 'read committed'"
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 # Hints only, so their commit needs no fsync: a lost one costs a look on a timer.
-LAZILY = "BEGIN;SET LOCAL synchronous_commit=off;"
+LAZILY = "SET LOCAL synchronous_commit=off"
 
 
 def application_name(executor_id: str) -> str:
@@ -115,6 +115,14 @@ class OwnSession:
         with translated_errors():
             for name, params in statements:
                 self._execute(name, params)
+
+    def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
+        with translated_errors(), self.connection.pipeline() as pipeline:
+            cursors = []
+            for name, params in work:
+                cursors.append(self._execute(name, params))
+                pipeline.sync()
+            return [_fetch(cursor) for cursor in cursors]
 
     def run_many(self, name: str, rows: Sequence[Params]) -> None:
         for row in rows:
@@ -311,26 +319,48 @@ def _insert_children(session: Session, executor_id: str, plan: Plan) -> None:
 class AskingSession(DjangoSession):
     """Django's connection, for callers outside of executors."""
 
+    def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
+        if self._is_in_transaction:
+            return super().run_apart(work)
+        with translated_django_errors(), connections[self.alias].cursor() as cursor:
+            return _send(cursor, [self._text(cursor, *statement) for statement in work])
+
     def run_and_notify(self, statement: Statement, channel: str, payloads: list[str]) -> list[Row]:
         """Run a statement, then notify: two transactions in one message to the server.
 
         An error may be that of the second transaction, when the first is committed.
         """
-        name, params = statement
         with translated_django_errors(), connections[self.alias].cursor() as cursor:
             mogrify = psycopg.ClientCursor(cursor.connection).mogrify
-            text = mogrify(statements.load(self.vendor, name), params)
             hints = [mogrify(f"NOTIFY {channel}, %s", [payload]) for payload in payloads]
-            try:
-                # Without parameters several statements may go together.
-                cursor.execute(f"BEGIN;{text};COMMIT;{LAZILY}{';'.join(hints)};COMMIT")
-            except BaseException:
-                _roll_back(cursor.connection)
-                raise
-            # The first result is that of BEGIN. Not through Django, which wraps each call.
-            results = cursor.cursor
-            results.nextset()
-            return _fetch(results)
+            return _send(cursor, [self._text(cursor, *statement), ";".join([LAZILY, *hints])])[0]
+
+    @property
+    def _is_in_transaction(self) -> bool:
+        return bool(connections[self.alias].in_atomic_block)
+
+    def _text(self, cursor: Any, name: str, params: Params) -> str:
+        client: psycopg.ClientCursor[Row] = psycopg.ClientCursor(cursor.connection)
+        return client.mogrify(statements.load(self.vendor, name), params)
+
+
+def _send(cursor: Any, texts: Sequence[str]) -> list[list[Row]]:
+    """Run each in a transaction of its own, all in one message; return what each returns first."""
+    try:
+        # Without parameters several statements may go together.
+        cursor.execute("".join(f"BEGIN;{text};COMMIT;" for text in texts))
+    except BaseException:
+        _roll_back(cursor.connection)
+        raise
+    # Not through Django, which wraps each call.
+    results, found = cursor.cursor, []
+    for _ in texts:
+        # Past BEGIN, and later past COMMIT.
+        results.nextset()
+        found.append(_fetch(results))
+        results.nextset()
+        results.nextset()
+    return found
 
 
 class PostgresStore(Store):
@@ -584,16 +614,14 @@ class PostgresStore(Store):
     def _resume(self, workflow_id: str) -> list[Row]:
         return self.session().run("resume_workflows", {"workflow_ids": [workflow_id]})
 
-    def _wake(self, session: Session, wakes: Sequence[Wake]) -> list[Lane]:
-        return rows.lanes(session.run("wake_waiting", _wake_params(wakes)))
-
-    def _notify(self, session: Session, keys: Sequence[str], lanes: Sequence[Lane]) -> None:
-        if not get_settings().listen:
-            return
-        # The longest key, of two names of 255 characters, is far below NOTIFY's 8,000 bytes.
-        channels = [CHANGED_CHANNEL] * len(keys) + [ENQUEUED_CHANNEL] * len(lanes)
-        payloads = [*keys, *_lane_payloads(lanes)]
-        session.run("notify", {"channels": channels, "payloads": payloads})
+    def _notify_and_wake(
+        self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
+    ) -> list[Lane]:
+        work = _notifications(keys, lanes)
+        if wakes:
+            work.append(("wake_waiting", _wake_params(wakes)))
+        found = session.run_apart(work) if work else []
+        return rows.lanes(found[-1]) if wakes else []
 
     def hold_lock(self, session: Session, executor_id: str) -> bool:
         if get_settings().transaction_pooler:
@@ -602,6 +630,14 @@ class PostgresStore(Store):
 
     def release_lock(self, session: Session, executor_id: str) -> None:
         """It goes with the session."""
+
+
+def _notifications(keys: Sequence[str], lanes: Sequence[Lane]) -> list[Statement]:
+    if not get_settings().listen or not (keys or lanes):
+        return []
+    # The longest key, of two names of 255 characters, is far below NOTIFY's 8,000 bytes.
+    channels = [CHANGED_CHANNEL] * len(keys) + [ENQUEUED_CHANNEL] * len(lanes)
+    return [("notify", {"channels": channels, "payloads": [*keys, *_lane_payloads(lanes)]})]
 
 
 def _lane_payloads(lanes: Sequence[Lane]) -> list[str]:

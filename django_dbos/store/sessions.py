@@ -37,6 +37,12 @@ class Session(Protocol):
     def send_all(self, statements: Sequence[Statement]) -> None:
         """Run several whose answers nobody needs; in a transaction, together with its COMMIT."""
 
+    def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
+        """Run several, each in a transaction of its own, in one round trip where it can.
+
+        Inside a transaction they are all part of that.
+        """
+
     def run_many(self, name: str, rows: Sequence[Params]) -> None:
         """Run one statement for each row."""
 
@@ -64,6 +70,9 @@ class DjangoSession:
 
     def send_all(self, statements: Sequence[Statement]) -> None:
         self.run_all(statements)
+
+    def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
+        return self.run_all(work)
 
     def run_many(self, name: str, rows: Sequence[Params]) -> None:
         if not rows:

@@ -246,12 +246,14 @@ class SqliteStore(Store):
                 session.run(name, {"workflow_ids": json.dumps(ids)})
         return len(ids)
 
-    def _wake(self, session: Session, wakes: Sequence[Wake]) -> list[Lane]:
+    def _notify_and_wake(
+        self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
+    ) -> list[Lane]:
+        """Other processes see that the file has changed."""
+        if not wakes:
+            return []
         there = json.dumps([(one.kind.value, one.workflow_id, one.name) for one in wakes])
         return rows.lanes(self._run_with_place(session, "wake_waiting", {"wakes": there}))
-
-    def _notify(self, session: Session, keys: Sequence[str], lanes: Sequence[Lane]) -> None:
-        """Other processes see that the file has changed."""
 
     def hold_lock(self, session: Session, executor_id: str) -> bool:
         return self._locks.hold(executor_id)

@@ -150,7 +150,8 @@ def test_a_notification_reaches_another_connection_and_may_be_long(store: Store)
         while not store.wakeups.is_listening and not until.wait(0.01):
             pass
         watch.wait(0.2)
-        store._notify(store.session(), [f"event:{long}:{long}"], [])
+        # Not told here, only through the database.
+        store._notify_and_wake(store.session(), [f"event:{long}:{long}"], [], [])
 
         assert watch.wait(5)
 

@@ -188,7 +188,7 @@ def test_what_was_said_while_the_connection_was_lost_is_looked_for(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                     "WHERE query LIKE 'LISTEN%%'"
                 )
-                store._notify(store.session(), ["result:x:"], [("q", 0)])
+                store.tell(store.session(), Hints(keys=["result:x:"], lanes=[("q", 0)]))
 
             assert watch.wait(5)
             eventually(lambda: None in told)
@@ -272,7 +272,7 @@ def test_many_open_files_do_not_disturb_it(store: Store) -> None:
         with heard.watch("a") as watch:
             watch.wait(5)
             watch.wait(0.05)
-            store._notify(store.session(), ["a"], [])
+            store.tell(store.session(), Hints(keys=["a"]))
 
             assert watch.wait(5)
             assert not watch.wait(0.3)
