@@ -7,17 +7,21 @@
 | django_dbos.E003 | PostgreSQL through psycopg 2 |
 | django_dbos.E004 | SQLite without immediate transactions |
 | django_dbos.E005 | an atomic step on a database that isn't in STEP_DATABASES |
+| django_dbos.E006 | SERIALIZER names nothing that can write and read values |
 | django_dbos.W001 | no DbosRouter, though tables belong to other databases than the default |
 | django_dbos.W002 | ATOMIC_REQUESTS on the workflow database |
 | django_dbos.W003 | Channels without a channel layer |
 | django_dbos.W004 | a channel layer in memory, outside of development |
-| django_dbos.W005 | SQLite that may lose the last transactions when the power fails |
+| django_dbos.W005 | a database that may lose the last transactions when the power fails |
 | django_dbos.W006 | CAN_READ names nothing that can be called |
+| django_dbos.W007 | another router answers before DbosRouter |
+| django_dbos.W008 | a pool with fewer connections than a worker runs workflows |
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -26,14 +30,18 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.utils.module_loading import import_string
 
 from django_dbos.conf import Settings, get_can_read, get_settings, setting_problems
 from django_dbos.core import registry
+from django_dbos.serializers import get_serializer
 
 TAG = "django_dbos"
 ROUTER = "django_dbos.routers.DbosRouter"
 MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
+SQLITE_LEVEL = re.compile(r"synchronous\s*[=(]\s*['\"]?(\w+)", re.IGNORECASE)
+POSTGRESQL_COMMIT = re.compile(r"synchronous_commit\s*=\s*['\"]?(\w+)", re.IGNORECASE)
 SQLITE_OPTIONS = """Paste this into the database's entry in DATABASES:
     "OPTIONS": {
         "transaction_mode": "IMMEDIATE",
@@ -56,6 +64,7 @@ def check_dbos(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) ->
     return [
         *_check_database(settings),
         *_check_steps(settings),
+        *_check_serializer(),
         *_check_router(settings),
         *_check_atomic_requests(settings),
         *_check_channels(),
@@ -66,8 +75,9 @@ def check_dbos(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) ->
 def _check_database(settings: Settings) -> Iterator[CheckMessage]:
     connection = connections[settings.database]
     where = f"DATABASES[{settings.database!r}]"
+    options = connection.settings_dict.get("OPTIONS") or {}
     if connection.vendor == "sqlite":
-        yield from _check_sqlite(connection.settings_dict, where)
+        yield from _check_sqlite(options, where)
     elif connection.vendor != "postgresql":
         yield Error(
             f"Workflows can't be kept in {where}: it is {connection.vendor}.",
@@ -83,10 +93,11 @@ def _check_database(settings: Settings) -> Iterator[CheckMessage]:
             obj=where,
             id="django_dbos.E003",
         )
+    else:
+        yield from _check_postgresql(options, where, settings.concurrency)
 
 
-def _check_sqlite(database: dict[str, Any], where: str) -> Iterator[CheckMessage]:
-    options = database.get("OPTIONS") or {}
+def _check_sqlite(options: Mapping[str, Any], where: str) -> Iterator[CheckMessage]:
     if str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
         yield Error(
             f"{where} is SQLite without immediate transactions: workers and web processes would "
@@ -95,15 +106,47 @@ def _check_sqlite(database: dict[str, Any], where: str) -> Iterator[CheckMessage
             obj=where,
             id="django_dbos.E004",
         )
-    command = str(options.get("init_command", "")).replace(" ", "").lower()
-    if "synchronous=normal" in command or "synchronous=off" in command:
+    levels = SQLITE_LEVEL.findall(str(options.get("init_command", "")))
+    if levels and levels[-1].lower() in ("off", "normal", "0", "1"):
+        yield _forgetful(where, 'Set "PRAGMA synchronous=FULL" in its init_command.')
+
+
+def _check_postgresql(
+    options: Mapping[str, Any], where: str, concurrency: int
+) -> Iterator[CheckMessage]:
+    commits = POSTGRESQL_COMMIT.findall(str(options.get("options", "")))
+    # "local" waits for this server's disk, and only leaves out the replicas'.
+    if commits and commits[-1].lower() in ("off", "false", "no", "0"):
+        yield _forgetful(where, "Leave synchronous_commit out of its OPTIONS.")
+
+    size = _pool_size(options.get("pool"))
+    if size is not None and size < concurrency:
         yield checks.Warning(
-            f"{where} may lose its last transactions when the power fails: a step that was "
-            "recorded would run again.",
-            hint='Set "PRAGMA synchronous=FULL" in its init_command.',
+            f"{where} has a pool of {size} connections, but a worker runs {concurrency} workflows "
+            "at a time: where all of them use the ORM, some wait for a connection until they fail.",
+            hint=f"Raise \"max_size\" of the pool to {concurrency}, or lower DBOS['CONCURRENCY'].",
             obj=where,
-            id="django_dbos.W005",
+            id="django_dbos.W008",
         )
+
+
+def _forgetful(where: str, hint: str) -> CheckMessage:
+    return checks.Warning(
+        f"{where} may lose its last transactions when the power fails: a step that was recorded "
+        "would run again.",
+        hint=hint,
+        obj=where,
+        id="django_dbos.W005",
+    )
+
+
+def _pool_size(pool: Any) -> int | None:
+    """The most connections of Django's pool; None without one."""
+    if not pool:
+        return None
+    given = pool if isinstance(pool, Mapping) else {}
+    # As psycopg_pool reads it: no maximum is the minimum, which is 4.
+    return int(given.get("max_size") or given.get("min_size", 4))
 
 
 def _check_steps(settings: Settings) -> Iterator[CheckMessage]:
@@ -119,23 +162,55 @@ def _check_steps(settings: Settings) -> Iterator[CheckMessage]:
             )
 
 
+def _check_serializer() -> Iterator[CheckMessage]:
+    try:
+        get_serializer()
+    except ImproperlyConfigured as error:
+        yield Error(
+            str(error),
+            hint="Name 'json', 'pickle', or something with a name, dumps() and loads().",
+            obj="settings.DBOS",
+            id="django_dbos.E006",
+        )
+
+
 def _check_router(settings: Settings) -> Iterator[CheckMessage]:
-    is_elsewhere = settings.database != DEFAULT_DB_ALIAS or settings.step_databases
-    routers = [_path_of(router) for router in django_settings.DATABASE_ROUTERS]
-    if is_elsewhere and ROUTER not in routers:
+    if _is_routed_well(settings):
+        return
+    ours = import_string(ROUTER)
+    if any(isinstance(one, ours) for one in router.routers):
         yield checks.Warning(
-            "The tables of django_dbos would be migrated in every database, and read from the "
-            "default one.",
+            "Another router sends tables of django_dbos elsewhere before DbosRouter is asked.",
+            hint=f"Put {ROUTER!r} first in DATABASE_ROUTERS.",
+            obj="settings.DATABASE_ROUTERS",
+            id="django_dbos.W007",
+        )
+    else:
+        yield checks.Warning(
+            "Nothing tells Django in which database the tables of django_dbos are: they would be "
+            "migrated in each.",
             hint=f"Add {ROUTER!r} to DATABASE_ROUTERS.",
             obj="settings.DATABASE_ROUTERS",
             id="django_dbos.W001",
         )
 
 
-def _path_of(router: Any) -> str:
-    if isinstance(router, str):
-        return router
-    return f"{type(router).__module__}.{type(router).__qualname__}"
+def _is_routed_well(settings: Settings) -> bool:
+    """Whether the tables are migrated where they are used, whoever sees to it.
+
+    Reads aren't asked about: a replica may serve the project's own.
+    """
+    # Asked for here, since checks are imported before there are models.
+    workflow = apps.get_model("django_dbos", "Workflow")
+    step = apps.get_model("django_dbos", "AtomicCheckpoint")
+    home, steps = settings.database, set(settings.step_databases)
+    others = (steps | {DEFAULT_DB_ALIAS}) - {home}
+    return (
+        router.db_for_write(workflow) == home
+        and router.allow_migrate_model(home, workflow)
+        and all(router.allow_migrate_model(alias, step) for alias in steps)
+        and not any(router.allow_migrate_model(alias, workflow) for alias in others)
+    )
 
 
 def _check_atomic_requests(settings: Settings) -> Iterator[CheckMessage]:

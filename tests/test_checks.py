@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,6 @@ from django.core.checks import CheckMessage, run_checks
 from django.db import connections
 
 from django_dbos import checks
-from django_dbos.conf import get_settings
 from django_dbos.core import registry
 
 
@@ -74,10 +76,14 @@ def test_another_vendor_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(connections["default"]), "vendor", "mysql")
 
     assert "mysql" in of("E002").msg
+    assert "E003" not in ids()
 
 
 def test_psycopg_2_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(connections["default"]), "vendor", "postgresql")
+    monkeypatch.setattr(checks, "find_spec", lambda name: object())
+    assert "E003" not in ids()
+
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
 
     assert "django-dbos[postgres]" in str(of("E003").hint)
@@ -106,16 +112,77 @@ def test_the_options_of_the_hint_pass(
 
 
 @pytest.mark.rule(38)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "PRAGMA synchronous = NORMAL;",
+        "pragma synchronous=off",
+        "PRAGMA synchronous(1)",
+        "PRAGMA synchronous=FULL; PRAGMA synchronous='normal';",
+    ],
+)
 def test_sqlite_that_may_forget_is_a_warning(
-    monkeypatch: pytest.MonkeyPatch, database: dict[str, Any]
+    monkeypatch: pytest.MonkeyPatch, database: dict[str, Any], command: str
 ) -> None:
     monkeypatch.setattr(type(connections["default"]), "vendor", "sqlite")
-    database["OPTIONS"] = {
-        "transaction_mode": "IMMEDIATE",
-        "init_command": "PRAGMA synchronous = NORMAL;",
-    }
+    database["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "init_command": command}
 
     assert "FULL" in str(of("W005").hint)
+
+
+@pytest.mark.rule(38)
+@pytest.mark.parametrize("command", ["", "PRAGMA synchronous=EXTRA;", "PRAGMA synchronous = 2"])
+def test_sqlite_that_forgets_nothing_passes(
+    monkeypatch: pytest.MonkeyPatch, database: dict[str, Any], command: str
+) -> None:
+    monkeypatch.setattr(type(connections["default"]), "vendor", "sqlite")
+    database["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "init_command": command}
+
+    assert "W005" not in ids()
+
+
+@pytest.fixture
+def postgresql(monkeypatch: pytest.MonkeyPatch, database: dict[str, Any]) -> dict[str, Any]:
+    """The settings as of PostgreSQL with psycopg 3, whatever is installed."""
+    monkeypatch.setattr(type(connections["default"]), "vendor", "postgresql")
+    monkeypatch.setattr(checks, "find_spec", lambda name: object())
+    return database
+
+
+@pytest.mark.parametrize(
+    ("options", "is_forgetful"),
+    [
+        ("-c synchronous_commit=off", True),
+        ("-c synchronous_commit=on -c synchronous_commit=off", True),
+        ("-c synchronous_commit=local", False),
+        ("-c statement_timeout=1s", False),
+    ],
+)
+def test_postgresql_that_may_forget_is_a_warning(
+    postgresql: dict[str, Any], options: str, is_forgetful: bool
+) -> None:
+    postgresql["OPTIONS"] = {"options": options}
+
+    assert ("W005" in ids()) == is_forgetful
+
+
+@pytest.mark.parametrize(
+    ("pool", "is_small"),
+    [
+        (True, True),
+        ({"max_size": 31}, True),
+        ({"max_size": 32}, False),
+        ({"min_size": 40}, False),
+        ({}, False),
+    ],
+)
+def test_a_pool_smaller_than_a_worker_is_a_warning(
+    postgresql: dict[str, Any], settings: Any, pool: Any, is_small: bool
+) -> None:
+    settings.DBOS = {**settings.DBOS, "CONCURRENCY": 32}
+    postgresql["OPTIONS"] = {"pool": pool}
+
+    assert ("W008" in ids()) == is_small
 
 
 def test_an_atomic_step_needs_its_database_in_the_settings(
@@ -129,12 +196,64 @@ def test_an_atomic_step_needs_its_database_in_the_settings(
     assert "--database other" in str(of("E005").hint)
 
 
-def test_tables_elsewhere_need_the_router(settings: Any) -> None:
-    assert "W001" not in ids()
+@pytest.mark.parametrize(
+    "dbos", [{"STEP_DATABASES": ["other"]}, {"DATABASE": "other"}], ids=["steps", "workflows"]
+)
+def test_tables_elsewhere_need_the_router(settings: Any, dbos: dict[str, Any]) -> None:
+    settings.DBOS = dbos
+    assert not ids() & {"W001", "W007"}
 
     settings.DATABASE_ROUTERS = []
 
     assert checks.ROUTER in str(of("W001").hint)
+
+
+def test_one_database_needs_no_router(settings: Any) -> None:
+    settings.DBOS = {}
+    settings.DATABASE_ROUTERS = []
+
+    assert not ids() & {"W001", "W007"}
+
+
+class ToOther:
+    """Writes and migrates everything elsewhere."""
+
+    def db_for_write(self, model: Any, **hints: Any) -> str:
+        return "other"
+
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
+        return db == "other"
+
+
+class FromReplica:
+    """Reads elsewhere, which is the project's own affair."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return "other"
+
+
+def test_another_router_must_not_answer_first(settings: Any) -> None:
+    settings.DATABASE_ROUTERS = [checks.ROUTER, "tests.test_checks.ToOther"]
+    assert "W007" not in ids()
+
+    settings.DATABASE_ROUTERS = ["tests.test_checks.ToOther", checks.ROUTER]
+
+    assert checks.ROUTER in str(of("W007").hint)
+
+
+def test_a_replica_for_reads_is_no_mistake(settings: Any) -> None:
+    settings.DATABASE_ROUTERS = ["tests.test_checks.FromReplica", checks.ROUTER]
+
+    assert not ids() & {"W001", "W007"}
+
+
+@pytest.mark.parametrize("path", ["tests.nowhere.Serializer", "tests.test_checks.ToOther"])
+def test_a_serializer_must_be_one(settings: Any, path: str) -> None:
+    assert "E006" not in ids()
+
+    settings.DBOS = {**settings.DBOS, "SERIALIZER": path}
+
+    assert path in of("E006").msg
 
 
 def test_atomic_requests_are_a_warning(database: dict[str, Any]) -> None:
@@ -154,6 +273,13 @@ def test_channels_without_a_layer_is_a_warning(settings: Any) -> None:
     assert "W003" in ids()
 
 
+def test_without_channels_nobody_misses_a_layer(settings: Any) -> None:
+    settings.CHANNEL_LAYERS = {}
+    settings.INSTALLED_APPS = [name for name in settings.INSTALLED_APPS if name != "channels"]
+
+    assert "W003" not in ids()
+
+
 def test_a_layer_in_memory_is_a_warning_outside_development(settings: Any) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": checks.MEMORY_LAYER}}
     assert "W004" in ids()
@@ -165,6 +291,8 @@ def test_a_layer_in_memory_is_a_warning_outside_development(settings: Any) -> No
 
 @pytest.mark.parametrize("path", ["tests.nowhere.can_read", "tests.test_checks.NOTHING"])
 def test_can_read_must_name_a_function(settings: Any, path: str) -> None:
+    assert "W006" not in ids()
+
     settings.DBOS = {**settings.DBOS, "CAN_READ": path}
 
     assert path in of("W006").msg
@@ -173,11 +301,52 @@ def test_can_read_must_name_a_function(settings: Any, path: str) -> None:
 NOTHING = None
 
 
-def test_every_check_has_a_hint_and_is_in_the_docs() -> None:
+def test_a_check_can_be_silenced(settings: Any) -> None:
+    settings.CHANNEL_LAYERS = {}
+    settings.SILENCED_SYSTEM_CHECKS = ["django_dbos.W003"]
+
+    assert of("W003").is_silenced()
+
+
+@pytest.mark.parametrize("module", ["tests.settings", "example_project.config.settings"])
+def test_the_settings_of_the_project_pass(tmp_path: Path, module: str) -> None:
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": module, "DEMO_DIR": str(tmp_path)}
+
+    checked = subprocess.run(
+        [sys.executable, "-m", "django", "check", "--tag", checks.TAG],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_a_worker_does_not_start_with_a_mistake() -> None:
+    """Django asks the router before our check: it raised, and nobody saw the check."""
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "DBOS_TEST_SETTINGS": '{"LEASES": 20}',
+    }
+
+    started = subprocess.run(
+        [sys.executable, "-m", "django", "dbos_worker", "--once"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert started.returncode != 0
+    assert "django_dbos.E001" in started.stderr
+
+
+def test_every_check_is_in_the_docs() -> None:
     source = Path(checks.__file__).read_text()
     page = (Path(__file__).parent.parent / "docs" / "checks.md").read_text()
     in_code = set(re.findall(r'id="django_dbos\.([EW]\d{3})"', source))
 
     assert in_code == set(re.findall(r"`django_dbos\.([EW]\d{3})`", page))
     assert in_code == set(re.findall(r"\| django_dbos\.([EW]\d{3}) \|", source))
-    assert get_settings()
