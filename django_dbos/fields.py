@@ -79,5 +79,6 @@ class DatabaseNow(Func):
     output_field = InstantField()
 
     def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
-        template = "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')"
+        # Doubled twice: for the template here, and for the parameters of the whole statement.
+        template = "strftime('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f000', 'now')"
         return self.as_sql(compiler, connection, template=template, **extra)
