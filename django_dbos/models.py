@@ -6,16 +6,19 @@ engine alone: `save`, `delete`, `update` and `bulk_*` raise and say what to call
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
+from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, F, Q, When
+from django.utils import timezone
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos.core import status as statuses
 from django_dbos.core.ids import MAX_ID_LENGTH
-from django_dbos.fields import InstantField, KeyField
+from django_dbos.fields import DatabaseNow, InstantField, KeyField
 
 if TYPE_CHECKING:
     from django_dbos.handles import WorkflowHandle
@@ -415,6 +418,24 @@ class StreamEntry(EngineRow):
         return f"{self.workflow_id} {self.key} {self.offset}"
 
 
+class ExecutorQuerySet(EngineQuerySet["Executor"]):
+    """Executors, and whether they live."""
+
+    def judged(self) -> Any:
+        """Each with `heard_at`, None once it was declared dead, and the database's time as `now`.
+
+        `heartbeat_at` itself is left out: those declared dead have PostgreSQL's -infinity in it,
+        which is no instant of Python's.
+        """
+        heard_at = Case(When(heartbeat_at__gt=_first_day(), then=F("heartbeat_at")))
+        return self.defer("heartbeat_at").annotate(heard_at=heard_at, now=DatabaseNow())
+
+
+def _first_day() -> datetime:
+    day = datetime(1, 1, 2, tzinfo=UTC)
+    return day if settings.USE_TZ else timezone.make_naive(day, UTC)
+
+
 class Executor(EngineRow):
     """A process that runs workflows; its row goes when it stops or is declared dead."""
 
@@ -436,6 +457,8 @@ class Executor(EngineRow):
     started_at = InstantField(_("started at"))
     heartbeat_at = InstantField(_("last heartbeat"))
 
+    objects: ClassVar[ExecutorQuerySet] = ExecutorQuerySet.as_manager()  # type: ignore[assignment]
+
     class Meta:
         db_table = "dbos_executor"
         verbose_name = _("executor")
@@ -444,6 +467,12 @@ class Executor(EngineRow):
 
     def __str__(self) -> str:
         return str(self.executor_id)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it was heard of within its lease; for rows that `judged()` has read."""
+        row: Any = self
+        return row.heard_at is not None and bool(row.now - row.heard_at <= row.lease)
 
 
 class Sequence(EngineRow):

@@ -392,10 +392,11 @@ class Store(abc.ABC):
 
     def has_executor_for(self, queue_name: str) -> bool:
         """Whether a live executor listens to the queue."""
-        executors = Executor.objects.using(self.alias).filter(is_inline=False)
+        executors = Executor.objects.using(self.alias).filter(is_inline=False).judged()
         return any(
-            names is None or queue_name in names
-            for names in executors.values_list("queue_names", flat=True)
+            one.queue_names is None or queue_name in one.queue_names
+            for one in executors
+            if one.is_live
         )
 
     def find_unknown(self, queue_name: str, names: Sequence[str]) -> tuple[str, str] | None:

@@ -1,0 +1,53 @@
+"""Which executors live, as those see it who aren't executors."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db.models import QuerySet
+
+from django_dbos.models import Executor
+from django_dbos.store.base import Store
+from tests.store.conftest import register
+
+
+def age(executor_id: str, by: timedelta) -> None:
+    """As if it had been silent for so long."""
+    row = Executor.objects.get(pk=executor_id)
+    QuerySet(Executor).filter(pk=executor_id).update(heartbeat_at=row.heartbeat_at - by)
+
+
+def declare_dead(store: Store, executor_id: str) -> None:
+    signs = {"executor_id": executor_id, "is_unlocked": True, "silence": -1.0}
+    assert store.session().run("declare_dead", signs)
+
+
+def test_only_who_keeps_its_lease_listens_to_a_queue(store: Store) -> None:
+    """A killed worker counted as live until somebody declared it dead."""
+    assert not store.has_executor_for("default")
+
+    executor_id = register(store, lease=20.0)
+    assert store.has_executor_for("default")
+
+    age(executor_id, timedelta(seconds=21))
+    assert not store.has_executor_for("default")
+
+
+def test_one_that_was_declared_dead_can_be_read(store: Store) -> None:
+    """PostgreSQL's -infinity is no instant of Python's: reading such a row raised."""
+    executor_id = register(store)
+    declare_dead(store, executor_id)
+
+    (row,) = Executor.objects.all().judged()
+
+    assert row.heard_at is None
+    assert not row.is_live
+    assert not store.has_executor_for("default")
+
+
+def test_an_executor_listens_to_its_queues(store: Store) -> None:
+    register(store, queue_names='["mail"]')
+    register(store, is_inline=True)
+
+    assert store.has_executor_for("mail")
+    assert not store.has_executor_for("default")
