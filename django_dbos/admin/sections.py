@@ -1,0 +1,328 @@
+"""The parts of a workflow's page: each shows 50 rows of one kind and leads to the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from django.db.models import Model, OuterRef, QuerySet, Subquery
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from django_dbos.admin.base import PAGE_SIZE, Links, link, rows_of
+from django_dbos.admin.values import Value, instant, outcome, seconds, shown, with_values
+from django_dbos.models import Checkpoint, Event, EventVersion, Message, StreamEntry, Workflow
+
+# Text that is translated when it is shown.
+Label = Any
+Cells = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One kind of rows of a workflow.
+
+    `keys` are the fields that tell its rows apart: with all of them given, one row is shown, and
+    its values whole; with some, those rows.
+    """
+
+    name: str
+    title: Label
+    model: type[Model]
+    keys: tuple[str, ...]
+    columns: tuple[Label, ...]
+    show: Callable[[Any, Links, bool], Cells]
+    owner: str = "workflow_id"
+    values: tuple[str, ...] = ()
+    narrow: Callable[[QuerySet[Any]], QuerySet[Any]] = field(default=lambda rows: rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """A section as a template shows it."""
+
+    name: str
+    title: Label
+    columns: tuple[Label, ...]
+    rows: list[Cells]
+    previous_url: str
+    next_url: str
+
+
+def preview(section: Section, links: Links, workflow_id: str) -> Rows:
+    """The first rows, with their values cut."""
+    return _read(section, links, workflow_id, {}, 0, is_whole=False)
+
+
+def read(section: Section, links: Links, workflow_id: str, asked: Mapping[str, str]) -> Rows:
+    """The rows that a query string asks for: by keys, and page `p` of them.
+
+    Raises ValueError if it asks for what can't be.
+    """
+    chosen = {key: asked[key] for key in section.keys if key in asked}
+    page = _page_number(asked.get("p", "0"))
+    is_whole = len(chosen) == len(section.keys)
+    return _read(section, links, workflow_id, chosen, page, is_whole=is_whole)
+
+
+def _read(
+    section: Section,
+    links: Links,
+    workflow_id: str,
+    chosen: dict[str, str],
+    page: int,
+    *,
+    is_whole: bool,
+) -> Rows:
+    found = rows_of(section.model).filter(**{section.owner: workflow_id, **chosen})
+    found = section.narrow(found).order_by(*section.keys)
+    found = with_values(found, *section.values, is_whole=is_whole)
+    first = page * PAGE_SIZE
+    rows = list(found[first : first + PAGE_SIZE + 1])
+    return Rows(
+        name=section.name,
+        title=section.title,
+        columns=section.columns,
+        rows=[_cells(section, row, links, is_whole) for row in rows[:PAGE_SIZE]],
+        previous_url=links.rows(section.name, **chosen, p=page - 1) if page else "",
+        next_url=links.rows(section.name, **chosen, p=page + 1) if rows[PAGE_SIZE:] else "",
+    )
+
+
+def _page_number(text: str) -> int:
+    number = int(text)
+    # No table is longer, and a larger offset is no number to a database.
+    if not 0 <= number < 10**9:
+        raise ValueError(f"There is no page {text}.")
+    return number
+
+
+def _cells(section: Section, row: Any, links: Links, is_whole: bool) -> Cells:
+    cells = section.show(row, links, is_whole)
+    if is_whole:
+        return cells
+    url = links.rows(section.name, **{key: getattr(row, key) for key in section.keys})
+    return tuple(
+        replace(cell, whole_url=url) if isinstance(cell, Value) and cell.is_cut else cell
+        for cell in cells
+    )
+
+
+def _linked(links: Links, workflow_id: str | None) -> str:
+    return link(links.workflow(workflow_id), workflow_id) if workflow_id else ""
+
+
+def _show_input(workflow: Any, links: Links, is_whole: bool) -> Cells:
+    return (shown(workflow, "input", is_whole=is_whole),)
+
+
+def _show_outcome(workflow: Any, links: Links, is_whole: bool) -> Cells:
+    return (outcome(workflow, is_whole=is_whole),)
+
+
+def _show_step(step: Any, links: Links, is_whole: bool) -> Cells:
+    is_over = step.state != Checkpoint.State.WAITING
+    return (
+        step.step_number,
+        step.step_name,
+        step.get_state_display(),
+        outcome(step, is_whole=is_whole),
+        step.attempts,
+        instant(step.started_at),
+        instant(step.recorded_at),
+        seconds(step.started_at, step.recorded_at) if is_over else "",
+        _linked(links, step.child_workflow_id),
+    )
+
+
+def _show_message(message: Any, links: Links, is_whole: bool) -> Cells:
+    return (
+        message.message_id,
+        message.topic,
+        shown(message, "message", is_whole=is_whole),
+        _linked(links, message.sender_id),
+        instant(message.created_at),
+        instant(message.consumed_at) or gettext("not consumed"),
+        message.consumed_step_number,
+    )
+
+
+def _show_event(event: Any, links: Links, is_whole: bool) -> Cells:
+    return (
+        event.key,
+        shown(event, "value", is_whole=is_whole),
+        link(links.rows("history", key=event.key), event.version),
+        instant(event.updated_at),
+    )
+
+
+def _show_version(version: Any, links: Links, is_whole: bool) -> Cells:
+    return (
+        version.key,
+        version.version,
+        shown(version, "value", is_whole=is_whole),
+        version.step_number,
+        instant(version.created_at),
+    )
+
+
+def _show_stream(first: Any, links: Links, is_whole: bool) -> Cells:
+    return (
+        link(links.rows("entries", key=first.key), first.key),
+        first.last_offset + (0 if first.is_ended else 1),
+        gettext("closed") if first.is_ended else gettext("open"),
+        instant(first.created_at),
+        instant(first.last_at),
+    )
+
+
+def _show_entry(entry: Any, links: Links, is_whole: bool) -> Cells:
+    value = shown(entry, "value", is_whole=is_whole)
+    return (
+        entry.key,
+        entry.offset,
+        gettext("end of the stream") if entry.is_end else value,
+        entry.step_number,
+        instant(entry.created_at),
+    )
+
+
+def _show_child(child: Any, links: Links, is_whole: bool) -> Cells:
+    return (
+        _linked(links, str(child.workflow_id)),
+        child.name,
+        child.get_status_display(),
+        child.parent_step_number,
+        instant(child.created_at),
+        instant(child.finished_at),
+    )
+
+
+def _only_streams(entries: QuerySet[Any]) -> QuerySet[Any]:
+    """One row a stream, its first entry, with what its last one says: nothing is grouped."""
+    same = rows_of(StreamEntry).filter(workflow_id=OuterRef("workflow_id"), key=OuterRef("key"))
+    last = same.order_by("-offset")
+    streams: QuerySet[Any] = entries.filter(offset=0).annotate(
+        last_offset=Subquery(last.values("offset")[:1]),
+        is_ended=Subquery(last.values("is_end")[:1]),
+        last_at=Subquery(last.values("created_at")[:1]),
+    )
+    return streams.defer("value")
+
+
+def _without_values(workflows: QuerySet[Any]) -> QuerySet[Any]:
+    return workflows.defer("input", "output", "error", "attributes")
+
+
+SECTIONS = (
+    Section(
+        name="input",
+        title=_("Input"),
+        model=Workflow,
+        keys=(),
+        columns=(),
+        show=_show_input,
+        values=("input",),
+        narrow=_without_values,
+    ),
+    Section(
+        name="outcome",
+        title=_("Outcome"),
+        model=Workflow,
+        keys=(),
+        columns=(),
+        show=_show_outcome,
+        values=("output", "error"),
+        narrow=_without_values,
+    ),
+    Section(
+        name="steps",
+        title=_("Steps"),
+        model=Checkpoint,
+        keys=("step_number",),
+        columns=(
+            _("Step"),
+            _("Name"),
+            _("State"),
+            _("Outcome"),
+            _("Attempts"),
+            _("Started"),
+            _("Recorded"),
+            _("Duration"),
+            _("Other workflow"),
+        ),
+        show=_show_step,
+        values=("output", "error"),
+    ),
+    Section(
+        name="messages",
+        title=_("Messages"),
+        model=Message,
+        keys=("message_id",),
+        columns=(
+            _("Number"),
+            _("Topic"),
+            _("Message"),
+            _("Sender"),
+            _("Sent"),
+            _("Consumed"),
+            _("By step"),
+        ),
+        show=_show_message,
+        values=("message",),
+    ),
+    Section(
+        name="events",
+        title=_("Events"),
+        model=Event,
+        keys=("key",),
+        columns=(_("Key"), _("Value"), _("Version"), _("Set")),
+        show=_show_event,
+        values=("value",),
+    ),
+    Section(
+        name="history",
+        title=_("History of events"),
+        model=EventVersion,
+        keys=("key", "version"),
+        columns=(_("Key"), _("Version"), _("Value"), _("By step"), _("Set")),
+        show=_show_version,
+        values=("value",),
+    ),
+    Section(
+        name="streams",
+        title=_("Streams"),
+        model=StreamEntry,
+        keys=("key",),
+        columns=(_("Key"), _("Values"), _("State"), _("First written"), _("Last written")),
+        show=_show_stream,
+        narrow=_only_streams,
+    ),
+    Section(
+        name="entries",
+        title=_("Stream entries"),
+        model=StreamEntry,
+        keys=("key", "offset"),
+        columns=(_("Key"), _("Offset"), _("Value"), _("By step"), _("Written")),
+        show=_show_entry,
+        values=("value",),
+    ),
+    Section(
+        name="children",
+        title=_("Children"),
+        model=Workflow,
+        keys=("parent_step_number", "workflow_id"),
+        columns=(
+            _("Workflow"),
+            _("Name"),
+            _("Status"),
+            _("By step"),
+            _("Created"),
+            _("Finished"),
+        ),
+        show=_show_child,
+        owner="parent_id",
+        narrow=_without_values,
+    ),
+)

@@ -1,0 +1,100 @@
+"""Who looks at the admin, and where things are in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from django.contrib.admin.utils import quote
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+
+LIST = "admin:django_dbos_workflow_changelist"
+
+
+@pytest.fixture
+def operator(client: Client) -> Client:
+    """Somebody who may look and act."""
+    return log_in(client, "view_workflow", "cancel_workflow", "resume_workflow")
+
+
+def log_in(client: Client, *permissions: str) -> Client:
+    user = User.objects.create_user("staff", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client.force_login(user)
+    return client
+
+
+def page_of(workflow_id: str) -> str:
+    return reverse("admin:django_dbos_workflow_change", args=[quote(workflow_id)])
+
+
+def url_of(name: str, workflow_id: str, *args: str) -> str:
+    return reverse(f"admin:django_dbos_workflow_{name}", args=[quote(workflow_id), *args])
+
+
+def get(client: Client, url: str, data: dict[str, Any] | None = None) -> Page:
+    response = client.get(url, data)
+    assert response.status_code == 200, response
+    return Page(response.content.decode())
+
+
+class Page(HTMLParser):
+    """A page as people see it: its tables' cells, its text, its links and buttons."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html = html
+        self.text = self.note = ""
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self.buttons: list[str] = []
+        self.sections: dict[str, list[list[str]]] = {}
+        self.tables: dict[str, list[list[str]]] = {}
+        self.rows: list[list[str]] = []
+        self._in_cell = self._in_button = self._in_note = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: Iterable[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append(tag)
+        if tag == "a":
+            self.links.append(given.get("href") or "")
+        elif tag == "section" and given.get("id"):
+            self.rows = self.sections[str(given["id"])] = []
+        elif tag == "table" and given.get("id"):
+            self.rows = self.tables[str(given["id"])] = []
+        elif tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th") and self.rows:
+            self.rows[-1].append("")
+            self._in_cell = True
+        elif tag == "p":
+            self._in_note = "dbos-note" in str(given.get("class"))
+        elif tag == "button":
+            self.buttons.append("")
+            self._in_button = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._in_cell = False
+        elif tag == "p":
+            self._in_note = False
+        elif tag == "button":
+            self._in_button = False
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self._in_cell:
+            self.rows[-1][-1] += data
+        if self._in_note:
+            self.note += data
+        if self._in_button:
+            self.buttons[-1] += data
+
+    def body(self, section: str) -> list[list[str]]:
+        """The rows of a section, without the headings of its columns."""
+        return self.sections[section][1:]

@@ -1,0 +1,272 @@
+"""The list of workflows: finds what an operator looks for, at a cost that doesn't grow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models import QuerySet
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from django_dbos import serializers
+from django_dbos.admin import base, filters
+from django_dbos.models import Workflow
+from django_dbos.store import get_store
+from django_dbos.testing import run_until_idle
+from tests.admin.conftest import LIST, Page, get, page_of
+from tests.admin.workflows import SCRIPT, busy, failing, quick
+from tests.store.conftest import register
+
+pytestmark = pytest.mark.django_db
+
+
+def listed(client: Client, **asked: Any) -> list[str]:
+    """The ids of the rows, in their order."""
+    return [row[1] for row in rows(get(client, reverse(LIST), asked))]
+
+
+def rows(page: Page) -> list[list[str]]:
+    return [row for row in page.tables.get("result_list", []) if row and row[0] == ""]
+
+
+def set_aside(workflow_id: str) -> None:
+    """As the engine does it with a workflow whose code has changed."""
+    QuerySet(Workflow).filter(workflow_id=workflow_id).update(
+        status="ERROR", is_set_aside=True, error=serializers.dump_error(ValueError(SCRIPT))
+    )
+
+
+def start_three() -> list[str]:
+    """Finished well, failed and waiting, in this order."""
+    ids = [quick.start().workflow_id, failing.start().workflow_id, busy.start().workflow_id]
+    run_until_idle()
+    return ids
+
+
+@pytest.mark.parametrize("model", ["workflow", "message", "event", "executor"])
+def test_every_list_opens(admin_client: Client, model: str) -> None:
+    handle = busy.start()
+    handle.send("x")
+    run_until_idle()
+
+    response = admin_client.get(reverse(f"admin:django_dbos_{model}_changelist"))
+
+    assert response.status_code == 200
+
+
+def test_the_newest_come_first(operator: Client) -> None:
+    ids = start_three()
+
+    assert listed(operator) == ids[::-1]
+    assert listed(operator, o="6") == ids
+
+
+def test_a_row_tells_how_it_went(operator: Client) -> None:
+    start_three()
+
+    waiting, failed, done = rows(get(operator, reverse(LIST)))
+
+    assert [row[2:5] for row in (waiting, failed, done)] == [
+        [busy.name, "waiting", "default"],
+        [failing.name, "error", "default"],
+        [quick.name, "success", "default"],
+    ]
+    durations = [row[7] for row in (waiting, failed, done)]
+    assert durations[0] == "-"
+    assert all(text.endswith(" s") for text in durations[1:])
+    assert [row[8] for row in (waiting, failed, done)] == ["0", "0", "0"]
+    assert "waits for a message on topic 'paid'" in waiting[9]
+
+
+def test_the_list_finds_by_the_beginning_of_an_id(operator: Client) -> None:
+    busy.using(workflow_id="order-1").start()
+    busy.using(workflow_id="import-1").start()
+
+    assert listed(operator, q="order") == ["order-1"]
+
+
+@pytest.mark.parametrize("asked", ["order 1", "order 1 of ada", "order"])
+def test_an_id_with_blanks_is_found(operator: Client, asked: str) -> None:
+    """Django splits what is searched for into words, each to be found by itself."""
+    quick.using(workflow_id="order 1 of ada").start()
+    quick.using(workflow_id="1").start()
+
+    assert listed(operator, q=asked) == ["order 1 of ada"]
+
+
+@pytest.mark.parametrize("asked", ["%", "_", "rder", "ORDER", "'"])
+def test_what_is_searched_for_is_taken_as_it_is(operator: Client, asked: str) -> None:
+    quick.using(workflow_id="order").start()
+
+    assert listed(operator, q=asked) == []
+
+
+def test_a_search_finds_no_more_than_a_few_pages(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django_dbos.admin.workflows.MAX_FOUND", 2)
+    quick.start_many([()] * 3)
+
+    assert len(listed(operator, q="0")) == 2
+
+
+def test_rows_are_filtered_by_status(operator: Client) -> None:
+    done, failed, waiting = start_three()
+
+    assert listed(operator, status="SUCCESS") == [done]
+    assert listed(operator, status="ERROR") == [failed]
+    assert listed(operator, status="WAITING") == [waiting]
+    assert listed(operator, status="DELAYED") == []
+
+
+def test_delayed_ones_are_found(operator: Client) -> None:
+    handle = quick.using(run_after=60).start()
+
+    assert listed(operator, status="DELAYED") == [handle.workflow_id]
+
+
+def test_those_that_were_set_aside_are_found_with_the_reason(operator: Client) -> None:
+    start_three()
+    workflow_id = quick.start().workflow_id
+    set_aside(workflow_id)
+
+    page = get(operator, reverse(LIST), {"status": "SET_ASIDE"})
+
+    ((_, found, *_, note),) = rows(page)
+    assert found == workflow_id
+    assert f"ValueError: {SCRIPT}" in note
+    assert SCRIPT not in page.html
+
+
+def test_rows_are_filtered_by_name_and_queue(operator: Client) -> None:
+    handle = quick.using(queue_name="mail").start()
+    quick.start()
+    busy.using(queue_name="mail").start()
+
+    assert listed(operator, name=quick.name, queue_name="mail") == [handle.workflow_id]
+    assert listed(operator, name="nothing") == []
+    assert listed(operator, queue_name=SCRIPT) == []
+
+
+def test_the_queues_to_choose_are_those_that_are_served(operator: Client) -> None:
+    register(get_store(), queue_names='["mail"]')
+
+    links = get(operator, reverse(LIST)).links
+
+    assert {"?queue_name=default", "?queue_name=mail"} <= set(links)
+
+
+def test_a_filter_of_nul_is_refused(operator: Client) -> None:
+    """No database can look for it: PostgreSQL's driver raised."""
+    response = operator.get(reverse(LIST), {"name": "a\0b"})
+
+    assert response.status_code == 302
+    assert response["Location"].endswith("?e=1")
+
+
+@pytest.mark.parametrize("status", [{}, {"status": "SUCCESS"}])
+def test_only_the_newest_are_looked_through_without_an_index(
+    operator: Client, monkeypatch: pytest.MonkeyPatch, status: dict[str, str]
+) -> None:
+    monkeypatch.setattr(filters, "LOOKED_THROUGH", 2)
+    ids = [quick.start().workflow_id for _ in range(3)]
+    run_until_idle()
+
+    page = get(operator, reverse(LIST), {"name": quick.name, **status})
+
+    assert [row[1] for row in rows(page)] == ids[:0:-1]
+    assert "are looked through" in page.text
+
+
+@pytest.mark.parametrize("asked", [{"status": "ERROR"}, {"q": "0"}])
+def test_with_an_index_all_are_looked_through(
+    operator: Client, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str]
+) -> None:
+    monkeypatch.setattr(filters, "LOOKED_THROUGH", 2)
+    for _ in range(3):
+        failing.start()
+    run_until_idle()
+
+    page = get(operator, reverse(LIST), {"name": failing.name, **asked})
+
+    assert len(rows(page)) == 3
+    assert "are looked through" not in page.text
+
+
+def test_the_list_reads_no_values(operator: Client) -> None:
+    start_three()
+
+    with CaptureQueriesContext(connection) as queries:
+        get(operator, reverse(LIST))
+
+    read = " ".join(query["sql"] for query in queries if "dbos_workflow" in query["sql"])
+    assert '"dbos_workflow"."status"' in read
+    for column in ("input", "output", "error", "attributes"):
+        assert f'"{column}"' not in read
+
+
+def test_many_rows_cost_no_more_queries(operator: Client) -> None:
+    counts = []
+    for count in (1, 59):
+        for handle in quick.start_many([()] * count):
+            set_aside(handle.workflow_id)
+        with CaptureQueriesContext(connection) as queries:
+            page = get(operator, reverse(LIST))
+        counts.append(len(queries))
+
+    assert len(rows(page)) == 50
+    assert counts[0] == counts[1] <= 9
+
+
+def test_a_list_is_counted_only_as_far_as_it_is_read(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "MAX_COUNTED", 55)
+    quick.start_many([()] * 60)
+
+    with CaptureQueriesContext(connection) as queries:
+        page = get(operator, reverse(LIST))
+
+    assert "Select all 55 workflows" in page.text
+    counts = [query["sql"] for query in queries if "COUNT(" in query["sql"]]
+    assert counts
+    assert all("LIMIT 55" in sql for sql in counts)
+
+
+def test_nothing_is_sorted_by_a_column_without_an_index(operator: Client) -> None:
+    """Django hides such links, and still obeyed an address with such a column."""
+    start_three()
+    page = get(operator, reverse(LIST))
+
+    with CaptureQueriesContext(connection) as queries:
+        by_name = get(operator, reverse(LIST), {"o": "2"})
+
+    assert rows(by_name) == rows(page)
+    assert not any('ORDER BY "dbos_workflow"."name"' in query["sql"] for query in queries)
+    assert {link for link in page.links if "o=" in link} <= {"?o=6", "?o=-6", "?o="}
+
+
+def test_there_are_no_facets(operator: Client) -> None:
+    start_three()
+    assert not any("_facets" in link for link in get(operator, reverse(LIST)).links)
+
+    with CaptureQueriesContext(connection) as queries:
+        get(operator, reverse(LIST), {"_facets": "True"})
+
+    assert sum("COUNT(" in query["sql"] for query in queries) == 1
+
+
+@pytest.mark.parametrize("lookup", ["input__contains", "attributes__x", "name__regex", "user_id"])
+def test_no_other_column_can_be_looked_for(operator: Client, lookup: str) -> None:
+    assert operator.get(reverse(LIST), {lookup: "x"}).status_code == 400
+
+
+def test_rows_lead_to_their_pages(operator: Client) -> None:
+    (handle,) = quick.start_many([()])
+
+    links = [link.partition("?")[0] for link in get(operator, reverse(LIST)).links]
+
+    assert page_of(handle.workflow_id) in links

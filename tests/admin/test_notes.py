@@ -1,0 +1,188 @@
+"""Why a workflow doesn't run, on its page and in the list."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models import QuerySet
+from django.test import Client
+from django.urls import reverse
+
+import django_dbos as dbos
+from django_dbos import serializers
+from django_dbos.core import registry
+from django_dbos.models import Workflow
+from django_dbos.store import get_store
+from django_dbos.testing import run_until_idle
+from tests.admin.conftest import LIST, get, page_of
+from tests.admin.workflows import SCRIPT, busy, parent, quick
+from tests.store.conftest import register
+from tests.store.test_executors import age, declare_dead
+
+pytestmark = pytest.mark.django_db
+
+NO_EXECUTOR = "No live executor listens to its queue: run manage.py dbos_worker."
+
+
+def note_of(client: Client, workflow_id: str) -> str:
+    """What is said on its page, which the list says as well."""
+    said = get(client, page_of(workflow_id)).note
+    rows = get(client, reverse(LIST), {"q": workflow_id}).tables["result_list"]
+    assert [row[9] for row in rows if row[1] == workflow_id] == [said or "-"]
+    return said
+
+
+def change(workflow_id: str, **columns: Any) -> None:
+    QuerySet(Workflow).filter(workflow_id=workflow_id).update(**columns)
+
+
+@pytest.mark.rule(9)
+def test_the_page_says_why_a_workflow_does_not_run(operator: Client) -> None:
+    handle = busy.start()
+    assert note_of(operator, handle.workflow_id) == NO_EXECUTOR
+
+    definition = registry.workflows.pop(busy.name)
+    try:
+        note = note_of(operator, handle.workflow_id)
+    finally:
+        registry.workflows[busy.name] = definition
+
+    assert "Its function isn't known in this process" in note
+
+
+def test_a_live_executor_of_its_queue_is_enough(operator: Client) -> None:
+    handle = busy.start()
+    register(get_store(), queue_names='["mail"]')
+    register(get_store(), is_inline=True)
+    assert note_of(operator, handle.workflow_id) == NO_EXECUTOR
+
+    register(get_store(), queue_names='["mail", "default"]')
+
+    assert note_of(operator, handle.workflow_id) == ""
+
+
+def test_a_killed_executor_is_not_live(operator: Client) -> None:
+    """It counted as live until another one declared it dead."""
+    handle = busy.start()
+    executor_id = register(get_store(), lease=20.0)
+    assert note_of(operator, handle.workflow_id) == ""
+
+    age(executor_id, timedelta(seconds=21))
+
+    assert note_of(operator, handle.workflow_id) == NO_EXECUTOR
+
+
+def test_an_executor_that_was_declared_dead_is_not_live(operator: Client) -> None:
+    handle = busy.start()
+    executor_id = register(get_store())
+    declare_dead(get_store(), executor_id)
+
+    assert note_of(operator, handle.workflow_id) == NO_EXECUTOR
+
+
+def test_a_silent_executor_is_told_of(operator: Client) -> None:
+    handle = busy.start()
+    executor_id = register(get_store(), lease=20.0)
+    change(handle.workflow_id, status="PENDING", executor_id=executor_id)
+    assert note_of(operator, handle.workflow_id) == ""
+
+    age(executor_id, timedelta(seconds=21))
+
+    said = "Its executor is silent; another one will take it over."
+    assert note_of(operator, handle.workflow_id) == said
+
+
+def test_what_is_awaited_and_until_when(operator: Client) -> None:
+    @dbos.workflow
+    def waits(kind: str, other: str) -> Any:
+        match kind:
+            case "sleep":
+                dbos.sleep(3_600)
+            case "event":
+                dbos.get_event(other, "paid", timeout=None)
+            case "message":
+                dbos.recv(timeout=3_600)
+            case "result":
+                dbos.retrieve_workflow(other).get_result()
+
+    register(get_store())
+    ids = {kind: waits.start(kind, "x").workflow_id for kind in ("sleep", "message")}
+    other = busy.start().workflow_id
+    ids |= {kind: waits.start(kind, other).workflow_id for kind in ("event", "result")}
+    run_until_idle()
+
+    notes = {kind: note_of(operator, workflow_id) for kind, workflow_id in ids.items()}
+
+    due = Workflow.objects.get(pk=ids["sleep"]).due_at
+    assert due is not None
+    assert notes["sleep"].startswith("It waits for the end of a sleep, until ")
+    assert notes["message"].startswith("It waits for a message without a topic, until ")
+    assert notes["message"].endswith(" at the latest.")
+    assert notes["event"] == f"It waits for event 'paid' of workflow '{other}'."
+    assert notes["result"] == f"It waits for the result of workflow '{other}'."
+
+
+def test_a_parent_waits_for_its_child(operator: Client) -> None:
+    register(get_store())
+    handle = parent.start()
+    run_until_idle()
+    child = Workflow.objects.get(parent_id=handle.workflow_id)
+
+    said = f"It waits for the result of workflow '{child.workflow_id}'."
+    assert note_of(operator, handle.workflow_id) == said
+
+
+def test_a_delayed_one_tells_when_it_starts(operator: Client) -> None:
+    register(get_store())
+    handle = quick.using(run_after=3_600).start()
+
+    assert note_of(operator, handle.workflow_id).startswith("It starts at 2")
+
+
+@pytest.mark.parametrize(
+    ("dead", "said"),
+    [
+        (1, "1 executor has died with it."),
+        (2, "2 executors have died with it."),
+        (3, "3 executors have died with it. It is a suspect, and is run when no other suspect is."),
+    ],
+)
+def test_those_that_died_with_it_are_told(operator: Client, dead: int, said: str) -> None:
+    register(get_store())
+    handle = quick.start()
+    change(handle.workflow_id, recovery_attempts=dead)
+
+    assert note_of(operator, handle.workflow_id) == said
+
+
+def test_one_that_was_given_up_can_be_resumed(operator: Client) -> None:
+    handle = quick.start()
+    change(handle.workflow_id, status="MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+
+    assert note_of(operator, handle.workflow_id).startswith("Given up: ")
+    assert "Resume" in get(operator, page_of(handle.workflow_id)).buttons
+
+
+def test_one_that_was_set_aside_says_why(operator: Client) -> None:
+    handle = quick.start()
+    error = serializers.dump_error(ValueError(f"{SCRIPT}{'x' * 5_000}"))
+    change(handle.workflow_id, status="ERROR", is_set_aside=True, error=error)
+
+    page = get(operator, page_of(handle.workflow_id))
+    (row,) = get(operator, reverse(LIST)).tables["result_list"][1:]
+
+    assert page.note == "Set aside by the engine; resume it after a fix."
+    assert f"ValueError: {SCRIPT}" in page.sections["outcome"][0][0]
+    assert "Resume" in page.buttons
+    # The list has no outcome beside it.
+    assert row[9].startswith(f"{page.note} ValueError: {SCRIPT}")
+    assert len(row[9]) < 400
+
+
+def test_of_the_finished_nothing_is_said(operator: Client) -> None:
+    handle = quick.start()
+    run_until_idle()
+
+    assert note_of(operator, handle.workflow_id) == ""

@@ -1,0 +1,371 @@
+"""The page of a workflow: everything about it, escaped, and in bounded parts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+import django_dbos as dbos
+from django_dbos.admin import values
+from django_dbos.models import StreamEntry
+from django_dbos.testing import run_until_idle
+from tests.admin.conftest import LIST, get, log_in, page_of, url_of
+from tests.admin.workflows import SCRIPT, busy, failing, parent, quick
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_facts_of_a_workflow_are_shown(operator: Client) -> None:
+    handle = busy.using(user=7, attributes={"order": 1}, priority=5).start(entries=2)
+    run_until_idle()
+
+    facts = dict(get(operator, page_of(handle.workflow_id)).sections["facts"])
+
+    assert facts["Name"] == busy.name
+    assert facts["Status"] == "waiting"
+    assert facts["Queue"] == "default"
+    assert facts["Priority"] == "5"
+    assert facts["User"] == "7"
+    assert facts["Attributes"] == '{"order": 1}'
+    assert "Finished" not in facts
+
+
+def test_values_are_plain_json(operator: Client) -> None:
+    handle = quick.start({"tagged": (1, 2)})
+    run_until_idle()
+
+    page = get(operator, page_of(handle.workflow_id))
+
+    assert '"tagged"' in page.sections["input"][0][0]
+    assert '"tagged"' in page.sections["outcome"][0][0]
+    # Never the tags of the serializer.
+    assert "$tuple" not in page.text
+
+
+def test_an_error_is_its_class_message_and_traceback(operator: Client) -> None:
+    handle = failing.start()
+    run_until_idle()
+
+    (outcome,) = get(operator, page_of(handle.workflow_id)).sections["outcome"][0]
+
+    assert outcome.startswith(f"LookupError: {SCRIPT}")
+    assert "in failing" in outcome
+
+
+def test_steps_are_in_order_with_their_outcomes(operator: Client) -> None:
+    handle = busy.start(entries=2)
+    run_until_idle()
+
+    steps = get(operator, page_of(handle.workflow_id)).body("steps")
+
+    numbers = [int(step[0]) for step in steps]
+    assert numbers == sorted(numbers)
+    (failed,) = [step for step in steps if step[1].endswith("fails")]
+    _, _, state, outcome, attempts, started, recorded, duration, _ = failed
+    assert state == "recorded"
+    assert outcome.startswith(f"ValueError: {SCRIPT}")
+    assert "Traceback (most recent call last)" in outcome
+    assert attempts == "1"
+    assert started <= recorded
+    assert duration.endswith(" s")
+    waiting = steps[-1]
+    assert waiting[2] == "waiting"
+    assert waiting[7] == ""
+
+
+def test_messages_tell_whether_they_were_consumed(operator: Client) -> None:
+    handle = busy.start()
+    handle.send("early", "other topic")
+    handle.send({"amount": 5}, "paid")
+    run_until_idle()
+
+    first, second = get(operator, page_of(handle.workflow_id)).body("messages")
+
+    assert first[1:3] == ["other topic", '"early"']
+    assert first[5:] == ["not consumed", ""]
+    assert second[1] == "paid"
+    assert int(second[6]) > 0
+
+
+def test_events_have_their_history_one_link_away(operator: Client) -> None:
+    handle = busy.start()
+    run_until_idle()
+
+    page = get(operator, page_of(handle.workflow_id))
+
+    ((key, value, version, _),) = page.body("events")
+    assert (key, value, version) == ("status", '"caught"', "2")
+    assert [row[1] for row in page.body("history")] == ["1", "2"]
+    assert url_of("rows", handle.workflow_id, "history") + "?key=status" in page.links
+
+
+def test_streams_are_listed_by_key(operator: Client) -> None:
+    handle = busy.start(entries=3)
+    run_until_idle()
+
+    page = get(operator, page_of(handle.workflow_id))
+    url = url_of("rows", handle.workflow_id, "entries") + "?key=progress"
+    entries = get(operator, url).body("entries")
+
+    assert [row[:3] for row in page.body("streams")] == [
+        ["log", "1", "closed"],
+        ["progress", "3", "open"],
+    ]
+    assert url in page.links
+    assert [row[:3] for row in entries] == [["progress", str(n), str(n)] for n in range(3)]
+    assert ["log", "1", "end of the stream"] in [row[:3] for row in page.body("entries")]
+
+
+def test_parents_and_children_lead_to_each_other(operator: Client) -> None:
+    handle = parent.start()
+    run_until_idle()
+
+    above = get(operator, page_of(handle.workflow_id))
+    ((child_id, name, status, *_),) = above.body("children")
+    below = get(operator, page_of(child_id))
+
+    assert (name, status) == (busy.name, "waiting")
+    assert page_of(child_id) in above.links
+    assert page_of(handle.workflow_id) in below.links
+    assert above.body("steps")[0][-1] == child_id
+
+
+def test_everything_is_escaped(operator: Client) -> None:
+    workflow_id = f"a/b {SCRIPT} ü%"
+    handle = busy.using(
+        workflow_id=workflow_id, queue_name=SCRIPT, user=SCRIPT, attributes={SCRIPT: SCRIPT}
+    ).start()
+    dbos.send(workflow_id, {SCRIPT: SCRIPT}, SCRIPT)
+    run_until_idle()
+
+    pages = [get(operator, page_of(workflow_id)), get(operator, reverse(LIST))]
+    pages += [
+        get(operator, url_of("rows", handle.workflow_id, name)) for name in ("messages", "entries")
+    ]
+
+    for page in pages:
+        assert SCRIPT not in page.html
+        assert SCRIPT in page.text
+        assert workflow_id in page.text
+
+
+@pytest.mark.parametrize("workflow_id", ["a/b", "a b", "ü", "x/cancel", "_2F", "a?b#c", '"', "%00"])
+def test_any_id_has_a_page(operator: Client, workflow_id: str) -> None:
+    quick.using(workflow_id=workflow_id).start()
+
+    page = get(operator, page_of(workflow_id))
+    listed = get(operator, reverse(LIST))
+
+    assert workflow_id in page.text
+    assert page_of(workflow_id) in [link.partition("?")[0] for link in listed.links]
+
+
+def test_ten_thousand_entries_cost_no_more_queries(operator: Client) -> None:
+    few, many = busy.start(3), busy.start(3)
+    run_until_idle()
+    add_entries(many.workflow_id, 10_000)
+
+    counts, sizes = [], []
+    for handle in (few, many):
+        with CaptureQueriesContext(connection) as queries:
+            response = operator.get(page_of(handle.workflow_id))
+        counts.append(len(queries))
+        sizes.append(len(response.content))
+
+    assert counts[0] == counts[1] < 20
+    assert sizes[1] < 200_000
+
+
+def add_entries(workflow_id: str, count: int) -> None:
+    """As if the workflow had written so many more."""
+    columns = "workflow_id, key, value, is_end, step_number, write_id, created_at"
+    rows = [
+        (workflow_id, "many", str(n), False, 1, uuid4().hex, "2026-01-01 00:00:00", n)
+        for n in range(count)
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f'INSERT INTO dbos_stream_entry ({columns}, "offset") '
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+            rows,
+        )
+
+
+def test_more_rows_are_on_pages_of_their_own(operator: Client) -> None:
+    handle = busy.start(120)
+    run_until_idle()
+    url = url_of("rows", handle.workflow_id, "entries")
+    page = get(operator, page_of(handle.workflow_id))
+    assert len(page.body("entries")) == 50
+    assert f"{url}?p=1" in page.links
+
+    last = get(operator, url, {"key": "progress", "p": 2})
+
+    assert [row[1] for row in last.body("entries")] == [str(n) for n in range(100, 120)]
+    assert f"{url}?key=progress&p=1" in last.links
+    assert f"{url}?key=progress&p=3" not in last.links
+
+
+def test_a_long_value_is_cut_and_is_one_link_away(operator: Client) -> None:
+    long = "x" * 5_000
+    handle = quick.start(long)
+    handle.send(long)
+    run_until_idle()
+    page = get(operator, page_of(handle.workflow_id))
+    assert long not in page.html
+
+    whole = [
+        get(operator, link).text for link in page.links if link.startswith(url_of_rows(handle))
+    ]
+
+    assert len(whole) == 3
+    assert all(long in text for text in whole)
+
+
+def url_of_rows(handle: Any) -> str:
+    return url_of("rows", handle.workflow_id, "x").removesuffix("x/")
+
+
+def test_a_huge_value_stays_in_the_database(operator: Client) -> None:
+    huge = "x" * (values.MAX_LOADED + 1)
+    handle = quick.start(huge)
+    run_until_idle()
+
+    with CaptureQueriesContext(connection):
+        page = get(operator, page_of(handle.workflow_id))
+    whole = get(operator, url_of("rows", handle.workflow_id, "outcome"))
+
+    assert page.sections["outcome"] == [[f"({len(huge) + 2} bytes)Show all of it"]]
+    assert huge in whole.text
+
+
+def test_a_long_traceback_shows_its_end(operator: Client) -> None:
+    def fall(left: int) -> None:
+        if not left:
+            raise LookupError("the bottom")
+        fall_further(left - 1)
+
+    # By turns, since Python only counts frames that are the same.
+    def fall_further(left: int) -> None:
+        fall(left)
+
+    @dbos.workflow
+    def deep() -> None:
+        fall(50)
+
+    handle = deep.start()
+    run_until_idle()
+
+    (outcome,) = get(operator, page_of(handle.workflow_id)).sections["outcome"][0]
+
+    assert outcome.rstrip().endswith("LookupError: the bottom")
+    assert "Show all of it" in outcome
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"p": "x"},
+        {"p": "-1"},
+        {"p": "1" * 30},
+        {"key": "a\0b"},
+        {"key": "progress", "offset": "x"},
+    ],
+)
+def test_what_cannot_be_asked_for_is_not_found(operator: Client, asked: dict[str, str]) -> None:
+    handle = busy.start()
+
+    response = operator.get(url_of("rows", handle.workflow_id, "entries"), asked)
+
+    assert response.status_code == 404
+
+
+@pytest.mark.parametrize("asked", [{"offset": "1" * 30}, {"p": "7"}, {"key": "none"}])
+def test_what_is_not_there_is_an_empty_page(operator: Client, asked: dict[str, str]) -> None:
+    handle = busy.start()
+
+    page = get(operator, url_of("rows", handle.workflow_id, "entries"), asked)
+
+    assert "None." in page.text
+
+
+@pytest.mark.parametrize("workflow_id", ["nobody", "a/b", "%00", "_00"])
+def test_an_unknown_workflow_is_not_found(operator: Client, workflow_id: str) -> None:
+    assert operator.get(page_of(workflow_id)).status_code == 404
+
+
+def test_an_id_that_no_database_holds_is_not_found(operator: Client) -> None:
+    assert operator.get("/admin/django_dbos/workflow/a%00b/change/").status_code == 404
+
+
+def test_an_unknown_section_is_not_found(operator: Client) -> None:
+    handle = busy.start()
+
+    assert operator.get(url_of("rows", handle.workflow_id, "nothing")).status_code == 404
+
+
+def test_who_may_not_look_sees_nothing(client: Client) -> None:
+    nobody = log_in(client)
+    handle = busy.start()
+
+    assert nobody.get(page_of(handle.workflow_id)).status_code == 403
+    assert nobody.get(url_of("rows", handle.workflow_id, "steps")).status_code == 403
+    # Nor whether there is such a workflow.
+    assert nobody.get(page_of("nothing")).status_code == 403
+
+
+class FromOther:
+    """A replica that lags behind: it has nothing yet."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str | None:
+        return "other" if model._meta.app_label == "django_dbos" else None
+
+
+@pytest.mark.django_db(databases=["default", "other"])
+def test_everything_is_read_where_it_is_written(operator: Client, settings: Any) -> None:
+    handle = busy.start()
+    run_until_idle()
+    settings.DATABASE_ROUTERS = ["tests.admin.test_page.FromOther", *settings.DATABASE_ROUTERS]
+    assert StreamEntry.objects.db == "other"
+
+    page = get(operator, page_of(handle.workflow_id))
+    listed = get(operator, reverse(LIST))
+
+    assert page.body("steps")
+    assert page.body("entries")
+    assert page.body("streams")
+    assert handle.workflow_id in listed.text
+
+
+def test_no_page_shows_many_values_whole(operator: Client) -> None:
+    """An address showed whatever 50 rows held, each of which may have megabytes."""
+    handle = quick.start()
+    for _ in range(3):
+        handle.send("x" * 5_000)
+
+    page = get(operator, url_of("rows", handle.workflow_id, "messages"), {"whole": ""})
+
+    assert len(page.body("messages")) == 3
+    assert "x" * 5_000 not in page.html
+
+
+def test_long_values_are_not_even_read(operator: Client) -> None:
+    huge = "x" * (values.MAX_LOADED + 1)
+    handle = quick.start(huge)
+    handle.send(huge)
+
+    with CaptureQueriesContext(connection) as queries:
+        page = get(operator, page_of(handle.workflow_id))
+
+    assert page.text.count(f"({len(huge) + 2} bytes)") == 1
+    assert len(page.html) < 50_000
+    for column in ("input", "output", "error"):
+        plain = re.compile(rf'(SELECT|,) "dbos_workflow"."{column}"(,| FROM)')
+        assert not any(plain.search(query["sql"]) for query in queries)

@@ -1,0 +1,129 @@
+"""The lists and pages of messages, events and executors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.admin.utils import quote
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+import django_dbos as dbos
+from django_dbos.models import Event, Executor, Message
+from django_dbos.store import get_store
+from django_dbos.testing import run_until_idle
+from tests.admin.conftest import get, page_of
+from tests.admin.workflows import SCRIPT, busy, quick
+from tests.store.conftest import register
+from tests.store.test_executors import declare_dead
+
+pytestmark = pytest.mark.django_db
+
+
+def list_of(model: str) -> str:
+    return reverse(f"admin:django_dbos_{model}_changelist")
+
+
+def change_of(row: Any) -> str:
+    name = f"admin:django_dbos_{row._meta.model_name}_change"
+    return reverse(name, args=[quote(str(row.pk))])
+
+
+def test_a_message_and_an_event_have_pages(admin_client: Client) -> None:
+    handle = busy.start()
+    handle.send({"paid": SCRIPT}, "later")
+    run_until_idle()
+    for row in (Message.objects.get(), Event.objects.get()):
+        page = get(admin_client, change_of(row))
+
+        assert handle.workflow_id in page.text
+        assert page_of(handle.workflow_id) in page.links
+        assert SCRIPT not in page.html
+
+
+@pytest.mark.parametrize(("model", "column"), [("message", "message"), ("event", "value")])
+def test_lists_read_no_values(admin_client: Client, model: str, column: str) -> None:
+    busy.start().send("x")
+    run_until_idle()
+
+    with CaptureQueriesContext(connection) as queries:
+        get(admin_client, list_of(model))
+
+    read = " ".join(query["sql"] for query in queries)
+    assert f'"dbos_{model}"."workflow_id"' in read
+    assert f'"dbos_{model}"."{column}"' not in read
+
+
+@pytest.mark.parametrize("model", ["message", "event"])
+def test_they_are_found_by_their_workflow(admin_client: Client, model: str) -> None:
+    for workflow_id in ("order 1", "order 2", "1"):
+        busy.using(workflow_id=workflow_id).start()
+        dbos.send(workflow_id, "x")
+    run_until_idle()
+
+    page = get(admin_client, list_of(model), {"q": "order 1"})
+
+    links = [link.partition("?")[0] for link in page.links]
+    assert page_of("order 1") in links
+    assert page_of("order 2") not in links
+    assert page_of("1") not in links
+
+
+@pytest.mark.parametrize("model", ["message", "event", "executor"])
+def test_no_other_order_and_no_other_column(admin_client: Client, model: str) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        page = get(admin_client, list_of(model), {"o": "3"})
+
+    order = {"message": "message_id", "event": "event_id", "executor": "started_at"}[model]
+    (read,) = [sql for one in queries if "ORDER BY" in (sql := one["sql"]) and "dbos_" in sql]
+    assert f'ORDER BY "dbos_{model}"."{order}" DESC' in read
+    assert not any(link.startswith("?o=") for link in page.links)
+    assert admin_client.get(list_of(model), {"pk__gt": "0"}).status_code == 400
+
+
+def test_a_message_tells_its_sender(admin_client: Client) -> None:
+    @dbos.workflow
+    def sender(receiver: str) -> None:
+        dbos.send(receiver, "x")
+
+    receiver = quick.start()
+    handle = sender.start(receiver.workflow_id)
+    run_until_idle()
+
+    page = get(admin_client, change_of(Message.objects.get()))
+
+    assert {page_of(receiver.workflow_id), page_of(handle.workflow_id)} <= set(page.links)
+
+
+def test_the_list_tells_which_executors_live(admin_client: Client) -> None:
+    """Reading one that was declared dead raised on PostgreSQL."""
+    store = get_store()
+    register(store, hostname="alive", queue_names='["mail", "default"]')
+    silent = register(store, hostname="silent", lease=-1.0)
+    dead = register(store, hostname="dead")
+    declare_dead(store, dead)
+
+    page = get(admin_client, list_of("executor"))
+
+    rows = {row[2]: row for row in page.tables["result_list"][1:]}
+    assert rows["alive"][5] == "mail, default"
+    assert rows["dead"][5] == "all"
+    assert rows["dead"][8] == "declared dead"
+    assert page.html.count('alt="True"') == 1
+    assert silent in page.text
+
+
+def test_an_executor_has_a_page(admin_client: Client) -> None:
+    executor_id = register(get_store(), hostname=SCRIPT)
+    dead = register(get_store())
+    declare_dead(get_store(), dead)
+
+    for row in Executor.objects.all().judged():
+        page = get(admin_client, change_of(row))
+        assert str(row.executor_id) in page.text
+        assert SCRIPT not in page.html
+        assert ("declared dead" in page.text) == (row.executor_id == dead)
+    assert executor_id != dead

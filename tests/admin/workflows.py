@@ -1,0 +1,44 @@
+"""What the admin's tests look at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django_dbos as dbos
+
+SCRIPT = "<script>alert(1)</script>"
+
+
+@dbos.step
+def fails() -> None:
+    raise ValueError(SCRIPT)
+
+
+@dbos.workflow
+def busy(entries: int = 3) -> Any:
+    """Leave something of every kind, then wait."""
+    dbos.set_event("status", {"tagged": (1, 2), "html": SCRIPT})
+    for number in range(entries):
+        dbos.write_stream("progress", number)
+    dbos.write_stream("log", SCRIPT)
+    dbos.close_stream("log")
+    try:
+        fails()
+    except ValueError:
+        dbos.set_event("status", "caught")
+    return dbos.recv("paid", timeout=None)
+
+
+@dbos.workflow
+def parent() -> Any:
+    return busy()
+
+
+@dbos.workflow
+def quick(value: Any = None) -> Any:
+    return value
+
+
+@dbos.workflow
+def failing() -> None:
+    raise LookupError(SCRIPT)
