@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from django.db.models import Model, OuterRef, QuerySet, Subquery
+from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos.admin.base import PAGE_SIZE, Links, link, rows_of
 from django_dbos.admin.values import Value, instant, outcome, seconds, shown, with_values
+from django_dbos.core.status import CLOSING
 from django_dbos.models import Checkpoint, Event, EventVersion, Message, StreamEntry, Workflow
 
 # Text that is translated when it is shown.
@@ -168,10 +169,12 @@ def _show_version(version: Any, links: Links, is_whole: bool) -> Cells:
 
 
 def _show_stream(first: Any, links: Links, is_whole: bool) -> Cells:
+    # The end of its workflow closes a stream without an entry that says so.
+    is_closed = first.is_ended or first.owner_status in CLOSING
     return (
         link(links.rows("entries", key=first.key), first.key),
         first.last_offset + (0 if first.is_ended else 1),
-        gettext("closed") if first.is_ended else gettext("open"),
+        gettext("closed") if is_closed else gettext("open"),
         instant(first.created_at),
         instant(first.last_at),
     )
@@ -203,12 +206,19 @@ def _only_streams(entries: QuerySet[Any]) -> QuerySet[Any]:
     """One row a stream, its first entry, with what its last one says: nothing is grouped."""
     same = rows_of(StreamEntry).filter(workflow_id=OuterRef("workflow_id"), key=OuterRef("key"))
     last = same.order_by("-offset")
+    owner = rows_of(Workflow).filter(workflow_id=OuterRef("workflow_id"))
     streams: QuerySet[Any] = entries.filter(offset=0).annotate(
         last_offset=Subquery(last.values("offset")[:1]),
         is_ended=Subquery(last.values("is_end")[:1]),
         last_at=Subquery(last.values("created_at")[:1]),
+        owner_status=Subquery(owner.values("status")),
     )
     return streams.defer("value")
+
+
+def _finished(workflows: QuerySet[Any]) -> QuerySet[Any]:
+    is_over = Q(output__isnull=False) | Q(error__isnull=False)
+    return _without_values(workflows.filter(is_over))
 
 
 def _without_values(workflows: QuerySet[Any]) -> QuerySet[Any]:
@@ -234,7 +244,7 @@ SECTIONS = (
         columns=(),
         show=_show_outcome,
         values=("output", "error"),
-        narrow=_without_values,
+        narrow=_finished,
     ),
     Section(
         name="steps",

@@ -60,17 +60,16 @@ class WorkflowAdmin(EngineAdmin):
         "status_shown",
         "queue_name",
         "user_id",
-        "created_at",
+        "created",
         "duration",
         "recovery_attempts",
-        "note",
     )
     list_filter = (StatusFilter, NameFilter, QueueFilter)
     # Found by get_search_results(); the field is shown where there are names here.
     search_fields = ("workflow_id",)
     search_help_text = _("The id of a workflow, or how it begins.")
     ordering = ("-created_at",)
-    sortable_by: ClassVar[Any] = ("created_at",)
+    sortable_by: ClassVar[Any] = ("created",)
     actions = ("cancel_selected", "cancel_with_children", "resume_selected")
 
     class Media:
@@ -112,19 +111,21 @@ class WorkflowAdmin(EngineAdmin):
         return super().changelist_view(request, context)
 
     @admin.display(description=_("status"))
-    def status_shown(self, workflow: Workflow) -> SafeString:
-        """The status, in words and in colour."""
-        return _badge(workflow)
+    def status_shown(self, workflow: Any) -> SafeString:
+        """The status, and why it isn't running, as WorkflowList has found out."""
+        if not workflow.note:
+            return _badge(workflow)
+        return format_html('{}<p class="dbos-why">{}</p>', _badge(workflow), workflow.note)
+
+    @admin.display(description=_("created"), ordering="created_at")
+    def created(self, workflow: Workflow) -> str:
+        """When it was started."""
+        return instant(workflow.created_at)
 
     @admin.display(description=_("duration"))
     def duration(self, workflow: Workflow) -> str:
         """From the first run to the end."""
         return seconds(workflow.started_at, workflow.finished_at)
-
-    @admin.display(description=_("note"))
-    def note(self, workflow: Any) -> str:
-        """Why it isn't running, as WorkflowList has found out."""
-        return str(workflow.note)
 
     # What may be done
 
@@ -228,6 +229,7 @@ class WorkflowAdmin(EngineAdmin):
         context = {
             **self._context(request, workflow),
             "sections": [preview(one, links, workflow_id) for one in SECTIONS],
+            "history_url": links.action("history"),
             "facts": _facts(workflow, links),
             "buttons": self._buttons(request, workflow, links),
             "note": explain(workflow, LiveExecutors.read()),

@@ -29,8 +29,9 @@ NO_EXECUTOR = "No live executor listens to its queue: run manage.py dbos_worker.
 def note_of(client: Client, workflow_id: str) -> str:
     """What is said on its page, which the list says as well."""
     said = get(client, page_of(workflow_id)).note
+    status = Workflow.objects.get(pk=workflow_id).get_status_display()
     rows = get(client, reverse(LIST), {"q": workflow_id}).tables["result_list"]
-    assert [row[9] for row in rows if row[1] == workflow_id] == [said or "-"]
+    assert [row[3] for row in rows if row[1] == workflow_id] == [f"{status}{said}"]
     return said
 
 
@@ -177,8 +178,8 @@ def test_one_that_was_set_aside_says_why(operator: Client) -> None:
     assert f"ValueError: {SCRIPT}" in page.sections["outcome"][0][0]
     assert "Resume" in page.buttons
     # The list has no outcome beside it.
-    assert row[9].startswith(f"{page.note} ValueError: {SCRIPT}")
-    assert len(row[9]) < 400
+    assert row[3].startswith(f"error{page.note} ValueError: {SCRIPT}")
+    assert len(row[3]) < 400
 
 
 def test_of_the_finished_nothing_is_said(operator: Client) -> None:

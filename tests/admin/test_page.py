@@ -123,6 +123,28 @@ def test_streams_are_listed_by_key(operator: Client) -> None:
     assert ["log", "1", "end of the stream"] in [row[:3] for row in page.body("entries")]
 
 
+def test_the_end_of_a_workflow_closes_its_streams(operator: Client) -> None:
+    """Only what the stream itself says was looked at."""
+    handle = busy.start()
+    handle.send(None, "paid")
+    run_until_idle()
+
+    page = get(operator, page_of(handle.workflow_id))
+
+    assert [row[:3] for row in page.body("streams")] == [
+        ["log", "1", "closed"],
+        ["progress", "3", "closed"],
+    ]
+
+
+def test_without_an_outcome_there_is_none(operator: Client) -> None:
+    active, done = busy.start(), quick.start()
+    run_until_idle()
+
+    assert get(operator, page_of(active.workflow_id)).sections["outcome"] == []
+    assert get(operator, page_of(done.workflow_id)).sections["outcome"] == [["null"]]
+
+
 def test_parents_and_children_lead_to_each_other(operator: Client) -> None:
     handle = parent.start()
     run_until_idle()
