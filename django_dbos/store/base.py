@@ -243,14 +243,13 @@ class Store(abc.ABC):
 
     def send_messages(self, messages: Sequence[NewMessage]) -> None:
         """Store messages in the caller's transaction; all of them, or none."""
-        missing = self._insert_messages(messages)
-        if missing:
-            raise exceptions.WorkflowDoesNotExist(min(missing))
         wakes = {
             Wake(kind=WakeKind.MESSAGE, workflow_id=one.workflow_id, name=one.topic)
             for one in messages
         }
-        self._after_commit(Hints(wakes=list(wakes)))
+        missing = self._insert_messages(messages, Hints(wakes=list(wakes)))
+        if missing:
+            raise exceptions.WorkflowDoesNotExist(min(missing))
 
     def cancel_workflows(
         self, workflow_ids: Sequence[str], *, children: bool = False
@@ -599,8 +598,11 @@ class Store(abc.ABC):
         """Insert what can be, on Django's connection, and tell of it; return those ids."""
 
     @abc.abstractmethod
-    def _insert_messages(self, messages: Sequence[NewMessage]) -> set[str]:
-        """Insert messages, on Django's connection, if nobody they are for is missing; else who."""
+    def _insert_messages(self, messages: Sequence[NewMessage], hints: Hints) -> set[str]:
+        """Insert messages, on Django's connection, and tell of them; return who is missing.
+
+        Then nothing is inserted.
+        """
 
     @abc.abstractmethod
     def _cancel(self, workflow_ids: Sequence[str]) -> set[str]:
@@ -617,12 +619,15 @@ class Store(abc.ABC):
         """After a commit: wake what waits for what is there now, here and in other processes."""
         keys = hints.all_keys
         # Whoever waits in memory first: it looks while the others are being woken.
-        self.wakeups.notify(keys)
-        self.wakeups.notify_lanes(hints.lanes)
+        self._tell_here(keys, hints.lanes)
         woken = self._notify_and_wake(session, keys, hints.lanes, hints.wakes)
         if woken:
-            self.wakeups.notify_lanes(woken)
+            self._tell_here([], woken)
             self._notify_and_wake(session, [], woken, [])
+
+    def _tell_here(self, keys: Sequence[str], lanes: Sequence[Lane]) -> None:
+        self.wakeups.notify(keys)
+        self.wakeups.notify_lanes(lanes)
         if keys and signals.keys_changed.has_listeners(Workflow):
             signals.keys_changed.send_robust(Workflow, keys=keys)
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
-import psycopg
 from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_dbos.conf import get_settings
 from django_dbos.core.batch import (
@@ -25,7 +20,7 @@ from django_dbos.core.batch import (
     Questions,
     are_direct,
 )
-from django_dbos.core.ids import lock_key
+from django_dbos.core.ids import lock_key, new_uuid
 from django_dbos.core.records import (
     DONE,
     Checkpoint,
@@ -39,13 +34,11 @@ from django_dbos.core.records import (
     Write,
 )
 from django_dbos.core.status import Status
-from django_dbos.store import errors, rows, statements
+from django_dbos.store import errors, rows
 from django_dbos.store.base import Hints, Lane, Look, Recovered, Store
 from django_dbos.store.listening import CHANGED_CHANNEL, ENQUEUED_CHANNEL
-from django_dbos.store.sessions import DjangoSession, Params, Row, Session, Statement
-from django_dbos.store.sessions import translated_errors as translated_django_errors
-
-logger = logging.getLogger("django_dbos.store")
+from django_dbos.store.postgresql_sessions import AskingSession, OwnSession, application_name
+from django_dbos.store.sessions import Params, Row, Session, Statement
 
 RECOVERY_LIMIT = 5_000
 END_SESSIONS_LOOKS, END_SESSIONS_PAUSE = 40, 0.05
@@ -61,168 +54,6 @@ LOOK_COLUMNS = (
     "message_mark",
     "event_mark",
 )
-# A lock that somebody's open transaction holds must not hold up everybody's batch.
-LOCK_TIMEOUT = "SET {scope} lock_timeout = '100ms'"
-# Whatever the project's own transactions are: a batch must see what was committed since its fence.
-ISOLATION = "SET default_transaction_isolation = 'read committed'"
-BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
-# Hints only, so their commit needs no fsync: a lost one costs a look on a timer.
-LAZILY = "SET LOCAL synchronous_commit=off"
-
-
-def application_name(executor_id: str) -> str:
-    """The name of an executor's sessions: at most 63 bytes, so the id is hashed."""
-    return f"dbos:{hashlib.blake2b(executor_id.encode(), digest_size=16).hexdigest()}"
-
-
-class OwnSession:
-    """A connection of the executor's own, made anew whenever it was lost."""
-
-    def __init__(
-        self, alias: str, executor_id: str, *, is_pooled: bool = False, lease: float = 20.0
-    ) -> None:
-        self._alias = alias
-        self._executor_id = executor_id
-        self._is_pooled = is_pooled
-        self._lease = lease
-        self._connection: psycopg.Connection[Row] | None = None
-        self._pipeline: psycopg.Pipeline | None = None
-
-    @property
-    def connection(self) -> psycopg.Connection[Row]:
-        """The open connection."""
-        if self._connection is None or self._connection.closed:
-            self._connection = self._connect()
-        return self._connection
-
-    def run(self, name: str, params: Params | None = None) -> list[Row]:
-        return self.run_all([(name, params or {})])[0]
-
-    def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        with translated_errors():
-            if self._pipeline is None and len(statements) > 1:
-                # Statements that are sent together commit together.
-                with self.connection.pipeline():
-                    cursors = [self._execute(name, params) for name, params in statements]
-            else:
-                cursors = [self._execute(name, params) for name, params in statements]
-            if self._pipeline is not None:
-                # One round trip for all of them; until then no cursor knows what it returns.
-                self._pipeline.sync()
-            return [_fetch(cursor) for cursor in cursors]
-
-    def send_all(self, statements: Sequence[Statement]) -> None:
-        with translated_errors():
-            for name, params in statements:
-                self._execute(name, params)
-
-    def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
-        with translated_errors(), self.connection.pipeline() as pipeline:
-            cursors = []
-            for name, params in work:
-                cursors.append(self._execute(name, params))
-                pipeline.sync()
-            return [_fetch(cursor) for cursor in cursors]
-
-    def run_many(self, name: str, rows: Sequence[Params]) -> None:
-        for row in rows:
-            self.run(name, row)
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        with translated_errors():
-            connection = self.connection
-            try:
-                # BEGIN travels with the first statements, COMMIT with the last. psycopg's own
-                # transaction() waits for an answer to each.
-                with connection.pipeline() as self._pipeline:
-                    connection.execute(BEGIN)
-                    if self._is_pooled:
-                        connection.execute(LOCK_TIMEOUT.format(scope="LOCAL"))
-                    yield
-                    connection.execute("COMMIT")
-            except BaseException:
-                _roll_back(connection)
-                raise
-            finally:
-                self._pipeline = None
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _execute(self, name: str, params: Params | None) -> psycopg.Cursor[Row]:
-        text = statements.load("postgresql", name)
-        return self.connection.execute(text, params or {}, prepare=not self._is_pooled)
-
-    def _connect(self) -> psycopg.Connection[Row]:
-        with translated_errors():
-            wrapper = connections[self._alias]
-            connection = psycopg.connect(
-                **connection_parameters(wrapper, self._executor_id, self._lease), autocommit=True
-            )
-            role = wrapper.settings_dict["OPTIONS"].get("assume_role")
-            if role:
-                connection.execute("SELECT set_config('role', %s, false)", (role,))
-            if self._is_pooled:
-                # What is set here would be another client's, with its connection to the server.
-                connection.prepare_threshold = None
-            else:
-                connection.execute(f"{ISOLATION}; {LOCK_TIMEOUT.format(scope='SESSION')}")
-            return connection
-
-
-def connection_parameters(
-    wrapper: BaseDatabaseWrapper, executor_id: str, lease: float
-) -> dict[str, Any]:
-    """Django's parameters, copied anew at every connect, without what is Django's own."""
-    params = dict(wrapper.get_connection_params())
-    for name in ("cursor_factory", "context", "prepare_threshold", "isolation_level", "pool"):
-        params.pop(name, None)
-    seconds = max(int(lease), 1)
-    params.update(
-        application_name=application_name(executor_id),
-        keepalives=1,
-        keepalives_idle=max(seconds // 2, 1),
-        keepalives_interval=max(seconds // 6, 1),
-        keepalives_count=3,
-        tcp_user_timeout=seconds * 1000,
-    )
-    return params
-
-
-def _roll_back(connection: psycopg.Connection[Row]) -> None:
-    """Leave a transaction that failed; a connection that can't is closed."""
-    if connection.closed:
-        return
-    try:
-        connection.rollback()
-    except psycopg.Error:
-        connection.close()
-
-
-def _fetch(cursor: psycopg.Cursor[Row]) -> list[Row]:
-    return cursor.fetchall() if cursor.description else []
-
-
-@contextmanager
-def translated_errors() -> Iterator[None]:
-    """Turn psycopg's errors into the store's."""
-    try:
-        yield
-    except psycopg.Error as error:
-        raise _translated(error) from error
-
-
-def _translated(error: psycopg.Error) -> errors.StoreError:
-    sqlstate = error.sqlstate
-    if sqlstate is None and not isinstance(
-        error, psycopg.OperationalError | psycopg.InterfaceError
-    ):
-        # psycopg's own objection to a value, before the server saw it.
-        return errors.BadStatement(str(error))
-    return errors.of_sqlstate(sqlstate, str(error))
 
 
 def look(session: Session, executor_id: str, asked: Questions) -> Facts:
@@ -314,53 +145,6 @@ def _insert_children(session: Session, executor_id: str, plan: Plan) -> None:
     if len(inserted) < len(new):
         missing = {one["workflow_id"] for one in new} - {row[0] for row in inserted}
         raise errors.Conflict(f"Somebody else has just taken an id of {sorted(missing)}.")
-
-
-class AskingSession(DjangoSession):
-    """Django's connection, for callers outside of executors."""
-
-    def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
-        if self._is_in_transaction:
-            return super().run_apart(work)
-        with translated_django_errors(), connections[self.alias].cursor() as cursor:
-            return _send(cursor, [self._text(cursor, *statement) for statement in work])
-
-    def run_and_notify(self, statement: Statement, channel: str, payloads: list[str]) -> list[Row]:
-        """Run a statement, then notify: two transactions in one message to the server.
-
-        An error may be that of the second transaction, when the first is committed.
-        """
-        with translated_django_errors(), connections[self.alias].cursor() as cursor:
-            mogrify = psycopg.ClientCursor(cursor.connection).mogrify
-            hints = [mogrify(f"NOTIFY {channel}, %s", [payload]) for payload in payloads]
-            return _send(cursor, [self._text(cursor, *statement), ";".join([LAZILY, *hints])])[0]
-
-    @property
-    def _is_in_transaction(self) -> bool:
-        return bool(connections[self.alias].in_atomic_block)
-
-    def _text(self, cursor: Any, name: str, params: Params) -> str:
-        client: psycopg.ClientCursor[Row] = psycopg.ClientCursor(cursor.connection)
-        return client.mogrify(statements.load(self.vendor, name), params)
-
-
-def _send(cursor: Any, texts: Sequence[str]) -> list[list[Row]]:
-    """Run each in a transaction of its own, all in one message; return what each returns first."""
-    try:
-        # Without parameters several statements may go together.
-        cursor.execute("".join(f"BEGIN;{text};COMMIT;" for text in texts))
-    except BaseException:
-        _roll_back(cursor.connection)
-        raise
-    # Not through Django, which wraps each call.
-    results, found = cursor.cursor, []
-    for _ in texts:
-        # Past BEGIN, and later past COMMIT.
-        results.nextset()
-        found.append(_fetch(results))
-        results.nextset()
-        results.nextset()
-    return found
 
 
 class PostgresStore(Store):
@@ -582,30 +366,38 @@ class PostgresStore(Store):
 
     def _insert_and_tell(self, new: NewWorkflow) -> set[str]:
         """Two transactions in one message to the server: the workflow, and who is told of it."""
-        session, lanes = self.session(), self._lanes_of([new])
-        insert: Statement = ("insert_workflow", rows.workflow_params(new))
-        try:
-            inserted = {row[0] for row in self._run_and_notify(session, insert, lanes)}
-        except errors.StoreError as error:
-            # Hints only: a lost one must not fail a start that is committed.
-            if session.run("read_token", {"workflow_id": new.workflow_id}) != [(new.token,)]:
-                raise
-            logger.warning("Nobody was told that %r is enqueued: %s", new.workflow_id, error)
-            inserted = {new.workflow_id}
-        if inserted:
-            self.wakeups.notify_lanes(lanes)
-        return inserted
+        session, lanes, mark = self.session(), self._lanes_of([new]), str(new.token)
+        insert: Statement = ("insert_workflow", {**rows.workflow_params(new), "mark": mark})
+        hints = session.notifications(ENQUEUED_CHANNEL, _lane_payloads(lanes))
+        inserted, _ = session.run_then(insert, hints, mark)
+        if not inserted:
+            return set()
+        self.wakeups.notify_lanes(lanes)
+        return {new.workflow_id}
 
-    def _run_and_notify(
-        self, session: AskingSession, statement: Statement, lanes: Sequence[Lane]
-    ) -> list[Row]:
-        if not get_settings().listen:
-            return session.run(*statement)
-        return session.run_and_notify(statement, ENQUEUED_CHANNEL, _lane_payloads(lanes))
-
-    def _insert_messages(self, messages: Sequence[NewMessage]) -> set[str]:
+    def _insert_messages(self, messages: Sequence[NewMessage], hints: Hints) -> set[str]:
+        if len(messages) == 1 and not self.is_in_transaction():
+            return self._send_and_tell(messages[0], hints)
         params = rows.transposed([rows.message_params(one) for one in messages])
-        return {row[0] for row in self.session().run("send_messages", params)}
+        missing = {row[0] for row in self.session().run("send_messages", params)}
+        if not missing:
+            self._after_commit(hints)
+        return missing
+
+    def _send_and_tell(self, message: NewMessage, hints: Hints) -> set[str]:
+        """See _insert_and_tell()."""
+        session, mark = self.session(), new_uuid().hex
+        insert: Statement = ("send_message", {**rows.message_params(message), "mark": mark})
+        notifications = session.notifications(CHANGED_CHANNEL, hints.all_keys)
+        wake = session.text("wake_receiver", rows.message_params(message))
+        sent, woken = session.run_then(insert, [*notifications, wake], mark)
+        if not sent:
+            # It was sent before, or to nobody.
+            known = session.run("read_status", {"workflow_id": message.workflow_id})
+            return set() if known else {message.workflow_id}
+        self._tell_here(hints.all_keys, [])
+        self.tell(session, Hints(lanes=rows.lanes(woken)))
+        return set()
 
     def _cancel(self, workflow_ids: Sequence[str]) -> set[str]:
         params = {"workflow_ids": list(workflow_ids)}

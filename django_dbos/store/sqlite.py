@@ -288,13 +288,14 @@ class SqliteStore(Store):
             self._after_commit(Hints(lanes=lanes))
         return inserted
 
-    def _insert_messages(self, messages: Sequence[NewMessage]) -> set[str]:
+    def _insert_messages(self, messages: Sequence[NewMessage], hints: Hints) -> set[str]:
         session, wanted = self.session(), {one.workflow_id for one in messages}
         with session.transaction():
             found = session.run("look_at_claims", {"workflow_ids": json.dumps(sorted(wanted))})
             missing = wanted - {row[0] for row in found}
             if not missing:
                 session.run_many("insert_messages", [rows.message_params(one) for one in messages])
+                self._after_commit(hints)
         return missing
 
     def _cancel(self, workflow_ids: Sequence[str]) -> set[str]:

@@ -23,6 +23,7 @@ from django_dbos.models import Checkpoint, Workflow
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.operations.messages import new_message
 from django_dbos.store import get_store, statements
+from django_dbos.store.base import Hints
 from tests.executor import workflows
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -326,7 +327,8 @@ def test_a_wake_up_whose_sender_died_is_found(start_executor: Start, settings: A
 
     # The sender dies between its commit and the wake-up.
     store = get_store()
-    store._insert_messages([_message(handle.workflow_id)])
+    with transaction.atomic():
+        store._insert_messages([_message(handle.workflow_id)], Hints())
     executor.housekeeping._next_sweep = 0.0
 
     assert handle.get_result(timeout=10) == "unheard"

@@ -45,7 +45,9 @@ def test_both_databases_have_the_same_statements() -> None:
         "record_checkpoints",
         "end_workflows",
         "insert_workflow",
-        "read_token",
+        "read_mark",
+        "send_message",
+        "wake_receiver",
         "send_messages",
     }
     only_sqlite = {"deal_places", "give_up", "find_finished"}

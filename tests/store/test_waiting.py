@@ -25,7 +25,7 @@ from django_dbos.core.records import (
     WakeKind,
 )
 from django_dbos.models import Message, Workflow
-from django_dbos.store.base import Store
+from django_dbos.store.base import Hints, Store
 from django_dbos.store.sessions import Session
 from django_dbos.store.wakeups import EVERYTHING
 from tests.store.conftest import checkpoint, new_workflow
@@ -108,7 +108,8 @@ def test_the_sweep_finds_what_a_dead_sender_left(
 
     # The sender commits and dies before it wakes anybody.
     if kind == "message":
-        store._insert_messages([message_to(held)])
+        with transaction.atomic():
+            store._insert_messages([message_to(held)], Hints())
     elif kind == "event":
         with connection.cursor() as cursor:
             cursor.execute(

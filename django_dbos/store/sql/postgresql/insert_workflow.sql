@@ -10,4 +10,4 @@ VALUES (
     %(attributes)s::jsonb, 0, %(max_recovery_attempts)s, %(timeout)s, clock_timestamp()
 )
 ON CONFLICT DO NOTHING
-RETURNING workflow_id
+RETURNING set_config('dbos.mark', %(mark)s, false)

@@ -1,0 +1,250 @@
+"""PostgreSQL's connections: the executor's own, in pipelines; Django's, for everybody else."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_dbos.conf import get_settings
+from django_dbos.store import errors, sessions, statements
+from django_dbos.store.sessions import DjangoSession, Params, Row, Statement
+
+logger = logging.getLogger("django_dbos.store")
+
+# A lock that somebody's open transaction holds must not hold up everybody's batch.
+LOCK_TIMEOUT = "SET {scope} lock_timeout = '100ms'"
+# Whatever the project's own transactions are: a batch must see what was committed since its fence.
+ISOLATION = "SET default_transaction_isolation = 'read committed'"
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+# Hints only, so their commit needs no fsync: a lost one costs a look on a timer.
+LAZILY = "SET LOCAL synchronous_commit=off"
+
+
+def application_name(executor_id: str) -> str:
+    """The name of an executor's sessions: at most 63 bytes, so the id is hashed."""
+    return f"dbos:{hashlib.blake2b(executor_id.encode(), digest_size=16).hexdigest()}"
+
+
+class OwnSession:
+    """A connection of the executor's own, made anew whenever it was lost."""
+
+    def __init__(
+        self, alias: str, executor_id: str, *, is_pooled: bool = False, lease: float = 20.0
+    ) -> None:
+        self._alias = alias
+        self._executor_id = executor_id
+        self._is_pooled = is_pooled
+        self._lease = lease
+        self._connection: psycopg.Connection[Row] | None = None
+        self._pipeline: psycopg.Pipeline | None = None
+
+    @property
+    def connection(self) -> psycopg.Connection[Row]:
+        """The open connection."""
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        return self._connection
+
+    def run(self, name: str, params: Params | None = None) -> list[Row]:
+        return self.run_all([(name, params or {})])[0]
+
+    def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        with translated_errors():
+            if self._pipeline is None and len(statements) > 1:
+                # Statements that are sent together commit together.
+                with self.connection.pipeline():
+                    cursors = [self._execute(name, params) for name, params in statements]
+            else:
+                cursors = [self._execute(name, params) for name, params in statements]
+            if self._pipeline is not None:
+                # One round trip for all of them; until then no cursor knows what it returns.
+                self._pipeline.sync()
+            return [_fetch(cursor) for cursor in cursors]
+
+    def send_all(self, statements: Sequence[Statement]) -> None:
+        with translated_errors():
+            for name, params in statements:
+                self._execute(name, params)
+
+    def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
+        with translated_errors(), self.connection.pipeline() as pipeline:
+            cursors = []
+            for name, params in work:
+                cursors.append(self._execute(name, params))
+                pipeline.sync()
+            return [_fetch(cursor) for cursor in cursors]
+
+    def run_many(self, name: str, rows: Sequence[Params]) -> None:
+        for row in rows:
+            self.run(name, row)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with translated_errors():
+            connection = self.connection
+            try:
+                # BEGIN travels with the first statements, COMMIT with the last. psycopg's own
+                # transaction() waits for an answer to each.
+                with connection.pipeline() as self._pipeline:
+                    connection.execute(BEGIN)
+                    if self._is_pooled:
+                        connection.execute(LOCK_TIMEOUT.format(scope="LOCAL"))
+                    yield
+                    connection.execute("COMMIT")
+            except BaseException:
+                _roll_back(connection)
+                raise
+            finally:
+                self._pipeline = None
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _execute(self, name: str, params: Params | None) -> psycopg.Cursor[Row]:
+        text = statements.load("postgresql", name)
+        return self.connection.execute(text, params or {}, prepare=not self._is_pooled)
+
+    def _connect(self) -> psycopg.Connection[Row]:
+        with translated_errors():
+            wrapper = connections[self._alias]
+            connection = psycopg.connect(
+                **connection_parameters(wrapper, self._executor_id, self._lease), autocommit=True
+            )
+            role = wrapper.settings_dict["OPTIONS"].get("assume_role")
+            if role:
+                connection.execute("SELECT set_config('role', %s, false)", (role,))
+            if self._is_pooled:
+                # What is set here would be another client's, with its connection to the server.
+                connection.prepare_threshold = None
+            else:
+                connection.execute(f"{ISOLATION}; {LOCK_TIMEOUT.format(scope='SESSION')}")
+            return connection
+
+
+def connection_parameters(
+    wrapper: BaseDatabaseWrapper, executor_id: str, lease: float
+) -> dict[str, Any]:
+    """Django's parameters, copied anew at every connect, without what is Django's own."""
+    params = dict(wrapper.get_connection_params())
+    for name in ("cursor_factory", "context", "prepare_threshold", "isolation_level", "pool"):
+        params.pop(name, None)
+    seconds = max(int(lease), 1)
+    params.update(
+        application_name=application_name(executor_id),
+        keepalives=1,
+        keepalives_idle=max(seconds // 2, 1),
+        keepalives_interval=max(seconds // 6, 1),
+        keepalives_count=3,
+        tcp_user_timeout=seconds * 1000,
+    )
+    return params
+
+
+def _roll_back(connection: psycopg.Connection[Row]) -> None:
+    """Leave a transaction that failed; a connection that can't is closed."""
+    if connection.closed:
+        return
+    try:
+        connection.rollback()
+    except psycopg.Error:
+        connection.close()
+
+
+def _fetch(cursor: psycopg.Cursor[Row]) -> list[Row]:
+    return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn psycopg's errors into the store's."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _translated(error) from error
+
+
+def _translated(error: psycopg.Error) -> errors.StoreError:
+    sqlstate = error.sqlstate
+    if sqlstate is None and not isinstance(
+        error, psycopg.OperationalError | psycopg.InterfaceError
+    ):
+        # psycopg's own objection to a value, before the server saw it.
+        return errors.BadStatement(str(error))
+    return errors.of_sqlstate(sqlstate, str(error))
+
+
+class AskingSession(DjangoSession):
+    """Django's connection, for callers outside of executors.
+
+    Several transactions can go in one message to the server: a round trip takes as long as a
+    statement. psycopg's pipeline takes longer than what it spares here.
+    """
+
+    def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
+        if connections[self.alias].in_atomic_block:
+            return super().run_apart(work)
+        return self._send([self.text(*statement) for statement in work], len(work))
+
+    def run_then(
+        self, statement: Statement, hints: Sequence[str], mark: str
+    ) -> tuple[list[Row], list[Row]]:
+        """Run a statement, then hints; return what it and the last hint that returns rows return.
+
+        The statement leaves its `mark` in the session if it writes anything. By that it is known
+        when only a hint has failed, which must not fail a call whose data is committed.
+        """
+        try:
+            written, *told = self._send([self.text(*statement), *hints], 2)
+        except errors.StoreError as error:
+            if self.run("read_mark") != [(mark,)]:
+                raise
+            logger.warning("It is committed, but nobody was told of it: %s", error)
+            return [(mark,)], []
+        return written, told[0] if told else []
+
+    def text(self, name: str, params: Params) -> str:
+        """A statement with its parameters, as it will be sent."""
+        return self._with(statements.load(self.vendor, name), params)
+
+    def notifications(self, channel: str, payloads: Sequence[str]) -> list[str]:
+        """What notifies other processes, if they are to be."""
+        if not get_settings().listen:
+            return []
+        told = [self._with(f"NOTIFY {channel}, %s", [payload]) for payload in payloads]
+        return [";".join([LAZILY, *told])] if told else []
+
+    def _with(self, text: str, params: Any) -> str:
+        wrapper = connections[self.alias]
+        wrapper.ensure_connection()
+        return psycopg.ClientCursor(wrapper.connection).mogrify(text, params)
+
+    def _send(self, texts: Sequence[str], count: int) -> list[list[Row]]:
+        """Run each in a transaction of its own; return the first `count` results with rows."""
+        with sessions.translated_errors(), connections[self.alias].cursor() as cursor:
+            try:
+                # Without parameters several statements may go together.
+                cursor.execute("".join(f"BEGIN;{text};COMMIT;" for text in texts))
+            except BaseException:
+                _roll_back(cursor.connection)
+                raise
+            # Not through Django, which wraps each call.
+            return _results(cursor.cursor, count)
+
+
+def _results(cursor: psycopg.Cursor[Row], count: int) -> list[list[Row]]:
+    found: list[list[Row]] = []
+    is_left: bool | None = True
+    while is_left and len(found) < count:
+        if cursor.description:
+            found.append(cursor.fetchall())
+        is_left = cursor.nextset()
+    return found

@@ -1,1 +1,0 @@
-SELECT token FROM dbos_workflow WHERE workflow_id = %(workflow_id)s

@@ -1,0 +1,8 @@
+-- Stores one message, if its receiver exists. See insert_workflow on why it is apart.
+INSERT INTO dbos_message (workflow_id, topic, message, idempotency_key, sender_id, created_at)
+SELECT
+    workflow_id, %(topic)s, %(message)s, %(idempotency_key)s, %(sender_id)s, clock_timestamp()
+FROM dbos_workflow
+WHERE workflow_id = %(workflow_id)s
+ON CONFLICT DO NOTHING
+RETURNING set_config('dbos.mark', %(mark)s, false)

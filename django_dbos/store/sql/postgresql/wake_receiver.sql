@@ -1,0 +1,19 @@
+-- Re-enqueues one workflow if it waits for a message of this topic. See wake_waiting.
+UPDATE dbos_workflow
+SET status = 'ENQUEUED',
+    due_at = NULL,
+    wake_kind = NULL,
+    wake_workflow_id = NULL,
+    wake_name = NULL,
+    queue_sequence = nextval('dbos_queue_sequence')
+WHERE workflow_id = (
+    SELECT workflow_id
+    FROM dbos_workflow
+    WHERE workflow_id = %(workflow_id)s
+      AND status = 'WAITING'
+      AND wake_kind = 'message'
+      AND wake_workflow_id = %(workflow_id)s
+      AND wake_name = %(topic)s
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING queue_name, priority
