@@ -40,7 +40,7 @@ Place = tuple[str, int]
 Key = tuple[str, str]
 
 # What one statement can fence and write: see `are_direct`.
-DirectWrite = RecordStep | Finish
+DirectWrite = RecordStep | Finish | RecordWait
 
 # What may be written past the deadline: only how the run ends.
 ENDINGS = (Expire, Release)
@@ -209,16 +209,25 @@ class Plan:
 def are_direct(writes: Sequence[Write]) -> bool:
     """Whether these writes need no look before, since statements can fence and write them.
 
-    They are steps and ends, of workflows that have no two kinds in the batch, whose order would
-    count.
+    They are steps, ends and the receipt of messages, of workflows that have no two kinds in the
+    batch, whose order would count, nor two receipts, for which one message might do.
     """
     kinds: dict[str, type[Write]] = {}
-    return all(
-        isinstance(write, DirectWrite)
-        and kinds.setdefault(write.workflow_id, type(write)) is type(write)
-        and not (isinstance(write, Finish) and write.is_set_aside)
-        for write in writes
-    )
+    for write in writes:
+        is_first = write.workflow_id not in kinds
+        kind = kinds.setdefault(write.workflow_id, type(write))
+        match write:
+            case RecordStep():
+                is_direct = kind is RecordStep
+            case Finish():
+                is_direct = is_first and not write.is_set_aside
+            case RecordWait():
+                is_direct = is_first and write.is_expected and write.wake.kind is WakeKind.MESSAGE
+            case _:
+                is_direct = False
+        if not is_direct:
+            return False
+    return True
 
 
 def questions(writes: Iterable[Write], *, is_repeat: bool) -> Questions:

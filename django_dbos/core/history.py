@@ -48,6 +48,11 @@ class History:
         self.check(found, step_name, fingerprint)
         return None if found.state is State.WAITING else found
 
+    def has_wait(self, step_number: int) -> bool:
+        """Whether the deadline of a wait that wasn't over is recorded at a position."""
+        found = self._checkpoints.get(step_number)
+        return found is not None and found.state is State.WAITING
+
     def check(self, found: Checkpoint, step_name: str, fingerprint: str | None = None) -> None:
         """Raise NondeterminismError unless the checkpoint is this step's, with these arguments."""
         if found.step_name != step_name:

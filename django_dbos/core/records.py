@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
@@ -211,6 +211,17 @@ class RecordWait(Write):
     checkpoint: Checkpoint
     wake: Wake
     timeout: float | None
+    is_expected: bool = False
+    """Whether it is likely to be there: somebody said so, or this run was woken for it."""
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """What the statement that records it returns first."""
+        return (self.workflow_id, self.checkpoint.step_number)
+
+    def found(self, output: str) -> Answer:
+        """The answer when it is there."""
+        return Answer(verdict=Verdict.FOUND, checkpoint=replace(self.checkpoint, output=output))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

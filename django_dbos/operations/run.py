@@ -119,6 +119,11 @@ class Call:
         )
 
     @property
+    def has_waited(self) -> bool:
+        """Whether an earlier run was suspended in this very wait."""
+        return self.run.history.has_wait(self.step_number)
+
+    @property
     def what(self) -> str:
         """This operation, for error messages."""
         return f"step {self.step_number} ({self.step_name}) of workflow {self.run.workflow_id!r}"

@@ -33,9 +33,9 @@ def wait(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:
     if call.found is not None:
         return call.found
     with _watch(run, wake) as watch:
-        patience = _Patience(run)
+        patience, is_expected = _Patience(run), call.has_waited
         while True:
-            answer = run.submit(RecordWait, call, **_look(call, wake, timeout))
+            answer = run.submit(RecordWait, call, **_look(call, wake, timeout, is_expected))
             if answer.verdict is not Verdict.WAITING:
                 return _outcome(answer)
             if inline.run_awaited(run, wake):
@@ -43,9 +43,9 @@ def wait(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:
             pause = patience.next_pause(call, wake, answer.remaining)
             if patience.is_resident:
                 with run.host.without_slot():
-                    watch.wait(pause)
+                    is_expected = watch.wait(pause)
             else:
-                watch.wait(pause)
+                is_expected = watch.wait(pause)
             run.check()
 
 
@@ -56,9 +56,10 @@ async def await_(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:  
         await run.turn(call.found)
         return call.found
     with _watch(run, wake) as watch:
-        patience = _Patience(run)
+        patience, is_expected = _Patience(run), call.has_waited
         while True:
-            answer = await run.asubmit(RecordWait, call, **_look(call, wake, timeout))
+            look = _look(call, wake, timeout, is_expected)
+            answer = await run.asubmit(RecordWait, call, **look)
             if answer.verdict is not Verdict.WAITING:
                 return _outcome(answer)
             if await inline.arun_awaited(run, wake):
@@ -66,9 +67,9 @@ async def await_(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:  
             pause = patience.next_pause(call, wake, answer.remaining)
             if patience.is_resident:
                 with run.host.without_slot():
-                    await watch.await_(pause)
+                    is_expected = await watch.await_(pause)
             else:
-                await watch.await_(pause)
+                is_expected = await watch.await_(pause)
             run.check()
 
 
@@ -76,10 +77,15 @@ def _watch(run: Run, wake: Wake) -> Watch:
     return run.host.store.wakeups.watch(wake.key, run_key(run.workflow_id))
 
 
-def _look(call: Call, wake: Wake, timeout: float | None) -> dict[str, object]:
+def _look(call: Call, wake: Wake, timeout: float | None, is_expected: bool) -> dict[str, object]:
     other = wake.workflow_id if wake.kind in OTHERS else None
     checkpoint = call.checkpoint(child_workflow_id=other)
-    return {"checkpoint": checkpoint, "wake": wake, "timeout": timeout}
+    return {
+        "checkpoint": checkpoint,
+        "wake": wake,
+        "timeout": timeout,
+        "is_expected": is_expected,
+    }
 
 
 def _outcome(answer: Answer) -> Checkpoint:

@@ -23,13 +23,14 @@ from django_dbos.core.batch import (
 from django_dbos.core.ids import lock_key, new_uuid
 from django_dbos.core.records import (
     DONE,
+    Answer,
     Checkpoint,
     Claim,
     ExecutorInfo,
     Finish,
     NewMessage,
     NewWorkflow,
-    RecordStep,
+    RecordWait,
     Wake,
     Write,
 )
@@ -177,10 +178,10 @@ class PostgresStore(Store):
         if is_repeat or not are_direct(writes):
             return super().apply(session, executor_id, writes, is_repeat=is_repeat)
         direct = cast(Sequence[DirectWrite], writes)
-        written = self._write_directly(session, executor_id, direct)
-        plan = Plan(answers=[DONE] * len(writes))
-        plan.finished = [one for one in direct if isinstance(one, Finish) and one.place in written]
-        left = [i for i, one in enumerate(direct) if one.place not in written]
+        answers = self._write_directly(session, executor_id, direct)
+        plan = Plan(answers=[answers.get(one.place, DONE) for one in direct])
+        plan.finished = [one for one in direct if isinstance(one, Finish) and one.place in answers]
+        left = [i for i, one in enumerate(direct) if one.place not in answers]
         if left:
             # The few that failed go the long way, which finds out why.
             rest = [writes[position] for position in left]
@@ -189,18 +190,18 @@ class PostgresStore(Store):
 
     def _write_directly(
         self, session: Session, executor_id: str, writes: Sequence[DirectWrite]
-    ) -> set[Place]:
-        """One round trip, its commit included; returns what could be written."""
-        steps = [one for one in writes if isinstance(one, RecordStep)]
-        ends = [one for one in writes if isinstance(one, Finish)]
-        work: list[Statement] = []
-        if steps:
-            columns = rows.transposed([rows.checkpoint_params(one.checkpoint) for one in steps])
-            work.append(("record_checkpoints", columns | {"executor_id": executor_id}))
-        if ends:
-            columns = rows.transposed([rows.finish_params(one) for one in ends])
-            work.append(("end_workflows", columns | {"executor_id": executor_id}))
-        return {(row[0], row[1]) for found in session.run_all(work) for row in found}
+    ) -> dict[Place, Answer]:
+        """One round trip, its commit included; answers those that could be written."""
+        work = [
+            (name, rows.transposed(params) | {"executor_id": executor_id})
+            for name, params in rows.direct_params(writes).items()
+        ]
+        found = [row for rows_found in session.run_all(work) for row in rows_found]
+        waits = {one.place: one for one in writes if isinstance(one, RecordWait)}
+        return {
+            (row[0], row[1]): DONE if len(row) == 2 else waits[row[0], row[1]].found(row[2])
+            for row in found
+        }
 
     def look_up(self, session: Session, executor_id: str, asked: Questions) -> Facts:
         return look(session, executor_id, asked)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django_dbos.core.batch import (
+    DirectWrite,
     Entry,
     EventValue,
     Facts,
@@ -21,6 +22,8 @@ from django_dbos.core.records import (
     Finish,
     NewMessage,
     NewWorkflow,
+    RecordStep,
+    RecordWait,
     State,
     Suspend,
 )
@@ -108,6 +111,26 @@ def finish_params(finish: Finish) -> Params:
         "error": finish.error,
         "is_set_aside": finish.is_set_aside,
     }
+
+
+def receive_params(wait: RecordWait) -> Params:
+    return checkpoint_params(wait.checkpoint) | {"topic": wait.wake.name}
+
+
+def direct_params(writes: Sequence[DirectWrite]) -> dict[str, list[Params]]:
+    """The rows of each statement that writes these."""
+    found: dict[str, list[Params]] = {}
+    for write in writes:
+        match write:
+            case RecordStep():
+                found.setdefault("record_checkpoints", []).append(
+                    checkpoint_params(write.checkpoint)
+                )
+            case RecordWait():
+                found.setdefault("receive_messages", []).append(receive_params(write))
+            case Finish():
+                found.setdefault("end_workflows", []).append(finish_params(write))
+    return found
 
 
 def suspend_params(suspend: Suspend) -> Params:

@@ -46,6 +46,7 @@ def test_both_databases_have_the_same_statements() -> None:
         "end_workflows",
         "insert_workflow",
         "read_mark",
+        "receive_messages",
         "send_message",
         "wake_receiver",
         "send_messages",
