@@ -99,12 +99,12 @@ class Wait:
 
 def look_until(wait: Wait, store: Store, keys: tuple[str, ...], look: Look) -> tuple[Any] | None:
     """Return what a look found; None once the time is up."""
-    found = look()
-    if found is not None:
+    # Nobody needs to begin to listen for what is there already.
+    if not store.wakeups.is_listening and (found := look()) is not None:
         return found
-    wait.refuse_in_transaction()
     with store.wakeups.watch(*keys) as watch:
         while (found := look()) is None and (pause := wait.pause()) is not None:
+            wait.refuse_in_transaction()
             watch.wait(pause)
             wait.explain()
     return found
@@ -115,12 +115,11 @@ async def alook_until(
 ) -> tuple[Any] | None:
     """See look_until()."""
     alook = sync_to_async(look)
-    found = await alook()
-    if found is not None:
+    if not store.wakeups.is_listening and (found := await alook()) is not None:
         return found
-    await sync_to_async(wait.refuse_in_transaction)()
     with store.wakeups.watch(*keys) as watch:
         while (found := await alook()) is None and (pause := wait.pause()) is not None:
+            await sync_to_async(wait.refuse_in_transaction)()
             await watch.await_(pause)
             await sync_to_async(wait.explain)()
     return found
