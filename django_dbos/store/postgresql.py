@@ -57,6 +57,10 @@ LOOK_COLUMNS = (
 )
 
 
+# Statements for a single row of what others write any number of.
+ONE = {"record_checkpoints": "record_checkpoint", "end_workflows": "end_workflow"}
+
+
 def look(session: Session, executor_id: str, asked: Questions) -> Facts:
     """Take the fence and answer the questions: the first round trip of a batch."""
     claims = list(asked.claims)
@@ -153,6 +157,7 @@ class PostgresStore(Store):
 
     vendor = "postgresql"
     supports_notifications = True
+    has_shared_sessions = True
 
     def session(self) -> AskingSession:
         return AskingSession(self.alias, self.vendor)
@@ -192,8 +197,11 @@ class PostgresStore(Store):
         self, session: Session, executor_id: str, writes: Sequence[DirectWrite]
     ) -> dict[Place, Answer]:
         """One round trip, its commit included; answers those that could be written."""
+        held: Params = {"executor_id": executor_id}
         work = [
-            (name, rows.transposed(params) | {"executor_id": executor_id})
+            (name, rows.transposed(params) | held)
+            if len(params) > 1 or name not in ONE
+            else (ONE[name], params[0] | held)
             for name, params in rows.direct_params(writes).items()
         ]
         found = [row for rows_found in session.run_all(work) for row in rows_found]

@@ -425,8 +425,8 @@ def test_a_step_is_one_statement_and_no_read(start_executor: Start, monkeypatch:
     assert handle.get_result(timeout=10) == 10
     monkeypatch.undo()
 
-    assert ran.count("record_checkpoints") == 10
-    assert ran.count("end_workflows") == 1
+    assert ran.count("record_checkpoint") == 10
+    assert ran.count("end_workflow") == 1
     # Nothing is read or locked apart for a fresh run.
     reads = {"lock_claims", "load_checkpoints", "find_checkpoints", "load_ended_streams"}
     assert not reads & set(ran)

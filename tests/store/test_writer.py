@@ -474,3 +474,125 @@ async def test_async_callers_are_woken_once_a_batch(
 
     assert {one.verdict for one in answers} == {Verdict.DONE}
     assert woken == len(committed.plans) < 20
+
+
+postgresql = pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="SQLite's connections are each one thread's"
+)
+
+
+class Threads:
+    """Which thread wrote how much, and a gate before the first write."""
+
+    def __init__(self, store: Any) -> None:
+        self.store = store
+        self.wrote: list[tuple[bool, int]] = []
+        self.began, self.may_go_on = threading.Event(), threading.Event()
+        self.may_go_on.set()
+
+    def __call__(self, *args: Any, **options: Any) -> Plan:
+        is_writer = threading.current_thread().name == "dbos-writer"
+        self.wrote.append((is_writer, len(args[2])))
+        self.began.set()
+        self.may_go_on.wait(10)
+        return type(self.store).apply(self.store, *args, **options)  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def threads(store: Any, applying: Any) -> Threads:
+    threads = Threads(store)
+    applying(threads)
+    return threads
+
+
+@postgresql
+def test_who_is_alone_writes_on_its_own_thread(
+    writer: BatchWriter, claim: Claims, threads: Threads
+) -> None:
+    held = claim()
+
+    for number in (1, 2, 3):
+        assert writer.write(step(held, number)).verdict is Verdict.DONE
+
+    assert threads.wrote == [(False, 1)] * 3
+
+
+@postgresql
+@pytest.mark.rule(11)
+def test_nobody_overtakes_what_is_queued(
+    writer: BatchWriter, claim: Claims, threads: Threads
+) -> None:
+    held = claim()
+    threads.may_go_on.clear()
+    writer.post(entry(held, "1"))
+    threads.began.wait(10)
+    threading.Timer(0.1, threads.may_go_on.set).start()
+
+    # The pen is taken; when it is free again, what was posted is written.
+    writer.write(step(held, 1))
+    assert StreamEntry.objects.count() == 1
+    writer.post(entry(held, "2"))
+    writer.write(step(held, 2))
+
+    assert StreamEntry.objects.count() == 2
+    assert threads.wrote[:2] == [(True, 1), (True, 1)]
+
+
+@postgresql
+def test_whoever_comes_while_another_writes_is_written_by_the_writer_together(
+    writer: BatchWriter, claim: Claims, threads: Threads
+) -> None:
+    held = claim()
+    threads.may_go_on.clear()
+    others = [threading.Thread(target=writer.write, args=(step(held, n),)) for n in (1, 2, 3)]
+    others[0].start()
+    threads.began.wait(10)
+    for other in others[1:]:
+        other.start()
+    while len(writer._queue) < 2:
+        time.sleep(0.001)
+    threads.may_go_on.set()
+    for other in others:
+        other.join(10)
+
+    assert threads.wrote == [(False, 1), (True, 2)]
+    # In a crowd the next one queues as well, until a batch is a single write again.
+    writer.write(step(held, 4))
+    writer.write(step(held, 5))
+    assert threads.wrote[2:] == [(True, 1), (False, 1)]
+
+
+@postgresql
+def test_a_writer_that_stops_waits_for_who_writes_on_its_own(
+    writer: BatchWriter, claim: Claims, threads: Threads
+) -> None:
+    held = claim()
+    threads.may_go_on.clear()
+    answers: list[Any] = []
+    other = threading.Thread(target=lambda: answers.append(writer.write(step(held, 1))))
+    other.start()
+    threads.began.wait(10)
+    threading.Timer(0.1, threads.may_go_on.set).start()
+    writer.stop()
+    other.join(10)
+
+    assert [one.verdict for one in answers] == [Verdict.DONE]
+    assert writer.write(step(held, 2)).verdict is Verdict.CLAIM_LOST
+
+
+@postgresql
+@pytest.mark.rule(10)
+def test_a_lock_in_the_way_of_who_is_alone_puts_its_write_off(
+    writer: BatchWriter, claim: Claims, store: Store
+) -> None:
+    held = claim()
+    answers: list[Any] = []
+    other = threading.Thread(target=lambda: answers.append(writer.write(step(held, 1))))
+    with transaction.atomic():
+        list(Workflow.objects.select_for_update().filter(workflow_id=held.workflow_id))
+        other.start()
+        other.join(0.3)
+        assert not answers
+    other.join(10)
+
+    assert [one.verdict for one in answers] == [Verdict.DONE]

@@ -1,0 +1,19 @@
+-- Ends one workflow, as end_workflows does any number. See record_checkpoint.
+UPDATE dbos_workflow
+SET status = %(status)s,
+    output = %(output)s,
+    error = %(error)s,
+    claim_number = claim_number + 1,
+    executor_id = NULL,
+    finished_at = clock_timestamp()
+WHERE workflow_id = (
+    SELECT workflow_id
+    FROM dbos_workflow
+    WHERE workflow_id = %(workflow_id)s
+      AND claim_number = %(claim_number)s
+      AND status = 'PENDING'
+      AND executor_id = %(executor_id)s
+      AND (deadline_at IS NULL OR deadline_at > clock_timestamp())
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+RETURNING workflow_id, claim_number - 1
