@@ -28,6 +28,7 @@ from django_dbos.core.records import (
     Suspend,
 )
 from django_dbos.core.status import Status
+from django_dbos.store.arrays import array
 from django_dbos.store.sessions import Params, Row
 
 
@@ -144,8 +145,8 @@ def suspend_params(suspend: Suspend) -> Params:
 
 
 def transposed(rows: Sequence[Params]) -> Params:
-    """One list a column, for `unnest`."""
-    return {name: [row[name] for row in rows] for name in rows[0]}
+    """One array a column, for `unnest`."""
+    return {name: array([row[name] for row in rows]) for name in rows[0]}
 
 
 def to_claim(row: Row) -> Claim:
