@@ -62,13 +62,14 @@ class Submission:
     """A write on its way, and whoever waits for its answer."""
 
     __slots__ = (
-        "answer", "callback", "event", "future", "is_repeat", "loop", "tries", "write",
+        "answer", "callback", "future", "gate", "is_repeat", "loop", "tries", "write",
     )  # fmt: skip
 
     def __init__(self, write: Write, callback: Callback | None = None) -> None:
         self.write = write
         self.callback = callback
-        self.event: threading.Event | None = None
+        self.gate: threading.Lock | None = None
+        """Locked until there is an answer: a third of an Event's time."""
         self.loop: asyncio.AbstractEventLoop | None = None
         self.future: asyncio.Future[Answer] | None = None
         self.answer: Answer | None = None
@@ -150,10 +151,11 @@ class BatchWriter:
 
     def write(self, write: Write) -> Answer:
         submission = Submission(write)
-        submission.event = threading.Event()
+        submission.gate = threading.Lock()
+        submission.gate.acquire()
         if not self._write_here(submission):
             self._submit(submission)
-        submission.event.wait()
+        submission.gate.acquire()
         assert submission.answer is not None
         return submission.answer
 
@@ -368,8 +370,8 @@ class BatchWriter:
                 submission.callback(answer)
             if submission.loop is not None:
                 by_loop.setdefault(submission.loop, []).append(submission)
-            elif submission.event is not None:
-                submission.event.set()
+            elif submission.gate is not None:
+                submission.gate.release()
         for loop, submissions in by_loop.items():
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_resolve, submissions)
