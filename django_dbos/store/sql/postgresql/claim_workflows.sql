@@ -1,5 +1,6 @@
 -- Claims the next workflows of one queue and priority, above a place in the queue.
 -- The executor's row is locked against being declared dead while the claim is made.
+-- An array, since a join of many rows is planned as a read of the whole table.
 WITH executor AS MATERIALIZED (
     SELECT executor_id
     FROM dbos_executor
@@ -26,8 +27,7 @@ SET status = 'PENDING',
     claim_number = workflow.claim_number + 1,
     started_at = coalesce(workflow.started_at, clock_timestamp()),
     deadline_at = coalesce(workflow.deadline_at, clock_timestamp() + workflow.timeout)
-FROM chosen
-WHERE workflow.workflow_id = chosen.workflow_id
+WHERE workflow_id = ANY(ARRAY(SELECT workflow_id FROM chosen))
 RETURNING
     workflow.workflow_id, workflow.claim_number, workflow.name, workflow.input, workflow.token,
     workflow.queue_name, workflow.user_id, workflow.recovery_attempts,

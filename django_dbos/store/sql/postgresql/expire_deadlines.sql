@@ -1,14 +1,15 @@
 -- Cancels what is past its deadline; taking the claim of a running one with it.
-UPDATE dbos_workflow AS workflow
+-- An array: see claim_workflows.
+UPDATE dbos_workflow
 SET status = 'CANCELLED',
-    claim_number = workflow.claim_number + 1,
+    claim_number = claim_number + 1,
     executor_id = NULL,
     due_at = NULL,
     wake_kind = NULL,
     wake_workflow_id = NULL,
     wake_name = NULL,
     finished_at = clock_timestamp()
-FROM (
+WHERE workflow_id = ANY(ARRAY(
     SELECT workflow_id
     FROM dbos_workflow
     WHERE status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
@@ -16,6 +17,5 @@ FROM (
     ORDER BY deadline_at
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
-) AS late
-WHERE workflow.workflow_id = late.workflow_id
-RETURNING workflow.workflow_id
+))
+RETURNING workflow_id

@@ -1,5 +1,25 @@
 -- Gives a dead executor's workflows back to their queues. The attempt is counted; a checkpoint
 -- recorded under the dead claim is progress, and starts the count anew.
+-- An array: see claim_workflows. OFFSET 0, since else a whole table may be read and hashed.
+WITH dead AS MATERIALIZED (
+    SELECT
+        held.workflow_id,
+        coalesce(held.max_recovery_attempts, %(max_recovery_attempts)s) AS attempts_allowed,
+        CASE
+            WHEN EXISTS (
+                SELECT
+                FROM dbos_checkpoint
+                WHERE workflow_id = held.workflow_id AND claim_number = held.claim_number
+                OFFSET 0
+            ) THEN 1
+            ELSE held.recovery_attempts + 1
+        END AS attempts
+    FROM dbos_workflow AS held
+    WHERE held.status = 'PENDING' AND held.executor_id = %(executor_id)s
+    ORDER BY held.queue_sequence
+    LIMIT %(limit)s
+    FOR UPDATE
+)
 UPDATE dbos_workflow AS workflow
 SET status = CASE
         WHEN dead.attempts > dead.attempts_allowed THEN 'MAX_RECOVERY_ATTEMPTS_EXCEEDED'
@@ -12,23 +32,7 @@ SET status = CASE
     claim_number = workflow.claim_number + 1,
     executor_id = NULL,
     queue_sequence = nextval('dbos_queue_sequence')
-FROM (
-    SELECT
-        held.workflow_id,
-        coalesce(held.max_recovery_attempts, %(max_recovery_attempts)s) AS attempts_allowed,
-        CASE
-            WHEN EXISTS (
-                SELECT
-                FROM dbos_checkpoint
-                WHERE workflow_id = held.workflow_id AND claim_number = held.claim_number
-            ) THEN 1
-            ELSE held.recovery_attempts + 1
-        END AS attempts
-    FROM dbos_workflow AS held
-    WHERE held.status = 'PENDING' AND held.executor_id = %(executor_id)s
-    ORDER BY held.queue_sequence
-    LIMIT %(limit)s
-    FOR UPDATE
-) AS dead
-WHERE workflow.workflow_id = dead.workflow_id
+FROM dead
+WHERE workflow.workflow_id = ANY(ARRAY(SELECT workflow_id FROM dead))
+  AND workflow.workflow_id = dead.workflow_id
 RETURNING workflow.workflow_id, workflow.status, workflow.queue_name, workflow.priority
