@@ -1,12 +1,12 @@
 -- The last statement of an atomic step's transaction: the checkpoint, if the claim still holds.
 -- It waits for whoever is taking the claim away, and then records nothing.
+-- coalesce(): see lock_claims.
 WITH held AS MATERIALIZED (
     SELECT workflow_id
     FROM dbos_workflow
     WHERE workflow_id = %(workflow_id)s
       AND claim_number = %(claim_number)s
-      AND status = 'PENDING'
-      AND executor_id = %(executor_id)s
+      AND coalesce(status = 'PENDING' AND executor_id = %(executor_id)s, false)
       AND (deadline_at IS NULL OR deadline_at > clock_timestamp())
     FOR SHARE
 )
