@@ -298,8 +298,8 @@ class PostgresStore(Store):
     def beat_and_look(self, session: Session, executor_id: str, previous: Look | None) -> Look:
         params = {
             "executor_id": executor_id,
-            "message_mark": previous.message_mark if previous else 0,
-            "event_mark": previous.event_mark if previous else 0,
+            "message_mark": previous.message_mark if previous else None,
+            "event_mark": previous.event_mark if previous else None,
         }
         row = session.run("beat_and_look", params)[0]
         return Look(**dict(zip(LOOK_COLUMNS, row, strict=True)))

@@ -22,6 +22,12 @@ logger = logging.getLogger("django_dbos.store")
 LOCK_TIMEOUT = "SET {scope} lock_timeout = '100ms'"
 # Whatever the project's own transactions are: a batch must see what was committed since its fence.
 ISOLATION = "SET default_transaction_isolation = 'read committed'"
+# A prepared statement keeps the plan that was made when its tables were small, until the next
+# ANALYZE: then a scan of the whole table was right, and it no longer is. (Where nothing else is
+# possible the scan seems so dear that it would be compiled first.)
+NO_SCANS = "SET enable_seqscan = off; SET jit = off"
+# Planned at each call: the best plan depends on the values.
+NOT_PREPARED = frozenset({"beat_and_look", "wake_satisfied"})
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 # Hints only, so their commit needs no fsync: a lost one costs a look on a timer.
 LAZILY = "SET LOCAL synchronous_commit=off"
@@ -111,7 +117,8 @@ class OwnSession:
 
     def _execute(self, name: str, params: Params | None) -> psycopg.Cursor[Row]:
         text = statements.load("postgresql", name)
-        return self.connection.execute(text, params or {}, prepare=not self._is_pooled)
+        is_prepared = not self._is_pooled and name not in NOT_PREPARED
+        return self.connection.execute(text, params or {}, prepare=is_prepared)
 
     def _connect(self) -> psycopg.Connection[Row]:
         with translated_errors():
@@ -126,7 +133,8 @@ class OwnSession:
                 # What is set here would be another client's, with its connection to the server.
                 connection.prepare_threshold = None
             else:
-                connection.execute(f"{ISOLATION}; {LOCK_TIMEOUT.format(scope='SESSION')}")
+                lock_timeout = LOCK_TIMEOUT.format(scope="SESSION")
+                connection.execute(f"{ISOLATION}; {lock_timeout}; {NO_SCANS}")
             return connection
 
 

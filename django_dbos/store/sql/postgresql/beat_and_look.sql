@@ -43,21 +43,23 @@ SELECT
                 AND objid = (executor.lock_key & 4294967295)::oid
           )
     ) AS unlocked_executors,
-    EXISTS (
+    -- The first look has no marks, and would have to go through all there ever was: let the sweep.
+    %(message_mark)s::bigint IS NULL OR EXISTS (
         SELECT
         FROM dbos_message AS message
-        JOIN dbos_workflow AS workflow ON workflow.workflow_id = message.workflow_id
-        WHERE message.message_id > %(message_mark)s
+        JOIN dbos_workflow AS workflow
+          ON workflow.wake_workflow_id = message.workflow_id
+         AND workflow.wake_name = message.topic
+        WHERE message.message_id > %(message_mark)s::bigint
           AND message.consumed_at IS NULL
           AND workflow.status = 'WAITING'
           AND workflow.wake_kind = 'message'
-          AND workflow.wake_name = message.topic
     ) OR EXISTS (
         SELECT
         FROM dbos_event AS event
         JOIN dbos_workflow AS workflow
           ON workflow.wake_workflow_id = event.workflow_id AND workflow.wake_name = event.key
-        WHERE event.event_id > %(event_mark)s
+        WHERE event.event_id > %(event_mark)s::bigint
           AND workflow.status = 'WAITING'
           AND workflow.wake_kind = 'event'
     ) AS has_lost_wakeup,
