@@ -1,0 +1,91 @@
+"""What PostgreSQL does with the engine's statements, in words that a test can judge."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from django_dbos.store import statements
+from tests.performance.history import TABLES
+
+PLACEHOLDER = re.compile(r"%\((\w+)\)s")
+# The table of executors has a row a process: it may be read as it likes.
+GUARDED = frozenset(TABLES) - {"dbos_executor"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one execution went."""
+
+    scanned: list[str]
+    """The guarded tables that were read from end to end."""
+    rows: int
+    """Rows that were read of guarded tables, also those that a filter threw away."""
+    pages: int
+    text: str
+
+
+def explain(
+    connection: psycopg.Connection[Any], query: str, params: dict[str, Any] | None = None
+) -> Plan:
+    """Run a statement and take it back; return how PostgreSQL went about it."""
+    text = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}"
+    with connection.transaction(force_rollback=True):
+        (found,) = connection.execute(text, params).fetchone() or ()
+    nodes = [one for one in _nodes(found[0]["Plan"]) if one["Actual Loops"]]
+    reads = [one for one in nodes if one.get("Relation Name") in GUARDED and _is_scan(one)]
+    return Plan(
+        scanned=[one["Relation Name"] for one in reads if one["Node Type"] == "Seq Scan"],
+        rows=sum(_rows_read(one) for one in reads),
+        pages=nodes[0]["Shared Hit Blocks"] + nodes[0]["Shared Read Blocks"],
+        text="\n".join(map(_line, nodes)),
+    )
+
+
+def prepare(connection: psycopg.Connection[Any], name: str) -> None:
+    """Prepare a statement on the server, under its own name."""
+    text = statements.load("postgresql", name)
+    places = {one: f"${number}" for number, one in enumerate(_parameters(text), 1)}
+    connection.execute(f"PREPARE {name} AS {_with_places(text, places)}")
+
+
+def call(connection: psycopg.Connection[Any], name: str, params: dict[str, Any]) -> str:
+    """The text that executes a prepared statement."""
+    text = statements.load("postgresql", name)
+    values = [params[one] for one in _parameters(text)]
+    arguments = f"({', '.join(['%s'] * len(values))})" if values else ""
+    return psycopg.ClientCursor(connection).mogrify(f"EXECUTE {name}{arguments}", values)
+
+
+def _parameters(text: str) -> list[str]:
+    return list(dict.fromkeys(PLACEHOLDER.findall(text)))
+
+
+def _with_places(text: str, places: dict[str, str]) -> str:
+    return PLACEHOLDER.sub(lambda match: places[match[1]], text).replace("%%", "%")
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", []):
+        yield from _nodes(child)
+
+
+def _is_scan(node: dict[str, Any]) -> bool:
+    return str(node["Node Type"]).endswith("Scan")
+
+
+def _rows_read(node: dict[str, Any]) -> int:
+    # Each number is an average over the loops.
+    kinds = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
+    return round(sum(node.get(kind, 0) for kind in kinds) * node["Actual Loops"])
+
+
+def _line(node: dict[str, Any]) -> str:
+    where = node.get("Index Name") or node.get("Relation Name") or ""
+    cond = node.get("Index Cond") or node.get("Filter") or ""
+    return f"{node['Node Type']} {where} {_rows_read(node)} rows {cond[:150]}"

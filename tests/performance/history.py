@@ -1,0 +1,185 @@
+"""Tables full of history, with a few hundred live rows: what the statements of workers meet.
+
+The rows are in a schema of their own, so that no other test sees them or their statistics.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+SCHEMA = "dbos_history"
+TABLES = (
+    "dbos_workflow",
+    "dbos_checkpoint",
+    "dbos_message",
+    "dbos_event",
+    "dbos_event_version",
+    "dbos_stream_entry",
+    "dbos_executor",
+)
+WORKFLOWS, CHECKPOINTS_EACH = 100_000, 3
+# What is live: workflows by status, spread over two queues, three executors and three kinds of
+# waits. Every hundredth of the finished ones left a message that nobody consumed.
+ENQUEUED, PENDING, WAITING, DELAYED = 4_000, 300, 3_000, 60
+LIVE = ENQUEUED + PENDING + WAITING + DELAYED
+EXECUTORS = ("executor-0", "executor-1", "executor-2")
+
+CREATE = [
+    f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE",
+    f"CREATE SCHEMA {SCHEMA}",
+    *(
+        # Statistics are made when the test says so.
+        f"CREATE UNLOGGED TABLE {SCHEMA}.{table} (LIKE public.{table} INCLUDING ALL) "
+        "WITH (autovacuum_enabled = off)"
+        for table in TABLES
+    ),
+]
+DROP = f"DROP SCHEMA {SCHEMA} CASCADE"
+ANALYZE = "ANALYZE " + ", ".join(TABLES)
+
+RECENTLY = "now() - n * interval '1 second'"
+WORKFLOW = """
+    INSERT INTO dbos_workflow (
+        workflow_id, token, name, status, is_set_aside, queue_name, priority, queue_sequence,
+        deduplication_id, input, output, executor_id, claim_number, recovery_attempts, parent_id,
+        parent_step_number, wake_kind, wake_workflow_id, wake_name, due_at, deadline_at,
+        created_at, started_at, finished_at
+    )
+    SELECT
+        {id}, gen_random_uuid(), 'shop.work', '{status}', false, 'queue-' || n % 2, n / 2 % 2,
+        {place} + n, {deduplication_id}, '{{}}', {output}, {executor_id}, {claim_number}, 0,
+        {parent_id}, {parent_step_number}, {wake_kind}, {wake_workflow_id}, {wake_name}, {due_at},
+        {deadline_at}, {created_at}, {started_at}, {finished_at}
+    FROM generate_series(0, {count} - 1) AS n
+"""
+DEFAULTS = dict.fromkeys(
+    (
+        "output", "executor_id", "parent_id", "parent_step_number", "wake_kind",
+        "wake_workflow_id", "wake_name", "due_at", "deadline_at", "started_at", "finished_at",
+        "deduplication_id",
+    ),
+    "NULL",
+)  # fmt: skip
+
+
+def _workflows(count: int, status: str, **columns: Any) -> str:
+    values = {"claim_number": 0, "place": 1_000_000, "created_at": RECENTLY, **DEFAULTS, **columns}
+    return WORKFLOW.format(count=count, status=status, **values)
+
+
+LIVE_ROWS = [
+    f"""
+    INSERT INTO dbos_executor (
+        executor_id, hostname, pid, is_inline, concurrency, has_lock, lock_key, lease, started_at,
+        heartbeat_at
+    )
+    SELECT
+        'executor-' || n, 'here', n, false, 100, n > 0, n, interval '1 day', now(), now()
+    FROM generate_series(0, {len(EXECUTORS)} - 1) AS n
+    """,
+    _workflows(
+        ENQUEUED,
+        "ENQUEUED",
+        id="'enqueued-' || n",
+        deduplication_id="CASE WHEN n % 10 = 0 THEN 'enqueued-' || n END",
+    ),
+    _workflows(
+        PENDING,
+        "PENDING",
+        id="'pending-' || n",
+        executor_id=f"'executor-' || n % {len(EXECUTORS)}",
+        claim_number=1,
+        started_at="now()",
+        deadline_at="CASE WHEN n % 3 = 0 THEN now() + (n + 1) * interval '1 hour' END",
+    ),
+    _workflows(
+        WAITING,
+        "WAITING",
+        id="'waiting-' || n",
+        claim_number=2,
+        wake_kind="(ARRAY['message', 'event', 'result'])[n % 3 + 1]",
+        wake_workflow_id="CASE WHEN n % 3 = 0 THEN 'waiting-' ELSE 'pending-' END || n",
+        wake_name="CASE WHEN n % 3 = 1 THEN 'state' ELSE '' END",
+        due_at="CASE WHEN n % 2 = 0 THEN now() + n * interval '1 hour' END",
+        started_at="now()",
+    ),
+    _workflows(DELAYED, "DELAYED", id="'delayed-' || n", due_at="now() + n * interval '1 minute'"),
+    # What each live one has recorded: two steps, and the wait it is in.
+    """
+    INSERT INTO dbos_checkpoint (
+        workflow_id, step_number, step_name, state, output, record_order, claim_number, attempts,
+        deadline_at, recorded_at
+    )
+    SELECT workflow_id, step, 'step', (step = 3)::int, '1', step, 1, 1, due_at, now()
+    FROM dbos_workflow, generate_series(1, 3) AS step
+    WHERE status IN ('PENDING', 'WAITING')
+    """,
+    """
+    INSERT INTO dbos_stream_entry (
+        workflow_id, key, "offset", value, is_end, step_number, write_id, created_at
+    )
+    SELECT workflow_id, 'progress', n, '1', false, 1, gen_random_uuid(), now()
+    FROM dbos_workflow, generate_series(0, 2) AS n
+    WHERE status = 'PENDING'
+    """,
+    """
+    INSERT INTO dbos_event (workflow_id, key, value, version, updated_at)
+    SELECT workflow_id, 'progress', '1', 1, now() FROM dbos_workflow WHERE status = 'PENDING'
+    """,
+    """
+    INSERT INTO dbos_message (workflow_id, topic, message, created_at)
+    SELECT workflow_id, 'topic', '1', now() FROM dbos_workflow WHERE status = 'PENDING'
+    """,
+]
+FINISHED = [
+    _workflows(
+        WORKFLOWS,
+        "SUCCESS",
+        id="'old-' || n",
+        place=0,
+        output="'1'",
+        claim_number=2,
+        deduplication_id="CASE WHEN n % 10 = 0 THEN 'old-' || n END",
+        parent_id="CASE WHEN n % 4 = 0 THEN 'old-' || n + 1 END",
+        parent_step_number="CASE WHEN n % 4 = 0 THEN 1 END",
+        deadline_at="CASE WHEN n % 10 = 0 THEN now() - interval '1 day' END",
+        created_at="now() - interval '30 days' + n * interval '10 seconds'",
+        started_at="now() - interval '1 day'",
+        finished_at="now() - interval '1 day'",
+    ),
+    f"""
+    INSERT INTO dbos_checkpoint (
+        workflow_id, step_number, step_name, state, output, record_order, claim_number, attempts,
+        recorded_at
+    )
+    SELECT 'old-' || n, step, 'step', 0, '1', step, 1, 1, now()
+    FROM generate_series(0, {WORKFLOWS} - 1) AS n, generate_series(1, {CHECKPOINTS_EACH}) AS step
+    """,
+    f"""
+    INSERT INTO dbos_message (
+        workflow_id, topic, message, idempotency_key, created_at, consumed_at, consumed_step_number
+    )
+    SELECT
+        'old-' || n, 'topic', '1', CASE WHEN n % 10 = 0 THEN n::text END, now(),
+        CASE WHEN n % 100 > 0 THEN now() END, 1
+    FROM generate_series(0, {WORKFLOWS} - 1) AS n
+    """,
+    f"""
+    INSERT INTO dbos_event (workflow_id, key, value, version, updated_at)
+    SELECT 'old-' || n, 'progress', '1', 1, now() FROM generate_series(0, {WORKFLOWS} - 1) AS n
+    """,
+    f"""
+    INSERT INTO dbos_event_version (
+        workflow_id, key, version, value, step_number, write_id, created_at
+    )
+    SELECT 'old-' || n, 'progress', 1, '1', 1, gen_random_uuid(), now()
+    FROM generate_series(0, {WORKFLOWS} - 1) AS n
+    """,
+    f"""
+    INSERT INTO dbos_stream_entry (
+        workflow_id, key, "offset", value, is_end, step_number, write_id, created_at
+    )
+    SELECT 'old-' || n, 'progress', m, '1', m = 1, 1, gen_random_uuid(), now()
+    FROM generate_series(0, {WORKFLOWS} - 1) AS n, generate_series(0, 1) AS m
+    """,
+]

@@ -1,0 +1,398 @@
+"""What statements read of tables full of history: what they are about, never the history.
+
+Each is planned in all the ways that happen in production: for the values at hand, or once for all
+values (the workers' statements are prepared), and then perhaps when the tables were small; by the
+statistics of tables that have grown since, and by current ones. PostgreSQL says what it read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection, transaction
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from django_dbos.admin.base import MAX_COUNTED
+from django_dbos.store import get_store, statements
+from django_dbos.store.postgresql_sessions import NOT_PREPARED
+from tests.performance import explain, history
+from tests.performance.explain import Plan
+
+pytestmark = [
+    pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's plans"),
+    pytest.mark.django_db,
+]
+
+Params = dict[str, Any]
+
+IDS = [f"pending-{number}" for number in range(0, 30, 3)]
+WAITING_IDS = [f"waiting-{number}" for number in range(12)]
+NEW_IDS = [f"new-{number}" for number in range(10)]
+TEN = len(IDS)
+NOTHING: list[None] = [None] * TEN
+EXECUTOR = history.EXECUTORS[0]
+LANE = {"queue_name": "queue-1", "priority": 1}
+UUIDS = [f"00000000-0000-0000-0000-{number:012}" for number in range(TEN)]
+CHECKPOINTS: Params = {
+    "workflow_id": IDS,
+    "step_number": [7] * TEN,
+    "step_name": ["step"] * TEN,
+    "state": [0] * TEN,
+    "fingerprint": NOTHING,
+    "output": ["1"] * TEN,
+    "error": NOTHING,
+    "child_workflow_id": NOTHING,
+    "record_order": [7] * TEN,
+    "claim_number": [1] * TEN,
+    "attempts": [1] * TEN,
+    "timeout": NOTHING,
+    "duration": [0.1] * TEN,
+}
+ENTRIES: Params = {
+    "workflow_id": IDS,
+    "key": ["progress"] * TEN,
+    "offset": [3] * TEN,
+    "value": ["1"] * TEN,
+    "step_number": [7] * TEN,
+    "write_id": UUIDS,
+}
+EVENTS: Params = {
+    "workflow_id": IDS,
+    "key": ["progress"] * TEN,
+    "version": [2] * TEN,
+    "value": ["1"] * TEN,
+    "step_number": [7] * TEN,
+    "write_id": UUIDS,
+}
+ENDS: Params = {
+    "workflow_id": IDS,
+    "claim_number": [1] * TEN,
+    "status": ["SUCCESS"] * TEN,
+    "output": ["1"] * TEN,
+    "error": NOTHING,
+    "is_set_aside": [False] * TEN,
+}
+MESSAGES: Params = {
+    "workflow_id": IDS,
+    "topic": [""] * TEN,
+    "message": ["1"] * TEN,
+    "idempotency_key": ["once", *NOTHING[1:]],
+    "sender_id": NOTHING,
+}
+STARTS: Params = {
+    "workflow_id": NEW_IDS,
+    "token": UUIDS,
+    "name": ["shop.work"] * TEN,
+    "queue_name": ["queue-1"] * TEN,
+    "priority": [0] * TEN,
+    "deduplication_id": ["new-0", *NOTHING[1:]],
+    "input": ["{}"] * TEN,
+    "user_id": NOTHING,
+    "attributes": NOTHING,
+    "executor_id": NOTHING,
+    "max_recovery_attempts": NOTHING,
+    "parent_id": IDS,
+    "parent_step_number": [7] * TEN,
+    "delay": NOTHING,
+    "run_at": NOTHING,
+    "timeout": NOTHING,
+}
+ONE_START = {"mark": "1", **{name: values[0] for name, values in STARTS.items()}}
+ONE_MESSAGE = {"mark": "1", **{name: values[0] for name, values in MESSAGES.items()}}
+# Of the look before: the last few messages and events are newer.
+MARKS = {"message_mark": history.WORKFLOWS, "event_mark": history.WORKFLOWS}
+
+# What workers run, again and again, on connections of their own.
+WORKING: dict[str, Params] = {
+    "beat_and_look": {"executor_id": EXECUTOR, **MARKS},
+    "beat_and_look, the first": {"executor_id": EXECUTOR, "message_mark": None, "event_mark": None},
+    "claim_suspect": {
+        "executor_id": EXECUTOR,
+        "queue_names": ["queue-0", "queue-1"],
+        "names": ["shop.work"],
+    },
+    "claim_workflow": {"executor_id": EXECUTOR, "workflow_id": "enqueued-7"},
+    "claim_workflows": {
+        "executor_id": EXECUTOR,
+        **LANE,
+        "names": ["shop.work"],
+        "above": 0,
+        "limit": 500,
+    },
+    "consume_messages": {"message_id": [1, 2, 3], "step_number": [7, 7, 7]},
+    "end_workflows": {"executor_id": EXECUTOR, **ENDS},
+    "enqueue_due": {"limit": 1000},
+    "expire_deadlines": {"limit": 1000},
+    "find_checkpoints": {"workflow_ids": IDS, "step_numbers": [1] * TEN},
+    "find_deduplicated": {
+        "queue_names": ["queue-0"] * TEN,
+        "deduplication_ids": [f"enqueued-{n}" for n in range(TEN)],
+    },
+    "find_events": {"workflow_ids": IDS, "keys": ["progress"] * TEN},
+    "find_messages": {"workflow_ids": IDS, "topics": ["topic"] * TEN, "counts": [1] * TEN},
+    "find_tails": {"workflow_ids": IDS, "keys": ["progress"] * TEN},
+    "find_workflows": {"workflow_ids": IDS},
+    "find_writes": {"workflow_ids": IDS, "write_ids": UUIDS},
+    "finish_workflows": ENDS,
+    "insert_checkpoints": CHECKPOINTS,
+    "insert_entries": ENTRIES,
+    "insert_event_versions": EVENTS,
+    "insert_messages": MESSAGES,
+    "insert_workflows": STARTS,
+    "list_held": {"executor_id": EXECUTOR},
+    "list_lanes": {},
+    "list_orphans": {},
+    "load_checkpoints": {"workflow_ids": IDS},
+    "load_ended_streams": {"workflow_ids": IDS},
+    "lock_claims": {"workflow_ids": IDS, "executor_id": EXECUTOR},
+    "look_at_claims": {"workflow_ids": IDS},
+    "record_checkpoints": {"executor_id": EXECUTOR, **CHECKPOINTS},
+    "recover_workflows": {"executor_id": EXECUTOR, "limit": 5000, "max_recovery_attempts": 5},
+    "release_workflows": {"executor_id": EXECUTOR, "workflow_ids": IDS},
+    "replace_checkpoints": {**CHECKPOINTS, "step_number": [3] * TEN},
+    "suspend_workflows": {
+        "workflow_id": IDS,
+        "step_number": [3] * TEN,
+        "kind": ["message"] * TEN,
+        "target_id": IDS,
+        "name": [""] * TEN,
+    },
+    "upsert_events": EVENTS,
+    "wake_satisfied": {"workflow_ids": None},
+    "wake_satisfied, some": {"workflow_ids": WAITING_IDS[:TEN]},
+    "wake_waiting": {
+        "kinds": ["message"] * TEN,
+        "target_ids": WAITING_IDS[:TEN],
+        "names": [""] * TEN,
+    },
+}
+# What any process runs, on Django's connections.
+ASKING: dict[str, Params] = {
+    "cancel_workflows": {"workflow_ids": IDS},
+    "insert_workflow": ONE_START,
+    "insert_workflows": STARTS,
+    "read_entries": {"workflow_id": IDS[0], "key": "progress", "offset": 0, "limit": 500},
+    "read_event": {"workflow_id": IDS[0], "key": "progress"},
+    "read_outcome": {"workflow_id": IDS[0]},
+    "read_status": {"workflow_id": IDS[0]},
+    "record_atomic_checkpoint": {
+        "executor_id": EXECUTOR,
+        **{name: values[0] for name, values in CHECKPOINTS.items()},
+    },
+    "resume_workflows": {"workflow_ids": WAITING_IDS},
+    "send_message": ONE_MESSAGE,
+    "send_messages": MESSAGES,
+    "wake_receiver": {"workflow_id": WAITING_IDS[0], "topic": ""},
+}
+# Those that touch no table of the history, or read it because that is what they are for.
+NOT_GUARDED = {
+    "advance_checkpoints", "advance_workflows",  # tests only
+    "declare_dead", "mark_locked", "register_executor", "unregister_executor",  # executors only
+    "end_sessions", "notify", "read_mark", "take_lock",  # no table
+    "delete_finished",  # walks the history, oldest first
+}  # fmt: skip
+
+NOW, ONCE, EARLY = "planned for the values", "planned for all values", "planned when small"
+STALE, FRESH = "old statistics", "current statistics"
+MODES = [(NOW, STALE), (NOW, FRESH), (ONCE, STALE), (ONCE, FRESH), (EARLY, STALE)]
+
+# Those that go through what is live, or a part of it that has a size of its own. The others are
+# about a few keys.
+THROUGH_LIVE = {
+    "beat_and_look", "claim_workflows", "enqueue_due", "expire_deadlines", "list_held",
+    "list_orphans", "recover_workflows", "wake_satisfied",
+}  # fmt: skip
+# Checkpoints and entries are a few a key; a row is found, and then found again to be changed.
+MAX_ROWS_BY_KEY, MAX_PAGES_BY_KEY = 4 * TEN, 50 * TEN
+
+
+class History:
+    """Connections to the tables: a worker's, and one like Django's; and how statements went."""
+
+    def __init__(self) -> None:
+        self._session: Any = get_store().connect(EXECUTOR, "plans")
+        self._worker: psycopg.Connection[Any] = self._session.connection
+        params: Params = connection.get_connection_params()
+        self._asker = psycopg.connect(
+            **{**params, "cursor_factory": psycopg.ClientCursor}, autocommit=True
+        )
+        self.plans: dict[tuple[str, str, str], Plan] = {}
+
+    def make(self) -> None:
+        """Fill the tables, and run every statement in every way."""
+        self._run(*history.CREATE)
+        for one in (self._worker, self._asker):
+            one.execute(f"SET search_path TO {history.SCHEMA}, public")
+        self._run(*history.LIVE_ROWS, history.ANALYZE)
+        self._plan_early()
+        self._run(*history.FINISHED)
+        self._explain_early()
+        self._explain_all(STALE)
+        self._run(history.ANALYZE)
+        self._explain_all(FRESH)
+
+    def explain_asked(self, text: str) -> Plan:
+        """Run what Django's connection ran."""
+        return explain.explain(self._asker, text)
+
+    def drop(self) -> None:
+        """Leave nothing."""
+        self._run(history.DROP)
+        self._session.close()
+        self._asker.close()
+
+    def _run(self, *texts: str) -> None:
+        for text in texts:
+            self._worker.execute(text)
+
+    def _prepare(self) -> None:
+        for name in {statement_of(name) for name in WORKING}:
+            explain.prepare(self._worker, name)
+
+    def _explain(self, name: str) -> Plan:
+        return explain.explain(
+            self._worker, explain.call(self._worker, statement_of(name), WORKING[name])
+        )
+
+    def _plan_early(self) -> None:
+        """As a worker that starts on small tables: from now on the plans are kept."""
+        self._run("SET plan_cache_mode = force_generic_plan")
+        self._prepare()
+        for name in WORKING:
+            self._explain(name)
+
+    def _explain_early(self) -> None:
+        for name in WORKING:
+            self.plans[name, EARLY, STALE] = self._explain(name)
+        self._run("DEALLOCATE ALL")
+
+    def _explain_all(self, statistics: str) -> None:
+        self._prepare()
+        for mode, kind in ((NOW, "custom"), (ONCE, "generic")):
+            self._run(f"SET plan_cache_mode = force_{kind}_plan")
+            for name in WORKING:
+                self.plans[name, mode, statistics] = self._explain(name)
+        self._run("DEALLOCATE ALL")
+        for name, params in ASKING.items():
+            text = statements.load("postgresql", name)
+            self.plans[name, "asked", statistics] = explain.explain(self._asker, text, params)
+
+
+def statement_of(name: str) -> str:
+    """The statement, of which there may be several cases."""
+    return name.split(",")[0]
+
+
+@pytest.fixture(scope="module")
+def filled(django_db_setup: None, django_db_blocker: Any) -> Iterator[History]:
+    """Tables full of history, in which every statement was run in every way."""
+    with django_db_blocker.unblock():
+        tables = History()
+        try:
+            tables.make()
+            yield tables
+        finally:
+            tables.drop()
+
+
+def test_every_statement_is_guarded_or_needs_no_guard() -> None:
+    guarded = {statement_of(name) for name in (*WORKING, *ASKING)}
+
+    assert guarded | NOT_GUARDED == set(statements.names("postgresql"))
+    assert not guarded & NOT_GUARDED
+    assert guarded >= THROUGH_LIVE
+
+
+@pytest.mark.rule(29)
+@pytest.mark.parametrize(("mode", "statistics"), MODES)
+@pytest.mark.parametrize("name", WORKING)
+def test_a_worker_reads_no_history(name: str, mode: str, statistics: str, filled: History) -> None:
+    if mode != NOW and statement_of(name) in NOT_PREPARED:
+        pytest.skip("It is planned at each call.")
+
+    check(name, filled.plans[name, mode, statistics])
+
+
+@pytest.mark.parametrize("statistics", [STALE, FRESH])
+@pytest.mark.parametrize("name", ASKING)
+def test_a_caller_reads_no_history(name: str, statistics: str, filled: History) -> None:
+    check(name, filled.plans[name, "asked", statistics])
+
+
+def check(name: str, plan: Plan) -> None:
+    assert plan.scanned == [], plan.text
+    if statement_of(name) in THROUGH_LIVE and "some" not in name:
+        assert plan.rows <= history.LIVE, plan.text
+    else:
+        assert plan.rows <= MAX_ROWS_BY_KEY, plan.text
+        assert plan.pages <= MAX_PAGES_BY_KEY, plan.text
+
+
+# What the ORM asks of the store's tables, by what is asked.
+ASKED_OF_ORM: dict[str, Callable[[Any], Any]] = {
+    "status": lambda store: store.get_workflow(IDS[0]),
+    "children": lambda store: store.cancel_workflows(IDS, children=True),
+    "events": lambda store: store.read_events(IDS[0]),
+    "the end of a stream": lambda store: store.read_entries(IDS[0], "progress", 500, 1),
+    "checkpoint": lambda store: store.read_checkpoint(IDS[0], 1),
+    "checkpoints": lambda store: store.read_checkpoints(IDS[0]),
+    "unconsumed messages": lambda store: store.count_unconsumed(IDS[0]),
+}
+
+
+@pytest.mark.parametrize("what", ASKED_OF_ORM)
+def test_the_orm_reads_no_history(what: str, filled: History) -> None:
+    for plan in plans_of(lambda: ASKED_OF_ORM[what](get_store()), filled):
+        assert plan.scanned == [], plan.text
+        assert plan.rows <= MAX_ROWS_BY_KEY, plan.text
+
+
+def test_what_waits_for_nobody_here_is_found_among_what_is_enqueued(filled: History) -> None:
+    for plan in plans_of(lambda: get_store().find_unknown("queue-0", ["shop.work"]), filled):
+        assert plan.scanned == [], plan.text
+        assert plan.rows <= history.LIVE, plan.text
+
+
+PAGES = [
+    "workflow/",
+    "workflow/?status=SUCCESS",
+    "workflow/?status=ERROR",
+    "workflow/?status=ENQUEUED",
+    "workflow/?status=DELAYED",
+    "workflow/?q=old-7777",
+    "workflow/old-7/change/",
+    "message/",
+    "event/",
+    "executor/",
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_of_the_admin_reads_what_it_shows_and_counts(
+    page: str, filled: History, admin_client: Client
+) -> None:
+    def get() -> None:
+        response = admin_client.get(f"/admin/django_dbos/{page}", follow=True)
+        assert response.status_code == 200
+
+    for plan in plans_of(get, filled):
+        assert plan.rows <= 2 * MAX_COUNTED, plan.text
+
+
+def plans_of(act: Callable[[], Any], tables: History) -> list[Plan]:
+    """How the statements went that something ran on Django's connection."""
+    with connection.cursor() as cursor:
+        # Until the transaction of the test is rolled back.
+        cursor.execute(f"SET LOCAL search_path TO {history.SCHEMA}, public")
+    with CaptureQueriesContext(connection) as queries, transaction.atomic():
+        act()
+        # What it changed must not hold up what is run again.
+        transaction.set_rollback(True)
+    texts = [one["sql"] for one in queries.captured_queries]
+    texts = [one for one in texts if '"dbos_' in one or " dbos_" in one]
+    assert texts
+    return [tables.explain_asked(text) for text in texts]
