@@ -125,6 +125,10 @@ WORKING: dict[str, Params] = {
     },
     "consume_messages": {"message_id": [1, 2, 3], "step_number": [7, 7, 7]},
     "end_workflows": {"executor_id": EXECUTOR, **ENDS},
+    "end_workflow": {
+        "executor_id": EXECUTOR,
+        **{name: values[0] for name, values in ENDS.items()},
+    },
     "enqueue_due": {"limit": 1000},
     "expire_deadlines": {"limit": 1000},
     "find_checkpoints": {"workflow_ids": IDS, "step_numbers": [1] * TEN},
@@ -150,6 +154,11 @@ WORKING: dict[str, Params] = {
     "load_ended_streams": {"workflow_ids": IDS},
     "lock_claims": {"workflow_ids": IDS, "executor_id": EXECUTOR},
     "look_at_claims": {"workflow_ids": IDS},
+    "receive_messages": {"executor_id": EXECUTOR, **CHECKPOINTS, "topic": ["topic"] * TEN},
+    "record_checkpoint": {
+        "executor_id": EXECUTOR,
+        **{name: values[0] for name, values in CHECKPOINTS.items()},
+    },
     "record_checkpoints": {"executor_id": EXECUTOR, **CHECKPOINTS},
     "recover_workflows": {"executor_id": EXECUTOR, "limit": 5000, "max_recovery_attempts": 5},
     "release_workflows": {"executor_id": EXECUTOR, "workflow_ids": IDS},

@@ -11,8 +11,7 @@ WHERE workflow_id = (
     FROM dbos_workflow
     WHERE workflow_id = %(workflow_id)s
       AND claim_number = %(claim_number)s
-      AND status = 'PENDING'
-      AND executor_id = %(executor_id)s
+      AND coalesce(status = 'PENDING' AND executor_id = %(executor_id)s, false)
       AND (deadline_at IS NULL OR deadline_at > clock_timestamp())
     FOR NO KEY UPDATE SKIP LOCKED
 )

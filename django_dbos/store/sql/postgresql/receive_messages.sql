@@ -4,8 +4,7 @@ WITH held AS MATERIALIZED (
     SELECT workflow_id, claim_number
     FROM dbos_workflow
     WHERE workflow_id = ANY(%(workflow_id)s::text[])
-      AND status = 'PENDING'
-      AND executor_id = %(executor_id)s
+      AND coalesce(status = 'PENDING' AND executor_id = %(executor_id)s, false)
       AND (deadline_at IS NULL OR deadline_at > clock_timestamp())
     ORDER BY workflow_id
     FOR NO KEY UPDATE SKIP LOCKED
