@@ -1,1 +1,1 @@
-"""How fast it is, beside the bare database: `python -m benchmarks`, or `make bench`."""
+"""How fast it is, beside its peers and the bare database: `make bench`, docs/benchmarks.md."""

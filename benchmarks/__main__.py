@@ -1,69 +1,73 @@
-"""Run the workloads in rounds, interleaved, on an embedded PostgreSQL or DATABASE_URL's."""
+"""`python -m benchmarks run` measures; `python -m benchmarks report FILE` prints kept results."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import statistics
 import sys
 from pathlib import Path
 
-import django
-
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+from benchmarks.environment import PROJECT
+from benchmarks.report import render
+from benchmarks.results import Results
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=["run"], default="run")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", help="workloads with this in their name")
-    arguments = parser.parse_args()
+    arguments = parse()
+    is_kept = arguments.command == "report"
+    results = Results.load(arguments.file) if is_kept else measure(arguments)
+    print(render(results, is_markdown=arguments.markdown), end="")
 
-    sys.path.insert(0, str(SCRIPTS))
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="measure, and print tables")
+    run.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="workloads named so")
+    run.add_argument("--peers", default="all", help="names with commas, none or all (default)")
+    run.add_argument("--rounds", type=int, help="how many (default: 3; with --quick 1)")
+    run.add_argument("--quick", action="store_true", help="small sizes: to see that it works")
+    run.add_argument("--heavy", action="store_true", help="those too that take minutes")
+    run.add_argument("--json", type=Path, metavar="FILE", help="keep everything here")
+    run.add_argument(
+        "--size",
+        action="append",
+        default=[],
+        metavar="WORKLOAD=N",
+        help="measure so many of it, for every system",
+    )
+    report = commands.add_parser("report", help="print the tables of a kept run")
+    report.add_argument("file", type=Path)
+    for command in (run, report):
+        command.add_argument("--markdown", action="store_true", help="as the docs have them")
+    return parser.parse_args()
+
+
+def measure(arguments: argparse.Namespace) -> Results:
+    """Start what it needs, and measure."""
+    from benchmarks.run import Plan, choose_systems, choose_workloads, run
+
+    plan = Plan(
+        workloads=choose_workloads(arguments.only, with_heavy=arguments.heavy),
+        systems=choose_systems(arguments.peers),
+        rounds=arguments.rounds or (1 if arguments.quick else 3),
+        is_quick=arguments.quick,
+        scale=sizes(arguments.size),
+    )
+    if not plan.workloads:
+        raise SystemExit(f"No workload has {' or '.join(arguments.only)} in its name.")
+    sys.path.insert(0, str(PROJECT / "scripts"))
     import servers
 
-    with servers.running("benchmarks", postgres=True, valkey=False) as environment:
-        os.environ.update(environment)
-        run(arguments.rounds, arguments.only or "")
-
-
-def run(rounds: int, only: str) -> None:
-    """Run every workload `rounds` times, and print medians with minimum and maximum."""
-    os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
-    django.setup()
-    from django.test.utils import setup_databases, teardown_databases
-
-    databases = setup_databases(verbosity=0, interactive=False)
-    try:
-        results = measure(rounds, only)
-    finally:
-        teardown_databases(databases, verbosity=0)
-    for name, (unit, values) in results.items():
-        low, middle, high = min(values), statistics.median(values), max(values)
-        print(f"{name:30} {middle:12,.1f} {unit:3} ({low:,.1f} to {high:,.1f})")
-
-
-def measure(rounds: int, only: str) -> dict[str, tuple[str, list[float]]]:
-    """The values of each workload, round by round."""
-    from django.db import connection
-
-    from benchmarks.workloads import WORKLOADS
-
-    chosen = {name: one for name, one in WORKLOADS.items() if only in name}
-    results: dict[str, tuple[str, list[float]]] = {
-        name: (unit, []) for name, (unit, _) in chosen.items()
-    }
-    for number in range(rounds):
-        for name, (_, workload) in chosen.items():
-            print(f"round {number + 1} of {rounds}: {name} …", file=sys.stderr)
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    "TRUNCATE dbos_workflow, dbos_checkpoint, dbos_message, dbos_event, "
-                    "dbos_event_version, dbos_stream_entry, dbos_executor"
-                )
-            results[name][1].append(workload())
+    needs_redis = any(getattr(one, "needs_redis", False) for one in plan.systems.values())
+    with servers.running("benchmarks", postgres=True, valkey=needs_redis) as urls:
+        results = run(plan, urls["DATABASE_URL"], urls.get("REDIS_URL"))
+    if arguments.json:
+        results.save(arguments.json)
     return results
+
+
+def sizes(options: list[str]) -> dict[str, int]:
+    return {name: int(size) for name, _, size in (one.rpartition("=") for one in options)}
 
 
 if __name__ == "__main__":

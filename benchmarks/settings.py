@@ -1,7 +1,6 @@
-"""A project with nothing but the engine, on the database that DATABASE_URL names."""
+"""A project with nothing but the engine, on the database that the environment names."""
 
-import os
-from urllib.parse import unquote, urlsplit
+from benchmarks.environment import database_url, django_database
 
 SECRET_KEY = "only for benchmarks"
 USE_TZ = True
@@ -9,17 +8,11 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.auth",
     "django_dbos",
+    "benchmarks",
 ]
-url = urlsplit(os.environ["DATABASE_URL"])
-query = dict(part.split("=", 1) for part in url.query.split("&") if part)
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": "dbos_benchmarks",
-        "USER": unquote(url.username or ""),
-        "PASSWORD": unquote(url.password or ""),
-        "HOST": unquote(query.get("host", url.hostname or "")),
-        "PORT": str(url.port or ""),
-    }
+DATABASES = {"default": django_database(database_url())}
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "loggers": {"django_dbos": {"level": "WARNING"}},
 }
-LOGGING = {"version": 1, "loggers": {"django_dbos": {"level": "WARNING"}}}

@@ -1,0 +1,64 @@
+"""What a measurement's processes are told, through the environment."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+DATABASE = "BENCHMARK_DATABASE_URL"
+REDIS = "BENCHMARK_REDIS_URL"
+SOCKET = "BENCHMARK_SOCKET"
+# How many pieces of work a worker may have at once, where its system lets us say it.
+CONCURRENCY = 100
+
+
+def database_url() -> str:
+    return os.environ[DATABASE]
+
+
+def redis_url(number: int) -> str:
+    """The URL of one of the server's numbered databases."""
+    return urlsplit(os.environ[REDIS])._replace(path=f"/{number}").geturl()
+
+
+def with_database(url: str, name: str) -> str:
+    """The same server, another database."""
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
+def django_database(url: str) -> dict[str, Any]:
+    """A URL as an entry of Django's DATABASES; SQLite's as the quickstart recommends."""
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": parts.path,
+            "OPTIONS": {
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 20,
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+            },
+        }
+    query: Mapping[str, str] = dict(parse_qsl(parts.query))
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(query.get("host", parts.hostname or "")),
+        "PORT": str(parts.port or query.get("port", "")),
+    }
+
+
+def tell_time() -> None:
+    """Tell the measuring process that the work's first line runs, by a datagram, now."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(struct.pack("d", time.time()), os.environ[SOCKET])

@@ -1,0 +1,75 @@
+"""The tables, as text for a terminal and as Markdown for the docs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from benchmarks.results import Results, Row, is_ceiling, number, rows
+
+
+def render(results: Results, *, is_markdown: bool = False) -> str:
+    """All tables, then how everybody was set up, then the machine."""
+    heading = "### " if is_markdown else ""
+    parts = []
+    for name, workload in results.workloads.items():
+        table = render_table(results, name, is_markdown=is_markdown)
+        sentence = f"{workload['sentence']} {sizes(results, name)}"
+        parts.append(f"{heading}{name}\n\n{sentence}\n\n{table}")
+    parts.append(f"{heading}Settings\n\n" + bullets(results.settings.items()))
+    parts.append(f"{heading}Machine\n\n" + bullets(results.machine.items()))
+    return "\n\n".join(parts) + "\n"
+
+
+def sizes(results: Results, workload: str) -> str:
+    """How much of it was measured, and of whom something else."""
+    mine = {one.system: one.size for one in results.measurements if one.workload == workload}
+    if not mine:
+        return ""
+    usual = Counter(mine.values()).most_common(1)[0][0]
+    others = [f"{name} {size:,}" for name, size in mine.items() if size != usual]
+    return f"({'; '.join([f'Size {usual:,}', *others])}.)"
+
+
+def bullets(items: Iterable[tuple[str, object]]) -> str:
+    return "\n".join(f"* {name}: {value}" for name, value in items)
+
+
+def render_table(results: Results, workload: str, *, is_markdown: bool) -> str:
+    units = results.workloads[workload]["units"]
+    header = ["system"]
+    for metric, unit in units.items():
+        header += [f"{metric}, {unit}" if metric != "rate" else unit, "django_dbos is"]
+    lines = [header, *(cells_of(row, units) for row in rows(results, workload))]
+    return markdown(lines) if is_markdown else text(lines)
+
+
+def cells_of(row: Row, units: dict[str, str]) -> list[str]:
+    cells = [row.system]
+    for metric in units:
+        if metric in row.cells:
+            cells += [str(row.cells[metric]), ratio(row, metric)]
+        else:
+            cells += [f"failed: {row.error}"[:80] if row.error else "-", ""]
+    return cells
+
+
+def ratio(row: Row, metric: str) -> str:
+    """Of the ceiling it's a part; beside a peer it's a multiple."""
+    if metric not in row.ratios:
+        return ""
+    value = row.ratios[metric]
+    return f"{value:.0%} of it" if is_ceiling(row.system) else f"{number(value)}x"
+
+
+def text(lines: list[list[str]]) -> str:
+    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def markdown(lines: list[list[str]]) -> str:
+    header, *body = (f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+    return "\n".join([header, "| --- " + "| ---: " * (len(lines[0]) - 1) + "|", *body])

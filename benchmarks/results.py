@@ -1,0 +1,143 @@
+"""What was measured, as JSON keeps it, and the arithmetic of the tables."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.systems import CEILING, OURS, product
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One workload on one system in one round: its values by metric, or an error."""
+
+    workload: str
+    system: str
+    round: int
+    size: int
+    load: float
+    seconds: float
+    values: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Results:
+    """A whole run: what measured it, how everybody was set up, and all raw values."""
+
+    machine: dict[str, Any]
+    settings: dict[str, str]
+    workloads: dict[str, dict[str, Any]]
+    measurements: list[Measurement]
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        kept = json.loads(path.read_text())
+        kept["measurements"] = [Measurement(**one) for one in kept["measurements"]]
+        return cls(**kept)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All rounds of one metric on one system."""
+
+    median: float
+    least: float
+    most: float
+    rounds: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Summary:
+        known = list(values)
+        return cls(statistics.median(known), min(known), max(known), len(known))
+
+    def __str__(self) -> str:
+        if self.rounds == 1:
+            return number(self.median)
+        return f"{number(self.median)} ({number(self.least)} to {number(self.most)})"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system in a workload's table: a cell and a ratio by metric, or why there is none."""
+
+    system: str
+    cells: dict[str, Summary]
+    ratios: dict[str, float]
+    error: str | None
+
+
+def rows(results: Results, workload: str) -> list[Row]:
+    """The table of one workload, in the order of measuring."""
+    mine = [one for one in results.measurements if one.workload == workload]
+    units = results.workloads[workload]["units"]
+    cells = {
+        system: summaries(one for one in mine if one.system == system)
+        for system in dict.fromkeys(one.system for one in mine)
+    }
+    errors = {one.system: one.error for one in mine if one.error}
+    return [
+        Row(system, own, ratios(cells, system, units), errors.get(system))
+        for system, own in cells.items()
+    ]
+
+
+def summaries(measurements: Iterable[Measurement]) -> dict[str, Summary]:
+    """Of each metric; a failed round has none."""
+    values: dict[str, list[float]] = {}
+    for one in measurements:
+        for metric, value in one.values.items():
+            values.setdefault(metric, []).append(value)
+    return {metric: Summary.of(all_) for metric, all_ in values.items()}
+
+
+def ratios(
+    cells: dict[str, dict[str, Summary]], system: str, units: dict[str, str]
+) -> dict[str, float]:
+    """How many times as good django_dbos is as this system: above 1 it is better."""
+    ours = ours_beside(cells, system)
+    if ours is None or system == ours:
+        return {}
+    return {
+        metric: times_as_good(cells[ours][metric].median, theirs.median, units[metric])
+        for metric, theirs in cells[system].items()
+        if metric in cells[ours]
+    }
+
+
+def ours_beside(cells: dict[str, dict[str, Summary]], system: str) -> str | None:
+    """Which django_dbos a system is compared with: async with async, else the first."""
+    own = [name for name in cells if product(name) == OURS]
+    same_flavour = system.replace(product(system), OURS, 1)
+    if product(system) == OURS or not own:
+        return None
+    return same_flavour if same_flavour in own else own[0]
+
+
+def times_as_good(ours: float, theirs: float, unit: str) -> float:
+    """Rates are good when they are high; times, memory and load when they are low."""
+    better, worse = (ours, theirs) if unit.endswith("/s") and unit != LOAD else (theirs, ours)
+    return better / worse if worse else float("inf")
+
+
+# What an idle worker costs; less is better, though it's a rate.
+LOAD = "transactions/s"
+
+
+def number(value: float) -> str:
+    """As many digits as say something."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def is_ceiling(system: str) -> bool:
+    return product(system) == CEILING

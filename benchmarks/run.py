@@ -1,0 +1,202 @@
+"""The rounds: each measures every workload on every system before the next one begins."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from benchmarks import machine, systems
+from benchmarks.environment import DATABASE, PROJECT, REDIS, with_database
+from benchmarks.results import Measurement, Results
+from benchmarks.workloads import WORKLOADS, Workload
+
+INSTALL_LIMIT = 60.0
+PREFIX = "dbos_benchmark"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure: workloads, on systems, in rounds."""
+
+    workloads: list[Workload]
+    systems: dict[str, type[Any]]
+    rounds: int
+    is_quick: bool
+    scale: dict[str, int]
+
+    def size(self, workload: Workload, system: str) -> int:
+        return self.scale.get(workload.name) or workload.size_for(system, is_quick=self.is_quick)
+
+
+def choose_workloads(only: list[str], *, with_heavy: bool) -> list[Workload]:
+    """Those named by a part of their name; else all but the heavy ones."""
+    if only:
+        return [one for name, one in WORKLOADS.items() if any(text in name for text in only)]
+    return [one for one in WORKLOADS.values() if with_heavy or not one.is_heavy]
+
+
+def choose_systems(peers: str) -> dict[str, type[Any]]:
+    """Ours, the ceiling, and the peers that were asked for and are installed."""
+    wanted = {"all": systems.PEERS, "none": []}.get(peers, peers.split(","))
+    if unknown := set(wanted) - set(systems.PEERS):
+        raise SystemExit(f"No peer {sorted(unknown)[0]!r}: there are {', '.join(systems.PEERS)}.")
+    chosen = {}
+    for name in systems.SYSTEMS:
+        if systems.product(name) in (systems.OURS, systems.CEILING, *wanted):
+            try:
+                chosen[name] = systems.load(name)
+            except ImportError as error:
+                say(f"{name} isn't measured: {error}. Install the dependency group `peers`.")
+    return chosen
+
+
+def run(plan: Plan, database_url: str, redis_url: str | None) -> Results:
+    """Measure it all; what fails is an error in the results."""
+    used = {
+        name: system
+        for name, system in plan.systems.items()
+        if any(one.suits(name, system) for one in plan.workloads)
+    }
+    with places(used, database_url, redis_url) as environments:
+        measurements = [
+            measure(plan, number, workload, name, environments[name])
+            for number in range(plan.rounds)
+            for workload in plan.workloads
+            for name, system in used.items()
+            if name in environments and workload.suits(name, system)
+        ]
+    return Results(
+        machine=machine.describe(database_url, redis_url, map(systems.product, used)),
+        settings={name: system.settings for name, system in used.items()},
+        workloads={
+            one.name: {"units": one.units, "sentence": one.sentence} for one in plan.workloads
+        },
+        measurements=measurements,
+    )
+
+
+# Places
+
+
+@contextlib.contextmanager
+def places(
+    used: dict[str, type[Any]], database_url: str, redis_url: str | None
+) -> Iterator[dict[str, dict[str, str]]]:
+    """The environment of each system: an empty database with its tables, dropped afterwards."""
+    environments = {}
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        try:
+            for name in used:
+                environment = place(name, Path(folder), database_url, redis_url)
+                answer = in_process(name, "install", 0, environment, INSTALL_LIMIT)
+                if error := answer.get("error"):
+                    say(f"{name} isn't measured: {error}")
+                else:
+                    environments[name] = environment
+            yield environments
+        finally:
+            for name in used:
+                drop_database(database_url, database_name(name))
+
+
+def place(name: str, folder: Path, database_url: str, redis_url: str | None) -> dict[str, str]:
+    environment = {REDIS: redis_url} if redis_url else {}
+    if name.endswith("SQLite"):
+        path = folder / f"{database_name(name)}.sqlite3"
+        return {**environment, DATABASE: f"sqlite://{path}"}
+    create_database(database_url, database_name(name))
+    return {**environment, DATABASE: with_database(database_url, database_name(name))}
+
+
+def database_name(system: str) -> str:
+    return f"{PREFIX}_{system}".lower().replace(" ", "_").replace("-", "_")
+
+
+def create_database(url: str, name: str) -> None:
+    drop_database(url, name)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
+def drop_database(url: str, name: str) -> None:
+    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+# Measuring
+
+
+def measure(
+    plan: Plan, number: int, workload: Workload, system: str, environment: dict[str, str]
+) -> Measurement:
+    """One workload on one system, once."""
+    size, load = plan.size(workload, system), os.getloadavg()[0]
+    began = time.monotonic()
+    answer = in_process(system, workload.name, size, environment, workload.limit)
+    measurement = Measurement(
+        workload=workload.name,
+        system=system,
+        round=number + 1,
+        size=size,
+        load=round(load, 2),
+        seconds=round(time.monotonic() - began, 1),
+        **answer,
+    )
+    shown = measurement.error or ", ".join(
+        f"{metric} {value:,.1f} {workload.units[metric]}"
+        for metric, value in measurement.values.items()
+    )
+    say(f"round {number + 1}/{plan.rounds}: {workload.name}: {system}: {shown}")
+    return measurement
+
+
+def in_process(
+    system: str, workload: str, size: int, environment: dict[str, str], limit: float
+) -> dict[str, Any]:
+    """The answer of `python -m benchmarks.measure`; after `limit` seconds an error instead."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.measure", system, workload, str(size)],
+        cwd=PROJECT,
+        env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, errors = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        return {"error": f"It took more than {limit:.0f} s."}
+    finally:
+        end_group(process)
+    try:
+        answer: dict[str, Any] = json.loads(output.splitlines()[-1])
+    except (IndexError, ValueError):
+        return {"error": f"It ended with {process.returncode}: {errors[-500:]}"}
+    return answer
+
+
+def end_group(process: subprocess.Popen[str]) -> None:
+    """End what the measurement left behind: its session holds nothing else."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

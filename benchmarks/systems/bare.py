@@ -1,0 +1,129 @@
+"""The ceiling: psycopg and nothing else, writing the rows that django_dbos writes."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+
+from benchmarks.environment import database_url
+from benchmarks.systems.django_dbos import Engine
+from benchmarks.systems.system import System
+
+CHECKPOINT = (
+    "INSERT INTO dbos_checkpoint (workflow_id, step_number, step_name, output, record_order, "
+    "claim_number, recorded_at) VALUES ('bare', %s, 'step', '1', %s, 1, clock_timestamp())"
+)
+WORKFLOW = (
+    "INSERT INTO dbos_workflow (workflow_id, token, name, status, queue_name, queue_sequence, "
+    "input, created_at) SELECT 'bare-' || one, gen_random_uuid(), 'benchmarks.workflows."
+    "does_nothing', 'ENQUEUED', 'default', one, '{\"args\": [], \"kwargs\": {}}', "
+    "clock_timestamp() FROM generate_series(%s::bigint, %s::bigint) AS one"
+)
+CLAIM = (
+    "UPDATE dbos_workflow SET status = 'PENDING', executor_id = 'bare', claim_number = 1 "
+    "WHERE workflow_id IN (SELECT workflow_id FROM dbos_workflow WHERE status = 'ENQUEUED' "
+    "ORDER BY queue_name, priority, queue_sequence LIMIT %s FOR UPDATE SKIP LOCKED) "
+    "RETURNING workflow_id"
+)
+FINISH = (
+    "UPDATE dbos_workflow SET status = 'SUCCESS', output = 'null', executor_id = NULL, "
+    "finished_at = clock_timestamp() WHERE workflow_id = ANY(%s)"
+)
+SQLITE_CHECKPOINT = (
+    "INSERT INTO dbos_checkpoint (workflow_id, step_number, step_name, output, record_order, "
+    "claim_number, recorded_at, state, attempts) "
+    "VALUES ('bare', ?, 'step', '1', ?, 1, '2000-01-01', 0, 1)"
+)
+
+
+class Bare(System):
+    """One connection in autocommit, the same tables and indexes, no worker."""
+
+    settings = "psycopg 3, prepared statements, one connection"
+    tables = Engine.tables
+    install = Engine.install
+
+    def open(self) -> None:
+        self.connection = psycopg.connect(database_url(), autocommit=True, prepare_threshold=1)
+
+    def insert_checkpoints(self, count: int) -> None:
+        for number in range(count):
+            self.connection.execute(CHECKPOINT, (number, number))
+
+    def insert_checkpoints_in_groups(self, count: int, size: int) -> None:
+        """Transactions of so many rows each, pipelined."""
+        for first in range(0, count, size):
+            rows = [(number, number) for number in range(first, first + size)]
+            with self.connection.transaction(), self.connection.cursor() as cursor:
+                cursor.executemany(CHECKPOINT, rows)
+
+    def insert_workflow(self, number: int) -> None:
+        self.connection.execute(WORKFLOW, (number, number))
+
+    def insert_workflows(self, count: int) -> None:
+        """In one statement."""
+        self.connection.execute(WORKFLOW, (1, count))
+
+    def claim_and_finish(self, size: int) -> int:
+        """Claim some workflows and finish them, a commit each."""
+        claimed = [row[0] for row in self.connection.execute(CLAIM, (size,))]
+        self.connection.execute(FINISH, (claimed,))
+        return len(claimed)
+
+    def notify_each_other(self, partner: Any) -> None:
+        """One NOTIFY there and one back."""
+        self.connection.execute("NOTIFY there")
+        partner.answered.acquire()
+
+    def echo(self) -> Echo:
+        return Echo()
+
+
+class Echo(threading.Thread):
+    """Answers each NOTIFY with another, and says so when that has arrived."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.answered = threading.Semaphore(0)
+        self.ear: psycopg.Connection[Any] = psycopg.connect(database_url(), autocommit=True)
+        self.ear.execute("LISTEN there")
+        self.mouth: psycopg.Connection[Any] = psycopg.connect(database_url(), autocommit=True)
+        self.back: psycopg.Connection[Any] = psycopg.connect(database_url(), autocommit=True)
+        self.back.execute("LISTEN back")
+        self.hears_back = threading.Thread(target=self._hear_back, daemon=True)
+        self.hears_back.start()
+        self.start()
+
+    def run(self) -> None:
+        for _ in self.ear.notifies():
+            self.mouth.execute("NOTIFY back")
+
+    def _hear_back(self) -> None:
+        for _ in self.back.notifies():
+            self.answered.release()
+
+
+class BareSqlite(System):
+    """One connection to a file in WAL mode with synchronous=FULL."""
+
+    settings = "sqlite3, WAL, synchronous=FULL, one connection"
+    install = Engine.install
+
+    def open(self) -> None:
+        self.connection = sqlite3.connect(urlsplit(database_url()).path, isolation_level=None)
+        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+            self.connection.execute(f"PRAGMA {pragma}")
+
+    def clean(self) -> None:
+        self.connection.execute("DELETE FROM dbos_checkpoint")
+
+    def insert_checkpoints_in_groups(self, count: int, size: int) -> None:
+        for first in range(0, count, size):
+            rows = [(number, number) for number in range(first, first + size)]
+            self.connection.execute("BEGIN IMMEDIATE")
+            self.connection.executemany(SQLITE_CHECKPOINT, rows)
+            self.connection.execute("COMMIT")

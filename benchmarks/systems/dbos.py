@@ -1,0 +1,177 @@
+"""dbos: DBOS.launch() in the worker process, DBOSClient in the measuring one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from dbos import DBOS, DBOSClient, DBOSConfig
+
+from benchmarks.environment import database_url, tell_time
+from benchmarks.systems.system import System, module
+
+QUEUE = "benchmark"
+VERSION = "1"
+CONFIG: DBOSConfig = {
+    "name": "benchmark",
+    "application_version": VERSION,
+    "executor_id": "benchmark",
+    "log_level": "WARNING",
+}
+
+
+@DBOS.step()
+def step(value: int) -> int:
+    return value
+
+
+@DBOS.step()
+async def astep(value: int) -> int:
+    return value
+
+
+@DBOS.workflow()
+def takes_steps(count: int) -> int:
+    return sum(step(number) for number in range(count))
+
+
+@DBOS.workflow()
+async def atakes_steps(count: int) -> int:
+    return sum([await astep(number) for number in range(count)])
+
+
+@DBOS.workflow()
+def does_nothing() -> None:
+    """Nothing."""
+
+
+@DBOS.workflow()
+async def adoes_nothing() -> None:
+    """Nothing."""
+
+
+@DBOS.workflow()
+def tells_time() -> None:
+    tell_time()
+
+
+@DBOS.workflow()
+def echoes() -> None:
+    tell_time()
+    DBOS.set_event("echo", DBOS.recv("say", timeout_seconds=60))
+
+
+@DBOS.workflow()
+def streams(count: int, pause: float) -> None:
+    for _ in range(count):
+        DBOS.write_stream("times", time.time())
+        if pause:
+            time.sleep(pause)
+
+
+@DBOS.workflow()
+async def waits_for_message() -> None:
+    await DBOS.recv_async("go", timeout_seconds=86_400)
+
+
+def work() -> None:
+    """Be the worker."""
+    DBOS(config={**CONFIG, "system_database_url": database_url()})
+    DBOS.launch()
+    DBOS.register_queue(QUEUE, worker_concurrency=None)
+    while True:
+        time.sleep(3_600)
+
+
+class Base(System):
+    """What its sync and async flavours have in common."""
+
+    command = module("benchmarks.systems.dbos")
+    poll_interval = 1.0
+    tables = (
+        "dbos.workflow_status",
+        "dbos.workflow_input",
+        "dbos.workflow_output",
+        "dbos.operation_outputs",
+        "dbos.notifications",
+        "dbos.workflow_events",
+        "dbos.workflow_events_history",
+        "dbos.streams",
+    )
+    finished_query = "SELECT count(*) FROM dbos.workflow_status WHERE status = 'SUCCESS'"
+    takes_steps = "takes_steps"
+    does_nothing = "does_nothing"
+
+    @classmethod
+    def install(cls) -> None:
+        DBOS(config={**CONFIG, "system_database_url": database_url()})
+        DBOS.launch()
+        DBOS.register_queue(QUEUE)
+        DBOS.destroy()
+
+    def open(self) -> None:
+        self.client = DBOSClient(system_database_url=database_url(), use_listen_notify=True)
+
+    def close(self) -> None:
+        self.client.destroy()
+
+    def enqueue(self, name: str, *arguments: Any) -> Any:
+        options = {"workflow_name": name, "queue_name": QUEUE, "app_version": VERSION}
+        return self.client.enqueue(options, *arguments)  # type: ignore[arg-type]
+
+    def start(self) -> Any:
+        return self.enqueue(self.does_nothing)
+
+    def results(self, handles: Iterable[Any]) -> None:
+        for handle in handles:
+            handle.get_result()
+
+    def start_steps(self, workflows: int, steps: int) -> None:
+        for _ in range(workflows):
+            self.enqueue(self.takes_steps, steps)
+
+    def recorded_steps(self) -> int:
+        return self.count("SELECT count(*) FROM dbos.operation_outputs")
+
+
+class AsyncDbos(Base):
+    """Async workflows."""
+
+    settings = "async workflows; else as dbos"
+    takes_steps = "atakes_steps"
+    does_nothing = "adoes_nothing"
+
+
+class Dbos(Base):
+    """Sync workflows, and everything else."""
+
+    settings = (
+        "DBOS.launch() in a worker process, a queue with its defaults (polled every 1 s, no limit "
+        "of concurrency), 20 connections; DBOSClient(use_listen_notify=True); no batch enqueue"
+    )
+
+    def start_telling(self) -> Any:
+        return self.enqueue("tells_time")
+
+    def start_echo(self) -> Any:
+        return self.enqueue("echoes")
+
+    def send(self, handle: Any) -> None:
+        self.client.send(handle.get_workflow_id(), "hello", "say")
+
+    def get_event(self, handle: Any) -> None:
+        assert self.client.get_event(handle.get_workflow_id(), "echo", 30) == "hello"
+
+    def start_stream(self, count: int, pause: float) -> Any:
+        return self.enqueue("streams", count, pause)
+
+    def read_stream(self, handle: Any) -> Iterator[float]:
+        return self.client.read_stream(handle.get_workflow_id(), "times")
+
+    def streamed(self) -> int:
+        return self.count("SELECT count(*) FROM dbos.streams")
+
+
+if __name__ == "__main__":
+    work()

@@ -1,0 +1,150 @@
+"""django_dbos: `manage.py dbos_worker`, and a client that is a Django process like another."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from benchmarks.environment import CONCURRENCY
+from benchmarks.systems.system import System, Worker, module
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
+
+
+class Engine(System):
+    """What its sync, async and SQLite flavours have in common."""
+
+    command = module(f"django dbos_worker --concurrency {CONCURRENCY}")
+    tables = (
+        "dbos_workflow",
+        "dbos_checkpoint",
+        "dbos_message",
+        "dbos_event",
+        "dbos_event_version",
+        "dbos_stream_entry",
+        "dbos_executor",
+    )
+    finished_query = "SELECT count(*) FROM dbos_workflow WHERE status = 'SUCCESS'"
+    takes_steps = "takes_steps"
+    does_nothing = "does_nothing"
+
+    @classmethod
+    def install(cls) -> None:
+        import django
+        from django.core.management import call_command
+
+        django.setup()
+        call_command("migrate", verbosity=0)
+
+    def open(self) -> None:
+        import django
+
+        django.setup()
+        from benchmarks import workflows
+
+        self.workflows = workflows
+
+    def start(self) -> Any:
+        return getattr(self.workflows, self.does_nothing).start()
+
+    def fill(self, count: int) -> None:
+        getattr(self.workflows, self.does_nothing).start_many([()] * count)
+
+    def results(self, handles: Iterable[Any]) -> None:
+        for handle in handles:
+            handle.get_result(timeout=60)
+
+    def start_steps(self, workflows: int, steps: int) -> None:
+        getattr(self.workflows, self.takes_steps).start_many([(steps,)] * workflows)
+
+    def recorded_steps(self) -> int:
+        return self.count("SELECT count(*) FROM dbos_checkpoint")
+
+
+class AsyncDjangoDbos(Engine):
+    """Async workflows."""
+
+    settings = f"async workflows; dbos_worker --concurrency {CONCURRENCY}, else defaults"
+    takes_steps = "atakes_steps"
+    does_nothing = "adoes_nothing"
+
+
+class DjangoDbos(Engine):
+    """Sync workflows, and everything else."""
+
+    settings = f"dbos_worker --concurrency {CONCURRENCY}, else defaults; start_many, send_many"
+
+    def start_many(self, count: int) -> list[Any]:
+        return self.workflows.does_nothing.start_many([()] * count)
+
+    def start_telling(self) -> Any:
+        return self.workflows.tells_time.start()
+
+    def start_echo(self) -> Any:
+        return self.workflows.echoes.start()
+
+    def send(self, handle: Any) -> None:
+        handle.send("hello", topic="say")
+
+    def get_event(self, handle: Any) -> None:
+        assert handle.get_event("echo", timeout=30) == "hello"
+
+    def start_stream(self, count: int, pause: float) -> Any:
+        return self.workflows.streams.start(count, pause)
+
+    def read_stream(self, handle: Any) -> Iterator[float]:
+        return iter(handle.read_stream("times"))
+
+    def streamed(self) -> int:
+        return self.count("SELECT count(*) FROM dbos_stream_entry")
+
+    def start_waiting(self, count: int) -> list[Any]:
+        return self.workflows.waits_for_message.start_many([()] * count)
+
+    def waiting(self) -> int:
+        return self.count("SELECT count(*) FROM dbos_workflow WHERE status = 'WAITING'")
+
+    def wake(self, handles: list[Any]) -> None:
+        import django_dbos
+
+        django_dbos.send_many(
+            {"workflow_id": one.workflow_id, "message": None, "topic": "go"} for one in handles
+        )
+
+    @contextlib.contextmanager
+    def wide_worker(self, concurrency: int, **environment: str) -> Iterator[Worker]:
+        """A worker with room for so many."""
+        worker = Worker(module(f"django dbos_worker --concurrency {concurrency}"), environment)
+        try:
+            yield worker
+        finally:
+            worker.stop()
+
+    def start_hanging(self, count: int) -> None:
+        self.workflows.hangs_once.start_many([()] * count)
+
+    def running(self) -> int:
+        return self.count("SELECT count(*) FROM dbos_workflow WHERE status = 'PENDING'")
+
+
+class SqliteDjangoDbos(Engine):
+    """On a file of its own; looked at through Django's connection."""
+
+    settings = f"SQLite: WAL, synchronous=FULL; dbos_worker --concurrency {CONCURRENCY}"
+    tables = ()
+
+    def clean(self) -> None:
+        from django.db import connection
+
+        with connection.cursor() as cursor:
+            for name in Engine.tables:
+                cursor.execute(f"DELETE FROM {name}")
+
+    def count(self, query: str) -> int:
+        from django.db import connection
+
+        with connection.cursor() as cursor:
+            cursor.execute(query)
+            return int(cursor.fetchone()[0])

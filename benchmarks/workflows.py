@@ -1,0 +1,78 @@
+"""What django_dbos runs while it's measured; the app's `workflows.py`, found by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+import django_dbos as dbos
+from benchmarks.environment import tell_time
+
+# A worker whose environment has this never finishes the step `hangs`.
+HANG = "BENCHMARK_HANG"
+
+
+@dbos.step
+def step(value: int) -> int:
+    return value
+
+
+@dbos.step
+async def astep(value: int) -> int:
+    return value
+
+
+@dbos.step
+async def hangs() -> None:
+    if HANG in os.environ:
+        await asyncio.sleep(3_600)
+
+
+@dbos.workflow
+def takes_steps(count: int) -> int:
+    return sum(step(number) for number in range(count))
+
+
+@dbos.workflow
+async def atakes_steps(count: int) -> int:
+    return sum([await astep(number) for number in range(count)])
+
+
+@dbos.workflow
+def does_nothing() -> None:
+    """Nothing."""
+
+
+@dbos.workflow
+async def adoes_nothing() -> None:
+    """Nothing."""
+
+
+@dbos.workflow
+def tells_time() -> None:
+    tell_time()
+
+
+@dbos.workflow
+def echoes() -> None:
+    tell_time()
+    dbos.set_event("echo", dbos.recv("say", timeout=60))
+
+
+@dbos.workflow
+def streams(count: int, pause: float) -> None:
+    for _ in range(count):
+        dbos.write_stream("times", time.time())
+        if pause:
+            time.sleep(pause)
+
+
+@dbos.workflow
+async def waits_for_message() -> None:
+    await dbos.arecv("go", timeout=86_400)
+
+
+@dbos.workflow
+async def hangs_once() -> None:
+    await hangs()

@@ -1,0 +1,22 @@
+"""What is measured: one file a subject, which reads like the sentences that describe it."""
+
+import importlib
+
+from benchmarks.workloads.workload import WORKLOADS, Workload
+
+# In the order of the tables.
+SUBJECTS = (
+    "steps_of_many",
+    "steps_in_a_row",
+    "drain",
+    "start_and_wait",
+    "start",
+    "start_many",
+    "latency",
+    "messages",
+    "streams",
+)
+for subject in SUBJECTS:
+    importlib.import_module(f"benchmarks.workloads.{subject}")
+
+__all__ = ["WORKLOADS", "Workload"]

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+from benchmarks.ear import Ear
+from benchmarks.workloads.workload import Values, percentiles, workload
+
+PAUSE = 0.02
+
+
+@workload(
+    "start to first line",
+    units={"p50": "ms", "p99": "ms"},
+    needs="start_telling",
+    size=200,
+    quick_size=10,
+    sizes={"dbos": 40},
+)
+def start_to_first_line(system: Any, count: int) -> Values:
+    """A piece of work is started on an idle worker, until its first line runs there."""
+    with Ear() as ear, system.ready_worker():
+        return percentiles([one_first_line(system, ear) for _ in range(count)])
+
+
+def one_first_line(system: Any, ear: Ear) -> float:
+    rest(system)
+    began = time.time()
+    system.start_telling()
+    return ear.hear() - began
+
+
+@workload(
+    "start to result",
+    units={"p50": "ms", "p99": "ms"},
+    needs="start results",
+    size=200,
+    quick_size=10,
+    sizes={"dbos": 40},
+)
+def start_to_result(system: Any, count: int) -> Values:
+    """A no-op is started on an idle worker, until its result is with the caller."""
+    with system.ready_worker():
+        return percentiles([one_result(system) for _ in range(count)])
+
+
+def one_result(system: Any) -> float:
+    rest(system)
+    began = time.perf_counter()
+    system.results([system.start()])
+    return time.perf_counter() - began
+
+
+def rest(system: Any) -> None:
+    """Begin at any moment between two polls, not always just after one."""
+    time.sleep(PAUSE + random.random() * system.poll_interval)

@@ -1,0 +1,140 @@
+"""`@workload`: a function that measures one system, with a name, units, sizes and needed verbs."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.systems.system import LOOK, PATIENCE, BenchmarkError, Worker
+
+Values = dict[str, float]
+Measure = Callable[[Any, int], Values]
+
+WORKLOADS: dict[str, Workload] = {}
+
+
+@dataclass
+class Workload:
+    """What to measure, of whom, and in which sizes.
+
+    `units` are by metric. `needs` are the verbs that it calls: who lacks one isn't measured.
+    `limit` is how many seconds one measurement may take.
+    """
+
+    name: str
+    function: Measure
+    units: dict[str, str]
+    needs: tuple[str, ...]
+    size: int
+    quick_size: int
+    limit: float
+    is_heavy: bool
+    sizes: dict[str, int]
+    ceilings: dict[str, Measure]
+
+    @property
+    def sentence(self) -> str:
+        return inspect.cleandoc(self.function.__doc__ or "")
+
+    def suits(self, system_name: str, system: type[Any]) -> bool:
+        if system_name.startswith("bare"):
+            return system_name in self.ceilings
+        if system_name.endswith("SQLite") and "bare SQLite" not in self.ceilings:
+            return False
+        return all(hasattr(system, verb) for verb in self.needs)
+
+    def size_for(self, system_name: str, *, is_quick: bool) -> int:
+        """How much of it: some systems are too slow for as much as the others get."""
+        size = self.sizes.get(system_name.split()[0], self.size)
+        return min(size, self.quick_size) if is_quick else size
+
+    def measure(self, system_name: str, system: Any, size: int) -> Values:
+        return self.ceilings.get(system_name, self.function)(system, size)
+
+    def ceiling(self, function: Measure) -> Measure:
+        """Decorate the function that measures the bare database."""
+        self.ceilings["bare"] = function
+        return function
+
+    def sqlite_ceiling(self, function: Measure) -> Measure:
+        """Decorate the function that measures bare SQLite."""
+        self.ceilings["bare SQLite"] = function
+        return function
+
+
+def workload(
+    name: str,
+    *,
+    units: dict[str, str],
+    needs: str,
+    size: int,
+    quick_size: int,
+    limit: float = 120,
+    is_heavy: bool = False,
+    sizes: dict[str, int] | None = None,
+) -> Callable[[Measure], Workload]:
+    """Register the decorated function, which measures `size` of something on one system."""
+
+    def register(function: Measure) -> Workload:
+        WORKLOADS[name] = Workload(
+            name=name,
+            function=function,
+            units=units,
+            needs=tuple(needs.split()),
+            size=size,
+            quick_size=quick_size,
+            limit=limit,
+            is_heavy=is_heavy,
+            sizes=sizes or {},
+            ceilings={},
+        )
+        return WORKLOADS[name]
+
+    return register
+
+
+def rate_from_first_to_last(
+    count: Callable[[], int], total: int, worker: Worker, patience: float = PATIENCE
+) -> float:
+    """How many a second, from the first seen to the last.
+
+    So nobody's rate holds the start of a worker, or the wait for a poll. What was done when
+    we first looked doesn't count.
+    """
+    first = _wait_beyond(count, 0, worker, patience)
+    began = time.perf_counter()
+    if first >= total:
+        raise BenchmarkError(f"All {total} were done before we could look; measure more.")
+    _wait_beyond(count, total - 1, worker, patience)
+    return (total - first) / (time.perf_counter() - began)
+
+
+def _wait_beyond(count: Callable[[], int], least: int, worker: Worker, patience: float) -> int:
+    deadline = time.monotonic() + patience
+    while (seen := count()) <= least:
+        worker.check()
+        if time.monotonic() > deadline:
+            raise BenchmarkError(f"Only {seen} were done within {patience:.0f} s.")
+        time.sleep(LOOK)
+    return seen
+
+
+def rate(total: int, work: Callable[[], Any]) -> Values:
+    """How many a second, from before the work to after it."""
+    began = time.perf_counter()
+    work()
+    return {"rate": total / (time.perf_counter() - began)}
+
+
+def percentiles(
+    seconds: list[float], prefix: str = "", *, of: tuple[int, ...] = (50, 99)
+) -> Values:
+    """Milliseconds at these percentiles, by the nearest rank."""
+    ranked = sorted(seconds)
+    return {
+        f"{prefix}p{one}": ranked[min(len(ranked) - 1, len(ranked) * one // 100)] * 1_000
+        for one in of
+    }
