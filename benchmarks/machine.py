@@ -23,7 +23,7 @@ def describe(database_url: str, redis_url: str | None, products: Iterable[str]) 
         "system": platform.platform(terse=True),
         "Python": platform.python_version(),
         "PostgreSQL": server_settings(database_url),
-        "Redis": redis_version(redis_url),
+        "Redis": redis_settings(redis_url),
         "versions": versions([*ALWAYS, *products]),
     }
 
@@ -47,7 +47,7 @@ def server_settings(url: str) -> dict[str, str]:
         return dict(found.fetchall())
 
 
-def redis_version(url: str | None) -> str | None:
+def redis_settings(url: str | None) -> dict[str, str] | None:
     if url is None:
         return None
     try:
@@ -55,8 +55,10 @@ def redis_version(url: str | None) -> str | None:
     except ImportError:
         return None
     with redis.Redis.from_url(url) as client:
-        info: dict[str, str] = client.info("server")  # type: ignore[assignment]
-    return info.get("valkey_version") or info["redis_version"]
+        info = client.info("server")
+        keeps = client.config_get("append*")
+    version = info.get("valkey_version") or info["redis_version"]
+    return {"version": version, "appendonly": keeps["appendonly"], "fsync": keeps["appendfsync"]}
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from psycopg import sql
 from benchmarks.environment import PROJECT, database_url
 
 PATIENCE = 60.0
-LOOK = 0.002
+LOOK = 0.005
 
 
 class BenchmarkError(Exception):

@@ -16,7 +16,7 @@ PAUSE = 0.02
     needs="start_telling",
     size=200,
     quick_size=10,
-    sizes={"dbos": 40},
+    sizes={"dbos": 40, "django-tasks-db": 40, "absurd-sdk": 100},
 )
 def start_to_first_line(system: Any, count: int) -> Values:
     """A piece of work is started on an idle worker, until its first line runs there."""
@@ -37,7 +37,7 @@ def one_first_line(system: Any, ear: Ear) -> float:
     needs="start results",
     size=200,
     quick_size=10,
-    sizes={"dbos": 40},
+    sizes={"dbos": 40, "django-tasks-db": 40, "absurd-sdk": 100},
 )
 def start_to_result(system: Any, count: int) -> Values:
     """A no-op is started on an idle worker, until its result is with the caller."""

@@ -1,0 +1,57 @@
+"""procrastinate: `procrastinate worker`, async tasks, deferred from sync code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from procrastinate import App, PsycopgConnector
+
+from benchmarks.environment import CONCURRENCY, database_url, tell_time
+from benchmarks.systems.system import System, module
+
+app = App(connector=PsycopgConnector(conninfo=database_url()))
+
+
+@app.task(name="does_nothing")
+async def does_nothing() -> None:
+    """Nothing."""
+
+
+@app.task(name="tells_time")
+async def tells_time() -> None:
+    tell_time()
+
+
+class Procrastinate(System):
+    """Jobs in PostgreSQL, with LISTEN."""
+
+    settings = f"async tasks; worker --concurrency {CONCURRENCY}, else defaults; batch_defer"
+    command = module(
+        "procrastinate --app=benchmarks.systems.procrastinate.app worker "
+        f"--concurrency {CONCURRENCY}"
+    )
+    tables = ("procrastinate_jobs", "procrastinate_events")
+    finished_query = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'"
+
+    @classmethod
+    def install(cls) -> None:
+        with app.open():
+            app.schema_manager.apply_schema()
+
+    def open(self) -> None:
+        app.open()
+
+    def close(self) -> None:
+        app.close()
+
+    def start(self) -> Any:
+        return does_nothing.defer()
+
+    def start_many(self, count: int) -> list[int]:
+        return does_nothing.batch_defer(*[{}] * count)
+
+    def fill(self, count: int) -> None:
+        self.start_many(count)
+
+    def start_telling(self) -> Any:
+        return tells_time.defer()
