@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks.environment import PROJECT
 from benchmarks.report import render
 from benchmarks.results import Results
+from benchmarks.run import Plan, choose_systems, choose_workloads, run
 
 
 def main() -> None:
@@ -21,37 +22,41 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="measure, and print tables")
-    run.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="workloads named so")
-    run.add_argument("--peers", default="all", help="names with commas, none or all (default)")
-    run.add_argument("--rounds", type=int, help="how many (default: 3; with --quick 1)")
-    run.add_argument("--quick", action="store_true", help="small sizes: to see that it works")
-    run.add_argument("--heavy", action="store_true", help="those too that take minutes")
-    run.add_argument("--json", type=Path, metavar="FILE", help="keep everything here")
-    run.add_argument(
+    measuring = commands.add_parser("run", help="measure, and print tables")
+    measuring.add_argument(
+        "--only", nargs="+", default=[], metavar="TEXT", help="workloads named so"
+    )
+    measuring.add_argument(
+        "--peers", default="all", help="names with commas, none or all (default)"
+    )
+    measuring.add_argument("--rounds", type=int, help="how many (default: 3; with --quick 1)")
+    measuring.add_argument("--quick", action="store_true", help="small sizes: to see that it works")
+    measuring.add_argument("--heavy", action="store_true", help="those too that take minutes")
+    measuring.add_argument("--json", type=Path, metavar="FILE", help="keep everything here")
+    measuring.add_argument(
         "--size",
         action="append",
         default=[],
         metavar="WORKLOAD=N",
         help="measure so many of it, for every system",
     )
+    measuring.add_argument("--prefix", default=Plan.prefix, help="of the databases that it makes")
     report = commands.add_parser("report", help="print the tables of a kept run")
     report.add_argument("file", type=Path)
-    for command in (run, report):
+    for command in (measuring, report):
         command.add_argument("--markdown", action="store_true", help="as the docs have them")
     return parser.parse_args()
 
 
 def measure(arguments: argparse.Namespace) -> Results:
     """Start what it needs, and measure."""
-    from benchmarks.run import Plan, choose_systems, choose_workloads, run
-
     plan = Plan(
         workloads=choose_workloads(arguments.only, with_heavy=arguments.heavy),
         systems=choose_systems(arguments.peers),
         rounds=arguments.rounds or (1 if arguments.quick else 3),
         is_quick=arguments.quick,
         scale=sizes(arguments.size),
+        prefix=arguments.prefix,
     )
     if not plan.workloads:
         raise SystemExit(f"No workload has {' or '.join(arguments.only)} in its name.")

@@ -39,9 +39,23 @@ def render_table(results: Results, workload: str, *, is_markdown: bool) -> str:
     units = results.workloads[workload]["units"]
     header = ["system"]
     for metric, unit in units.items():
-        header += [f"{metric}, {unit}" if metric != "rate" else unit, "django_dbos is"]
+        header += [f"{metric}, {unit}" if metric != "rate" else unit, "django_dbos is as good"]
     lines = [header, *(cells_of(row, units) for row in rows(results, workload))]
-    return markdown(lines) if is_markdown else text(lines)
+    table = markdown(lines) if is_markdown else text(lines)
+    return "\n\n".join([table, *failures(results, workload)])
+
+
+def failures(results: Results, workload: str) -> list[str]:
+    """What went wrong, a line each."""
+    return [
+        f"{one.system}, round {one.round}: {first_line(one.error)}"
+        for one in results.measurements
+        if one.workload == workload and one.error
+    ]
+
+
+def first_line(error: str) -> str:
+    return error.partition("\n")[0][:300]
 
 
 def cells_of(row: Row, units: dict[str, str]) -> list[str]:
@@ -50,7 +64,7 @@ def cells_of(row: Row, units: dict[str, str]) -> list[str]:
         if metric in row.cells:
             cells += [str(row.cells[metric]), ratio(row, metric)]
         else:
-            cells += [f"failed: {row.error}"[:80] if row.error else "-", ""]
+            cells += ["failed" if row.error else "-", ""]
     return cells
 
 
@@ -59,7 +73,7 @@ def ratio(row: Row, metric: str) -> str:
     if metric not in row.ratios:
         return ""
     value = row.ratios[metric]
-    return f"{value:.0%} of it" if is_ceiling(row.system) else f"{number(value)}x"
+    return f"{value:.0%}" if is_ceiling(row.system) else f"{number(value)}x"
 
 
 def text(lines: list[list[str]]) -> str:

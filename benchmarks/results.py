@@ -11,6 +11,9 @@ from typing import Any
 
 from benchmarks.systems import CEILING, OURS, product
 
+# The rest costs something: time, memory, the database's work.
+MORE_IS_BETTER = {"/s", "steps/s", "values/s"}
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -109,7 +112,7 @@ def ratios(
     return {
         metric: times_as_good(cells[ours][metric].median, theirs.median, units[metric])
         for metric, theirs in cells[system].items()
-        if metric in cells[ours]
+        if metric in cells[ours] and theirs.median and cells[ours][metric].median
     }
 
 
@@ -124,12 +127,8 @@ def ours_beside(cells: dict[str, dict[str, Summary]], system: str) -> str | None
 
 def times_as_good(ours: float, theirs: float, unit: str) -> float:
     """Rates are good when they are high; times, memory and load when they are low."""
-    better, worse = (ours, theirs) if unit.endswith("/s") and unit != LOAD else (theirs, ours)
-    return better / worse if worse else float("inf")
-
-
-# What an idle worker costs; less is better, though it's a rate.
-LOAD = "transactions/s"
+    better, worse = (ours, theirs) if unit in MORE_IS_BETTER else (theirs, ours)
+    return better / worse
 
 
 def number(value: float) -> str:

@@ -24,7 +24,6 @@ from benchmarks.results import Measurement, Results
 from benchmarks.workloads import WORKLOADS, Workload
 
 INSTALL_LIMIT = 60.0
-PREFIX = "dbos_benchmark"
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class Plan:
     rounds: int
     is_quick: bool
     scale: dict[str, int]
+    prefix: str = "dbos_benchmark"
 
     def size(self, workload: Workload, system: str) -> int:
         return self.scale.get(workload.name) or workload.size_for(system, is_quick=self.is_quick)
@@ -70,14 +70,8 @@ def run(plan: Plan, database_url: str, redis_url: str | None) -> Results:
         for name, system in plan.systems.items()
         if any(one.suits(name, system) for one in plan.workloads)
     }
-    with places(used, database_url, redis_url) as environments:
-        measurements = [
-            measure(plan, number, workload, name, environments[name])
-            for number in range(plan.rounds)
-            for workload in plan.workloads
-            for name, system in used.items()
-            if name in environments and workload.suits(name, system)
-        ]
+    with places(plan.prefix, used, database_url, redis_url) as environments:
+        measurements = measure_all(plan, environments)
     return Results(
         machine=machine.describe(database_url, redis_url, map(systems.product, used)),
         settings={name: system.settings for name, system in used.items()},
@@ -93,14 +87,15 @@ def run(plan: Plan, database_url: str, redis_url: str | None) -> Results:
 
 @contextlib.contextmanager
 def places(
-    used: dict[str, type[Any]], database_url: str, redis_url: str | None
+    prefix: str, used: dict[str, type[Any]], database_url: str, redis_url: str | None
 ) -> Iterator[dict[str, dict[str, str]]]:
     """The environment of each system: an empty database with its tables, dropped afterwards."""
     environments = {}
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         try:
             for name in used:
-                environment = place(name, Path(folder), database_url, redis_url)
+                database = database_name(prefix, name)
+                environment = place(name, database, Path(folder), database_url, redis_url)
                 answer = in_process(name, "install", 0, environment, INSTALL_LIMIT)
                 if error := answer.get("error"):
                     say(f"{name} isn't measured: {error}")
@@ -109,20 +104,21 @@ def places(
             yield environments
         finally:
             for name in used:
-                drop_database(database_url, database_name(name))
+                drop_database(database_url, database_name(prefix, name))
 
 
-def place(name: str, folder: Path, database_url: str, redis_url: str | None) -> dict[str, str]:
+def place(
+    name: str, database: str, folder: Path, database_url: str, redis_url: str | None
+) -> dict[str, str]:
     environment = {REDIS: redis_url} if redis_url else {}
     if name.endswith("SQLite"):
-        path = folder / f"{database_name(name)}.sqlite3"
-        return {**environment, DATABASE: f"sqlite://{path}"}
-    create_database(database_url, database_name(name))
-    return {**environment, DATABASE: with_database(database_url, database_name(name))}
+        return {**environment, DATABASE: f"sqlite://{folder / database}.sqlite3"}
+    create_database(database_url, database)
+    return {**environment, DATABASE: with_database(database_url, database)}
 
 
-def database_name(system: str) -> str:
-    return f"{PREFIX}_{system}".lower().replace(" ", "_").replace("-", "_")
+def database_name(prefix: str, system: str) -> str:
+    return f"{prefix}_{system}".lower().replace(" ", "_").replace("-", "_")
 
 
 def create_database(url: str, name: str) -> None:
@@ -138,6 +134,18 @@ def drop_database(url: str, name: str) -> None:
 
 
 # Measuring
+
+
+def measure_all(plan: Plan, environments: dict[str, dict[str, str]]) -> list[Measurement]:
+    """Round by round; Ctrl-C ends it early, with what there is."""
+    measurements = []
+    with contextlib.suppress(KeyboardInterrupt):
+        for number in range(plan.rounds):
+            for workload in plan.workloads:
+                for name, environment in environments.items():
+                    if workload.suits(name, plan.systems[name]):
+                        measurements.append(measure(plan, number, workload, name, environment))
+    return measurements
 
 
 def measure(

@@ -37,6 +37,7 @@ def load(name: str) -> type[System]:
     system: type[System] = getattr(
         importlib.import_module(f"benchmarks.systems.{module}"), class_name
     )
+    system.name = name
     return system
 
 

@@ -45,6 +45,7 @@ class Absurd(System):
         f"start_worker(concurrency={CONCURRENCY}), polls every 0.25 s, all threads on one "
         "connection as the SDK has it; no batch spawn"
     )
+    package = "absurd_sdk"
     command = module("benchmarks.systems.absurd")
     poll_interval = 0.25
     tables = ("absurd.t_default", "absurd.r_default", "absurd.c_default")

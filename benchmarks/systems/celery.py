@@ -30,6 +30,7 @@ class Celery(System):
     """Tasks through Redis. Not durable as a database is: see the server's settings."""
 
     settings = "prefork with a process a core, prefetch 4, defaults; Redis for broker and results"
+    package = "celery"
     command = module("celery -A benchmarks.systems.celery worker --loglevel WARNING")
     needs_redis = True
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from dbos import DBOS, DBOSClient, DBOSConfig
+from dbos import DBOS, DBOSClient, DBOSConfig, SendMessage
 
 from benchmarks.environment import database_url, tell_time
 from benchmarks.systems.system import System, module
@@ -16,7 +17,6 @@ VERSION = "1"
 CONFIG: DBOSConfig = {
     "name": "benchmark",
     "application_version": VERSION,
-    "executor_id": "benchmark",
     "log_level": "WARNING",
 }
 
@@ -77,7 +77,7 @@ async def waits_for_message() -> None:
 
 def work() -> None:
     """Be the worker."""
-    DBOS(config={**CONFIG, "system_database_url": database_url()})
+    DBOS(config={**CONFIG, "system_database_url": database_url(), "executor_id": str(uuid.uuid4())})
     DBOS.launch()
     DBOS.register_queue(QUEUE, worker_concurrency=None)
     while True:
@@ -150,6 +150,17 @@ class Dbos(Base):
         "DBOS.launch() in a worker process, a queue with its defaults (polled every 1 s, no limit "
         "of concurrency), 20 connections; DBOSClient(use_listen_notify=True); no batch enqueue"
     )
+    package = "dbos"
+
+    def start_waiting(self, count: int) -> list[Any]:
+        return [self.enqueue("waits_for_message") for _ in range(count)]
+
+    def waiting(self) -> int:
+        """Those that run: one that waits isn't told apart."""
+        return self.count("SELECT count(*) FROM dbos.workflow_status WHERE status = 'PENDING'")
+
+    def wake(self, handles: list[Any]) -> None:
+        self.client.send_bulk([SendMessage(one.get_workflow_id(), None, "go") for one in handles])
 
     def start_telling(self) -> Any:
         return self.enqueue("tells_time")

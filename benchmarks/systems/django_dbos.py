@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from benchmarks.environment import CONCURRENCY
 from benchmarks.systems.system import System, Worker, module
 
+# How many messages or workflows go into one call where there are very many.
+MESSAGES = 5_000
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
+
+FINISHED_WORKFLOWS = (
+    "INSERT INTO dbos_workflow (workflow_id, token, name, status, queue_name, queue_sequence, "
+    "input, output, created_at, started_at, finished_at) SELECT 'past-' || one, "
+    "gen_random_uuid(), 'benchmarks.workflows.takes_steps', 'SUCCESS', 'default', -one, "
+    "'{\"args\": [3], \"kwargs\": {}}', '3', past, past, past FROM (SELECT one, "
+    "clock_timestamp() - interval '1 day' AS past FROM generate_series(1, %s) AS one) AS numbers"
+)
+FINISHED_CHECKPOINTS = (
+    "INSERT INTO dbos_checkpoint (workflow_id, step_number, step_name, output, record_order, "
+    "claim_number, recorded_at) SELECT 'past-' || one, step, 'benchmarks.workflows.step', '1', "
+    "step, 1, clock_timestamp() FROM generate_series(1, %s) AS one, generate_series(0, 2) AS step"
+)
 
 
 class Engine(System):
@@ -63,6 +79,21 @@ class Engine(System):
         return self.count("SELECT count(*) FROM dbos_checkpoint")
 
 
+def batched(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for first in range(0, len(items), size):
+        yield items[first : first + size]
+
+
+def connect() -> None:
+    """What any Django process does: set up and connect."""
+    import django
+
+    django.setup()
+    from django.db import connection
+
+    connection.ensure_connection()
+
+
 class AsyncDjangoDbos(Engine):
     """Async workflows."""
 
@@ -75,6 +106,7 @@ class DjangoDbos(Engine):
     """Sync workflows, and everything else."""
 
     settings = f"dbos_worker --concurrency {CONCURRENCY}, else defaults; start_many, send_many"
+    package = "django_dbos"
 
     def start_many(self, count: int) -> list[Any]:
         return self.workflows.does_nothing.start_many([()] * count)
@@ -101,7 +133,11 @@ class DjangoDbos(Engine):
         return self.count("SELECT count(*) FROM dbos_stream_entry")
 
     def start_waiting(self, count: int) -> list[Any]:
-        return self.workflows.waits_for_message.start_many([()] * count)
+        return [
+            handle
+            for some in batched(range(count), MESSAGES)
+            for handle in self.workflows.waits_for_message.start_many([()] * len(some))
+        ]
 
     def waiting(self) -> int:
         return self.count("SELECT count(*) FROM dbos_workflow WHERE status = 'WAITING'")
@@ -109,9 +145,10 @@ class DjangoDbos(Engine):
     def wake(self, handles: list[Any]) -> None:
         import django_dbos
 
-        django_dbos.send_many(
-            {"workflow_id": one.workflow_id, "message": None, "topic": "go"} for one in handles
-        )
+        for some in batched(handles, MESSAGES):
+            django_dbos.send_many(
+                {"workflow_id": one.workflow_id, "message": None, "topic": "go"} for one in some
+            )
 
     @contextlib.contextmanager
     def wide_worker(self, concurrency: int, **environment: str) -> Iterator[Worker]:
@@ -124,6 +161,12 @@ class DjangoDbos(Engine):
 
     def start_hanging(self, count: int) -> None:
         self.workflows.hangs_once.start_many([()] * count)
+
+    def insert_history(self, count: int) -> None:
+        """So many finished workflows, with three checkpoints each."""
+        self.look.execute(FINISHED_WORKFLOWS, (count,))
+        self.look.execute(FINISHED_CHECKPOINTS, (count,))
+        self.look.execute("ANALYZE")
 
     def running(self) -> int:
         return self.count("SELECT count(*) FROM dbos_workflow WHERE status = 'PENDING'")

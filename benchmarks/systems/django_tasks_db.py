@@ -15,7 +15,9 @@ SETTINGS = "benchmarks.settings_tasks"
 class DjangoTasksDb(System):
     """Django's tasks in Django's database."""
 
-    settings = "db_worker --no-startup-delay, interval 1 s (default); CONN_MAX_AGE None; no batch enqueue"
+    settings = (
+        "db_worker --no-startup-delay, interval 1 s (default); CONN_MAX_AGE None; no batch enqueue"
+    )
     command = module(f"django db_worker --no-startup-delay --settings {SETTINGS}")
     poll_interval = 1.0
     tables = ("django_tasks_database_dbtaskresult",)

@@ -35,6 +35,7 @@ class Dramatiq(System):
     """Tasks through Redis. Not durable as a database is: see the server's settings."""
 
     settings = "a process a core with 8 threads each (defaults); Redis for broker and results"
+    package = "dramatiq"
     command = module("dramatiq benchmarks.systems.dramatiq")
     needs_redis = True
 

@@ -40,6 +40,7 @@ class Pgqueuer(System):
     settings = (
         f"asyncpg; PgQueuer.run(batch_size={BATCH}), else defaults; durable tables; batch enqueue"
     )
+    package = "pgqueuer"
     command = module("benchmarks.systems.pgqueuer")
     tables = ("pgqueuer", "pgqueuer_log", "pgqueuer_statistics")
     finished_query = "SELECT count(*) FROM pgqueuer_log WHERE status = 'successful'"

@@ -26,6 +26,7 @@ class Procrastinate(System):
     """Jobs in PostgreSQL, with LISTEN."""
 
     settings = f"async tasks; worker --concurrency {CONCURRENCY}, else defaults; batch_defer"
+    package = "procrastinate"
     command = module(
         "procrastinate --app=benchmarks.systems.procrastinate.app worker "
         f"--concurrency {CONCURRENCY}"

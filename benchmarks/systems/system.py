@@ -66,6 +66,7 @@ class System:
     `finished()` counts what is done.
     """
 
+    name: ClassVar[str]
     settings: ClassVar[str]
     needs_redis: ClassVar[bool] = False
     command: ClassVar[list[str]]

@@ -15,6 +15,13 @@ SUBJECTS = (
     "latency",
     "messages",
     "streams",
+    "idle",
+    "importing",
+    "two_workers",
+    "waiting",
+    "kill",
+    "old_snapshot",
+    "history",
 )
 for subject in SUBJECTS:
     importlib.import_module(f"benchmarks.workloads.{subject}")

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from benchmarks.workflows import HANG
+from benchmarks.workloads.workload import Values, workload
+
+PATIENCE = 180.0
+SETTLE = 5.0
+
+
+@workload(
+    "kill -9 with 10,000 in flight",
+    units={"first": "s", "all": "s"},
+    needs="start_hanging running wide_worker",
+    size=10_000,
+    quick_size=500,
+    limit=600,
+    is_heavy=True,
+)
+def kill(system: Any, count: int) -> Values:
+    """A worker dies with 10,000 running workflows, another is alive: until the first, and all."""
+    with system.wide_worker(count, **{HANG: "1"}) as victim:
+        system.start_hanging(count)
+        system.wait_for(lambda: system.running() == count, victim, PATIENCE)
+        with system.worker() as survivor:
+            time.sleep(SETTLE)
+            victim.kill()
+            began = time.perf_counter()
+            system.wait_for(lambda: system.finished() > 0, survivor, PATIENCE)
+            first = time.perf_counter() - began
+            system.wait_for(lambda: system.finished() == count, survivor, PATIENCE)
+            return {"first": first, "all": time.perf_counter() - began}
