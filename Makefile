@@ -57,9 +57,9 @@ docs-api:  ## write the API reference from the docstrings
 	$(prepare) dev
 	$(VENV)/python scripts/docs_api.py
 
-bench:  ## measure (the first numbers are this machine's: read the ratios)
-	$(prepare) demo servers
-	PYTHONPATH=. $(VENV)/python -m benchmarks run
+bench:  ## measure beside the peers (ARGS="--quick", ARGS="--only drain --rounds 5", …)
+	$(prepare) peers servers
+	$(VENV)/python -m benchmarks run $(ARGS)
 
 clean:  ## remove everything that these commands made, databases included
 	rm -rf .venv .venv.lock .tox .servers .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist

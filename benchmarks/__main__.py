@@ -11,12 +11,17 @@ from benchmarks.report import render
 from benchmarks.results import Results
 from benchmarks.run import Plan, choose_systems, choose_workloads, run
 
+BEGIN, END = "<!-- figures -->", "<!-- end of the figures -->"
+
 
 def main() -> None:
     arguments = parse()
     is_kept = arguments.command == "report"
     results = Results.load(arguments.file) if is_kept else measure(arguments)
-    print(render(results, is_markdown=arguments.markdown), end="")
+    if is_kept and arguments.into:
+        put_between_marks(arguments.into, render(results, is_markdown=True))
+    else:
+        print(render(results, is_markdown=arguments.markdown), end="")
 
 
 def parse() -> argparse.Namespace:
@@ -43,6 +48,7 @@ def parse() -> argparse.Namespace:
     measuring.add_argument("--prefix", default=Plan.prefix, help="of the databases that it makes")
     report = commands.add_parser("report", help="print the tables of a kept run")
     report.add_argument("file", type=Path)
+    report.add_argument("--into", type=Path, metavar="PAGE", help="write them between its marks")
     for command in (measuring, report):
         command.add_argument("--markdown", action="store_true", help="as the docs have them")
     return parser.parse_args()
@@ -69,6 +75,15 @@ def measure(arguments: argparse.Namespace) -> Results:
     if arguments.json:
         results.save(arguments.json)
     return results
+
+
+def put_between_marks(page: Path, tables: str) -> None:
+    """Replace what a page has between its two marks."""
+    before, mark, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (mark and end):
+        raise SystemExit(f"{page} lacks {BEGIN} or {END}.")
+    page.write_text(f"{before}{BEGIN}\n\n{tables}\n{END}{after}")
 
 
 def sizes(options: list[str]) -> dict[str, int]:

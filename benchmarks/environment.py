@@ -16,6 +16,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 DATABASE = "BENCHMARK_DATABASE_URL"
 REDIS = "BENCHMARK_REDIS_URL"
 SOCKET = "BENCHMARK_SOCKET"
+# A worker whose environment has this never ends the step `hangs`.
+HANG = "BENCHMARK_HANG"
 # How many pieces of work a worker may have at once, where its system lets us say it.
 CONCURRENCY = 100
 

@@ -7,10 +7,7 @@ import os
 import time
 
 import django_dbos as dbos
-from benchmarks.environment import tell_time
-
-# A worker whose environment has this never finishes the step `hangs`.
-HANG = "BENCHMARK_HANG"
+from benchmarks.environment import HANG, tell_time
 
 
 @dbos.step

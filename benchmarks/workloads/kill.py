@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from benchmarks.workflows import HANG
+from benchmarks.environment import HANG
 from benchmarks.workloads.workload import Values, workload
 
 PATIENCE = 180.0

@@ -1,0 +1,46 @@
+"""Two tiny workloads through the real command line, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from benchmarks.results import Results, rows
+
+pytest.importorskip("psutil")
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+LIMIT = 100
+
+
+@pytest.mark.process
+@pytest.mark.skipif(settings.VENDOR != "postgresql", reason="the benchmarks need PostgreSQL")
+def test_a_quick_run_measures_us_beside_the_bare_database(tmp_path: Path) -> None:
+    kept = tmp_path / "run.json"
+    chosen = ["--quick", "--peers", "none", "--only", "start in bulk", "drain of no-ops"]
+    command = [sys.executable, "-m", "benchmarks", "run", *chosen, "--json", str(kept)]
+    environment = {name: value for name, value in os.environ.items() if "DJANGO" not in name}
+
+    run = subprocess.run(
+        [*command, "--prefix", f"test_dbos_{settings.RUN}"],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+
+    assert run.returncode == 0, run.stderr
+    results = Results.load(kept)
+    assert [one.error for one in results.measurements] == [None] * 5
+    assert results.machine["PostgreSQL"]["fsync"] == "on"
+    assert results.machine["PostgreSQL"]["synchronous_commit"] == "on"
+    assert "start in bulk" in run.stdout
+    bare = rows(results, "start in bulk")[-1]
+    assert bare.system == "bare"
+    assert 0 < bare.ratios["rate"] < 10
