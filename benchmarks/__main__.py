@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ BEGIN, END = "<!-- figures -->", "<!-- end of the figures -->"
 def main() -> None:
     arguments = parse()
     is_kept = arguments.command == "report"
-    results = Results.load(arguments.file) if is_kept else measure(arguments)
+    results = Results.joined(arguments.files) if is_kept else measure(arguments)
     if is_kept and arguments.into:
         put_between_marks(arguments.into, render(results, is_markdown=True))
     else:
@@ -46,8 +47,8 @@ def parse() -> argparse.Namespace:
         help="measure so many of it, for every system",
     )
     measuring.add_argument("--prefix", default=Plan.prefix, help="of the databases that it makes")
-    report = commands.add_parser("report", help="print the tables of a kept run")
-    report.add_argument("file", type=Path)
+    report = commands.add_parser("report", help="print the tables of kept runs")
+    report.add_argument("files", type=Path, nargs="+", metavar="FILE")
     report.add_argument("--into", type=Path, metavar="PAGE", help="write them between its marks")
     for command in (measuring, report):
         command.add_argument("--markdown", action="store_true", help="as the docs have them")
@@ -69,6 +70,7 @@ def measure(arguments: argparse.Namespace) -> Results:
     sys.path.insert(0, str(PROJECT / "scripts"))
     import servers
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     needs_redis = any(getattr(one, "needs_redis", False) for one in plan.systems.values())
     with servers.running("benchmarks", postgres=True, valkey=needs_redis) as urls:
         results = run(plan, urls["DATABASE_URL"], urls.get("REDIS_URL"))

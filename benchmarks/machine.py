@@ -20,7 +20,7 @@ def describe(database_url: str, redis_url: str | None, products: Iterable[str]) 
     return {
         "cores": os.cpu_count(),
         "CPU": cpu_model(),
-        "system": platform.platform(terse=True),
+        "system": f"{platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
         "PostgreSQL": server_settings(database_url),
         "Redis": redis_settings(redis_url),

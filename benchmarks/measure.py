@@ -14,6 +14,7 @@ from benchmarks.workloads import WORKLOADS
 
 def main() -> None:
     system_name, workload_name, size = sys.argv[1:]
+    answer: dict[str, object]
     try:
         answer = {"values": measure(system_name, workload_name, int(size))}
     except Exception as error:

@@ -47,6 +47,16 @@ class Results:
         kept["measurements"] = [Measurement(**one) for one in kept["measurements"]]
         return cls(**kept)
 
+    @classmethod
+    def joined(cls, paths: Iterable[Path]) -> Results:
+        """Runs of different workloads, made on one machine, as one."""
+        first, *others = map(cls.load, paths)
+        for one in others:
+            first.settings.update(one.settings)
+            first.workloads.update(one.workloads)
+            first.measurements.extend(one.measurements)
+        return first
+
 
 @dataclass(frozen=True)
 class Summary:

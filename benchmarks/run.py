@@ -168,7 +168,8 @@ def measure(
         f"{metric} {value:,.1f} {workload.units[metric]}"
         for metric, value in measurement.values.items()
     )
-    say(f"round {number + 1}/{plan.rounds}: {workload.name}: {system}: {shown}")
+    where = f"round {number + 1}/{plan.rounds}, {workload.name}, {system}"
+    say(f"{where}: {shown} ({measurement.seconds:.0f} s)")
     return measurement
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import celery
-import redis
 
 from benchmarks.environment import redis_url, tell_time
-from benchmarks.systems.system import System, module
+from benchmarks.systems.redis_queue import RedisQueue
+from benchmarks.systems.system import module
 
 BROKER, RESULTS = 11, 12
 
@@ -26,28 +26,14 @@ def tells_time() -> None:
     tell_time()
 
 
-class Celery(System):
-    """Tasks through Redis. Not durable as a database is: see the server's settings."""
+class Celery(RedisQueue):
+    """Tasks through Redis."""
+
+    broker, results_in = BROKER, RESULTS
 
     settings = "prefork with a process a core, prefetch 4, defaults; Redis for broker and results"
     package = "celery"
     command = module("celery -A benchmarks.systems.celery worker --loglevel WARNING")
-    needs_redis = True
-
-    @classmethod
-    def install(cls) -> None:
-        refuse_used_databases(BROKER, RESULTS)
-
-    def open(self) -> None:
-        self.kept = redis.Redis.from_url(redis_url(RESULTS))
-        self.queued = redis.Redis.from_url(redis_url(BROKER))
-
-    def clean(self) -> None:
-        self.kept.flushdb()
-        self.queued.flushdb()
-
-    def close(self) -> None:
-        self.clean()
 
     def start(self) -> Any:
         return does_nothing.delay()
@@ -58,13 +44,3 @@ class Celery(System):
     def results(self, handles: Iterable[Any]) -> None:
         for handle in handles:
             handle.get(timeout=60)
-
-    def finished(self) -> int:
-        return int(self.kept.dbsize())
-
-
-def refuse_used_databases(*numbers: int) -> None:
-    """They are emptied before each measurement, so they must be nobody's."""
-    for number in numbers:
-        if redis.Redis.from_url(redis_url(number)).dbsize():
-            raise RuntimeError(f"Redis database {number} isn't empty.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmarks.environment import CONCURRENCY
 from benchmarks.systems.system import System, Worker, module
@@ -33,7 +33,7 @@ class Engine(System):
     """What its sync, async and SQLite flavours have in common."""
 
     command = module(f"django dbos_worker --concurrency {CONCURRENCY}")
-    tables = (
+    tables: ClassVar[tuple[str, ...]] = (
         "dbos_workflow",
         "dbos_checkpoint",
         "dbos_message",
@@ -109,7 +109,8 @@ class DjangoDbos(Engine):
     package = "django_dbos"
 
     def start_many(self, count: int) -> list[Any]:
-        return self.workflows.does_nothing.start_many([()] * count)
+        handles: list[Any] = self.workflows.does_nothing.start_many([()] * count)
+        return handles
 
     def start_telling(self) -> Any:
         return self.workflows.tells_time.start()

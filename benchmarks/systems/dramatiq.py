@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import dramatiq
-import redis
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 
 from benchmarks.environment import redis_url, tell_time
-from benchmarks.systems.system import System, module
+from benchmarks.systems.redis_queue import RedisQueue
+from benchmarks.systems.system import module
 
 BROKER, RESULTS = 13, 14
 
@@ -31,30 +31,14 @@ def tells_time() -> None:
     tell_time()
 
 
-class Dramatiq(System):
-    """Tasks through Redis. Not durable as a database is: see the server's settings."""
+class Dramatiq(RedisQueue):
+    """Tasks through Redis."""
+
+    broker, results_in = BROKER, RESULTS
 
     settings = "a process a core with 8 threads each (defaults); Redis for broker and results"
     package = "dramatiq"
     command = module("dramatiq benchmarks.systems.dramatiq")
-    needs_redis = True
-
-    @classmethod
-    def install(cls) -> None:
-        for number in (BROKER, RESULTS):
-            if redis.Redis.from_url(redis_url(number)).dbsize():
-                raise RuntimeError(f"Redis database {number} isn't empty.")
-
-    def open(self) -> None:
-        self.kept = redis.Redis.from_url(redis_url(RESULTS))
-        self.queued = redis.Redis.from_url(redis_url(BROKER))
-
-    def clean(self) -> None:
-        self.kept.flushdb()
-        self.queued.flushdb()
-
-    def close(self) -> None:
-        self.clean()
 
     def start(self) -> Any:
         return does_nothing.send()
@@ -65,6 +49,3 @@ class Dramatiq(System):
     def results(self, handles: Iterable[Any]) -> None:
         for handle in handles:
             handle.get_result(block=True, timeout=60_000)
-
-    def finished(self) -> int:
-        return int(self.kept.dbsize())

@@ -14,9 +14,9 @@ PAUSE = 0.02
     "start to first line",
     units={"p50": "ms", "p99": "ms"},
     needs="start_telling",
-    size=200,
+    size=100,
     quick_size=10,
-    sizes={"dbos": 40, "django-tasks-db": 40, "absurd-sdk": 100},
+    sizes={"dbos": 20, "django-tasks-db": 20, "absurd-sdk": 50},
 )
 def start_to_first_line(system: Any, count: int) -> Values:
     """A piece of work is started on an idle worker, until its first line runs there."""
@@ -35,9 +35,9 @@ def one_first_line(system: Any, ear: Ear) -> float:
     "start to result",
     units={"p50": "ms", "p99": "ms"},
     needs="start results",
-    size=200,
+    size=100,
     quick_size=10,
-    sizes={"dbos": 40, "django-tasks-db": 40, "absurd-sdk": 100},
+    sizes={"dbos": 20, "django-tasks-db": 20, "absurd-sdk": 50},
 )
 def start_to_result(system: Any, count: int) -> Values:
     """A no-op is started on an idle worker, until its result is with the caller."""

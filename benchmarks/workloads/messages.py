@@ -16,7 +16,7 @@ SHORT, LONG = 0.1, 2.0
     needs="start_echo send get_event",
     size=100,
     quick_size=5,
-    sizes={"dbos": 40},
+    sizes={"dbos": 20},
 )
 def message_round_trip(system: Any, count: int) -> Values:
     """send to a workflow that begins to wait in recv, set_event there, until get_event returns."""

@@ -123,3 +123,15 @@ def test_kept_results_come_back(tmp_path: Path) -> None:
     before.save(tmp_path / "run.json")
 
     assert Results.load(tmp_path / "run.json") == before
+
+
+def test_runs_of_different_workloads_are_joined(tmp_path: Path) -> None:
+    one, other = results(measured("dbos", rate=10)), results(measured("celery", rate=20))
+    other.workloads["start"] = other.workloads.pop("drain")
+    for name, kept in (("one", one), ("other", other)):
+        kept.save(tmp_path / name)
+
+    joined = Results.joined([tmp_path / "one", tmp_path / "other"])
+
+    assert list(joined.workloads) == ["drain", "start"]
+    assert joined.measurements == [*one.measurements, *other.measurements]

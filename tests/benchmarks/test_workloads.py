@@ -33,8 +33,8 @@ def test_the_bare_database_is_measured_where_there_is_a_ceiling() -> None:
 def test_slow_systems_get_less_and_a_quick_run_never_more() -> None:
     latency = WORKLOADS["start to first line"]
 
-    assert latency.size_for("celery", is_quick=False) == 200
-    assert latency.size_for("dbos async", is_quick=False) == 40
+    assert latency.size_for("celery", is_quick=False) == 100
+    assert latency.size_for("dbos async", is_quick=False) == 20
     assert latency.size_for("celery", is_quick=True) == 10
 
 
