@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any, ClassVar
 
 import psycopg
@@ -140,12 +141,10 @@ class System:
 
     # Looking
 
-    @property
+    @cached_property
     def look(self) -> psycopg.Connection[Any]:
         """A connection of the measuring process's own."""
-        if not hasattr(self, "_look"):
-            self._look = psycopg.connect(database_url(), autocommit=True)
-        return self._look
+        return psycopg.connect(database_url(), autocommit=True)
 
     def count(self, query: str) -> int:
         row = self.look.execute(query.encode()).fetchone()
