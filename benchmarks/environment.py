@@ -20,6 +20,8 @@ SOCKET = "BENCHMARK_SOCKET"
 HANG = "BENCHMARK_HANG"
 # How many pieces of work a worker may have at once, where its system lets us say it.
 CONCURRENCY = 100
+# Few datagrams fit in a socket: if nobody hears them, the work fails instead of hanging.
+TOLD_WITHIN = 10.0
 
 
 def database_url() -> str:
@@ -64,4 +66,5 @@ def django_database(url: str) -> dict[str, Any]:
 def tell_time() -> None:
     """Tell the measuring process that the work's first line runs, by a datagram, now."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.settimeout(TOLD_WITHIN)
         sender.sendto(struct.pack("d", time.time()), os.environ[SOCKET])

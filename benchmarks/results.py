@@ -49,12 +49,13 @@ class Results:
 
     @classmethod
     def joined(cls, paths: Iterable[Path]) -> Results:
-        """Runs of different workloads, made on one machine, as one."""
+        """Runs made on one machine as one; a workload's figures are those of its last run."""
         first, *others = map(cls.load, paths)
         for one in others:
             first.settings.update(one.settings)
             first.workloads.update(one.workloads)
-            first.measurements.extend(one.measurements)
+            older = [kept for kept in first.measurements if kept.workload not in one.workloads]
+            first.measurements[:] = older + one.measurements
         return first
 
 

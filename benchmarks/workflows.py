@@ -53,7 +53,7 @@ def tells_time() -> None:
 
 @dbos.workflow
 def echoes() -> None:
-    tell_time()
+    dbos.run_step(tell_time)  # once: after a wait the function runs from its first line
     dbos.set_event("echo", dbos.recv("say", timeout=60))
 
 

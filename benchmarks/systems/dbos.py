@@ -58,7 +58,7 @@ def tells_time() -> None:
 
 @DBOS.workflow()
 def echoes() -> None:
-    tell_time()
+    DBOS.run_step(None, tell_time)
     DBOS.set_event("echo", DBOS.recv("say", timeout_seconds=60))
 
 

@@ -125,13 +125,14 @@ def test_kept_results_come_back(tmp_path: Path) -> None:
     assert Results.load(tmp_path / "run.json") == before
 
 
-def test_runs_of_different_workloads_are_joined(tmp_path: Path) -> None:
-    one, other = results(measured("dbos", rate=10)), results(measured("celery", rate=20))
-    other.workloads["start"] = other.workloads.pop("drain")
-    for name, kept in (("one", one), ("other", other)):
-        kept.save(tmp_path / name)
+def test_a_later_run_replaces_its_workloads_and_leaves_the_others(tmp_path: Path) -> None:
+    start = Measurement("start", "dbos", 1, 10, 0.5, 1.0, values={"rate": 5})
+    before, after = results(measured("dbos", rate=10), start), results(measured("celery", rate=20))
+    before.workloads["start"] = before.workloads["drain"]
+    before.save(tmp_path / "before")
+    after.save(tmp_path / "after")
 
-    joined = Results.joined([tmp_path / "one", tmp_path / "other"])
+    joined = Results.joined([tmp_path / "before", tmp_path / "after"])
 
     assert list(joined.workloads) == ["drain", "start"]
-    assert joined.measurements == [*one.measurements, *other.measurements]
+    assert joined.measurements == [start, *after.measurements]
