@@ -32,7 +32,13 @@ def sizes(results: Results, workload: str) -> str:
 
 
 def bullets(items: Iterable[tuple[str, object]]) -> str:
-    return "\n".join(f"* {name}: {value}" for name, value in items)
+    return "\n".join(f"* {name}: {plain(value)}" for name, value in items)
+
+
+def plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {one}" for name, one in value.items())
+    return str(value)
 
 
 def render_table(results: Results, workload: str, *, is_markdown: bool) -> str:
