@@ -249,7 +249,7 @@ class Run:
             function = self.definition.function
             self._task = asyncio.ensure_future(function(*arguments["args"], **arguments["kwargs"]))
         try:
-            await asyncio.wait({self._task})
+            await _done(self._task)
         except asyncio.CancelledError as error:
             # Whoever awaits the run was cancelled: nobody waits for the workflow any more.
             await self._stop_tasks()
@@ -648,6 +648,18 @@ class Run:
             return await operation()
 
         return asyncio.run_coroutine_threadsafe(perform(), self.loop).result()
+
+
+async def _done(task: asyncio.Task[Any]) -> None:
+    """Wait until a task has ended, whatever came of it; asyncio.wait() takes longer."""
+    waiter = asyncio.get_running_loop().create_future()
+
+    def wake(_: object) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    task.add_done_callback(wake)
+    await waiter
 
 
 FINAL = frozenset({Status.SUCCESS, Status.ERROR, Status.CANCELLED})

@@ -36,8 +36,9 @@ from django_dbos.core.records import (
 )
 from django_dbos.core.status import Status
 from django_dbos.store import errors, rows
+from django_dbos.store.arrays import array
 from django_dbos.store.base import Hints, Lane, Look, Recovered, Store
-from django_dbos.store.listening import CHANGED_CHANNEL, ENQUEUED_CHANNEL
+from django_dbos.store.listening import CHANGED_CHANNEL, ENQUEUED_CHANNEL, pack_keys
 from django_dbos.store.postgresql_sessions import AskingSession, OwnSession, application_name
 from django_dbos.store.sessions import Params, Row, Session, Statement
 
@@ -397,7 +398,7 @@ class PostgresStore(Store):
         """See _insert_and_tell()."""
         session, mark = self.session(), new_uuid().hex
         insert: Statement = ("send_message", {**rows.message_params(message), "mark": mark})
-        notifications = session.notifications(CHANGED_CHANNEL, hints.all_keys)
+        notifications = session.notifications(CHANGED_CHANNEL, pack_keys(hints.all_keys))
         wake = session.text("wake_receiver", rows.message_params(message))
         sent, woken = session.run_then(insert, [*notifications, wake], mark)
         if not sent:
@@ -436,9 +437,12 @@ class PostgresStore(Store):
 def _notifications(keys: Sequence[str], lanes: Sequence[Lane]) -> list[Statement]:
     if not get_settings().listen or not (keys or lanes):
         return []
-    # The longest key, of two names of 255 characters, is far below NOTIFY's 8,000 bytes.
-    channels = [CHANGED_CHANNEL] * len(keys) + [ENQUEUED_CHANNEL] * len(lanes)
-    return [("notify", {"channels": channels, "payloads": [*keys, *_lane_payloads(lanes)]})]
+    packed = pack_keys(keys)
+    params = {
+        "channels": array([CHANGED_CHANNEL] * len(packed) + [ENQUEUED_CHANNEL] * len(lanes)),
+        "payloads": array([*packed, *_lane_payloads(lanes)]),
+    }
+    return [("notify", params)]
 
 
 def _lane_payloads(lanes: Sequence[Lane]) -> list[str]:
@@ -447,7 +451,7 @@ def _lane_payloads(lanes: Sequence[Lane]) -> list[str]:
 
 def _wake_params(wakes: Sequence[Wake]) -> Params:
     return {
-        "kinds": [wake.kind.value for wake in wakes],
-        "target_ids": [wake.workflow_id for wake in wakes],
-        "names": [wake.name for wake in wakes],
+        "kinds": array([wake.kind.value for wake in wakes]),
+        "target_ids": array([wake.workflow_id for wake in wakes]),
+        "names": array([wake.name for wake in wakes]),
     }
