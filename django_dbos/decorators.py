@@ -116,27 +116,38 @@ class WorkflowFunction(Generic[P, C, R]):
         return cast(R, await calls.acall(self._new(args, kwargs), self._on_duplicate))
 
     def _new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewWorkflow:
-        try:
-            self._signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{self.name}(): {error}") from None
+        return self._maker()(args, kwargs)
+
+    def _maker(self) -> Callable[[tuple[Any, ...], dict[str, Any]], NewWorkflow]:
+        """What makes one workflow for each arguments that it is given."""
+        values = self._options.values(self._definition)
+        given_id = self._options.get("workflow_id", None)
+        new_id = calls.id_maker()
         what = f"The arguments of workflow {self.name!r}"
-        text = serializers.dumps({"args": list(args), "kwargs": kwargs}, what=what)
-        return self._options.new_workflow(self._definition, text)
+
+        def make(args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewWorkflow:
+            try:
+                self._signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{self.name}(): {error}") from None
+            text = serializers.dumps({"args": list(args), "kwargs": kwargs}, what=what)
+            return NewWorkflow(workflow_id=given_id or new_id(), input=text, **values)
+
+        return make
 
     def _many(self, arguments: Iterable[Arguments]) -> list[NewWorkflow]:
-        new = []
+        new, make = [], self._maker()
         for item in arguments:
             if isinstance(item, tuple):
-                new.append(self._new(item, {}))
+                new.append(make(item, {}))
             elif isinstance(item, dict):
-                new.append(self._new((), item))
+                new.append(make((), item))
             else:
                 raise TypeError(
                     "start_many() takes a tuple of arguments or a dict of keyword arguments for "
                     f"each workflow, not {type(item).__name__} {item!r}."
                 )
-        if len(new) > 1 and new[0].workflow_id:
+        if len(new) > 1 and self._options.get("workflow_id", None):
             raise ValueError(
                 f"start_many() can't give {len(new)} workflows the one id {new[0].workflow_id!r}."
             )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from uuid import UUID
 
+from django_dbos.core.frozen import dataclass
 from django_dbos.core.records import (
     DONE,
     Answer,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from django_dbos.core.frozen import dataclass
 
 if TYPE_CHECKING:
     from django_dbos.operations.run import Run

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
+from django_dbos.core.frozen import dataclass
 from django_dbos.core.ids import new_uuid
 from django_dbos.core.status import Status
 

@@ -299,12 +299,13 @@ async def astart(new: Sequence[NewWorkflow], on_duplicate: str) -> list[str]:
 def _start_outside(new: Sequence[NewWorkflow], on_duplicate: str) -> list[str]:
     store = get_store()
     store.refuse_in_atomic_elsewhere("start")
-    started = store.start_workflows([_with_id(one) for one in new], on_duplicate=on_duplicate)
+    started = store.start_workflows(new, on_duplicate=on_duplicate)
     return [one.workflow_id for one in started]
 
 
-def _with_id(new: NewWorkflow) -> NewWorkflow:
-    return new if new.workflow_id else replace(new, workflow_id=new_workflow_id())
+def id_maker() -> Callable[[], str]:
+    """What makes the ids of workflows that are given none; "" for children, who get them later."""
+    return new_workflow_id if workflow_run(context.current()) is None else str
 
 
 def call(new: NewWorkflow, on_duplicate: str) -> Any:
@@ -313,7 +314,7 @@ def call(new: NewWorkflow, on_duplicate: str) -> Any:
     refuse_in_step(scope, new.name)
     run = workflow_run(scope)
     if run is None:
-        return _call_inline(_with_id(new), on_duplicate)
+        return _call_inline(new, on_duplicate)
     if run.loop is not None:
         return run.on_loop(lambda: _acall_child(run, new, on_duplicate))
     (workflow_id,) = results.start(run, [new], on_duplicate)
@@ -327,7 +328,7 @@ async def acall(new: NewWorkflow, on_duplicate: str) -> Any:
     run = workflow_run(scope)
     if run is not None:
         return await _acall_child(run, new, on_duplicate)
-    store, new = get_store(), _with_id(new)
+    store = get_store()
     await sync_to_async(store.refuse_in_atomic)(new.name)
     ran = await inline.acall(store, new, on_duplicate)
     if ran is not None and inline.has_outcome(ran):

@@ -12,7 +12,6 @@ from django.utils import timezone
 
 from django_dbos.conf import get_settings
 from django_dbos.core import durations, names
-from django_dbos.core.records import NewWorkflow
 from django_dbos.core.registry import WorkflowDefinition
 
 UNSET: Any = object()
@@ -48,25 +47,23 @@ class Options:
         value = getattr(self, name)
         return default if value is UNSET else value
 
-    def new_workflow(self, definition: WorkflowDefinition, input_text: str) -> NewWorkflow:
-        """What is written to start the workflow; its id is "" if none was given."""
+    def values(self, definition: WorkflowDefinition) -> dict[str, Any]:
+        """What these options say of a NewWorkflow, but for its id."""
         run_after = self.get("run_after", None)
         timeout = self.get("timeout", definition.timeout)
-        return NewWorkflow(
-            workflow_id=self.get("workflow_id", None) or "",
-            name=definition.name,
-            input=input_text,
-            queue_name=self.get("queue_name", definition.queue_name)
+        return {
+            "name": definition.name,
+            "queue_name": self.get("queue_name", definition.queue_name)
             or get_settings().default_queue,
-            priority=self.get("priority", 0),
-            delay=run_after if isinstance(run_after, float) else None,
-            run_at=run_after if isinstance(run_after, datetime) else None,
-            timeout=None if timeout is None else timedelta(seconds=timeout),
-            deduplication_id=self.get("deduplication_id", None),
-            user_id=self.get("user", None),
-            attributes=self.get("attributes", None),
-            max_recovery_attempts=definition.max_recovery_attempts,
-        )
+            "priority": self.get("priority", 0),
+            "delay": run_after if isinstance(run_after, float) else None,
+            "run_at": run_after if isinstance(run_after, datetime) else None,
+            "timeout": None if timeout is None else timedelta(seconds=timeout),
+            "deduplication_id": self.get("deduplication_id", None),
+            "user_id": self.get("user", None),
+            "attributes": self.get("attributes", None),
+            "max_recovery_attempts": definition.max_recovery_attempts,
+        }
 
 
 def _workflow_id(value: Any) -> str | None:
