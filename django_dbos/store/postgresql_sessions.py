@@ -80,11 +80,19 @@ class OwnSession:
                 self._execute(name, params)
 
     def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
-        with translated_errors(), self.connection.pipeline() as pipeline:
-            cursors = []
-            for name, params in work:
-                cursors.append(self._execute(name, params))
-                pipeline.sync()
+        with translated_errors():
+            connection = self.connection
+            try:
+                # One wait for all of them: psycopg's sync(), which would part them, is one each.
+                with connection.pipeline():
+                    cursors = []
+                    for name, params in work:
+                        connection.execute(BEGIN)
+                        cursors.append(self._execute(name, params))
+                        connection.execute("COMMIT")
+            except BaseException:
+                _roll_back(connection)
+                raise
             return [_fetch(cursor) for cursor in cursors]
 
     def run_many(self, name: str, rows: Sequence[Params]) -> None:

@@ -117,6 +117,16 @@ def test_a_transaction_that_a_step_broke_is_no_outage(
         transaction.set_rollback(True)
 
 
+@postgresql
+def test_what_fails_apart_leaves_its_connection_usable(session: Any) -> None:
+    notify = ("notify", {"channels": ["dbos_changed"], "payloads": ["x"]})
+
+    with pytest.raises(errors.BadStatement):
+        session.run_apart([notify, ("load_checkpoints", {"workflow_ids": "no array"}), notify])
+
+    assert len(session.run_apart([notify, notify])) == 2
+
+
 @pytest.mark.rule(10)
 @pytest.mark.parametrize(
     ("sqlstate", "kind"),
