@@ -1,0 +1,166 @@
+"""What an operation costs: statements, round trips and transactions, by whose connection it is."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from psycopg import pq
+
+from django_dbos.executor import Executor
+from django_dbos.store import statements
+
+# Who runs statements, by the name of the thread.
+WRITER, TELLER, DISPATCHER = "writer", "teller", "dispatcher"
+HOUSEKEEPING, ASKER = "housekeeping", "asker"
+OWN = (WRITER, TELLER, DISPATCHER, HOUSEKEEPING)
+# Seconds for which nothing more must have come before a slowed statement goes on.
+CALM = 0.1
+
+
+@dataclass
+class Costs:
+    """What everybody ran, in the order of each."""
+
+    ran: dict[str, list[str]] = field(default_factory=dict)
+    trips: Counter[str] = field(default_factory=Counter)
+    """How often each waited for the server."""
+    commits: Counter[str] = field(default_factory=Counter)
+    """Transactions, of one statement or several."""
+
+    def of(self, who: str) -> list[str]:
+        """The statements of one."""
+        return self.ran.get(who, [])
+
+
+class Meter:
+    """Measures an executor in this process, whose statements have all been prepared before."""
+
+    def __init__(self, monkeypatch: Any, sessions: dict[str, Any], asker: Any) -> None:
+        self._sessions = sessions
+        self._asker = asker
+        self._costs: Costs | None = None
+        self._slowed = ""
+        load = statements.load
+
+        def note(vendor: str, name: str) -> str:
+            if (costs := self._costs) is not None:
+                who = _who()
+                costs.ran.setdefault(who, []).append(name)
+                if who == self._slowed:
+                    _calm(lambda: len(self._queue))
+            return load(vendor, name)
+
+        monkeypatch.setattr(statements, "load", note)
+        if asker.vendor == "sqlite":
+            begin = type(asker)._start_transaction_under_autocommit
+
+            def note_begin(wrapper: Any) -> None:
+                if self._costs is not None:
+                    self._costs.commits[_who()] += 1
+                begin(wrapper)
+
+            monkeypatch.setattr(type(asker), "_start_transaction_under_autocommit", note_begin)
+
+    @contextmanager
+    def slowed(self, executor: Executor) -> Iterator[None]:
+        """Have each of the writer's statements take until all who would have queued up did."""
+        self._slowed = WRITER
+        self._queue = executor.writer._queue
+        yield
+        self._slowed = ""
+
+    def wait_for_calm(self, who: str) -> None:
+        """Wait until somebody has run something, and nothing more for a moment."""
+        eventually(lambda: bool(self._costs and self._costs.of(who)))
+        _calm(lambda: len(self._costs.of(who)) if self._costs else 0)
+
+    def has_run(self, who: str, name: str) -> bool:
+        """Whether it has been run since the measuring began."""
+        return self._costs is not None and name in self._costs.of(who)
+
+    @contextmanager
+    def measured(self, executor: Executor | None = None) -> Iterator[Costs]:
+        """Measure what runs meanwhile, until the executor has come to rest."""
+        self._costs = costs = Costs()
+        connections = {}
+        if self._asker.vendor == "postgresql":
+            connections[ASKER] = self._asker.connection
+            if executor is not None:
+                connections |= {who: one.connection for who, one in self._sessions.items()}
+        with ExitStack() as stack:
+            for who, connection in connections.items():
+                stack.enter_context(_traced(costs, who, connection.pgconn))
+            yield costs
+            if executor is not None:
+                come_to_rest(executor)
+            self._costs = None
+
+
+@contextmanager
+def _traced(costs: Costs, who: str, connection: Any) -> Iterator[None]:
+    """Count by libpq's own record of messages."""
+    with tempfile.TemporaryFile("w+") as file:
+        descriptor = os.dup(file.fileno())
+        connection.trace(descriptor)
+        connection.set_trace_flags(pq.Trace.SUPPRESS_TIMESTAMPS)
+        yield
+        connection.untrace()
+        os.close(descriptor)
+        file.seek(0)
+        messages = [line.rstrip("\n").split("\t") for line in file if line.count("\t") >= 2]
+    directions = ["B", *(message[0] for message in messages)]
+    turns = pairwise(directions)
+    costs.trips[who] = sum(turn == ("B", "F") for turn in turns)
+    costs.commits[who] = _commits(messages)
+
+
+def _commits(messages: list[list[str]]) -> int:
+    """Every COMMIT, and every transaction that began and ended by itself."""
+    commits, is_explicit = 0, False
+    for message in messages:
+        text = "\t".join(message[2:])
+        if "CommandComplete" in text:
+            is_explicit = is_explicit or '"COMMIT"' in text
+            commits += '"COMMIT"' in text
+        elif "ReadyForQuery" in text:
+            is_idle = text.endswith("I")
+            commits += is_idle and not is_explicit
+            is_explicit = False
+    return commits
+
+
+def _calm(count: Callable[[], int]) -> None:
+    seen, since = -1, 0.0
+    while seen != count() or time.monotonic() < since + CALM:
+        if seen != count():
+            seen, since = count(), time.monotonic()
+        time.sleep(0.005)
+
+
+def _who() -> str:
+    name = threading.current_thread().name
+    if name.startswith("dbos-") and name[5:] in OWN:
+        return name[5:]
+    return WRITER if name.startswith("dbos-") else ASKER
+
+
+def come_to_rest(executor: Executor) -> None:
+    """Wait until nothing runs and nothing is left to tell, without asking the database."""
+    eventually(lambda: executor._is_idle)
+
+
+def eventually(check: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until something is so."""
+    until = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < until, "It didn't become so in time."
+        time.sleep(0.002)

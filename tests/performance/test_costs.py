@@ -1,0 +1,340 @@
+"""What operations cost, counted exactly: statements, round trips and transactions; never seconds.
+
+Two numbers of the dispatcher's depend on timing, and are bounds. It is told of a start once by this
+process and once by LISTEN, and after each claim that found less than it had room for it looks again
+a little later. Whether a notification comes before or after that look isn't to be known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from django_dbos.executor import Executor
+from django_dbos.models import Checkpoint
+from tests.performance import workflows
+from tests.performance.costs import (
+    ASKER,
+    DISPATCHER,
+    HOUSEKEEPING,
+    TELLER,
+    WRITER,
+    Costs,
+    Meter,
+    eventually,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+on_postgresql = pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="SQLite is in the process"
+)
+on_sqlite = pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite's statements")
+
+Measure = Callable[..., Costs]
+
+# A batch that isn't of steps, ends or messages alone: it looks under the fence, then writes.
+LOOK = ["lock_claims", "find_checkpoints"]
+TOLD = ["notify", "wake_waiting"]
+
+
+@pytest.fixture
+def measure(executor: Executor, meter: Meter) -> Iterator[Measure]:
+    """Have the executor run something until so many functions have ended, and nothing is left."""
+
+    def run(act: Callable[[], Any], ends: int = 1) -> Costs:
+        workflows.ended.clear()
+        with meter.measured(executor) as costs:
+            act()
+            eventually(lambda: len(workflows.ended) == ends)
+        return costs
+
+    return run
+
+
+def waiting(start: Callable[[], Any]) -> Any:
+    """Start a workflow, and return its handle once it has been suspended."""
+    handle = start()
+    eventually(lambda: handle.get_status() == "WAITING")
+    return handle
+
+
+# Asking
+
+
+@on_postgresql
+def test_a_start_is_one_message_to_the_server(meter: Meter) -> None:
+    with meter.measured() as costs:
+        workflows.nothing.start()
+
+    assert costs.of(ASKER) == ["insert_workflow"]
+    # The workflow, and the hint.
+    assert (costs.trips[ASKER], costs.commits[ASKER]) == (1, 2)
+
+
+@on_postgresql
+def test_a_start_in_a_transaction_adds_an_insert_and_a_hint(meter: Meter) -> None:
+    with meter.measured() as bare, transaction.atomic():
+        connection.cursor().execute("SELECT 1")
+    with meter.measured() as costs, transaction.atomic():
+        connection.cursor().execute("SELECT 1")
+        workflows.nothing.start()
+
+    assert costs.of(ASKER) == ["insert_workflows", "notify"]
+    assert costs.trips[ASKER] == bare.trips[ASKER] + 2
+    assert (bare.commits[ASKER], costs.commits[ASKER]) == (1, 2)
+
+
+@on_postgresql
+def test_many_starts_are_one_statement(meter: Meter) -> None:
+    with meter.measured() as costs:
+        workflows.nothing.start_many([()] * 100)
+
+    assert costs.of(ASKER) == ["insert_workflows", "notify"]
+    # BEGIN, the insert, COMMIT; then the hint.
+    assert (costs.trips[ASKER], costs.commits[ASKER]) == (4, 2)
+
+
+@on_postgresql
+def test_a_message_is_one_message_to_the_server(meter: Meter) -> None:
+    handle = workflows.receives.start()
+
+    with meter.measured() as costs:
+        handle.send("message")
+
+    # The message, the hint, and the look for who waits.
+    assert sorted(costs.of(ASKER)) == ["send_message", "wake_receiver"]
+    assert (costs.trips[ASKER], costs.commits[ASKER]) == (1, 3)
+
+
+@pytest.mark.parametrize("name", ["read_outcome", "read_event", "read_status"])
+def test_to_look_is_one_read(name: str, executor: Executor, meter: Meter) -> None:
+    handle = workflows.sets_event.start()
+    handle.get_result(timeout=20)
+    looks: dict[str, Callable[[], Any]] = {
+        "read_outcome": handle.get_result,
+        "read_event": lambda: handle.get_event("key"),
+        "read_status": handle.get_status,
+    }
+
+    with meter.measured() as costs:
+        looks[name]()
+
+    assert costs.of(ASKER) == [name]
+    if connection.vendor == "postgresql":
+        assert costs.trips[ASKER] == 1
+
+
+# Working
+
+
+@on_postgresql
+def test_a_workflow_is_a_claim_an_end_and_a_hint(measure: Measure) -> None:
+    costs = measure(workflows.nothing.start)
+
+    assert set(costs.of(DISPATCHER)) == {"claim_workflows"}
+    # Two tellings of it, and two looks for each.
+    assert costs.trips[DISPATCHER] == len(costs.of(DISPATCHER)) <= 4
+    assert costs.of(WRITER) == ["end_workflow"]
+    assert (costs.trips[WRITER], costs.commits[WRITER]) == (1, 1)
+    assert costs.of(TELLER) == TOLD
+    # Each in a transaction of its own, since what notifies holds up others.
+    assert (costs.trips[TELLER], costs.commits[TELLER]) == (1, 2)
+    assert costs.of(HOUSEKEEPING) == []
+
+
+@on_postgresql
+@pytest.mark.parametrize("count", [1, 10])
+def test_a_step_is_one_round_trip_and_no_read(count: int, measure: Measure) -> None:
+    costs = measure(lambda: workflows.steps.start(count))
+
+    assert costs.of(WRITER) == ["record_checkpoint"] * count + ["end_workflow"]
+    assert costs.trips[WRITER] == costs.commits[WRITER] == count + 1
+    assert costs.of(TELLER) == TOLD
+
+
+@on_postgresql
+def test_steps_of_many_workflows_share_their_commits(
+    measure: Measure, executor: Executor, meter: Meter
+) -> None:
+    with meter.slowed(executor):
+        costs = measure(lambda: workflows.meets.start_many([()] * 100), 100)
+
+    assert Checkpoint.objects.filter(step_name__endswith="meet").count() == 100
+    # While the first is written all others queue up, and go in the next; so do the ends. A
+    # machine that leaves a thread waiting adds a few.
+    assert costs.commits[WRITER] == costs.trips[WRITER] <= 20
+    # Nothing is looked up, and nothing told more often than it is written.
+    assert {one.rstrip("s") for one in costs.of(WRITER)} == {"record_checkpoint", "end_workflow"}
+    assert costs.of(TELLER) == TOLD * (len(costs.of(TELLER)) // 2)
+    assert costs.trips[TELLER] <= costs.commits[WRITER]
+    # A claim takes all there is room for.
+    assert len(costs.of(DISPATCHER)) <= 4
+
+
+@on_postgresql
+def test_sending_is_one_batch(measure: Measure) -> None:
+    receiver = waiting(workflows.receives.start)
+
+    costs = measure(lambda: workflows.sends.start(receiver.workflow_id), 2)
+
+    # The sender's, then the receiver's, which waits for it.
+    sender = [*LOOK, "find_workflows", "insert_checkpoints", "insert_messages"]
+    assert costs.of(WRITER)[:5] == sender
+    assert sorted(costs.of(WRITER)[5:]) in (
+        ["end_workflow", "end_workflow", "receive_messages"],
+        ["end_workflow", "end_workflows", "receive_messages"],
+        ["end_workflows", "receive_messages"],
+    )
+
+
+@on_postgresql
+def test_a_message_that_is_there_is_one_batch(measure: Measure) -> None:
+    handle = workflows.holds_then_receives.start()
+    handle.send("message")
+
+    costs = measure(workflows.may_go_on.set)
+
+    batch = [*LOOK, "find_messages", "insert_checkpoints", "consume_messages"]
+    assert costs.of(WRITER) == ["record_checkpoint", *batch, "end_workflow"]
+    assert (costs.trips[WRITER], costs.commits[WRITER]) == (4, 3)
+
+
+@on_postgresql
+def test_a_wait_that_is_woken_looks_once_before_and_once_after(
+    measure: Measure, executor: Executor, meter: Meter
+) -> None:
+    with meter.measured(executor) as before:
+        handle = workflows.receives.start()
+        eventually(lambda: meter.has_run(TELLER, "wake_satisfied"))
+
+    costs = measure(lambda: handle.send("message"))
+
+    look = [*LOOK, "find_messages", "insert_checkpoints"]
+    assert before.of(WRITER) == [*look, "lock_claims", "suspend_workflows"]
+    assert (before.trips[WRITER], before.commits[WRITER]) == (4, 2)
+    # What came between the look and the suspension.
+    assert before.of(TELLER) == ["wake_satisfied"]
+    # The data, the hint and who waits; then where that is enqueued.
+    assert sorted(costs.of(ASKER)) == ["notify", "send_message", "wake_receiver"]
+    assert costs.trips[ASKER] == 2
+    assert costs.of(WRITER) == ["receive_messages", "end_workflow"]
+    assert costs.trips[WRITER] == costs.commits[WRITER] == 2
+    assert costs.of(DISPATCHER).count("load_checkpoints") == 1
+
+
+@on_postgresql
+def test_an_event_goes_with_the_end(measure: Measure) -> None:
+    costs = measure(workflows.sets_event.start)
+
+    event = ["insert_checkpoints", "insert_event_versions", "upsert_events"]
+    assert costs.of(WRITER) == [*LOOK, "find_events", *event, "finish_workflows"]
+    assert (costs.trips[WRITER], costs.commits[WRITER]) == (2, 1)
+    assert costs.of(TELLER) == TOLD
+
+
+@on_postgresql
+def test_an_event_that_is_there_is_one_batch(measure: Measure) -> None:
+    handle = workflows.sets_event.start()
+    handle.get_result(timeout=20)
+
+    costs = measure(lambda: workflows.gets_event.start(handle.workflow_id))
+
+    assert costs.of(WRITER) == [*LOOK, "find_events", "insert_checkpoints", "end_workflow"]
+    assert (costs.trips[WRITER], costs.commits[WRITER]) == (3, 2)
+
+
+@on_postgresql
+def test_values_of_a_stream_share_their_commits(
+    measure: Measure, executor: Executor, meter: Meter
+) -> None:
+    with meter.slowed(executor):
+        costs = measure(lambda: workflows.writes.start(100))
+
+    # Nobody waits for a value: all but the first queue up while that is written, and the end of
+    # the stream and of the run go with them.
+    batches = costs.of(WRITER).count("insert_entries")
+    assert batches <= 3
+    assert costs.of(WRITER).count("lock_claims") == costs.commits[WRITER] == batches
+    assert costs.trips[WRITER] == 2 * batches
+    assert costs.of(WRITER)[-1] == "finish_workflows"
+
+
+@on_postgresql
+def test_a_child_starts_in_a_free_slot(measure: Measure, meter: Meter, settings: Any) -> None:
+    settings.DBOS = {**settings.DBOS, "HOLD_TIME": 20}
+
+    def start() -> None:
+        workflows.has_child.start()
+        # While a claim is under way it has all free slots, and a child would go to its queue.
+        meter.wait_for_calm(DISPATCHER)
+        workflows.may_go_on.set()
+
+    costs = measure(start, 2)
+
+    ran = costs.of(WRITER)
+    assert ran.count("insert_workflows") == 1
+    # The start, and the parent's two looks, or one when the child has ended by then.
+    assert ran.count("find_workflows") in (2, 3)
+    assert sum(ran.count(name) for name in ("finish_workflows", "end_workflow")) == 2
+    # Nobody claims the child, nor the parent once more, and no history is loaded.
+    assert set(costs.of(DISPATCHER)) == {"claim_workflows"}
+    assert len(costs.of(DISPATCHER)) <= 4
+
+
+@on_postgresql
+def test_a_replay_is_one_load_and_writes_nothing(measure: Measure) -> None:
+    handle = waiting(lambda: workflows.goes_on.start(100))
+
+    costs = measure(lambda: handle.send("message"))
+
+    # A hundred steps are replayed: the first write is of what comes after them.
+    assert costs.of(WRITER) == ["receive_messages", "record_checkpoint", "end_workflow"]
+    assert costs.trips[WRITER] == 3
+    loads = [one for one in costs.of(DISPATCHER) if one != "claim_workflows"]
+    assert loads == ["load_checkpoints", "load_ended_streams"]
+    assert handle.get_status() == "SUCCESS"
+
+
+@on_postgresql
+def test_an_idle_executor_is_one_statement_a_beat(executor: Executor, meter: Meter) -> None:
+    with meter.measured(executor) as costs:
+        for _ in range(3):
+            executor.housekeeping.look_soon()
+            eventually(lambda: executor.housekeeping._next_beat > 0)
+
+    assert costs.of(HOUSEKEEPING) == ["beat_and_look"] * 3
+    assert costs.trips[HOUSEKEEPING] == costs.commits[HOUSEKEEPING] == 3
+    assert costs.trips[WRITER] == costs.trips[TELLER] == costs.trips[DISPATCHER] == 0
+
+
+@on_sqlite
+def test_a_start_is_one_transaction_on_sqlite(meter: Meter) -> None:
+    with meter.measured() as costs:
+        workflows.nothing.start()
+
+    assert costs.of(ASKER) == ["deal_places", "insert_workflows"]
+    assert costs.commits[ASKER] == 1
+
+
+@on_sqlite
+@pytest.mark.parametrize("count", [0, 1, 10])
+def test_a_step_is_one_transaction_on_sqlite(count: int, measure: Measure) -> None:
+    costs = measure(lambda: workflows.steps.start(count))
+
+    step = [*LOOK, "insert_checkpoints"]
+    assert costs.of(WRITER) == step * count + ["lock_claims", "finish_workflows"]
+    assert costs.commits[WRITER] == count + 1
+
+
+@on_sqlite
+def test_a_replay_is_one_load_and_writes_nothing_on_sqlite(measure: Measure) -> None:
+    handle = waiting(lambda: workflows.goes_on.start(100))
+
+    costs = measure(lambda: handle.send("message"))
+
+    assert costs.of(WRITER).count("insert_checkpoints") == 1
+    assert costs.commits[WRITER] == 3
+    assert costs.of(DISPATCHER).count("load_checkpoints") == 1

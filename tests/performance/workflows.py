@@ -1,0 +1,105 @@
+"""Workflows of which the costs are known."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import django_dbos as dbos
+
+everybody = threading.Barrier(100)
+may_go_on = threading.Event()
+
+ended: list[str] = []
+"""What has come to the end of its function: without asking the database."""
+
+
+@dbos.step
+def one() -> int:
+    return 1
+
+
+@dbos.workflow
+def nothing() -> None:
+    ended.append("nothing")
+
+
+@dbos.workflow
+def steps(count: int) -> None:
+    for _ in range(count):
+        one()
+    ended.append("steps")
+
+
+@dbos.workflow
+def receives() -> Any:
+    message = dbos.recv(timeout=None)
+    ended.append("receives")
+    return message
+
+
+@dbos.workflow
+def sends(workflow_id: str) -> None:
+    dbos.send(workflow_id, "message")
+    ended.append("sends")
+
+
+@dbos.workflow
+def sets_event() -> None:
+    dbos.set_event("key", "value")
+    ended.append("sets_event")
+
+
+@dbos.workflow
+def gets_event(workflow_id: str) -> None:
+    dbos.get_event(workflow_id, "key", timeout=None)
+    ended.append("gets_event")
+
+
+@dbos.workflow
+def writes(count: int) -> None:
+    for number in range(count):
+        dbos.write_stream("key", number)
+    dbos.close_stream("key")
+    ended.append("writes")
+
+
+@dbos.step
+def wait_until_told() -> None:
+    may_go_on.wait(30)
+
+
+@dbos.workflow
+def has_child() -> None:
+    wait_until_told()
+    nothing()
+    ended.append("has_child")
+
+
+@dbos.workflow
+def goes_on(count: int) -> None:
+    """Steps, then a wait, then one more step."""
+    for _ in range(count):
+        one()
+    dbos.recv(timeout=None)
+    one()
+    ended.append("goes_on")
+
+
+@dbos.step
+def meet() -> None:
+    everybody.wait(30)
+
+
+@dbos.workflow
+def meets() -> None:
+    """A step that ends when a hundred of them are under way."""
+    meet()
+    ended.append("meets")
+
+
+@dbos.workflow
+def holds_then_receives() -> None:
+    wait_until_told()
+    dbos.recv(timeout=None)
+    ended.append("holds_then_receives")
