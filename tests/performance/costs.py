@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from psycopg import pq
-
 from django_dbos.executor import Executor
 from django_dbos.store import statements
 
@@ -108,6 +106,9 @@ class Meter:
 @contextmanager
 def _traced(costs: Costs, who: str, connection: Any) -> Iterator[None]:
     """Count by libpq's own record of messages."""
+    # Imported here: SQLite must do without psycopg.
+    from psycopg import pq
+
     with tempfile.TemporaryFile("w+") as file:
         descriptor = os.dup(file.fileno())
         connection.trace(descriptor)

@@ -10,11 +10,9 @@ from typing import Any
 import psycopg
 
 from django_dbos.store import statements
-from tests.performance.history import TABLES
+from tests.performance.history import GUARDED
 
 PLACEHOLDER = re.compile(r"%\((\w+)\)s")
-# The table of executors has a row a process: it may be read as it likes.
-GUARDED = frozenset(TABLES) - {"dbos_executor"}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ TABLES = (
     "dbos_stream_entry",
     "dbos_executor",
 )
+# The table of executors has a row a process: it may be read as it likes.
+GUARDED = frozenset(TABLES) - {"dbos_executor"}
 WORKFLOWS, CHECKPOINTS_EACH = 100_000, 3
 # What is live: workflows by status, spread over two queues, three executors and three kinds of
 # waits. Every hundredth of the finished ones left a message that nobody consumed.

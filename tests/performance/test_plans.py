@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import psycopg
 import pytest
 from django.db import connection, transaction
 from django.test import Client
@@ -18,9 +17,14 @@ from django.test.utils import CaptureQueriesContext
 
 from django_dbos.admin.base import MAX_COUNTED
 from django_dbos.store import get_store, statements
-from django_dbos.store.postgresql_sessions import NOT_PREPARED
-from tests.performance import explain, history
-from tests.performance.explain import Plan
+from tests.performance import history
+
+psycopg = pytest.importorskip("psycopg")
+
+# They need it, too.
+from django_dbos.store.postgresql_sessions import NOT_PREPARED  # noqa: E402
+from tests.performance import explain  # noqa: E402
+from tests.performance.explain import Plan  # noqa: E402
 
 pytestmark = [
     pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's plans"),
@@ -224,7 +228,7 @@ class History:
 
     def __init__(self) -> None:
         self._session: Any = get_store().connect(EXECUTOR, "plans")
-        self._worker: psycopg.Connection[Any] = self._session.connection
+        self._worker: Any = self._session.connection
         params: Params = connection.get_connection_params()
         self._asker = psycopg.connect(
             **{**params, "cursor_factory": psycopg.ClientCursor}, autocommit=True
