@@ -128,6 +128,13 @@ LIVE_ROWS = [
     INSERT INTO dbos_event (workflow_id, key, value, version, updated_at)
     SELECT workflow_id, 'progress', '1', 1, now() FROM dbos_workflow WHERE status = 'PENDING'
     """,
+    # One has received many, and each has one that it hasn't.
+    """
+    INSERT INTO dbos_message (
+        workflow_id, topic, message, created_at, consumed_at, consumed_step_number
+    )
+    SELECT 'pending-0', 'topic', '1', now(), now(), n FROM generate_series(1, 2000) AS n
+    """,
     """
     INSERT INTO dbos_message (workflow_id, topic, message, created_at)
     SELECT workflow_id, 'topic', '1', now() FROM dbos_workflow WHERE status = 'PENDING'
