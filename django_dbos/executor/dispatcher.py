@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_dbos.executor")
 
 BOTTOM = -1
-# How many workflows one statement claims.
-MAX_CLAIMS = 500
+# How many workflows one statement claims: at first, how many times more when it finds as many, at
+# most.
+# While it is under way their slots are taken: children and waits must not find none each time.
+FIRST_CLAIMS, MORE_CLAIMS, MAX_CLAIMS = 8, 4, 500
 # Seconds after which a lane is looked through from the bottom, for rows that committed late.
 FROM_BOTTOM = 3.0
 # Seconds before a lane that gave too little is looked through from the bottom.
@@ -48,6 +50,7 @@ class Cursor:
 
     above: int = BOTTOM
     reset_at: float = 0.0
+    appetite: int = FIRST_CLAIMS
 
 
 class Dispatcher:
@@ -143,7 +146,9 @@ class Dispatcher:
         found = {lane for lane in self._store.list_lanes(self._own()) if self.serves(lane[0])}
         self._lanes |= found
         self._listed = found
-        self._cursors = {lane: Cursor() for lane in found}
+        self._cursors = {
+            lane: Cursor(appetite=self._cursors.get(lane, Cursor()).appetite) for lane in found
+        }
         if found:
             self._expect_nothing()
             self._claim_suspect(sorted({lane[0] for lane in found}))
@@ -200,8 +205,8 @@ class Dispatcher:
         return None
 
     def _claim_above(self, lane: Lane, above: int) -> tuple[int, list[Claim]]:
-        slots = self._executor.slots
-        wanted = slots.take(MAX_CLAIMS)
+        slots, cursor = self._executor.slots, self._cursors[lane]
+        wanted = slots.take(cursor.appetite)
         claims: list[Claim] = []
         try:
             claims, last = self._store.claim_workflows(
@@ -212,9 +217,13 @@ class Dispatcher:
                 above=above,
                 limit=wanted,
             )
-            self._cursors[lane].above = last
+            cursor.above = last
+            is_enough = len(claims) < wanted
+            cursor.appetite = (
+                FIRST_CLAIMS if is_enough else min(cursor.appetite * MORE_CLAIMS, MAX_CLAIMS)
+            )
         finally:
-            slots.give_back(wanted - len(claims))
+            slots.untake(wanted - len(claims))
         self._dispatch(claims)
         return wanted, claims
 
@@ -232,7 +241,7 @@ class Dispatcher:
                 names=list(registry.workflows),
             )
         finally:
-            executor.slots.give_back(1 - len(claims))
+            executor.slots.untake(1 - len(claims))
         for claim in claims:
             logger.warning(
                 "Workflow %s (%s) runs alone of its kind: %d executors have died with it",

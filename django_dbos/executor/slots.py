@@ -34,6 +34,11 @@ class Slots:
             self._used += taken
             return taken
 
+    def untake(self, count: int) -> None:
+        """Free slots that were taken in vain: that is no news for who took them."""
+        with self._lock:
+            self._used -= count
+
     def give_back(self, count: int = 1) -> None:
         """Free slots again."""
         if count <= 0:

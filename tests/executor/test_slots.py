@@ -9,6 +9,7 @@ import pytest
 
 from django_dbos.executor.slots import Slots
 from django_dbos.models import Workflow
+from django_dbos.store import get_store
 from tests.executor import workflows
 from tests.executor.test_executor import Start, eventually
 
@@ -54,3 +55,43 @@ def test_the_next_run_begins_before_the_last_end_is_written(
     may_write.set()
     assert [handle.get_result(timeout=10) for handle in handles] == [0] * 5
     eventually(lambda: executor.slots.free == 1 and not executor.runs)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_claim_under_way_leaves_slots_for_children(
+    start_executor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = start_executor(concurrency=20)
+    asked: list[tuple[int, int]] = []
+    claim = executor.store.claim_workflows
+
+    def note(*args: Any, **options: Any) -> Any:
+        asked.append((options["limit"], executor.slots.free))
+        return claim(*args, **options)
+
+    monkeypatch.setattr(executor.store, "claim_workflows", note)
+    assert workflows.counts.start(0).get_result(timeout=10) == 0
+
+    assert {limit for limit, _ in asked} == {8}
+    assert all(free >= 11 for _, free in asked)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_that_are_enqueued_are_claimed_in_few_statements(
+    start_executor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = get_store()
+    asked: list[int] = []
+    claim = store.claim_workflows
+
+    def note(*args: Any, **options: Any) -> Any:
+        asked.append(options["limit"])
+        return claim(*args, **options)
+
+    monkeypatch.setattr(store, "claim_workflows", note)
+    handles = workflows.works.start_many([(1, 0.3)] * 100)
+    start_executor(concurrency=100)
+    for handle in handles:
+        handle.get_result(timeout=20)
+
+    assert asked[:3] == [8, 32, 60]
