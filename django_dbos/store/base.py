@@ -335,11 +335,13 @@ class Store(abc.ABC):
 
     def read_entries(self, workflow_id: str, key: str, offset: int, limit: int) -> Page:
         """Return up to `limit` entries from an offset; raise WorkflowDoesNotExist."""
-        # The status first: what a workflow wrote before it ended is then seen below.
-        status = self.read_status(workflow_id)
         stream = {"workflow_id": workflow_id, "key": key}
         asked = {**stream, "offset": offset, "limit": limit + 1}
-        found = self.session().run("read_entries", asked)
+        read = self.session().run("read_entries", asked)
+        if not read:
+            raise exceptions.WorkflowDoesNotExist(workflow_id)
+        status = Status(read[0][0])
+        found = [row[1:] for row in read if row[1] is not None]
         has_end = bool(found) and bool(found[-1][2])
         is_last = len(found) <= limit
         if not found and offset > 0:
