@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import field, fields, replace
+from typing import Any
 from uuid import UUID
 
 from django_dbos.core.frozen import dataclass
@@ -41,7 +42,7 @@ Place = tuple[str, int]
 Key = tuple[str, str]
 
 # What one statement can fence and write: see `are_direct`.
-DirectWrite = RecordStep | Finish | RecordWait
+DirectWrite = RecordStep | RecordEntry | RecordWait | Finish
 
 # What may be written past the deadline: only how the run ends.
 ENDINGS = (Expire, Release)
@@ -210,8 +211,8 @@ class Plan:
 def are_direct(writes: Sequence[Write]) -> bool:
     """Whether these writes need no look before, since statements can fence and write them.
 
-    They are steps, ends and the receipt of messages, of workflows that have no two kinds in the
-    batch, whose order would count, nor two receipts, for which one message might do.
+    They are steps, stream entries, ends and the receipt of messages, of workflows that have no two
+    kinds in the batch, whose order would count, nor two receipts, for which one message might do.
     """
     kinds: dict[str, type[Write]] = {}
     for write in writes:
@@ -220,6 +221,8 @@ def are_direct(writes: Sequence[Write]) -> bool:
         match write:
             case RecordStep():
                 is_direct = kind is RecordStep
+            case RecordEntry():
+                is_direct = kind is RecordEntry and write.value is not None
             case Finish():
                 is_direct = is_first and not write.is_set_aside
             case RecordWait():
@@ -229,6 +232,19 @@ def are_direct(writes: Sequence[Write]) -> bool:
         if not is_direct:
             return False
     return True
+
+
+def note_written(plan: Plan, write: DirectWrite, row: tuple[Any, ...]) -> Answer:
+    """Add to a plan what a statement has written, by the row that it returned; answer the write."""
+    match write:
+        case RecordWait():
+            outcome = replace(write.checkpoint, output=row[2])
+            return Answer(verdict=Verdict.FOUND, checkpoint=outcome)
+        case RecordEntry():
+            plan.entries.append(_entry(write, row[2]))
+        case Finish():
+            plan.finished.append(write)
+    return DONE
 
 
 def questions(writes: Iterable[Write], *, is_repeat: bool) -> Questions:
@@ -469,16 +485,7 @@ class _Decision:
             answer = Answer(verdict=Verdict.REFUSED, refusal=refusal, subject=write.key)
             return self._stop(write, answer)
         self.facts.tails[key] = (offset + 1, write.value is None)
-        self.plan.entries.append(
-            Entry(
-                workflow_id=write.workflow_id,
-                key=write.key,
-                offset=offset + 1,
-                value=write.value,
-                step_number=write.step_number,
-                write_id=write.write_id,
-            )
-        )
+        self.plan.entries.append(_entry(write, offset + 1))
         return self._record(write.checkpoint)
 
     def _end(self, write: Finish | Suspend | Release | Expire) -> Answer:
@@ -493,6 +500,17 @@ class _Decision:
                 self.plan.finished.append(_cancellation(write))
         self._stop(write, Answer(verdict=Verdict.CLAIM_LOST))
         return DONE
+
+
+def _entry(write: RecordEntry, offset: int) -> Entry:
+    return Entry(
+        workflow_id=write.workflow_id,
+        key=write.key,
+        offset=offset,
+        value=write.value,
+        step_number=write.step_number,
+        write_id=write.write_id,
+    )
 
 
 def is_giving_up(write: Write) -> bool:

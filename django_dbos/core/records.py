@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import field, replace
+from dataclasses import field
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
@@ -204,6 +204,11 @@ class RecordEntry(Write):
     step_number: int
     write_id: uuid.UUID = field(default_factory=new_uuid)
 
+    @property
+    def place(self) -> tuple[str, uuid.UUID]:
+        """What the statement that writes it returns first."""
+        return (self.workflow_id, self.write_id)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordWait(Write):
@@ -219,10 +224,6 @@ class RecordWait(Write):
     def place(self) -> tuple[str, int]:
         """What the statement that records it returns first."""
         return (self.workflow_id, self.checkpoint.step_number)
-
-    def found(self, output: str) -> Answer:
-        """The answer when it is there."""
-        return Answer(verdict=Verdict.FOUND, checkpoint=replace(self.checkpoint, output=output))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

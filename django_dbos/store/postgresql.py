@@ -15,22 +15,19 @@ from django_dbos.core.batch import (
     DirectWrite,
     Facts,
     FoundCheckpoint,
-    Place,
     Plan,
     Questions,
     are_direct,
+    note_written,
 )
 from django_dbos.core.ids import lock_key, new_uuid
 from django_dbos.core.records import (
     DONE,
-    Answer,
     Checkpoint,
     Claim,
     ExecutorInfo,
-    Finish,
     NewMessage,
     NewWorkflow,
-    RecordWait,
     Wake,
     Write,
 )
@@ -183,11 +180,7 @@ class PostgresStore(Store):
     ) -> Plan:
         if is_repeat or not are_direct(writes):
             return super().apply(session, executor_id, writes, is_repeat=is_repeat)
-        direct = cast(Sequence[DirectWrite], writes)
-        answers = self._write_directly(session, executor_id, direct)
-        plan = Plan(answers=[answers.get(one.place, DONE) for one in direct])
-        plan.finished = [one for one in direct if isinstance(one, Finish) and one.place in answers]
-        left = [i for i, one in enumerate(direct) if one.place not in answers]
+        plan, left = self._write_directly(session, executor_id, cast(Sequence[DirectWrite], writes))
         if left:
             # The few that failed go the long way, which finds out why.
             rest = [writes[position] for position in left]
@@ -196,8 +189,8 @@ class PostgresStore(Store):
 
     def _write_directly(
         self, session: Session, executor_id: str, writes: Sequence[DirectWrite]
-    ) -> dict[Place, Answer]:
-        """One round trip, its commit included; answers those that could be written."""
+    ) -> tuple[Plan, list[int]]:
+        """One round trip, its commit included; what came of it, and what couldn't be written."""
         held: Params = {"executor_id": executor_id}
         work = [
             (name, rows.transposed(params) | held)
@@ -205,12 +198,14 @@ class PostgresStore(Store):
             else (ONE[name], params[0] | held)
             for name, params in rows.direct_params(writes).items()
         ]
-        found = [row for rows_found in session.run_all(work) for row in rows_found]
-        waits = {one.place: one for one in writes if isinstance(one, RecordWait)}
-        return {
-            (row[0], row[1]): DONE if len(row) == 2 else waits[row[0], row[1]].found(row[2])
-            for row in found
-        }
+        written = {row[:2]: row for found in session.run_all(work) for row in found}
+        plan, left = Plan(), []
+        for position, write in enumerate(writes):
+            row = written.get(write.place)
+            if row is None:
+                left.append(position)
+            plan.answers.append(DONE if row is None else note_written(plan, write, row))
+        return plan, left
 
     def look_up(self, session: Session, executor_id: str, asked: Questions) -> Facts:
         return look(session, executor_id, asked)

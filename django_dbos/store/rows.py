@@ -22,6 +22,7 @@ from django_dbos.core.records import (
     Finish,
     NewMessage,
     NewWorkflow,
+    RecordEntry,
     RecordStep,
     RecordWait,
     State,
@@ -114,6 +115,21 @@ def finish_params(finish: Finish) -> Params:
     }
 
 
+def append_params(entry: RecordEntry) -> Params:
+    checkpoint = entry.checkpoint
+    return {
+        "workflow_id": entry.workflow_id,
+        "claim_number": entry.claim_number,
+        "key": entry.key,
+        "value": entry.value,
+        "step_number": entry.step_number,
+        "write_id": entry.write_id,
+        "step_name": None if checkpoint is None else checkpoint.step_name,
+        "fingerprint": None if checkpoint is None else checkpoint.fingerprint,
+        "record_order": None if checkpoint is None else checkpoint.record_order,
+    }
+
+
 def receive_params(wait: RecordWait) -> Params:
     return checkpoint_params(wait.checkpoint) | {"topic": wait.wake.name}
 
@@ -127,6 +143,8 @@ def direct_params(writes: Sequence[DirectWrite]) -> dict[str, list[Params]]:
                 found.setdefault("record_checkpoints", []).append(
                     checkpoint_params(write.checkpoint)
                 )
+            case RecordEntry():
+                found.setdefault("append_entries", []).append(append_params(write))
             case RecordWait():
                 found.setdefault("receive_messages", []).append(receive_params(write))
             case Finish():

@@ -112,6 +112,14 @@ MARKS = {"message_mark": history.WORKFLOWS, "event_mark": history.WORKFLOWS}
 
 # What workers run, again and again, on connections of their own.
 WORKING: dict[str, Params] = {
+    "append_entries": {
+        "executor_id": EXECUTOR,
+        **{name: values for name, values in ENTRIES.items() if name != "offset"},
+        "claim_number": [1] * TEN,
+        "step_name": ["dbos.write_stream:progress"] * TEN,
+        "fingerprint": NOTHING,
+        "record_order": [7] * TEN,
+    },
     "beat_and_look": {"executor_id": EXECUTOR, **MARKS},
     "beat_and_look, the first": {"executor_id": EXECUTOR, "message_mark": None, "event_mark": None},
     "claim_suspect": {

@@ -43,6 +43,7 @@ def test_both_databases_have_the_same_statements() -> None:
         "take_lock",
         "delete_finished",
         "record_checkpoints",
+        "append_entries",
         "end_workflow",
         "end_workflows",
         "record_checkpoint",

@@ -1,0 +1,116 @@
+"""Entries are appended to streams alike, whether alone in their batch (one statement) or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from django_dbos.core.records import Answer, Claim, RecordEntry, Refusal, Verdict, Write
+from django_dbos.models import Checkpoint, StreamEntry
+from django_dbos.store.base import Store
+from tests.store.conftest import checkpoint, entry, step
+
+Claims = Callable[..., Claim]
+Append = Callable[..., list[Answer]]
+
+
+@pytest.fixture(params=[True, False], ids=["alone", "with others"])
+def append(store: Store, session: Any, executor_id: str, claim: Claims, request: Any) -> Append:
+    """Append entries; with a flush of another workflow, whose look makes the batch a mixed one."""
+    other = Write(workflow_id=(held := claim()).workflow_id, claim_number=held.claim_number)
+
+    def append(*entries: Write) -> list[Answer]:
+        batch = [*entries] if request.param else [*entries, other]
+        plan = store.apply(session, executor_id, batch, is_repeat=False)
+        assert len({(one.key, one.offset) for one in plan.entries}) == len(plan.entries)
+        return plan.answers[: len(entries)]
+
+    return append
+
+
+def own(held: Claim, number: int) -> RecordEntry:
+    """What the workflow itself writes, not one of its steps."""
+    write = entry(held, str(number))
+    return replace(write, checkpoint=checkpoint(held, number), step_number=number)
+
+
+def entries() -> list[tuple[str, int, str | None]]:
+    found = StreamEntry.objects.order_by("workflow_id", "key", "offset")
+    return list(found.values_list("key", "offset", "value"))
+
+
+def test_offsets_go_on_without_gaps(claim: Claims, append: Append) -> None:
+    held, other = claim(), claim()
+    append(entry(held, "0"))
+
+    answers = append(
+        entry(held, "1"), entry(other, "0"), replace(entry(held, "x"), key="k"), entry(held, "2")
+    )
+
+    assert {one.verdict for one in answers} == {Verdict.DONE}
+    key = entry(held, "").key
+    assert sorted(entries()) == sorted(
+        [(key, 0, "0"), (key, 0, "0"), (key, 1, "1"), (key, 2, "2"), ("k", 0, "x")]
+    )
+
+
+def test_a_workflow_s_own_entries_have_checkpoints(claim: Claims, append: Append) -> None:
+    held = claim()
+
+    append(*(own(held, number) for number in (1, 2)))
+
+    found = Checkpoint.objects.order_by("step_number")
+    assert [(one.step_number, one.record_order, one.state) for one in found] == [
+        (1, 1, 0), (2, 2, 0),
+    ]  # fmt: skip
+
+
+@pytest.mark.rule(11)
+def test_after_the_end_nothing_is_appended(claim: Claims, append: Append) -> None:
+    held = claim()
+    append(entry(held, "0"), entry(held, None))
+
+    answers = append(replace(entry(held, "x"), key="k"), entry(held, "1"), entry(held, "2"))
+
+    assert [one.refusal for one in answers] == [None, *[Refusal.STREAM_CLOSED] * 2]
+    assert [value for _, _, value in entries()].count("x") == 1
+    assert StreamEntry.objects.count() == 3
+
+
+@pytest.mark.rule(7)
+def test_without_the_claim_nothing_is_appended(claim: Claims, append: Append) -> None:
+    held, other = claim(), claim()
+    zombie = replace(held, claim_number=held.claim_number - 1)
+
+    answers = append(entry(zombie, "lost"), entry(other, "kept"))
+
+    assert [one.verdict for one in answers] == [Verdict.CLAIM_LOST, Verdict.DONE]
+    assert [value for _, _, value in entries()] == ["kept"]
+
+
+def test_what_is_recorded_already_is_found_and_not_appended_again(
+    store: Store, session: Any, executor_id: str, claim: Claims, append: Append
+) -> None:
+    held = claim()
+    store.apply(session, executor_id, [step(held, 1)], is_repeat=False)
+
+    (answer,) = append(own(held, 1))
+
+    assert answer.verdict is Verdict.FOUND
+    assert entries() == []
+
+
+@pytest.mark.rule(12)
+def test_a_repeat_finds_its_own_entries(
+    store: Store, session: Any, executor_id: str, claim: Claims, append: Append
+) -> None:
+    held = claim()
+    writes = [entry(held, "0"), own(held, 1)]
+    append(*writes)
+
+    store.apply(session, executor_id, writes, is_repeat=True)
+
+    assert [value for _, _, value in entries()] == ["0", "1"]
