@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import django_dbos as dbos
@@ -62,6 +63,18 @@ def writes(count: int) -> None:
         dbos.write_stream("key", number)
     dbos.close_stream("key")
     ended.append("writes")
+
+
+@dbos.step
+def rests() -> None:
+    time.sleep(0.1)
+
+
+@dbos.workflow
+def writes_and_rests() -> None:
+    dbos.write_stream("key", 0)
+    rests()
+    ended.append("writes_and_rests")
 
 
 @dbos.step
