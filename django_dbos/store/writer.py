@@ -208,16 +208,18 @@ class BatchWriter:
 
     def _run(self) -> None:
         try:
-            while not (self._is_stopping and not self._queue and not self._put_off):
+            while not self._has_ended:
                 with self._pen:
                     batch = self._take()
                     self._write(batch)
-                if not batch:
+                    # Under the pen: a run that had it may have put its write off.
+                    self._has_ended = self._is_stopping and not (self._queue or self._put_off)
+                if not batch and not self._has_ended:
                     self._wait()
         finally:
             with self._pen:
-                self._session.close()
                 self._has_ended = True
+                self._session.close()
             self._refuse_queued()
 
     def _refuse_queued(self) -> None:

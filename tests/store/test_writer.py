@@ -582,6 +582,33 @@ def test_a_writer_that_stops_waits_for_who_writes_on_its_own(
 
 @postgresql
 @pytest.mark.rule(10)
+def test_a_write_that_is_put_off_while_the_writer_stops_is_answered(
+    writer: BatchWriter, claim: Claims, threads: Threads
+) -> None:
+    held = claim()
+    threads.may_go_on.clear()
+    answers: list[Any] = []
+    other = threading.Thread(
+        target=lambda: answers.append(writer.write(step(held, 1))), daemon=True
+    )
+    with transaction.atomic():
+        list(Workflow.objects.select_for_update().filter(workflow_id=held.workflow_id))
+        other.start()
+        threads.began.wait(10)
+        stopping = threading.Thread(target=writer.stop)
+        stopping.start()
+        time.sleep(0.1)
+        # The thread that stops waits for the pen by now.
+        threads.may_go_on.set()
+        time.sleep(0.2)
+    stopping.join(30)
+    other.join(5)
+
+    assert [one.verdict for one in answers] == [Verdict.DONE]
+
+
+@postgresql
+@pytest.mark.rule(10)
 def test_a_lock_in_the_way_of_who_is_alone_puts_its_write_off(
     writer: BatchWriter, claim: Claims, store: Store
 ) -> None:
