@@ -361,13 +361,17 @@ class PostgresStore(Store):
         return len(session.run("delete_finished", {"age": age, "limit": limit}))
 
     def _insert_workflows(self, new: Sequence[NewWorkflow]) -> set[str]:
-        if len(new) == 1 and new[0].is_due and not self.is_in_transaction():
+        if len(new) == 1 and new[0].is_due and self._commits_at_once():
             return self._insert_and_tell(new[0])
         params = rows.transposed([rows.workflow_params(one) for one in new])
         inserted = {row[0] for row in self.session().run("insert_workflows", params)}
         lanes = self._lanes_of([one for one in new if one.workflow_id in inserted])
         self._after_commit(Hints(lanes=lanes))
         return inserted
+
+    def _commits_at_once(self) -> bool:
+        """Whether the caller has no transaction: neither atomic() nor one without autocommit."""
+        return connections[self.alias].get_autocommit()
 
     def _insert_and_tell(self, new: NewWorkflow) -> set[str]:
         """Two transactions in one message to the server: the workflow, and who is told of it."""
@@ -381,7 +385,7 @@ class PostgresStore(Store):
         return {new.workflow_id}
 
     def _insert_messages(self, messages: Sequence[NewMessage], hints: Hints) -> set[str]:
-        if len(messages) == 1 and not self.is_in_transaction():
+        if len(messages) == 1 and self._commits_at_once():
             return self._send_and_tell(messages[0], hints)
         params = rows.transposed([rows.message_params(one) for one in messages])
         missing = {row[0] for row in self.session().run("send_messages", params)}
@@ -401,7 +405,8 @@ class PostgresStore(Store):
             known = session.run("read_status", {"workflow_id": message.workflow_id})
             return set() if known else {message.workflow_id}
         self._tell_here(hints.all_keys, [])
-        self.tell(session, Hints(lanes=rows.lanes(woken)))
+        # Not tell(): if that fails, the message is sent all the same.
+        self._after_commit(Hints(lanes=rows.lanes(woken)))
         return set()
 
     def _cancel(self, workflow_ids: Sequence[str]) -> set[str]:

@@ -241,7 +241,8 @@ class AskingSession(DjangoSession):
     def _with(self, text: str, params: Any) -> str:
         wrapper = connections[self.alias]
         wrapper.ensure_connection()
-        return psycopg.ClientCursor(wrapper.connection).mogrify(text, params)
+        with sessions.translated_errors(), wrapper.wrap_database_errors:
+            return psycopg.ClientCursor(wrapper.connection).mogrify(text, params)
 
     def _send(self, texts: Sequence[str], count: int) -> list[list[Row]]:
         """Run each in a transaction of its own; return the first `count` results with rows."""

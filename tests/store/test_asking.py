@@ -12,6 +12,7 @@ from django_dbos.core.records import NewMessage
 from django_dbos.models import Message, Workflow
 from django_dbos.store import errors, rows
 from django_dbos.store.base import Store
+from django_dbos.store.postgresql_sessions import AskingSession
 from tests.store.conftest import new_workflow
 
 pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own")
@@ -60,6 +61,79 @@ def test_a_message_to_nobody_and_one_that_was_sent_before_are_told_apart(store: 
         store.send_messages([message, NewMessage(workflow_id="nobody", topic="", message="1")])
 
     assert Message.objects.count() == 1
+
+
+@pytest.mark.rule(15)
+def test_a_message_whose_receiver_cannot_be_told_of_is_sent_all_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise errors.Unavailable("The connection is gone.")
+
+    store.start_workflows([new_workflow(workflow_id="there")])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE dbos_workflow SET status = 'WAITING', wake_kind = 'message', "
+            "wake_workflow_id = workflow_id, wake_name = 't'"
+        )
+    monkeypatch.setattr(AskingSession, "run_apart", fail)
+
+    store.send_messages([NewMessage(workflow_id="there", topic="t", message="1")])
+
+    assert Message.objects.count() == 1
+    assert Workflow.objects.get().status == "ENQUEUED"
+
+
+@pytest.mark.parametrize("is_start", [True, False])
+def test_a_transaction_without_autocommit_is_not_committed_for_the_caller(
+    store: Store, is_start: bool
+) -> None:
+    store.start_workflows([new_workflow(workflow_id="there")])
+    message = NewMessage(workflow_id="there", topic="", message="1")
+    connection.set_autocommit(False)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE dbos_workflow SET priority = 7")
+        # Django's on_commit() doesn't know when that would be.
+        with pytest.raises(transaction.TransactionManagementError):
+            if is_start:
+                store.start_workflows([new_workflow()])
+            else:
+                store.send_messages([message])
+        connection.rollback()
+    finally:
+        connection.set_autocommit(True)
+
+    assert [one.priority for one in Workflow.objects.all()] == [0]
+    assert not Message.objects.exists()
+
+
+def test_a_value_that_the_driver_refuses_is_an_error_of_djangos(store: Store) -> None:
+    with pytest.raises(DatabaseError):
+        store.start_workflows([new_workflow(workflow_id="a\x00b")])
+    with pytest.raises(DatabaseError):
+        store.send_messages([NewMessage(workflow_id="there", topic="\x00", message="1")])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"prepare_threshold": 0}, {"server_side_binding": True}, {"client_encoding": "LATIN1"}],
+)
+def test_whatever_the_connection_is_set_to_values_arrive_as_they_are(
+    store: Store, options: dict[str, Any]
+) -> None:
+    connection.close()
+    before = connection.settings_dict["OPTIONS"]
+    connection.settings_dict["OPTIONS"] = {**before, **options}
+    try:
+        for name in ("100%", "%s \\ '"):
+            store.start_workflows([new_workflow(workflow_id=name, input=f'"{name}"')])
+            store.send_messages([NewMessage(workflow_id=name, topic="%t", message=name)])
+    finally:
+        connection.close()
+        connection.settings_dict["OPTIONS"] = before
+
+    assert sorted(one.message for one in Message.objects.all()) == ["%s \\ '", "100%"]
 
 
 def test_without_listen_nobody_is_notified(store: Store, settings: Any) -> None:
