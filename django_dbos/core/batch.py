@@ -212,17 +212,19 @@ def are_direct(writes: Sequence[Write]) -> bool:
     """Whether these writes need no look before, since statements can fence and write them.
 
     They are steps, stream entries, ends and the receipt of messages, of workflows that have no two
-    kinds in the batch, whose order would count, nor two receipts, for which one message might do.
+    kinds in the batch, whose order would count, nor two receipts, for which one message might do,
+    nor two claims, since a statement returns which step it recorded, but not for which of them.
     """
-    kinds: dict[str, type[Write]] = {}
+    kinds: dict[str, tuple[type[Write], int]] = {}
     for write in writes:
         is_first = write.workflow_id not in kinds
-        kind = kinds.setdefault(write.workflow_id, type(write))
+        kind = (type(write), write.claim_number)
+        first = kinds.setdefault(write.workflow_id, kind)
         match write:
             case RecordStep():
-                is_direct = kind is RecordStep
+                is_direct = kind == first
             case RecordEntry():
-                is_direct = kind is RecordEntry and write.value is not None
+                is_direct = kind == first and write.value is not None
             case Finish():
                 is_direct = is_first and not write.is_set_aside
             case RecordWait():

@@ -461,3 +461,5 @@ def test_only_steps_or_only_the_end_of_a_workflow_need_no_look() -> None:
     assert not are_direct([one, replace(end, workflow_id="w")])
     assert not are_direct([one, replace(end, is_set_aside=True)])
     assert not are_direct([one, Release(workflow_id="c", claim_number=1)])
+    # Which of them the statement has recorded isn't said.
+    assert not are_direct([one, replace(one, claim_number=2)])
