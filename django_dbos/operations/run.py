@@ -323,9 +323,10 @@ class Run:
         if not signal.has_listeners(sender):
             return
         values = {"workflow_id": self.workflow_id, "name": self.definition.name, **extra}
-        if self.loop is not None:
+        if self.loop is not None and self.is_on_loop:
             self.loop.create_task(signal.asend_robust(sender, **values))
         else:
+            # An end that was left to the writer is announced on another thread.
             signal.send_robust(sender, **values)
 
     # How it ended

@@ -395,6 +395,35 @@ def test_signals_tell_of_executors_and_workflows(start_executor: Start) -> None:
     assert told == [("", handle.workflow_id), ("SUCCESS", handle.workflow_id)]
 
 
+@pytest.mark.parametrize("workflow", [workflows.counts, workflows.acounts])
+def test_who_connects_to_a_signal_while_a_run_ends_is_told(
+    workflow: Any,
+    start_executor: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told: list[str] = []
+
+    def note(sender: Any, status: str, **_: Any) -> None:
+        told.append(status)
+
+    def may_end_later(executor: Executor) -> bool:
+        # Nobody is connected yet: the end is left to the writer.
+        answer = asked(executor)
+        signals.workflow_finished.connect(note)
+        return answer
+
+    caplog.set_level("INFO", "django_dbos")
+    asked = Executor.may_end_later
+    monkeypatch.setattr(Executor, "may_end_later", may_end_later)
+    try:
+        start_executor()
+        workflow.start(1).get_result(timeout=10)
+        eventually(lambda: told == ["SUCCESS"])
+    finally:
+        signals.workflow_finished.disconnect(note)
+
+
 @pytest.mark.rule(35)
 def test_stopping_leaves_no_thread_and_no_row(start_executor: Start) -> None:
     executor = start_executor(concurrency=4)
