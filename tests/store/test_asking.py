@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -95,11 +96,11 @@ def test_a_transaction_without_autocommit_is_not_committed_for_the_caller(
         with connection.cursor() as cursor:
             cursor.execute("UPDATE dbos_workflow SET priority = 7")
         # Django's on_commit() doesn't know when that would be.
+        act = partial(store.start_workflows, [new_workflow()])
+        if not is_start:
+            act = partial(store.send_messages, [message])
         with pytest.raises(transaction.TransactionManagementError):
-            if is_start:
-                store.start_workflows([new_workflow()])
-            else:
-                store.send_messages([message])
+            act()
         connection.rollback()
     finally:
         connection.set_autocommit(True)
