@@ -272,10 +272,6 @@ class Executor:
             and bool(self.slots.take())
         )
 
-    def return_slot(self) -> None:
-        """The child was not started."""
-        self.slots.give_back()
-
     def may_end_later(self) -> bool:
         """Unless somebody is to be told of it, on the thread or the loop that the run had."""
         if signals.workflow_finished.has_listeners(Workflow):
@@ -353,7 +349,12 @@ class Executor:
     # The end
 
     def _new_writer(self) -> BatchWriter:
-        return BatchWriter(self.store, self.executor_id, on_commit=self._committed)
+        return BatchWriter(
+            self.store,
+            self.executor_id,
+            on_commit=self._committed,
+            on_unused=self.slots.give_back,
+        )
 
     def _wait_for_runs(self, seconds: float) -> None:
         until = time.monotonic() + seconds

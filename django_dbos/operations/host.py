@@ -40,11 +40,8 @@ class Host(Protocol):
     def reserve_slot(self, queue_name: str, workflow_name: str) -> bool:
         """Keep a free slot for a child that is about to be started, if there is one.
 
-        Once the start is committed the child runs in it.
+        Once the start is committed the child runs in it; the writer gives it back otherwise.
         """
-
-    def return_slot(self) -> None:
-        """Undo `reserve_slot`: the child was not started."""
 
     def may_end_later(self) -> bool:
         """Whether the run about to end may do so before its end is written.

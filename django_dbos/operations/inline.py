@@ -133,9 +133,6 @@ class InlineHost:
     def reserve_slot(self, queue_name: str, workflow_name: str) -> bool:
         return False
 
-    def return_slot(self) -> None:
-        """There are no slots."""
-
     @contextmanager
     def without_slot(self) -> Iterator[None]:
         yield

@@ -87,7 +87,6 @@ class _Children:
         self._new = [_as_child(call, one, i, len(workflows)) for i, one in enumerate(workflows)]
         self._own_ids = {one.workflow_id for one in workflows if one.workflow_id}
         self.ids = [one.workflow_id for one in self._new]
-        self._is_reserved = False
 
     def next_write(self) -> tuple[type[RecordStart] | type[RecordStep], dict[str, Any]]:
         checkpoint = self._call.checkpoint(
@@ -95,19 +94,15 @@ class _Children:
         )
         if not self._new:
             return RecordStep, {"checkpoint": checkpoint}
-        self._is_reserved = self._reserve()
         return RecordStart, {
             "checkpoint": checkpoint,
             "workflows": tuple(self._new),
-            "is_reserved": self._is_reserved,
+            "is_reserved": self._reserve(),
             "size": sum(len(one.input) for one in self._new),
         }
 
     def settle(self, answer: Answer) -> DbosError | None:
         """Note what came of the write; return what is to be raised."""
-        if self._is_reserved and answer.verdict is not Verdict.DONE:
-            self._host.return_slot()
-        self._is_reserved = False
         if answer.verdict is not Verdict.REFUSED:
             return None
         refused = next(one for one in self._new if one.workflow_id == answer.subject)

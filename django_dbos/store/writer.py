@@ -22,7 +22,14 @@ from typing import TYPE_CHECKING, Protocol
 from asgiref.sync import sync_to_async
 
 from django_dbos.core.batch import Plan, is_giving_up
-from django_dbos.core.records import Answer, RecordEntry, Refusal, Verdict, Write
+from django_dbos.core.records import (
+    Answer,
+    RecordEntry,
+    RecordStart,
+    Refusal,
+    Verdict,
+    Write,
+)
 from django_dbos.store import errors
 
 if TYPE_CHECKING:
@@ -107,10 +114,13 @@ class BatchWriter:
         executor_id: str,
         *,
         on_commit: Callable[[Plan], None],
+        on_unused: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._executor_id = executor_id
         self._on_commit = on_commit
+        self._on_unused = on_unused
+        """Called when a child that a slot was taken for wasn't started."""
         self._queue: deque[Submission] = deque()
         self._put_off: dict[str, PutOff] = {}
         self._refused: dict[tuple[str, int], Answer] = {}
@@ -368,6 +378,9 @@ class BatchWriter:
         by_loop: dict[asyncio.AbstractEventLoop, list[Submission]] = {}
         for submission, answer in zip(batch, answers, strict=True):
             submission.answer = answer
+            # Here, since its run may hear of it by an exception, or not at all.
+            if answer.verdict is not Verdict.DONE and _has_slot(submission.write):
+                self._on_unused()
             if submission.callback is not None:
                 submission.callback(answer)
             if submission.loop is not None:
@@ -384,6 +397,10 @@ def _resolve(submissions: list[Submission]) -> None:
         if submission.future is not None and not submission.future.done():
             assert submission.answer is not None
             submission.future.set_result(submission.answer)
+
+
+def _has_slot(write: Write) -> bool:
+    return isinstance(write, RecordStart) and write.is_reserved
 
 
 def _lost() -> Answer:

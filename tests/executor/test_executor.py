@@ -395,6 +395,42 @@ def test_signals_tell_of_executors_and_workflows(start_executor: Start) -> None:
     assert told == [("", handle.workflow_id), ("SUCCESS", handle.workflow_id)]
 
 
+@dbos.workflow
+def starts_when_cancelled(depth: int) -> int:
+    cancel_silently()
+    return workflows.nested(depth)
+
+
+@dbos.workflow
+async def astarts_when_cancelled(depth: int) -> int:
+    await sync_to_async(cancel_silently)()
+    return await workflows.anested(depth)
+
+
+def cancel_silently() -> None:
+    """Cancel what runs, which doesn't hear of it before its next write."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE dbos_workflow SET status = 'CANCELLED', executor_id = NULL, "
+            "claim_number = claim_number + 1 WHERE status = 'PENDING'"
+        )
+
+
+@pytest.mark.rule(20)
+@pytest.mark.parametrize("workflow", [starts_when_cancelled, astarts_when_cancelled])
+def test_the_slot_of_a_child_that_is_refused_is_free_again(
+    workflow: Any, start_executor: Start
+) -> None:
+    executor = start_executor(concurrency=3)
+    for _ in range(4):
+        with pytest.raises(dbos.WorkflowCancelled):
+            workflow.start(1).get_result(timeout=10)
+        eventually(lambda: not executor.runs)
+
+    eventually(lambda: executor.slots.free == 3)
+    assert workflows.counts.start(2).get_result(timeout=10) == 2
+
+
 @pytest.mark.parametrize("workflow", [workflows.counts, workflows.acounts])
 def test_who_connects_to_a_signal_while_a_run_ends_is_told(
     workflow: Any,
