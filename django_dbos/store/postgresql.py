@@ -184,7 +184,15 @@ class PostgresStore(Store):
         if left:
             # The few that failed go the long way, which finds out why.
             rest = [writes[position] for position in left]
-            plan.absorb(left, super().apply(session, executor_id, rest, is_repeat=False))
+            try:
+                decided = super().apply(session, executor_id, rest, is_repeat=False)
+            except (errors.Unavailable, errors.LockTimeout):
+                if len(left) == len(direct):
+                    raise
+                # The others are committed, and whoever waits for them is to be told.
+                plan.deferred += left
+            else:
+                plan.absorb(left, decided)
         return plan
 
     def _write_directly(
