@@ -187,7 +187,7 @@ class PostgresStore(Store):
             try:
                 decided = super().apply(session, executor_id, rest, is_repeat=False)
             except (errors.Unavailable, errors.LockTimeout):
-                if len(left) == len(direct):
+                if len(left) == len(writes):
                     raise
                 # The others are committed, and whoever waits for them is to be told.
                 plan.deferred += left

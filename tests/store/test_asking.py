@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from django_dbos.core.records import NewMessage
 from django_dbos.models import Message, Workflow
 from django_dbos.store import errors, rows
 from django_dbos.store.base import Store
-from django_dbos.store.postgresql_sessions import AskingSession
 from tests.store.conftest import new_workflow
 
 pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own")
@@ -77,7 +75,7 @@ def test_a_message_whose_receiver_cannot_be_told_of_is_sent_all_the_same(
             "UPDATE dbos_workflow SET status = 'WAITING', wake_kind = 'message', "
             "wake_workflow_id = workflow_id, wake_name = 't'"
         )
-    monkeypatch.setattr(AskingSession, "run_apart", fail)
+    monkeypatch.setattr(type(store.session()), "run_apart", fail)
 
     store.send_messages([NewMessage(workflow_id="there", topic="t", message="1")])
 
@@ -91,16 +89,20 @@ def test_a_transaction_without_autocommit_is_not_committed_for_the_caller(
 ) -> None:
     store.start_workflows([new_workflow(workflow_id="there")])
     message = NewMessage(workflow_id="there", topic="", message="1")
+
+    def ask() -> None:
+        if is_start:
+            store.start_workflows([new_workflow()])
+        else:
+            store.send_messages([message])
+
     connection.set_autocommit(False)
     try:
         with connection.cursor() as cursor:
             cursor.execute("UPDATE dbos_workflow SET priority = 7")
         # Django's on_commit() doesn't know when that would be.
-        act = partial(store.start_workflows, [new_workflow()])
-        if not is_start:
-            act = partial(store.send_messages, [message])
         with pytest.raises(transaction.TransactionManagementError):
-            act()
+            ask()
         connection.rollback()
     finally:
         connection.set_autocommit(True)

@@ -6,6 +6,8 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -578,6 +580,40 @@ def test_a_writer_that_stops_waits_for_who_writes_on_its_own(
 
     assert [one.verdict for one in answers] == [Verdict.DONE]
     assert writer.write(step(held, 2)).verdict is Verdict.CLAIM_LOST
+
+
+@postgresql
+@pytest.mark.rule(12)
+def test_an_end_is_told_of_though_what_was_looked_up_beside_it_fails(
+    store: Any,
+    claim: Claims,
+    executor_id: str,
+    committed: Committed,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held, other = claim(), claim()
+    end = Finish(
+        workflow_id=held.workflow_id, claim_number=held.claim_number, status=Status.SUCCESS
+    )
+    late = step(replace(other, claim_number=99))
+    answers: dict[str, Any] = {}
+    failures = [errors.Unavailable("The connection is gone.")]
+
+    def look_up(*args: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return type(store).look_up(store, *args)
+
+    monkeypatch.setattr(store, "look_up", look_up)
+    writer = BatchWriter(store, executor_id, on_commit=committed)
+    for write in (end, late):
+        writer.post(write, partial(answers.__setitem__, write.workflow_id))
+    writer.start()
+    writer.stop()
+
+    assert answers[held.workflow_id].verdict is Verdict.DONE
+    assert answers[other.workflow_id].verdict is Verdict.CLAIM_LOST
+    assert [one for plan in committed.plans for one in plan.finished] == [end]
 
 
 @postgresql
