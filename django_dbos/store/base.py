@@ -10,7 +10,6 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from functools import partial
 from typing import ClassVar, cast
 from uuid import UUID
 
@@ -288,7 +287,11 @@ class Store(abc.ABC):
     def _after_commit(self, hints: Hints) -> None:
         """Data first, flip second, never in one transaction (CORRECTNESS rule 15)."""
         if hints.wakes or hints.keys or hints.lanes:
-            tell = partial(self.tell, self.session(), hints)
+            session = self.session()
+
+            def tell() -> None:
+                self.tell(session, hints)
+
             # Hints only: a lost one must not fail the request whose data is committed.
             transaction.on_commit(tell, using=self.alias, robust=True)
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -18,6 +19,9 @@ from django.conf import settings as django_settings
 from django_dbos.consumers import hints
 from django_dbos.store import get_store
 
+needs_client = pytest.mark.skipif(
+    find_spec("channels_redis") is None, reason="channels-redis isn't installed"
+)
 needs_layer = pytest.mark.skipif(not django_settings.REDIS_URL, reason="REDIS_URL isn't set")
 
 NOBODY_THERE = {
@@ -138,6 +142,7 @@ async def test_a_layer_that_is_misconfigured_is_as_good_as_none(
     assert ["nowhere.Layer" in record.message for record in caplog.records] == [True]
 
 
+@needs_client
 def test_an_outage_is_logged_once_and_blocks_nobody(
     settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -166,6 +171,7 @@ def wait_for_end(sender: hints.Sender) -> None:
         thread.join(0.05)
 
 
+@needs_client
 def test_when_too_much_is_queued_hints_are_dropped(
     settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

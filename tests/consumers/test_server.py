@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlencode
 
@@ -201,6 +202,7 @@ def test_hints_alone_bring_what_another_process_writes(
         assert json.loads(stream.recv(timeout=20)) == {"closed": True}
 
 
+@pytest.mark.skipif(find_spec("channels_redis") is None, reason="channels-redis isn't installed")
 def test_sockets_do_without_a_layer_that_is_down(
     start_server: Callable[..., Server],
     worker: Executor,
