@@ -9,11 +9,15 @@ from benchmarks.workloads.workload import Values, rate, rate_from_first_to_last,
     "drain of no-ops",
     units={"rate": "/s"},
     needs="fill finished",
-    size=2_000,
+    size=10_000,
     quick_size=200,
+    # As many as take the others some seconds.
+    sizes=dict.fromkeys(
+        ("dbos", "absurd-sdk", "procrastinate", "django-tasks-db", "celery"), 2_000
+    ),
 )
 def drain(system: Any, count: int) -> Values:
-    """A queue is filled with 2,000 pieces of work that do nothing, then a worker is started."""
+    """A queue is filled with pieces of work that do nothing, then a worker is started."""
     system.fill(count)
     with system.worker() as worker:
         return {"rate": rate_from_first_to_last(system.finished, count, worker)}

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
@@ -14,6 +15,9 @@ from django.db import close_old_connections, connections, reset_queries
 from django_dbos.operations.run import Run
 
 logger = logging.getLogger("django_dbos.executor")
+
+# Seconds before a thread is tried again that the system didn't let us start.
+START_PAUSE = 0.1
 
 
 class Pool:
@@ -25,6 +29,9 @@ class Pool:
         self._lock = threading.Lock()
         self._idle = 0
         """Threads that wait for a run, or are about to, and that no run has been queued for."""
+        self._to_start = 0
+        """Threads that are still to be started: for each a run is queued."""
+        self._is_starting = False
         self._is_stopping = False
         self._name_number = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -41,10 +48,13 @@ class Pool:
             is_one_idle = self._idle > 0
             if is_one_idle:
                 self._idle -= 1
-        if is_one_idle:
-            self._queue.put(run)
-        else:
-            threading.Thread(target=self._work, args=(run,), name="dbos-run", daemon=True).start()
+            else:
+                self._to_start += 1
+            needs_starter = not (is_one_idle or self._is_starting)
+            self._is_starting = self._is_starting or needs_starter
+        if needs_starter:
+            self._begin_to_start()
+        self._queue.put(run)
 
     def rename_connections(self) -> None:
         """Django's connections have another name from now on: each thread connects anew."""
@@ -63,8 +73,37 @@ class Pool:
 
     # Threads
 
-    def _work(self, first: Run) -> None:
-        run: Run | None = first
+    def _begin_to_start(self) -> None:
+        """A start waits until the new thread has run: a hundred would hold up who submits."""
+        try:
+            threading.Thread(target=self._start_threads, name="dbos-starter", daemon=True).start()
+        except RuntimeError:
+            with self._lock:
+                self._to_start -= 1
+                self._is_starting = False
+            raise
+
+    def _start_threads(self) -> None:
+        while True:
+            with self._lock:
+                if not self._to_start:
+                    self._is_starting = False
+                    return
+                self._to_start -= 1
+            self._start_thread()
+
+    def _start_thread(self) -> None:
+        while True:
+            try:
+                threading.Thread(target=self._work, name="dbos-run", daemon=True).start()
+            except RuntimeError as error:
+                logger.warning("A run waits for a thread: %s", error)
+                time.sleep(START_PAUSE)
+            else:
+                return
+
+    def _work(self) -> None:
+        run = self._queue.get()
         name_number = self._name_number
         try:
             while run is not None:

@@ -92,3 +92,23 @@ def test_a_transaction_left_open_is_rolled_back_before_the_next_run(
     assert makes_group.start().get_result(timeout=10) == 1
     assert "left a transaction open" in caplog.text
     assert Group.objects.get().name == "kept"
+
+
+def test_a_system_that_is_short_of_threads_makes_runs_wait(
+    start_executor: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, refused = threading.Thread.start, []
+
+    def refuse_some(thread: threading.Thread) -> None:
+        if thread.name == "dbos-run" and len(refused) < 3:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    start_executor(concurrency=2)
+    monkeypatch.setattr(threading.Thread, "start", refuse_some)
+
+    handles = workflows.counts.start_many([(1,)] * 4)
+
+    assert [one.get_result(timeout=10) for one in handles] == [1] * 4
+    assert len(refused) == 3
