@@ -138,11 +138,15 @@ def _signals_to(asked: threading.Event, executor: Executor) -> Iterator[None]:
 
 
 def _show_log(verbosity: int) -> None:
-    """Where the project configures no logging for it, the worker's lines go to stderr."""
+    """Where the project configures no logging for it, the worker's lines go to stderr.
+
+    A level that the project has set is kept.
+    """
     root = logging.getLogger("django_dbos")
     if verbosity == 0 or root.hasHandlers():
         return
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     root.addHandler(handler)
-    root.setLevel(logging.DEBUG if verbosity > 1 else logging.INFO)
+    if root.level == logging.NOTSET:
+        root.setLevel(logging.DEBUG if verbosity > 1 else logging.INFO)
