@@ -7,6 +7,7 @@ statistics of tables that have grown since, and by current ones. PostgreSQL says
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from django.test.utils import CaptureQueriesContext
 from django_dbos.admin.base import MAX_COUNTED
 from django_dbos.store import get_store, statements
 from tests.performance import history
+from tests.store.conftest import new_workflow, register
 
 psycopg = pytest.importorskip("psycopg")
 
@@ -417,3 +419,26 @@ def plans_of(act: Callable[[], Any], tables: History) -> list[Plan]:
     texts = [one for one in texts if '"dbos_' in one or " dbos_" in one]
     assert texts
     return [tables.explain_asked(text) for text in texts]
+
+
+def test_recovery_does_not_compare_each_with_each(transactional_db: None) -> None:
+    """5,000 took 5.7 s when it did, and 0.06 s when not."""
+    store = get_store()
+    dead = register(store)
+    store.start_workflows([new_workflow() for _ in range(5_000)])
+    session = store.connect(dead, "test")
+    claimed = 0
+    while claimed < 5_000:
+        claims, _ = store.claim_workflows(
+            session, dead, ("default", 0), names=["tests.work"], above=-1, limit=500
+        )
+        claimed += len(claims)
+    params = {"executor_id": dead, "max_recovery_attempts": 5, "limit": 5_000}
+
+    began = time.perf_counter()
+    found = session.run("recover_workflows", params)
+    took = time.perf_counter() - began
+    session.close()
+
+    assert len(found) == 5_000
+    assert took < 2

@@ -1,6 +1,7 @@
 -- Gives a dead executor's workflows back to their queues. The attempt is counted; a checkpoint
 -- recorded under the dead claim is progress, and starts the count anew.
--- An array: see claim_workflows. OFFSET 0, since else a whole table may be read and hashed.
+-- OFFSET 0, since else a whole table may be read and hashed. (Not an array besides the join, as
+-- elsewhere: each row would be compared with each.)
 WITH dead AS MATERIALIZED (
     SELECT
         held.workflow_id,
@@ -33,6 +34,5 @@ SET status = CASE
     executor_id = NULL,
     queue_sequence = nextval('dbos_queue_sequence')
 FROM dead
-WHERE workflow.workflow_id = ANY(ARRAY(SELECT workflow_id FROM dead))
-  AND workflow.workflow_id = dead.workflow_id
+WHERE workflow.workflow_id = dead.workflow_id
 RETURNING workflow.workflow_id, workflow.status, workflow.queue_name, workflow.priority
