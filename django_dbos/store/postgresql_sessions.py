@@ -206,7 +206,8 @@ class AskingSession(DjangoSession):
     """
 
     def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
-        if connections[self.alias].in_atomic_block:
+        if not connections[self.alias].get_autocommit():
+            # In the caller's transaction, which isn't ours to commit.
             return super().run_apart(work)
         return self._send([self.text(*statement) for statement in work], len(work))
 
