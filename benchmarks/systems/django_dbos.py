@@ -164,10 +164,11 @@ class DjangoDbos(Engine):
         self.workflows.hangs_once.start_many([()] * count)
 
     def insert_history(self, count: int) -> None:
-        """So many finished workflows, with three checkpoints each."""
+        """So many finished workflows, with three checkpoints each, vacuumed and on the disk."""
         self.look.execute(FINISHED_WORKFLOWS, (count,))
         self.look.execute(FINISHED_CHECKPOINTS, (count,))
-        self.look.execute("ANALYZE")
+        self.look.execute("VACUUM (ANALYZE)")
+        self.look.execute("CHECKPOINT")
 
     def running(self) -> int:
         return self.count("SELECT count(*) FROM dbos_workflow WHERE status = 'PENDING'")
