@@ -170,6 +170,12 @@ class DjangoDbos(Engine):
         self.look.execute("VACUUM (ANALYZE)")
         self.look.execute("CHECKPOINT")
 
+    def finished_lately(self) -> int:
+        """Of those started in the last hour: to count ten million others takes a second."""
+        return self.count(
+            f"{self.finished_query} AND created_at > now() - interval '1 hour'"
+        )
+
     def running(self) -> int:
         return self.count("SELECT count(*) FROM dbos_workflow WHERE status = 'PENDING'")
 

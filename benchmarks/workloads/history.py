@@ -11,7 +11,7 @@ QUEUED, TIMES = 5_000, 3
 @workload(
     "drain beside a long history",
     units={"empty": "/s", "full": "/s"},
-    needs="fill finished insert_history",
+    needs="fill finished_lately insert_history",
     size=1_000_000,
     quick_size=10_000,
     limit=3_600,
@@ -26,7 +26,7 @@ def long_history(system: Any, count: int) -> Values:
 
 
 def drain(system: Any) -> float:
-    before = system.finished()
+    before = system.finished_lately()
     system.fill(QUEUED)
     with system.worker() as worker:
-        return rate_from_first_to_last(lambda: system.finished() - before, QUEUED, worker)
+        return rate_from_first_to_last(lambda: system.finished_lately() - before, QUEUED, worker)
