@@ -172,9 +172,7 @@ class DjangoDbos(Engine):
 
     def finished_lately(self) -> int:
         """Of those started in the last hour: to count ten million others takes a second."""
-        return self.count(
-            f"{self.finished_query} AND created_at > now() - interval '1 hour'"
-        )
+        return self.count(f"{self.finished_query} AND created_at > now() - interval '1 hour'")
 
     def running(self) -> int:
         return self.count("SELECT count(*) FROM dbos_workflow WHERE status = 'PENDING'")

@@ -42,7 +42,7 @@ Place = tuple[str, int]
 Key = tuple[str, str]
 
 # What one statement can fence and write: see `are_direct`.
-DirectWrite = RecordStep | RecordEntry | RecordWait | Finish
+DirectWrite = RecordStep | RecordEntry | RecordEvent | RecordWait | Finish
 
 # What may be written past the deadline: only how the run ends.
 ENDINGS = (Expire, Release)
@@ -146,6 +146,8 @@ class Plan:
     """Where released workflows were enqueued: filled in by the store."""
     deferred: list[int] = field(default_factory=list)
     """Positions of writes whose workflow's row somebody else has locked: asked again later."""
+    notified: list[str] = field(default_factory=list)
+    """Keys that other processes were notified of by the very message that wrote this."""
 
     def absorb(self, positions: Sequence[int], other: Plan) -> None:
         """Add what was decided of the writes at these positions."""
@@ -211,29 +213,67 @@ class Plan:
 def are_direct(writes: Sequence[Write]) -> bool:
     """Whether these writes need no look before, since statements can fence and write them.
 
-    They are steps, stream entries, ends and the receipt of messages, of workflows that have no two
-    kinds in the batch, whose order would count, nor two receipts, for which one message might do,
-    nor two claims, since a statement returns which step it recorded, but not for which of them.
+    They are steps, stream entries, events, ends and the receipt of messages. Where the order of a
+    workflow's writes counts, its statements must keep it.
     """
-    kinds: dict[str, tuple[type[Write], int]] = {}
+    before: dict[str, Write] = {}
     for write in writes:
-        is_first = write.workflow_id not in kinds
-        kind = (type(write), write.claim_number)
-        first = kinds.setdefault(write.workflow_id, kind)
-        match write:
-            case RecordStep():
-                is_direct = kind == first
-            case RecordEntry():
-                is_direct = kind == first and write.value is not None
-            case Finish():
-                is_direct = is_first and not write.is_set_aside
-            case RecordWait():
-                is_direct = is_first and write.is_expected and write.wake.kind is WakeKind.MESSAGE
-            case _:
-                is_direct = False
-        if not is_direct:
+        if not _is_direct(write):
             return False
+        if write.workflow_id in before and not _may_follow(write, before[write.workflow_id]):
+            return False
+        before[write.workflow_id] = write
     return True
+
+
+def _is_direct(write: Write) -> bool:
+    match write:
+        case RecordStep() | RecordEvent():
+            return True
+        case RecordEntry():
+            return write.value is not None
+        case Finish():
+            return not write.is_set_aside
+        case RecordWait():
+            return write.is_expected and write.wake.kind is WakeKind.MESSAGE
+    return False
+
+
+def _may_follow(write: Write, before: Write) -> bool:
+    """Whether a workflow's two writes may be direct in one batch.
+
+    Not with two claims, since a statement returns which step it recorded, but not for which of
+    them; nor with two receipts, for which one message might do.
+    """
+    if write.claim_number != before.claim_number:
+        return False
+    match write:
+        case Finish():
+            return last_step(before) is not None
+        case RecordWait():
+            return False
+    return type(write) is type(before)
+
+
+def last_step(write: Write) -> int | None:
+    """The step by whose checkpoint it is known that all was written that nobody waited for."""
+    if isinstance(write, RecordEntry | RecordEvent) and write.checkpoint is not None:
+        return write.checkpoint.step_number
+    return None
+
+
+def news(write: Write) -> Wake | None:
+    """What a direct write is to those who wait for it; None: nobody can."""
+    match write:
+        case RecordEntry():
+            kind, name = WakeKind.STREAM, write.key
+        case RecordEvent():
+            kind, name = WakeKind.EVENT, write.key
+        case Finish():
+            kind, name = WakeKind.RESULT, ""
+        case _:
+            return None
+    return Wake(kind=kind, workflow_id=write.workflow_id, name=name)
 
 
 def note_written(plan: Plan, write: DirectWrite, row: tuple[Any, ...]) -> Answer:
@@ -244,6 +284,8 @@ def note_written(plan: Plan, write: DirectWrite, row: tuple[Any, ...]) -> Answer
             return Answer(verdict=Verdict.FOUND, checkpoint=outcome)
         case RecordEntry():
             plan.entries.append(_entry(write, row[2]))
+        case RecordEvent():
+            plan.event_values.append(_event_value(write, row[2]))
         case Finish():
             plan.finished.append(write)
     return DONE
@@ -462,16 +504,7 @@ class _Decision:
         key = (write.workflow_id, write.key)
         version = self.facts.events.get(key, ("", 0))[1] + 1
         self.facts.events[key] = (write.value, version)
-        self.plan.event_values.append(
-            EventValue(
-                workflow_id=write.workflow_id,
-                key=write.key,
-                version=version,
-                value=write.value,
-                step_number=write.step_number,
-                write_id=write.write_id,
-            )
-        )
+        self.plan.event_values.append(_event_value(write, version))
         return self._record(write.checkpoint)
 
     def _append(self, write: RecordEntry) -> Answer:
@@ -509,6 +542,17 @@ def _entry(write: RecordEntry, offset: int) -> Entry:
         workflow_id=write.workflow_id,
         key=write.key,
         offset=offset,
+        value=write.value,
+        step_number=write.step_number,
+        write_id=write.write_id,
+    )
+
+
+def _event_value(write: RecordEvent, version: int) -> EventValue:
+    return EventValue(
+        workflow_id=write.workflow_id,
+        key=write.key,
+        version=version,
         value=write.value,
         step_number=write.step_number,
         write_id=write.write_id,

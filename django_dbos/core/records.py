@@ -134,6 +134,13 @@ class Wake:
         """The text under which waiters of this are notified."""
         return f"{self.kind}:{self.workflow_id}:{self.name}"
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All that is notified of it: for an event also what waits for any of its workflow's."""
+        if self.kind is WakeKind.EVENT and self.name:
+            return (self.key, f"{self.kind}:{self.workflow_id}:")
+        return (self.key,)
+
 
 def run_key(workflow_id: str) -> str:
     """The text under which the executor that runs a workflow hears of its cancellation."""
@@ -192,6 +199,11 @@ class RecordEvent(Write):
     value: str
     step_number: int
     write_id: uuid.UUID = field(default_factory=new_uuid)
+
+    @property
+    def place(self) -> tuple[str, uuid.UUID]:
+        """What the statement that sets it returns first."""
+        return (self.workflow_id, self.write_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -339,7 +339,9 @@ class Run:
         is_plain = isinstance(write, Finish) and not write.is_set_aside
         self.ends_later = is_plain and self.host.may_end_later()
         if self.ends_later and write is not None:
-            self.host.writer.post(write, partial(self._settle, write))
+            # The loop has others to serve.
+            leave = self.host.writer.leave if self.loop is None else self.host.writer.post
+            leave(write, partial(self._settle, write))
         return self.ends_later
 
     def _settle(self, write: Write, answer: Answer) -> None:

@@ -108,17 +108,29 @@ class Hints:
     wakes: list[Wake] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     lanes: list[Lane] = field(default_factory=list)
+    notified: set[str] = field(default_factory=set)
+    """Keys that other processes know of already."""
 
     @property
     def all_keys(self) -> list[str]:
-        """Every key to notify; of an event, also the one for all events of its workflow."""
-        keys = {wake.key for wake in self.wakes} | set(self.keys)
-        keys |= {
-            Wake(kind=WakeKind.EVENT, workflow_id=wake.workflow_id).key
-            for wake in self.wakes
-            if wake.kind is WakeKind.EVENT
-        }
-        return sorted(keys)
+        """Every key that somebody may watch."""
+        return sorted({key for wake in self.wakes for key in wake.keys} | set(self.keys))
+
+    @property
+    def news(self) -> list[str]:
+        """The keys to notify other processes of."""
+        return [key for key in self.all_keys if key not in self.notified]
+
+    @classmethod
+    def merged(cls, several: Sequence[Hints]) -> Hints:
+        """All of them in one; what one of them has to notify isn't old for another's sake."""
+        news = {key for one in several for key in one.news}
+        return cls(
+            wakes=[wake for one in several for wake in one.wakes],
+            keys=[key for one in several for key in one.keys],
+            lanes=[lane for one in several for lane in one.lanes],
+            notified={key for one in several for key in one.notified} - news,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -438,23 +450,8 @@ class Store(abc.ABC):
 
     def follow_up(self, session: Session, plans: Sequence[Plan]) -> None:
         """After the commit of batches: wake and notify whoever waits for what they wrote."""
-        hints = Hints()
-        suspended: list[str] = []
-        for plan in plans:
-            hints.wakes += plan.wakes
-            hints.keys += [_stream_key(entry) for entry in plan.entries]
-            hints.keys += [
-                Wake(kind=WakeKind.RESULT, workflow_id=one.workflow_id).key
-                for one in plan.finished
-                if one.is_set_aside
-            ]
-            hints.lanes += plan.lanes
-            hints.lanes += [
-                (new.queue_name, new.priority)
-                for new, is_reserved in plan.workflows
-                if not is_reserved
-            ]
-            suspended += [one.workflow_id for one in plan.suspended]
+        hints = Hints.merged([_hints(plan) for plan in plans])
+        suspended = [one.workflow_id for plan in plans for one in plan.suspended]
         if suspended:
             # What they wait for may have come while they were still running.
             hints.lanes += self.wake_satisfied(session, suspended)
@@ -628,7 +625,7 @@ class Store(abc.ABC):
         keys = hints.all_keys
         # Whoever waits in memory first: it looks while the others are being woken.
         self._tell_here(keys, hints.lanes)
-        woken = self._notify_and_wake(session, keys, hints.lanes, hints.wakes)
+        woken = self._notify_and_wake(session, hints.news, hints.lanes, hints.wakes)
         if woken:
             self._tell_here([], woken)
             self._notify_and_wake(session, [], woken, [])
@@ -644,6 +641,21 @@ class Store(abc.ABC):
         self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
     ) -> list[Lane]:
         """Notify other processes, and enqueue what waits; return where that was enqueued."""
+
+
+def _hints(plan: Plan) -> Hints:
+    keys = [_stream_key(entry) for entry in plan.entries]
+    keys += [
+        Wake(kind=WakeKind.RESULT, workflow_id=one.workflow_id).key
+        for one in plan.finished
+        if one.is_set_aside
+    ]
+    started = [
+        (new.queue_name, new.priority) for new, is_reserved in plan.workflows if not is_reserved
+    ]
+    return Hints(
+        wakes=plan.wakes, keys=keys, lanes=plan.lanes + started, notified=set(plan.notified)
+    )
 
 
 def _stream_key(entry: Entry) -> str:

@@ -17,7 +17,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,13 +78,17 @@ class Stop(threading.Event):
         with contextlib.suppress(OSError):
             self._sender.send(b"x")
 
-    def wait_for(self, descriptor: int, timeout: float) -> bool:
-        """Wait until there is something to read; False after the time, or when stopped."""
+    @contextlib.contextmanager
+    def waiting_for(self, descriptor: int) -> Iterator[Callable[[float], bool]]:
+        """A function that waits until there is something to read there, for so many seconds.
+
+        It returns False after the time, or when stopped.
+        """
         # Not select(), which fails in a process that has 1,024 files and sockets open.
         with selectors.DefaultSelector() as selector:
             selector.register(descriptor, selectors.EVENT_READ)
             selector.register(self._receiver, selectors.EVENT_READ)
-            return any(key.fd == descriptor for key, _ in selector.select(timeout))
+            yield lambda timeout: any(key.fd == descriptor for key, _ in selector.select(timeout))
 
     def close(self) -> None:
         """Close the sockets: nobody waits any more."""
@@ -182,11 +186,12 @@ class Notifications(Listener):
             self.is_connected = True
             wakeups.notify_everything()
             last_used = time.monotonic()
-            while not stopped.is_set():
-                if stopped.wait_for(connection.fileno(), LISTEN_TIMEOUT):
-                    for notification in connection.notifies(timeout=0):
-                        self._pass_on(wakeups, notification)
-                last_used = self._linger(wakeups, last_used, stopped)
+            with stopped.waiting_for(connection.fileno()) as wait:
+                while not stopped.is_set():
+                    if wait(LISTEN_TIMEOUT):
+                        for notification in connection.notifies(timeout=0):
+                            self._pass_on(wakeups, notification)
+                    last_used = self._linger(wakeups, last_used, stopped)
 
     def _connect(self) -> psycopg.Connection[Any]:
         import psycopg

@@ -46,10 +46,13 @@ class OwnSession:
     ) -> None:
         self._alias = alias
         self._executor_id = executor_id
-        self._is_pooled = is_pooled
+        self.is_pooled = is_pooled
+        """Whether another client may have its connection to the server next: nothing stays."""
         self._lease = lease
         self._connection: psycopg.Connection[Row] | None = None
         self._pipeline: psycopg.Pipeline | None = None
+        self._prepared: set[str] = set()
+        """Statements that are prepared on the server under their names."""
 
     @property
     def connection(self) -> psycopg.Connection[Row]:
@@ -95,6 +98,30 @@ class OwnSession:
                 raise
             return [_fetch(cursor) for cursor in cursors]
 
+    def run_and_notify(
+        self, work: Sequence[Statement], channel: str, payloads: Sequence[str]
+    ) -> list[list[Row]]:
+        """Run statements that commit together, then notify: all in one message to the server.
+
+        The parameters are in the text: that takes less than a pipeline, and a second message would
+        be another round trip. The statements are prepared under their names, so there must be no
+        pooler. After an error it isn't known whether the statements were committed.
+        """
+        with translated_errors():
+            connection = self.connection
+            calls = [self._call(name, params) for name, params in work]
+            hints = [
+                psycopg.ClientCursor(connection).mogrify(f"NOTIFY {channel}, %s", [payload])
+                for payload in payloads
+            ]
+            parts = ["BEGIN", *calls, "COMMIT", "BEGIN", LAZILY, *hints, "COMMIT"]
+            try:
+                cursor = connection.execute(";".join(parts))
+            except BaseException:
+                _roll_back(connection)
+                raise
+            return _results(cursor, len(calls))
+
     def run_many(self, name: str, rows: Sequence[Params]) -> None:
         for row in rows:
             self.run(name, row)
@@ -108,7 +135,7 @@ class OwnSession:
                 # transaction() waits for an answer to each.
                 with connection.pipeline() as self._pipeline:
                     connection.execute(BEGIN)
-                    if self._is_pooled:
+                    if self.is_pooled:
                         connection.execute(LOCK_TIMEOUT.format(scope="LOCAL"))
                     yield
                     connection.execute("COMMIT")
@@ -125,10 +152,23 @@ class OwnSession:
 
     def _execute(self, name: str, params: Params | None) -> psycopg.Cursor[Row]:
         text = statements.load("postgresql", name)
-        is_prepared = not self._is_pooled and name not in NOT_PREPARED
+        is_prepared = not self.is_pooled and name not in NOT_PREPARED
         return self.connection.execute(text, params or {}, prepare=is_prepared)
 
+    def _call(self, name: str, params: Params) -> str:
+        """The text that executes a prepared statement."""
+        text, names = statements.numbered(statements.load("postgresql", name))
+        if name not in self._prepared:
+            self.connection.execute(f"PREPARE dbos_{name} AS {text}")
+            self._prepared.add(name)
+        places = ", ".join(["%s"] * len(names))
+        values = [params[one] for one in names]
+        return psycopg.ClientCursor(self.connection).mogrify(
+            f"EXECUTE dbos_{name}({places})", values
+        )
+
     def _connect(self) -> psycopg.Connection[Row]:
+        self._prepared = set()
         with translated_errors():
             wrapper = connections[self._alias]
             connection = psycopg.connect(
@@ -137,7 +177,7 @@ class OwnSession:
             role = wrapper.settings_dict["OPTIONS"].get("assume_role")
             if role:
                 connection.execute("SELECT set_config('role', %s, false)", (role,))
-            if self._is_pooled:
+            if self.is_pooled:
                 # What is set here would be another client's, with its connection to the server.
                 connection.prepare_threshold = None
             else:
@@ -209,18 +249,22 @@ class AskingSession(DjangoSession):
         if not connections[self.alias].get_autocommit():
             # In the caller's transaction, which isn't ours to commit.
             return super().run_apart(work)
-        return self._send([self.text(*statement) for statement in work], len(work))
+        texts = [self._with(statements.load(self.vendor, name), params) for name, params in work]
+        return self._send(_apart(texts), len(work))
 
     def run_then(
         self, statement: Statement, hints: Sequence[str], mark: str
     ) -> tuple[list[Row], list[Row]]:
         """Run a statement, then hints; return what it and the last hint that returns rows return.
 
-        The statement leaves its `mark` in the session if it writes anything. By that it is known
-        when only a hint has failed, which must not fail a call whose data is committed.
+        The hints are texts with the statement's parameters. The statement leaves its `mark` in the
+        session if it writes anything. By that it is known when only a hint has failed, which must
+        not fail a call whose data is committed.
         """
+        name, params = statement
+        message = _apart([statements.load(self.vendor, name), *hints])
         try:
-            written, *told = self._send([self.text(*statement), *hints], 2)
+            written, *told = self._send(self._with(message, params), 2)
         except errors.StoreError as error:
             if self.run("read_mark") != [(mark,)]:
                 raise
@@ -228,34 +272,36 @@ class AskingSession(DjangoSession):
             return [(mark,)], []
         return written, told[0] if told else []
 
-    def text(self, name: str, params: Params) -> str:
-        """A statement with its parameters, as it will be sent."""
-        return self._with(statements.load(self.vendor, name), params)
-
-    def notifications(self, channel: str, payloads: Sequence[str]) -> list[str]:
-        """What notifies other processes, if they are to be."""
-        if not get_settings().listen:
-            return []
-        told = [self._with(f"NOTIFY {channel}, %s", [payload]) for payload in payloads]
-        return [";".join([LAZILY, *told])] if told else []
-
-    def _with(self, text: str, params: Any) -> str:
+    def _with(self, text: str, params: Params) -> str:
         wrapper = connections[self.alias]
         wrapper.ensure_connection()
         with sessions.translated_errors(), wrapper.wrap_database_errors:
             return psycopg.ClientCursor(wrapper.connection).mogrify(text, params)
 
-    def _send(self, texts: Sequence[str], count: int) -> list[list[Row]]:
-        """Run each in a transaction of its own; return the first `count` results with rows."""
+    def _send(self, message: str, count: int) -> list[list[Row]]:
+        """Send several statements at once; return the first `count` results with rows."""
         with sessions.translated_errors(), connections[self.alias].cursor() as cursor:
             try:
                 # Without parameters several statements may go together.
-                cursor.execute("".join(f"BEGIN;{text};COMMIT;" for text in texts))
+                cursor.execute(message)
             except BaseException:
                 _roll_back(cursor.connection)
                 raise
             # Not through Django, which wraps each call.
             return _results(cursor.cursor, count)
+
+
+def notifications(channel: str, payloads: Sequence[str]) -> tuple[list[str], Params]:
+    """The text that notifies other processes, if they are to be, and its parameters."""
+    if not get_settings().listen or not payloads:
+        return [], {}
+    params = {f"payload_{number}": payload for number, payload in enumerate(payloads)}
+    return [";".join([LAZILY, *(f"NOTIFY {channel}, %({name})s" for name in params)])], params
+
+
+def _apart(texts: Sequence[str]) -> str:
+    """Each in a transaction of its own, which keeps the order."""
+    return "".join(f"BEGIN;{text};COMMIT;" for text in texts)
 
 
 def _results(cursor: psycopg.Cursor[Row], count: int) -> list[list[Row]]:

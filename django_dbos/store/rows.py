@@ -15,6 +15,7 @@ from django_dbos.core.batch import (
     FoundWorkflow,
     Key,
     Place,
+    last_step,
 )
 from django_dbos.core.records import (
     Checkpoint,
@@ -23,6 +24,7 @@ from django_dbos.core.records import (
     NewMessage,
     NewWorkflow,
     RecordEntry,
+    RecordEvent,
     RecordStep,
     RecordWait,
     State,
@@ -31,6 +33,15 @@ from django_dbos.core.records import (
 from django_dbos.core.status import Status
 from django_dbos.store.arrays import array
 from django_dbos.store.sessions import Params, Row
+
+# Statements that fence and write: ends last, since a run's last entry or event may be with it.
+DIRECT = (
+    "record_checkpoints",
+    "append_entries",
+    "record_events",
+    "receive_messages",
+    "end_workflows",
+)
 
 
 def checkpoint_params(checkpoint: Checkpoint, timeout: float | None = None) -> Params:
@@ -115,15 +126,15 @@ def finish_params(finish: Finish) -> Params:
     }
 
 
-def append_params(entry: RecordEntry) -> Params:
-    checkpoint = entry.checkpoint
+def posted_params(write: RecordEntry | RecordEvent) -> Params:
+    checkpoint = write.checkpoint
     return {
-        "workflow_id": entry.workflow_id,
-        "claim_number": entry.claim_number,
-        "key": entry.key,
-        "value": entry.value,
-        "step_number": entry.step_number,
-        "write_id": entry.write_id,
+        "workflow_id": write.workflow_id,
+        "claim_number": write.claim_number,
+        "key": write.key,
+        "value": write.value,
+        "step_number": write.step_number,
+        "write_id": write.write_id,
         "step_name": None if checkpoint is None else checkpoint.step_name,
         "fingerprint": None if checkpoint is None else checkpoint.fingerprint,
         "record_order": None if checkpoint is None else checkpoint.record_order,
@@ -135,21 +146,24 @@ def receive_params(wait: RecordWait) -> Params:
 
 
 def direct_params(writes: Sequence[DirectWrite]) -> dict[str, list[Params]]:
-    """The rows of each statement that writes these."""
-    found: dict[str, list[Params]] = {}
+    """The rows of each statement that writes these, in the order in which they are to run."""
+    found: dict[str, list[Params]] = {name: [] for name in DIRECT}
+    last_steps: dict[str, int | None] = {}
     for write in writes:
         match write:
             case RecordStep():
-                found.setdefault("record_checkpoints", []).append(
-                    checkpoint_params(write.checkpoint)
-                )
+                found["record_checkpoints"].append(checkpoint_params(write.checkpoint))
             case RecordEntry():
-                found.setdefault("append_entries", []).append(append_params(write))
+                found["append_entries"].append(posted_params(write))
+            case RecordEvent():
+                found["record_events"].append(posted_params(write))
             case RecordWait():
-                found.setdefault("receive_messages", []).append(receive_params(write))
+                found["receive_messages"].append(receive_params(write))
             case Finish():
-                found.setdefault("end_workflows", []).append(finish_params(write))
-    return found
+                after = {"after_step": last_steps.get(write.workflow_id)}
+                found["end_workflows"].append(finish_params(write) | after)
+        last_steps[write.workflow_id] = last_step(write)
+    return {name: params for name, params in found.items() if params}
 
 
 def suspend_params(suspend: Suspend) -> Params:

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
+
+PLACEHOLDER = re.compile(r"%\((\w+)\)s")
+
+
+@cache
+def numbered(text: str) -> tuple[str, tuple[str, ...]]:
+    """A statement as PREPARE takes it, and the names of its parameters in their order."""
+    names = tuple(dict.fromkeys(PLACEHOLDER.findall(text)))
+    places = {name: f"${number}" for number, name in enumerate(names, 1)}
+    return PLACEHOLDER.sub(lambda match: places[match[1]], text).replace("%%", "%"), names
 
 
 @cache

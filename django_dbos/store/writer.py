@@ -4,8 +4,8 @@
 commit was in flight, has the store write it, then tells everyone. No timer, no minimum batch: a
 run waits for its checkpoint. While a run is alone it takes the pen and writes on its own thread:
 two thread switches cost as much as half a commit. `InlineWriter` writes at once on the calling
-thread, for workflows that run inline. Both have `write` (waits), `awrite` and `post` (does not
-wait).
+thread, for workflows that run inline. Both have `write` (waits), `awrite`, `post` (does not wait)
+and `leave` (has nothing to wait for).
 """
 
 from __future__ import annotations
@@ -63,6 +63,9 @@ class Writer(Protocol):
 
     async def apost(self, write: Write, callback: Callback | None = None) -> None:
         """See post()."""
+
+    def leave(self, write: Write, callback: Callback) -> None:
+        """Like post(), from a thread that has nothing else to do: it may be what writes."""
 
 
 class Submission:
@@ -129,7 +132,7 @@ class BatchWriter:
         self._pen = threading.Lock()
         """Whoever holds it may write, and touch what was put off."""
         self._was_alone = True
-        """Whether the last batch was a single write: then this one may be as well."""
+        """Whether the last batch was of one workflow: then this one may be as well."""
         self._is_stopping = False
         self._abandoned = threading.Event()
         self._has_ended = False
@@ -163,8 +166,7 @@ class BatchWriter:
         submission = Submission(write)
         submission.gate = threading.Lock()
         submission.gate.acquire()
-        if not self._write_here(submission):
-            self._submit(submission)
+        self._submit(submission, may_write_here=True)
         submission.gate.acquire()
         assert submission.answer is not None
         return submission.answer
@@ -179,6 +181,9 @@ class BatchWriter:
     def post(self, write: Write, callback: Callback | None = None) -> None:
         self._submit(Submission(write, callback))
 
+    def leave(self, write: Write, callback: Callback) -> None:
+        self._submit(Submission(write, callback), may_write_here=True)
+
     async def apost(self, write: Write, callback: Callback | None = None) -> None:
         self.post(write, callback)
 
@@ -186,42 +191,39 @@ class BatchWriter:
         """The run of this claim has ended: nothing more comes from it."""
         self._refused.pop((workflow_id, claim_number), None)
 
-    def _write_here(self, submission: Submission) -> bool:
-        """Write on this thread, if nobody else wants to: False otherwise.
-
-        In a crowd it is better to queue: the batch is larger.
-        """
-        if not self._store.has_shared_sessions or not self._was_alone or not self._is_idle():
-            return False
-        if not self._pen.acquire(blocking=False):
-            return False
-        try:
-            # What came in between was first.
-            is_free = self._is_idle()
-            if is_free:
-                self._write([submission])
-        finally:
-            self._pen.release()
-        if not self._is_idle():
-            self._wake.set()
-        return is_free
-
-    def _is_idle(self) -> bool:
-        return not (self._queue or self._put_off or self._has_ended)
-
-    def _submit(self, submission: Submission) -> None:
-        self._queue.append(submission)
-        if not self._wake.is_set():
-            self._wake.set()
+    def _submit(self, submission: Submission, *, may_write_here: bool = False) -> None:
+        if may_write_here and self._is_calm() and self._pen.acquire(blocking=False):
+            try:
+                self._queue.append(submission)
+                if not self._has_ended:
+                    self._write_queued()
+            finally:
+                self._pen.release()
+            if self._queue or self._put_off:
+                self._wake.set()
+        else:
+            self._queue.append(submission)
+            if not self._wake.is_set():
+                self._wake.set()
         if self._has_ended:
             self._refuse_queued()
+
+    def _is_calm(self) -> bool:
+        """Whether to write on this thread: in a crowd it's better to queue, the batch is larger."""
+        is_free = self._store.has_shared_sessions and self._was_alone and not self._has_ended
+        return is_free and not self._put_off and len(self._queue) <= 1
+
+    def _write_queued(self) -> list[Submission]:
+        """Write the next batch, with the pen."""
+        batch = self._take()
+        self._write(batch)
+        return batch
 
     def _run(self) -> None:
         try:
             while not self._has_ended:
                 with self._pen:
-                    batch = self._take()
-                    self._write(batch)
+                    batch = self._write_queued()
                     # Under the pen: a run that had it may have put its write off.
                     self._has_ended = self._is_stopping and not (self._queue or self._put_off)
                 if not batch and not self._has_ended:
@@ -318,7 +320,7 @@ class BatchWriter:
                 self._write([submission])
 
     def _apply(self, batch: list[Submission]) -> Plan:
-        self._was_alone = len(batch) == 1
+        self._was_alone = len({submission.write.workflow_id for submission in batch}) == 1
         if self._abandoned.is_set():
             return Plan(answers=[_lost()] * len(batch))
         writes = [submission.write for submission in batch]
@@ -448,6 +450,9 @@ class InlineWriter:
 
     async def apost(self, write: Write, callback: Callback | None = None) -> None:
         await sync_to_async(self.post, thread_sensitive=True)(write, callback)
+
+    def leave(self, write: Write, callback: Callback) -> None:
+        self.post(write, callback)
 
     def forget(self, workflow_id: str, claim_number: int) -> None:
         """Nothing is kept of a claim."""

@@ -33,6 +33,8 @@ class Costs:
     """How often each waited for the server."""
     commits: Counter[str] = field(default_factory=Counter)
     """Transactions, of one statement or several."""
+    notifications: Counter[str] = field(default_factory=Counter)
+    """NOTIFY, which has a transaction of its own."""
 
     def of(self, who: str) -> list[str]:
         """The statements of one."""
@@ -122,6 +124,7 @@ def _traced(costs: Costs, who: str, connection: Any) -> Iterator[None]:
     turns = pairwise(directions)
     costs.trips[who] = sum(turn == ("B", "F") for turn in turns)
     costs.commits[who] = _commits(messages)
+    costs.notifications[who] = sum('"NOTIFY"' in "\t".join(one) for one in messages)
 
 
 def _commits(messages: list[list[str]]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +10,6 @@ import psycopg
 
 from django_dbos.store import statements
 from tests.performance.history import GUARDED
-
-PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 
 
 @dataclass(frozen=True)
@@ -46,25 +43,17 @@ def explain(
 
 def prepare(connection: psycopg.Connection[Any], name: str) -> None:
     """Prepare a statement on the server, under its own name."""
-    text = statements.load("postgresql", name)
-    places = {one: f"${number}" for number, one in enumerate(_parameters(text), 1)}
-    connection.execute(f"PREPARE {name} AS {_with_places(text, places)}")
+    text, _ = statements.numbered(statements.load("postgresql", name))
+    connection.execute(f"PREPARE {name} AS {text}")
 
 
 def call(connection: psycopg.Connection[Any], name: str, params: dict[str, Any]) -> str:
     """The text that executes a prepared statement."""
-    text = statements.load("postgresql", name)
-    values = [params[one] for one in _parameters(text)]
-    arguments = f"({', '.join(['%s'] * len(values))})" if values else ""
-    return psycopg.ClientCursor(connection).mogrify(f"EXECUTE {name}{arguments}", values)
-
-
-def _parameters(text: str) -> list[str]:
-    return list(dict.fromkeys(PLACEHOLDER.findall(text)))
-
-
-def _with_places(text: str, places: dict[str, str]) -> str:
-    return PLACEHOLDER.sub(lambda match: places[match[1]], text).replace("%%", "%")
+    _, names = statements.numbered(statements.load("postgresql", name))
+    arguments = f"({', '.join(['%s'] * len(names))})" if names else ""
+    return psycopg.ClientCursor(connection).mogrify(
+        f"EXECUTE {name}{arguments}", [params[one] for one in names]
+    )
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

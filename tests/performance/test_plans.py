@@ -35,6 +35,12 @@ pytestmark = [
 
 Params = dict[str, Any]
 
+
+def first_of(rows: Params) -> Params:
+    """The parameters of one row."""
+    return {name: values[0] for name, values in rows.items()}
+
+
 IDS = [f"pending-{number}" for number in range(0, 30, 3)]
 WAITING_IDS = [f"waiting-{number}" for number in range(12)]
 NEW_IDS = [f"new-{number}" for number in range(10)]
@@ -81,6 +87,14 @@ ENDS: Params = {
     "output": ["1"] * TEN,
     "error": NOTHING,
     "is_set_aside": [False] * TEN,
+    "after_step": [1, *NOTHING[1:]],
+}
+POSTED: Params = {
+    **{name: values for name, values in ENTRIES.items() if name != "offset"},
+    "claim_number": [1] * TEN,
+    "step_name": ["dbos.write_stream(progress)"] * TEN,
+    "fingerprint": NOTHING,
+    "record_order": [7] * TEN,
 }
 MESSAGES: Params = {
     "workflow_id": IDS,
@@ -107,21 +121,15 @@ STARTS: Params = {
     "run_at": NOTHING,
     "timeout": NOTHING,
 }
-ONE_START = {"mark": "1", **{name: values[0] for name, values in STARTS.items()}}
-ONE_MESSAGE = {"mark": "1", **{name: values[0] for name, values in MESSAGES.items()}}
+ONE_START = {"mark": "1", **first_of(STARTS)}
+ONE_MESSAGE = {"mark": "1", **first_of(MESSAGES)}
 # Of the look before: the last few messages and events are newer.
 MARKS = {"message_mark": history.WORKFLOWS, "event_mark": history.WORKFLOWS}
 
 # What workers run, again and again, on connections of their own.
 WORKING: dict[str, Params] = {
-    "append_entries": {
-        "executor_id": EXECUTOR,
-        **{name: values for name, values in ENTRIES.items() if name != "offset"},
-        "claim_number": [1] * TEN,
-        "step_name": ["dbos.write_stream:progress"] * TEN,
-        "fingerprint": NOTHING,
-        "record_order": [7] * TEN,
-    },
+    "append_entries": {"executor_id": EXECUTOR, **POSTED},
+    "append_entry": {"executor_id": EXECUTOR, **first_of(POSTED)},
     "beat_and_look": {"executor_id": EXECUTOR, **MARKS},
     "beat_and_look, the first": {"executor_id": EXECUTOR, "message_mark": None, "event_mark": None},
     "claim_suspect": {
@@ -139,10 +147,7 @@ WORKING: dict[str, Params] = {
     },
     "consume_messages": {"message_id": [1, 2, 3], "step_number": [7, 7, 7]},
     "end_workflows": {"executor_id": EXECUTOR, **ENDS},
-    "end_workflow": {
-        "executor_id": EXECUTOR,
-        **{name: values[0] for name, values in ENDS.items()},
-    },
+    "end_workflow": {"executor_id": EXECUTOR, **first_of(ENDS)},
     "enqueue_due": {"limit": 1000},
     "expire_deadlines": {"limit": 1000},
     "find_checkpoints": {"workflow_ids": IDS, "step_numbers": [1] * TEN},
@@ -168,12 +173,12 @@ WORKING: dict[str, Params] = {
     "load_ended_streams": {"workflow_ids": IDS},
     "lock_claims": {"workflow_ids": IDS, "executor_id": EXECUTOR},
     "look_at_claims": {"workflow_ids": IDS},
+    "receive_message": {"executor_id": EXECUTOR, **first_of(CHECKPOINTS), "topic": "topic"},
     "receive_messages": {"executor_id": EXECUTOR, **CHECKPOINTS, "topic": ["topic"] * TEN},
-    "record_checkpoint": {
-        "executor_id": EXECUTOR,
-        **{name: values[0] for name, values in CHECKPOINTS.items()},
-    },
+    "record_checkpoint": {"executor_id": EXECUTOR, **first_of(CHECKPOINTS)},
     "record_checkpoints": {"executor_id": EXECUTOR, **CHECKPOINTS},
+    "record_event": {"executor_id": EXECUTOR, **first_of(POSTED)},
+    "record_events": {"executor_id": EXECUTOR, **POSTED},
     "recover_workflows": {"executor_id": EXECUTOR, "limit": 5000, "max_recovery_attempts": 5},
     "release_workflows": {"executor_id": EXECUTOR, "workflow_ids": IDS},
     "replace_checkpoints": {**CHECKPOINTS, "step_number": [3] * TEN},
@@ -202,10 +207,7 @@ ASKING: dict[str, Params] = {
     "read_event": {"workflow_id": IDS[0], "key": "progress"},
     "read_outcome": {"workflow_id": IDS[0]},
     "read_status": {"workflow_id": IDS[0]},
-    "record_atomic_checkpoint": {
-        "executor_id": EXECUTOR,
-        **{name: values[0] for name, values in CHECKPOINTS.items()},
-    },
+    "record_atomic_checkpoint": {"executor_id": EXECUTOR, **first_of(CHECKPOINTS)},
     "resume_workflows": {"workflow_ids": WAITING_IDS},
     "send_message": ONE_MESSAGE,
     "send_messages": MESSAGES,

@@ -541,12 +541,37 @@ def test_nobody_overtakes_what_is_queued(
 
 
 @postgresql
+def test_who_leaves_its_end_writes_it_on_its_own_thread_when_alone(
+    writer: BatchWriter, claim: Claims, threads: Threads
+) -> None:
+    held, crowd, answers = claim(), [claim(), claim()], []
+    end = Finish(
+        workflow_id=held.workflow_id, claim_number=held.claim_number, status=Status.SUCCESS
+    )
+
+    writer.leave(end, answers.append)
+    assert [one.verdict for one in answers] == [Verdict.DONE]
+    assert threads.wrote == [(False, 1)]
+
+    # With a batch under way it isn't waited for.
+    threads.may_go_on.clear()
+    for one in crowd:
+        writer.post(step(one))
+    writer.leave(replace(end, workflow_id=crowd[0].workflow_id), answers.append)
+    assert len(answers) == 1
+    threads.may_go_on.set()
+    assert writer.write(step(crowd[1], 2)).verdict is Verdict.DONE
+    assert len(answers) == 2
+
+
+@postgresql
 def test_whoever_comes_while_another_writes_is_written_by_the_writer_together(
     writer: BatchWriter, claim: Claims, threads: Threads
 ) -> None:
     held = claim()
     threads.may_go_on.clear()
-    others = [threading.Thread(target=writer.write, args=(step(held, n),)) for n in (1, 2, 3)]
+    writes = [step(held), step(claim()), step(claim())]
+    others = [threading.Thread(target=writer.write, args=(one,)) for one in writes]
     others[0].start()
     threads.began.wait(10)
     for other in others[1:]:
@@ -558,7 +583,7 @@ def test_whoever_comes_while_another_writes_is_written_by_the_writer_together(
         other.join(10)
 
     assert threads.wrote == [(False, 1), (True, 2)]
-    # In a crowd the next one queues as well, until a batch is a single write again.
+    # In a crowd the next one queues as well, until a batch is one workflow's again.
     writer.write(step(held, 4))
     writer.write(step(held, 5))
     assert threads.wrote[2:] == [(True, 1), (False, 1)]

@@ -13,6 +13,14 @@ WHERE workflow_id = (
       AND claim_number = %(claim_number)s
       AND coalesce(status = 'PENDING' AND executor_id = %(executor_id)s, false)
       AND (deadline_at IS NULL OR deadline_at > clock_timestamp())
+      AND (
+          %(after_step)s::int IS NULL
+          OR EXISTS (
+              SELECT
+              FROM dbos_checkpoint
+              WHERE workflow_id = %(workflow_id)s AND step_number = %(after_step)s::int
+          )
+      )
     FOR NO KEY UPDATE SKIP LOCKED
 )
 RETURNING workflow_id, claim_number - 1
