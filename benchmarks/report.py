@@ -42,11 +42,14 @@ def plain(value: object) -> str:
 
 
 def render_table(results: Results, workload: str, *, is_markdown: bool) -> str:
-    units = results.workloads[workload]["units"]
+    units, found = results.workloads[workload]["units"], rows(results, workload)
+    compared = {metric for row in found for metric in row.ratios}
     header = ["system"]
     for metric, unit in units.items():
-        header += [f"{metric}, {unit}" if metric != "rate" else unit, "django_dbos is as good"]
-    lines = [header, *(cells_of(row, units) for row in rows(results, workload))]
+        header.append(title(metric, unit))
+        if metric in compared:
+            header.append("django_dbos is as good")
+    lines = [header, *(cells_of(row, units, compared) for row in found)]
     table = markdown(lines) if is_markdown else text(lines)
     return "\n\n".join([table, *failures(results, workload)])
 
@@ -64,13 +67,20 @@ def first_line(error: str) -> str:
     return error.partition("\n")[0][:300]
 
 
-def cells_of(row: Row, units: dict[str, str]) -> list[str]:
+def title(metric: str, unit: str) -> str:
+    """A metric and its unit, or the one that says both."""
+    if unit == "x":
+        return metric
+    return unit if metric == "rate" or unit.startswith(metric) else f"{metric}, {unit}"
+
+
+def cells_of(row: Row, units: dict[str, str], compared: set[str]) -> list[str]:
     cells = [row.system]
     for metric in units:
-        if metric in row.cells:
-            cells += [str(row.cells[metric]), ratio(row, metric)]
-        else:
-            cells += ["failed" if row.error else "-", ""]
+        missing = "failed" if row.error else "-"
+        cells.append(str(row.cells.get(metric, missing)))
+        if metric in compared:
+            cells.append(ratio(row, metric))
     return cells
 
 

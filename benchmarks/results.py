@@ -13,6 +13,8 @@ from benchmarks.systems import CEILING, OURS, product
 
 # The rest costs something: time, memory, the database's work.
 MORE_IS_BETTER = {"/s", "steps/s", "values/s"}
+# What says something of a system in itself.
+NOT_COMPARED = {"x", "% of the machine"}
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,10 @@ def ratios(
     return {
         metric: times_as_good(cells[ours][metric].median, theirs.median, units[metric])
         for metric, theirs in cells[system].items()
-        if metric in cells[ours] and theirs.median and cells[ours][metric].median
+        if units[metric] not in NOT_COMPARED
+        and metric in cells[ours]
+        and theirs.median
+        and cells[ours][metric].median
     }
 
 

@@ -70,8 +70,8 @@ def run(plan: Plan, database_url: str, redis_url: str | None) -> Results:
         for name, system in plan.systems.items()
         if any(one.suits(name, system) for one in plan.workloads)
     }
-    with places(plan.prefix, used, database_url, redis_url) as environments:
-        measurements = measure_all(plan, environments)
+    with places(plan.prefix, used, database_url, redis_url) as (environments, broken):
+        measurements = measure_all(plan, environments, broken)
     return Results(
         machine=machine.describe(database_url, redis_url, map(systems.product, used)),
         settings={name: system.settings for name, system in used.items()},
@@ -88,9 +88,12 @@ def run(plan: Plan, database_url: str, redis_url: str | None) -> Results:
 @contextlib.contextmanager
 def places(
     prefix: str, used: dict[str, type[Any]], database_url: str, redis_url: str | None
-) -> Iterator[dict[str, dict[str, str]]]:
-    """The environment of each system: an empty database with its tables, dropped afterwards."""
-    environments = {}
+) -> Iterator[tuple[dict[str, dict[str, str]], dict[str, str]]]:
+    """The environment of each system: an empty database with its tables, dropped afterwards.
+
+    And the errors of those that couldn't make their tables.
+    """
+    environments, broken = {}, {}
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         try:
             for name in used:
@@ -99,9 +102,10 @@ def places(
                 answer = in_process(name, "install", 0, environment, INSTALL_LIMIT)
                 if error := answer.get("error"):
                     say(f"{name} isn't measured: {error}")
+                    broken[name] = f"It couldn't be installed: {error}"
                 else:
                     environments[name] = environment
-            yield environments
+            yield environments, broken
         finally:
             for name in used:
                 drop_database(database_url, database_name(prefix, name))
@@ -136,9 +140,16 @@ def drop_database(url: str, name: str) -> None:
 # Measuring
 
 
-def measure_all(plan: Plan, environments: dict[str, dict[str, str]]) -> list[Measurement]:
+def measure_all(
+    plan: Plan, environments: dict[str, dict[str, str]], broken: dict[str, str]
+) -> list[Measurement]:
     """Round by round; Ctrl-C ends it early, with what there is."""
-    measurements = []
+    measurements = [
+        Measurement(workload.name, name, 1, plan.size(workload, name), 0.0, 0.0, error=error)
+        for workload in plan.workloads
+        for name, error in broken.items()
+        if workload.suits(name, plan.systems[name])
+    ]
     with contextlib.suppress(KeyboardInterrupt):
         for number in range(plan.rounds):
             for workload in plan.workloads:

@@ -45,19 +45,22 @@ class StatementLog:
     def _begin(self) -> None:
         path = self._one("SELECT current_setting('data_directory') || '/log'")
         self._one("SELECT size FROM pg_stat_file(%s)", path)
-        database = sql.Identifier(self.connection.info.dbname)
-        self.connection.execute(
-            sql.SQL("ALTER DATABASE {} SET log_statement = 'all'").format(database)
-        )
+        # Without the values: those of many rows at once fill the disk.
+        self._set("log_parameter_max_length", "0")
+        self._set("log_statement", "'all'")
         self.path = path
 
     def end(self) -> None:
         """Log no more."""
         if self.path is not None:
-            database = sql.Identifier(self.connection.info.dbname)
-            self.connection.execute(
-                sql.SQL("ALTER DATABASE {} RESET log_statement").format(database)
-            )
+            self._set("log_statement", "DEFAULT")
+            self._set("log_parameter_max_length", "DEFAULT")
+
+    def _set(self, name: str, value: str) -> None:
+        """For the sessions of this database that begin from now on."""
+        statement = sql.SQL("ALTER DATABASE {} SET {} TO {}")
+        database = sql.Identifier(self.connection.info.dbname)
+        self.connection.execute(statement.format(database, sql.Identifier(name), sql.SQL(value)))
 
     def _one(self, query: str, *arguments: object) -> Any:
         row = self.connection.execute(query.encode(), arguments).fetchone()

@@ -71,5 +71,17 @@ async def waits_for_message() -> None:
 
 
 @dbos.workflow
+async def sleeps_for_a_day() -> None:
+    await dbos.asleep(86_400)
+
+
+@dbos.workflow
+def naps(seconds: float) -> None:
+    dbos.run_step(tell_time)  # once, as above
+    dbos.sleep(seconds)
+    tell_time()
+
+
+@dbos.workflow
 async def hangs_once() -> None:
     await hangs()

@@ -21,6 +21,7 @@ SYSTEMS = {
     "absurd-sdk": "absurd:Absurd",
     "procrastinate": "procrastinate:Procrastinate",
     "pgqueuer": "pgqueuer:Pgqueuer",
+    "pgqueuer batches of 100": "pgqueuer:PgqueuerInBatches",
     "django-tasks-db": "django_tasks_db:DjangoTasksDb",
     "celery": "celery:Celery",
     "dramatiq": "dramatiq:Dramatiq",

@@ -43,7 +43,8 @@ class Absurd(System):
 
     settings = (
         f"start_worker(concurrency={CONCURRENCY}), polls every 0.25 s, all threads on one "
-        "connection as the SDK has it; no batch spawn"
+        "connection as the SDK has it; no batch spawn; await_task_result() looks after 50 ms, then "
+        "ever less often"
     )
     package = "absurd_sdk"
     command = module("benchmarks.systems.absurd")

@@ -1,9 +1,14 @@
-"""The ceiling: psycopg and nothing else, writing the rows that django_dbos writes."""
+"""The ceiling: psycopg and nothing else, writing the rows that django_dbos writes.
+
+`python -m benchmarks.systems.bare` is a worker that does so for what is enqueued.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 import threading
+import time
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,11 +16,13 @@ import psycopg
 
 from benchmarks.environment import database_url
 from benchmarks.systems.django_dbos import Engine
-from benchmarks.systems.system import System
+from benchmarks.systems.system import LOOK, System, module
 
+# How many workflows its worker claims at once.
+GROUP = 100
 CHECKPOINT = (
     "INSERT INTO dbos_checkpoint (workflow_id, step_number, step_name, output, record_order, "
-    "claim_number, recorded_at) VALUES ('bare', %s, 'step', '1', %s, 1, clock_timestamp())"
+    "claim_number, recorded_at) VALUES (%s, %s, 'step', '1', %s, 1, clock_timestamp())"
 )
 WORKFLOW = (
     "INSERT INTO dbos_workflow (workflow_id, token, name, status, queue_name, queue_sequence, "
@@ -44,22 +51,27 @@ class Bare(System):
     """One connection in autocommit, the same tables and indexes, no worker."""
 
     settings = "psycopg 3, prepared statements, one connection"
+    command = module("benchmarks.systems.bare")
     tables = Engine.tables
     install = Engine.install
+    recorded_steps = Engine.recorded_steps
 
     def open(self) -> None:
         self.connection = psycopg.connect(database_url(), autocommit=True, prepare_threshold=1)
 
     def insert_checkpoints(self, count: int) -> None:
         for number in range(count):
-            self.connection.execute(CHECKPOINT, (number, number))
+            self.connection.execute(CHECKPOINT, ("bare", number, number))
 
     def insert_checkpoints_in_groups(self, count: int, size: int) -> None:
         """Transactions of so many rows each, pipelined."""
         for first in range(0, count, size):
-            rows = [(number, number) for number in range(first, first + size)]
-            with self.connection.transaction(), self.connection.cursor() as cursor:
-                cursor.executemany(CHECKPOINT, rows)
+            rows = [("bare", number, number) for number in range(first, first + size)]
+            self.insert_group(rows)
+
+    def insert_group(self, rows: Sequence[tuple[str, int, int]]) -> None:
+        with self.connection.transaction(), self.connection.cursor() as cursor:
+            cursor.executemany(CHECKPOINT, rows)
 
     def insert_workflow(self, number: int) -> None:
         self.connection.execute(WORKFLOW, (number, number))
@@ -70,9 +82,20 @@ class Bare(System):
 
     def claim_and_finish(self, size: int) -> int:
         """Claim some workflows and finish them, a commit each."""
-        claimed = [row[0] for row in self.connection.execute(CLAIM, (size,))]
-        self.connection.execute(FINISH, (claimed,))
+        claimed = self.claim(size)
+        self.finish(claimed)
         return len(claimed)
+
+    def claim(self, size: int) -> list[str]:
+        return [row[0] for row in self.connection.execute(CLAIM, (size,))]
+
+    def finish(self, claimed: list[str]) -> None:
+        self.connection.execute(FINISH, (claimed,))
+
+    def start_steps(self, workflows: int, steps: int) -> None:
+        """Of one step each, for its worker."""
+        assert steps == 1
+        self.insert_workflows(workflows)
 
     def notify_each_other(self, partner: Any) -> None:
         """One NOTIFY there and one back."""
@@ -127,3 +150,18 @@ class BareSqlite(System):
             self.connection.execute("BEGIN IMMEDIATE")
             self.connection.executemany(SQLITE_CHECKPOINT, rows)
             self.connection.execute("COMMIT")
+
+
+def work() -> None:
+    """Be a worker: a hundred at a time, three commits for them."""
+    bare = Bare()
+    while True:
+        if claimed := bare.claim(GROUP):
+            bare.insert_group([(one, 0, 0) for one in claimed])
+            bare.finish(claimed)
+        else:
+            time.sleep(LOOK)
+
+
+if __name__ == "__main__":
+    work()

@@ -31,12 +31,18 @@ class Celery(RedisQueue):
 
     broker, results_in = BROKER, RESULTS
 
-    settings = "prefork with a process a core, prefetch 4, defaults; Redis for broker and results"
+    settings = (
+        "prefork with a process a core, prefetch 4, defaults; Redis for broker and results; "
+        "group().apply_async() for many; get() is told by Redis's publish and subscribe"
+    )
     package = "celery"
     command = module("celery -A benchmarks.systems.celery worker --loglevel WARNING")
 
     def start(self) -> Any:
         return does_nothing.delay()
+
+    def start_all(self, count: int) -> list[Any]:
+        return [celery.group([does_nothing.s()] * count).apply_async()]
 
     def start_telling(self) -> Any:
         return tells_time.delay()

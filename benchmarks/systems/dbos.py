@@ -7,7 +7,8 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from dbos import DBOS, DBOSClient, DBOSConfig, SendMessage
+import sqlalchemy
+from dbos import DBOS, DBOSClient, DBOSConfig, EnqueueOptions, SendMessage
 
 from benchmarks.environment import database_url, tell_time
 from benchmarks.systems.system import System, module
@@ -75,6 +76,18 @@ async def waits_for_message() -> None:
     await DBOS.recv_async("go", timeout_seconds=86_400)
 
 
+@DBOS.workflow()
+async def sleeps_for_a_day() -> None:
+    await DBOS.sleep_async(86_400)
+
+
+@DBOS.workflow()
+def naps(seconds: float) -> None:
+    DBOS.run_step(None, tell_time)
+    DBOS.sleep(seconds)
+    tell_time()
+
+
 def work() -> None:
     """Be the worker."""
     DBOS(config={**CONFIG, "system_database_url": database_url(), "executor_id": str(uuid.uuid4())})
@@ -82,6 +95,10 @@ def work() -> None:
     DBOS.register_queue(QUEUE, worker_concurrency=None)
     while True:
         time.sleep(3_600)
+
+
+def options(name: str) -> EnqueueOptions:
+    return {"workflow_name": name, "queue_name": QUEUE, "app_version": VERSION}
 
 
 class Base(System):
@@ -112,16 +129,25 @@ class Base(System):
 
     def open(self) -> None:
         self.client = DBOSClient(system_database_url=database_url(), use_listen_notify=True)
+        url = sqlalchemy.make_url(database_url()).set(drivername="postgresql+psycopg")
+        self.engine = sqlalchemy.create_engine(url)
 
     def close(self) -> None:
         self.client.destroy()
+        self.engine.dispose()
 
     def enqueue(self, name: str, *arguments: Any) -> Any:
-        options = {"workflow_name": name, "queue_name": QUEUE, "app_version": VERSION}
-        return self.client.enqueue(options, *arguments)  # type: ignore[arg-type]
+        return self.client.enqueue(options(name), *arguments)
 
     def start(self) -> Any:
         return self.enqueue(self.does_nothing)
+
+    def start_all(self, count: int) -> list[Any]:
+        with self.engine.begin() as transaction:
+            return [
+                self.client.enqueue_in_transaction(transaction, options(self.does_nothing))
+                for _ in range(count)
+            ]
 
     def results(self, handles: Iterable[Any]) -> None:
         for handle in handles:
@@ -148,7 +174,9 @@ class Dbos(Base):
 
     settings = (
         "DBOS.launch() in a worker process, a queue with its defaults (polled every 1 s, no limit "
-        "of concurrency), 20 connections; DBOSClient(use_listen_notify=True); no batch enqueue"
+        "of concurrency), 20 connections; DBOSClient(use_listen_notify=True); "
+        "enqueue_in_transaction() for many, no batch enqueue; get_result() looks each second "
+        "(default)"
     )
     package = "dbos"
 
@@ -158,6 +186,13 @@ class Dbos(Base):
     def waiting(self) -> int:
         """Those that run: one that waits isn't told apart."""
         return self.count("SELECT count(*) FROM dbos.workflow_status WHERE status = 'PENDING'")
+
+    def start_sleeping(self, count: int) -> None:
+        for _ in range(count):
+            self.enqueue("sleeps_for_a_day")
+
+    def start_nap(self, seconds: float) -> None:
+        self.enqueue("naps", seconds)
 
     def wake(self, handles: list[Any]) -> None:
         self.client.send_bulk([SendMessage(one.get_workflow_id(), None, "go") for one in handles])

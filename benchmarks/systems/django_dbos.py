@@ -65,8 +65,9 @@ class Engine(System):
     def start(self) -> Any:
         return getattr(self.workflows, self.does_nothing).start()
 
-    def fill(self, count: int) -> None:
-        getattr(self.workflows, self.does_nothing).start_many([()] * count)
+    def start_all(self, count: int) -> list[Any]:
+        handles: list[Any] = getattr(self.workflows, self.does_nothing).start_many([()] * count)
+        return handles
 
     def results(self, handles: Iterable[Any]) -> None:
         for handle in handles:
@@ -77,6 +78,18 @@ class Engine(System):
 
     def recorded_steps(self) -> int:
         return self.count("SELECT count(*) FROM dbos_checkpoint")
+
+    def is_finished(self, handle: Any) -> bool:
+        query = "SELECT count(*) FROM dbos_workflow WHERE status = 'SUCCESS' AND workflow_id = %s"
+        return self.count(query, handle.workflow_id) > 0
+
+
+def start_in_batches(workflow: Any, count: int) -> list[Any]:
+    return [
+        handle
+        for some in batched(range(count), MESSAGES)
+        for handle in workflow.start_many([()] * len(some))
+    ]
 
 
 def batched(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
@@ -105,12 +118,14 @@ class AsyncDjangoDbos(Engine):
 class DjangoDbos(Engine):
     """Sync workflows, and everything else."""
 
-    settings = f"dbos_worker --concurrency {CONCURRENCY}, else defaults; start_many, send_many"
+    settings = (
+        f"dbos_worker --concurrency {CONCURRENCY}, else defaults; start_many, send_many; "
+        "get_result() is told by NOTIFY"
+    )
     package = "django_dbos"
 
     def start_many(self, count: int) -> list[Any]:
-        handles: list[Any] = self.workflows.does_nothing.start_many([()] * count)
-        return handles
+        return self.start_all(count)
 
     def start_telling(self) -> Any:
         return self.workflows.tells_time.start()
@@ -134,11 +149,13 @@ class DjangoDbos(Engine):
         return self.count("SELECT count(*) FROM dbos_stream_entry")
 
     def start_waiting(self, count: int) -> list[Any]:
-        return [
-            handle
-            for some in batched(range(count), MESSAGES)
-            for handle in self.workflows.waits_for_message.start_many([()] * len(some))
-        ]
+        return start_in_batches(self.workflows.waits_for_message, count)
+
+    def start_sleeping(self, count: int) -> None:
+        start_in_batches(self.workflows.sleeps_for_a_day, count)
+
+    def start_nap(self, seconds: float) -> None:
+        self.workflows.naps.start(seconds)
 
     def waiting(self) -> int:
         return self.count("SELECT count(*) FROM dbos_workflow WHERE status = 'WAITING'")
@@ -191,9 +208,9 @@ class SqliteDjangoDbos(Engine):
             for name in Engine.tables:
                 cursor.execute(f"DELETE FROM {name}")
 
-    def count(self, query: str) -> int:
+    def count(self, query: str, *arguments: object) -> int:
         from django.db import connection
 
         with connection.cursor() as cursor:
-            cursor.execute(query)
+            cursor.execute(query, arguments)
             return int(cursor.fetchone()[0])

@@ -18,6 +18,7 @@ class DjangoTasksDb(System):
     settings = (
         "db_worker --no-startup-delay, interval 1 s (default); CONN_MAX_AGE None; no batch enqueue"
     )
+    package = "django_tasks_db"
     command = module(f"django db_worker --no-startup-delay --settings {SETTINGS}")
     poll_interval = 1.0
     tables = ("django_tasks_database_dbtaskresult",)

@@ -36,12 +36,19 @@ class Dramatiq(RedisQueue):
 
     broker, results_in = BROKER, RESULTS
 
-    settings = "a process a core with 8 threads each (defaults); Redis for broker and results"
+    settings = (
+        "a process a core with 8 threads each (defaults); Redis for broker and results; "
+        "group().run() for many; get_result(block=True) blocks in Redis"
+    )
     package = "dramatiq"
     command = module("dramatiq benchmarks.systems.dramatiq")
 
     def start(self) -> Any:
         return does_nothing.send()
+
+    def start_all(self, count: int) -> list[Any]:
+        work = dramatiq.group([does_nothing.message() for _ in range(count)])
+        return list(work.run().children)
 
     def start_telling(self) -> Any:
         return tells_time.send()

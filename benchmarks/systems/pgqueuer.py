@@ -1,8 +1,12 @@
-"""pgqueuer: PgQueuer.run() in a process, async entrypoints on asyncpg, sync enqueue."""
+"""pgqueuer: PgQueuer.run() in a process, async entrypoints on asyncpg, sync enqueue.
+
+`python -m benchmarks.systems.pgqueuer SIZE` is a worker that claims so many at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import asyncpg
@@ -15,10 +19,11 @@ from pgqueuer.queries import SyncQueries
 from benchmarks.environment import database_url, tell_time
 from benchmarks.systems.system import System, module
 
-BATCH = 100
+# How many jobs PgQueuer.run() claims at once: by default, and for throughput.
+DEFAULT, MANY = 10, 100
 
 
-async def work() -> None:
+async def work(batch_size: int) -> None:
     """Be the worker."""
     connection = await asyncpg.connect(database_url())
     queuer = PgQueuer(AsyncpgDriver(connection))
@@ -31,17 +36,18 @@ async def work() -> None:
     async def tells_time(job: Job) -> None:
         tell_time()
 
-    await queuer.run(batch_size=BATCH)
+    await queuer.run(batch_size=batch_size)
 
 
 class Pgqueuer(System):
     """Jobs in PostgreSQL, with LISTEN."""
 
     settings = (
-        f"asyncpg; PgQueuer.run(batch_size={BATCH}), else defaults; durable tables; batch enqueue"
+        f"asyncpg; PgQueuer.run() with its defaults (batch_size={DEFAULT}); durable tables; "
+        "batch enqueue"
     )
     package = "pgqueuer"
-    command = module("benchmarks.systems.pgqueuer")
+    command = module(f"benchmarks.systems.pgqueuer {DEFAULT}")
     tables = ("pgqueuer", "pgqueuer_log", "pgqueuer_statistics")
     finished_query = "SELECT count(*) FROM pgqueuer_log WHERE status = 'successful'"
 
@@ -59,11 +65,19 @@ class Pgqueuer(System):
     def start_many(self, count: int) -> Any:
         return self.queries.enqueue(["does_nothing"] * count, [None] * count, [0] * count)
 
-    def fill(self, count: int) -> None:
-        self.start_many(count)
+    def start_all(self, count: int) -> Any:
+        return self.start_many(count)
 
     def start_telling(self) -> Any:
         return self.queries.enqueue("tells_time", None)
+
+
+class PgqueuerInBatches(Pgqueuer):
+    """With larger batches."""
+
+    settings = f"PgQueuer.run(batch_size={MANY}); else as pgqueuer"
+    command = module(f"benchmarks.systems.pgqueuer {MANY}")
+    workloads = ("drain of no-ops",)
 
 
 async def install() -> None:
@@ -73,4 +87,4 @@ async def install() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(work())
+    asyncio.run(work(int(sys.argv[1])))

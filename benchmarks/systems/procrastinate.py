@@ -51,8 +51,12 @@ class Procrastinate(System):
     def start_many(self, count: int) -> list[int]:
         return does_nothing.batch_defer(*[{}] * count)
 
-    def fill(self, count: int) -> None:
-        self.start_many(count)
+    def start_all(self, count: int) -> list[int]:
+        return self.start_many(count)
+
+    def is_finished(self, handle: int) -> bool:
+        query = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded' AND id = %s"
+        return self.count(query, handle) > 0
 
     def start_telling(self) -> Any:
         return tells_time.defer()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -19,6 +19,8 @@ from benchmarks.environment import PROJECT, database_url
 
 PATIENCE = 60.0
 LOOK = 0.005
+# How many times as long as a look took it rests after it.
+REST = 5
 
 
 class BenchmarkError(Exception):
@@ -63,8 +65,9 @@ class Worker:
 class System:
     """A product, or one way to use it. Subclasses add the verbs that they have.
 
-    `start()` starts one no-op from outside and returns its key; `fill(count)` enqueues many;
-    `finished()` counts what is done.
+    `start()` starts one no-op from outside and returns its handle; `start_all(count)` starts many
+    with what the product has for that; `fill(count)` enqueues many; `finished()` counts what is
+    done.
     """
 
     name: ClassVar[str]
@@ -75,6 +78,8 @@ class System:
     poll_interval: ClassVar[float] = 0.0
     tables: ClassVar[tuple[str, ...]] = ()
     finished_query: ClassVar[str]
+    # The only workloads that it is measured for, where another flavour stands for the rest.
+    workloads: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         self.open()
@@ -119,21 +124,28 @@ class System:
     def wait_for(
         self, condition: Callable[[], bool], worker: Worker, patience: float = PATIENCE
     ) -> None:
+        """Look again and again, but for a small part of the time only."""
         deadline = time.monotonic() + patience
-        while not condition():
+        while True:
+            began = time.monotonic()
+            if condition():
+                return
             worker.check()
-            if time.monotonic() > deadline:
+            if began > deadline:
                 raise BenchmarkError(f"Nothing came of it within {patience:.0f} s.")
-            time.sleep(LOOK)
+            time.sleep(max(LOOK, REST * (time.monotonic() - began)))
 
     # Verbs that every system has
 
     def start(self) -> Any:
         raise NotImplementedError
 
+    def start_all(self, count: int) -> Sequence[Any]:
+        """The handles of many no-ops, one by one where the product has no way to start many."""
+        return [self.start() for _ in range(count)]
+
     def fill(self, count: int) -> None:
-        for _ in range(count):
-            self.start()
+        self.start_all(count)
 
     def finished(self) -> int:
         """How much is done, as the database says."""
@@ -146,8 +158,8 @@ class System:
         """A connection of the measuring process's own."""
         return psycopg.connect(database_url(), autocommit=True)
 
-    def count(self, query: str) -> int:
-        row = self.look.execute(query.encode()).fetchone()
+    def count(self, query: str, *arguments: object) -> int:
+        row = self.look.execute(query.encode(), arguments).fetchone()
         assert row is not None
         return int(row[0])
 

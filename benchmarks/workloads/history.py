@@ -10,7 +10,7 @@ QUEUED, TIMES = 5_000, 3
 
 @workload(
     "drain beside a long history",
-    units={"empty": "/s", "full": "/s"},
+    units={"empty": "/s", "full": "/s", "full / empty": "x"},
     needs="fill finished_lately insert_history",
     size=1_000_000,
     quick_size=10_000,
@@ -22,7 +22,8 @@ def long_history(system: Any, count: int) -> Values:
     empty = median(drain(system) for _ in range(TIMES))
     system.clean()
     system.insert_history(count)
-    return {"empty": empty, "full": median(drain(system) for _ in range(TIMES))}
+    full = median(drain(system) for _ in range(TIMES))
+    return {"empty": empty, "full": full, "full / empty": full / empty}
 
 
 def drain(system: Any) -> float:

@@ -1,39 +1,76 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 
 from benchmarks.environment import database_url
-from benchmarks.workloads.workload import Values, rate_from_first_to_last, workload
+from benchmarks.systems.system import LOOK, BenchmarkError, Worker
+from benchmarks.workloads.workload import Values, workload
 
-PATIENCE = 120.0
+# The last minute counts, or the second half of a shorter time.
+COUNTED = 60.0
+# So many are enqueued when fewer than that are left; every so manieth is looked at.
+BATCH, MARKED = 5_000, 100
 
 
 @workload(
     "drain beside an old snapshot",
-    units={"without": "/s", "with": "/s"},
-    needs="finished_query",
-    size=20_000,
-    quick_size=500,
-    sizes={"dbos": 10_000, "absurd-sdk": 5_000, "procrastinate": 5_000, "django-tasks-db": 2_000},
-    limit=300,
+    units={"without": "/s", "with": "/s", "with / without": "x"},
+    needs="start_all is_finished",
+    size=60,
+    quick_size=4,
+    limit=3_600,
     is_heavy=True,
 )
-def old_snapshot(system: Any, count: int) -> Values:
-    """A drain without, then with a transaction that holds an old snapshot: no row is vacuumed."""
-    without = drain(system, count)
+def old_snapshot(system: Any, seconds: int) -> Values:
+    """A queue that is kept filled, without and with a transaction that holds an old snapshot: no
+    row is vacuumed. The rate of the last minute of so many seconds, or of their second half."""
+    counted = min(COUNTED, seconds / 2)
+    without = rate_at_the_end(system, 2 * counted, counted)
     with snapshot():
-        return {"without": without, "with": drain(system, count)}
+        beside = rate_at_the_end(system, seconds, counted)
+    return {"without": without, "with": beside, "with / without": beside / without}
 
 
-def drain(system: Any, count: int) -> float:
+def rate_at_the_end(system: Any, seconds: float, counted: float) -> float:
+    """How many a second are done in the last `counted` of so many seconds."""
     system.clean()
-    system.fill(count)
     with system.worker() as worker:
-        return rate_from_first_to_last(system.finished, count, worker, PATIENCE)
+        load = Load(system, worker)
+        load.go_on(seconds - counted)
+        return load.go_on(counted)
+
+
+class Load:
+    """Keeps a queue filled, and sees how much is done by looking at single pieces of work.
+
+    To count them would take ever longer: the old snapshot keeps every version of their rows.
+    """
+
+    def __init__(self, system: Any, worker: Worker) -> None:
+        self.system, self.worker = system, worker
+        self.marks: deque[Any] = deque()
+
+    def go_on(self, seconds: float) -> float:
+        """For so many seconds; how many a second are done meanwhile."""
+        done, began = 0, time.perf_counter()
+        while (passed := time.perf_counter() - began) < seconds:
+            self.worker.check()
+            if len(self.marks) * MARKED < BATCH:
+                self.marks.extend(self.system.start_all(BATCH)[MARKED - 1 :: MARKED])
+            elif self.system.is_finished(self.marks[0]):
+                self.marks.popleft()
+                done += MARKED
+            else:
+                time.sleep(LOOK)
+        if not done:
+            raise BenchmarkError(f"Fewer than {MARKED} were done within {seconds:.0f} s.")
+        return done / passed
 
 
 @contextlib.contextmanager

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
-import time
 from typing import Any
 
-from benchmarks.processes import Cost
-from benchmarks.workloads.workload import Values, rate_from_first_to_last, workload
+from benchmarks.ear import Ear
+from benchmarks.idling import COSTS, costs_of_idling, logged_statements
+from benchmarks.systems.system import Worker
+from benchmarks.workloads.workload import Values, percentiles, rate_from_first_to_last, workload
 
 PATIENCE = 600.0
-SETTLE = 3.0
+# For how long the worker is watched, of a crowd that is worth it.
+WATCHED, CROWD, BRIEFLY = 20, 10_000, 2
+NAPS, NAP = 20, 1.0
 
 
 @workload(
     "many wait in recv",
-    units={"RSS": "MB", "threads": "threads", "woken": "/s"},
+    units={**COSTS, "woken": "/s"},
     needs="start_waiting waiting wake",
     size=100_000,
     quick_size=1_000,
@@ -21,13 +24,46 @@ SETTLE = 3.0
     is_heavy=True,
 )
 def many_wait(system: Any, count: int) -> Values:
-    """100,000 workflows wait for a message: what their worker holds; then each gets one."""
-    with system.ready_worker() as worker:
-        before = system.finished()
-        handles = system.start_waiting(count)
-        system.wait_for(lambda: system.waiting() >= count, worker, PATIENCE)
-        time.sleep(SETTLE)
-        cost = Cost.of(worker.process.pid)
+    """100,000 workflows wait for a message: what their idle worker costs; then each gets one."""
+    with logged_statements(system) as log, system.ready_worker() as worker:
+        before, handles = system.finished(), system.start_waiting(count)
+        wait_until_all_wait(system, count, worker)
+        costs = costs_of_idling(system, worker.process.pid, log, watched(count))
         system.wake(handles)
         woken = rate_from_first_to_last(lambda: system.finished() - before, count, worker, PATIENCE)
-    return {"RSS": cost.rss, "threads": cost.threads, "woken": woken}
+    return {**costs, "woken": woken}
+
+
+@workload(
+    "many wait in sleep",
+    units={**COSTS, "late, p50": "ms", "late, p99": "ms"},
+    needs="start_sleeping waiting start_nap",
+    size=100_000,
+    quick_size=1_000,
+    sizes={"dbos": 2_000},
+    limit=1_500,
+    is_heavy=True,
+)
+def many_sleep(system: Any, count: int) -> Values:
+    """100,000 workflows sleep: what their idle worker costs; how late one wakes after 1 s."""
+    with Ear() as ear, logged_statements(system) as log, system.ready_worker() as worker:
+        system.start_sleeping(count)
+        wait_until_all_wait(system, count, worker)
+        costs = costs_of_idling(system, worker.process.pid, log, watched(count))
+        late = [one_nap(system, ear) for _ in range(NAPS)]
+    return {**costs, **percentiles(late, "late, ")}
+
+
+def wait_until_all_wait(system: Any, count: int, worker: Worker) -> None:
+    system.wait_for(lambda: system.waiting() >= count, worker, PATIENCE)
+
+
+def one_nap(system: Any, ear: Ear) -> float:
+    """How long it takes beyond its time, from the line before the sleep to the line after it."""
+    system.start_nap(NAP)
+    began, woke = ear.hear(), ear.hear()
+    return woke - began - NAP
+
+
+def watched(count: int) -> int:
+    return WATCHED if count >= CROWD else BRIEFLY

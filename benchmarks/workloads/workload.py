@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,12 +39,14 @@ class Workload:
 
     @property
     def sentence(self) -> str:
-        return inspect.cleandoc(self.function.__doc__ or "")
+        return " ".join((self.function.__doc__ or "").split())
 
     def suits(self, system_name: str, system: type[Any]) -> bool:
         if system_name.startswith("bare"):
             return system_name in self.ceilings
         if system_name.endswith("SQLite") and "bare SQLite" not in self.ceilings:
+            return False
+        if system.workloads and self.name not in system.workloads:
             return False
         return all(hasattr(system, verb) for verb in self.needs)
 

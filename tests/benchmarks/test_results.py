@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.report import markdown, render
+from benchmarks.report import markdown, render, title
 from benchmarks.results import Measurement, Results, Row, Summary, number, rows, times_as_good
 
 
@@ -14,17 +14,18 @@ def measured(system: str, round_: int = 1, **values: float) -> Measurement:
     return Measurement("drain", system, round_, size=10, load=0.5, seconds=1.0, values=values)
 
 
-def results(*measurements: Measurement, unit: str = "/s") -> Results:
+def results(*measurements: Measurement, **units: str) -> Results:
+    units = units or {"rate": "/s"}
     return Results(
         machine={"cores": 2},
         settings={"django_dbos": "defaults"},
-        workloads={"drain": {"units": {"rate": unit}, "sentence": "A queue is drained."}},
+        workloads={"drain": {"units": units, "sentence": "A queue is drained."}},
         measurements=list(measurements),
     )
 
 
-def table(*measurements: Measurement, unit: str = "/s") -> dict[str, Row]:
-    return {row.system: row for row in rows(results(*measurements, unit=unit), "drain")}
+def table(*measurements: Measurement, **units: str) -> dict[str, Row]:
+    return {row.system: row for row in rows(results(*measurements, **units), "drain")}
 
 
 def test_a_cell_is_the_median_of_the_rounds_with_least_and_most() -> None:
@@ -77,6 +78,63 @@ def test_nothing_is_compared_with_what_was_not_measured() -> None:
     assert table(failed, measured("dbos", rate=10))["dbos"].ratios == {}
     assert table(measured("dbos", rate=10))["dbos"].ratios == {}
     assert table(measured("django_dbos", rate=1), measured("dbos", rate=0))["dbos"].ratios == {}
+
+
+def test_what_says_something_of_a_system_in_itself_is_not_compared() -> None:
+    found = table(
+        measured("django_dbos", rate=20, gain=1.5),
+        measured("bare", rate=10, gain=1.2),
+        rate="/s",
+        gain="x",
+    )
+
+    assert found["bare"].ratios == {"rate": 2}
+
+
+def test_only_what_is_compared_has_a_column_for_it() -> None:
+    text = render(
+        results(
+            measured("django_dbos", rate=400, gain=1.5),
+            measured("bare", rate=1_000, gain=1.2),
+            rate="/s",
+            gain="x",
+        ),
+        is_markdown=True,
+    )
+
+    assert "| system | /s | django_dbos is as good | gain |" in text
+    assert "| django_dbos | 400 |  | 1.50 |" in text
+    assert "| bare | 1,000 | 40% | 1.20 |" in text
+
+
+def test_what_failed_is_told_from_what_is_not_known() -> None:
+    text = render(
+        results(
+            measured("django_dbos", rate=400),
+            Measurement("drain", "dbos", 1, 10, 0.5, 1.0, error="It broke."),
+            rate="/s",
+            CPU="% of a core",
+        ),
+        is_markdown=True,
+    )
+
+    assert "| django_dbos | 400 | - |" in text
+    assert "| dbos | failed | failed |" in text
+    assert "dbos, round 1: It broke." in text
+
+
+@pytest.mark.parametrize(
+    ("metric", "unit", "expected"),
+    [
+        ("rate", "steps/s", "steps/s"),
+        ("threads", "threads", "threads"),
+        ("statements", "statements/s", "statements/s"),
+        ("RSS", "MB", "RSS, MB"),
+        ("two / one", "x", "two / one"),
+    ],
+)
+def test_a_column_says_its_unit_once(metric: str, unit: str, expected: str) -> None:
+    assert title(metric, unit) == expected
 
 
 def test_a_failed_round_leaves_the_others() -> None:

@@ -10,12 +10,20 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from benchmarks.results import Results, rows
-
 pytest.importorskip("psutil")
+pytest.importorskip("psycopg")
+
+from benchmarks.results import Results, rows
+from benchmarks.run import Plan, measure_all
+from benchmarks.systems.system import System
+from benchmarks.workloads import WORKLOADS
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 LIMIT = 100
+
+
+class CannotBeInstalled(System):
+    """A queue whose tables can't be made."""
 
 
 @pytest.mark.process
@@ -44,3 +52,18 @@ def test_a_quick_run_measures_us_beside_the_bare_database(tmp_path: Path) -> Non
     bare = rows(results, "start in bulk")[-1]
     assert bare.system == "bare"
     assert 0 < bare.ratios["rate"] < 10
+
+
+def test_a_system_that_cannot_be_installed_is_an_error_in_the_table() -> None:
+    plan = Plan(
+        workloads=[WORKLOADS["drain of no-ops"]],
+        systems={"dbos": CannotBeInstalled},
+        rounds=1,
+        is_quick=True,
+        scale={},
+    )
+
+    (measurement,) = measure_all(plan, environments={}, broken={"dbos": "No such table."})
+
+    assert (measurement.system, measurement.size) == ("dbos", 200)
+    assert measurement.error == "No such table."

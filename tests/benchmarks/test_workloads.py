@@ -7,20 +7,43 @@ import pytest
 pytest.importorskip("psutil")
 pytest.importorskip("psycopg")
 
+from benchmarks import systems
 from benchmarks.run import choose_workloads
+from benchmarks.systems.system import System
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.workload import percentiles
 
 
-class Drains:
-    def fill(self, count: int) -> None: ...
+class Drains(System):
+    """A queue without steps."""
 
-    def finished(self) -> int: ...
+
+class DrainsInBatches(Drains):
+    workloads = ("drain of no-ops",)
 
 
 def test_a_system_without_a_verb_is_not_measured() -> None:
     assert WORKLOADS["drain of no-ops"].suits("celery", Drains)
     assert not WORKLOADS["steps in a row"].suits("celery", Drains)
+
+
+def test_a_flavour_is_measured_for_its_own_workloads_only() -> None:
+    assert WORKLOADS["drain of no-ops"].suits("celery batches", DrainsInBatches)
+    assert WORKLOADS["start, one by one"].suits("celery", Drains)
+    assert not WORKLOADS["start, one by one"].suits("celery batches", DrainsInBatches)
+
+
+def test_pgqueuer_is_measured_by_its_default_and_with_larger_batches() -> None:
+    pytest.importorskip("pgqueuer")
+    default, larger = map(systems.load, ("pgqueuer", "pgqueuer batches of 100"))
+
+    assert "batch_size=10" in default.settings
+    assert "batch_size=100" in larger.settings
+    assert default.command[-1] == "10"
+    assert larger.command[-1] == "100"
+    assert [name for name, one in WORKLOADS.items() if one.suits(larger.name, larger)] == [
+        "drain of no-ops"
+    ]
 
 
 def test_the_bare_database_is_measured_where_there_is_a_ceiling() -> None:
