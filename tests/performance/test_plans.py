@@ -123,6 +123,8 @@ STARTS: Params = {
 }
 ONE_START = {"mark": "1", **first_of(STARTS)}
 ONE_MESSAGE = {"mark": "1", **first_of(MESSAGES)}
+# Seconds; nothing has finished so long ago.
+LONGER_THAN_ANY = 10 * 365 * 86_400.0
 # Of the look before: the last few messages and events are newer.
 MARKS = {"message_mark": history.WORKFLOWS, "event_mark": history.WORKFLOWS}
 
@@ -146,6 +148,7 @@ WORKING: dict[str, Params] = {
         "limit": 500,
     },
     "consume_messages": {"message_id": [1, 2, 3], "step_number": [7, 7, 7]},
+    "delete_finished": {"age": LONGER_THAN_ANY, "limit": 1000},
     "end_workflows": {"executor_id": EXECUTOR, **ENDS},
     "end_workflow": {"executor_id": EXECUTOR, **first_of(ENDS)},
     "enqueue_due": {"limit": 1000},
@@ -218,7 +221,6 @@ NOT_GUARDED = {
     "advance_checkpoints", "advance_workflows",  # tests only
     "declare_dead", "mark_locked", "register_executor", "unregister_executor",  # executors only
     "end_sessions", "notify", "read_mark", "take_lock",  # no table
-    "delete_finished",  # walks the history, oldest first
 }  # fmt: skip
 
 NOW, ONCE, EARLY = "planned for the values", "planned for all values", "planned when small"
@@ -226,10 +228,10 @@ STALE, FRESH = "old statistics", "current statistics"
 MODES = [(NOW, STALE), (NOW, FRESH), (ONCE, STALE), (ONCE, FRESH), (EARLY, STALE)]
 
 # Those that go through what is live, or a part of it that has a size of its own. The others are
-# about a few keys.
+# about a few keys, or a time that has come for a few.
 THROUGH_LIVE = {
-    "beat_and_look", "claim_workflows", "enqueue_due", "expire_deadlines", "list_held",
-    "list_orphans", "recover_workflows", "wake_satisfied",
+    "beat_and_look", "claim_workflows", "list_held", "list_orphans", "recover_workflows",
+    "wake_satisfied",
 }  # fmt: skip
 # Checkpoints and entries are a few a key; a row is found, and then found again to be changed.
 MAX_ROWS_BY_KEY, MAX_PAGES_BY_KEY = 4 * TEN, 50 * TEN

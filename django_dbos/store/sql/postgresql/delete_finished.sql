@@ -1,8 +1,9 @@
 -- Finished workflows past their age, the oldest first, with all that belongs to them.
+-- The time as a subquery: only so can the index look it up.
 WITH old AS MATERIALIZED (
     SELECT workflow_id
     FROM dbos_workflow
-    WHERE created_at < clock_timestamp() - make_interval(secs => %(age)s)
+    WHERE created_at < (SELECT clock_timestamp() - make_interval(secs => %(age)s))
       AND finished_at < clock_timestamp() - make_interval(secs => %(age)s)
       AND NOT is_set_aside
     ORDER BY created_at

@@ -1,5 +1,5 @@
 -- Delayed workflows whose time has come, and waits whose deadline has.
--- An array: see claim_workflows.
+-- An array: see claim_workflows. The time as a subquery: only so can the index look it up.
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
     due_at = NULL,
@@ -10,7 +10,7 @@ SET status = 'ENQUEUED',
 WHERE workflow_id = ANY(ARRAY(
     SELECT workflow_id
     FROM dbos_workflow
-    WHERE status IN ('DELAYED', 'WAITING') AND due_at <= clock_timestamp()
+    WHERE status IN ('DELAYED', 'WAITING') AND due_at <= (SELECT clock_timestamp())
     ORDER BY due_at
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED

@@ -1,5 +1,5 @@
 -- Cancels what is past its deadline; taking the claim of a running one with it.
--- An array: see claim_workflows.
+-- An array: see claim_workflows. The time as a subquery: only so can the index look it up.
 UPDATE dbos_workflow
 SET status = 'CANCELLED',
     claim_number = claim_number + 1,
@@ -13,7 +13,7 @@ WHERE workflow_id = ANY(ARRAY(
     SELECT workflow_id
     FROM dbos_workflow
     WHERE status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
-      AND deadline_at <= clock_timestamp()
+      AND deadline_at <= (SELECT clock_timestamp())
     ORDER BY deadline_at
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
