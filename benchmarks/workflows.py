@@ -21,6 +21,16 @@ async def astep(value: int) -> int:
 
 
 @dbos.step
+def pauses(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@dbos.step
+async def apauses(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+@dbos.step
 async def hangs() -> None:
     if HANG in os.environ:
         await asyncio.sleep(3_600)
@@ -34,6 +44,16 @@ def takes_steps(count: int) -> int:
 @dbos.workflow
 async def atakes_steps(count: int) -> int:
     return sum([await astep(number) for number in range(count)])
+
+
+@dbos.workflow
+def takes_a_pause(seconds: float) -> None:
+    pauses(seconds)
+
+
+@dbos.workflow
+async def atakes_a_pause(seconds: float) -> None:
+    await apauses(seconds)
 
 
 @dbos.workflow

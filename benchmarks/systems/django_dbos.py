@@ -44,6 +44,7 @@ class Engine(System):
     )
     finished_query = "SELECT count(*) FROM dbos_workflow WHERE status = 'SUCCESS'"
     takes_steps = "takes_steps"
+    takes_a_pause = "takes_a_pause"
     does_nothing = "does_nothing"
 
     @classmethod
@@ -75,6 +76,9 @@ class Engine(System):
 
     def start_steps(self, workflows: int, steps: int) -> None:
         getattr(self.workflows, self.takes_steps).start_many([(steps,)] * workflows)
+
+    def start_pauses(self, workflows: int, seconds: float) -> None:
+        getattr(self.workflows, self.takes_a_pause).start_many([(seconds,)] * workflows)
 
     def recorded_steps(self) -> int:
         return self.count("SELECT count(*) FROM dbos_checkpoint")
@@ -112,6 +116,7 @@ class AsyncDjangoDbos(Engine):
 
     settings = f"async workflows; dbos_worker --concurrency {CONCURRENCY}, else defaults"
     takes_steps = "atakes_steps"
+    takes_a_pause = "atakes_a_pause"
     does_nothing = "adoes_nothing"
 
 
