@@ -30,7 +30,7 @@ def write_to_read(system: Any, count: int) -> Values:
     units={"rate": "values/s"},
     needs="start_stream streamed",
     size=5_000,
-    quick_size=100,
+    quick_size=5_000,
     sizes={"dbos": 1_000},
 )
 def stream_values(system: Any, count: int) -> Values:
