@@ -10,7 +10,7 @@ from benchmarks.workloads.workload import Values, rate, rate_from_first_to_last,
     units={"rate": "/s"},
     needs="fill finished",
     size=10_000,
-    quick_size=200,
+    quick_size=1_000,
     # As many as take the others some seconds.
     sizes=dict.fromkeys(
         ("dbos", "absurd-sdk", "procrastinate", "django-tasks-db", "celery"), 2_000

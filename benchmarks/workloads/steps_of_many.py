@@ -12,7 +12,7 @@ STEPS = 10
     units={"rate": "steps/s"},
     needs="start_steps recorded_steps",
     size=100,
-    quick_size=20,
+    quick_size=100,
 )
 def steps_of_many(system: Any, workflows: int) -> Values:
     """100 workflows at once take 10 steps each, one after another; each step is a checkpoint."""

@@ -65,5 +65,5 @@ def test_a_system_that_cannot_be_installed_is_an_error_in_the_table() -> None:
 
     (measurement,) = measure_all(plan, environments={}, broken={"dbos": "No such table."})
 
-    assert (measurement.system, measurement.size) == ("dbos", 200)
+    assert (measurement.system, measurement.size) == ("dbos", 1_000)
     assert measurement.error == "No such table."
