@@ -167,6 +167,11 @@ class OwnSession:
             f"EXECUTE dbos_{name}({places})", values
         )
 
+    def _prepare(self, name: str, text: str) -> None:
+        if name not in self._prepared:
+            self.connection.execute(f"PREPARE dbos_{name} AS {text}")
+            self._prepared.add(name)
+
     def _connect(self) -> psycopg.Connection[Row]:
         self._prepared = set()
         with translated_errors():

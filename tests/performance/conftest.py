@@ -9,7 +9,7 @@ import pytest
 from django.db import connections
 
 from django_dbos.executor import Executor
-from django_dbos.store import get_store
+from django_dbos.store import get_store, statements
 from tests.performance import workflows
 from tests.performance.costs import Meter, come_to_rest, eventually
 
@@ -38,6 +38,15 @@ def meter(transactional_db: None, quiet: None, monkeypatch: pytest.MonkeyPatch) 
     return Meter(monkeypatch, sessions, asker)
 
 
+def prepare(writer: Any) -> None:
+    """Which of these a run uses depends on how many wrote at once."""
+    if connections["default"].vendor == "postgresql":
+        from django_dbos.store.postgresql import ONE
+
+        for name in ONE.values():
+            writer._prepare(name, statements.numbered(statements.load("postgresql", name))[0])
+
+
 @pytest.fixture
 def executor(meter: Meter) -> Iterator[Executor]:
     """All of its statements have been run, by one run and by several, and so prepared."""
@@ -51,6 +60,7 @@ def executor(meter: Meter) -> Iterator[Executor]:
             come_to_rest(started)
             return handle
 
+        prepare(meter.sessions.get("writer"))
         receiver = workflows.goes_on.start(1)
         eventually(lambda: receiver.get_status() == "WAITING")
         run(lambda: receiver.send("message"))

@@ -45,7 +45,7 @@ class Meter:
     """Measures an executor in this process, whose statements have all been prepared before."""
 
     def __init__(self, monkeypatch: Any, sessions: dict[str, Any], asker: Any) -> None:
-        self._sessions = sessions
+        self.sessions = sessions
         self._asker = asker
         self._costs: Costs | None = None
         self._slowed = ""
@@ -95,7 +95,7 @@ class Meter:
         if self._asker.vendor == "postgresql":
             connections[ASKER] = self._asker.connection
             if executor is not None:
-                connections |= {who: one.connection for who, one in self._sessions.items()}
+                connections |= {who: one.connection for who, one in self.sessions.items()}
         with ExitStack() as stack:
             for who, connection in connections.items():
                 stack.enter_context(_traced(costs, who, connection.pgconn))

@@ -254,9 +254,9 @@ def test_an_event_that_is_there_is_one_batch(measure: Measure) -> None:
 def test_values_of_a_stream_share_their_commits(
     measure: Measure, executor: Executor, meter: Meter
 ) -> None:
-    # Statements are prepared when they are first run.
-    measure(lambda: workflows.writes_and_rests.start())
     with meter.slowed(executor):
+        # Statements are prepared when they are first run.
+        measure(lambda: workflows.writes_and_rests.start(100))
         costs = measure(lambda: workflows.writes.start(100))
 
     # Nobody waits for a value: all but the first queue up while that is written, and the end of

@@ -71,8 +71,9 @@ def rests() -> None:
 
 
 @dbos.workflow
-def writes_and_rests() -> None:
-    dbos.write_stream("key", 0)
+def writes_and_rests(count: int) -> None:
+    for number in range(count):
+        dbos.write_stream("key", number)
     rests()
     ended.append("writes_and_rests")
 
