@@ -339,8 +339,9 @@ class Run:
         is_plain = isinstance(write, Finish) and not write.is_set_aside
         self.ends_later = is_plain and self.host.may_end_later()
         if self.ends_later and write is not None:
-            # The loop has others to serve.
-            leave = self.host.writer.leave if self.loop is None else self.host.writer.post
+            # Not from the loop, which has others to serve, nor where others wait for the slot.
+            may_write = self.loop is None and self.host.may_hold()
+            leave = self.host.writer.leave if may_write else self.host.writer.post
             leave(write, partial(self._settle, write))
         return self.ends_later
 
