@@ -69,9 +69,14 @@ class OwnSession:
         if self._may_block(name):
             with translated_errors():
                 return self._run_prepared(name, params or {})
-        return self.run_all([(name, params or {})])[0]
+        return self._run_together([(name, params or {})])[0]
 
     def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        if len(statements) == 1:
+            return [self.run(*statements[0])]
+        return self._run_together(statements)
+
+    def _run_together(self, statements: Sequence[Statement]) -> list[list[Row]]:
         with translated_errors():
             if self._pipeline is None and len(statements) > 1:
                 # Statements that are sent together commit together.
