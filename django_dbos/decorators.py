@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import inspect
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Coroutine, Iterable
@@ -29,16 +31,21 @@ P = ParamSpec("P")
 C = TypeVar("C")
 R = TypeVar("R")
 
+# Types whose values can't change.
+CONSTANTS = frozenset({str, int, float, bool, type(None)})
+
 Arguments = tuple[Any, ...] | dict[str, Any]
 
 
 class WorkflowFunction(Generic[P, C, R]):
     """A durable function: calling it runs it here and now, `start` leaves it to a worker."""
 
-    def __init__(self, definition: WorkflowDefinition, options: Options | None = None) -> None:
+    def __init__(self, definition: WorkflowDefinition) -> None:
         self._definition = definition
-        self._options = options or Options()
+        self._options = Options()
         self._signature = inspect.signature(definition.function)
+        self._positional = _positional(self._signature)
+        self._what = f"The arguments of workflow {definition.name!r}"
         functools.update_wrapper(self, definition.function)
 
     @property
@@ -87,13 +94,12 @@ class WorkflowFunction(Generic[P, C, R]):
         All of them are started, or none. See start().
         """
         refuse_on_loop("start_many", "astart_many")
-        new = self._many(arguments)
-        return [WorkflowHandle(one) for one in calls.start(new, self._on_duplicate)] if new else []
+        ids = calls.start_many(*self._many(arguments), self._on_duplicate)
+        return [WorkflowHandle(one) for one in ids]
 
     async def astart_many(self, arguments: Iterable[Arguments]) -> list[WorkflowHandle[R]]:
         """See start_many()."""
-        new = self._many(arguments)
-        ids = await calls.astart(new, self._on_duplicate) if new else []
+        ids = await calls.astart_many(*self._many(arguments), self._on_duplicate)
         return [WorkflowHandle(one) for one in ids]
 
     def using(self, **options: Any) -> Self:
@@ -106,7 +112,9 @@ class WorkflowFunction(Generic[P, C, R]):
         existing workflow, or "reject" with DuplicateWorkflow), `user` (a user, a pk or None),
         `attributes` (a JSON dict to search by). Raises TypeError or ValueError at once.
         """
-        return type(self)(self._definition, self._options.merged(options))
+        other = copy.copy(self)
+        other._options = self._options.merged(options)
+        return other
 
     @property
     def _on_duplicate(self) -> str:
@@ -115,43 +123,54 @@ class WorkflowFunction(Generic[P, C, R]):
     async def _acall(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         return cast(R, await calls.acall(self._new(args, kwargs), self._on_duplicate))
 
+    @property
+    def _given_id(self) -> str:
+        return self._options.get("workflow_id", None) or ""
+
     def _new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewWorkflow:
-        return self._maker()(args, kwargs)
-
-    def _maker(self) -> Callable[[tuple[Any, ...], dict[str, Any]], NewWorkflow]:
-        """What makes one workflow for each arguments that it is given."""
         values = self._options.values(self._definition)
-        given_id = self._options.get("workflow_id", None)
-        new_id = calls.id_maker()
-        what = f"The arguments of workflow {self.name!r}"
+        text = self._input(args, kwargs)
+        return NewWorkflow(workflow_id=self._given_id or calls.new_id(), input=text, **values)
 
-        def make(args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewWorkflow:
-            try:
-                self._signature.bind(*args, **kwargs)
-            except TypeError as error:
-                raise TypeError(f"{self.name}(): {error}") from None
-            text = serializers.dumps({"args": list(args), "kwargs": kwargs}, what=what)
-            return NewWorkflow(workflow_id=given_id or new_id(), input=text, **values)
+    def _many(self, arguments: Iterable[Arguments]) -> tuple[NewWorkflow, list[str]]:
+        """What they have in common, and the input of each."""
+        like = NewWorkflow(
+            workflow_id=self._given_id, input="", **self._options.values(self._definition)
+        )
+        inputs = self._inputs(arguments)
+        if len(inputs) > 1 and like.workflow_id:
+            raise ValueError(
+                f"start_many() can't give {len(inputs)} workflows the one id {like.workflow_id!r}."
+            )
+        return like, inputs
 
-        return make
-
-    def _many(self, arguments: Iterable[Arguments]) -> list[NewWorkflow]:
-        new, make = [], self._maker()
+    def _inputs(self, arguments: Iterable[Arguments]) -> list[str]:
+        inputs: list[str] = []
+        before: Arguments | None = None
+        # Other serializers may write the same differently each time.
+        may_repeat = serializers.get_serializer() is serializers.json_serializer
         for item in arguments:
-            if isinstance(item, tuple):
-                new.append(make(item, {}))
-            elif isinstance(item, dict):
-                new.append(make((), item))
-            else:
+            if not isinstance(item, tuple | dict):
                 raise TypeError(
                     "start_many() takes a tuple of arguments or a dict of keyword arguments for "
                     f"each workflow, not {type(item).__name__} {item!r}."
                 )
-        if len(new) > 1 and self._options.get("workflow_id", None):
-            raise ValueError(
-                f"start_many() can't give {len(new)} workflows the one id {new[0].workflow_id!r}."
-            )
-        return new
+            if item is before and may_repeat and _is_constant(item):
+                inputs.append(inputs[-1])
+            elif isinstance(item, tuple):
+                inputs.append(self._input(item, {}))
+            else:
+                inputs.append(self._input((), item))
+            before = item
+        return inputs
+
+    def _input(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        if kwargs or len(args) not in self._positional:
+            try:
+                self._signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{self.name}(): {error}") from None
+        return serializers.dumps({"args": list(args), "kwargs": kwargs}, what=self._what)
 
     def _refuse_in_sync_workflow(self) -> None:
         scope = context.current()
@@ -405,6 +424,24 @@ async def arun_step(
     """See run_step(). A sync function runs on a thread."""
     calls.run_of(context.current(), "arun_step")
     return cast(R, await _as_step(function).acall(*args, **kwargs))
+
+
+def _positional(signature: inspect.Signature) -> range:
+    """How many arguments without names make a call, which is sooner known than by binding."""
+    parameters = signature.parameters.values()
+    plain = [
+        one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+    ]
+    required = [one for one in parameters if one.default is one.empty]
+    if any(one.kind is one.KEYWORD_ONLY for one in required):
+        return range(0)
+    least = sum(one in required for one in plain)
+    has_more = any(one.kind is one.VAR_POSITIONAL for one in parameters)
+    return range(least, sys.maxsize if has_more else len(plain) + 1)
+
+
+def _is_constant(item: Arguments) -> bool:
+    return type(item) is tuple and CONSTANTS.issuperset(map(type, item))
 
 
 def _as_step(function: Any) -> StepFunction[..., Any, Any]:

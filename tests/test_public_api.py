@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import django_dbos as dbos
 from django_dbos import decorators
+from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.models import Workflow
 
 TWINS = sorted(
@@ -149,6 +154,61 @@ def test_start_many_is_all_or_nothing() -> None:
 
     assert len({one.workflow_id for one in handles}) == 2
     assert plain.start_many([]) == []
+
+
+@pytest.mark.django_db
+def test_equal_arguments_are_stored_as_what_they_are_when_they_are_given() -> None:
+    numbers = [0]
+
+    def arguments() -> Iterator[tuple[Any, ...]]:
+        same = (numbers,)
+        for number in (1, 2):
+            numbers[0] = number
+            yield same
+        yield from [(1,), (True,), (1.0,)]
+        yield from [("again",)] * 2
+
+    handles = plain.start_many(arguments())
+
+    inputs = {one.workflow_id: one.input for one in Workflow.objects.all()}
+    assert [json.loads(inputs[one.workflow_id])["args"] for one in handles] == [
+        [[1]], [[2]], [1], [True], [1.0], ["again"], ["again"],
+    ]  # fmt: skip
+    assert '"args":[true]' in inputs[handles[3].workflow_id]
+    assert '"args":[1.0]' in inputs[handles[4].workflow_id]
+
+
+def nothing() -> None: ...
+def one(a: Any) -> None: ...
+def one_or_two(a: Any, b: Any = None, /) -> None: ...
+def any_number(a: Any, *others: Any) -> None: ...
+def with_a_name(a: Any = None, *, name: Any) -> None: ...
+def with_a_default(*, name: Any = None) -> None: ...
+def with_any_names(a: Any, **others: Any) -> None: ...
+
+
+FUNCTIONS = [
+    nothing, one, one_or_two, any_number, with_a_name, with_a_default, with_any_names,
+    functools.partial(one_or_two, 1), functools.partial(with_any_names, a=1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("args", [(), (1,), (1, 2), (1, 2, 3)])
+@pytest.mark.parametrize("kwargs", [{}, {"name": 1}, {"a": 1}])
+def test_exactly_the_arguments_that_a_call_takes_are_accepted(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    definition = WorkflowDefinition(name="any", function=function, is_async=False)
+    workflow: Any = dbos.WorkflowFunction(definition)
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except TypeError as error:
+        with pytest.raises(TypeError, match=re.escape(f"any(): {error}")):
+            workflow._new(args, kwargs)
+    else:
+        text = workflow._new(args, kwargs).input
+        assert json.loads(text) == {"args": list(args), "kwargs": kwargs}
 
 
 def test_a_workflow_cannot_be_a_method() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import field
+from collections.abc import Sequence
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
@@ -93,6 +94,13 @@ class NewWorkflow:
     parent_id: str | None = None
     parent_step_number: int | None = None
     token: uuid.UUID = field(default_factory=new_uuid)
+
+    def repeated(self, ids: Sequence[str], inputs: Sequence[str]) -> list[NewWorkflow]:
+        """Workflows like this one, but with these ids and inputs."""
+        return [
+            replace(self, workflow_id=workflow_id, input=text, token=new_uuid())
+            for workflow_id, text in zip(ids, inputs, strict=True)
+        ]
 
     @property
     def is_due(self) -> bool:

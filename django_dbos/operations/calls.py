@@ -296,6 +296,35 @@ async def astart(new: Sequence[NewWorkflow], on_duplicate: str) -> list[str]:
     return await results.astart(run, new, on_duplicate)
 
 
+def start_many(like: NewWorkflow, inputs: Sequence[str], on_duplicate: str) -> list[str]:
+    """Start a workflow like this one for each input, and return their ids."""
+    scope = scope_of("start_many")
+    if not inputs:
+        return []
+    if workflow_run(scope) is None:
+        return _start_many_outside(like, inputs, on_duplicate)
+    return start(_children(like, inputs), on_duplicate)
+
+
+async def astart_many(like: NewWorkflow, inputs: Sequence[str], on_duplicate: str) -> list[str]:
+    """See start_many()."""
+    if not inputs:
+        return []
+    if workflow_run(context.current()) is None:
+        return await sync_to_async(_start_many_outside)(like, inputs, on_duplicate)
+    return await astart(_children(like, inputs), on_duplicate)
+
+
+def _start_many_outside(like: NewWorkflow, inputs: Sequence[str], on_duplicate: str) -> list[str]:
+    store = get_store()
+    store.refuse_in_atomic_elsewhere("start")
+    return store.start_many(like, inputs, on_duplicate=on_duplicate)
+
+
+def _children(like: NewWorkflow, inputs: Sequence[str]) -> list[NewWorkflow]:
+    return like.repeated([like.workflow_id] * len(inputs), inputs)
+
+
 def _start_outside(new: Sequence[NewWorkflow], on_duplicate: str) -> list[str]:
     store = get_store()
     store.refuse_in_atomic_elsewhere("start")
@@ -303,9 +332,9 @@ def _start_outside(new: Sequence[NewWorkflow], on_duplicate: str) -> list[str]:
     return [one.workflow_id for one in started]
 
 
-def id_maker() -> Callable[[], str]:
-    """What makes the ids of workflows that are given none; "" for children, who get them later."""
-    return new_workflow_id if workflow_run(context.current()) is None else str
+def new_id() -> str:
+    """The id of a workflow that is given none; "" for a child, who gets it later."""
+    return new_workflow_id() if workflow_run(context.current()) is None else ""
 
 
 def call(new: NewWorkflow, on_duplicate: str) -> Any:

@@ -22,10 +22,18 @@ def array(values: Sequence[Any]) -> Any:
     if kinds == {str}:
         if has_null:
             return _braced(["NULL" if one is None else _quoted(one) for one in values])
-        return _braced([_quoted(one) for one in values])
+        return _all_quoted(values)
     if all(issubclass(kind, PLAIN) for kind in kinds):
         return _braced(["NULL" if one is None else str(one) for one in values])
     return list(values)
+
+
+def _all_quoted(texts: Sequence[str]) -> str:
+    """At once, by what no text may contain. One that does is left for the driver to refuse."""
+    joined = "\0".join(texts)
+    if joined.count("\0") >= len(texts):
+        return _braced([_quoted(one) for one in texts])
+    return _braced([_quoted(joined).replace("\0", '","')])
 
 
 def _quoted(text: str) -> str:

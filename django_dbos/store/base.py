@@ -25,6 +25,7 @@ from django_dbos.core.batch import (
     decide,
     questions,
 )
+from django_dbos.core.ids import new_workflow_ids
 from django_dbos.core.records import (
     Checkpoint,
     Claim,
@@ -214,6 +215,17 @@ class Store(abc.ABC):
             with self.session().transaction():
                 started = self._start(new, on_duplicate)
         return started
+
+    def start_many(
+        self, like: NewWorkflow, inputs: Sequence[str], *, on_duplicate: str = "return"
+    ) -> list[str]:
+        """Enqueue a workflow like this one for each input, and return their ids; all, or none.
+
+        They have new ids, unless `like` has one and there is one input.
+        """
+        ids = [like.workflow_id] if like.workflow_id else new_workflow_ids(len(inputs))
+        started = self.start_workflows(like.repeated(ids, inputs), on_duplicate=on_duplicate)
+        return [one.workflow_id for one in started]
 
     def _start(self, new: Sequence[NewWorkflow], on_duplicate: str) -> list[Started]:
         started: dict[int, Started] = {}

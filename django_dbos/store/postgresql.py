@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from django_dbos.core.batch import (
     news,
     note_written,
 )
-from django_dbos.core.ids import lock_key, new_uuid
+from django_dbos.core.ids import lock_key, new_uuid, new_workflow_ids
 from django_dbos.core.records import (
     DONE,
     Checkpoint,
@@ -405,6 +406,19 @@ class PostgresStore(Store):
         lanes = self._lanes_of([one for one in new if one.workflow_id in inserted])
         self._after_commit(Hints(lanes=lanes))
         return inserted
+
+    def start_many(
+        self, like: NewWorkflow, inputs: Sequence[str], *, on_duplicate: str = "return"
+    ) -> list[str]:
+        if len(inputs) == 1 or like.deduplication_id is not None:
+            return super().start_many(like, inputs, on_duplicate=on_duplicate)
+        ids = new_workflow_ids(len(inputs))
+        params = {**rows.workflow_params(like), "ids": array(ids), "inputs": array(inputs)}
+        # One statement is all or nothing by itself; in a transaction that goes on after its error.
+        with nullcontext() if self._commits_at_once() else self.session().transaction():
+            self.session().run("insert_alike", params)
+            self._after_commit(Hints(lanes=self._lanes_of([like])))
+        return ids
 
     def _commits_at_once(self) -> bool:
         """Whether the caller has no transaction: neither atomic() nor one without autocommit."""

@@ -90,13 +90,27 @@ def test_a_start_in_a_transaction_adds_an_insert_and_a_hint(meter: Meter) -> Non
 
 
 @on_postgresql
-def test_many_starts_are_one_statement(meter: Meter) -> None:
+@pytest.mark.parametrize("count", [2, 1_000])
+def test_many_starts_are_one_statement_and_a_hint(meter: Meter, count: int) -> None:
     with meter.measured() as costs:
+        workflows.nothing.start_many([()] * count)
+
+    assert costs.of(ASKER) == ["insert_alike", "notify"]
+    assert (costs.trips[ASKER], costs.commits[ASKER]) == (2, 2)
+
+
+@on_postgresql
+def test_many_starts_in_a_transaction_add_a_savepoint_an_insert_and_a_hint(meter: Meter) -> None:
+    with meter.measured() as bare, transaction.atomic():
+        connection.cursor().execute("SELECT 1")
+    with meter.measured() as costs, transaction.atomic():
+        connection.cursor().execute("SELECT 1")
         workflows.nothing.start_many([()] * 100)
 
-    assert costs.of(ASKER) == ["insert_workflows", "notify"]
-    # BEGIN, the insert, COMMIT; then the hint.
-    assert (costs.trips[ASKER], costs.commits[ASKER]) == (4, 2)
+    assert costs.of(ASKER) == ["insert_alike", "notify"]
+    # SAVEPOINT and RELEASE, which let the transaction go on after an error.
+    assert costs.trips[ASKER] == bare.trips[ASKER] + 4
+    assert (bare.commits[ASKER], costs.commits[ASKER]) == (1, 2)
 
 
 @on_postgresql

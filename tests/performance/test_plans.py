@@ -204,6 +204,7 @@ WORKING: dict[str, Params] = {
 # What any process runs, on Django's connections.
 ASKING: dict[str, Params] = {
     "cancel_workflows": {"workflow_ids": IDS},
+    "insert_alike": {**ONE_START, "ids": UUIDS, "inputs": ["{}"] * TEN},
     "insert_workflow": ONE_START,
     "insert_workflows": STARTS,
     "read_entries": {"workflow_id": IDS[0], "key": "progress", "offset": 0, "limit": 500},

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from django_dbos.store.arrays import array
 
@@ -43,3 +43,12 @@ def test_a_column_of_nothing_is_filled_up(db: None) -> None:
         )
 
         assert cursor.fetchall() == [("a", None), ("b", None)]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own")
+@pytest.mark.parametrize("values", [["a\0b"], ["a", "\0"], ["\0", "a", None]])
+def test_a_text_that_postgresql_cannot_hold_is_refused_and_not_taken_apart(
+    db: None, values: list[Any]
+) -> None:
+    with connection.cursor() as cursor, pytest.raises(DatabaseError):
+        cursor.execute("SELECT %s::text[]", [array(values)])

@@ -49,6 +49,7 @@ def test_both_databases_have_the_same_statements() -> None:
         "end_workflows",
         "record_checkpoint",
         "insert_workflow",
+        "insert_alike",
         "read_mark",
         "receive_message",
         "receive_messages",

@@ -1,0 +1,44 @@
+"""Ids that the engine makes are UUIDv7, whichever way they are made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from uuid import RFC_4122, UUID
+
+import pytest
+
+from django_dbos.core import ids
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        ids.new_workflow_ids,
+        lambda count: [ids.new_workflow_id() for _ in range(count)],
+        lambda count: [str(ids.new_uuid()) for _ in range(count)],
+    ],
+    ids=["many", "one by one", "as UUIDs"],
+)
+def test_ids_are_random_and_begin_with_the_time(make: Callable[[int], list[str]]) -> None:
+    before = time.time_ns() // 1_000_000
+    made = [UUID(text) for text in make(1_000)]
+    after = time.time_ns() // 1_000_000
+
+    assert {(one.version, one.variant) for one in made} == {(7, RFC_4122)}
+    assert all(before <= one.int >> 80 <= after for one in made)
+    # Every bit that is to be random is, sooner or later, 0 and 1.
+    random_bits = 0xFFF << 64 | (1 << 62) - 1
+    ones, zeros = 0, 0
+    for one in made:
+        ones |= one.int
+        zeros |= ~one.int
+    assert ones & zeros & random_bits == random_bits
+    assert len(set(made)) == 1_000
+
+
+def test_ids_made_together_are_in_order_and_written_as_uuids_are() -> None:
+    made = ids.new_workflow_ids(100)
+
+    assert made == sorted(made) == [str(UUID(text)) for text in made]
+    assert ids.new_workflow_ids(0) == []

@@ -1,0 +1,207 @@
+"""Many workflows in one call: what is written, in which order, and that it is all or nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
+
+from django_dbos.core.records import NewWorkflow
+from django_dbos.exceptions import WorkflowIdConflict
+from django_dbos.models import Workflow
+from django_dbos.store.base import Lane, Store
+from tests.store.conftest import new_workflow
+
+TEXTS = [f'{{"args":[{number},"\\"ü\'%s\\\\"],"kwargs":{{}}}}' for number in range(300)]
+NEVER_EQUAL = {"workflow_id", "token", "queue_sequence", "created_at", "due_at"}
+
+
+def like(**options: Any) -> NewWorkflow:
+    return new_workflow(**{"workflow_id": "", "input": "", **options})
+
+
+@contextmanager
+def told(store: Store) -> Iterator[list[Lane]]:
+    """What this process's executors are told of."""
+    lanes: list[Lane] = []
+
+    def hear(some: list[Lane] | None) -> None:
+        lanes.extend(some or [])
+
+    store.wakeups.add_lane_listener(hear)
+    yield lanes
+    store.wakeups.remove_lane_listener(hear)
+
+
+@pytest.mark.rule(29)
+def test_they_are_enqueued_in_their_order_under_new_ids(store: Store) -> None:
+    with told(store) as lanes:
+        ids = store.start_many(like(queue_name="q", priority=3), TEXTS)
+
+    rows = list(Workflow.objects.order_by("queue_sequence"))
+    assert [one.workflow_id for one in rows] == ids
+    assert [one.input for one in rows] == TEXTS
+    assert {UUID(one).version for one in ids} == {7}
+    assert len({one.token for one in rows}) == len(set(ids)) == len(TEXTS)
+    assert lanes == [("q", 3)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {
+            "priority": -3,
+            "queue_name": "größe %s",
+            "timeout": timedelta(days=1, microseconds=5),
+            "user_id": "7",
+            "attributes": '{"a": [1, "%s"]}',
+            "max_recovery_attempts": 9,
+        },
+        {"delay": 3600.0},
+        {"delay": 0.0},
+        {"run_at": timezone.now() + timedelta(days=1)},
+        {"run_at": timezone.now() - timedelta(days=1)},
+    ],
+)
+@pytest.mark.parametrize("settings_of_connection", [{}, {"server_side_binding": True}])
+def test_each_is_as_if_it_had_been_started_alone(
+    store: Store, options: dict[str, Any], settings_of_connection: dict[str, Any]
+) -> None:
+    if "run_at" in options and not timezone.is_aware(options["run_at"]):
+        options = {"run_at": timezone.make_aware(options["run_at"])}
+    alone = new_workflow(**options, input="{}")
+    store.start_workflows([alone])
+
+    with connected_with(settings_of_connection):
+        first, second = store.start_many(like(**options), ["{}", "{}"])
+
+    rows: dict[str, Any] = {one["workflow_id"]: one for one in Workflow.objects.values()}
+    for workflow_id in (first, second):
+        assert without(rows[workflow_id], NEVER_EQUAL) == (
+            without(rows[alone.workflow_id], NEVER_EQUAL)
+        )
+        for name in ("created_at", "due_at"):
+            one, other = rows[workflow_id][name], rows[alone.workflow_id][name]
+            assert (one is None) is (other is None)
+            assert one is None or abs(one - other) < timedelta(seconds=10)
+
+
+@contextmanager
+def connected_with(options: dict[str, Any]) -> Iterator[None]:
+    if connection.vendor != "postgresql" or not options:
+        yield
+        return
+    connection.close()
+    before = connection.settings_dict["OPTIONS"]
+    connection.settings_dict["OPTIONS"] = {**before, **options}
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict["OPTIONS"] = before
+
+
+def without(row: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def test_one_may_be_given_an_id(store: Store) -> None:
+    given = like(workflow_id="given")
+
+    assert store.start_many(given, ["1"]) == store.start_many(given, ["2"]) == ["given"]
+    assert [one.input for one in Workflow.objects.all()] == ["1"]
+
+
+def test_of_many_with_one_deduplication_id_the_first_is_started(store: Store) -> None:
+    first, *others = store.start_many(like(deduplication_id="d"), ["1", "2", "3"])
+
+    assert set(others) == {first}
+    assert [one.input for one in Workflow.objects.all()] == ["1"]
+
+
+def test_nothing_is_started_when_one_of_them_cannot_be(store: Store) -> None:
+    bad: list[tuple[NewWorkflow, list[str]]] = [(like(attributes="no JSON"), ["1", "2"])]
+    if connection.vendor == "postgresql":
+        bad += [
+            (like(name="n" * 300), ["1", "2"]),
+            # The driver's refusal, which comes before the server's.
+            (like(), [*TEXTS, "nul \0 in the middle", *TEXTS]),
+        ]
+
+    for refused, inputs in bad:
+        with told(store) as lanes, pytest.raises(DatabaseError):
+            store.start_many(refused, inputs)
+
+        assert not lanes
+        assert not Workflow.objects.exists()
+
+
+def test_what_a_transaction_did_before_them_outlives_their_failure(store: Store) -> None:
+    with transaction.atomic():
+        store.start_workflows([new_workflow(workflow_id="before")])
+        with pytest.raises(DatabaseError):
+            store.start_many(like(attributes="no JSON"), ["1", "2"])
+        store.start_many(like(), ["3", "4"])
+
+    assert sorted(Workflow.objects.values_list("input", flat=True)) == ["3", "4", "{}"]
+
+
+def test_they_are_told_of_when_the_transaction_commits_and_gone_when_it_does_not(
+    store: Store,
+) -> None:
+    with told(store) as lanes:
+        with transaction.atomic():
+            store.start_many(like(), ["1", "2"])
+            assert not lanes
+        assert lanes == [("default", 0)]
+
+        with transaction.atomic():
+            store.start_many(like(), ["3", "4"])
+            transaction.set_rollback(True)
+
+    assert lanes == [("default", 0)]
+    assert sorted(Workflow.objects.values_list("input", flat=True)) == ["1", "2"]
+
+
+@pytest.mark.skipif(
+    connection.vendor == "sqlite", reason="Django says: savepoints need atomic() on SQLite"
+)
+def test_a_transaction_without_autocommit_is_left_to_the_caller(store: Store) -> None:
+    connection.set_autocommit(False)
+    try:
+        store.start_many(like(), ["1", "2"])
+        connection.rollback()
+        store.start_many(like(), ["3", "4"])
+        connection.commit()
+    finally:
+        connection.set_autocommit(True)
+
+    assert sorted(Workflow.objects.values_list("input", flat=True)) == ["3", "4"]
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_an_id_that_is_taken_all_the_same_takes_all_of_them_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch, in_transaction: bool
+) -> None:
+    # The same clock and the same random numbers.
+    monkeypatch.setattr(time, "time_ns", lambda: 1_800_000_000 * 10**9)
+    monkeypatch.setattr(os, "urandom", lambda count: bytes(range(1, count + 1)))
+    (*_, last) = store.start_many(like(), ["1", "2"])
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM dbos_workflow WHERE workflow_id <> %s", [last])
+
+    around = transaction.atomic() if in_transaction else nullcontext()
+
+    with around, pytest.raises((DatabaseError, WorkflowIdConflict)):
+        store.start_many(like(name="tests.other"), ["3", "4"])
+
+    assert [one.workflow_id for one in Workflow.objects.all()] == [last]
