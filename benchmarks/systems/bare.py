@@ -26,9 +26,10 @@ CHECKPOINT = (
 )
 WORKFLOW = (
     "INSERT INTO dbos_workflow (workflow_id, token, name, status, queue_name, queue_sequence, "
-    "input, created_at) SELECT 'bare-' || one, gen_random_uuid(), 'benchmarks.workflows."
-    "does_nothing', 'ENQUEUED', 'default', one, '{\"args\": [], \"kwargs\": {}}', "
-    "clock_timestamp() FROM generate_series(%s::bigint, %s::bigint) AS one"
+    "input, created_at) SELECT id, id::uuid, 'benchmarks.workflows.does_nothing', 'ENQUEUED', "
+    "'default', one, '{\"args\":[],\"kwargs\":{}}', clock_timestamp() "
+    "FROM generate_series(%s::bigint, %s::bigint) AS one, "
+    "LATERAL (SELECT '00000000-0000-7000-8000-' || lpad(to_hex(one), 12, '0')) AS made (id)"
 )
 CLAIM = (
     "UPDATE dbos_workflow SET status = 'PENDING', executor_id = 'bare', claim_number = 1 "

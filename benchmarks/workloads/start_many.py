@@ -14,11 +14,12 @@ from benchmarks.workloads.workload import Values, rate, workload
 )
 def start_in_bulk(system: Any, count: int) -> Values:
     """5,000 no-ops are started in one call; there is no worker."""
-    system.start_many(1)
+    system.start_many(2)
     return rate(count, lambda: system.start_many(count))
 
 
 @start_in_bulk.ceiling
 def one_insert(bare: Any, count: int) -> Values:
     """The same rows, made by one statement."""
+    bare.insert_workflow(0)
     return rate(count, lambda: bare.insert_workflows(count))
