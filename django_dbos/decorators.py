@@ -19,6 +19,7 @@ from asgiref.sync import iscoroutinefunction
 from django_dbos import serializers
 from django_dbos.core import context, durations, names, registry
 from django_dbos.core.context import Scope
+from django_dbos.core.ids import new_uuid
 from django_dbos.core.records import NewWorkflow
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.handles import WorkflowHandle
@@ -130,7 +131,9 @@ class WorkflowFunction(Generic[P, C, R]):
     def _new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewWorkflow:
         values = self._options.values(self._definition)
         text = self._input(args, kwargs)
-        return NewWorkflow(workflow_id=self._given_id or calls.new_id(), input=text, **values)
+        token = new_uuid()
+        workflow_id = self._given_id or calls.id_for(token)
+        return NewWorkflow(workflow_id=workflow_id, input=text, token=token, **values)
 
     def _many(self, arguments: Iterable[Arguments]) -> tuple[NewWorkflow, list[str]]:
         """What they have in common, and the input of each."""

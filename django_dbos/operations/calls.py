@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 
 from django_dbos import serializers
 from django_dbos.core import context, durations, names
 from django_dbos.core.context import Scope
-from django_dbos.core.ids import new_workflow_id
 from django_dbos.core.records import NewMessage, NewWorkflow
 from django_dbos.exceptions import NotAllowedInStep, NotInWorkflow
 from django_dbos.operations import (
@@ -332,9 +332,9 @@ def _start_outside(new: Sequence[NewWorkflow], on_duplicate: str) -> list[str]:
     return [one.workflow_id for one in started]
 
 
-def new_id() -> str:
+def id_for(token: UUID) -> str:
     """The id of a workflow that is given none; "" for a child, who gets it later."""
-    return new_workflow_id() if workflow_run(context.current()) is None else ""
+    return str(token) if workflow_run(context.current()) is None else ""
 
 
 def call(new: NewWorkflow, on_duplicate: str) -> Any:

@@ -356,7 +356,8 @@ def _results(cursor: psycopg.Cursor[Row], count: int) -> list[list[Row]]:
     found: list[list[Row]] = []
     is_left: bool | None = True
     while is_left and len(found) < count:
-        if cursor.description:
+        # Not `description`, which describes every column.
+        if cursor.pgresult is not None and cursor.pgresult.nfields:
             found.append(cursor.fetchall())
         is_left = cursor.nextset()
     return found
