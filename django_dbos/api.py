@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.auth import get_user_model
-
 from django_dbos.core import context, names
 from django_dbos.core.records import NewMessage
 from django_dbos.handles import WorkflowHandle
@@ -215,6 +213,9 @@ class CurrentWorkflow:
         """The user whom it was started for, from the database; None if there is none."""
         if self.user_id is None:
             return None
+        # Not before it is asked for: it takes a third of the time to import the package.
+        from django.contrib.auth import get_user_model
+
         return get_user_model()._default_manager.filter(pk=self.user_id).first()
 
 

@@ -14,7 +14,6 @@ import base64
 import functools
 import hashlib
 import importlib
-import importlib.metadata
 import json
 import pickle
 import re
@@ -346,7 +345,10 @@ def _is_library_or_app(module_name: str) -> bool:
 
 @functools.cache
 def _installed_packages() -> frozenset[str]:
-    return frozenset(importlib.metadata.packages_distributions())
+    # Half a megabyte, for those who record classes.
+    from importlib.metadata import packages_distributions
+
+    return frozenset(packages_distributions())
 
 
 json_serializer = JSONSerializer(find_class=_find_class)

@@ -14,7 +14,6 @@ import logging
 import os
 import selectors
 import socket
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +24,8 @@ from django.core import mail
 from django.db import connections
 
 if TYPE_CHECKING:
+    import sqlite3
+
     import psycopg
 
     from django_dbos.store.wakeups import Wakeups
@@ -219,6 +220,8 @@ class FileChanges(Listener):
     """SQLite's `PRAGMA data_version`, which other connections' commits change (3.5 µs a look)."""
 
     def _listen(self, wakeups: Wakeups, stopped: Stop) -> None:
+        import sqlite3
+
         name = str(connections[self.alias].settings_dict["NAME"])
         if not name.startswith("file:"):
             # A file that isn't there yet is not for us to make.

@@ -3,7 +3,6 @@ executor's own ones."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
@@ -104,6 +103,9 @@ def translated_errors() -> Iterator[None]:
 
 
 def _transient(error: Exception) -> errors.StoreError:
+    # A megabyte that nobody needs on PostgreSQL.
+    import sqlite3
+
     if isinstance(error.__cause__, sqlite3.Error):
         if _is_transient(error):
             return errors.Unavailable(str(error))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from django.core.checks import Tags
 from django.core.management.base import BaseCommand, CommandError
 
+from django_dbos.checks import TAG
 from django_dbos.executor import command
 
 
@@ -14,8 +16,9 @@ class Command(BaseCommand):
     """Arguments only: the work is in django_dbos.executor."""
 
     help = "Runs durable workflows. SIGTERM hands the work over and stops; a second one at once."
-    # Migrations are looked at by the command itself, on the workflow database alone.
-    requires_system_checks = "__all__"
+    # Migrations are looked at by the command itself, on the workflow database alone. The checks of
+    # URLs, middleware and templates would import what only a web process needs.
+    requires_system_checks = (TAG, Tags.models)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
