@@ -175,8 +175,7 @@ class OwnSession:
     def _run_prepared(self, name: str, params: Params) -> list[Row]:
         """Run a statement by libpq's own call, in a transaction of its own.
 
-        psycopg's way takes a quarter more time, round trip and commit included: a cursor, a waiting
-        generator, a look whether the connection is in use.
+        psycopg's way takes 0.03 to 0.08 ms more: a cursor, and a generator that waits.
         """
         connection = self.connection
         text, names = statements.numbered(statements.load("postgresql", name))
