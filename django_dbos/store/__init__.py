@@ -47,9 +47,11 @@ def _make_store(alias: str) -> Store:
         return PostgresStore(alias, Wakeups(source, may_listen=may_listen))
     if vendor == "sqlite":
         from django_dbos.store.sqlite import SqliteStore
+        from django_dbos.store.sqlite_sessions import OwnConnection
 
-        source = listening.FileChanges(alias)
-        return SqliteStore(alias, Wakeups(source, may_listen=may_listen))
+        own = OwnConnection(alias)
+        source = listening.FileChanges(alias, own)
+        return SqliteStore(alias, Wakeups(source, may_listen=may_listen), own)
     raise ImproperlyConfigured(
         f"Workflows can't be kept in database {alias!r}: it is {vendor}. Use PostgreSQL, or SQLite "
         "for small sites."

@@ -462,7 +462,7 @@ class Store(abc.ABC):
 
     def follow_up(self, session: Session, plans: Sequence[Plan]) -> None:
         """After the commit of batches: wake and notify whoever waits for what they wrote."""
-        hints = Hints.merged([_hints(plan) for plan in plans])
+        hints = Hints.merged([hints_of(plan) for plan in plans])
         suspended = [one.workflow_id for plan in plans for one in plan.suspended]
         if suspended:
             # What they wait for may have come while they were still running.
@@ -655,7 +655,8 @@ class Store(abc.ABC):
         """Notify other processes, and enqueue what waits; return where that was enqueued."""
 
 
-def _hints(plan: Plan) -> Hints:
+def hints_of(plan: Plan) -> Hints:
+    """What to tell of a committed batch."""
     keys = [_stream_key(entry) for entry in plan.entries]
     keys += [
         Wake(kind=WakeKind.RESULT, workflow_id=one.workflow_id).key

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from django_dbos.store.sqlite_sessions import OwnConnection
     from django_dbos.store.wakeups import Wakeups
 
 logger = logging.getLogger("django_dbos.store")
@@ -219,30 +220,30 @@ class Notifications(Listener):
 class FileChanges(Listener):
     """SQLite's `PRAGMA data_version`, which other connections' commits change (3.5 µs a look)."""
 
+    def __init__(self, alias: str, own: OwnConnection) -> None:
+        super().__init__(alias)
+        self._own = own
+        """The executors' connection: what they commit themselves, they tell."""
+
     def _listen(self, wakeups: Wakeups, stopped: Stop) -> None:
         import sqlite3
 
         name = str(connections[self.alias].settings_dict["NAME"])
-        if not name.startswith("file:"):
-            # A file that isn't there yet is not for us to make.
-            name = f"{Path(name).absolute().as_uri()}?mode=rw"
-        connection = sqlite3.connect(name, isolation_level=None, uri=True)
+        if not name.startswith("file:") and not Path(name).exists():
+            # It is not for us to make.
+            raise FileNotFoundError(f"{name} isn't there yet.")
         try:
-            version = self._version(connection)
+            version = self._own.version()
             self.is_connected = True
             wakeups.notify_everything()
             last_used = last_change = time.monotonic()
             while not stopped.is_set():
                 is_busy = time.monotonic() - last_change < BUSY_TIME
                 stopped.wait(BUSY_PAUSE if is_busy else IDLE_PAUSE)
-                seen = self._version(connection)
+                seen = self._own.version()
                 if seen != version:
                     version, last_change = seen, time.monotonic()
                     wakeups.notify_everything()
                 last_used = self._linger(wakeups, last_used, stopped)
         finally:
-            connection.close()
-
-    def _version(self, connection: sqlite3.Connection) -> int:
-        (version,) = connection.execute("PRAGMA data_version").fetchone()
-        return int(version)
+            self._own.close()

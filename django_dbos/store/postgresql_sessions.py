@@ -134,10 +134,6 @@ class OwnSession:
                 raise
             return _results(cursor, len(calls))
 
-    def run_many(self, name: str, rows: Sequence[Params]) -> None:
-        for row in rows:
-            self.run(name, row)
-
     @contextmanager
     def transaction(self) -> Iterator[None]:
         with translated_errors():

@@ -42,9 +42,6 @@ class Session(Protocol):
         Inside a transaction they are all part of that.
         """
 
-    def run_many(self, name: str, rows: Sequence[Params]) -> None:
-        """Run one statement for each row."""
-
     def transaction(self) -> AbstractContextManager[None]:
         """Everything inside commits together, or not at all."""
 
@@ -72,12 +69,6 @@ class DjangoSession:
 
     def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
         return self.run_all(work)
-
-    def run_many(self, name: str, rows: Sequence[Params]) -> None:
-        if not rows:
-            return
-        with translated_errors(), connections[self.alias].cursor() as cursor:
-            cursor.executemany(statements.load(self.vendor, name), list(rows))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -107,12 +98,12 @@ def _transient(error: Exception) -> errors.StoreError:
     import sqlite3
 
     if isinstance(error.__cause__, sqlite3.Error):
-        if _is_transient(error):
-            return errors.Unavailable(str(error))
-        return errors.BadStatement(str(error))
+        return of_sqlite(error)
     return errors.of_sqlstate(getattr(error.__cause__, "sqlstate", None), str(error))
 
 
-def _is_transient(error: Exception) -> bool:
+def of_sqlite(error: Exception) -> errors.StoreError:
     """Of SQLite's operational errors, those that pass; the others are mistakes of ours."""
-    return any(word in str(error) for word in ("locked", "busy", "unable to open", "disk"))
+    if any(word in str(error) for word in ("locked", "busy", "unable to open", "disk")):
+        return errors.Unavailable(str(error))
+    return errors.BadStatement(str(error))

@@ -7,40 +7,65 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from operator import attrgetter
+from typing import Any, cast
 from uuid import UUID
 
 from django.db import connections
 
 from django_dbos.conf import get_settings
-from django_dbos.core.batch import Facts, FoundCheckpoint, Plan, Questions
-from django_dbos.core.records import Checkpoint, Claim, ExecutorInfo, NewMessage, NewWorkflow, Wake
+from django_dbos.core.batch import (
+    Facts,
+    FoundCheckpoint,
+    Plan,
+    Questions,
+    are_direct,
+    note_written,
+)
+from django_dbos.core.records import (
+    Checkpoint,
+    Claim,
+    ExecutorInfo,
+    Finish,
+    NewMessage,
+    NewWorkflow,
+    RecordStep,
+    Wake,
+    Write,
+)
 from django_dbos.fields import instant_to_text
 from django_dbos.store import rows
-from django_dbos.store.base import Hints, Lane, Look, Recovered, Store
+from django_dbos.store.base import Hints, Lane, Look, Recovered, Store, hints_of
 from django_dbos.store.file_locks import FileLocks
-from django_dbos.store.sessions import DjangoSession, Params, Row, Session
+from django_dbos.store.sessions import Params, Row, Session
+from django_dbos.store.sqlite_sessions import (
+    AskingSession,
+    OwnConnection,
+    OwnSession,
+    SqliteSession,
+    now_text,
+    to_text,
+)
 from django_dbos.store.wakeups import Wakeups
 
 AddRows = Callable[[Facts, list[Row]], None]
 
+# What is written without a look before: nearly all that a busy worker writes.
+Direct = RecordStep | Finish
+DIRECT = {RecordStep, Finish}
+# As in the VALUES of their statements.
+STEP_COLUMNS = attrgetter(
+    "workflow_id", "claim_number", "step_number", "step_name", "fingerprint", "output", "error",
+    "child_workflow_id", "record_order", "attempts",
+)  # fmt: skip
+END_COLUMNS = attrgetter("workflow_id", "claim_number", "status.value", "output", "error")
 
-def now_text(offset: float = 0.0) -> str:
-    """The instant so many seconds from now, as the tables hold it."""
-    return instant_to_text(datetime.now(UTC) + timedelta(seconds=offset))
 
-
-class SqliteSession(DjangoSession):
-    """Django's connection of this thread; every statement is given the time as `now`."""
-
-    def run(self, name: str, params: Params | None = None) -> list[Row]:
-        return super().run(name, {"now": now_text(), **(params or {})})
-
-    def run_many(self, name: str, rows: Sequence[Params]) -> None:
-        now = now_text()
-        super().run_many(name, [{"now": now, **row} for row in rows])
+class _NotAllWritten(Exception):
+    """Something stands against one of the writes; what, isn't known."""
 
 
 class SqliteStore(Store):
@@ -48,19 +73,46 @@ class SqliteStore(Store):
 
     vendor = "sqlite"
     writes_in_step_transaction = True
+    has_shared_sessions = True
 
-    def __init__(self, alias: str, wakeups: Wakeups) -> None:
+    def __init__(self, alias: str, wakeups: Wakeups, own: OwnConnection) -> None:
         super().__init__(alias, wakeups)
+        self._own = own
         self._locks = FileLocks(lambda: str(connections[alias].settings_dict["NAME"]))
 
     def leave_to_parent(self) -> None:
         self._locks.close()
+        self._own.leave_to_parent()
 
-    def session(self) -> Session:
-        return SqliteSession(self.alias, self.vendor)
+    def session(self) -> AskingSession:
+        return AskingSession(self.alias, self.vendor)
 
-    def connect(self, executor_id: str, purpose: str) -> Session:
-        return self.session()
+    def connect(self, executor_id: str, purpose: str) -> OwnSession:
+        return OwnSession(self._own)
+
+    def apply(
+        self, session: Session, executor_id: str, writes: Sequence[Write], *, is_repeat: bool
+    ) -> Plan:
+        if not is_repeat and are_direct(writes) and DIRECT.issuperset(map(type, writes)):
+            with suppress(_NotAllWritten):
+                return self._write_directly(session, executor_id, cast(Sequence[Direct], writes))
+        return super().apply(session, executor_id, writes, is_repeat=is_repeat)
+
+    def _write_directly(self, session: Session, executor_id: str, writes: Sequence[Direct]) -> Plan:
+        """Steps and ends, each with its fence, in one transaction: all of them, or none."""
+        plan, own = Plan(), cast(SqliteSession, session)
+        with session.transaction():
+            for name, new in _direct_rows(writes).items():
+                if own.run_rows(name, new, {"executor_id": executor_id}) < len(new):
+                    raise _NotAllWritten
+            plan.answers = [note_written(plan, write, ()) for write in writes]
+            self._wake(session, plan)
+        return plan
+
+    def follow_up(self, session: Session, plans: Sequence[Plan]) -> None:
+        """What waits was woken in the transactions of the batches; other processes see those."""
+        hints = Hints.merged([hints_of(plan) for plan in plans])
+        self._tell_here(hints.all_keys, hints.lanes)
 
     def look_up(self, session: Session, executor_id: str, asked: Questions) -> Facts:
         ids = json.dumps(list(asked.claims))
@@ -74,26 +126,41 @@ class SqliteStore(Store):
         return facts
 
     def carry_out(self, session: Session, executor_id: str, plan: Plan) -> None:
-        session.run_many("insert_checkpoints", [_checkpoint(*one) for one in plan.checkpoints])
-        session.run_many("replace_checkpoints", [rows.checkpoint_params(c) for c in plan.outcomes])
-        session.run_many(
-            "consume_messages",
-            [{"message_id": message, "step_number": step} for message, step in plan.consumed],
-        )
         self._insert(
             session,
             [(new, executor_id if is_reserved else None) for new, is_reserved in plan.workflows],
         )
-        session.run_many("insert_messages", [rows.message_params(one) for one in plan.messages])
-        events = [_with_hex_id(rows.event_params(one)) for one in plan.event_values]
-        session.run_many("insert_event_versions", events)
-        session.run_many("upsert_events", [rows.event_params(one) for one in plan.latest_events])
-        entries = [_with_hex_id(rows.entry_params(one)) for one in plan.entries]
-        session.run_many("insert_entries", entries)
-        session.run_many("finish_workflows", [rows.finish_params(one) for one in plan.finished])
-        session.run_many("suspend_workflows", [rows.suspend_params(one) for one in plan.suspended])
+        batches: dict[str, list[Params]] = {
+            "insert_checkpoints": [_checkpoint(*one) for one in plan.checkpoints],
+            "replace_checkpoints": [rows.checkpoint_params(one) for one in plan.outcomes],
+            "consume_messages": [
+                {"message_id": message_id, "step_number": step_number}
+                for message_id, step_number in plan.consumed
+            ],
+            "insert_messages": [rows.message_params(one) for one in plan.messages],
+            "insert_event_versions": [
+                _with_hex_id(rows.event_params(one)) for one in plan.event_values
+            ],
+            "upsert_events": [rows.event_params(one) for one in plan.latest_events],
+            "insert_entries": [_with_hex_id(rows.entry_params(one)) for one in plan.entries],
+            "finish_workflows": [rows.finish_params(one) for one in plan.finished],
+            "suspend_workflows": [rows.suspend_params(one) for one in plan.suspended],
+        }
+        for name, batch in batches.items():
+            if batch:
+                cast(SqliteSession, session).run_many(name, batch)
         if plan.released:
             plan.lanes += self.release_workflows(session, executor_id, plan.released)
+        self._wake(session, plan)
+
+    def _wake(self, session: Session, plan: Plan) -> None:
+        """Wake what waits for what a plan has written, at the price of no commit."""
+        if plan.wakes:
+            plan.lanes += self._wake_waiting(session, plan.wakes)
+        if plan.suspended:
+            # What they wait for may have come while they were still running.
+            suspended = [one.workflow_id for one in plan.suspended]
+            plan.lanes += self.wake_satisfied(session, suspended)
 
     def record_atomic_step(
         self, executor_id: str, claim_number: int, checkpoint: Checkpoint
@@ -250,8 +317,9 @@ class SqliteStore(Store):
         self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
     ) -> list[Lane]:
         """Other processes see that the file has changed."""
-        if not wakes:
-            return []
+        return self._wake_waiting(session, wakes) if wakes else []
+
+    def _wake_waiting(self, session: Session, wakes: Sequence[Wake]) -> list[Lane]:
         there = json.dumps([(one.kind.value, one.workflow_id, one.name) for one in wakes])
         return rows.lanes(self._run_with_place(session, "wake_waiting", {"wakes": there}))
 
@@ -264,7 +332,11 @@ class SqliteStore(Store):
     def _run_with_place(self, session: Session, name: str, params: Params) -> list[Row]:
         """Run what enqueues; all of one statement share a place, and keep their order by id."""
         with session.transaction():
-            return session.run(name, params | {"place": self._deal_places(session, 1)})
+            ((place,),) = session.run("next_place")
+            found = session.run(name, params | {"place": place})
+            if found:
+                self._deal_places(session, 1)
+        return found
 
     def _deal_places(self, session: Session, count: int) -> int:
         place: int = session.run("deal_places", {"count": count})[0][0]
@@ -294,8 +366,10 @@ class SqliteStore(Store):
             found = session.run("look_at_claims", {"workflow_ids": json.dumps(sorted(wanted))})
             missing = wanted - {row[0] for row in found}
             if not missing:
-                session.run_many("insert_messages", [rows.message_params(one) for one in messages])
-                self._after_commit(hints)
+                params = [rows.message_params(one) for one in messages]
+                session.run_many("insert_messages", params)
+                lanes = self._wake_waiting(session, hints.wakes)
+                self._after_commit(Hints(keys=hints.all_keys, lanes=lanes))
         return missing
 
     def _cancel(self, workflow_ids: Sequence[str]) -> set[str]:
@@ -315,6 +389,22 @@ DELETIONS = (
     "delete_entries",
     "delete_workflows",
 )
+
+
+def _direct_rows(writes: Sequence[Direct]) -> dict[str, list[tuple[Any, ...]]]:
+    """The rows of each statement that writes these."""
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    now = datetime.now(UTC)
+    for write in writes:
+        match write:
+            case RecordStep():
+                step = write.checkpoint
+                started_at = to_text(now - timedelta(seconds=step.duration))
+                row = (*STEP_COLUMNS(step), started_at)
+                found.setdefault("record_checkpoints", []).append(row)
+            case Finish():
+                found.setdefault("end_workflows", []).append(END_COLUMNS(write))
+    return found
 
 
 def _lookups(asked: Questions) -> list[tuple[str, Params, AddRows]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from django_dbos.executor import Executor
 from django_dbos.store import statements
+from django_dbos.store.sqlite_sessions import OwnConnection
 
 # Who runs statements, by the name of the thread.
 WRITER, TELLER, DISPATCHER = "writer", "teller", "dispatcher"
@@ -69,6 +70,14 @@ class Meter:
                 begin(wrapper)
 
             monkeypatch.setattr(type(asker), "_start_transaction_under_autocommit", note_begin)
+            own_begin = OwnConnection.begin
+
+            def note_own_begin(own: OwnConnection, connection: Any) -> None:
+                if self._costs is not None:
+                    self._costs.commits[_who()] += 1
+                own_begin(own, connection)
+
+            monkeypatch.setattr(OwnConnection, "begin", note_own_begin)
 
     @contextmanager
     def slowed(self, executor: Executor) -> Iterator[None]:

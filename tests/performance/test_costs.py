@@ -40,6 +40,8 @@ LOOK = ["lock_claims", "find_checkpoints"]
 TOLD = ["notify", "wake_waiting"]
 # Of one or two writes others are notified in the very message that writes them.
 WOKEN = ["wake_waiting"]
+# The same on SQLite, in the transaction of what is told.
+WOKEN_WITH_IT = ["next_place", "wake_waiting"]
 
 
 @pytest.fixture
@@ -343,13 +345,58 @@ def test_a_start_is_one_transaction_on_sqlite(meter: Meter) -> None:
 
 
 @on_sqlite
+def test_many_starts_are_one_transaction_on_sqlite(meter: Meter) -> None:
+    with meter.measured() as costs:
+        workflows.nothing.start_many([()] * 100)
+
+    assert costs.of(ASKER) == ["deal_places"] + ["insert_workflows"] * 100
+    assert costs.commits[ASKER] == 1
+
+
+@on_sqlite
 @pytest.mark.parametrize("count", [0, 1, 10])
-def test_a_step_is_one_transaction_on_sqlite(count: int, measure: Measure) -> None:
+def test_a_step_is_one_transaction_and_no_read_on_sqlite(count: int, measure: Measure) -> None:
     costs = measure(lambda: workflows.steps.start(count))
 
-    step = [*LOOK, "insert_checkpoints"]
-    assert costs.of(WRITER) == step * count + ["lock_claims", "finish_workflows"]
+    # Who waits for the end is woken with it.
+    assert costs.of(WRITER) == ["record_checkpoints"] * count + ["end_workflows", *WOKEN_WITH_IT]
     assert costs.commits[WRITER] == count + 1
+    assert costs.of(TELLER) == []
+
+
+@on_sqlite
+def test_steps_of_many_workflows_share_their_commits_on_sqlite(
+    measure: Measure, executor: Executor, meter: Meter
+) -> None:
+    with meter.slowed(executor):
+        costs = measure(lambda: workflows.meets.start_many([()] * 100), 100)
+
+    assert Checkpoint.objects.filter(step_name__endswith="meet").count() == 100
+    assert costs.commits[WRITER] <= 20
+    assert set(costs.of(WRITER)) == {"record_checkpoints", "end_workflows", *WOKEN_WITH_IT}
+    assert costs.of(TELLER) == []
+
+
+@on_sqlite
+def test_a_wait_that_is_woken_is_one_transaction_of_the_sender_on_sqlite(
+    measure: Measure, executor: Executor, meter: Meter
+) -> None:
+    with meter.measured(executor) as before:
+        handle = workflows.receives.start()
+        eventually(lambda: handle.get_status() == "WAITING")
+
+    costs = measure(lambda: handle.send("message"))
+
+    look = [*LOOK, "find_messages", "insert_checkpoints"]
+    suspend = ["lock_claims", "suspend_workflows", "next_place", "wake_satisfied"]
+    assert before.of(WRITER) == look + suspend
+    assert before.commits[WRITER] == 2
+    assert costs.of(ASKER) == ["look_at_claims", "insert_messages", *WOKEN_WITH_IT, "deal_places"]
+    assert costs.commits[ASKER] == 1
+    received = [*LOOK, "find_messages", "replace_checkpoints", "consume_messages"]
+    assert costs.of(WRITER) == [*received, "end_workflows", *WOKEN_WITH_IT]
+    assert costs.commits[WRITER] == 2
+    assert before.of(TELLER) == costs.of(TELLER) == []
 
 
 @on_sqlite
@@ -358,6 +405,6 @@ def test_a_replay_is_one_load_and_writes_nothing_on_sqlite(measure: Measure) -> 
 
     costs = measure(lambda: handle.send("message"))
 
-    assert costs.of(WRITER).count("insert_checkpoints") == 1
+    assert costs.of(WRITER).count("record_checkpoints") == 1
     assert costs.commits[WRITER] == 3
     assert costs.of(DISPATCHER).count("load_checkpoints") == 1

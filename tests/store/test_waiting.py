@@ -86,9 +86,11 @@ def test_the_suspender_looks_after_its_commit(
     plan = store.apply(
         session, executor_id, [Suspend(wake=wake, step_number=1, **values)], is_repeat=False
     )
-    assert status() == "WAITING"
-    store.follow_up(session, [plan])
+    if connection.vendor == "postgresql":
+        assert status() == "WAITING"
+        store.follow_up(session, [plan])
 
+    # SQLite's transactions come one after the other: there it looks in that of its suspension.
     assert status() == "ENQUEUED"
 
 

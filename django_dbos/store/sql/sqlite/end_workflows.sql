@@ -1,0 +1,19 @@
+-- Ends workflows that this executor holds: the fence and the rows in one statement.
+UPDATE dbos_workflow
+SET status = ended.status,
+    output = ended.output,
+    error = ended.error,
+    claim_number = dbos_workflow.claim_number + 1,
+    executor_id = NULL,
+    finished_at = %(now)s
+FROM (
+    WITH one (workflow_id, claim_number, status, output, error) AS (
+        VALUES (%(workflow_id)s, %(claim_number)s, %(status)s, %(output)s, %(error)s)
+    )
+    SELECT * FROM one
+) AS ended
+WHERE dbos_workflow.workflow_id = ended.workflow_id
+  AND dbos_workflow.claim_number = ended.claim_number
+  AND dbos_workflow.status = 'PENDING'
+  AND dbos_workflow.executor_id = %(executor_id)s
+  AND (dbos_workflow.deadline_at IS NULL OR dbos_workflow.deadline_at > %(now)s)

@@ -1,0 +1,6 @@
+-- The place that deal_places would deal next.
+SELECT coalesce(
+    (SELECT value FROM dbos_sequence WHERE name = 'queue'),
+    (SELECT max(queue_sequence) FROM dbos_workflow),
+    0
+) + 1

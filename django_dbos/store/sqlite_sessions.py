@@ -1,0 +1,252 @@
+"""SQLite's connections: one that all of a process's executors share; Django's, for everybody else.
+
+One writer at a time is all that SQLite has, and whoever finds it busy sleeps and looks again, for
+longer each time. So the threads of a process take turns by a lock of their own, which wakes the
+next at once. Sharing the connection as well keeps its page cache, which any commit of another
+connection would empty, and lets the listener see the commits of others alone.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, Protocol, TypeVar, cast
+
+from django.db import connections
+
+from django_dbos.store import errors, sessions, statements
+from django_dbos.store.sessions import DjangoSession, Params, Row, Session, Statement
+
+T = TypeVar("T")
+
+
+def now_text(offset: float = 0.0) -> str:
+    """The instant so many seconds from now, as the tables hold it."""
+    return to_text(datetime.now(UTC) + timedelta(seconds=offset))
+
+
+def to_text(instant: datetime) -> str:
+    """`fields.instant_to_text()` of an instant in UTC, in a tenth of the time."""
+    return instant.replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+class SqliteSession(Session, Protocol):
+    """What both kinds of connections can do; every statement is given the time as `now`."""
+
+    def run_many(self, name: str, rows: Sequence[Params]) -> None:
+        """Run one statement for each row."""
+
+    def run_rows(self, name: str, rows: Sequence[tuple[Any, ...]], params: Params) -> int:
+        """Run a statement with VALUES for rows of those, in their order; say how many it wrote."""
+
+
+class AskingSession(DjangoSession):
+    """Django's connection of this thread."""
+
+    def run(self, name: str, params: Params | None = None) -> list[Row]:
+        return super().run(name, {"now": now_text(), **(params or {})})
+
+    def run_many(self, name: str, rows: Sequence[Params]) -> None:
+        now, text = now_text(), statements.load(self.vendor, name)
+        with sessions.translated_errors(), connections[self.alias].cursor() as cursor:
+            cursor.executemany(text, [{"now": now, **row} for row in rows])
+
+    def run_rows(self, name: str, rows: Sequence[tuple[Any, ...]], params: Params) -> int:
+        text, written = statements.load(self.vendor, name), 0
+        given = {"now": now_text(), **params}
+        with sessions.translated_errors(), connections[self.alias].cursor() as cursor:
+            for some in in_powers_of_two(rows):
+                statement = for_rows(text, len(some))
+                cursor.execute(statement.text.replace("?", "%s"), statement.params(some, given))
+                written += cursor.rowcount
+        return written
+
+
+class OwnConnection:
+    """The one connection of a process's executors, made anew whenever it was closed.
+
+    Whoever uses it holds the lock. Nobody waits for that lock with a transaction of Django's open,
+    so who has it gets SQLite's own lock as soon as the others end theirs.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._is_in_transaction = False
+        self._opened = 0
+
+    @contextmanager
+    def in_use(self) -> Iterator[sqlite3.Connection]:
+        """Have it for the length of a block, and the errors as the store's."""
+        with self._lock, translated_errors():
+            if self._connection is None:
+                self._connection = self._connect()
+                self._opened += 1
+            yield self._connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Have it, and a transaction that holds the write lock; an inner one is part of that."""
+        with self.in_use() as connection:
+            if self._is_in_transaction:
+                yield
+                return
+            self.begin(connection)
+            try:
+                yield
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            finally:
+                self._is_in_transaction = False
+
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """Begin a transaction."""
+        connection.execute("BEGIN IMMEDIATE")
+        self._is_in_transaction = True
+
+    def version(self) -> tuple[int, int]:
+        """What other connections' commits change."""
+        with self.in_use() as connection:
+            (version,) = connection.execute("PRAGMA data_version").fetchone()
+            return self._opened, version
+
+    def close(self) -> None:
+        """Close it; whoever uses it next makes a new one."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def leave_to_parent(self) -> None:
+        """In a forked process: forget it, open as it is. To close it would end the parent's."""
+        if self._connection is not None:
+            _parents.append(self._connection)
+
+    def _connect(self) -> sqlite3.Connection:
+        # Django's wrapper knows the options, the pragmas, and who wants to be told of it.
+        wrapper = connections.create_connection(self._alias)
+        with sessions.translated_errors():
+            wrapper.connect()
+        connection = cast(sqlite3.Connection, wrapper.connection)
+        connection.isolation_level = None
+        return connection
+
+
+# Rows of one statement at most: it may have 999 parameters on old builds of SQLite.
+MAX_ROWS = 64
+_PARAM = re.compile(r"%\((\w+)\)s")
+_VALUES = re.compile(r"(.*VALUES )(\([^;]*?\)s\s*\))(.*)", re.DOTALL)
+# What the garbage collector must not close.
+_parents: list[sqlite3.Connection] = []
+
+
+class OwnSession:
+    """One user of the executors' connection."""
+
+    def __init__(self, connection: OwnConnection) -> None:
+        self._connection = connection
+
+    def run(self, name: str, params: Params | None = None) -> list[Row]:
+        text, given = _named(statements.load("sqlite", name)), {"now": now_text(), **(params or {})}
+        with self._connection.in_use() as connection:
+            return connection.execute(text, given).fetchall()
+
+    def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        return [self.run(name, params) for name, params in statements]
+
+    def send_all(self, statements: Sequence[Statement]) -> None:
+        self.run_all(statements)
+
+    def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
+        return self.run_all(work)
+
+    def run_many(self, name: str, rows: Sequence[Params]) -> None:
+        now, text = now_text(), _named(statements.load("sqlite", name))
+        with self._connection.in_use() as connection:
+            connection.executemany(text, [{"now": now, **row} for row in rows])
+
+    def run_rows(self, name: str, rows: Sequence[tuple[Any, ...]], params: Params) -> int:
+        text, written = statements.load("sqlite", name), 0
+        given = {"now": now_text(), **params}
+        with self._connection.in_use() as connection:
+            for some in in_powers_of_two(rows):
+                statement = for_rows(text, len(some))
+                cursor = connection.execute(statement.text, statement.params(some, given))
+                written += cursor.rowcount
+        return written
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._connection.transaction():
+            yield
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class RowsStatement:
+    """A statement with VALUES of so many rows, and which parameters come before and after them."""
+
+    text: str
+    before: list[str]
+    after: list[str]
+
+    def params(self, rows: Sequence[tuple[Any, ...]], given: Params) -> list[Any]:
+        """All parameters, in the order of the text."""
+        listed = [given[name] for name in self.before]
+        for row in rows:
+            listed += row
+        return listed + [given[name] for name in self.after]
+
+
+@cache
+def for_rows(text: str, count: int) -> RowsStatement:
+    """A statement whose VALUES has one row, for so many.
+
+    To run it once is better than to run one for each row: sqlite3 lets go of the interpreter's
+    lock whenever a statement runs, and in a crowd that is gone for a while.
+    """
+    before, row, after = _VALUES.fullmatch(text).groups()  # type: ignore[union-attr]
+    repeated = ", ".join([_PARAM.sub("?", row)] * count)
+    return RowsStatement(
+        text=f"{_PARAM.sub('?', before)}{repeated}{_PARAM.sub('?', after)}",
+        before=_PARAM.findall(before),
+        after=_PARAM.findall(after),
+    )
+
+
+def in_powers_of_two(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The rows in few parts of few sizes, so that there are few statements to prepare."""
+    first = 0
+    while first < len(rows):
+        size = min(1 << (len(rows) - first).bit_length() - 1, MAX_ROWS)
+        yield rows[first : first + size]
+        first += size
+
+
+@cache
+def _named(text: str) -> str:
+    """A statement as sqlite3 wants its parameters."""
+    return _PARAM.sub(r":\1", text).replace("%%", "%")
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn sqlite3's errors into the store's."""
+    try:
+        yield
+    except (sqlite3.DataError, sqlite3.IntegrityError) as error:
+        raise errors.BadStatement(str(error)) from error
+    except (sqlite3.OperationalError, sqlite3.InterfaceError, sqlite3.InternalError) as error:
+        raise sessions.of_sqlite(error) from error
