@@ -1,6 +1,7 @@
 """Which database the tests run on, and how their child processes find it."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -24,7 +25,10 @@ def pytest_report_header() -> str:
 def pytest_unconfigure() -> None:
     """Remove what SQLite leaves beside a file whose connections weren't all closed."""
     for path in Path(tempfile.gettempdir()).glob(f"test_dbos_{settings.RUN}*.sqlite3*"):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @pytest.fixture

@@ -46,12 +46,14 @@ def _make_store(alias: str) -> Store:
         source: Source = listening.Notifications(alias)
         return PostgresStore(alias, Wakeups(source, may_listen=may_listen))
     if vendor == "sqlite":
+        from django_dbos.store.nudges import Nudges
         from django_dbos.store.sqlite import SqliteStore
         from django_dbos.store.sqlite_sessions import OwnConnection
 
         own = OwnConnection(alias)
-        source = listening.FileChanges(alias, own)
-        return SqliteStore(alias, Wakeups(source, may_listen=may_listen), own)
+        nudges = Nudges(lambda: str(connections[alias].settings_dict["NAME"]))
+        source = listening.FileChanges(alias, own, nudges)
+        return SqliteStore(alias, Wakeups(source, may_listen=may_listen), own, nudges)
     raise ImproperlyConfigured(
         f"Workflows can't be kept in database {alias!r}: it is {vendor}. Use PostgreSQL, or SQLite "
         "for small sites."

@@ -80,9 +80,15 @@ class FileLocks:
             os.close(descriptor)
 
     def _path(self, executor_id: str) -> Path | None:
-        database = self._database()
-        if not database or ":memory:" in database or "mode=memory" in database:
-            return None
-        # The same for all processes, whichever link leads them to the database.
-        path = Path(database.removeprefix("file:").partition("?")[0]).resolve()
-        return path.with_name(f"{path.name}-dbos-{lock_key(executor_id):016x}.lock")
+        path = file_path(self._database())
+        return path and path.with_name(f"{path.name}-dbos-{lock_key(executor_id):016x}.lock")
+
+
+def file_path(database: str) -> Path | None:
+    """A database's file, the same for all processes, whichever link leads them to it.
+
+    None for one in memory.
+    """
+    if not database or ":memory:" in database or "mode=memory" in database:
+        return None
+    return Path(database.removeprefix("file:").partition("?")[0]).resolve()

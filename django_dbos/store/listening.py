@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 from django.core import mail
 from django.db import connections
 
+from django_dbos.store.nudges import Nudges, drain
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -45,6 +47,8 @@ FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
 LISTEN_TIMEOUT = 5.0
 # Seconds between looks at an SQLite file's version: when it changed lately, and at rest.
 BUSY_PAUSE, IDLE_PAUSE, BUSY_TIME = 0.005, 0.02, 1.0
+# The same where other processes say that they have changed it; and how soon we look again.
+NUDGED_PAUSE, LEAST_PAUSE = 0.05, 0.002
 
 
 def pack_keys(keys: Iterable[str]) -> list[str]:
@@ -218,12 +222,16 @@ class Notifications(Listener):
 
 
 class FileChanges(Listener):
-    """SQLite's `PRAGMA data_version`, which other connections' commits change (3.5 µs a look)."""
+    """SQLite's `PRAGMA data_version`, which other connections' commits change (3.5 µs a look).
 
-    def __init__(self, alias: str, own: OwnConnection) -> None:
+    It is looked at when another process says so, and now and then since not all can.
+    """
+
+    def __init__(self, alias: str, own: OwnConnection, nudges: Nudges) -> None:
         super().__init__(alias)
         self._own = own
         """The executors' connection: what they commit themselves, they tell."""
+        self._nudges = nudges
 
     def _listen(self, wakeups: Wakeups, stopped: Stop) -> None:
         import sqlite3
@@ -233,17 +241,40 @@ class FileChanges(Listener):
             # It is not for us to make.
             raise FileNotFoundError(f"{name} isn't there yet.")
         try:
-            version = self._own.version()
-            self.is_connected = True
-            wakeups.notify_everything()
-            last_used = last_change = time.monotonic()
-            while not stopped.is_set():
-                is_busy = time.monotonic() - last_change < BUSY_TIME
-                stopped.wait(BUSY_PAUSE if is_busy else IDLE_PAUSE)
-                seen = self._own.version()
-                if seen != version:
-                    version, last_change = seen, time.monotonic()
-                    wakeups.notify_everything()
-                last_used = self._linger(wakeups, last_used, stopped)
+            with self._nudges.received() as receiver:
+                version = self._own.version()
+                self.is_connected = True
+                wakeups.notify_everything()
+                last_used = last_change = time.monotonic()
+                with self._waiting(receiver, stopped) as wait:
+                    while not stopped.is_set():
+                        wait(time.monotonic() - last_change)
+                        seen = self._own.version()
+                        if seen != version:
+                            version, last_change = seen, time.monotonic()
+                            wakeups.notify_everything()
+                        last_used = self._linger(wakeups, last_used, stopped)
         finally:
             self._own.close()
+
+    @contextlib.contextmanager
+    def _waiting(
+        self, receiver: socket.socket | None, stopped: Stop
+    ) -> Iterator[Callable[[float], None]]:
+        """A function that waits until the next look, so many seconds after the last change."""
+        if receiver is None:
+            yield lambda since: _pause(stopped, BUSY_PAUSE if since < BUSY_TIME else IDLE_PAUSE)
+            return
+        with stopped.waiting_for(receiver.fileno()) as is_nudged:
+
+            def wait(since: float) -> None:
+                if since < LEAST_PAUSE:
+                    _pause(stopped, LEAST_PAUSE)
+                is_nudged(IDLE_PAUSE if since < BUSY_TIME else NUDGED_PAUSE)
+                drain(receiver)
+
+            yield wait
+
+
+def _pause(stopped: Stop, seconds: float) -> None:
+    stopped.wait(seconds)

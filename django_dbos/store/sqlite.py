@@ -40,6 +40,7 @@ from django_dbos.fields import instant_to_text
 from django_dbos.store import rows
 from django_dbos.store.base import Hints, Lane, Look, Recovered, Store, hints_of
 from django_dbos.store.file_locks import FileLocks
+from django_dbos.store.nudges import Nudges
 from django_dbos.store.sessions import Params, Row, Session
 from django_dbos.store.sqlite_sessions import (
     AskingSession,
@@ -75,9 +76,10 @@ class SqliteStore(Store):
     writes_in_step_transaction = True
     has_shared_sessions = True
 
-    def __init__(self, alias: str, wakeups: Wakeups, own: OwnConnection) -> None:
+    def __init__(self, alias: str, wakeups: Wakeups, own: OwnConnection, nudges: Nudges) -> None:
         super().__init__(alias, wakeups)
         self._own = own
+        self._nudges = nudges
         self._locks = FileLocks(lambda: str(connections[alias].settings_dict["NAME"]))
 
     def leave_to_parent(self) -> None:
@@ -110,9 +112,10 @@ class SqliteStore(Store):
         return plan
 
     def follow_up(self, session: Session, plans: Sequence[Plan]) -> None:
-        """What waits was woken in the transactions of the batches; other processes see those."""
+        """Tell of what was committed: what waits for it was woken in the same transactions."""
         hints = Hints.merged([hints_of(plan) for plan in plans])
         self._tell_here(hints.all_keys, hints.lanes)
+        self._nudges.send()
 
     def look_up(self, session: Session, executor_id: str, asked: Questions) -> Facts:
         ids = json.dumps(list(asked.claims))
@@ -316,8 +319,10 @@ class SqliteStore(Store):
     def _notify_and_wake(
         self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
     ) -> list[Lane]:
-        """Other processes see that the file has changed."""
-        return self._wake_waiting(session, wakes) if wakes else []
+        """Other processes look at all that they wait for when the file has changed."""
+        woken = self._wake_waiting(session, wakes) if wakes else []
+        self._nudges.send()
+        return woken
 
     def _wake_waiting(self, session: Session, wakes: Sequence[Wake]) -> list[Lane]:
         there = json.dumps([(one.kind.value, one.workflow_id, one.name) for one in wakes])

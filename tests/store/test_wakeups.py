@@ -20,6 +20,7 @@ import django_dbos as dbos
 from django_dbos import store as store_module
 from django_dbos.store import get_store, listening
 from django_dbos.store.base import Hints, Store
+from django_dbos.store.nudges import Nudges
 from django_dbos.store.sqlite_sessions import OwnConnection
 from django_dbos.store.wakeups import Wakeups
 from tests.store.conftest import new_workflow
@@ -28,15 +29,18 @@ IS_POSTGRESQL = connection.vendor == "postgresql"
 postgresql = pytest.mark.skipif(not IS_POSTGRESQL, reason="PostgreSQL's own")
 
 
+def file_name() -> str:
+    return str(connection.settings_dict["NAME"])
+
+
 @pytest.fixture
 def elsewhere(transactional_db: None) -> Iterator[Wakeups]:
     """The waiters of another process: they share nothing with this one's but the database."""
-    source = (
+    wakeups = Wakeups(
         listening.Notifications("default")
         if IS_POSTGRESQL
-        else listening.FileChanges("default", OwnConnection("default"))
+        else listening.FileChanges("default", OwnConnection("default"), Nudges(file_name))
     )
-    wakeups = Wakeups(source)
     wakeups.start_listening()
     eventually(lambda: wakeups.is_listening)
     # The first thing that it says is "look again".
