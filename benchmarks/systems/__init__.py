@@ -16,6 +16,7 @@ SYSTEMS = {
     "django_dbos": "django_dbos:DjangoDbos",
     "django_dbos async": "django_dbos:AsyncDjangoDbos",
     "django_dbos SQLite": "django_dbos:SqliteDjangoDbos",
+    "django_dbos async SQLite": "django_dbos:AsyncSqliteDjangoDbos",
     "dbos": "dbos:Dbos",
     "dbos async": "dbos:AsyncDbos",
     "absurd-sdk": "absurd:Absurd",

@@ -44,7 +44,7 @@ FINISH = (
 SQLITE_CHECKPOINT = (
     "INSERT INTO dbos_checkpoint (workflow_id, step_number, step_name, output, record_order, "
     "claim_number, recorded_at, state, attempts) "
-    "VALUES ('bare', ?, 'step', '1', ?, 1, '2000-01-01', 0, 1)"
+    "VALUES (?, ?, 'step', '1', ?, 1, '2000-01-01', 0, 1)"
 )
 
 
@@ -146,8 +146,14 @@ class BareSqlite(System):
         self.connection.execute("DELETE FROM dbos_checkpoint")
 
     def insert_checkpoints_in_groups(self, count: int, size: int) -> None:
+        """Transactions of a row of each of so many workflows.
+
+        A commit writes the pages that it touches. Rows of one workflow, one after another, would
+        lie in one page. The ids are as long as those of workflows.
+        """
         for first in range(0, count, size):
-            rows = [(number, number) for number in range(first, first + size)]
+            number = first // size
+            rows = [(f"bare-{one:031}", number, number) for one in range(size)]
             self.connection.execute("BEGIN IMMEDIATE")
             self.connection.executemany(SQLITE_CHECKPOINT, rows)
             self.connection.execute("COMMIT")

@@ -219,3 +219,11 @@ class SqliteDjangoDbos(Engine):
         with connection.cursor() as cursor:
             cursor.execute(query, arguments)
             return int(cursor.fetchone()[0])
+
+
+class AsyncSqliteDjangoDbos(SqliteDjangoDbos):
+    """Async workflows on such a file."""
+
+    settings = f"async workflows; {SqliteDjangoDbos.settings}"
+    takes_steps = AsyncDjangoDbos.takes_steps
+    does_nothing = AsyncDjangoDbos.does_nothing
