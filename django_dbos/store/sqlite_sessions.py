@@ -16,14 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, cast
 
 from django.db import connections
 
 from django_dbos.store import errors, sessions, statements
 from django_dbos.store.sessions import DjangoSession, Params, Row, Session, Statement
 
-T = TypeVar("T")
+Values = tuple[Any, ...]
 
 
 def now_text(offset: float = 0.0) -> str:
@@ -42,7 +42,7 @@ class SqliteSession(Session, Protocol):
     def run_many(self, name: str, rows: Sequence[Params]) -> None:
         """Run one statement for each row."""
 
-    def run_rows(self, name: str, rows: Sequence[tuple[Any, ...]], params: Params) -> int:
+    def run_rows(self, name: str, rows: Sequence[Values], params: Params) -> int:
         """Run a statement with VALUES for rows of those, in their order; say how many it wrote."""
 
 
@@ -57,11 +57,11 @@ class AskingSession(DjangoSession):
         with sessions.translated_errors(), connections[self.alias].cursor() as cursor:
             cursor.executemany(text, [{"now": now, **row} for row in rows])
 
-    def run_rows(self, name: str, rows: Sequence[tuple[Any, ...]], params: Params) -> int:
+    def run_rows(self, name: str, rows: Sequence[Values], params: Params) -> int:
         text, written = statements.load(self.vendor, name), 0
         given = {"now": now_text(), **params}
         with sessions.translated_errors(), connections[self.alias].cursor() as cursor:
-            for some in in_powers_of_two(rows):
+            for some in parts_of(rows):
                 statement = for_rows(text, len(some))
                 cursor.execute(statement.text.replace("?", "%s"), statement.params(some, given))
                 written += cursor.rowcount
@@ -142,8 +142,8 @@ class OwnConnection:
         return connection
 
 
-# Rows of one statement at most: it may have 999 parameters on old builds of SQLite.
-MAX_ROWS = 64
+# Rows of one statement at most: SQLite takes 32,766 parameters.
+MAX_ROWS = 512
 _PARAM = re.compile(r"%\((\w+)\)s")
 _VALUES = re.compile(r"(.*VALUES )(\([^;]*?\)s\s*\))(.*)", re.DOTALL)
 # What the garbage collector must not close.
@@ -175,11 +175,11 @@ class OwnSession:
         with self._connection.in_use() as connection:
             connection.executemany(text, [{"now": now, **row} for row in rows])
 
-    def run_rows(self, name: str, rows: Sequence[tuple[Any, ...]], params: Params) -> int:
+    def run_rows(self, name: str, rows: Sequence[Values], params: Params) -> int:
         text, written = statements.load("sqlite", name), 0
         given = {"now": now_text(), **params}
         with self._connection.in_use() as connection:
-            for some in in_powers_of_two(rows):
+            for some in parts_of(rows):
                 statement = for_rows(text, len(some))
                 cursor = connection.execute(statement.text, statement.params(some, given))
                 written += cursor.rowcount
@@ -202,7 +202,7 @@ class RowsStatement:
     before: list[str]
     after: list[str]
 
-    def params(self, rows: Sequence[tuple[Any, ...]], given: Params) -> list[Any]:
+    def params(self, rows: Sequence[Values], given: Params) -> list[Any]:
         """All parameters, in the order of the text."""
         listed = [given[name] for name in self.before]
         for row in rows:
@@ -226,13 +226,15 @@ def for_rows(text: str, count: int) -> RowsStatement:
     )
 
 
-def in_powers_of_two(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    """The rows in few parts of few sizes, so that there are few statements to prepare."""
-    first = 0
-    while first < len(rows):
-        size = min(1 << (len(rows) - first).bit_length() - 1, MAX_ROWS)
-        yield rows[first : first + size]
-        first += size
+def parts_of(rows: Sequence[Values]) -> Iterator[list[Values]]:
+    """The rows in few parts of few sizes, so that there are few statements to run and prepare.
+
+    Parts are filled up with rows of NULL, which are nobody's.
+    """
+    for first in range(0, len(rows), MAX_ROWS):
+        part = list(rows[first : first + MAX_ROWS])
+        room = (1 << (len(part) - 1).bit_length()) - len(part)
+        yield part + [(None,) * len(part[0])] * room
 
 
 @cache

@@ -17,7 +17,7 @@ from django_dbos.core.status import Status
 from django_dbos.fields import instant_to_text
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.store import errors
-from django_dbos.store.sqlite_sessions import OwnConnection, for_rows, in_powers_of_two, to_text
+from django_dbos.store.sqlite_sessions import OwnConnection, for_rows, parts_of, to_text
 from tests.store.conftest import step
 
 pytestmark = [
@@ -145,10 +145,14 @@ def test_a_forked_process_leaves_the_connection_to_its_parent(own: OwnConnection
 
 
 def test_rows_go_in_few_statements_of_few_sizes() -> None:
-    parts = [len(part) for part in in_powers_of_two(range(359))]
+    rows = [(number, "x") for number in range(1, 600)]
 
-    assert parts == [64] * 5 + [32, 4, 2, 1]
-    assert list(in_powers_of_two([])) == []
+    parts = list(parts_of(rows))
+
+    assert [len(part) for part in parts] == [512, 128]
+    assert [row for part in parts for row in part if row != (None, None)] == rows
+    assert list(parts_of([])) == []
+    assert list(parts_of(rows[:1])) == [[(1, "x")]]
 
 
 def test_a_statement_for_rows_has_the_parameters_in_their_order() -> None:
@@ -208,7 +212,7 @@ def test_more_rows_than_one_statement_takes_are_written(
     store: Any, session: Any, executor_id: str, claim: Claims
 ) -> None:
     held = [claim() for _ in range(3)]
-    batch = [step(one, number) for one in held for number in range(1, 50)]
+    batch = [step(one, number) for one in held for number in range(1, 190)]
 
     answers = store.apply(session, executor_id, batch, is_repeat=False).answers
 
