@@ -10,9 +10,9 @@ from django.db import DatabaseError, OperationalError
 # SQLSTATE classes without a culprit in the batch: connections, transactions rolled back by the
 # server, resources, objects in use, operator intervention, system errors.
 TRANSIENT_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})
-# Others without a culprit: a server that is a standby since a failover, and transactions that
-# took too long for its settings.
-TRANSIENT_STATES = frozenset({"25006", "25P03", "25P04"})
+# Others without a culprit: a server that is a standby since a failover, transactions that took too
+# long for its settings, and a session that has lost its prepared statements.
+TRANSIENT_STATES = frozenset({"25006", "25P03", "25P04", "26000"})
 
 
 class StoreError(DatabaseError):

@@ -26,8 +26,6 @@ from django.db import connections
 from django_dbos.store.nudges import Nudges, drain
 
 if TYPE_CHECKING:
-    import sqlite3
-
     import psycopg
 
     from django_dbos.store.sqlite_sessions import OwnConnection
@@ -234,7 +232,6 @@ class FileChanges(Listener):
         self._nudges = nudges
 
     def _listen(self, wakeups: Wakeups, stopped: Stop) -> None:
-        import sqlite3
 
         name = str(connections[self.alias].settings_dict["NAME"])
         if not name.startswith("file:") and not Path(name).exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import threading
 from collections.abc import Iterator, Sequence
@@ -55,8 +56,9 @@ class OwnSession:
         self._lease = lease
         self._connection: psycopg.Connection[Row] | None = None
         self._pipeline: psycopg.Pipeline | None = None
-        self._prepared: set[str] = set()
-        """Statements that are prepared on the server under their names."""
+        self._prepared: dict[str, str] = {}
+        """Under which name a statement is prepared on the server."""
+        self._named = itertools.count()
 
     @property
     def connection(self) -> psycopg.Connection[Row]:
@@ -106,7 +108,7 @@ class OwnSession:
                         cursors.append(self._execute(name, params))
                         connection.execute("COMMIT")
             except BaseException:
-                _roll_back(connection)
+                self._roll_back()
                 raise
             return [_fetch(cursor) for cursor in cursors]
 
@@ -130,7 +132,7 @@ class OwnSession:
             try:
                 cursor = connection.execute(";".join(parts))
             except BaseException:
-                _roll_back(connection)
+                self._roll_back()
                 raise
             return _results(cursor, len(calls))
 
@@ -148,7 +150,7 @@ class OwnSession:
                     yield
                     connection.execute("COMMIT")
             except BaseException:
-                _roll_back(connection)
+                self._roll_back()
                 raise
             finally:
                 self._pipeline = None
@@ -175,11 +177,11 @@ class OwnSession:
         """
         connection = self.connection
         text, names = statements.numbered(statements.load("postgresql", name))
-        self._prepare(name, text)
+        prepared = self._prepare(name, text)
         adapted = Transformer(connection)
         values = adapted.dump_sequence([params[one] for one in names], [PyFormat.TEXT] * len(names))
         # Its annotation forgets that a value may be NULL.
-        result = connection.pgconn.exec_prepared(f"dbos_{name}".encode(), cast(Any, values))
+        result = connection.pgconn.exec_prepared(prepared.encode(), cast(Any, values))
         if result.status == ExecStatus.TUPLES_OK:
             adapted.set_pgresult(result)
             return adapted.load_rows(0, result.ntuples, tuple)
@@ -190,22 +192,25 @@ class OwnSession:
     def _call(self, name: str, params: Params) -> str:
         """The text that executes a prepared statement."""
         text, names = statements.numbered(statements.load("postgresql", name))
-        if name not in self._prepared:
-            self.connection.execute(f"PREPARE dbos_{name} AS {text}")
-            self._prepared.add(name)
-        places = ", ".join(["%s"] * len(names))
-        values = [params[one] for one in names]
-        return psycopg.ClientCursor(self.connection).mogrify(
-            f"EXECUTE dbos_{name}({places})", values
-        )
+        call = f"EXECUTE {self._prepare(name, text)}({', '.join(['%s'] * len(names))})"
+        return psycopg.ClientCursor(self.connection).mogrify(call, [params[one] for one in names])
 
-    def _prepare(self, name: str, text: str) -> None:
+    def _prepare(self, name: str, text: str) -> str:
         if name not in self._prepared:
-            self.connection.execute(f"PREPARE dbos_{name} AS {text}")
-            self._prepared.add(name)
+            # Another name each time: an earlier one may be there still.
+            prepared = f"dbos_{name}_{next(self._named)}"
+            self.connection.execute(f"PREPARE {prepared} AS {text}")
+            self._prepared[name] = prepared
+        return self._prepared[name]
+
+    def _roll_back(self) -> None:
+        if self._connection is not None:
+            _roll_back(self._connection)
+        # psycopg deallocates all statements then.
+        self._prepared = {}
 
     def _connect(self) -> psycopg.Connection[Row]:
-        self._prepared = set()
+        self._prepared = {}
         with translated_errors():
             wrapper = connections[self._alias]
             connection = psycopg.connect(

@@ -15,6 +15,7 @@ from django_dbos.models import Checkpoint, Workflow
 from django_dbos.store import errors
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import translated_errors
+from django_dbos.store.writer import BatchWriter
 from tests.store.conftest import checkpoint, entry, new_workflow, step
 
 Claims = Callable[..., Claim]
@@ -241,3 +242,32 @@ def test_own_connections_take_on_the_role(
         cursor.execute("DROP ROLE test_dbos_role")
 
     assert found == ("test_dbos_role",)
+
+
+@postgresql
+def test_prepared_statements_that_are_gone_are_prepared_anew(
+    store: Any, session: Any, executor_id: str, claim: Claims
+) -> None:
+    held = claim()
+    writer = BatchWriter(store, executor_id, on_commit=lambda plan: None)
+    writer.start()
+    try:
+        # On another thread, since the main one uses psycopg's own.
+        assert in_thread(lambda: writer.write(step(held, 1))).verdict is Verdict.DONE
+        writer._session.connection.execute("DEALLOCATE ALL")
+        assert in_thread(lambda: writer.write(step(held, 2))).verdict is Verdict.DONE
+        # A rollback deallocates them as well.
+        writer._session._roll_back()
+        assert in_thread(lambda: writer.write(step(held, 3))).verdict is Verdict.DONE
+    finally:
+        writer.stop()
+
+    assert Checkpoint.objects.count() == 3
+
+
+def in_thread(act: Callable[[], Any]) -> Any:
+    answers: list[Any] = []
+    thread = threading.Thread(target=lambda: answers.append(act()))
+    thread.start()
+    thread.join(10)
+    return answers[0]
