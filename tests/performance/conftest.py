@@ -43,7 +43,7 @@ def prepare(writer: Any) -> None:
     if connections["default"].vendor == "postgresql":
         from django_dbos.store.postgresql import ONE
 
-        for name in ONE.values():
+        for name in (*ONE, *ONE.values()):
             writer._prepare(name, statements.numbered(statements.load("postgresql", name))[0])
 
 
