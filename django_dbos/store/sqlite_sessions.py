@@ -22,6 +22,7 @@ from django.db import connections
 
 from django_dbos.store import errors, sessions, statements
 from django_dbos.store.sessions import DjangoSession, Params, Row, Session, Statement
+from django_dbos.store.statements import PLACEHOLDER
 
 Values = tuple[Any, ...]
 
@@ -144,7 +145,6 @@ class OwnConnection:
 
 # Rows of one statement at most: SQLite takes 32,766 parameters.
 MAX_ROWS = 512
-_PARAM = re.compile(r"%\((\w+)\)s")
 _VALUES = re.compile(r"(.*VALUES )(\([^;]*?\)s\s*\))(.*)", re.DOTALL)
 # What the garbage collector must not close.
 _parents: list[sqlite3.Connection] = []
@@ -218,11 +218,11 @@ def for_rows(text: str, count: int) -> RowsStatement:
     lock whenever a statement runs, and in a crowd that is gone for a while.
     """
     before, row, after = _VALUES.fullmatch(text).groups()  # type: ignore[union-attr]
-    repeated = ", ".join([_PARAM.sub("?", row)] * count)
+    repeated = ", ".join([PLACEHOLDER.sub("?", row)] * count)
     return RowsStatement(
-        text=f"{_PARAM.sub('?', before)}{repeated}{_PARAM.sub('?', after)}",
-        before=_PARAM.findall(before),
-        after=_PARAM.findall(after),
+        text=f"{PLACEHOLDER.sub('?', before)}{repeated}{PLACEHOLDER.sub('?', after)}",
+        before=PLACEHOLDER.findall(before),
+        after=PLACEHOLDER.findall(after),
     )
 
 
@@ -240,7 +240,7 @@ def parts_of(rows: Sequence[Values]) -> Iterator[list[Values]]:
 @cache
 def _named(text: str) -> str:
     """A statement as sqlite3 wants its parameters."""
-    return _PARAM.sub(r":\1", text).replace("%%", "%")
+    return PLACEHOLDER.sub(r":\1", text).replace("%%", "%")
 
 
 @contextmanager
