@@ -124,13 +124,10 @@ class OwnSession:
         with translated_errors():
             connection = self.connection
             calls = [self._call(name, params) for name, params in work]
-            hints = [
-                psycopg.ClientCursor(connection).mogrify(f"NOTIFY {channel}, %s", [payload])
-                for payload in payloads
-            ]
-            parts = ["BEGIN", *calls, "COMMIT", "BEGIN", LAZILY, *hints, "COMMIT"]
+            hints, params = notifications(channel, payloads)
+            told = [psycopg.ClientCursor(connection).mogrify(one, params) for one in hints]
             try:
-                cursor = connection.execute(";".join(parts))
+                cursor = connection.execute(_apart([";".join(calls), *told]))
             except BaseException:
                 self._roll_back()
                 raise
