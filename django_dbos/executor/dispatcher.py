@@ -1,8 +1,6 @@
 """Dispatcher: claims workflows up to the free slots, and hands them to the pool.
 
-The queues are walked lane by lane, a lane being a queue and a priority. In each it claims above the
-last place that it took, which spares it the dead rows of an index under an old snapshot, and from
-the bottom when that finds too little (CORRECTNESS rule 29).
+The queues are walked lane by lane, a lane being a queue and a priority; a cursor says where in it.
 """
 
 from __future__ import annotations
@@ -12,13 +10,15 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from django_dbos.conf import get_settings
 from django_dbos.core import registry
 from django_dbos.core.records import Claim
+from django_dbos.executor.cursor import LOOK_BACK, SECOND_LOOK, Cursor
 from django_dbos.executor.loop import Loop
+from django_dbos.executor.ration import Ration
 from django_dbos.operations.run import Run
 from django_dbos.store.base import Lane
 from django_dbos.store.sessions import Session
@@ -28,29 +28,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_dbos.executor")
 
-BOTTOM = -1
-# How many workflows one statement claims: at first, how many times more when it finds as many, at
-# most.
-# While it is under way their slots are taken: children and waits must not find none each time.
-FIRST_CLAIMS, MORE_CLAIMS, MAX_CLAIMS = 8, 4, 500
-# Seconds after which a lane is looked through from the bottom, for rows that committed late.
-FROM_BOTTOM = 3.0
-# Seconds before a lane that gave too little is looked through from the bottom.
-SECOND_LOOK = 0.05
+# Seconds that a claim which took all there was is ahead of the next one. What arrives one by one is
+# then claimed, run and ended in batches; what comes after a rest is claimed at once.
+BREATH = 0.002
 # Seconds between looks at what is enqueued but was for nobody here the last time.
 FIRST_FRUITLESS_PAUSE, LAST_FRUITLESS_PAUSE = 2.0, 20.0
 # Seconds for which a claim must be without a run before it counts as forgotten: a child's is
 # committed a moment before its run begins.
 FORGOTTEN_AFTER = 0.5
-
-
-@dataclass(slots=True)
-class Cursor:
-    """How far a lane has been taken."""
-
-    above: int = BOTTOM
-    reset_at: float = 0.0
-    appetite: int = FIRST_CLAIMS
 
 
 class Dispatcher:
@@ -67,8 +52,12 @@ class Dispatcher:
         self._lanes: set[Lane] = set()
         self._cursors: dict[Lane, Cursor] = {}
         self._listed: set[Lane] = set()
+        self._listing = Ration()
+        self._usual_claim = math.inf
+        """Seconds that a claim takes at least."""
         self._fruitless_pause = 0.0
         self._look_again_at = 0.0
+        self._claims_from = 0.0
         self._idle_since: dict[tuple[str, int], float] = {}
         self._must_audit = False
         self._audit_at = math.inf
@@ -98,7 +87,7 @@ class Dispatcher:
 
     def look_again(self) -> None:
         """Something is enqueued, perhaps the same that was for nobody here the last time."""
-        if time.monotonic() >= self._look_again_at:
+        if time.monotonic() >= self._look_again_at and self._listing.is_allowed:
             self.look()
 
     def start_anew(self) -> None:
@@ -130,28 +119,45 @@ class Dispatcher:
         if self._running_suspect and self._running_suspect not in self._executor.runs:
             self._running_suspect = ""
             self._must_look = True
+        self._breathe()
         if self._must_look:
             self._must_look = False
             self._find_lanes()
         with self._lock:
-            self._lanes |= self._told
-            self._told = set()
+            told, self._told = self._told, set()
+        self._add(told)
         pause = self._serve()
         until_audit = self._audit_at - time.monotonic()
         if until_audit == math.inf:
             return pause
         return max(until_audit if pause is None else min(pause, until_audit), 0.0)
 
+    def _breathe(self) -> None:
+        """Let more arrive, if all there was has only just been taken."""
+        pause = self._claims_from - time.monotonic()
+        if pause > 0:
+            time.sleep(pause)
+
     def _find_lanes(self) -> None:
-        found = {lane for lane in self._store.list_lanes(self._own()) if self.serves(lane[0])}
-        self._lanes |= found
-        self._listed = found
+        with self._listing.spent():
+            lanes = self._store.list_lanes(self._own())
+        self._listed = {lane for lane in lanes if self.serves(lane[0])}
+        self._add(self._listed)
         self._cursors = {
-            lane: Cursor(appetite=self._cursors.get(lane, Cursor()).appetite) for lane in found
+            lane: cursor
+            for lane, cursor in self._cursors.items()
+            if lane in self._lanes or not cursor.is_forgotten
         }
-        if found:
+        if self._listed:
             self._expect_nothing()
-            self._claim_suspect(sorted({lane[0] for lane in found}))
+            self._claim_suspect(sorted({lane[0] for lane in self._listed}))
+
+    def _add(self, lanes: set[Lane]) -> None:
+        """Something is enqueued in these lanes."""
+        for lane in lanes:
+            cursor = self._cursors.setdefault(lane, Cursor())
+            cursor.begin(was_empty=lane not in self._lanes)
+        self._lanes |= lanes
 
     def _serve(self) -> float | None:
         """Claim lane by lane, while there are free slots."""
@@ -188,24 +194,31 @@ class Dispatcher:
 
     def _claim(self, lane: Lane) -> float | None:
         """Claim from one lane; return when to claim from it again, None if it is empty."""
-        cursor, now = self._cursors.setdefault(lane, Cursor()), time.monotonic()
-        is_from_bottom = cursor.above == BOTTOM or now >= cursor.reset_at
-        if is_from_bottom:
-            cursor.above, cursor.reset_at = BOTTOM, now + FROM_BOTTOM
-        wanted, claims = self._claim_above(lane, cursor.above)
-        if len(claims) == wanted:
+        cursor = self._cursors[lane]
+        if cursor.pause:
+            return cursor.pause
+        looks_back = cursor.must_look_back
+        with cursor.looking_back(self._usual_claim) if looks_back else nullcontext():
+            is_all, claims = self._claim_above(lane, cursor)
+        self._dispatch(claims)
+        if not is_all:
+            if looks_back:
+                cursor.look_back_in(LOOK_BACK)
             return 0.0
-        if not is_from_bottom:
+        if not looks_back:
             # Perhaps something below has been committed late.
-            cursor.above = BOTTOM
-            return SECOND_LOOK if claims else 0.0
+            cursor.is_exhausted = True
+            cursor.look_back_in(SECOND_LOOK if claims else 0.0)
+            return cursor.pause
+        cursor.look_back_in(0.0)
         self._lanes.discard(lane)
         if not claims and lane in self._listed:
             self._explain(lane)
         return None
 
-    def _claim_above(self, lane: Lane, above: int) -> tuple[int, list[Claim]]:
-        slots, cursor = self._executor.slots, self._cursors[lane]
+    def _claim_above(self, lane: Lane, cursor: Cursor) -> tuple[bool, list[Claim]]:
+        """Whether these are all there are, and the claims."""
+        slots, began = self._executor.slots, time.monotonic()
         wanted = slots.take(cursor.appetite)
         claims: list[Claim] = []
         try:
@@ -214,18 +227,18 @@ class Dispatcher:
                 self._executor.executor_id,
                 lane,
                 names=list(registry.workflows),
-                above=above,
+                above=cursor.above,
                 limit=wanted,
-            )
-            cursor.above = last
-            is_enough = len(claims) < wanted
-            cursor.appetite = (
-                FIRST_CLAIMS if is_enough else min(cursor.appetite * MORE_CLAIMS, MAX_CLAIMS)
             )
         finally:
             slots.untake(wanted - len(claims))
-        self._dispatch(claims)
-        return wanted, claims
+        ended = time.monotonic()
+        self._usual_claim = min(self._usual_claim, ended - began)
+        is_all = len(claims) < wanted
+        cursor.note_claim(last, is_all=is_all)
+        if claims and is_all:
+            self._claims_from = ended + BREATH
+        return is_all, claims
 
     def _claim_suspect(self, queue_names: list[str]) -> None:
         """One at a time: what kills an executor again and again mustn't take others with it."""
@@ -341,6 +354,7 @@ class Dispatcher:
     def _recover(self) -> None:
         """After an error: what was claimed without an answer is found by the audit."""
         self.close()
+        self._cursors = {lane: Cursor() for lane in self._lanes}
         self._must_look = self._must_audit = True
 
     def close(self) -> None:

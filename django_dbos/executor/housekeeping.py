@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from django_dbos.conf import get_settings
 from django_dbos.core.records import Wake, WakeKind, run_key
 from django_dbos.executor.loop import Loop
+from django_dbos.executor.ration import Ration
 from django_dbos.executor.recovery import SECOND_LOOK, Recovery
 from django_dbos.store import errors
 from django_dbos.store.base import Hints, Look
@@ -57,6 +59,7 @@ class Housekeeping:
         self._next_retention = now
         self._more_to_delete_at: float | None = None
         self._mismatches = 0
+        self._ration = Ration()
         self._recovery = Recovery(executor, self._settings)
         self.loop = Loop("dbos-housekeeping", self.tick, on_error=self._failed, on_end=self.close)
 
@@ -132,12 +135,27 @@ class Housekeeping:
 
     def _try_to_beat(self, session: Session, executor_id: str) -> Look:
         try:
-            return self._store.beat_and_look(session, executor_id, self._previous)
+            return self._beat_and_look(session, executor_id)
         except errors.Unavailable:
             # The others may still be on their way back, and what they told is lost.
             self._recovery.restart_probation()
             self._next_sweep = 0.0
             raise
+
+    def _beat_and_look(self, session: Session, executor_id: str) -> Look:
+        previous, is_thorough = self._look_before(), self._ration.is_allowed
+        with self._ration.spent() if is_thorough else nullcontext():
+            return self._store.beat_and_look(
+                session, executor_id, previous, is_thorough=is_thorough
+            )
+
+    def _look_before(self) -> Look | None:
+        """What the next look goes on from. Now and then nothing: then it asks for a sweep."""
+        now = time.monotonic()
+        if now < self._next_sweep:
+            return self._previous
+        self._next_sweep = now + SWEEP_INTERVAL
+        return None
 
     def _take_lock(self, session: Session) -> None:
         executor_id = self._executor.executor_id
@@ -157,14 +175,15 @@ class Housekeeping:
             # Once more, soon: who looks dead twice is dead.
             self._next_beat = min(self._next_beat, now + SECOND_LOOK)
         # Who died may have committed what others wait for, and told nobody.
-        if recovered or look.has_lost_wakeup or now >= self._next_sweep:
-            self._next_sweep = now + SWEEP_INTERVAL
+        if recovered or look.has_lost_wakeup:
             self._tell(Hints(lanes=self._store.wake_satisfied(session)))
         if now >= self._next_orphans:
             self._next_orphans = now + ORPHANS_INTERVAL
             self._recovery.recover_orphans(session)
 
     def _check_held(self, look: Look) -> None:
+        if look.held_count is None:
+            return
         is_wrong = look.held_count != len(self._executor.runs)
         self._mismatches = self._mismatches + 1 if is_wrong else 0
         if self._mismatches >= 2:

@@ -94,7 +94,8 @@ class Look:
     has_enqueued: bool
     next_due: float | None
     next_deadline: float | None
-    held_count: int
+    held_count: int | None
+    """None: this look was no thorough one, and `has_enqueued` isn't known either."""
     expired_executors: list[str]
     unlocked_executors: list[str]
     has_lost_wakeup: bool
@@ -566,8 +567,15 @@ class Store(abc.ABC):
         session.run("mark_locked", {"executor_id": executor_id})
 
     @abc.abstractmethod
-    def beat_and_look(self, session: Session, executor_id: str, previous: Look | None) -> Look:
-        """Beat, and see what there is to do."""
+    def beat_and_look(
+        self,
+        session: Session,
+        executor_id: str,
+        previous: Look | None,
+        *,
+        is_thorough: bool = True,
+    ) -> Look:
+        """Beat, and see what there is to do: a thorough look may take long."""
 
     @abc.abstractmethod
     def enqueue_due(self, session: Session, limit: int) -> list[Lane]:

@@ -329,9 +329,17 @@ class PostgresStore(Store):
     def unregister_executor(self, session: Session, executor_id: str) -> None:
         session.run("unregister_executor", {"executor_id": executor_id})
 
-    def beat_and_look(self, session: Session, executor_id: str, previous: Look | None) -> Look:
+    def beat_and_look(
+        self,
+        session: Session,
+        executor_id: str,
+        previous: Look | None,
+        *,
+        is_thorough: bool = True,
+    ) -> Look:
         params = {
             "executor_id": executor_id,
+            "is_thorough": is_thorough,
             "message_mark": previous.message_mark if previous else None,
             "event_mark": previous.event_mark if previous else None,
         }

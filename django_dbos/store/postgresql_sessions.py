@@ -345,8 +345,8 @@ def notifications(channel: str, payloads: Sequence[str]) -> tuple[list[str], Par
 
 
 def _apart(texts: Sequence[str]) -> str:
-    """Each in a transaction of its own, which keeps the order."""
-    return "".join(f"BEGIN;{text};COMMIT;" for text in texts)
+    """Each in a transaction of its own, which keeps the order; the last one's ends by itself."""
+    return "".join([*(f"BEGIN;{text};COMMIT;" for text in texts[:-1]), *texts[-1:]])
 
 
 def _results(cursor: psycopg.Cursor[Row], count: int) -> list[list[Row]]:

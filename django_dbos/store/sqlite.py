@@ -244,7 +244,14 @@ class SqliteStore(Store):
     def unregister_executor(self, session: Session, executor_id: str) -> None:
         session.run("unregister_executor", {"executor_id": executor_id})
 
-    def beat_and_look(self, session: Session, executor_id: str, previous: Look | None) -> Look:
+    def beat_and_look(
+        self,
+        session: Session,
+        executor_id: str,
+        previous: Look | None,
+        *,
+        is_thorough: bool = True,
+    ) -> Look:
         found = session.run("beat_and_look", {"executor_id": executor_id})
         row = found[0] if found else (False, None, None, 0, "[]", "[]", False)
         return Look(

@@ -43,6 +43,9 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 # each time.
 FIRST_DEFERRAL, LAST_DEFERRAL = 0.01, 0.5
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 2.0
+# So many of the threads that a batch answers are woken by the writer, which has the next batch to
+# write; each of them first wakes another. All at once they would only wait for the interpreter.
+WOKEN_AT_ONCE = 8
 # Seconds for which a writer that is to stop waits for a database that doesn't answer.
 LAST_PATIENCE = 10.0
 
@@ -72,7 +75,7 @@ class Submission:
     """A write on its way, and whoever waits for its answer."""
 
     __slots__ = (
-        "answer", "callback", "future", "gate", "is_repeat", "loop", "tries", "write",
+        "answer", "callback", "future", "gate", "is_repeat", "loop", "next", "tries", "write",
     )  # fmt: skip
 
     def __init__(self, write: Write, callback: Callback | None = None) -> None:
@@ -80,6 +83,8 @@ class Submission:
         self.callback = callback
         self.gate: threading.Lock | None = None
         """Locked until there is an answer: a third of an Event's time."""
+        self.next: Submission | None = None
+        """Whose thread is to be woken by this one's."""
         self.loop: asyncio.AbstractEventLoop | None = None
         self.future: asyncio.Future[Answer] | None = None
         self.answer: Answer | None = None
@@ -168,6 +173,7 @@ class BatchWriter:
         submission.gate.acquire()
         self._submit(submission, may_write_here=True)
         submission.gate.acquire()
+        _wake(submission.next)
         assert submission.answer is not None
         return submission.answer
 
@@ -378,6 +384,7 @@ class BatchWriter:
     def _tell(self, batch: Sequence[Submission], answers: Sequence[Answer]) -> None:
         """Wake everyone: each event loop once, however many of its runs wait."""
         by_loop: dict[asyncio.AbstractEventLoop, list[Submission]] = {}
+        blocked: list[Submission] = []
         for submission, answer in zip(batch, answers, strict=True):
             submission.answer = answer
             # Here, since its run may hear of it by an exception, or not at all.
@@ -388,7 +395,11 @@ class BatchWriter:
             if submission.loop is not None:
                 by_loop.setdefault(submission.loop, []).append(submission)
             elif submission.gate is not None:
-                submission.gate.release()
+                blocked.append(submission)
+        for submission, following in zip(blocked, blocked[WOKEN_AT_ONCE:], strict=False):
+            submission.next = following
+        for submission in blocked[:WOKEN_AT_ONCE]:
+            _wake(submission)
         for loop, submissions in by_loop.items():
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_resolve, submissions)
@@ -399,6 +410,11 @@ def _resolve(submissions: list[Submission]) -> None:
         if submission.future is not None and not submission.future.done():
             assert submission.answer is not None
             submission.future.set_result(submission.answer)
+
+
+def _wake(submission: Submission | None) -> None:
+    if submission is not None and submission.gate is not None:
+        submission.gate.release()
 
 
 def _has_slot(write: Write) -> bool:

@@ -138,16 +138,16 @@ def _traced(costs: Costs, who: str, connection: Any) -> Iterator[None]:
 
 def _commits(messages: list[list[str]]) -> int:
     """Every COMMIT, and every transaction that began and ended by itself."""
-    commits, is_explicit = 0, False
+    commits, is_over = 0, False
     for message in messages:
         text = "\t".join(message[2:])
         if "CommandComplete" in text:
-            is_explicit = is_explicit or '"COMMIT"' in text
-            commits += '"COMMIT"' in text
+            is_over = '"COMMIT"' in text
+            commits += is_over
         elif "ReadyForQuery" in text:
             is_idle = text.endswith("I")
-            commits += is_idle and not is_explicit
-            is_explicit = False
+            commits += is_idle and not is_over
+            is_over = False
     return commits
 
 

@@ -132,8 +132,10 @@ MARKS = {"message_mark": history.WORKFLOWS, "event_mark": history.WORKFLOWS}
 WORKING: dict[str, Params] = {
     "append_entries": {"executor_id": EXECUTOR, **POSTED},
     "append_entry": {"executor_id": EXECUTOR, **first_of(POSTED)},
-    "beat_and_look": {"executor_id": EXECUTOR, **MARKS},
-    "beat_and_look, the first": {"executor_id": EXECUTOR, "message_mark": None, "event_mark": None},
+    "beat_and_look": {"executor_id": EXECUTOR, "is_thorough": True, **MARKS},
+    "beat_and_look, the first": {
+        "executor_id": EXECUTOR, "is_thorough": True, "message_mark": None, "event_mark": None
+    },
     "claim_suspect": {
         "executor_id": EXECUTOR,
         "queue_names": ["queue-0", "queue-1"],

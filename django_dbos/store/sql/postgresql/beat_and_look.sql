@@ -1,4 +1,5 @@
 -- The one statement of an idle executor: says "alive", and asks what there is to do.
+-- What is enqueued and what is held is asked now and then: see Ration.
 WITH beat AS (
     UPDATE dbos_executor
     SET heartbeat_at = clock_timestamp()
@@ -7,7 +8,9 @@ WITH beat AS (
 )
 SELECT
     EXISTS (SELECT FROM beat) AS is_registered,
-    EXISTS (SELECT FROM dbos_workflow WHERE status = 'ENQUEUED') AS has_enqueued,
+    %(is_thorough)s AND EXISTS (
+        SELECT FROM dbos_workflow WHERE status = 'ENQUEUED'
+    ) AS has_enqueued,
     (
         SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8
         FROM dbos_workflow
@@ -18,11 +21,11 @@ SELECT
         FROM dbos_workflow
         WHERE status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING') AND deadline_at IS NOT NULL
     ) AS next_deadline,
-    (
+    CASE WHEN %(is_thorough)s THEN (
         SELECT count(*)
         FROM dbos_workflow
         WHERE status = 'PENDING' AND executor_id = %(executor_id)s
-    ) AS held_count,
+    ) END AS held_count,
     ARRAY(
         SELECT executor_id
         FROM dbos_executor
@@ -43,8 +46,14 @@ SELECT
                 AND objid = (executor.lock_key & 4294967295)::oid
           )
     ) AS unlocked_executors,
-    -- The first look has no marks, and would have to go through all there ever was: let the sweep.
-    %(message_mark)s::bigint IS NULL OR EXISTS (
+    -- Without marks it would have to go through all there ever was: let the sweep, if anybody waits.
+    (
+        %(message_mark)s::bigint IS NULL AND EXISTS (
+            SELECT
+            FROM dbos_workflow
+            WHERE status = 'WAITING' AND wake_workflow_id IS NOT NULL
+        )
+    ) OR EXISTS (
         SELECT
         FROM dbos_message AS message
         JOIN dbos_workflow AS workflow
