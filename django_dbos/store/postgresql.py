@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any, cast
 
 from django.db import connections
@@ -436,8 +437,10 @@ class PostgresStore(Store):
         """Two transactions in one message to the server: the workflow, and who is told of it."""
         session, lanes, mark = self.session(), self._lanes_of([new]), str(new.token)
         hints, payloads = notifications(ENQUEUED_CHANNEL, _lane_payloads(lanes))
-        params = {**rows.workflow_params(new), **payloads, "mark": mark}
+        params = {**rows.workflow_params(new), **payloads}
         inserted, _ = session.run_then(("insert_workflow", params), hints, mark)
+        if inserted is None:
+            inserted = self._workflows().filter(token=new.token, pk=new.workflow_id).count()
         if not inserted:
             return set()
         self.wakeups.notify_lanes(lanes)
@@ -456,12 +459,12 @@ class PostgresStore(Store):
         """See _insert_and_tell()."""
         session, mark = self.session(), new_uuid().hex
         notify, payloads = notifications(CHANGED_CHANNEL, pack_keys(hints.all_keys))
-        params = {**rows.message_params(message), **payloads, "mark": mark}
+        params = {**rows.message_params(message), **payloads}
         # The same parameters say who may wait for it.
         wake = statements.load(self.vendor, "wake_receiver")
         sent, woken = session.run_then(("send_message", params), [*notify, wake], mark)
         if not sent:
-            # It was sent before, or to nobody.
+            # It was sent before, or to nobody; or that isn't known, and the receiver tells.
             known = session.run("read_status", {"workflow_id": message.workflow_id})
             return set() if known else {message.workflow_id}
         self._tell_here(hints.all_keys, [])
@@ -524,7 +527,12 @@ def _notifications(keys: Sequence[str], lanes: Sequence[Lane]) -> list[Statement
 
 
 def _lane_payloads(lanes: Sequence[Lane]) -> list[str]:
-    return [json.dumps(lane) for lane in lanes]
+    return [_lane_payload(lane) for lane in lanes]
+
+
+@lru_cache
+def _lane_payload(lane: Lane) -> str:
+    return json.dumps(lane)
 
 
 def _wake_params(wakes: Sequence[Wake]) -> Params:

@@ -121,8 +121,8 @@ STARTS: Params = {
     "run_at": NOTHING,
     "timeout": NOTHING,
 }
-ONE_START = {"mark": "1", **first_of(STARTS)}
-ONE_MESSAGE = {"mark": "1", **first_of(MESSAGES)}
+ONE_START = first_of(STARTS)
+ONE_MESSAGE = first_of(MESSAGES)
 # Seconds; nothing has finished so long ago.
 LONGER_THAN_ANY = 10 * 365 * 86_400.0
 # Of the look before: the last few messages and events are newer.
@@ -134,7 +134,10 @@ WORKING: dict[str, Params] = {
     "append_entry": {"executor_id": EXECUTOR, **first_of(POSTED)},
     "beat_and_look": {"executor_id": EXECUTOR, "is_thorough": True, **MARKS},
     "beat_and_look, the first": {
-        "executor_id": EXECUTOR, "is_thorough": True, "message_mark": None, "event_mark": None
+        "executor_id": EXECUTOR,
+        "is_thorough": True,
+        "message_mark": None,
+        "event_mark": None,
     },
     "claim_suspect": {
         "executor_id": EXECUTOR,

@@ -10,7 +10,7 @@ from django.db import DatabaseError, connection, transaction
 from django_dbos import exceptions
 from django_dbos.core.records import NewMessage
 from django_dbos.models import Message, Workflow
-from django_dbos.store import errors, rows
+from django_dbos.store import errors, postgresql, rows
 from django_dbos.store.base import Store
 from tests.store.conftest import new_workflow
 
@@ -19,17 +19,34 @@ pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="Postg
 
 def start(store: Any, hints: list[str], **options: Any) -> Any:
     new = new_workflow(**options)
-    params = {**rows.workflow_params(new), "mark": str(new.token)}
-    return store.session().run_then(("insert_workflow", params), hints, str(new.token))
+    statement = ("insert_workflow", rows.workflow_params(new))
+    return store.session().run_then(statement, hints, str(new.token))
 
 
 @pytest.mark.rule(15)
 def test_a_hint_that_fails_does_not_fail_what_is_committed(store: Store) -> None:
-    written, told = start(store, ["SELECT 1 / 0", "SELECT 2"], workflow_id="there")
+    assert start(store, ["SELECT 2"], workflow_id="first") == (1, [(2,)])
 
-    assert (bool(written), told) == (True, [])
-    assert Workflow.objects.get().workflow_id == "there"
+    # How much was written isn't known.
+    failed = start(store, ["SELECT 1 / 0", "SELECT 2"], workflow_id="there")
+
+    assert failed == (None, [])
+    assert Workflow.objects.filter(workflow_id="there").exists()
     assert not connection.connection.info.transaction_status
+
+
+@pytest.mark.rule(15)
+def test_a_start_whose_hint_fails_is_told_from_one_that_was_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "notifications", lambda *_: (["SELECT 1 / 0"], {}))
+    new = new_workflow(workflow_id="there")
+
+    (started,) = store.start_workflows([new], on_duplicate="reject")
+
+    assert started.is_new
+    with pytest.raises(exceptions.DuplicateWorkflow):
+        store.start_workflows([new_workflow(workflow_id="there")], on_duplicate="reject")
 
 
 @pytest.mark.rule(15)
@@ -40,9 +57,9 @@ def test_a_statement_that_fails_or_writes_nothing_is_not_taken_for_committed(sto
     assert not connection.connection.info.transaction_status
 
     start(store, ["SELECT 2"], workflow_id="there")
-    assert start(store, ["SELECT 2"], workflow_id="there") == ([], [(2,)])
+    assert start(store, ["SELECT 2"], workflow_id="there") == (0, [(2,)])
     with pytest.raises(errors.StoreError):
-        start(store, ["SELECT 1 / 0"], workflow_id="there")
+        start(store, ["SELECT 1 / 0"], name="n" * 300)
 
 
 def test_a_message_to_nobody_and_one_that_was_sent_before_are_told_apart(store: Store) -> None:

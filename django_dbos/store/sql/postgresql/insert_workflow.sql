@@ -10,4 +10,3 @@ VALUES (
     %(attributes)s::jsonb, 0, %(max_recovery_attempts)s, %(timeout)s, clock_timestamp()
 )
 ON CONFLICT DO NOTHING
-RETURNING set_config('dbos.mark', %(mark)s, false)

@@ -1,2 +1,2 @@
--- What the last statement with a mark left in the session, if that was committed.
+-- What the last transaction with a mark left in the session, if it was committed.
 SELECT current_setting('dbos.mark', true)

@@ -5,4 +5,3 @@ SELECT
 FROM dbos_workflow
 WHERE workflow_id = %(workflow_id)s
 ON CONFLICT DO NOTHING
-RETURNING set_config('dbos.mark', %(mark)s, false)

@@ -1,0 +1,105 @@
+"""When an executor claims, and what a heartbeat asks, while that is cheap and when it is dear."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection, connections, transaction
+
+from django_dbos.executor import Executor, dispatcher, ration
+from django_dbos.store.base import Look
+from tests.executor import workflows
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Start = Callable[..., Executor]
+
+
+@pytest.mark.rule(28)
+@pytest.mark.rule(29)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="There, one transaction writes at a time")
+@pytest.mark.parametrize("is_dear", [False, True])
+def test_what_was_committed_late_is_claimed(
+    is_dear: bool, start_executor: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_dear:
+        # Everything that takes time at all; and it may be done again soon.
+        monkeypatch.setattr(ration, "DEAR", -1.0)
+        monkeypatch.setattr(ration, "SHARE", 0.5)
+    start_executor()
+    is_started, may_commit = threading.Event(), threading.Event()
+    handles = []
+
+    def start_late() -> None:
+        with transaction.atomic():
+            handles.append(workflows.counts.start(1))
+            is_started.set()
+            may_commit.wait(10)
+        connections.close_all()
+
+    thread = threading.Thread(target=start_late)
+    thread.start()
+    is_started.wait(10)
+    # Later in the queue, and taken already when the other is committed.
+    assert workflows.counts.start(2).get_result(timeout=10) == 2
+    may_commit.set()
+    thread.join()
+
+    assert handles[0].get_result(timeout=10) == 1
+
+
+def test_what_is_started_one_by_one_is_claimed_together(
+    start_executor: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = start_executor()
+    assert workflows.counts.start(1).get_result(timeout=10) == 1
+    monkeypatch.setattr(dispatcher, "BREATH", 0.3)
+    taken: list[int] = []
+    claim = executor.store.claim_workflows
+
+    def note(*args: Any, **options: Any) -> Any:
+        claims, last = claim(*args, **options)
+        taken.append(len(claims))
+        return claims, last
+
+    monkeypatch.setattr(executor.store, "claim_workflows", note)
+    time.sleep(0.3)
+
+    handles = [workflows.counts.start(number) for number in range(8)]
+
+    assert [one.get_result(timeout=10) for one in handles] == list(range(8))
+    # The first at once, the others a breath later.
+    assert sum(taken) == 8
+    assert len([count for count in taken if count]) <= 3
+
+
+def test_a_look_that_took_long_asks_less_the_next_time(
+    start_executor: Start, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.1}
+    executor = Executor()
+    looks: list[tuple[bool, Look]] = []
+    beat = executor.store.beat_and_look
+
+    def beat_slowly(*args: Any, is_thorough: bool) -> Look:
+        time.sleep(0.05 if is_thorough else 0.0)
+        look = beat(*args, is_thorough=is_thorough)
+        looks.append((is_thorough, look))
+        return look
+
+    monkeypatch.setattr(executor.store, "beat_and_look", beat_slowly)
+
+    with executor:
+        until = time.monotonic() + 10
+        while len(looks) < 5 and time.monotonic() < until:
+            time.sleep(0.01)
+
+    # 50 ms are a fiftieth of 2.5 s.
+    assert [is_thorough for is_thorough, _ in looks[:5]] == [True, False, False, False, False]
+    if connection.vendor == "postgresql":
+        assert [look.held_count for _, look in looks[:3]] == [0, None, None]
+    assert all(look.is_registered for _, look in looks)

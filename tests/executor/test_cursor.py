@@ -1,0 +1,136 @@
+"""Where a lane is claimed from, while looking back is cheap and when it is dear."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from django_dbos.executor import cursor as cursors
+from django_dbos.executor.cursor import BOTTOM, FIRST_CLAIMS, MAX_CLAIMS, SECOND_LOOK, Cursor
+from django_dbos.executor.ration import DEAR, SHARE, Ration
+
+pytestmark = pytest.mark.rule(29)
+
+# Seconds that a dear look back takes here.
+LONG = 2 * DEAR
+
+
+def look_back(cursor: Cursor, seconds: float = 0.0) -> int:
+    """Look back, for so much longer than a claim takes; return from where."""
+    with cursor.looking_back(usual=0.0 if seconds else 1.0):
+        time.sleep(seconds)
+        return cursor.above
+
+
+def taken_up_to(place: int) -> Cursor:
+    """A cursor whose lane is empty above a place, after two looks back that took long."""
+    cursor = Cursor()
+    look_back(cursor, LONG)
+    look_back(cursor, LONG)
+    cursor.note_claim(place, is_all=True)
+    cursor.look_back_in(0.0)
+    return cursor
+
+
+def test_what_took_long_is_allowed_again_after_fifty_times_as_long() -> None:
+    ration = Ration()
+    began = time.monotonic()
+
+    with ration.spent():
+        time.sleep(LONG)
+
+    assert ration.is_dear
+    assert not ration.is_allowed
+    assert ration.allowed_at - began >= LONG / SHARE
+
+
+def test_what_it_takes_anyhow_does_not_count() -> None:
+    ration = Ration()
+
+    with ration.spent(usual=1.0):
+        time.sleep(LONG)
+
+    assert ration.is_allowed
+    assert not ration.is_dear
+
+
+def test_the_first_claim_is_from_the_bottom() -> None:
+    cursor = Cursor()
+
+    assert cursor.must_look_back
+    assert look_back(cursor) == BOTTOM
+
+
+def test_a_cheap_look_back_goes_to_the_bottom_each_time() -> None:
+    cursor = Cursor()
+    for place in (10, 20):
+        assert look_back(cursor) == BOTTOM
+        cursor.note_claim(place, is_all=True)
+        cursor.look_back_in(0.0)
+        cursor.begin(was_empty=True)
+
+
+def test_when_looking_back_is_dear_a_lane_begins_where_it_ended() -> None:
+    cursor = taken_up_to(10)
+
+    cursor.begin(was_empty=True)
+
+    assert not cursor.must_look_back
+    assert cursor.above == 10
+
+
+def test_an_exhausted_lane_waits_for_its_look_back_unless_something_is_enqueued() -> None:
+    cursor = taken_up_to(10)
+    cursor.is_exhausted = True
+    cursor.look_back_in(SECOND_LOOK)
+    # Not before it may: that is later.
+    assert cursor.pause > SECOND_LOOK
+
+    cursor.begin(was_empty=False)
+
+    assert cursor.pause == 0.0
+    assert not cursor.must_look_back
+
+
+def test_when_the_bottom_is_too_dear_it_looks_back_to_where_it_was_a_while_ago(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cursors, "RECENT", 0.0)
+    cursor = Cursor()
+    cursor.note_claim(10, is_all=False)
+    look_back(cursor)
+    cursor.note_claim(20, is_all=False)
+    look_back(cursor, LONG)
+    cursor.note_claim(30, is_all=False)
+
+    assert look_back(cursor) == 20
+
+
+def test_what_was_taken_lately_is_looked_back_through_all_the_same() -> None:
+    cursor = Cursor()
+    look_back(cursor, LONG)
+    cursor.note_claim(10, is_all=False)
+
+    assert look_back(cursor) == BOTTOM
+
+
+def test_claims_grow_while_a_lane_gives_as_many() -> None:
+    cursor, appetites = Cursor(), []
+    for place in range(5):
+        cursor.note_claim(place, is_all=False)
+        appetites.append(cursor.appetite)
+    assert appetites == sorted(appetites)
+    assert appetites[-1] == MAX_CLAIMS
+
+    cursor.note_claim(6, is_all=True)
+    assert cursor.appetite == FIRST_CLAIMS
+
+
+def test_a_cursor_that_nobody_uses_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    cursor = Cursor()
+    cursor.look_back_in(0.0)
+    assert not cursor.is_forgotten
+
+    monkeypatch.setattr(cursors, "LIFETIME", -1.0)
+    assert cursor.is_forgotten
