@@ -167,8 +167,13 @@ def _who() -> str:
 
 
 def come_to_rest(executor: Executor) -> None:
-    """Wait until nothing runs and nothing is left to tell, without asking the database."""
+    """Wait until nothing runs and nothing is left to tell or to claim, without asking the database.
+
+    What is told twice may be claimed a moment after that.
+    """
     eventually(lambda: executor._is_idle)
+    _calm(lambda: executor.dispatcher.looks)
+    eventually(lambda: not (executor.dispatcher._lanes or executor.dispatcher._told))
 
 
 def eventually(check: Callable[[], bool], seconds: float = 10.0) -> None:
