@@ -10,18 +10,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# The part of the time that may be spent; and the seconds from which on it counts as dear.
+# The part of the time that may be spent, and the seconds from which on something is dear.
 SHARE, DEAR = 0.02, 0.01
 
 
 class Ration:
-    """Allows something so seldom that it takes a fiftieth of the time, however long it takes."""
+    """Allows what is dear so seldom that it takes a fiftieth of the time, however long it takes."""
 
     def __init__(self) -> None:
         self.allowed_at = 0.0
         """On the monotonic clock."""
         self.is_dear = False
-        """Whether it took long, the last time."""
+        """Whether it took long, the last two times: once may have been chance."""
+        self._last_price = 0.0
 
     @property
     def is_allowed(self) -> bool:
@@ -36,6 +37,8 @@ class Ration:
             yield
         finally:
             ended = time.monotonic()
-            price = max(ended - began - usual, 0.0)
-            self.is_dear = price > DEAR
-            self.allowed_at = ended + price / SHARE
+            price = ended - began - usual
+            lesser = min(price, self._last_price)
+            self._last_price = price
+            self.is_dear = lesser > DEAR
+            self.allowed_at = ended + lesser / SHARE if self.is_dear else ended

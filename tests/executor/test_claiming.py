@@ -98,8 +98,8 @@ def test_a_look_that_took_long_asks_less_the_next_time(
         while len(looks) < 5 and time.monotonic() < until:
             time.sleep(0.01)
 
-    # 50 ms are a fiftieth of 2.5 s.
-    assert [is_thorough for is_thorough, _ in looks[:5]] == [True, False, False, False, False]
+    # Once may be chance; and 50 ms are a fiftieth of 2.5 s.
+    assert [is_thorough for is_thorough, _ in looks[:5]] == [True, True, False, False, False]
     if connection.vendor == "postgresql":
-        assert [look.held_count for _, look in looks[:3]] == [0, None, None]
+        assert [look.held_count for _, look in looks[:4]] == [0, 0, None, None]
     assert all(look.is_registered for _, look in looks)
