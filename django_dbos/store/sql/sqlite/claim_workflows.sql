@@ -1,3 +1,5 @@
+-- Claims the next workflows of one queue and priority, from a place in the queue on: at that place
+-- there may be more, since all that one statement enqueues again has the same.
 UPDATE dbos_workflow
 SET status = 'PENDING',
     executor_id = %(executor_id)s,
@@ -13,7 +15,7 @@ WHERE workflow_id IN (
     WHERE status = 'ENQUEUED'
       AND queue_name = %(queue_name)s
       AND priority = %(priority)s
-      AND queue_sequence > %(above)s
+      AND queue_sequence >= %(above)s
       AND name IN (SELECT value FROM json_each(%(names)s))
       AND recovery_attempts < 3
     ORDER BY queue_sequence
