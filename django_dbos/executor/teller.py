@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from django_dbos.core.batch import Plan
+from django_dbos.core.plan import Plan
 from django_dbos.executor.loop import Loop
 from django_dbos.operations.run import Run
 from django_dbos.store import errors

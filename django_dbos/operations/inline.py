@@ -21,8 +21,8 @@ from django.db import transaction
 
 from django_dbos.conf import get_settings
 from django_dbos.core import registry
-from django_dbos.core.batch import Plan
 from django_dbos.core.ids import lock_key, new_executor_id
+from django_dbos.core.plan import Plan
 from django_dbos.core.records import Claim, ExecutorInfo, NewWorkflow, Wake, WakeKind
 from django_dbos.core.status import Status
 from django_dbos.exceptions import (

@@ -29,7 +29,7 @@ from django.db import connections
 
 from django_dbos import serializers, signals
 from django_dbos.core import context
-from django_dbos.core.batch import FoundCheckpoint
+from django_dbos.core.facts import FoundCheckpoint
 from django_dbos.core.history import History
 from django_dbos.core.records import (
     Answer,

@@ -16,16 +16,10 @@ from uuid import UUID
 from django.db import IntegrityError, connections, models, transaction
 
 from django_dbos import exceptions, signals
-from django_dbos.core.batch import (
-    Entry,
-    Facts,
-    FoundCheckpoint,
-    Plan,
-    Questions,
-    decide,
-    questions,
-)
+from django_dbos.core.decision import decide
+from django_dbos.core.facts import Facts, FoundCheckpoint, Questions, questions
 from django_dbos.core.ids import new_workflow_ids
+from django_dbos.core.plan import Entry, Plan
 from django_dbos.core.records import (
     Checkpoint,
     Claim,

@@ -13,17 +13,10 @@ from typing import Any, cast
 from django.db import connections
 
 from django_dbos.conf import get_settings
-from django_dbos.core.batch import (
-    DirectWrite,
-    Facts,
-    FoundCheckpoint,
-    Plan,
-    Questions,
-    are_direct,
-    news,
-    note_written,
-)
+from django_dbos.core.direct import DirectWrite, are_direct, news, note_written
+from django_dbos.core.facts import Facts, FoundCheckpoint, Questions
 from django_dbos.core.ids import lock_key, new_uuid, new_workflow_ids
+from django_dbos.core.plan import Plan
 from django_dbos.core.records import (
     DONE,
     Checkpoint,

@@ -6,17 +6,9 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
 
-from django_dbos.core.batch import (
-    DirectWrite,
-    Entry,
-    EventValue,
-    Facts,
-    FoundCheckpoint,
-    FoundWorkflow,
-    Key,
-    Place,
-    last_step,
-)
+from django_dbos.core.direct import DirectWrite, last_step
+from django_dbos.core.facts import Facts, FoundCheckpoint, FoundWorkflow, Key, Place
+from django_dbos.core.plan import Entry, EventValue
 from django_dbos.core.records import (
     Checkpoint,
     Claim,

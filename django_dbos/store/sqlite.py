@@ -17,14 +17,9 @@ from uuid import UUID
 from django.db import connections
 
 from django_dbos.conf import get_settings
-from django_dbos.core.batch import (
-    Facts,
-    FoundCheckpoint,
-    Plan,
-    Questions,
-    are_direct,
-    note_written,
-)
+from django_dbos.core.direct import are_direct, note_written
+from django_dbos.core.facts import Facts, FoundCheckpoint, Questions
+from django_dbos.core.plan import Plan
 from django_dbos.core.records import (
     Checkpoint,
     Claim,

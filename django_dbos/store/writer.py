@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from asgiref.sync import sync_to_async
 
-from django_dbos.core.batch import Plan, is_giving_up
+from django_dbos.core.decision import is_giving_up
+from django_dbos.core.plan import Plan
 from django_dbos.core.records import (
     Answer,
     RecordEntry,

@@ -14,7 +14,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 
-from django_dbos.core.batch import Plan
+from django_dbos.core.plan import Plan
 from django_dbos.core.records import (
     DONE,
     Claim,

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from django_dbos.core.batch import (
-    Facts,
-    FoundCheckpoint,
-    FoundWorkflow,
-    Plan,
-    are_direct,
-    decide,
-    questions,
-    result_checkpoint,
-)
+from django_dbos.core.decision import decide, result_checkpoint
+from django_dbos.core.facts import Facts, FoundCheckpoint, FoundWorkflow, questions
 from django_dbos.core.records import (
-    Checkpoint,
     Expire,
     Finish,
     NewMessage,
-    NewWorkflow,
-    RecordEntry,
-    RecordEvent,
     RecordSend,
     RecordStart,
-    RecordStep,
-    RecordWait,
     Refusal,
     Release,
     State,
@@ -40,69 +25,21 @@ from django_dbos.core.records import (
     Write,
 )
 from django_dbos.core.status import Status
-
-CLAIM = {"workflow_id": "w", "claim_number": 3}
-
-
-def checkpoint(number: int = 1, **options: Any) -> Checkpoint:
-    values = {**CLAIM, "step_number": number, "step_name": "s", "record_order": number, **options}
-    return Checkpoint(**values)
-
-
-def step(number: int = 1, **claim: Any) -> RecordStep:
-    claim = {**CLAIM, **claim}
-    return RecordStep(checkpoint=checkpoint(number, **claim), **claim)
-
-
-def entry(value: str | None, **options: Any) -> RecordEntry:
-    return RecordEntry(
-        **{"checkpoint": None, "key": "k", "value": value, "step_number": 1, **CLAIM, **options}
-    )
-
-
-def event(value: str, **options: Any) -> RecordEvent:
-    return RecordEvent(
-        **{"checkpoint": None, "key": "k", "value": value, "step_number": 1, **CLAIM, **options}
-    )
-
-
-def wait(wake: Wake, timeout: float | None = None, number: int = 1) -> RecordWait:
-    return RecordWait(checkpoint=checkpoint(number), wake=wake, timeout=timeout, **CLAIM)
-
-
-def start(*workflows: NewWorkflow, number: int = 1, **options: Any) -> RecordStart:
-    return RecordStart(checkpoint=checkpoint(number), workflows=workflows, **CLAIM, **options)
-
-
-def new(workflow_id: str, **options: Any) -> NewWorkflow:
-    values = {"name": "f", "input": "{}", "queue_name": "q", "parent_id": "w", **options}
-    return NewWorkflow(workflow_id=workflow_id, parent_step_number=1, **values)
-
-
-def found(name: str = "f", status: Status = Status.PENDING, **options: Any) -> FoundWorkflow:
-    values = {
-        "is_set_aside": False,
-        "output": None,
-        "error": None,
-        "parent_id": None,
-        "parent_step_number": None,
-        **options,
-    }
-    return FoundWorkflow(name=name, status=status, **values)
-
-
-def holding(**facts: Any) -> Facts:
-    """What a store finds while workflow "w" is held under its claim 3."""
-    return Facts(**{"held": {"w": (3, False)}, **facts})
-
-
-def verdicts(plan: Plan) -> list[Verdict]:
-    return [answer.verdict for answer in plan.answers]
-
-
-MESSAGE = Wake(kind=WakeKind.MESSAGE, workflow_id="w")
-SLEEP = Wake(kind=WakeKind.SLEEP)
-
+from tests.core.writes import (
+    CLAIM,
+    MESSAGE,
+    SLEEP,
+    checkpoint,
+    entry,
+    event,
+    found,
+    holding,
+    new,
+    start,
+    step,
+    verdicts,
+    wait,
+)
 
 # The fence
 
@@ -439,42 +376,3 @@ def test_whoever_awaits_a_workflow_that_is_set_aside_waits_on() -> None:
 
 def test_a_plain_step_is_no_news() -> None:
     assert not decide([step()], holding()).has_news
-
-
-def test_only_what_the_batch_needs_is_asked() -> None:
-    asked = questions([step(), wait(MESSAGE), wait(MESSAGE, number=2)], is_repeat=False)
-
-    assert asked.checkpoints == [("w", 1), ("w", 1), ("w", 2)]
-    assert asked.messages == {("w", ""): 2}
-    assert not asked.events
-    assert not asked.workflows
-    assert not asked.tails
-    assert not asked.write_ids
-
-
-def test_only_steps_or_only_the_end_of_a_workflow_need_no_look() -> None:
-    one, other = step(1), step(2)
-    end = Finish(workflow_id="b", claim_number=1, status=Status.SUCCESS)
-
-    assert are_direct([one, other, end])
-    # Their order counts: a step that isn't recorded must keep the end from being written.
-    assert not are_direct([one, replace(end, workflow_id="w")])
-    assert not are_direct([one, replace(end, is_set_aside=True)])
-    assert not are_direct([one, Release(workflow_id="c", claim_number=1)])
-    # Which of them the statement has recorded isn't said.
-    assert not are_direct([one, replace(one, claim_number=2)])
-
-
-@pytest.mark.rule(11)
-@pytest.mark.parametrize("write", [entry("1"), event("1")])
-def test_an_end_is_direct_after_what_shows_by_a_checkpoint_that_it_was_written(write: Any) -> None:
-    end = Finish(status=Status.SUCCESS, **CLAIM)
-    own = replace(write, checkpoint=checkpoint())
-
-    assert are_direct([write, own, end])
-    assert not are_direct([own, write, end])
-    assert not are_direct([end, own])
-    assert not are_direct([own, replace(end, claim_number=4)])
-    assert not are_direct([own, replace(end, is_set_aside=True)])
-    # Of two kinds the order would count.
-    assert not are_direct([entry("1"), event("1")])

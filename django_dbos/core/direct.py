@@ -1,0 +1,108 @@
+"""Direct writes: what one statement can fence and write, with no look before and no decision.
+
+They are steps, stream entries, events, ends and the receipt of messages: nearly all that is
+written. What such a statement doesn't return goes the long way, by a decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from django_dbos.core.plan import Entry, EventValue, Plan
+from django_dbos.core.records import (
+    DONE,
+    Answer,
+    Finish,
+    RecordEntry,
+    RecordEvent,
+    RecordStep,
+    RecordWait,
+    Verdict,
+    Wake,
+    WakeKind,
+    Write,
+)
+
+DirectWrite = RecordStep | RecordEntry | RecordEvent | RecordWait | Finish
+
+
+def are_direct(writes: Sequence[Write]) -> bool:
+    """Whether these writes need no look before, since statements can fence and write them.
+
+    Where the order of a workflow's writes counts, its statements must keep it.
+    """
+    before: dict[str, Write] = {}
+    for write in writes:
+        if not _is_direct(write):
+            return False
+        if write.workflow_id in before and not _may_follow(write, before[write.workflow_id]):
+            return False
+        before[write.workflow_id] = write
+    return True
+
+
+def _is_direct(write: Write) -> bool:
+    match write:
+        case RecordStep() | RecordEvent():
+            return True
+        case RecordEntry():
+            return write.value is not None
+        case Finish():
+            return not write.is_set_aside
+        case RecordWait():
+            return write.is_expected and write.wake.kind is WakeKind.MESSAGE
+    return False
+
+
+def _may_follow(write: Write, before: Write) -> bool:
+    """Whether a workflow's two writes may be direct in one batch.
+
+    Not with two claims, since a statement returns which step it recorded, but not for which of
+    them; nor with two receipts, for which one message might do.
+    """
+    if write.claim_number != before.claim_number:
+        return False
+    match write:
+        case Finish():
+            return last_step(before) is not None
+        case RecordWait():
+            return False
+    return type(write) is type(before)
+
+
+def last_step(write: Write) -> int | None:
+    """The step by whose checkpoint it is known that all was written that nobody waited for."""
+    if isinstance(write, RecordEntry | RecordEvent) and write.checkpoint is not None:
+        return write.checkpoint.step_number
+    return None
+
+
+def news(write: Write) -> Wake | None:
+    """What a direct write is to those who wait for it; None: nobody can."""
+    match write:
+        case RecordEntry():
+            kind, name = WakeKind.STREAM, write.key
+        case RecordEvent():
+            kind, name = WakeKind.EVENT, write.key
+        case Finish():
+            kind, name = WakeKind.RESULT, ""
+        case _:
+            return None
+    return Wake(kind=kind, workflow_id=write.workflow_id, name=name)
+
+
+def note_written(plan: Plan, write: DirectWrite, row: tuple[Any, ...]) -> Answer:
+    """Add to a plan what a statement has written, by the row that it returned; answer the write."""
+    match write:
+        case RecordWait():
+            outcome = replace(write.checkpoint, output=row[2])
+            return Answer(verdict=Verdict.FOUND, checkpoint=outcome)
+        case RecordEntry():
+            plan.entries.append(Entry.of(write, row[2]))
+        case RecordEvent():
+            plan.event_values.append(EventValue.of(write, row[2]))
+        case Finish():
+            plan.finished.append(write)
+    return DONE

@@ -1,0 +1,155 @@
+"""What a batch of writes does to the tables, once it is decided: the store writes the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import field, fields
+from uuid import UUID
+
+from django_dbos.core.frozen import dataclass
+from django_dbos.core.records import (
+    Answer,
+    Checkpoint,
+    Finish,
+    NewMessage,
+    NewWorkflow,
+    RecordEntry,
+    RecordEvent,
+    Suspend,
+    Wake,
+    WakeKind,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A stream entry with the offset that it was dealt."""
+
+    workflow_id: str
+    key: str
+    offset: int
+    value: str | None
+    step_number: int
+    write_id: UUID
+
+    @classmethod
+    def of(cls, write: RecordEntry, offset: int) -> Entry:
+        """What a write appends at this offset."""
+        return cls(
+            workflow_id=write.workflow_id,
+            key=write.key,
+            offset=offset,
+            value=write.value,
+            step_number=write.step_number,
+            write_id=write.write_id,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventValue:
+    """An event's value with the version that it was dealt."""
+
+    workflow_id: str
+    key: str
+    version: int
+    value: str
+    step_number: int
+    write_id: UUID
+
+    @classmethod
+    def of(cls, write: RecordEvent, version: int) -> EventValue:
+        """What a write sets, as this version."""
+        return cls(
+            workflow_id=write.workflow_id,
+            key=write.key,
+            version=version,
+            value=write.value,
+            step_number=write.step_number,
+            write_id=write.write_id,
+        )
+
+
+@dataclass(slots=True)
+class Plan:
+    """What the store writes, and what it answers to each write."""
+
+    answers: list[Answer] = field(default_factory=list)
+    checkpoints: list[tuple[Checkpoint, float | None]] = field(default_factory=list)
+    """New ones; a wait's with its timeout in seconds."""
+    outcomes: list[Checkpoint] = field(default_factory=list)
+    """They replace the checkpoints of waits."""
+    consumed: list[tuple[int, int]] = field(default_factory=list)
+    messages: list[NewMessage] = field(default_factory=list)
+    workflows: list[tuple[NewWorkflow, bool]] = field(default_factory=list)
+    """New ones, and whether this executor claims them at once."""
+    entries: list[Entry] = field(default_factory=list)
+    event_values: list[EventValue] = field(default_factory=list)
+    finished: list[Finish] = field(default_factory=list)
+    suspended: list[Suspend] = field(default_factory=list)
+    released: list[str] = field(default_factory=list)
+    lanes: list[tuple[str, int]] = field(default_factory=list)
+    """Where released workflows were enqueued: filled in by the store."""
+    deferred: list[int] = field(default_factory=list)
+    """Positions of writes whose workflow's row somebody else has locked: asked again later."""
+    notified: list[str] = field(default_factory=list)
+    """Keys that other processes were notified of by the very message that wrote this."""
+
+    def absorb(self, positions: Sequence[int], other: Plan) -> None:
+        """Add what was decided of the writes at these positions."""
+        for position, answer in zip(positions, other.answers, strict=True):
+            self.answers[position] = answer
+        self.deferred += [positions[position] for position in other.deferred]
+        for one in fields(self):
+            if one.name not in ("answers", "deferred"):
+                getattr(self, one.name).extend(getattr(other, one.name))
+
+    @property
+    def latest_events(self) -> list[EventValue]:
+        """The last value a key: two of one key can't be upserted in one statement."""
+        return list({(event.workflow_id, event.key): event for event in self.event_values}.values())
+
+    @property
+    def wakes(self) -> list[Wake]:
+        """What waiting workflows may be waiting for, and has come with this batch."""
+        return [
+            *{
+                Wake(kind=WakeKind.MESSAGE, workflow_id=m.workflow_id, name=m.topic)
+                for m in self.messages
+            },
+            *{
+                Wake(kind=WakeKind.EVENT, workflow_id=e.workflow_id, name=e.key)
+                for e in self.event_values
+            },
+            *(
+                Wake(kind=WakeKind.RESULT, workflow_id=f.workflow_id)
+                for f in self.finished
+                if not f.is_set_aside
+            ),
+        ]
+
+    @property
+    def has_news(self) -> bool:
+        """Whether somebody may wait for what is in it."""
+        return bool(
+            self.messages
+            or self.workflows
+            or self.entries
+            or self.event_values
+            or self.finished
+            or self.suspended
+            or self.released
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (
+            self.checkpoints
+            or self.outcomes
+            or self.entries
+            or self.event_values
+            or self.finished
+            or self.suspended
+            or self.released
+            or self.consumed
+        )
