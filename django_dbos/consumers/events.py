@@ -10,7 +10,7 @@ from channels.db import database_sync_to_async
 from django_dbos import serializers
 from django_dbos.consumers.base import WorkflowConsumer, workflow_id_of
 from django_dbos.core import names
-from django_dbos.core.records import Wake, WakeKind
+from django_dbos.core.records import Wake
 from django_dbos.core.status import ACTIVE
 from django_dbos.store import get_store
 
@@ -32,8 +32,8 @@ class EventConsumer(WorkflowConsumer):
 
     def keys(self) -> Sequence[str]:
         return (
-            Wake(kind=WakeKind.EVENT, workflow_id=self.workflow_id, name=self.key or "").key,
-            Wake(kind=WakeKind.RESULT, workflow_id=self.workflow_id).key,
+            Wake.of_event(self.workflow_id, self.key or "").key,
+            Wake.of_result(self.workflow_id).key,
         )
 
     async def send_news(self) -> bool:

@@ -10,7 +10,7 @@ from channels.db import database_sync_to_async
 from django_dbos import serializers
 from django_dbos.consumers.base import WorkflowConsumer, required, workflow_id_of
 from django_dbos.core import names
-from django_dbos.core.records import Wake, WakeKind
+from django_dbos.core.records import Wake
 from django_dbos.store import get_store
 from django_dbos.store.base import Page
 
@@ -41,8 +41,8 @@ class StreamConsumer(WorkflowConsumer):
 
     def keys(self) -> Sequence[str]:
         return (
-            Wake(kind=WakeKind.STREAM, workflow_id=self.workflow_id, name=self._stream).key,
-            Wake(kind=WakeKind.RESULT, workflow_id=self.workflow_id).key,
+            Wake.of_stream(self.workflow_id, self._stream).key,
+            Wake.of_result(self.workflow_id).key,
         )
 
     async def send_news(self) -> bool:

@@ -20,7 +20,6 @@ from django_dbos.core.records import (
     RecordStep,
     RecordWait,
     Verdict,
-    Wake,
     WakeKind,
     Write,
 )
@@ -77,20 +76,6 @@ def last_step(write: Write) -> int | None:
     if isinstance(write, RecordEntry | RecordEvent) and write.checkpoint is not None:
         return write.checkpoint.step_number
     return None
-
-
-def news(write: Write) -> Wake | None:
-    """What a direct write is to those who wait for it; None: nobody can."""
-    match write:
-        case RecordEntry():
-            kind, name = WakeKind.STREAM, write.key
-        case RecordEvent():
-            kind, name = WakeKind.EVENT, write.key
-        case Finish():
-            kind, name = WakeKind.RESULT, ""
-        case _:
-            return None
-    return Wake(kind=kind, workflow_id=write.workflow_id, name=name)
 
 
 def note_written(plan: Plan, write: DirectWrite, row: tuple[Any, ...]) -> Answer:

@@ -11,13 +11,12 @@ from django_dbos.core.records import (
     Answer,
     Checkpoint,
     Finish,
+    Lane,
     NewMessage,
     NewWorkflow,
     RecordEntry,
     RecordEvent,
     Suspend,
-    Wake,
-    WakeKind,
 )
 
 
@@ -87,7 +86,7 @@ class Plan:
     finished: list[Finish] = field(default_factory=list)
     suspended: list[Suspend] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
-    lanes: list[tuple[str, int]] = field(default_factory=list)
+    lanes: list[Lane] = field(default_factory=list)
     """Where released workflows were enqueued: filled in by the store."""
     deferred: list[int] = field(default_factory=list)
     """Positions of writes whose workflow's row somebody else has locked: asked again later."""
@@ -107,25 +106,6 @@ class Plan:
     def latest_events(self) -> list[EventValue]:
         """The last value a key: two of one key can't be upserted in one statement."""
         return list({(event.workflow_id, event.key): event for event in self.event_values}.values())
-
-    @property
-    def wakes(self) -> list[Wake]:
-        """What waiting workflows may be waiting for, and has come with this batch."""
-        return [
-            *{
-                Wake(kind=WakeKind.MESSAGE, workflow_id=m.workflow_id, name=m.topic)
-                for m in self.messages
-            },
-            *{
-                Wake(kind=WakeKind.EVENT, workflow_id=e.workflow_id, name=e.key)
-                for e in self.event_values
-            },
-            *(
-                Wake(kind=WakeKind.RESULT, workflow_id=f.workflow_id)
-                for f in self.finished
-                if not f.is_set_aside
-            ),
-        ]
 
     @property
     def has_news(self) -> bool:

@@ -12,6 +12,9 @@ from django_dbos.core.frozen import dataclass
 from django_dbos.core.ids import new_uuid
 from django_dbos.core.status import Status
 
+Lane = tuple[str, int]
+"""A queue and a priority: where an executor claims from, in order."""
+
 
 class State(IntEnum):
     """What a checkpoint says of its step. WAITING is the only one that may change."""
@@ -136,6 +139,26 @@ class Wake:
     kind: WakeKind
     workflow_id: str = ""
     name: str = ""
+
+    @classmethod
+    def of_message(cls, workflow_id: str, topic: str) -> Wake:
+        """A message to a workflow, of a topic."""
+        return cls(kind=WakeKind.MESSAGE, workflow_id=workflow_id, name=topic)
+
+    @classmethod
+    def of_event(cls, workflow_id: str, key: str) -> Wake:
+        """An event of a workflow; with no key any of them, which only watchers ask for."""
+        return cls(kind=WakeKind.EVENT, workflow_id=workflow_id, name=key)
+
+    @classmethod
+    def of_result(cls, workflow_id: str) -> Wake:
+        """How a workflow ended."""
+        return cls(kind=WakeKind.RESULT, workflow_id=workflow_id)
+
+    @classmethod
+    def of_stream(cls, workflow_id: str, key: str) -> Wake:
+        """An entry of a workflow's stream."""
+        return cls(kind=WakeKind.STREAM, workflow_id=workflow_id, name=key)
 
     @property
     def key(self) -> str:

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 
 from django_dbos.conf import get_settings
 from django_dbos.core import registry
-from django_dbos.core.records import Claim
+from django_dbos.core.records import Claim, Lane
 from django_dbos.executor.cursor import LOOK_BACK, SECOND_LOOK, Cursor
 from django_dbos.executor.loop import Loop
 from django_dbos.executor.ration import Ration
 from django_dbos.operations.run import Run
-from django_dbos.store.base import Lane
 from django_dbos.store.sessions import Session
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from django_dbos.conf import get_settings
 from django_dbos.core import names, registry
 from django_dbos.core.ids import lock_key, new_executor_id
 from django_dbos.core.plan import Plan
-from django_dbos.core.records import Claim, ExecutorInfo, NewWorkflow, run_key
+from django_dbos.core.records import Claim, ExecutorInfo, Lane, NewWorkflow, run_key
 from django_dbos.core.status import Status
 from django_dbos.exceptions import ClaimLost, HandedOver, RunCancelled, WorkflowDoesNotExist
 from django_dbos.executor.dispatcher import Dispatcher
@@ -36,7 +36,6 @@ from django_dbos.executor.teller import Teller
 from django_dbos.models import Workflow
 from django_dbos.operations.run import Run
 from django_dbos.store import errors, get_store
-from django_dbos.store.base import Lane
 from django_dbos.store.wakeups import EVERYTHING
 from django_dbos.store.writer import BatchWriter
 

@@ -13,12 +13,12 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from django_dbos.conf import get_settings
-from django_dbos.core.records import Wake, WakeKind, run_key
+from django_dbos.core.hints import Hints
 from django_dbos.executor.loop import Loop
 from django_dbos.executor.ration import Ration
 from django_dbos.executor.recovery import SECOND_LOOK, Recovery
 from django_dbos.store import errors
-from django_dbos.store.base import Hints, Look
+from django_dbos.store.base import Look
 from django_dbos.store.sessions import Session
 
 if TYPE_CHECKING:
@@ -199,8 +199,7 @@ class Housekeeping:
     def _expire(self) -> None:
         self._deadline_at = None
         expired = self._store.expire_deadlines(self._own(), LIMIT)
-        wakes = [Wake(kind=WakeKind.RESULT, workflow_id=one) for one in expired]
-        self._tell(Hints(wakes=wakes, keys=[run_key(one) for one in expired]))
+        self._tell(Hints.of_cancelled(expired))
         if expired:
             self._next_beat = 0.0
 
@@ -214,8 +213,7 @@ class Housekeeping:
         self._more_to_delete_at = self._next_retention if has_more else None
 
     def _tell(self, hints: Hints) -> None:
-        if hints.lanes or hints.wakes or hints.keys:
-            self._store.tell(self._own(), hints)
+        self._store.tell(self._own(), hints)
 
     def _own(self) -> Session:
         if self._session is None:

@@ -13,8 +13,9 @@ import time
 from typing import TYPE_CHECKING
 
 from django_dbos.conf import Settings
-from django_dbos.core.records import Wake, WakeKind
-from django_dbos.store.base import Hints, Look, Recovered
+from django_dbos.core.hints import Hints
+from django_dbos.core.records import Wake
+from django_dbos.store.base import Look, Recovered
 from django_dbos.store.sessions import Session
 
 if TYPE_CHECKING:
@@ -97,6 +98,5 @@ class Recovery:
             len(recovered.enqueued),
             len(recovered.given_up),
         )
-        wakes = [Wake(kind=WakeKind.RESULT, workflow_id=one) for one in recovered.given_up]
-        if wakes or recovered.lanes:
-            self._store.tell(session, Hints(wakes=wakes, lanes=recovered.lanes))
+        wakes = [Wake.of_result(one) for one in recovered.given_up]
+        self._store.tell(session, Hints(wakes=wakes, lanes=recovered.lanes))

@@ -13,6 +13,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 
 from django_dbos import serializers
 from django_dbos.conf import get_settings
+from django_dbos.core.records import Wake
 from django_dbos.core.status import ACTIVE, Status
 from django_dbos.exceptions import (
     MaxRecoveryAttemptsExceeded,
@@ -129,7 +130,7 @@ def get_result(store: Store, workflow_id: str, timeout: float | None) -> Any:
     """Wait until a workflow has ended; return its result, or raise its error."""
     store.refuse_in_atomic("get_result")
     wait = Wait(store, "get_result", workflow_id, timeout)
-    keys = (results.result_wake(workflow_id).key,)
+    keys = (Wake.of_result(workflow_id).key,)
     found = look_until(wait, store, keys, lambda: _look_at_end(store, workflow_id))
     return _result(found, workflow_id, timeout)
 
@@ -137,7 +138,7 @@ def get_result(store: Store, workflow_id: str, timeout: float | None) -> Any:
 async def aget_result(store: Store, workflow_id: str, timeout: float | None) -> Any:  # noqa: ASYNC109
     """See get_result()."""
     wait = Wait(store, "aget_result", workflow_id, timeout)
-    keys = (results.result_wake(workflow_id).key,)
+    keys = (Wake.of_result(workflow_id).key,)
     found = await alook_until(wait, store, keys, lambda: _look_at_end(store, workflow_id))
     return await sync_to_async(_result)(found, workflow_id, timeout)
 
@@ -186,7 +187,7 @@ async def aget_event(
 
 
 def _event_keys(workflow_id: str, key: str) -> tuple[str, ...]:
-    return (events.event_wake(workflow_id, key).key,)
+    return (Wake.of_event(workflow_id, key).key,)
 
 
 def _look_at_event(store: Store, workflow_id: str, key: str) -> tuple[str] | None:

@@ -7,7 +7,7 @@ from typing import Any
 from django_dbos import serializers
 from django_dbos.core import names
 from django_dbos.core.context import StepScope
-from django_dbos.core.records import RecordEvent, State, Wake, WakeKind
+from django_dbos.core.records import RecordEvent, State, Wake
 from django_dbos.operations import in_step, waiting
 from django_dbos.operations.messages import timed_out
 from django_dbos.operations.run import Run, operation_name
@@ -49,7 +49,7 @@ def _setting(run: Run, key: str, value: Any) -> dict[str, Any]:
 def get_event(run: Run, workflow_id: str, key: str, timeout: float | None, default: Any) -> Any:
     """Wait until an event is there; record what it was."""
     call = run.begin("get_event", operation_name("get_event", key))
-    checkpoint = waiting.wait(call, event_wake(workflow_id, key), timeout)
+    checkpoint = waiting.wait(call, Wake.of_event(workflow_id, key), timeout)
     if checkpoint.state is State.TIMED_OUT:
         return timed_out(what(workflow_id, key), timeout, default)
     return run.outcome(checkpoint)
@@ -64,15 +64,10 @@ async def aget_event(
 ) -> Any:
     """See get_event()."""
     call = run.begin("aget_event", operation_name("get_event", key))
-    checkpoint = await waiting.await_(call, event_wake(workflow_id, key), timeout)
+    checkpoint = await waiting.await_(call, Wake.of_event(workflow_id, key), timeout)
     if checkpoint.state is State.TIMED_OUT:
         return timed_out(what(workflow_id, key), timeout, default)
     return await run.aoutcome(checkpoint)
-
-
-def event_wake(workflow_id: str, key: str) -> Wake:
-    """What a waiter for an event looks for."""
-    return Wake(kind=WakeKind.EVENT, workflow_id=workflow_id, name=key)
 
 
 def what(workflow_id: str, key: str) -> str:

@@ -13,7 +13,6 @@ from django_dbos.core.records import (
     State,
     Verdict,
     Wake,
-    WakeKind,
 )
 from django_dbos.exceptions import WaitTimeout, WorkflowDoesNotExist
 from django_dbos.operations import waiting
@@ -110,7 +109,7 @@ def _sending(call: Call, messages: Sequence[NewMessage]) -> dict[str, Any]:
 
 
 def _wake(run: Run, topic: str | None) -> Wake:
-    return Wake(kind=WakeKind.MESSAGE, workflow_id=run.workflow_id, name=topic or "")
+    return Wake.of_message(run.workflow_id, topic or "")
 
 
 def _recv_name(topic: str | None) -> str:

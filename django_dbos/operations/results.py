@@ -24,7 +24,6 @@ from django_dbos.core.records import (
     State,
     Verdict,
     Wake,
-    WakeKind,
 )
 from django_dbos.exceptions import (
     DbosError,
@@ -154,7 +153,7 @@ def _as_child(call: Call, new: NewWorkflow, position: int, count: int) -> NewWor
 def get_result(run: Run, workflow_id: str, timeout: float | None) -> Any:
     """Wait for another workflow's result, and record it."""
     call = run.begin("get_result", operation_name("get_result"))
-    checkpoint = waiting.wait(call, result_wake(workflow_id), timeout)
+    checkpoint = waiting.wait(call, Wake.of_result(workflow_id), timeout)
     _raise_ending(checkpoint, workflow_id, timeout)
     return run.outcome(checkpoint)
 
@@ -162,7 +161,7 @@ def get_result(run: Run, workflow_id: str, timeout: float | None) -> Any:
 async def aget_result(run: Run, workflow_id: str, timeout: float | None) -> Any:  # noqa: ASYNC109
     """See get_result()."""
     call = run.begin("aget_result", operation_name("get_result"))
-    checkpoint = await waiting.await_(call, result_wake(workflow_id), timeout)
+    checkpoint = await waiting.await_(call, Wake.of_result(workflow_id), timeout)
     _raise_ending(checkpoint, workflow_id, timeout)
     return await run.aoutcome(checkpoint)
 
@@ -181,8 +180,3 @@ def _raise_ending(checkpoint: Checkpoint, workflow_id: str, timeout: float | Non
 def raise_timeout(workflow_id: str, timeout: float | None) -> NoReturn:
     """The result didn't come in time."""
     raise WaitTimeout(f"the result of workflow {workflow_id!r}", timeout or 0.0)
-
-
-def result_wake(workflow_id: str) -> Wake:
-    """What a waiter for a workflow's end looks for."""
-    return Wake(kind=WakeKind.RESULT, workflow_id=workflow_id)

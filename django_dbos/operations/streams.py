@@ -17,10 +17,9 @@ from django_dbos import serializers
 from django_dbos.conf import get_settings
 from django_dbos.core import names
 from django_dbos.core.context import StepScope
-from django_dbos.core.records import RecordEntry, RecordStep, Wake, WakeKind, run_key
+from django_dbos.core.records import RecordEntry, RecordStep, Wake, run_key
 from django_dbos.exceptions import StreamClosed, WaitInTest, WaitTimeout
 from django_dbos.operations import in_step
-from django_dbos.operations.results import result_wake
 from django_dbos.operations.run import Call, Run, operation_name
 
 if TYPE_CHECKING:
@@ -135,8 +134,8 @@ class _Reader:
         self._waiting_since = time.monotonic()
 
     def _keys(self) -> tuple[str, ...]:
-        stream = Wake(kind=WakeKind.STREAM, workflow_id=self._workflow_id, name=self._key)
-        keys = (stream.key, result_wake(self._workflow_id).key)
+        stream = Wake.of_stream(self._workflow_id, self._key)
+        keys = (stream.key, Wake.of_result(self._workflow_id).key)
         if self._call is None:
             return keys
         return (*keys, run_key(self._call.run.workflow_id))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import ClassVar, cast
 from uuid import UUID
 
@@ -18,19 +18,19 @@ from django.db import IntegrityError, connections, models, transaction
 from django_dbos import exceptions, signals
 from django_dbos.core.decision import decide
 from django_dbos.core.facts import Facts, FoundCheckpoint, Questions, questions
+from django_dbos.core.hints import Hints
 from django_dbos.core.ids import new_workflow_ids
-from django_dbos.core.plan import Entry, Plan
+from django_dbos.core.plan import Plan
 from django_dbos.core.records import (
     Checkpoint,
     Claim,
     ExecutorInfo,
+    Lane,
     NewMessage,
     NewWorkflow,
     State,
     Wake,
-    WakeKind,
     Write,
-    run_key,
 )
 from django_dbos.core.status import ACTIVE, CLOSING, Status
 from django_dbos.fields import DatabaseNow
@@ -40,7 +40,6 @@ from django_dbos.store import errors
 from django_dbos.store.sessions import DjangoSession, Row, Session
 from django_dbos.store.wakeups import Wakeups
 
-Lane = tuple[str, int]
 # How often a start is tried when its id's holder comes or vanishes between two looks.
 MAX_START_TRIES = 3
 
@@ -95,38 +94,6 @@ class Look:
     has_lost_wakeup: bool
     message_mark: int = 0
     event_mark: int = 0
-
-
-@dataclass(slots=True, kw_only=True)
-class Hints:
-    """What to tell other processes after a commit."""
-
-    wakes: list[Wake] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
-    lanes: list[Lane] = field(default_factory=list)
-    notified: set[str] = field(default_factory=set)
-    """Keys that other processes know of already."""
-
-    @property
-    def all_keys(self) -> list[str]:
-        """Every key that somebody may watch."""
-        return sorted({key for wake in self.wakes for key in wake.keys} | set(self.keys))
-
-    @property
-    def news(self) -> list[str]:
-        """The keys to notify other processes of."""
-        return [key for key in self.all_keys if key not in self.notified]
-
-    @classmethod
-    def merged(cls, several: Sequence[Hints]) -> Hints:
-        """All of them in one; what one of them has to notify isn't old for another's sake."""
-        news = {key for one in several for key in one.news}
-        return cls(
-            wakes=[wake for one in several for wake in one.wakes],
-            keys=[key for one in several for key in one.keys],
-            lanes=[lane for one in several for lane in one.lanes],
-            notified={key for one in several for key in one.notified} - news,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,10 +231,7 @@ class Store(abc.ABC):
 
     def send_messages(self, messages: Sequence[NewMessage]) -> None:
         """Store messages in the caller's transaction; all of them, or none."""
-        wakes = {
-            Wake(kind=WakeKind.MESSAGE, workflow_id=one.workflow_id, name=one.topic)
-            for one in messages
-        }
+        wakes = {Wake.of_message(one.workflow_id, one.topic) for one in messages}
         missing = self._insert_messages(messages, Hints(wakes=list(wakes)))
         if missing:
             raise exceptions.WorkflowDoesNotExist(min(missing))
@@ -284,12 +248,7 @@ class Store(abc.ABC):
                 found = self._workflows().filter(parent_id__in=parents)
                 parents = [str(one) for one in found.values_list("workflow_id", flat=True)]
                 cancelled |= self._cancel(parents)
-        self._after_commit(
-            Hints(
-                wakes=[Wake(kind=WakeKind.RESULT, workflow_id=one) for one in sorted(cancelled)],
-                keys=[run_key(one) for one in sorted(cancelled)],
-            )
-        )
+        self._after_commit(Hints.of_cancelled(sorted(cancelled)))
         return {workflow_id: workflow_id in cancelled for workflow_id in asked}
 
     def resume_workflows(self, workflow_ids: Sequence[str]) -> dict[str, bool]:
@@ -305,7 +264,7 @@ class Store(abc.ABC):
 
     def _after_commit(self, hints: Hints) -> None:
         """Data first, flip second, never in one transaction (CORRECTNESS rule 15)."""
-        if hints.wakes or hints.keys or hints.lanes:
+        if not hints.is_empty:
             session = self.session()
 
             def tell() -> None:
@@ -457,13 +416,12 @@ class Store(abc.ABC):
 
     def follow_up(self, session: Session, plans: Sequence[Plan]) -> None:
         """After the commit of batches: wake and notify whoever waits for what they wrote."""
-        hints = Hints.merged([hints_of(plan) for plan in plans])
+        hints = Hints.merged([Hints.of_plan(plan) for plan in plans])
         suspended = [one.workflow_id for plan in plans for one in plan.suspended]
         if suspended:
             # What they wait for may have come while they were still running.
             hints.lanes += self.wake_satisfied(session, suspended)
-        if hints.wakes or hints.keys or hints.lanes:
-            self.tell(session, hints)
+        self.tell(session, hints)
 
     @abc.abstractmethod
     def look_up(self, session: Session, executor_id: str, asked: Questions) -> Facts:
@@ -636,6 +594,8 @@ class Store(abc.ABC):
 
     def tell(self, session: Session, hints: Hints) -> None:
         """After a commit: wake what waits for what is there now, here and in other processes."""
+        if hints.is_empty:
+            return
         keys = hints.all_keys
         # Whoever waits in memory first: it looks while the others are being woken.
         self._tell_here(keys, hints.lanes)
@@ -655,26 +615,6 @@ class Store(abc.ABC):
         self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
     ) -> list[Lane]:
         """Notify other processes, and enqueue what waits; return where that was enqueued."""
-
-
-def hints_of(plan: Plan) -> Hints:
-    """What to tell of a committed batch."""
-    keys = [_stream_key(entry) for entry in plan.entries]
-    keys += [
-        Wake(kind=WakeKind.RESULT, workflow_id=one.workflow_id).key
-        for one in plan.finished
-        if one.is_set_aside
-    ]
-    started = [
-        (new.queue_name, new.priority) for new, is_reserved in plan.workflows if not is_reserved
-    ]
-    return Hints(
-        wakes=plan.wakes, keys=keys, lanes=plan.lanes + started, notified=set(plan.notified)
-    )
-
-
-def _stream_key(entry: Entry) -> str:
-    return Wake(kind=WakeKind.STREAM, workflow_id=entry.workflow_id, name=entry.key).key
 
 
 def _is_of_testcase(block: transaction.Atomic) -> bool:

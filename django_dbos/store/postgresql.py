@@ -13,8 +13,9 @@ from typing import Any, cast
 from django.db import connections
 
 from django_dbos.conf import get_settings
-from django_dbos.core.direct import DirectWrite, are_direct, news, note_written
+from django_dbos.core.direct import DirectWrite, are_direct, note_written
 from django_dbos.core.facts import Facts, FoundCheckpoint, Questions
+from django_dbos.core.hints import Hints, keys_of
 from django_dbos.core.ids import lock_key, new_uuid, new_workflow_ids
 from django_dbos.core.plan import Plan
 from django_dbos.core.records import (
@@ -22,6 +23,7 @@ from django_dbos.core.records import (
     Checkpoint,
     Claim,
     ExecutorInfo,
+    Lane,
     NewMessage,
     NewWorkflow,
     Wake,
@@ -30,7 +32,7 @@ from django_dbos.core.records import (
 from django_dbos.core.status import Status
 from django_dbos.store import errors, rows, statements
 from django_dbos.store.arrays import array
-from django_dbos.store.base import Hints, Lane, Look, Recovered, Store
+from django_dbos.store.base import Look, Recovered, Store
 from django_dbos.store.listening import CHANGED_CHANNEL, ENQUEUED_CHANNEL, pack_keys
 from django_dbos.store.postgresql_sessions import (
     AskingSession,
@@ -504,8 +506,7 @@ def _keys_to_notify(session: Session, writes: Sequence[DirectWrite]) -> list[str
     can_notify = isinstance(session, OwnSession) and not session.is_pooled
     if len(writes) > FEW or not can_notify or not get_settings().listen:
         return []
-    wakes = [wake for wake in map(news, writes) if wake is not None]
-    return sorted({key for wake in wakes for key in wake.keys})
+    return keys_of(writes)
 
 
 def _notifications(keys: Sequence[str], lanes: Sequence[Lane]) -> list[Statement]:

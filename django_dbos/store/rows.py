@@ -13,6 +13,7 @@ from django_dbos.core.records import (
     Checkpoint,
     Claim,
     Finish,
+    Lane,
     NewMessage,
     NewWorkflow,
     RecordEntry,
@@ -277,6 +278,6 @@ def keys_by_workflow(found: list[Row]) -> dict[str, set[str]]:
     return keys
 
 
-def lanes(found: Sequence[Row], first: int = 0) -> list[tuple[str, int]]:
+def lanes(found: Sequence[Row], first: int = 0) -> list[Lane]:
     """The distinct (queue, priority) in two neighbouring columns."""
     return sorted({(row[first], row[first + 1]) for row in found})

@@ -19,12 +19,14 @@ from django.db import connections
 from django_dbos.conf import get_settings
 from django_dbos.core.direct import are_direct, note_written
 from django_dbos.core.facts import Facts, FoundCheckpoint, Questions
+from django_dbos.core.hints import Hints, wakes_of
 from django_dbos.core.plan import Plan
 from django_dbos.core.records import (
     Checkpoint,
     Claim,
     ExecutorInfo,
     Finish,
+    Lane,
     NewMessage,
     NewWorkflow,
     RecordStep,
@@ -33,7 +35,7 @@ from django_dbos.core.records import (
 )
 from django_dbos.fields import instant_to_text
 from django_dbos.store import rows
-from django_dbos.store.base import Hints, Lane, Look, Recovered, Store, hints_of
+from django_dbos.store.base import Look, Recovered, Store
 from django_dbos.store.file_locks import FileLocks
 from django_dbos.store.nudges import Nudges
 from django_dbos.store.sessions import Params, Row, Session
@@ -108,7 +110,7 @@ class SqliteStore(Store):
 
     def follow_up(self, session: Session, plans: Sequence[Plan]) -> None:
         """Tell of what was committed: what waits for it was woken in the same transactions."""
-        hints = Hints.merged([hints_of(plan) for plan in plans])
+        hints = Hints.merged([Hints.of_plan(plan) for plan in plans])
         self._tell_here(hints.all_keys, hints.lanes)
         self._nudges.send()
 
@@ -153,8 +155,8 @@ class SqliteStore(Store):
 
     def _wake(self, session: Session, plan: Plan) -> None:
         """Wake what waits for what a plan has written, at the price of no commit."""
-        if plan.wakes:
-            plan.lanes += self._wake_waiting(session, plan.wakes)
+        if wakes := wakes_of(plan):
+            plan.lanes += self._wake_waiting(session, wakes)
         if plan.suspended:
             # What they wait for may have come while they were still running.
             suspended = [one.workflow_id for one in plan.suspended]

@@ -16,6 +16,8 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Protocol, Self
 
+from django_dbos.core.records import Lane
+
 # Told to everybody: "look again, whatever you wait for", after a connection was lost.
 EVERYTHING = "*"
 
@@ -23,7 +25,7 @@ _is_muted: ContextVar[bool] = ContextVar("dbos_is_muted", default=False)
 
 
 # Told of what was enqueued where, and of changed keys; both may be EVERYTHING.
-LaneListener = Callable[[list[tuple[str, int]] | None], None]
+LaneListener = Callable[[list[Lane] | None], None]
 KeyListener = Callable[[list[str]], None]
 
 
@@ -159,7 +161,7 @@ class Wakeups:
         for watch in woken:
             watch._notify()
 
-    def notify_lanes(self, lanes: Iterable[tuple[str, int]]) -> None:
+    def notify_lanes(self, lanes: Iterable[Lane]) -> None:
         """Tell this process's executors what has been enqueued where."""
         lanes = list(lanes)
         if lanes:

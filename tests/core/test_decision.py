@@ -21,7 +21,6 @@ from django_dbos.core.records import (
     Suspend,
     Verdict,
     Wake,
-    WakeKind,
     Write,
 )
 from django_dbos.core.status import Status
@@ -183,7 +182,7 @@ def test_a_wait_without_time_looks_once() -> None:
 
 
 def test_an_event_of_the_same_batch_is_seen() -> None:
-    wake = Wake(kind=WakeKind.EVENT, workflow_id="w", name="k")
+    wake = Wake.of_event("w", "k")
 
     plan = decide([event("1"), wait(wake)], holding())
 
@@ -350,29 +349,3 @@ def test_after_a_refused_entry_the_run_can_only_be_set_aside_or_given_back() -> 
     assert verdicts(plan) == [Verdict.REFUSED] * 3 + [Verdict.DONE]
     assert not plan.checkpoints
     assert plan.finished == [aside]
-
-
-# What is told afterwards
-
-
-@pytest.mark.rule(14)
-def test_each_wake_is_told_once() -> None:
-    messages = tuple(NewMessage(workflow_id="r", topic="t", message=str(n)) for n in range(3))
-    send = RecordSend(checkpoint=checkpoint(), messages=messages, **CLAIM)
-
-    plan = decide([send, event("1"), event("2")], holding(workflows={"r": found()}))
-
-    assert {wake.key for wake in plan.wakes} == {"message:r:t", "event:w:k"}
-    assert len(plan.wakes) == 2
-    assert plan.has_news
-
-
-@pytest.mark.rule(23)
-def test_whoever_awaits_a_workflow_that_is_set_aside_waits_on() -> None:
-    aside = Finish(status=Status.ERROR, is_set_aside=True, **CLAIM)
-
-    assert decide([aside], holding()).wakes == []
-
-
-def test_a_plain_step_is_no_news() -> None:
-    assert not decide([step()], holding()).has_news

@@ -79,5 +79,5 @@ def verdicts(plan: Plan) -> list[Verdict]:
     return [answer.verdict for answer in plan.answers]
 
 
-MESSAGE = Wake(kind=WakeKind.MESSAGE, workflow_id="w")
+MESSAGE = Wake.of_message("w", "")
 SLEEP = Wake(kind=WakeKind.SLEEP)

@@ -17,13 +17,13 @@ from django.db import connection, transaction
 import django_dbos as dbos
 from django_dbos import signals
 from django_dbos.core import registry
+from django_dbos.core.hints import Hints
 from django_dbos.core.ids import new_executor_id
 from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.operations.messages import new_message
 from django_dbos.store import get_store, statements
-from django_dbos.store.base import Hints
 from tests.executor import workflows
 
 pytestmark = pytest.mark.django_db(transaction=True)

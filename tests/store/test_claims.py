@@ -21,7 +21,6 @@ from django_dbos.core.records import (
     Suspend,
     Verdict,
     Wake,
-    WakeKind,
     Write,
 )
 from django_dbos.core.status import Status
@@ -63,7 +62,7 @@ def test_whatever_takes_a_claim_away_fences_its_run(
 
 
 def _begin_wait(store: Store, session: Session, executor_id: str, held: Claim) -> Suspend:
-    wake = Wake(kind=WakeKind.MESSAGE, workflow_id=held.workflow_id)
+    wake = Wake.of_message(held.workflow_id, "")
     values: dict[str, Any] = {"workflow_id": held.workflow_id, "claim_number": held.claim_number}
     look = RecordWait(checkpoint=checkpoint(held), wake=wake, timeout=None, **values)
     store.apply(session, executor_id, [look], is_repeat=False)
@@ -331,7 +330,7 @@ def test_two_of_a_kind_in_one_batch(
     store.send_messages(
         [NewMessage(workflow_id=held.workflow_id, topic="", message=str(n)) for n in range(2)]
     )
-    wake = Wake(kind=WakeKind.MESSAGE, workflow_id=held.workflow_id)
+    wake = Wake.of_message(held.workflow_id, "")
     waits = [
         RecordWait(checkpoint=checkpoint(held, n), wake=wake, timeout=0.0, **values) for n in (1, 2)
     ]

@@ -17,13 +17,12 @@ from django_dbos.core.records import (
     RecordEvent,
     Verdict,
     Wake,
-    WakeKind,
     Write,
 )
 from django_dbos.core.status import Status
 from django_dbos.models import Checkpoint, Event, EventVersion, Workflow
 from django_dbos.store import listening
-from django_dbos.store.base import Hints, Store
+from django_dbos.store.base import Store
 from tests.store.conftest import checkpoint, entry, step
 
 Claims = Callable[..., Claim]
@@ -197,8 +196,8 @@ def heard(store: Store) -> Iterator[Callable[[], list[str]]]:
 
 def keys(held: Claim) -> list[str]:
     wakes = [
-        Wake(kind=WakeKind.EVENT, workflow_id=held.workflow_id, name="k"),
-        Wake(kind=WakeKind.RESULT, workflow_id=held.workflow_id),
+        Wake.of_event(held.workflow_id, "k"),
+        Wake.of_result(held.workflow_id),
     ]
     return sorted(key for wake in wakes for key in wake.keys)
 
@@ -253,12 +252,3 @@ def test_a_notification_that_fails_does_not_undo_or_double_what_is_committed(
     assert [one.verdict for one in plan.answers] == [Verdict.DONE]
     assert plan.notified == []
     assert [version for _, version, _ in versions(held)] == [1]
-
-
-def test_what_one_has_to_tell_is_not_old_because_another_has_told_it() -> None:
-    told, untold = Hints(keys=["a", "b"], notified={"a", "b"}), Hints(keys=["b", "c"])
-
-    both = Hints.merged([told, untold])
-
-    assert both.all_keys == ["a", "b", "c"]
-    assert both.news == ["b", "c"]

@@ -15,7 +15,6 @@ from django_dbos.core.records import (
     RecordWait,
     Verdict,
     Wake,
-    WakeKind,
 )
 from django_dbos.models import Checkpoint, Message
 from django_dbos.store.base import Store
@@ -40,7 +39,7 @@ def wait(held: Claim, number: int = 1, **options: Any) -> RecordWait:
         "workflow_id": held.workflow_id,
         "claim_number": held.claim_number,
         "checkpoint": checkpoint(held, number),
-        "wake": Wake(kind=WakeKind.MESSAGE, workflow_id=held.workflow_id),
+        "wake": Wake.of_message(held.workflow_id, ""),
         "timeout": None,
     }
     return RecordWait(**values | options)

@@ -14,10 +14,10 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from django_dbos.core.records import NewWorkflow
+from django_dbos.core.records import Lane, NewWorkflow
 from django_dbos.exceptions import WorkflowIdConflict
 from django_dbos.models import Workflow
-from django_dbos.store.base import Lane, Store
+from django_dbos.store.base import Store
 from tests.store.conftest import new_workflow
 
 TEXTS = [f'{{"args":[{number},"\\"ü\'%s\\\\"],"kwargs":{{}}}}' for number in range(300)]

@@ -13,6 +13,7 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 import django_dbos as dbos
+from django_dbos.core.hints import Hints
 from django_dbos.core.ids import child_workflow_id
 from django_dbos.core.records import (
     Claim,
@@ -25,7 +26,7 @@ from django_dbos.core.records import (
     WakeKind,
 )
 from django_dbos.models import Message, Workflow
-from django_dbos.store.base import Hints, Store
+from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
 from django_dbos.store.wakeups import EVERYTHING
 from tests.store.conftest import checkpoint, new_workflow
@@ -35,7 +36,7 @@ Claims = Callable[..., Claim]
 
 def suspend(store: Store, session: Session, executor_id: str, held: Claim, **options: Any) -> None:
     """Wait for a message, and give the claim up."""
-    wake = options.pop("wake", Wake(kind=WakeKind.MESSAGE, workflow_id=held.workflow_id))
+    wake = options.pop("wake", Wake.of_message(held.workflow_id, ""))
     values: dict[str, Any] = {"workflow_id": held.workflow_id, "claim_number": held.claim_number}
     look = RecordWait(checkpoint=checkpoint(held), wake=wake, timeout=None, **values)
     store.apply(session, executor_id, [look], is_repeat=False)
@@ -77,7 +78,7 @@ def test_the_suspender_looks_after_its_commit(
 ) -> None:
     held = claim()
     values: dict[str, Any] = {"workflow_id": held.workflow_id, "claim_number": held.claim_number}
-    wake = Wake(kind=WakeKind.MESSAGE, workflow_id=held.workflow_id)
+    wake = Wake.of_message(held.workflow_id, "")
     look = RecordWait(checkpoint=checkpoint(held), wake=wake, timeout=None, **values)
     store.apply(session, executor_id, [look], is_repeat=False)
 

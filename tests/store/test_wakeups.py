@@ -18,8 +18,9 @@ from django.db import connection
 
 import django_dbos as dbos
 from django_dbos import store as store_module
+from django_dbos.core.hints import Hints
 from django_dbos.store import get_store, listening
-from django_dbos.store.base import Hints, Store
+from django_dbos.store.base import Store
 from django_dbos.store.nudges import Nudges
 from django_dbos.store.sqlite_sessions import OwnConnection
 from django_dbos.store.wakeups import Wakeups
