@@ -265,5 +265,5 @@ def _message(values: Mapping[str, Any]) -> NewMessage:
 
 
 def _exists(workflow_id: str) -> bool:
-    get_store().read_status(workflow_id)
+    get_store().reader.read_status(workflow_id)
     return True

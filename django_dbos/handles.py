@@ -142,14 +142,14 @@ class WorkflowHandle(Generic[R]):
         """Return the workflow's checkpoints, in the order of their step numbers."""
         if calls.workflow_run(context.current()) is not None:
             raise DbosError("steps() can't be recorded. Call it in a step, and return what counts.")
-        return get_store().read_checkpoints(self.workflow_id)
+        return get_store().reader.read_checkpoints(self.workflow_id)
 
     async def asteps(self) -> list[Checkpoint]:
         """See steps()."""
         return await sync_to_async(self.steps)()
 
     def _read_status(self) -> str:
-        return str(get_store().read_status(self.workflow_id))
+        return str(get_store().reader.read_status(self.workflow_id))
 
     def _cancel(self, children: bool) -> bool:
         answers = get_store().cancel_workflows([self.workflow_id], children=children)

@@ -46,10 +46,10 @@ class EventConsumer(WorkflowConsumer):
     def _read(self) -> tuple[bool, list[dict[str, Any]]]:
         # The status first: what a workflow set before it ended is then seen.
         store = get_store()
-        is_active = store.read_status(self.workflow_id) in ACTIVE
+        is_active = store.reader.read_status(self.workflow_id) in ACTIVE
         # Not on the event loop: a project's own serializer may want the database.
         return is_active, [
             {"key": key, "value": serializers.to_plain(text), "version": version}
-            for key, text, version in store.read_events(self.workflow_id, self.key)
+            for key, text, version in store.reader.read_events(self.workflow_id, self.key)
             if version > self._versions.get(key, 0)
         ]

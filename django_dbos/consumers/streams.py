@@ -12,7 +12,7 @@ from django_dbos.consumers.base import WorkflowConsumer, required, workflow_id_o
 from django_dbos.core import names
 from django_dbos.core.records import Wake
 from django_dbos.store import get_store
-from django_dbos.store.base import Page
+from django_dbos.store.records import Page
 
 # What is read and sent at once: entries, and about how many characters, since each entry may have
 # megabytes.
@@ -58,7 +58,7 @@ class StreamConsumer(WorkflowConsumer):
                 return False
 
     def _read(self) -> tuple[Page, list[dict[str, Any]]]:
-        page = get_store().read_entries(
+        page = get_store().reader.read_entries(
             self.workflow_id, self._stream, self._offset, self._page_size
         )
         if page.entries:

@@ -237,7 +237,7 @@ class Executor:
         """A run's claim is somebody else's by now."""
         is_cancelled = False
         try:
-            is_cancelled = self.store.read_status(run.workflow_id) == Status.CANCELLED
+            is_cancelled = self.store.reader.read_status(run.workflow_id) == Status.CANCELLED
         except (WorkflowDoesNotExist, DatabaseError):
             logger.debug("Nobody knows what became of workflow %s", run.workflow_id)
         finally:

@@ -18,7 +18,7 @@ from django_dbos.executor.loop import Loop
 from django_dbos.executor.ration import Ration
 from django_dbos.executor.recovery import SECOND_LOOK, Recovery
 from django_dbos.store import errors
-from django_dbos.store.base import Look
+from django_dbos.store.records import Look
 from django_dbos.store.sessions import Session
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from django_dbos.conf import Settings
 from django_dbos.core.hints import Hints
 from django_dbos.core.records import Wake
-from django_dbos.store.base import Look, Recovered
+from django_dbos.store.records import Look, Recovered
 from django_dbos.store.sessions import Session
 
 if TYPE_CHECKING:

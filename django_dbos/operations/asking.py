@@ -25,7 +25,8 @@ from django_dbos.operations.messages import timed_out
 
 if TYPE_CHECKING:
     from django_dbos.models import Workflow
-    from django_dbos.store.base import Outcome, Store
+    from django_dbos.store.base import Store
+    from django_dbos.store.records import Outcome
 
 logger = logging.getLogger("django_dbos")
 
@@ -79,7 +80,7 @@ class Wait:
         if self._has_spoken or time.monotonic() - self._began < PATIENCE:
             return
         self._has_spoken = True
-        workflow = self._store.get_workflow(self._workflow_id)
+        workflow = self._store.reader.get_workflow(self._workflow_id)
         reason = self._reason(workflow)
         logger.warning(
             "%s() has waited %.0f s for workflow %r: %s.",
@@ -91,7 +92,9 @@ class Wait:
 
     def _reason(self, workflow: Workflow) -> str:
         queue_name = str(workflow.queue_name)
-        if workflow.status == Status.ENQUEUED and not self._store.has_executor_for(queue_name):
+        if workflow.status == Status.ENQUEUED and not self._store.reader.has_executor_for(
+            queue_name
+        ):
             return f"no live executor listens to queue {queue_name!r}; run dbos_worker"
         if workflow.status == Status.PENDING:
             return f"executor {workflow.executor_id!r} is running it"
@@ -144,7 +147,7 @@ async def aget_result(store: Store, workflow_id: str, timeout: float | None) -> 
 
 
 def _look_at_end(store: Store, workflow_id: str) -> tuple[Outcome] | None:
-    outcome = store.read_outcome(workflow_id)
+    outcome = store.reader.read_outcome(workflow_id)
     return None if outcome.status in ACTIVE else (outcome,)
 
 
@@ -191,7 +194,7 @@ def _event_keys(workflow_id: str, key: str) -> tuple[str, ...]:
 
 
 def _look_at_event(store: Store, workflow_id: str, key: str) -> tuple[str] | None:
-    text = store.read_event(workflow_id, key)
+    text = store.reader.read_event(workflow_id, key)
     return None if text is None else (text,)
 
 

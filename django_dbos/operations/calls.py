@@ -163,9 +163,9 @@ async def aget_event(workflow_id: str, key: str, timeout: Any, default: Any) -> 
 def read_events(workflow_id: str) -> dict[str, Any]:
     """Read the latest values, on this thread."""
     store = get_store()
-    found = store.read_events(workflow_id)
+    found = store.reader.read_events(workflow_id)
     if not found:
-        store.read_status(workflow_id)
+        store.reader.read_status(workflow_id)
     return {key: serializers.loads(text) for key, text, _ in found}
 
 

@@ -72,7 +72,7 @@ class InlineHost:
     def claim(self, workflow_id: str) -> Run | None:
         """Claim an enqueued workflow whose function is known here."""
         try:
-            name = self.store.get_workflow(workflow_id).name
+            name = self.store.reader.get_workflow(workflow_id).name
         except WorkflowDoesNotExist:
             return None
         if name not in registry.workflows:

@@ -362,7 +362,7 @@ def _find(recorder: Recorder) -> Checkpoint | None:
     run, call = recorder.call.run, recorder.call
     if _alias(recorder) != run.host.store.alias:
         return _find_elsewhere(recorder)
-    found = run.host.store.read_checkpoint(run.workflow_id, call.step_number)
+    found = run.host.store.reader.read_checkpoint(run.workflow_id, call.step_number)
     if found is not None:
         run.history.check(found, call.step_name)
     return found

@@ -23,7 +23,8 @@ from django_dbos.operations import in_step
 from django_dbos.operations.run import Call, Run, operation_name
 
 if TYPE_CHECKING:
-    from django_dbos.store.base import Page, Store
+    from django_dbos.store.base import Store
+    from django_dbos.store.records import Page
 
 # Entries read at once.
 PAGE_SIZE = 500
@@ -141,7 +142,9 @@ class _Reader:
         return (*keys, run_key(self._call.run.workflow_id))
 
     def _read(self) -> Page:
-        return self._store.read_entries(self._workflow_id, self._key, self._offset, PAGE_SIZE)
+        return self._store.reader.read_entries(
+            self._workflow_id, self._key, self._offset, PAGE_SIZE
+        )
 
     def _is_past_end(self) -> bool:
         """Whether the first run's reader ended here."""

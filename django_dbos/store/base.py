@@ -1,16 +1,16 @@
 """What a store does, whichever database it keeps things in.
 
-Two sides. *Asking*, from any process: start, send, cancel, resume and read, on Django's connection
-and so in the caller's transaction; written once, here. *Working*, by executors: claim, load, write
-batches, keep house; each store does it in its database's way.
+Two sides. *Asking*, from any process: start, send, cancel and resume, on Django's connection and so
+in the caller's transaction; what is only read is asked of its `reader`. *Working*, by executors:
+claim, load, write batches, keep house. What isn't written here, each store does in its database's
+way.
 """
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import ClassVar, cast
+from typing import ClassVar
 from uuid import UUID
 
 from django.db import IntegrityError, connections, models, transaction
@@ -28,81 +28,20 @@ from django_dbos.core.records import (
     Lane,
     NewMessage,
     NewWorkflow,
-    State,
     Wake,
     Write,
 )
-from django_dbos.core.status import ACTIVE, CLOSING, Status
+from django_dbos.core.status import ACTIVE, Status
 from django_dbos.fields import DatabaseNow
-from django_dbos.models import AtomicCheckpoint, Event, Executor, Message, StreamEntry, Workflow
-from django_dbos.models import Checkpoint as CheckpointRow
+from django_dbos.models import AtomicCheckpoint, Workflow
 from django_dbos.store import errors
+from django_dbos.store.reader import Reader
+from django_dbos.store.records import Look, Recovered, Started
 from django_dbos.store.sessions import DjangoSession, Row, Session
 from django_dbos.store.wakeups import Wakeups
 
 # How often a start is tried when its id's holder comes or vanishes between two looks.
 MAX_START_TRIES = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
-    """What came of asking for a workflow: its id, and whether this call made it."""
-
-    workflow_id: str
-    is_new: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a workflow stands, and what it ended with, as serialized text."""
-
-    status: Status
-    output: str | None
-    error: str | None
-    recovery_attempts: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Some entries of a stream, and whether there will be more."""
-
-    entries: list[tuple[int, str]]
-    is_closed: bool
-    """The stream was closed, or its workflow ended in SUCCESS or ERROR."""
-    is_active: bool
-    is_last: bool
-    """These are all there are by now."""
-
-    @property
-    def is_ended(self) -> bool:
-        """Whether nothing comes after these entries."""
-        return self.is_last and (self.is_closed or not self.is_active)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What an executor sees when it beats: whether it is alive, and what there is to do."""
-
-    is_registered: bool
-    has_enqueued: bool
-    next_due: float | None
-    next_deadline: float | None
-    held_count: int | None
-    """None: this look was no thorough one, and `has_enqueued` isn't known either."""
-    expired_executors: list[str]
-    unlocked_executors: list[str]
-    has_lost_wakeup: bool
-    message_mark: int = 0
-    event_mark: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recovered:
-    """What a dead executor's workflows became."""
-
-    enqueued: list[str]
-    given_up: list[str]
-    lanes: list[Lane]
 
 
 class Store(abc.ABC):
@@ -121,6 +60,7 @@ class Store(abc.ABC):
     def __init__(self, alias: str, wakeups: Wakeups) -> None:
         self.alias = alias
         self.wakeups = wakeups
+        self.reader = Reader(alias, self.session)
 
     # Connections and transactions
 
@@ -262,93 +202,30 @@ class Store(abc.ABC):
         self._after_commit(Hints(lanes=sorted(set(lanes))))
         return answers
 
-    def _after_commit(self, hints: Hints) -> None:
-        """Data first, flip second, never in one transaction (CORRECTNESS rule 15)."""
-        if not hints.is_empty:
-            session = self.session()
+    @abc.abstractmethod
+    def _insert_workflows(self, new: Sequence[NewWorkflow]) -> set[str]:
+        """Insert what can be, on Django's connection, and tell of it; return those ids."""
 
-            def tell() -> None:
-                self.tell(session, hints)
+    @abc.abstractmethod
+    def _insert_messages(self, messages: Sequence[NewMessage], hints: Hints) -> set[str]:
+        """Insert messages, on Django's connection, and tell of them; return who is missing.
 
-            # Hints only: a lost one must not fail the request whose data is committed.
-            transaction.on_commit(tell, using=self.alias, robust=True)
+        Then nothing is inserted.
+        """
 
-    # Asking: what only reads
+    @abc.abstractmethod
+    def _cancel(self, workflow_ids: Sequence[str]) -> set[str]:
+        """Cancel the active ones, and return them."""
+
+    @abc.abstractmethod
+    def _resume(self, workflow_id: str) -> list[Row]:
+        """Resume one, and return its (id, queue, priority), if it could be."""
+
+    def _lanes_of(self, new: Sequence[NewWorkflow]) -> list[Lane]:
+        return sorted({(one.queue_name, one.priority) for one in new})
 
     def _workflows(self) -> models.QuerySet[Workflow]:
         return Workflow.objects.using(self.alias)
-
-    def get_workflow(self, workflow_id: str) -> Workflow:
-        """Return the row; raise WorkflowDoesNotExist."""
-        workflow = self._workflows().filter(workflow_id=workflow_id).first()
-        if workflow is None:
-            raise exceptions.WorkflowDoesNotExist(workflow_id)
-        return workflow
-
-    # These are asked again and again by whoever waits: plain statements, since the ORM takes
-    # several times as long to make one.
-
-    def read_outcome(self, workflow_id: str) -> Outcome:
-        """Return how a workflow stands; raise WorkflowDoesNotExist."""
-        for status, *values in self.session().run("read_outcome", {"workflow_id": workflow_id}):
-            return Outcome(Status(status), *values)
-        raise exceptions.WorkflowDoesNotExist(workflow_id)
-
-    def read_status(self, workflow_id: str) -> Status:
-        """Return the status; raise WorkflowDoesNotExist."""
-        for row in self.session().run("read_status", {"workflow_id": workflow_id}):
-            return Status(row[0])
-        raise exceptions.WorkflowDoesNotExist(workflow_id)
-
-    def read_event(self, workflow_id: str, key: str) -> str | None:
-        """Return the latest value's text, or None; raise WorkflowDoesNotExist."""
-        params = {"workflow_id": workflow_id, "key": key}
-        for _, value in self.session().run("read_event", params):
-            return cast("str | None", value)
-        raise exceptions.WorkflowDoesNotExist(workflow_id)
-
-    def read_events(self, workflow_id: str, key: str | None = None) -> list[tuple[str, str, int]]:
-        """Return (key, value's text, version) of a workflow's events, by key."""
-        events = Event.objects.using(self.alias).filter(workflow_id=workflow_id)
-        if key is not None:
-            events = events.filter(key=key)
-        return list(events.order_by("key").values_list("key", "value", "version"))
-
-    def read_entries(self, workflow_id: str, key: str, offset: int, limit: int) -> Page:
-        """Return up to `limit` entries from an offset; raise WorkflowDoesNotExist."""
-        stream = {"workflow_id": workflow_id, "key": key}
-        asked = {**stream, "offset": offset, "limit": limit + 1}
-        read = self.session().run("read_entries", asked)
-        if not read:
-            raise exceptions.WorkflowDoesNotExist(workflow_id)
-        status = Status(read[0][0])
-        found = [row[1:] for row in read if row[1] is not None]
-        has_end = bool(found) and bool(found[-1][2])
-        is_last = len(found) <= limit
-        if not found and offset > 0:
-            earlier = StreamEntry.objects.using(self.alias).filter(**stream, offset__lt=offset)
-            has_end = earlier.filter(is_end=True).exists()
-        return Page(
-            entries=[(at, value) for at, value, _ in found[:limit] if value is not None],
-            is_closed=(is_last and has_end) or status in CLOSING,
-            is_active=status in ACTIVE,
-            is_last=is_last or (len(found) == limit + 1 and has_end),
-        )
-
-    def read_checkpoint(self, workflow_id: str, step_number: int) -> Checkpoint | None:
-        """Return what is recorded at a position, read on Django's connection."""
-        found = CheckpointRow.objects.using(self.alias).filter(
-            workflow_id=workflow_id, step_number=step_number
-        )
-        names = [one.name for one in fields(Checkpoint) if one.name != "duration"]
-        for values in found.values(*names):
-            return Checkpoint(**{**values, "state": State(values["state"])})
-        return None
-
-    def read_checkpoints(self, workflow_id: str) -> list[CheckpointRow]:
-        """Return a workflow's checkpoints, by step number."""
-        found = CheckpointRow.objects.using(self.alias).filter(workflow_id=workflow_id)
-        return list(found.order_by("step_number"))
 
     # Atomic steps on another database
 
@@ -375,25 +252,6 @@ class Store(abc.ABC):
         rows = AtomicCheckpoint.objects.using(alias).filter(token=token, step_number=step_number)
         return rows.values_list("step_name", "output").first()
 
-    def has_executor_for(self, queue_name: str) -> bool:
-        """Whether a live executor listens to the queue."""
-        executors = Executor.objects.using(self.alias).filter(is_inline=False).judged()
-        return any(
-            one.queue_names is None or queue_name in one.queue_names
-            for one in executors
-            if one.is_live
-        )
-
-    def find_unknown(self, queue_name: str, names: Sequence[str]) -> tuple[str, str] | None:
-        """Return (id, name) of an enqueued workflow of a queue that has none of these names."""
-        waiting = self._workflows().filter(queue_name=queue_name, status=Status.ENQUEUED)
-        return waiting.exclude(name__in=names).values_list("workflow_id", "name").first()
-
-    def count_unconsumed(self, workflow_id: str) -> int:
-        """Return how many messages wait for a workflow."""
-        messages = Message.objects.using(self.alias).filter(workflow_id=workflow_id)
-        return messages.filter(consumed_at__isnull=True).count()
-
     # Working: batches of writes
 
     def apply(
@@ -413,15 +271,6 @@ class Store(abc.ABC):
                     raise
             else:
                 return plan
-
-    def follow_up(self, session: Session, plans: Sequence[Plan]) -> None:
-        """After the commit of batches: wake and notify whoever waits for what they wrote."""
-        hints = Hints.merged([Hints.of_plan(plan) for plan in plans])
-        suspended = [one.workflow_id for plan in plans for one in plan.suspended]
-        if suspended:
-            # What they wait for may have come while they were still running.
-            hints.lanes += self.wake_satisfied(session, suspended)
-        self.tell(session, hints)
 
     @abc.abstractmethod
     def look_up(self, session: Session, executor_id: str, asked: Questions) -> Facts:
@@ -470,6 +319,11 @@ class Store(abc.ABC):
         names: Sequence[str],
     ) -> list[Claim]:
         """Claim one workflow whose executors died again and again."""
+
+    def find_unknown(self, queue_name: str, names: Sequence[str]) -> tuple[str, str] | None:
+        """Return (id, name) of an enqueued workflow of a queue that has none of these names."""
+        waiting = self._workflows().filter(queue_name=queue_name, status=Status.ENQUEUED)
+        return waiting.exclude(name__in=names).values_list("workflow_id", "name").first()
 
     @abc.abstractmethod
     def load_histories(
@@ -570,27 +424,27 @@ class Store(abc.ABC):
     def delete_finished(self, session: Session, age: float, limit: int) -> int:
         """Delete finished workflows older than so many seconds, with all that is theirs."""
 
-    @abc.abstractmethod
-    def _insert_workflows(self, new: Sequence[NewWorkflow]) -> set[str]:
-        """Insert what can be, on Django's connection, and tell of it; return those ids."""
+    # After a commit
 
-    @abc.abstractmethod
-    def _insert_messages(self, messages: Sequence[NewMessage], hints: Hints) -> set[str]:
-        """Insert messages, on Django's connection, and tell of them; return who is missing.
+    def _after_commit(self, hints: Hints) -> None:
+        """Data first, flip second, never in one transaction (CORRECTNESS rule 15)."""
+        if not hints.is_empty:
+            session = self.session()
 
-        Then nothing is inserted.
-        """
+            def tell() -> None:
+                self.tell(session, hints)
 
-    @abc.abstractmethod
-    def _cancel(self, workflow_ids: Sequence[str]) -> set[str]:
-        """Cancel the active ones, and return them."""
+            # Hints only: a lost one must not fail the request whose data is committed.
+            transaction.on_commit(tell, using=self.alias, robust=True)
 
-    @abc.abstractmethod
-    def _resume(self, workflow_id: str) -> list[Row]:
-        """Resume one, and return its (id, queue, priority), if it could be."""
-
-    def _lanes_of(self, new: Sequence[NewWorkflow]) -> list[Lane]:
-        return sorted({(one.queue_name, one.priority) for one in new})
+    def follow_up(self, session: Session, plans: Sequence[Plan]) -> None:
+        """After the commit of batches: wake and notify whoever waits for what they wrote."""
+        hints = Hints.merged([Hints.of_plan(plan) for plan in plans])
+        suspended = [one.workflow_id for plan in plans for one in plan.suspended]
+        if suspended:
+            # What they wait for may have come while they were still running.
+            hints.lanes += self.wake_satisfied(session, suspended)
+        self.tell(session, hints)
 
     def tell(self, session: Session, hints: Hints) -> None:
         """After a commit: wake what waits for what is there now, here and in other processes."""

@@ -32,7 +32,7 @@ from django_dbos.core.records import (
 from django_dbos.core.status import Status
 from django_dbos.store import errors, rows, statements
 from django_dbos.store.arrays import array
-from django_dbos.store.base import Look, Recovered, Store
+from django_dbos.store.base import Store
 from django_dbos.store.listening import CHANGED_CHANNEL, ENQUEUED_CHANNEL, pack_keys
 from django_dbos.store.postgresql_sessions import (
     AskingSession,
@@ -40,6 +40,7 @@ from django_dbos.store.postgresql_sessions import (
     application_name,
     notifications,
 )
+from django_dbos.store.records import Look, Recovered
 from django_dbos.store.sessions import Params, Row, Session, Statement
 
 RECOVERY_LIMIT = 5_000

@@ -35,9 +35,10 @@ from django_dbos.core.records import (
 )
 from django_dbos.fields import instant_to_text
 from django_dbos.store import rows
-from django_dbos.store.base import Look, Recovered, Store
+from django_dbos.store.base import Store
 from django_dbos.store.file_locks import FileLocks
 from django_dbos.store.nudges import Nudges
+from django_dbos.store.records import Look, Recovered
 from django_dbos.store.sessions import Params, Row, Session
 from django_dbos.store.sqlite_sessions import (
     AskingSession,

@@ -223,11 +223,11 @@ async def test_an_idle_socket_costs_no_thread(async_db: None) -> None:
     query = {"workflow_id": handle.workflow_id, "key": "s"}
 
     async with connected("streams", **query), AsyncExitStack() as stack:
-        await sync_to_async(get_store().read_status)(handle.workflow_id)
+        await sync_to_async(get_store().reader.read_status)(handle.workflow_id)
         before = {thread.name for thread in threading.enumerate()}
         for _ in range(30):
             await stack.enter_async_context(connected("streams", **query))
-        await sync_to_async(get_store().read_status)(handle.workflow_id)
+        await sync_to_async(get_store().reader.read_status)(handle.workflow_id)
         after = {thread.name for thread in threading.enumerate()}
 
     assert after <= before | {"dbos-listener"}

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection, connections, transaction
 
 from django_dbos.executor import Executor, dispatcher, ration
-from django_dbos.store.base import Look
+from django_dbos.store.records import Look
 from tests.executor import workflows
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -367,13 +367,12 @@ def check(name: str, plan: Plan) -> None:
 
 # What the ORM asks of the store's tables, by what is asked.
 ASKED_OF_ORM: dict[str, Callable[[Any], Any]] = {
-    "status": lambda store: store.get_workflow(IDS[0]),
+    "status": lambda store: store.reader.get_workflow(IDS[0]),
     "children": lambda store: store.cancel_workflows(IDS, children=True),
-    "events": lambda store: store.read_events(IDS[0]),
-    "the end of a stream": lambda store: store.read_entries(IDS[0], "progress", 500, 1),
-    "checkpoint": lambda store: store.read_checkpoint(IDS[0], 1),
-    "checkpoints": lambda store: store.read_checkpoints(IDS[0]),
-    "unconsumed messages": lambda store: store.count_unconsumed(IDS[0]),
+    "events": lambda store: store.reader.read_events(IDS[0]),
+    "the end of a stream": lambda store: store.reader.read_entries(IDS[0], "progress", 500, 1),
+    "checkpoint": lambda store: store.reader.read_checkpoint(IDS[0], 1),
+    "checkpoints": lambda store: store.reader.read_checkpoints(IDS[0]),
 }
 
 

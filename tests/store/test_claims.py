@@ -313,7 +313,7 @@ def test_a_repeat_recognises_its_own_rows(
     plan = store.apply(session, executor_id, writes, is_repeat=True)
 
     assert [one.verdict for one in plan.answers] == [Verdict.DONE, Verdict.DONE]
-    page = store.read_entries(held.workflow_id, "s", 0, 10)
+    page = store.reader.read_entries(held.workflow_id, "s", 0, 10)
     assert page.entries == [(0, "0"), (1, "1")]
 
 
@@ -337,6 +337,6 @@ def test_two_of_a_kind_in_one_batch(
 
     plan = store.apply(session, executor_id, [*events, *waits], is_repeat=False)
 
-    assert store.read_events(held.workflow_id) == [("k", "2", 3)]
+    assert store.reader.read_events(held.workflow_id) == [("k", "2", 3)]
     received = [one.checkpoint.output for one in plan.answers[3:] if one.checkpoint]
     assert received == ["0", "1"]

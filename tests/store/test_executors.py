@@ -24,13 +24,13 @@ def declare_dead(store: Store, executor_id: str) -> None:
 
 def test_only_who_keeps_its_lease_listens_to_a_queue(store: Store) -> None:
     """A killed worker counted as live until somebody declared it dead."""
-    assert not store.has_executor_for("default")
+    assert not store.reader.has_executor_for("default")
 
     executor_id = register(store, lease=20.0)
-    assert store.has_executor_for("default")
+    assert store.reader.has_executor_for("default")
 
     age(executor_id, timedelta(seconds=21))
-    assert not store.has_executor_for("default")
+    assert not store.reader.has_executor_for("default")
 
 
 def test_one_that_was_declared_dead_can_be_read(store: Store) -> None:
@@ -42,12 +42,12 @@ def test_one_that_was_declared_dead_can_be_read(store: Store) -> None:
 
     assert row.heard_at is None
     assert not row.is_live
-    assert not store.has_executor_for("default")
+    assert not store.reader.has_executor_for("default")
 
 
 def test_an_executor_listens_to_its_queues(store: Store) -> None:
     register(store, queue_names='["mail"]')
     register(store, is_inline=True)
 
-    assert store.has_executor_for("mail")
-    assert not store.has_executor_for("default")
+    assert store.reader.has_executor_for("mail")
+    assert not store.reader.has_executor_for("default")
