@@ -23,9 +23,10 @@ from django_dbos.core.ids import new_uuid
 from django_dbos.core.records import NewWorkflow
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.handles import WorkflowHandle
-from django_dbos.operations import calls, run, steps
+from django_dbos.operations import calls, running, steps
 from django_dbos.operations.asking import refuse_on_loop
 from django_dbos.operations.options import Options
+from django_dbos.operations.run import Run
 from django_dbos.operations.steps import StepDefinition
 
 P = ParamSpec("P")
@@ -237,7 +238,7 @@ class StepFunction(Generic[P, C, R]):
             _warn_of_stray_thread(self.name)
         return self._definition.function(*args, **kwargs)
 
-    def _in_async_run(self, current: run.Run) -> Callable[..., Coroutine[Any, Any, Any]]:
+    def _in_async_run(self, current: Run) -> Callable[..., Coroutine[Any, Any, Any]]:
         if current.loop is None:
             raise TypeError(
                 f"Step {self.name!r} is async, and workflow {current.definition.name!r} isn't. "
@@ -512,7 +513,7 @@ def _check_errors(value: Any) -> tuple[type[Exception], ...]:
 def _warn_of_stray_thread(name: str) -> None:
     """A step that a workflow calls through a pool of its own would silently not be recorded."""
     thread = threading.current_thread()
-    if run.is_working() and thread is not threading.main_thread():
+    if running.is_working() and thread is not threading.main_thread():
         warnings.warn(
             f"Step {name!r} was called on thread {thread.name!r}, which belongs to no workflow: "
             "it isn't recorded. Call it from the workflow, or pass the context on with "

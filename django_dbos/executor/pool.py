@@ -12,6 +12,7 @@ from collections.abc import Callable
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import close_old_connections, connections, reset_queries
 
+from django_dbos.operations import running
 from django_dbos.operations.run import Run
 
 logger = logging.getLogger("django_dbos.executor")
@@ -119,7 +120,7 @@ class Pool:
         close_old_connections()
         reset_queries()
         try:
-            run.execute()
+            running.execute(run)
         except BaseException:
             logger.exception("Workflow %r was interrupted", run.workflow_id)
         finally:
@@ -173,7 +174,7 @@ class Pool:
         try:
             async with ThreadSensitiveContext() as own:
                 try:
-                    await run.aexecute()
+                    await running.aexecute(run)
                 finally:
                     if own in SyncToAsync.context_to_thread_executor:
                         await sync_to_async(connections.close_all)()

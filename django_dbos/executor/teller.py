@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from django_dbos.core.plan import Plan
 from django_dbos.executor.loop import Loop
+from django_dbos.operations import running
 from django_dbos.operations.run import Run
 from django_dbos.store import errors
 from django_dbos.store.base import Store
@@ -53,7 +54,7 @@ class Teller:
             if plans:
                 self._tell_of(plans)
             while self._ended:
-                self._ended.popleft().announce_end()
+                running.announce_end(self._ended.popleft())
         finally:
             self._is_telling = False
 

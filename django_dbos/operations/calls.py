@@ -23,6 +23,7 @@ from django_dbos.operations import (
     events,
     inline,
     messages,
+    others,
     results,
     sleep,
     streams,
@@ -413,8 +414,8 @@ def perform(operation: str, do: Callable[[], T]) -> T:
     if run is None:
         return do()
     if run.loop is not None:
-        return run.on_loop(lambda: run.arecord(operation, operation_name(operation), do))
-    return run.record(operation, operation_name(operation), do)
+        return run.on_loop(lambda: others.aperform(run, operation, operation_name(operation), do))
+    return others.perform(run, operation, operation_name(operation), do)
 
 
 async def aperform(operation: str, do: Callable[[], T]) -> T:
@@ -422,4 +423,4 @@ async def aperform(operation: str, do: Callable[[], T]) -> T:
     run = workflow_run(context.current())
     if run is None:
         return await sync_to_async(do)()
-    return await run.arecord(f"a{operation}", operation_name(operation), do)
+    return await others.aperform(run, f"a{operation}", operation_name(operation), do)

@@ -32,6 +32,7 @@ from django_dbos.exceptions import (
     WorkflowCancelled,
     WorkflowDoesNotExist,
 )
+from django_dbos.operations import running
 from django_dbos.operations.run import Run
 from django_dbos.store import errors
 from django_dbos.store.writer import InlineWriter, Writer
@@ -99,9 +100,9 @@ class InlineHost:
         try:
             with self._listening():
                 if run.definition.is_async:
-                    async_to_sync(run.aexecute)()
+                    async_to_sync(running.aexecute)(run)
                 else:
-                    run.execute()
+                    running.execute(run)
         finally:
             self.runs.discard(run)
 
@@ -111,9 +112,9 @@ class InlineHost:
         try:
             with self._listening():
                 if run.definition.is_async:
-                    await run.aexecute()
+                    await running.aexecute(run)
                 else:
-                    await sync_to_async(run.execute)()
+                    await sync_to_async(running.execute)(run)
         finally:
             self.runs.discard(run)
 

@@ -1,0 +1,44 @@
+"""Read or change other workflows from workflow code: once, and what that said is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from asgiref.sync import sync_to_async
+
+from django_dbos import serializers
+from django_dbos.core.records import RecordStep
+from django_dbos.exceptions import DbosError
+from django_dbos.operations.run import Run
+
+T = TypeVar("T")
+
+
+def perform(run: Run, operation: str, step_name: str, do: Callable[[], T]) -> T:
+    """Do it, and record its answer; or return what an earlier run was answered."""
+    call = run.begin(operation, step_name)
+    if call.found is not None:
+        return run.outcome(call.found)  # type: ignore[no-any-return]
+    try:
+        value = do()
+    except DbosError as error:
+        run.fail(call, error)
+    output = serializers.dumps(value, what=f"What {call.what} read")
+    answer = run.submit(RecordStep, call, checkpoint=call.checkpoint(output=output))
+    return value if answer.checkpoint is None else run.outcome(answer.checkpoint)
+
+
+async def aperform(run: Run, operation: str, step_name: str, do: Callable[[], T]) -> T:
+    """See perform()."""
+    call = run.begin(operation, step_name)
+    if call.found is not None:
+        await run.turn(call.found)
+        return await run.aoutcome(call.found)  # type: ignore[no-any-return]
+    try:
+        value = await sync_to_async(do)()
+    except DbosError as error:
+        await run.afail(call, error)
+    output = serializers.dumps(value, what=f"What {call.what} read")
+    answer = await run.asubmit(RecordStep, call, checkpoint=call.checkpoint(output=output))
+    return value if answer.checkpoint is None else await run.aoutcome(answer.checkpoint)
