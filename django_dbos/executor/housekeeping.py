@@ -77,11 +77,6 @@ class Housekeeping:
             times.append(time.monotonic() + seconds)
             self.loop.wake()
 
-    def look_soon(self) -> None:
-        """Beat and look before the interval is over."""
-        self._next_beat = 0.0
-        self.loop.wake()
-
     def tick(self) -> float:
         """Do what is due now; return the seconds until something is."""
         # Noted before the look below, and so in the tables when it looks.

@@ -239,14 +239,16 @@ def test_a_step_that_outlasts_the_grace_period_is_given_back(start_executor: Sta
 
 
 @pytest.mark.rule(4)
-def test_an_executor_that_was_declared_dead_begins_anew(start_executor: Start) -> None:
+def test_an_executor_that_was_declared_dead_begins_anew(
+    start_executor: Start, settings: Any
+) -> None:
+    settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.2}
     executor = start_executor()
     handle = workflows.works.start(10, 0.1)
     eventually(lambda: Checkpoint.objects.exists())
     store, old_id = get_store(), executor.executor_id
 
     recovered = store.recover_executor(store.session(), old_id, is_unlocked=True)
-    executor.housekeeping.look_soon()
 
     assert recovered is not None
     assert recovered.enqueued == [handle.workflow_id]
@@ -264,7 +266,8 @@ def test_an_executor_that_was_silent_for_a_lease_begins_anew(start_executor: Sta
 
     # As after a long stop of the whole machine, from which nobody else was there to judge it.
     executor.housekeeping._last_beat -= 3600
-    executor.housekeeping.look_soon()
+    executor.housekeeping._next_beat = 0.0
+    executor.housekeeping.loop.wake()
 
     eventually(lambda: executor.executor_id != old_id)
     assert len(handle.get_result(timeout=20)) == 10

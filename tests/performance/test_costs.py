@@ -327,7 +327,8 @@ def test_a_replay_is_one_load_and_writes_nothing(measure: Measure) -> None:
 def test_an_idle_executor_is_one_statement_a_beat(executor: Executor, meter: Meter) -> None:
     with meter.measured(executor) as costs:
         for _ in range(3):
-            executor.housekeeping.look_soon()
+            executor.housekeeping._next_beat = 0.0
+            executor.housekeeping.loop.wake()
             eventually(lambda: executor.housekeeping._next_beat > 0)
 
     assert costs.of(HOUSEKEEPING) == ["beat_and_look"] * 3
