@@ -230,8 +230,9 @@ class PostgresStore(Store):
         """One round trip, its commit included; what came of it, and what couldn't be written."""
         plan, left = Plan(notified=keys), []
         work = _direct_work(executor_id, writes)
-        if keys and isinstance(session, OwnSession):
-            found = session.run_and_notify(work, CHANGED_CHANNEL, pack_keys(keys))
+        if keys:
+            own = cast(OwnSession, session)
+            found = own.run_and_notify(work, CHANGED_CHANNEL, pack_keys(keys))
         else:
             found = session.run_all(work)
         written = {row[:2]: row for rows_found in found for row in rows_found}
@@ -503,7 +504,10 @@ def _direct_work(executor_id: str, writes: Sequence[DirectWrite]) -> list[Statem
 
 
 def _keys_to_notify(session: Session, writes: Sequence[DirectWrite]) -> list[str]:
-    """What others are to be told of a few writes, if it can go in the same message."""
+    """What others are to be told of a few writes, if it can go in the same message.
+
+    That takes a session of the executor's own.
+    """
     can_notify = isinstance(session, OwnSession) and not session.is_pooled
     if len(writes) > FEW or not can_notify or not get_settings().listen:
         return []
