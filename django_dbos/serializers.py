@@ -5,7 +5,7 @@ Which one reads a text back follows from the text, so that switching SERIALIZER 
 written as JSON readable.
 
 A recorded model instance is loaded from its database when it is read: loads() of one needs a thread
-on which the ORM may be used.
+on which the ORM may be used, which needs_thread() tells.
 """
 
 from __future__ import annotations
@@ -85,6 +85,11 @@ def loads(text: str) -> Any:
             f"{error}). "
             "Does it still know what it wrote?"
         ) from error
+
+
+def needs_thread(text: str) -> bool:
+    """Whether loads() of a text may ask the database, or take a serializer's own time."""
+    return '{"$model"' in text or text.startswith("!")
 
 
 def to_plain(text: str) -> Any:

@@ -328,6 +328,14 @@ class TestModelInstances:
         with django_assert_num_queries(0):
             assert serializers.to_plain(text) == "auth.User:5"
 
+    def test_reading_one_needs_a_thread(self) -> None:
+        user = User.objects.create(username="ada")
+
+        assert serializers.needs_thread(dumps({"user": user}))
+        assert not serializers.needs_thread(dumps({"user": "ada", "at": Decimal(1)}))
+        with override_settings(DBOS={"SERIALIZER": "pickle"}):
+            assert serializers.needs_thread(dumps("ada"))
+
     def test_an_error_that_holds_an_instance_comes_back(self) -> None:
         user = User.objects.create(username="ada")
 

@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 W = TypeVar("W", bound=Write)
 
-# A recorded model instance is read from its database, which needs a thread.
-MODEL_TAG = '{"$model"'
 MAX_NAME_LENGTH = 255
 
 
@@ -330,7 +328,7 @@ class Run:
 
     async def aload(self, text: str) -> Any:
         """See load()."""
-        if MODEL_TAG in text or text.startswith("!"):
+        if serializers.needs_thread(text):
             return await sync_to_async(self.load)(text)
         return self.load(text)
 

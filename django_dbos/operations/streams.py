@@ -284,7 +284,7 @@ class AsyncStreamReader(_Reader):
 
 
 async def aload(text: str) -> Any:
-    """Load a value on a loop: a model instance needs a thread."""
-    if '{"$model"' in text or text.startswith("!"):
+    """Load a value on a loop."""
+    if serializers.needs_thread(text):
         return await sync_to_async(serializers.loads)(text)
     return serializers.loads(text)
