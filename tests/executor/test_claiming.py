@@ -57,7 +57,7 @@ def test_what_is_started_one_by_one_is_claimed_together(
 ) -> None:
     executor = start_executor()
     assert workflows.counts.start(1).get_result(timeout=10) == 1
-    monkeypatch.setattr(dispatcher, "BREATH", 0.3)
+    monkeypatch.setattr(dispatcher, "BREATH", 1.0)
     taken: list[int] = []
     claim = executor.store.claim_workflows
 
@@ -67,7 +67,6 @@ def test_what_is_started_one_by_one_is_claimed_together(
         return claims, last
 
     monkeypatch.setattr(executor.store, "claim_workflows", note)
-    time.sleep(0.3)
 
     handles = [workflows.counts.start(number) for number in range(8)]
 
