@@ -99,6 +99,9 @@ class Meter:
     @contextmanager
     def measured(self, executor: Executor | None = None) -> Iterator[Costs]:
         """Measure what runs meanwhile, until the executor has come to rest."""
+        if executor is not None:
+            # Somebody may know the end of a message's first transaction before the writer does.
+            eventually(lambda: executor.teller.is_idle and not executor.writer._pen.locked())
         self._costs = costs = Costs()
         connections = {}
         if self._asker.vendor == "postgresql":

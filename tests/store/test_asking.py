@@ -10,7 +10,7 @@ from django.db import DatabaseError, connection, transaction
 from django_dbos import exceptions
 from django_dbos.core.records import NewMessage
 from django_dbos.models import Message, Workflow
-from django_dbos.store import errors, postgresql, rows
+from django_dbos.store import errors, rows
 from django_dbos.store.base import Store
 from tests.store.conftest import new_workflow
 
@@ -39,7 +39,8 @@ def test_a_hint_that_fails_does_not_fail_what_is_committed(store: Store) -> None
 def test_a_start_whose_hint_fails_is_told_from_one_that_was_there(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgresql, "notifications", lambda *_: (["SELECT 1 / 0"], {}))
+    hints = (["SELECT 1 / 0"], {})
+    monkeypatch.setattr("django_dbos.store.postgresql.notifications", lambda *_: hints)
     new = new_workflow(workflow_id="there")
 
     (started,) = store.start_workflows([new], on_duplicate="reject")
