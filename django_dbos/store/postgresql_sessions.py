@@ -129,7 +129,7 @@ class OwnSession:
             connection = self.connection
             calls = [self._call(name, params) for name, params in work]
             hints, params = notifications(channel, payloads)
-            told = [psycopg.ClientCursor(connection).mogrify(one, params) for one in hints]
+            told = [_filled_in(connection, one, params) for one in hints]
             try:
                 cursor = connection.execute(_apart([";".join(calls), *told]))
             except BaseException:
@@ -193,8 +193,8 @@ class OwnSession:
     def _call(self, name: str, params: Params) -> str:
         """The text that executes a prepared statement."""
         text, names = statements.numbered(statements.load("postgresql", name))
-        call = f"EXECUTE {self._prepare(name, text)}({', '.join(['%s'] * len(names))})"
-        return psycopg.ClientCursor(self.connection).mogrify(call, [params[one] for one in names])
+        literals = _literals(self.connection, params, names)
+        return f"EXECUTE {self._prepare(name, text)}({', '.join(literals.values())})"
 
     def _prepare(self, name: str, text: str) -> str:
         if name not in self._prepared:
@@ -322,11 +322,10 @@ class AskingSession(DjangoSession):
             return None, []
 
     def _with(self, text: str, params: Params) -> str:
-        """The text with its parameters in it: mogrify() makes a cursor, and takes twice as long."""
         wrapper = connections[self.alias]
         wrapper.ensure_connection()
         with sessions.translated_errors(), wrapper.wrap_database_errors:
-            return text % _literals(wrapper.connection, params, statements.numbered(text)[1])
+            return _filled_in(wrapper.connection, text, params)
 
     def _send(self, message: str, read: Callable[[psycopg.Cursor[Row]], T]) -> T:
         """Send several statements at once; return what is read of their results."""
@@ -339,6 +338,11 @@ class AskingSession(DjangoSession):
                 raise
             # Not through Django, which wraps each call.
             return read(cursor.cursor)
+
+
+def _filled_in(connection: psycopg.Connection[Row], text: str, params: Params) -> str:
+    """The text with its parameters in it: mogrify() makes a cursor, and takes twice as long."""
+    return text % _literals(connection, params, statements.numbered(text)[1])
 
 
 def _literals(
