@@ -68,19 +68,25 @@ class Cursor:
         ration = self._to_bottom if is_to_bottom else self._to_floor
         return ration.spent(usual)
 
-    def note_claim(self, last: int, *, is_all: bool) -> None:
-        """Workflows were claimed up to this place: all that there were, or as many as wanted."""
+    def note_claim(self, last: int, *, count: int, is_all: bool, looked_back: bool) -> None:
+        """So many were claimed, up to this place: all that there were, or as many as wanted."""
         self.above = last
         self.appetite = FIRST_CLAIMS if is_all else min(self.appetite * MORE_CLAIMS, MAX_CLAIMS)
-
-    def look_back_in(self, seconds: float) -> None:
-        """Look back in so many seconds, or when it may be done."""
-        allowed_at = min(self._to_bottom.allowed_at, self._to_floor.allowed_at)
-        self._look_back_at = max(time.monotonic() + seconds, allowed_at)
+        # Then perhaps something below has been committed late.
+        self.is_exhausted = is_all and not looked_back
+        if self.is_exhausted:
+            self._look_back_in(SECOND_LOOK if count else 0.0)
+        elif looked_back:
+            self._look_back_in(0.0 if is_all else LOOK_BACK)
 
     def begin(self, *, was_empty: bool) -> None:
         """Something has been enqueued in the lane."""
         self.is_exhausted = False
         if was_empty and self._to_bottom.is_dear:
             # It is what was told of, most likely: above.
-            self.look_back_in(LOOK_BACK)
+            self._look_back_in(LOOK_BACK)
+
+    def _look_back_in(self, seconds: float) -> None:
+        """Look back in so many seconds, or when it may be done."""
+        allowed_at = min(self._to_bottom.allowed_at, self._to_floor.allowed_at)
+        self._look_back_at = max(time.monotonic() + seconds, allowed_at)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from django_dbos.conf import get_settings
 from django_dbos.core import registry
 from django_dbos.core.records import Claim, Lane
-from django_dbos.executor.cursor import LOOK_BACK, SECOND_LOOK, Cursor
+from django_dbos.executor.cursor import Cursor
 from django_dbos.executor.loop import Loop
 from django_dbos.executor.ration import Ration
 from django_dbos.operations.run import Run
@@ -198,25 +198,21 @@ class Dispatcher:
             return cursor.pause
         looks_back = cursor.must_look_back
         with cursor.looking_back(self._usual_claim) if looks_back else nullcontext():
-            is_all, claims = self._claim_above(lane, cursor)
+            wanted, claims, last = self._claim_above(lane, cursor)
+        is_all = len(claims) < wanted
+        cursor.note_claim(last, count=len(claims), is_all=is_all, looked_back=looks_back)
+        if claims and is_all:
+            self._claims_from = time.monotonic() + BREATH
         self._dispatch(claims)
-        if not is_all:
-            if looks_back:
-                cursor.look_back_in(LOOK_BACK)
-            return 0.0
-        if not looks_back:
-            # Perhaps something below has been committed late.
-            cursor.is_exhausted = True
-            cursor.look_back_in(SECOND_LOOK if claims else 0.0)
+        if not (is_all and looks_back):
             return cursor.pause
-        cursor.look_back_in(0.0)
         self._lanes.discard(lane)
         if not claims and lane in self._listed:
             self._explain(lane)
         return None
 
-    def _claim_above(self, lane: Lane, cursor: Cursor) -> tuple[bool, list[Claim]]:
-        """Whether these are all there are, and the claims."""
+    def _claim_above(self, lane: Lane, cursor: Cursor) -> tuple[int, list[Claim], int]:
+        """How many were wanted, the claims, and the last place that was taken."""
         slots, began = self._executor.slots, time.monotonic()
         wanted = slots.take(cursor.appetite)
         claims: list[Claim] = []
@@ -231,13 +227,8 @@ class Dispatcher:
             )
         finally:
             slots.untake(wanted - len(claims))
-        ended = time.monotonic()
-        self._usual_claim = min(self._usual_claim, ended - began)
-        is_all = len(claims) < wanted
-        cursor.note_claim(last, is_all=is_all)
-        if claims and is_all:
-            self._claims_from = ended + BREATH
-        return is_all, claims
+        self._usual_claim = min(self._usual_claim, time.monotonic() - began)
+        return wanted, claims, last
 
     def _claim_suspect(self, queue_names: list[str]) -> None:
         """One at a time: what kills an executor again and again mustn't take others with it."""

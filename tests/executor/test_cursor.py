@@ -23,14 +23,18 @@ def look_back(cursor: Cursor, seconds: float = 0.0) -> int:
         return cursor.above
 
 
+def note(cursor: Cursor, place: int, *, is_all: bool, looked_back: bool = False) -> None:
+    """A claim has taken some, up to this place."""
+    cursor.note_claim(place, count=1, is_all=is_all, looked_back=looked_back)
+
+
 def taken_up_to(place: int) -> Cursor:
     """A cursor whose lane is empty above a place, after looks back that took long."""
     cursor = Cursor()
     # Twice to the bottom, twice to the floor.
     for _ in range(4):
         look_back(cursor, LONG)
-    cursor.note_claim(place, is_all=True)
-    cursor.look_back_in(0.0)
+    note(cursor, place, is_all=True, looked_back=True)
     return cursor
 
 
@@ -78,8 +82,7 @@ def test_a_cheap_look_back_goes_to_the_bottom_each_time() -> None:
     cursor = Cursor()
     for place in (10, 20):
         assert look_back(cursor) == BOTTOM
-        cursor.note_claim(place, is_all=True)
-        cursor.look_back_in(0.0)
+        note(cursor, place, is_all=True, looked_back=True)
         cursor.begin(was_empty=True)
 
 
@@ -94,8 +97,7 @@ def test_when_looking_back_is_dear_a_lane_begins_where_it_ended() -> None:
 
 def test_an_exhausted_lane_waits_for_its_look_back_unless_something_is_enqueued() -> None:
     cursor = taken_up_to(10)
-    cursor.is_exhausted = True
-    cursor.look_back_in(SECOND_LOOK)
+    note(cursor, 10, is_all=True)
     # Not before it may: that is later.
     assert cursor.pause > SECOND_LOOK
 
@@ -105,18 +107,31 @@ def test_an_exhausted_lane_waits_for_its_look_back_unless_something_is_enqueued(
     assert not cursor.must_look_back
 
 
+def test_a_lane_whose_look_back_found_enough_goes_on_at_once() -> None:
+    cursor = Cursor()
+    note(cursor, 10, is_all=True)
+    assert cursor.pause > 0.0
+    look_back(cursor)
+
+    note(cursor, 5, is_all=False, looked_back=True)
+
+    assert cursor.pause == 0.0
+    assert not cursor.must_look_back
+    assert cursor.above == 5
+
+
 def test_when_the_bottom_is_too_dear_it_looks_back_to_where_it_was_a_while_ago(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cursors, "RECENT", 0.0)
     cursor = Cursor()
-    cursor.note_claim(10, is_all=False)
+    note(cursor, 10, is_all=False)
     look_back(cursor)
-    cursor.note_claim(20, is_all=False)
+    note(cursor, 20, is_all=False)
     look_back(cursor, LONG)
-    cursor.note_claim(30, is_all=False)
+    note(cursor, 30, is_all=False)
     assert look_back(cursor, LONG) == BOTTOM
-    cursor.note_claim(40, is_all=False)
+    note(cursor, 40, is_all=False)
 
     assert look_back(cursor) == 30
 
@@ -125,7 +140,7 @@ def test_what_was_taken_lately_is_looked_back_through_all_the_same() -> None:
     cursor = Cursor()
     for _ in range(2):
         look_back(cursor, LONG)
-    cursor.note_claim(10, is_all=False)
+    note(cursor, 10, is_all=False)
 
     assert look_back(cursor) == BOTTOM
 
@@ -133,18 +148,18 @@ def test_what_was_taken_lately_is_looked_back_through_all_the_same() -> None:
 def test_claims_grow_while_a_lane_gives_as_many() -> None:
     cursor, appetites = Cursor(), []
     for place in range(5):
-        cursor.note_claim(place, is_all=False)
+        note(cursor, place, is_all=False)
         appetites.append(cursor.appetite)
     assert appetites == sorted(appetites)
     assert appetites[-1] == MAX_CLAIMS
 
-    cursor.note_claim(6, is_all=True)
+    note(cursor, 6, is_all=True)
     assert cursor.appetite == FIRST_CLAIMS
 
 
 def test_a_cursor_that_nobody_uses_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     cursor = Cursor()
-    cursor.look_back_in(0.0)
+    note(cursor, 10, is_all=True, looked_back=True)
     assert not cursor.is_forgotten
 
     monkeypatch.setattr(cursors, "LIFETIME", -1.0)
