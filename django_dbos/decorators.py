@@ -25,9 +25,9 @@ from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.handles import WorkflowHandle
 from django_dbos.operations import calls, running, steps
 from django_dbos.operations.asking import refuse_on_loop
+from django_dbos.operations.attempts import StepDefinition
 from django_dbos.operations.options import Options
 from django_dbos.operations.run import Run
-from django_dbos.operations.steps import StepDefinition
 
 P = ParamSpec("P")
 C = TypeVar("C")

@@ -1,0 +1,136 @@
+"""What both kinds of steps are made of: the definition, the attempts, and how they are recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django_dbos import serializers
+from django_dbos.core.backoff import delay_before_attempt
+from django_dbos.core.context import StepScope
+from django_dbos.core.records import Checkpoint, RecordStep, Write, run_key
+from django_dbos.operations.run import Call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDefinition:
+    """A step function, and what its decorator said of it. Durations are seconds."""
+
+    name: str
+    function: Callable[..., Any]
+    is_async: bool
+    max_attempts: int = 1
+    interval: float = 1.0
+    backoff: float = 2.0
+    max_interval: float = 3600.0
+    jitter: float = 0.0
+    retry_on: tuple[type[Exception], ...] = (Exception,)
+    timeout: float | None = None
+    is_atomic: bool = False
+    using: str | None = None
+
+    def delay_before(self, attempt: int) -> float:
+        """Seconds to wait before an attempt; the first is 1."""
+        return delay_before_attempt(
+            attempt,
+            interval=self.interval,
+            backoff=self.backoff,
+            max_interval=self.max_interval,
+            jitter=self.jitter,
+        )
+
+    def is_last(self, attempt: int, error: BaseException) -> bool:
+        """Whether an attempt that raised this error isn't followed by another."""
+        return attempt >= self.max_attempts or not isinstance(error, self.retry_on)
+
+
+class Recorder:
+    """What a step came to: its value or error as it will be recorded, and how it got there."""
+
+    def __init__(self, call: Call, step: StepDefinition) -> None:
+        self.call = call
+        self.step = step
+        self.attempt = 1
+        self._began = time.perf_counter()
+
+    @property
+    def duration(self) -> float:
+        """Seconds since the first attempt began."""
+        return time.perf_counter() - self._began
+
+    def scope(self) -> StepScope:
+        """Where the code of this attempt is."""
+        return StepScope(
+            step_number=self.call.step_number, step_name=self.step.name, attempt=self.attempt
+        )
+
+    def returned(self, value: Any) -> Checkpoint:
+        """The checkpoint of a value; raises what says why it can't be stored."""
+        output = serializers.dumps(value, what=f"The result of {self.call.what}")
+        return self.call.checkpoint(output=output, attempts=self.attempt, duration=self.duration)
+
+    def raised(self, error: BaseException) -> tuple[Checkpoint, BaseException]:
+        """The checkpoint of an error, and the error as a replay will raise it."""
+        if self.attempt > 1 and isinstance(error, Exception):
+            error.add_note(f"Step {self.step.name!r} failed in each of {self.attempt} attempts.")
+        text = serializers.dump_error(error)
+        checkpoint = self.call.checkpoint(error=text, attempts=self.attempt, duration=self.duration)
+        return checkpoint, serializers.round_trip_error(error, text)
+
+
+def record(recorder: Recorder, checkpoint: Checkpoint, value: Any) -> Any:
+    run, size = recorder.call.run, len(checkpoint.output or "")
+    answer = run.submit(RecordStep, recorder.call, checkpoint=checkpoint, size=size)
+    # A checkpoint that is there already was recorded by whoever had the claim: it is adopted.
+    return value if answer.checkpoint is None else run.outcome(answer.checkpoint)
+
+
+async def arecord(recorder: Recorder, checkpoint: Checkpoint, value: Any) -> Any:
+    run, size = recorder.call.run, len(checkpoint.output or "")
+    answer = await run.asubmit(RecordStep, recorder.call, checkpoint=checkpoint, size=size)
+    return value if answer.checkpoint is None else await run.aoutcome(answer.checkpoint)
+
+
+def record_error(recorder: Recorder, error: BaseException) -> Any:
+    checkpoint, error = recorder.raised(error)
+    run = recorder.call.run
+    answer = run.submit(RecordStep, recorder.call, checkpoint=checkpoint)
+    if answer.checkpoint is not None:
+        return run.outcome(answer.checkpoint)
+    raise error
+
+
+async def arecord_error(recorder: Recorder, error: BaseException) -> Any:
+    checkpoint, error = recorder.raised(error)
+    run = recorder.call.run
+    answer = await run.asubmit(RecordStep, recorder.call, checkpoint=checkpoint)
+    if answer.checkpoint is not None:
+        return await run.aoutcome(answer.checkpoint)
+    raise error
+
+
+def pause(recorder: Recorder) -> None:
+    """Between two attempts: the delay, then a look at the claim."""
+    run = recorder.call.run
+    recorder.attempt += 1
+    until = time.monotonic() + recorder.step.delay_before(recorder.attempt)
+    with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
+        while (left := until - time.monotonic()) > 0:
+            run.check()
+            watch.wait(left)
+    run.check()
+    run.submit(Write, None)
+
+
+async def apause(recorder: Recorder) -> None:
+    run = recorder.call.run
+    recorder.attempt += 1
+    until = time.monotonic() + recorder.step.delay_before(recorder.attempt)
+    with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
+        while (left := until - time.monotonic()) > 0:
+            run.check()
+            await watch.await_(left)
+    run.check()
+    await run.asubmit(Write, None)
