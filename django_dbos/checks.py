@@ -8,6 +8,7 @@
 | django_dbos.E004 | SQLite without immediate transactions |
 | django_dbos.E005 | an atomic step on a database that isn't in STEP_DATABASES |
 | django_dbos.E006 | SERIALIZER names nothing that can write and read values |
+| django_dbos.E007 | another project's package has taken this one's place in part |
 | django_dbos.W001 | no DbosRouter, though tables belong to other databases than the default |
 | django_dbos.W002 | ATOMIC_REQUESTS on the workflow database |
 | django_dbos.W003 | Channels without a channel layer |
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import distributions
 from importlib.util import find_spec
 from typing import Any
 
@@ -38,6 +40,9 @@ from django_dbos.core import registry
 from django_dbos.serializers import get_serializer
 
 TAG = "django_dbos"
+DISTRIBUTION = "django-durable-workflows"
+# Somebody else's project, whose package has the same name.
+STRANGER = "django-dbos"
 ROUTER = "django_dbos.routers.DbosRouter"
 MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
 SQLITE_LEVEL = re.compile(r"synchronous\s*[=(]\s*['\"]?(\w+)", re.IGNORECASE)
@@ -62,6 +67,7 @@ def check_dbos(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) ->
         return [*problems]
     settings = get_settings()
     return [
+        *_check_distribution(),
         *_check_database(settings),
         *_check_steps(settings),
         *_check_serializer(),
@@ -70,6 +76,19 @@ def check_dbos(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) ->
         *_check_channels(),
         *_check_can_read(),
     ]
+
+
+def _check_distribution() -> Iterator[CheckMessage]:
+    # An editable install of this project under that name, as there once was, lists no modules.
+    paths = (path for one in distributions(name=STRANGER) for path in one.files or ())
+    if any(path.parts[0] == "django_dbos" for path in paths):
+        yield Error(
+            f"The distribution {STRANGER!r} is installed. It is another project, whose files "
+            "overwrite those of this one or are overwritten by them.",
+            hint=f"Run pip uninstall {STRANGER} {DISTRIBUTION}, then pip install {DISTRIBUTION}.",
+            obj="django_dbos",
+            id="django_dbos.E007",
+        )
 
 
 def _check_database(settings: Settings) -> Iterator[CheckMessage]:
@@ -89,7 +108,7 @@ def _check_database(settings: Settings) -> Iterator[CheckMessage]:
     elif find_spec("psycopg") is None:
         yield Error(
             f"{where} is used through psycopg 2, which the engine doesn't speak.",
-            hint="Install psycopg 3: pip install 'django-dbos[postgres]'.",
+            hint="Install psycopg 3: pip install 'django-durable-workflows[postgres]'.",
             obj=where,
             id="django_dbos.E003",
         )

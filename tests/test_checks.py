@@ -42,6 +42,44 @@ def test_the_tests_own_settings_have_no_errors() -> None:
     assert not {one for one in ids() if one.startswith("E")}
 
 
+def installed(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, *files: str) -> None:
+    """What pip leaves of a distribution."""
+    info = folder / f"{name.replace('-', '_')}-9.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.0\n")
+    (info / "RECORD").write_text("".join(f"{file},,\n" for file in files))
+    for file in files:
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).touch()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(folder)])
+
+
+def test_the_stranger_with_the_packages_name_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path, monkeypatch, "django-dbos", "django_dbos/__init__.py")
+
+    found = of("E007")
+    assert "'django-dbos'" in found.msg
+    assert "pip install django-durable-workflows" in str(found.hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("django-durable-workflows", "django_dbos/__init__.py"),
+        # An editable install of this project, from when it had that name.
+        ("django-dbos", "_editable_impl_django_dbos.pth"),
+    ],
+)
+def test_this_project_is_no_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, file: str
+) -> None:
+    installed(tmp_path, monkeypatch, name, file)
+
+    assert "E007" not in ids()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -86,7 +124,7 @@ def test_psycopg_2_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
 
-    assert "django-dbos[postgres]" in str(of("E003").hint)
+    assert "django-durable-workflows[postgres]" in str(of("E003").hint)
 
 
 @pytest.mark.rule(41)

@@ -5,16 +5,22 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.core.management import call_command
 
 import django_dbos
+from django_dbos import checks
 
 PROJECT = Path(__file__).parent.parent
 PACKAGE = PROJECT / "django_dbos"
 # What is made from the sources, or is for an editor's eyes.
+TEXTS = (".md", ".py", ".html", ".toml", ".txt")
+# What a command or a hint has installed: all that follows on its line.
+INSTALLED = re.compile(r"pip install (.+)")
+REQUIREMENT = re.compile(r"django[-_](?:dbos|durable)[\w-]*(?:\[[\w,]+\])?")
 NOT_SHIPPED = ("__pycache__", ".pyc", ".pyo", ".swp", "~")
 
 
@@ -77,6 +83,24 @@ def test_the_package_has_no_upper_limit_on_django() -> None:
     pyproject = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 
     assert pyproject["project"]["dependencies"] == ["Django>=5.2"]
+
+
+def test_every_install_command_names_this_distribution() -> None:
+    """There is another project that is called as the package is: `pip install` would take that."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    lines = [line for path in _texts() for line in INSTALLED.findall(path.read_text())]
+    ours = {found for line in lines for found in REQUIREMENT.findall(line)}
+
+    extras = {f"{project['name']}[{extra}]" for extra in project["optional-dependencies"]}
+    assert project["name"] in ours
+    assert ours <= {project["name"], *extras}
+    assert project["name"] == checks.DISTRIBUTION
+
+
+def _texts() -> Iterator[Path]:
+    yield PROJECT / "README.md"
+    for folder, kind in (("docs", "*.md"), ("django_dbos", "*.py"), ("example_project", "*.*")):
+        yield from (path for path in (PROJECT / folder).rglob(kind) if path.suffix in TEXTS)
 
 
 @pytest.mark.django_db(databases=["default", "other"])

@@ -16,6 +16,9 @@ try:
 except ImportError:  # Windows: the lease alone decides there.
     fcntl = None
 
+# Windows has neither of the flags, and no fcntl.
+OPENED = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+
 
 class FileLocks:
     """One file for each executor; the operating system lets go of it when its process ends."""
@@ -32,7 +35,11 @@ class FileLocks:
         path = self._path(executor_id)
         if path is None or fcntl is None:
             return False
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(path, OPENED | os.O_CREAT, 0o600)
+        except OSError:
+            # A link in its place, say, which isn't followed: the lease decides.
+            return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -62,7 +69,7 @@ class FileLocks:
         if path is None or fcntl is None or executor_id in self._held:
             return False
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(path, OPENED)
         except FileNotFoundError:
             return True
         except OSError:

@@ -2,18 +2,72 @@
 
 Only to be quick. Who isn't reached, for want of rights, of sockets or of room in a path, sees by
 the file's version that it has changed, a little later.
+
+The folder of a database may belong to several users, so nothing that lies there is trusted: the
+folder of the sockets is opened once, without following a link, and only if it is this user's or the
+database owner's and closed to others; all that follows is relative to that descriptor, and touches
+nothing but sockets with names such as these here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import secrets
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 from django_dbos.store.file_locks import file_path
+
+NAME = re.compile(r"[0-9a-f]{8}\.sock")
+# How a path can begin at a descriptor: sockets have no calls of their own for that.
+DESCRIPTORS = Path("/proc/self/fd")
+
+
+class Folder:
+    """The open folder of a database's sockets."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        """Close it; its sockets stay."""
+        os.close(self._descriptor)
+
+    def names(self) -> list[str]:
+        """The sockets in it."""
+        with os.scandir(self._descriptor) as entries:
+            return [entry.name for entry in entries if self._is_socket(entry.name)]
+
+    def address(self, name: str) -> str:
+        """What a socket there is bound to, or sent to."""
+        at_descriptor = DESCRIPTORS / str(self._descriptor)
+        return str((at_descriptor if at_descriptor.exists() else self._path) / name)
+
+    def open_to_all(self, name: str) -> None:
+        """Let whoever may enter the folder nudge; where that can't be, the umask decides."""
+        with contextlib.suppress(OSError, ValueError, NotImplementedError):
+            os.chmod(name, 0o666, dir_fd=self._descriptor, follow_symlinks=False)
+
+    def remove(self, name: str) -> None:
+        """Remove a socket, and nothing else."""
+        if self._is_socket(name):
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=self._descriptor)
+
+    def _is_socket(self, name: str) -> bool:
+        if NAME.fullmatch(name) is None:
+            return False
+        try:
+            found = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+        except OSError:
+            return False
+        return stat.S_ISSOCK(found.st_mode)
 
 
 class Nudges:
@@ -21,68 +75,57 @@ class Nudges:
 
     def __init__(self, database: Callable[[], str]) -> None:
         self._database = database
-        self._own: set[Path] = set()
+        self._own: set[str] = set()
 
     @contextlib.contextmanager
     def received(self) -> Iterator[socket.socket | None]:
         """A socket that gets them for the length of a block; None where there can't be one."""
-        folder = _folder(self._database())
-        receiver = None if folder is None else self._bind(folder / f"{secrets.token_hex(4)}.sock")
-        try:
-            yield receiver
-        finally:
-            if receiver is not None:
-                self._unbind(receiver)
+        path = _path(self._database())
+        with _opened(path, is_made=True) as folder:
+            name = f"{secrets.token_hex(4)}.sock"
+            receiver = None if folder is None else self._bind(folder, name)
+            try:
+                yield receiver
+            finally:
+                if folder is not None and receiver is not None:
+                    self._unbind(receiver, folder, name)
+        if path is not None and receiver is not None:
+            # A link in its place is no folder, and stays.
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
     def send(self) -> None:
         """Nudge all other processes that listen."""
-        folder = _folder(self._database())
-        if folder is None:
-            return
-        try:
-            others = [path for path in folder.iterdir() if path not in self._own]
-        except OSError:
-            # Nobody listens.
-            return
+        with _opened(_path(self._database())) as folder:
+            if folder is not None:
+                self._send(folder)
+
+    def _send(self, folder: Folder) -> None:
+        others = [name for name in folder.names() if name not in self._own]
         if others:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.setblocking(False)
-                for path in others:
-                    self._send_to(sender, path)
+                for name in others:
+                    _send_to(sender, folder, name)
 
-    def _send_to(self, sender: socket.socket, path: Path) -> None:
-        try:
-            sender.sendto(b"x", str(path))
-        except ConnectionRefusedError:
-            # Its process was killed.
-            path.unlink(missing_ok=True)
-        except OSError:
-            # Its queue is full, so it will look; or it has just gone, or isn't ours to nudge.
-            return
-
-    def _bind(self, path: Path) -> socket.socket | None:
+    def _bind(self, folder: Folder, name: str) -> socket.socket | None:
         receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         receiver.setblocking(False)
         try:
-            path.parent.mkdir(exist_ok=True)
-            receiver.bind(str(path))
-            # Who may look into the folder of the database may nudge its users.
-            path.chmod(0o666)
+            receiver.bind(folder.address(name))
         except OSError:
             receiver.close()
             return None
-        self._own.add(path)
+        folder.open_to_all(name)
+        self._own.add(name)
         return receiver
 
-    def _unbind(self, receiver: socket.socket) -> None:
-        path = Path(receiver.getsockname())
+    def _unbind(self, receiver: socket.socket, folder: Folder, name: str) -> None:
         receiver.close()
-        self._own.discard(path)
-        path.unlink(missing_ok=True)
+        self._own.discard(name)
+        folder.remove(name)
         # This removes those of killed processes.
-        self.send()
-        with contextlib.suppress(OSError):
-            path.parent.rmdir()
+        self._send(folder)
 
 
 def drain(receiver: socket.socket) -> None:
@@ -92,9 +135,72 @@ def drain(receiver: socket.socket) -> None:
             receiver.recv(16)
 
 
+def _send_to(sender: socket.socket, folder: Folder, name: str) -> None:
+    try:
+        sender.sendto(b"x", folder.address(name))
+    except ConnectionRefusedError:
+        # Its process was killed.
+        folder.remove(name)
+    except OSError:
+        # Its queue is full, so it will look; or it has just gone, or isn't ours to nudge.
+        return
+
+
 @cache
-def _folder(database: str) -> Path | None:
+def _path(database: str) -> Path | None:
     path = file_path(database)
-    if path is None or not hasattr(socket, "AF_UNIX"):
+    # Windows has neither.
+    if path is None or not (hasattr(socket, "AF_UNIX") and hasattr(os, "O_NOFOLLOW")):
         return None
     return path.with_name(f"{path.name}-dbos-listeners")
+
+
+@contextlib.contextmanager
+def _opened(path: Path | None, *, is_made: bool = False) -> Iterator[Folder | None]:
+    """The folder, for the length of a block; None where there is none that can be trusted."""
+    folder = None if path is None else _open(path, is_made)
+    try:
+        yield folder
+    finally:
+        if folder is not None:
+            folder.close()
+
+
+def _open(path: Path, is_made: bool) -> Folder | None:
+    try:
+        is_new = is_made and _make(path)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags)
+    except OSError:
+        # Nobody listens, or there is something else in its place.
+        return None
+    if is_new:
+        _share(descriptor, path.parent)
+    if _is_trusted(descriptor, path):
+        return Folder(path, descriptor)
+    os.close(descriptor)
+    return None
+
+
+def _make(path: Path) -> bool:
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _share(descriptor: int, parent: Path) -> None:
+    """Let the group in that may enter the folder of the database."""
+    made, around = os.fstat(descriptor), parent.stat()
+    if made.st_uid == os.geteuid() and made.st_gid == around.st_gid:
+        os.fchmod(descriptor, 0o700 | (around.st_mode & 0o070))
+
+
+def _is_trusted(descriptor: int, path: Path) -> bool:
+    """Whether the folder is ours or the database owner's, and others can't write to it."""
+    found = os.fstat(descriptor)
+    owners = {os.geteuid()}
+    with contextlib.suppress(OSError):
+        owners.add(path.with_name(path.name.removesuffix("-dbos-listeners")).stat().st_uid)
+    return found.st_uid in owners and not found.st_mode & stat.S_IWOTH

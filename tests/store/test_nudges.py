@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from django_dbos.store.file_locks import FileLocks
 from django_dbos.store.nudges import Nudges, drain
 
 
@@ -57,20 +61,131 @@ def test_sockets_of_killed_processes_are_removed(tmp_path: Path) -> None:
     folder = tmp_path / "db.sqlite3-dbos-listeners"
     with nudges(tmp_path).received() as receiver:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as killed:
-            killed.bind(str(folder / "killed.sock"))
+            killed.bind(str(folder / "0dead000.sock"))
         nudges(tmp_path).send()
 
         assert is_nudged(receiver)
         assert len(list(folder.iterdir())) == 1
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as killed:
-            killed.bind(str(folder / "killed.sock"))
+            killed.bind(str(folder / "0dead000.sock"))
     # The last one takes the folder away, whatever others left in it.
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["d" * 100, ":memory:", "missing/db.sqlite3"])
+@pytest.mark.parametrize("name", [":memory:", "missing/db.sqlite3"])
 def test_where_there_can_be_no_socket_there_are_no_nudges(tmp_path: Path, name: str) -> None:
     with nudges(tmp_path, name).received() as receiver:
         nudges(tmp_path, name).send()
 
         assert receiver is None
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Path:
+    """A folder of somebody's own, with files whose names are no protection."""
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    for name in ("thesis.txt", "a.key", "0dead000.sock"):
+        (private / name).write_text("precious")
+    return private
+
+
+def contents(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_link_in_the_folders_place_is_not_followed(tmp_path: Path, private: Path) -> None:
+    link = tmp_path / "db.sqlite3-dbos-listeners"
+    link.symlink_to(private)
+    before = contents(private)
+
+    nudges(tmp_path).send()
+    with nudges(tmp_path).received() as receiver:
+        assert receiver is None
+
+    assert contents(private) == before
+    assert link.is_symlink()
+
+
+def test_only_sockets_of_killed_processes_are_removed(tmp_path: Path, private: Path) -> None:
+    folder = tmp_path / "db.sqlite3-dbos-listeners"
+    with nudges(tmp_path).received():
+        (folder / "thesis.txt").write_text("precious")
+        (folder / "0dead001.sock").write_text("precious")
+        (folder / "0dead002.sock").symlink_to(private / "thesis.txt")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.bind(str(folder / "postgres.sock"))
+        nudges(tmp_path).send()
+    left = {"thesis.txt", "0dead001.sock", "0dead002.sock", "postgres.sock"}
+
+    assert contents(folder) == left
+    assert (private / "thesis.txt").read_text() == "precious"
+
+
+def test_a_folder_that_others_can_write_to_is_not_used(tmp_path: Path) -> None:
+    folder = tmp_path / "db.sqlite3-dbos-listeners"
+    folder.mkdir()
+    folder.chmod(0o777)
+
+    with nudges(tmp_path).received() as receiver:
+        assert receiver is None
+    assert folder.is_dir()
+
+
+def test_a_link_in_the_place_of_a_socket_keeps_the_mode_of_its_target(
+    tmp_path: Path, private: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = private / "thesis.txt"
+    secret.chmod(0o600)
+    folder = tmp_path / "db.sqlite3-dbos-listeners"
+    chmod, put = os.chmod, []
+
+    def raced(path: Any, mode: int, **options: Any) -> None:
+        # Between the socket's creation and the change of its mode.
+        (folder / path).unlink()
+        (folder / path).symlink_to(secret)
+        put.append(path)
+        chmod(path, mode, **options)
+
+    monkeypatch.setattr(os, "chmod", raced)
+    with nudges(tmp_path).received():
+        pass
+
+    assert put
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o770, 0o777])
+def test_the_group_of_the_databases_folder_may_nudge_and_nobody_else(
+    tmp_path: Path, mode: int
+) -> None:
+    tmp_path.chmod(mode)
+    with nudges(tmp_path).received():
+        folder = tmp_path / "db.sqlite3-dbos-listeners"
+
+        assert stat.S_IMODE(folder.stat().st_mode) == mode & 0o770
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="paths are limited elsewhere")
+def test_the_length_of_the_databases_path_does_not_matter(tmp_path: Path) -> None:
+    name = "d" * 150
+    with nudges(tmp_path, name).received() as receiver:
+        nudges(tmp_path, name).send()
+
+        assert is_nudged(receiver)
+
+
+def test_a_lock_does_not_follow_a_link(tmp_path: Path, private: Path) -> None:
+    locks = FileLocks(lambda: str(tmp_path / "db.sqlite3"))
+    assert locks.hold("one")
+    (path,) = tmp_path.glob("*.lock")
+    locks.release("one")
+    path.symlink_to(private / "a.key")
+
+    assert not locks.hold("one")
+    assert not locks.is_free("one")
+    path.unlink()
+    path.symlink_to(private / "new")
+    assert not locks.hold("one")
+    assert not (private / "new").exists()
