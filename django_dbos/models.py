@@ -2,6 +2,10 @@
 
 The ORM is the query API: `Workflow.objects.filter(status=...)`. Rows are changed by the
 engine alone: `save`, `delete`, `update` and `bulk_*` raise and say what to call instead.
+
+A column of serialized text is a field that ends in `_text`, such as `output_text`; the property
+without that ending, `output`, reads its value. It does so each time it is asked for, and raises
+SerializationError for what can't be read here.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
+from django_dbos import serializers
 from django_dbos.core import status as statuses
 from django_dbos.core.ids import MAX_ID_LENGTH
 from django_dbos.fields import DatabaseNow, InstantField, KeyField
@@ -28,6 +33,14 @@ M = TypeVar("M", bound=models.Model)
 ACTIVE = sorted(statuses.ACTIVE)
 # How many dead claims without progress make a workflow a suspect, run one at a time.
 SUSPECT_ATTEMPTS = 3
+
+
+def _value(text: str | None) -> Any:
+    return None if text is None else serializers.loads(text)
+
+
+def _error(text: str | None) -> BaseException | None:
+    return None if text is None else serializers.load_error_or_stand_in(text)
 
 
 def _refusal(model: type[models.Model], operation: str) -> TypeError:
@@ -141,9 +154,9 @@ class Workflow(EngineRow):
     queue_sequence = models.BigIntegerField(_("place in the queue"))
     deduplication_id = KeyField(_("deduplication id"), max_length=255, null=True)
 
-    input = models.TextField(_("input"))
-    output = models.TextField(_("output"), null=True)
-    error = models.TextField(_("error"), null=True)
+    input_text = models.TextField(_("input"), db_column="input")
+    output_text = models.TextField(_("output"), db_column="output", null=True)
+    error_text = models.TextField(_("error"), db_column="error", null=True)
     user_id = KeyField(_("user id"), max_length=255, null=True)
     attributes = models.JSONField(_("attributes"), null=True)
 
@@ -247,6 +260,21 @@ class Workflow(EngineRow):
         """Whether it isn't finished."""
         return self.status in statuses.ACTIVE
 
+    @property
+    def input(self) -> dict[str, Any]:
+        """The arguments that it was started with: {"args": […], "kwargs": {…}}."""
+        return _value(self.input_text)  # type: ignore[no-any-return]
+
+    @property
+    def output(self) -> Any:
+        """The value that it returned; None as well while there is none."""
+        return _value(self.output_text)
+
+    @property
+    def error(self) -> BaseException | None:
+        """The exception that it raised, as `get_result()` raises it; None if it raised none."""
+        return _error(self.error_text)
+
 
 class Checkpoint(EngineRow):
     """The recorded outcome of one step, or the deadline of a wait that isn't over.
@@ -267,8 +295,8 @@ class Checkpoint(EngineRow):
     step_name = KeyField(_("step name"), max_length=255)
     state = models.SmallIntegerField(_("state"), choices=State.choices, db_default=0)
     fingerprint = KeyField(_("fingerprint of the arguments"), max_length=32, null=True)
-    output = models.TextField(_("output"), null=True)
-    error = models.TextField(_("error"), null=True)
+    output_text = models.TextField(_("output"), db_column="output", null=True)
+    error_text = models.TextField(_("error"), db_column="error", null=True)
     child_workflow_id = KeyField(_("other workflow"), max_length=MAX_ID_LENGTH, null=True)
     record_order = models.IntegerField(_("record order"))
     claim_number = models.IntegerField(_("claim number"))
@@ -286,6 +314,16 @@ class Checkpoint(EngineRow):
     def __str__(self) -> str:
         return f"{self.workflow_id} {self.step_number} {self.step_name}"
 
+    @property
+    def output(self) -> Any:
+        """The value that was recorded; None as well while there is none."""
+        return _value(self.output_text)
+
+    @property
+    def error(self) -> BaseException | None:
+        """The exception that was recorded, if one was."""
+        return _error(self.error_text)
+
 
 class AtomicCheckpoint(EngineRow):
     """The checkpoint of an atomic step on another database, in that database.
@@ -297,7 +335,7 @@ class AtomicCheckpoint(EngineRow):
     token = models.UUIDField(_("workflow's token"))
     step_number = models.IntegerField(_("step number"))
     step_name = KeyField(_("step name"), max_length=255)
-    output = models.TextField(_("output"), null=True)
+    output_text = models.TextField(_("output"), db_column="output", null=True)
     recorded_at = InstantField(_("recorded at"))
 
     class Meta:
@@ -309,6 +347,11 @@ class AtomicCheckpoint(EngineRow):
     def __str__(self) -> str:
         return f"{self.token} {self.step_number} {self.step_name}"
 
+    @property
+    def output(self) -> Any:
+        """The value that was recorded; None as well while there is none."""
+        return _value(self.output_text)
+
 
 class Message(EngineRow):
     """A message to one workflow; `message_id`, a database sequence, is their order."""
@@ -318,7 +361,7 @@ class Message(EngineRow):
     topic = KeyField(
         _("topic"), max_length=255, help_text=_("Empty for a message without a topic.")
     )
-    message = models.TextField(_("message"))
+    message_text = models.TextField(_("message"), db_column="message")
     idempotency_key = KeyField(_("idempotency key"), max_length=255, null=True)
     sender_id = KeyField(_("sending workflow"), max_length=MAX_ID_LENGTH, null=True)
     created_at = InstantField(_("sent at"))
@@ -349,6 +392,11 @@ class Message(EngineRow):
     def __str__(self) -> str:
         return f"{self.message_id} to {self.workflow_id}"
 
+    @property
+    def message(self) -> Any:
+        """The value that was sent."""
+        return _value(self.message_text)
+
 
 class Event(EngineRow):
     """The latest value under a key; `version` counts its values from 1."""
@@ -356,7 +404,7 @@ class Event(EngineRow):
     event_id = models.BigAutoField(_("event id"), primary_key=True)
     workflow_id = KeyField(_("workflow id"), max_length=MAX_ID_LENGTH)
     key = KeyField(_("key"), max_length=255)
-    value = models.TextField(_("value"))
+    value_text = models.TextField(_("value"), db_column="value")
     version = models.IntegerField(_("version"))
     updated_at = InstantField(_("updated at"))
 
@@ -372,6 +420,11 @@ class Event(EngineRow):
     def __str__(self) -> str:
         return f"{self.workflow_id} {self.key}"
 
+    @property
+    def value(self) -> Any:
+        """The value that was set."""
+        return _value(self.value_text)
+
 
 class EventVersion(EngineRow):
     """Every value that an event ever had, with the step that set it."""
@@ -380,7 +433,7 @@ class EventVersion(EngineRow):
     workflow_id = KeyField(_("workflow id"), max_length=MAX_ID_LENGTH)
     key = KeyField(_("key"), max_length=255)
     version = models.IntegerField(_("version"))
-    value = models.TextField(_("value"))
+    value_text = models.TextField(_("value"), db_column="value")
     step_number = models.IntegerField(_("step number"))
     write_id = models.UUIDField(_("write id"))
     created_at = InstantField(_("set at"))
@@ -394,6 +447,11 @@ class EventVersion(EngineRow):
     def __str__(self) -> str:
         return f"{self.workflow_id} {self.key} {self.version}"
 
+    @property
+    def value(self) -> Any:
+        """The value that was set."""
+        return _value(self.value_text)
+
 
 class StreamEntry(EngineRow):
     """One value of a stream, or its end (`is_end`), which takes the offset after the last."""
@@ -402,7 +460,7 @@ class StreamEntry(EngineRow):
     workflow_id = KeyField(_("workflow id"), max_length=MAX_ID_LENGTH)
     key = KeyField(_("key"), max_length=255)
     offset = models.IntegerField(_("offset"))
-    value = models.TextField(_("value"), null=True)
+    value_text = models.TextField(_("value"), db_column="value", null=True)
     is_end = models.BooleanField(_("end of the stream"), db_default=False)
     step_number = models.IntegerField(_("step number"))
     write_id = models.UUIDField(_("write id"))
@@ -416,6 +474,11 @@ class StreamEntry(EngineRow):
 
     def __str__(self) -> str:
         return f"{self.workflow_id} {self.key} {self.offset}"
+
+    @property
+    def value(self) -> Any:
+        """The value that was written; None for the end of the stream."""
+        return _value(self.value_text)
 
 
 class ExecutorQuerySet(EngineQuerySet["Executor"]):

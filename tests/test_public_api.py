@@ -171,7 +171,7 @@ def test_equal_arguments_are_stored_as_what_they_are_when_they_are_given() -> No
 
     handles = plain.start_many(arguments())
 
-    inputs = {one.workflow_id: one.input for one in Workflow.objects.all()}
+    inputs = {one.workflow_id: one.input_text for one in Workflow.objects.all()}
     assert [json.loads(inputs[one.workflow_id])["args"] for one in handles] == [
         [[1]], [[2]], [1], [True], [1.0], ["again"], ["again"],
     ]  # fmt: skip

@@ -120,4 +120,4 @@ def _errors_of(workflows: list[Any]) -> dict[str, str]:
     """Why the engine has set some aside: the list itself reads no values."""
     ids = [one.workflow_id for one in workflows if one.is_set_aside]
     found = rows_of(Workflow).filter(workflow_id__in=ids)
-    return dict(found.values_list("workflow_id", "error")) if ids else {}
+    return dict(found.values_list("workflow_id", "error_text")) if ids else {}

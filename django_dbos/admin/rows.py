@@ -37,7 +37,7 @@ class MessageAdmin(EngineAdmin):
     readonly_fields = ("receiver", "value", "sender")
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).defer("message")
+        return super().get_queryset(request).defer("message_text")
 
     @admin.display(description=_("receiver"))
     def receiver(self, message: Message) -> SafeString:
@@ -52,7 +52,7 @@ class MessageAdmin(EngineAdmin):
     @admin.display(description=_("message"))
     def value(self, message: Message) -> SafeString:
         """The message as plain JSON."""
-        return format_html("<pre>{}</pre>", plain(message.message).text)
+        return format_html("<pre>{}</pre>", plain(message.message_text).text)
 
 
 @admin.register(Event)
@@ -67,7 +67,7 @@ class EventAdmin(EngineAdmin):
     readonly_fields = ("workflow", "plain_value")
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).defer("value")
+        return super().get_queryset(request).defer("value_text")
 
     @admin.display(description=_("workflow"))
     def workflow(self, event: Event) -> SafeString:
@@ -77,7 +77,7 @@ class EventAdmin(EngineAdmin):
     @admin.display(description=_("value"))
     def plain_value(self, event: Event) -> SafeString:
         """The value as plain JSON."""
-        return format_html("<pre>{}</pre>", plain(event.value).text)
+        return format_html("<pre>{}</pre>", plain(event.value_text).text)
 
 
 @admin.register(Executor)

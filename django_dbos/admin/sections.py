@@ -115,7 +115,7 @@ def _linked(links: Links, workflow_id: str | None) -> str:
 
 
 def _show_input(workflow: Any, links: Links, is_whole: bool) -> Cells:
-    return (shown(workflow, "input", is_whole=is_whole),)
+    return (shown(workflow, "input_text", is_whole=is_whole),)
 
 
 def _show_outcome(workflow: Any, links: Links, is_whole: bool) -> Cells:
@@ -141,7 +141,7 @@ def _show_message(message: Any, links: Links, is_whole: bool) -> Cells:
     return (
         message.message_id,
         message.topic,
-        shown(message, "message", is_whole=is_whole),
+        shown(message, "message_text", is_whole=is_whole),
         _linked(links, message.sender_id),
         instant(message.created_at),
         instant(message.consumed_at) or gettext("not consumed"),
@@ -152,7 +152,7 @@ def _show_message(message: Any, links: Links, is_whole: bool) -> Cells:
 def _show_event(event: Any, links: Links, is_whole: bool) -> Cells:
     return (
         event.key,
-        shown(event, "value", is_whole=is_whole),
+        shown(event, "value_text", is_whole=is_whole),
         link(links.rows("history", key=event.key), event.version),
         instant(event.updated_at),
     )
@@ -162,7 +162,7 @@ def _show_version(version: Any, links: Links, is_whole: bool) -> Cells:
     return (
         version.key,
         version.version,
-        shown(version, "value", is_whole=is_whole),
+        shown(version, "value_text", is_whole=is_whole),
         version.step_number,
         instant(version.created_at),
     )
@@ -181,7 +181,7 @@ def _show_stream(first: Any, links: Links, is_whole: bool) -> Cells:
 
 
 def _show_entry(entry: Any, links: Links, is_whole: bool) -> Cells:
-    value = shown(entry, "value", is_whole=is_whole)
+    value = shown(entry, "value_text", is_whole=is_whole)
     return (
         entry.key,
         entry.offset,
@@ -213,16 +213,16 @@ def _only_streams(entries: QuerySet[Any]) -> QuerySet[Any]:
         last_at=Subquery(last.values("created_at")[:1]),
         owner_status=Subquery(owner.values("status")),
     )
-    return streams.defer("value")
+    return streams.defer("value_text")
 
 
 def _finished(workflows: QuerySet[Any]) -> QuerySet[Any]:
-    is_over = Q(output__isnull=False) | Q(error__isnull=False)
+    is_over = Q(output_text__isnull=False) | Q(error_text__isnull=False)
     return _without_values(workflows.filter(is_over))
 
 
 def _without_values(workflows: QuerySet[Any]) -> QuerySet[Any]:
-    return workflows.defer("input", "output", "error", "attributes")
+    return workflows.defer("input_text", "output_text", "error_text", "attributes")
 
 
 SECTIONS = (
@@ -233,7 +233,7 @@ SECTIONS = (
         keys=(),
         columns=(),
         show=_show_input,
-        values=("input",),
+        values=("input_text",),
         narrow=_without_values,
     ),
     Section(
@@ -243,7 +243,7 @@ SECTIONS = (
         keys=(),
         columns=(),
         show=_show_outcome,
-        values=("output", "error"),
+        values=("output_text", "error_text"),
         narrow=_finished,
     ),
     Section(
@@ -263,7 +263,7 @@ SECTIONS = (
             _("Other workflow"),
         ),
         show=_show_step,
-        values=("output", "error"),
+        values=("output_text", "error_text"),
     ),
     Section(
         name="messages",
@@ -280,7 +280,7 @@ SECTIONS = (
             _("By step"),
         ),
         show=_show_message,
-        values=("message",),
+        values=("message_text",),
     ),
     Section(
         name="events",
@@ -289,7 +289,7 @@ SECTIONS = (
         keys=("key",),
         columns=(_("Key"), _("Value"), _("Version"), _("Set")),
         show=_show_event,
-        values=("value",),
+        values=("value_text",),
     ),
     Section(
         name="history",
@@ -298,7 +298,7 @@ SECTIONS = (
         keys=("key", "version"),
         columns=(_("Key"), _("Version"), _("Value"), _("By step"), _("Set")),
         show=_show_version,
-        values=("value",),
+        values=("value_text",),
     ),
     Section(
         name="streams",
@@ -316,7 +316,7 @@ SECTIONS = (
         keys=("key", "offset"),
         columns=(_("Key"), _("Offset"), _("Value"), _("By step"), _("Written")),
         show=_show_entry,
-        values=("value",),
+        values=("value_text",),
     ),
     Section(
         name="children",

@@ -53,7 +53,7 @@ def with_values(
         is_short = Q(**{f"{column}_size__lte": MAX_LOADED})
         loaded = F(column) if is_whole else Case(When(is_short, then=F(column)))
         queryset = queryset.annotate(**{f"{column}_size": StoredSize(column)})
-        queryset = queryset.annotate(**{f"{column}_text": loaded})
+        queryset = queryset.annotate(**{f"{column}_loaded": loaded})
     return queryset.defer(*columns)
 
 
@@ -63,10 +63,10 @@ def shown(row: Any, column: str, *, is_whole: bool) -> Value:
 
 
 def outcome(row: Any, *, is_whole: bool) -> Value:
-    """What `output` says was returned, or what `error` says was raised."""
-    if row.error_size is None:
-        return shown(row, "output", is_whole=is_whole)
-    return _show(row, "error", plain_error, is_whole)
+    """What `output_text` says was returned, or what `error_text` says was raised."""
+    if row.error_text_size is None:
+        return shown(row, "output_text", is_whole=is_whole)
+    return _show(row, "error_text", plain_error, is_whole)
 
 
 def plain(text: str) -> Value:
@@ -108,7 +108,7 @@ def _unreadable(error: exceptions.SerializationError) -> Value:
 
 
 def _show(row: Any, column: str, read: Callable[[str], Value], is_whole: bool) -> Value:
-    size, text = getattr(row, f"{column}_size"), getattr(row, f"{column}_text")
+    size, text = getattr(row, f"{column}_size"), getattr(row, f"{column}_loaded")
     if size is None:
         return Value(text="")
     if text is None:

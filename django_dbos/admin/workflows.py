@@ -35,7 +35,7 @@ from django_dbos.core.status import RESUMABLE
 from django_dbos.models import Workflow
 from django_dbos.store import get_store
 
-VALUES = ("input", "output", "error", "attributes")
+VALUES = ("input_text", "output_text", "error_text", "attributes")
 MAX_FOUND = 1_000
 # How many are asked for in one transaction.
 BATCH = 500
@@ -279,7 +279,7 @@ class WorkflowAdmin(EngineAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         workflow_id = unquote(object_id)
-        found = _only(workflow_id).defer("input", "output", "error")
+        found = _only(workflow_id).defer("input_text", "output_text", "error_text")
         workflow = found.first() if "\0" not in workflow_id else None
         if workflow is None:
             raise Http404(gettext("There is no workflow '%s'.") % workflow_id)

@@ -235,7 +235,7 @@ class Store(abc.ABC):
             token=token,
             step_number=checkpoint.step_number,
             step_name=checkpoint.step_name,
-            output=checkpoint.output,
+            output_text=checkpoint.output,
             recorded_at=DatabaseNow(),
         )
         try:
@@ -250,7 +250,7 @@ class Store(abc.ABC):
     ) -> tuple[str, str | None] | None:
         """Return (step name, output) of an atomic step recorded there."""
         rows = AtomicCheckpoint.objects.using(alias).filter(token=token, step_number=step_number)
-        return rows.values_list("step_name", "output").first()
+        return rows.values_list("step_name", "output_text").first()
 
     # Working: batches of writes
 

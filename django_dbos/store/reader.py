@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import cast
 
+from django.db.models import F
+
 from django_dbos.core.records import Checkpoint, State
 from django_dbos.core.status import ACTIVE, CLOSING, Status
 from django_dbos.exceptions import WorkflowDoesNotExist
@@ -59,7 +61,7 @@ class Reader:
         events = Event.objects.using(self._alias).filter(workflow_id=workflow_id)
         if key is not None:
             events = events.filter(key=key)
-        return list(events.order_by("key").values_list("key", "value", "version"))
+        return list(events.order_by("key").values_list("key", "value_text", "version"))
 
     def read_entries(self, workflow_id: str, key: str, offset: int, limit: int) -> Page:
         """Return up to `limit` entries from an offset; raise WorkflowDoesNotExist."""
@@ -87,8 +89,9 @@ class Reader:
         found = CheckpointRow.objects.using(self._alias).filter(
             workflow_id=workflow_id, step_number=step_number
         )
-        names = [one.name for one in fields(Checkpoint) if one.name != "duration"]
-        for values in found.values(*names):
+        apart = ("duration", "output", "error")
+        names = [one.name for one in fields(Checkpoint) if one.name not in apart]
+        for values in found.values(*names, output=F("output_text"), error=F("error_text")):
             return Checkpoint(**{**values, "state": State(values["state"])})
         return None
 

@@ -35,7 +35,7 @@ def rows(page: Page) -> list[list[str]]:
 def set_aside(workflow_id: str) -> None:
     """As the engine does it with a workflow whose code has changed."""
     QuerySet(Workflow).filter(workflow_id=workflow_id).update(
-        status="ERROR", is_set_aside=True, error=serializers.dump_error(ValueError(SCRIPT))
+        status="ERROR", is_set_aside=True, error_text=serializers.dump_error(ValueError(SCRIPT))
     )
 
 

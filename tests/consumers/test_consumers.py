@@ -117,7 +117,7 @@ async def add_entries(workflow_id: str, count: int, value: str) -> None:
             workflow_id=workflow_id,
             key="s",
             offset=offset,
-            value=value,
+            value_text=value,
             step_number=offset,
             write_id=uuid.uuid4(),
             created_at=timezone.now(),

@@ -70,7 +70,7 @@ def test_checkpoints_keep_the_order_in_which_they_were_recorded() -> None:
 
     outputs = Checkpoint.objects.filter(workflow_id=handle.workflow_id).order_by("record_order")
 
-    assert [one.output for one in outputs] == ['"b1"', '"a1"', '"a2"', '"b2"']
+    assert [one.output for one in outputs] == ["b1", "a1", "a2", "b2"]
 
 
 @pytest.mark.rule(21)

@@ -125,7 +125,7 @@ def test_a_caller_that_lost_its_claim_returns_the_recorded_outcome(
         return is_taken_over(current.workflow_id)
 
     assert called() == "from the winner"
-    assert Checkpoint.objects.get().output == '"from the winner"'
+    assert Checkpoint.objects.get().output == "from the winner"
 
 
 @pytest.mark.rule(3)

@@ -257,7 +257,7 @@ def test_an_atomic_step_elsewhere_is_recorded_there_too() -> None:
     assert handle.get_result() == "far"
     assert calls == ["far"]
     assert AtomicCheckpoint.objects.using("other").count() == 1
-    assert Checkpoint.objects.get().output == '"far"'
+    assert Checkpoint.objects.get().output == "far"
 
 
 @pytest.mark.rule(22)

@@ -39,7 +39,7 @@ def own(held: Claim, number: int) -> RecordEntry:
 
 def entries() -> list[tuple[str, int, str | None]]:
     found = StreamEntry.objects.order_by("workflow_id", "key", "offset")
-    return list(found.values_list("key", "offset", "value"))
+    return list(found.values_list("key", "offset", "value_text"))
 
 
 def test_offsets_go_on_without_gaps(claim: Claims, append: Append) -> None:

@@ -91,7 +91,7 @@ def test_a_checkpoint_that_is_there_is_adopted_never_overwritten(
     assert plan.answers[0].verdict is Verdict.FOUND
     assert plan.answers[0].checkpoint is not None
     assert plan.answers[0].checkpoint.output == '"first"'
-    assert Checkpoint.objects.get().output == '"first"'
+    assert Checkpoint.objects.get().output == "first"
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")

@@ -65,12 +65,12 @@ def end(held: Claim) -> Finish:
 
 def latest(held: Claim) -> list[tuple[str, str, int]]:
     found = Event.objects.filter(workflow_id=held.workflow_id).order_by("key")
-    return list(found.values_list("key", "value", "version"))
+    return list(found.values_list("key", "value_text", "version"))
 
 
 def versions(held: Claim) -> list[tuple[str, int, str]]:
     found = EventVersion.objects.filter(workflow_id=held.workflow_id).order_by("key", "version")
-    return list(found.values_list("key", "version", "value"))
+    return list(found.values_list("key", "version", "value_text"))
 
 
 def status(held: Claim) -> str:

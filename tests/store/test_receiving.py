@@ -52,7 +52,7 @@ def send(store: Store, held: Claim, *texts: str, topic: str = "") -> None:
 
 def recorded() -> list[tuple[int, str | None, int]]:
     found = Checkpoint.objects.order_by("step_number")
-    return list(found.values_list("step_number", "output", "state"))
+    return list(found.values_list("step_number", "output_text", "state"))
 
 
 def test_messages_come_in_their_order_once_each(
@@ -67,7 +67,7 @@ def test_messages_come_in_their_order_once_each(
     assert [one and one.output for one in outputs] == ["1", "2"]
     assert recorded() == [(1, "1", 0), (2, "2", 0)]
     left = Message.objects.filter(consumed_at=None)
-    assert [one.message for one in left] == ["other"]
+    assert [one.message_text for one in left] == ["other"]
     taken = Message.objects.exclude(consumed_at=None).order_by("message_id")
     assert [one.consumed_step_number for one in taken] == [1, 2]
 

@@ -48,7 +48,7 @@ def test_they_are_enqueued_in_their_order_under_new_ids(store: Store) -> None:
 
     rows = list(Workflow.objects.order_by("queue_sequence"))
     assert [one.workflow_id for one in rows] == ids
-    assert [one.input for one in rows] == TEXTS
+    assert [one.input_text for one in rows] == TEXTS
     assert {UUID(one).version for one in ids} == {7}
     assert len({one.token for one in rows}) == len(set(ids)) == len(TEXTS)
     assert lanes == [("q", 3)]
@@ -118,14 +118,14 @@ def test_one_may_be_given_an_id(store: Store) -> None:
     given = like(workflow_id="given")
 
     assert store.start_many(given, ["1"]) == store.start_many(given, ["2"]) == ["given"]
-    assert [one.input for one in Workflow.objects.all()] == ["1"]
+    assert [one.input_text for one in Workflow.objects.all()] == ["1"]
 
 
 def test_of_many_with_one_deduplication_id_the_first_is_started(store: Store) -> None:
     first, *others = store.start_many(like(deduplication_id="d"), ["1", "2", "3"])
 
     assert set(others) == {first}
-    assert [one.input for one in Workflow.objects.all()] == ["1"]
+    assert [one.input_text for one in Workflow.objects.all()] == ["1"]
 
 
 def test_nothing_is_started_when_one_of_them_cannot_be(store: Store) -> None:
@@ -152,7 +152,7 @@ def test_what_a_transaction_did_before_them_outlives_their_failure(store: Store)
             store.start_many(like(attributes="no JSON"), ["1", "2"])
         store.start_many(like(), ["3", "4"])
 
-    assert sorted(Workflow.objects.values_list("input", flat=True)) == ["3", "4", "{}"]
+    assert sorted(Workflow.objects.values_list("input_text", flat=True)) == ["3", "4", "{}"]
 
 
 def test_they_are_told_of_when_the_transaction_commits_and_gone_when_it_does_not(
@@ -169,7 +169,7 @@ def test_they_are_told_of_when_the_transaction_commits_and_gone_when_it_does_not
             transaction.set_rollback(True)
 
     assert lanes == [("default", 0)]
-    assert sorted(Workflow.objects.values_list("input", flat=True)) == ["1", "2"]
+    assert sorted(Workflow.objects.values_list("input_text", flat=True)) == ["1", "2"]
 
 
 @pytest.mark.skipif(
@@ -185,7 +185,7 @@ def test_a_transaction_without_autocommit_is_left_to_the_caller(store: Store) ->
     finally:
         connection.set_autocommit(True)
 
-    assert sorted(Workflow.objects.values_list("input", flat=True)) == ["3", "4"]
+    assert sorted(Workflow.objects.values_list("input_text", flat=True)) == ["3", "4"]
 
 
 @pytest.mark.parametrize("in_transaction", [False, True])

@@ -218,7 +218,7 @@ def test_messages_keep_the_order_of_their_sending(store: Store, claim: Claims) -
 
     store.send_messages(messages)
 
-    found = Message.objects.order_by("message_id").values_list("message", flat=True)
+    found = Message.objects.order_by("message_id").values_list("message_text", flat=True)
     assert list(found) == [str(n) for n in range(50)]
 
 

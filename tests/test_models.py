@@ -1,0 +1,101 @@
+"""Rows as users read them: values rather than the text that they are stored as."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+import django_dbos as dbos
+from django_dbos import models
+from django_dbos.testing import run_until_idle
+
+pytestmark = pytest.mark.django_db
+
+
+class OutOfStock(Exception):
+    """Has a message and an argument of its own."""
+
+
+@dbos.step
+def price(sku: str) -> Decimal:
+    if sku == "gone":
+        raise OutOfStock(sku, 3)
+    return Decimal("1.50")
+
+
+@dbos.workflow
+def order(sku: str, *, count: int) -> Any:
+    dbos.set_event("ordered", (sku, count))
+    dbos.write_stream("log", {sku})
+    dbos.close_stream("log")
+    note = dbos.recv("note", timeout=0, default=None)
+    return [price(sku) * count, note]
+
+
+def ordered(sku: str) -> models.Workflow:
+    handle = order.start(sku, count=2)
+    handle.send((1, 2), topic="note")
+    run_until_idle()
+    return models.Workflow.objects.get(pk=handle.workflow_id)
+
+
+def test_rows_give_values() -> None:
+    workflow = ordered("pan")
+
+    assert workflow.input == {"args": ["pan"], "kwargs": {"count": 2}}
+    assert workflow.output == [Decimal("3.00"), (1, 2)]
+    assert workflow.error is None
+    assert models.Checkpoint.objects.get(step_name=price.name).output == Decimal("1.50")
+    assert models.Message.objects.get().message == (1, 2)
+    assert models.Event.objects.get().value == ("pan", 2)
+    assert models.EventVersion.objects.get().value == ("pan", 2)
+    entries = models.StreamEntry.objects.order_by("offset")
+    assert [one.value for one in entries] == [{"pan"}, None]
+
+
+def test_errors_are_the_exceptions_that_were_raised() -> None:
+    workflow = ordered("gone")
+    (step,) = [one for one in workflow.handle.steps() if one.step_name == price.name]
+
+    with pytest.raises(OutOfStock) as raised:
+        workflow.handle.get_result()
+
+    for error in (workflow.error, step.error):
+        assert type(error) is OutOfStock
+        assert error.args == raised.value.args == ("gone", 3)
+    assert (workflow.output, step.output) == (None, None)
+
+
+def test_a_value_is_read_when_it_is_asked_for() -> None:
+    """A list of workflows loads no payloads, and a text that can't be read spoils no list."""
+    ordered("pan")
+    texts = ("input_text", "output_text", "error_text")
+
+    with CaptureQueriesContext(connection) as queries:
+        (workflow,) = models.Workflow.objects.defer(*texts)
+        assert workflow.status == models.Workflow.Status.SUCCESS
+        assert len(queries) == 1
+        assert workflow.output == [Decimal("3.00"), (1, 2)]
+    assert len(queries) == 2
+
+    workflow.output_text = "!unknown:x"
+    with pytest.raises(dbos.SerializationError, match="unknown"):
+        workflow.output  # noqa: B018
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_columns_keep_their_names() -> None:
+    """The renaming is one of Django's state: no statement, in neither direction."""
+    for options in ({}, {"backwards": True}):
+        said = StringIO()
+        call_command("sqlmigrate", "django_dbos", "0002", stdout=said, **options)
+        statements = [one for one in said.getvalue().splitlines() if one[:2] != "--"]
+        assert set(statements) <= {"BEGIN;", "COMMIT;", ""}
+    text = models.Workflow._meta.get_field("output_text")
+    assert text.column == "output"
