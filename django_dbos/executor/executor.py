@@ -34,6 +34,7 @@ from django_dbos.executor.pool import Pool
 from django_dbos.executor.slots import Slots
 from django_dbos.executor.teller import Teller
 from django_dbos.models import Workflow
+from django_dbos.operations import logs
 from django_dbos.operations.run import Run
 from django_dbos.store import errors, get_store
 from django_dbos.store.wakeups import EVERYTHING
@@ -282,7 +283,7 @@ class Executor:
         """Called by the writer."""
         self._forget(run)
         self.slots.settle()
-        if logger.isEnabledFor(logging.INFO):
+        if logs.is_worth_telling(run):
             self.teller.announce(run)
 
     def without_slot(self) -> AbstractContextManager[None]:

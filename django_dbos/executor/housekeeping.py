@@ -17,6 +17,7 @@ from django_dbos.core.hints import Hints
 from django_dbos.executor.loop import Loop
 from django_dbos.executor.ration import Ration
 from django_dbos.executor.recovery import SECOND_LOOK, Recovery
+from django_dbos.operations import logs
 from django_dbos.store import errors
 from django_dbos.store.records import Look
 from django_dbos.store.sessions import Session
@@ -195,6 +196,7 @@ class Housekeeping:
         self._deadline_at = None
         expired = self._store.expire_deadlines(self._own(), LIMIT)
         self._tell(Hints.of_cancelled(expired))
+        logs.deadlines_passed(expired)
         if expired:
             self._next_beat = 0.0
 

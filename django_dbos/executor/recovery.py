@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from django_dbos.conf import Settings
 from django_dbos.core.hints import Hints
 from django_dbos.core.records import Wake
+from django_dbos.operations import logs
 from django_dbos.store.records import Look, Recovered
 from django_dbos.store.sessions import Session
 
@@ -98,5 +99,6 @@ class Recovery:
             len(recovered.enqueued),
             len(recovered.given_up),
         )
+        logs.given_up(recovered.given_up)
         wakes = [Wake.of_result(one) for one in recovered.given_up]
         self._store.tell(session, Hints(wakes=wakes, lanes=recovered.lanes))

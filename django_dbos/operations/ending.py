@@ -89,8 +89,7 @@ def _success(run: Run) -> Finish:
 def _failure(run: Run, raised: BaseException, *, is_set_aside: bool = False) -> Finish:
     text = serializers.dump_error(raised)
     run.error = serializers.round_trip_error(raised, text)
-    if is_set_aside:
-        logger.error("Workflow %r is set aside: %s", run.workflow_id, raised)
+    run.is_quarantined = is_set_aside
     return run.fenced(
         Finish, status=Status.ERROR, error=text, is_set_aside=is_set_aside, size=len(text)
     )
@@ -166,6 +165,7 @@ def _after(run: Run, write: Write, answer: Answer) -> Write | None:
         case Verdict.DONE:
             run.ended_as = _status_after(write)
         case Verdict.PAST_DEADLINE:
+            run.is_past_deadline = True
             run.ended_as = Status.CANCELLED
         case Verdict.CLAIM_LOST:
             cancelled = answer.status is Status.CANCELLED

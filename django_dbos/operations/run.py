@@ -148,6 +148,10 @@ class Run:
         """What the function returned or raised, for who called it inline."""
         self.ended_as = ""
         """The status that the run left the workflow in; "" while it runs or when it lost it."""
+        self.is_past_deadline = False
+        """Whether one of its writes found that the workflow's deadline had passed."""
+        self.is_quarantined = False
+        """Whether the engine ended it, to be resumed after a fix."""
         self.ends_later = False
         """Whether its end was left to the writer: the run is over before that is written."""
 
@@ -288,6 +292,7 @@ class Run:
                 cancelled = answer.status is Status.CANCELLED
                 self.stop(RunCancelled() if cancelled else ClaimLost())
             case Verdict.PAST_DEADLINE:
+                self.is_past_deadline = True
                 self.stop(RunCancelled())
             case Verdict.REFUSED if answer.refusal is Refusal.DATABASE or call is None:
                 self.stop(HistoryUnusable(self.refusal(answer)))

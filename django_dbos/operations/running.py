@@ -21,7 +21,7 @@ from django_dbos import signals
 from django_dbos.core import context
 from django_dbos.core.status import Status
 from django_dbos.exceptions import HistoryUnusable, NondeterminismError, RunInterrupted
-from django_dbos.operations import ending
+from django_dbos.operations import ending, logs
 from django_dbos.operations.branches import Branches
 from django_dbos.operations.run import Run
 
@@ -179,7 +179,7 @@ def _check_finished(run: Run) -> None:
 @contextmanager
 def _observed(run: Run) -> Iterator[None]:
     """Say when the run starts and how it ends."""
-    logger.info("Workflow %s (%s) runs", run.workflow_id, run.definition.name)
+    logs.run_began(run)
     _send(run, signals.workflow_started)
     run.began = time.perf_counter()
     try:
@@ -191,10 +191,7 @@ def _observed(run: Run) -> Iterator[None]:
 
 def announce_end(run: Run) -> None:
     """Say how a run has ended."""
-    seconds = time.perf_counter() - run.began
-    how = run.ended_as or "no longer ours"
-    name = run.definition.name
-    logger.info("Workflow %s (%s): %s after %.3f s", run.workflow_id, name, how, seconds)
+    logs.run_ended(run)
     if run.ended_as in FINAL:
         _send(run, signals.workflow_finished, status=run.ended_as)
 

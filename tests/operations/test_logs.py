@@ -1,0 +1,161 @@
+"""What the log says of runs: how it is worth being told, and nothing secret."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db.models import QuerySet
+
+import django_dbos as dbos
+from django_dbos.executor import Executor
+from django_dbos.models import Checkpoint, Workflow
+from django_dbos.testing import advance, run_until_idle
+from tests.executor.test_executor import eventually
+
+SECRET = "4242-4242"
+
+
+@dbos.step
+def charge(card: str) -> str:
+    if card == "changed":
+        return card
+    raise LookupError("declined")
+
+
+@dbos.workflow
+def pays(card: str) -> str:
+    return charge(card)
+
+
+@dbos.workflow
+async def apays(card: str) -> str:
+    return await charge.acall(card)
+
+
+@dbos.workflow
+def waits() -> Any:
+    return dbos.recv(timeout=None)
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[logging.LogRecord]]:
+    """The records about a workflow, in their order."""
+    caplog.set_level("INFO", "django_dbos")
+
+    def of(workflow_id: str) -> list[logging.LogRecord]:
+        return [one for one in caplog.records if getattr(one, "workflow_id", None) == workflow_id]
+
+    return of
+
+
+def test_a_failure_is_an_error_with_its_traceback(db: None, lines: Any) -> None:
+    handle = pays.start(SECRET)
+    run_until_idle()
+
+    began, failed = lines(handle.workflow_id)
+
+    assert began.levelno == logging.INFO
+    assert failed.levelno == logging.ERROR
+    assert failed.name == "django_dbos.executor"
+    assert failed.workflow_name == pays.name
+    assert failed.getMessage().startswith(
+        f"Workflow {handle.workflow_id!r} ({pays.name}) failed after "
+    )
+    assert failed.getMessage().endswith(": LookupError('declined')")
+    text = logging.Formatter().format(failed)
+    assert "in charge" in text
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize("workflow", [pays, apays])
+@pytest.mark.parametrize("level", ["INFO", "ERROR"])
+def test_a_worker_logs_failures_at_every_level(
+    workflow: Any, level: str, worker: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Under load the level is raised: that used to silence failures too."""
+    caplog.set_level(level, "django_dbos")
+
+    workflow.start(SECRET)
+
+    eventually(lambda: any(one.levelno == logging.ERROR for one in caplog.records))
+    (failed,) = [one for one in caplog.records if one.levelno == logging.ERROR]
+    assert failed.exc_info is not None
+    assert isinstance(failed.exc_info[1], LookupError)
+
+
+def test_success_and_waiting_are_no_more_than_news(db: None, lines: Any) -> None:
+    done, waiting = pays.start("changed"), waits.start()
+    run_until_idle()
+
+    for handle in (done, waiting):
+        assert [one.levelno for one in lines(handle.workflow_id)] == [logging.INFO] * 2
+
+
+def test_newlines_in_ids_and_errors_forge_no_line(db: None, lines: Any) -> None:
+    @dbos.workflow
+    def fails() -> None:
+        raise ValueError("bad\nCRITICAL all is lost")
+
+    handle = fails.using(workflow_id="x\nCRITICAL forged").start()
+    run_until_idle()
+
+    assert all("\n" not in one.getMessage() for one in lines(handle.workflow_id))
+
+
+def test_what_is_quarantined_is_an_error_that_says_so(db: None, lines: Any) -> None:
+    @dbos.workflow
+    def changes() -> Any:
+        charge("changed")
+        return dbos.recv(timeout=None)
+
+    handle = changes.start()
+    run_until_idle()
+    QuerySet(Checkpoint).filter(workflow_id=handle.workflow_id, step_number=1).update(
+        step_name="another"
+    )
+    handle.send("go on")
+    run_until_idle()
+
+    *_, last = lines(handle.workflow_id)
+    assert last.levelno == logging.ERROR
+    assert "is quarantined; fix the cause and resume it, after" in last.getMessage()
+    assert "NondeterminismError" in last.getMessage()
+
+
+def test_a_deadline_is_a_warning_and_a_cancel_is_none(
+    worker: Executor, caplog: pytest.LogCaptureFixture, lines: Any
+) -> None:
+    @dbos.workflow
+    async def hangs() -> None:
+        while True:
+            await dbos.asleep(0.01)
+
+    late, cancelled = hangs.using(timeout=0.2).start(), hangs.start()
+    eventually(lambda: bool(Checkpoint.objects.filter(workflow_id=cancelled.workflow_id)))
+    cancelled.cancel()
+
+    def told(handle: dbos.WorkflowHandle[None]) -> set[int]:
+        return {one.levelno for one in lines(handle.workflow_id)}
+
+    def is_said(handle: dbos.WorkflowHandle[None], what: str) -> bool:
+        return any(what in one.getMessage() for one in lines(handle.workflow_id))
+
+    eventually(lambda: is_said(late, "its deadline passed"))
+    assert told(late) == {logging.INFO, logging.WARNING}
+    eventually(lambda: is_said(cancelled, "CANCELLED") or is_said(cancelled, "WAITING"))
+    assert told(cancelled) == {logging.INFO}
+
+
+def test_a_deadline_that_passes_while_it_waits_is_told_too(worker: Executor, lines: Any) -> None:
+    handle = waits.using(timeout=3_600).start()
+    eventually(lambda: handle.get_status() == Workflow.Status.WAITING)
+    # The run's own end is told after its commit.
+    eventually(lambda: len(lines(handle.workflow_id)) >= 2)
+
+    advance(3_601)
+
+    eventually(lambda: lines(handle.workflow_id)[-1].levelno == logging.WARNING)
+    assert "its deadline passed" in lines(handle.workflow_id)[-1].getMessage()
