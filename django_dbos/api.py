@@ -1,7 +1,7 @@
 """The functions of `import django_dbos as dbos`. Each that waits or writes has an async twin.
 
 The sync forms raise SynchronousOnlyOperation on a running event loop. Durations are seconds or
-timedeltas; `timeout=None` waits for ever, 0 looks once.
+timedeltas, of at most 1,000 years; `timeout=None` waits for ever, 0 looks once.
 """
 
 from __future__ import annotations

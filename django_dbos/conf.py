@@ -156,7 +156,8 @@ def _positive_duration(value: Any, what: str) -> float:
 def _duration(value: Any, what: str) -> float:
     if value is None:
         raise TypeError(f"{what} must be seconds or a timedelta, not None.")
-    return durations.to_seconds(value, what=what)  # type: ignore[no-any-return]
+    # No thread can wait for longer, and nobody sees the difference.
+    return min(durations.to_seconds(value, what=what), durations.LONGEST_WAIT)
 
 
 def _optional_duration(value: Any, what: str) -> float | None:

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.expressions import Func
+from django.db.models.sql.compiler import SQLCompiler
 from django.utils import timezone
 
 
@@ -29,13 +30,28 @@ class KeyField(models.CharField):  # type: ignore[type-arg]
         return super().db_type(connection)
 
 
+# What Python can show in any time zone. Others are read as the nearest of these: PostgreSQL has
+# instants from -infinity to infinity, and one of them in one row must not fail a whole list.
+FIRST_INSTANT = datetime(1, 1, 3, tzinfo=UTC)
+LAST_INSTANT = datetime(9998, 12, 31, tzinfo=UTC)
+
+
 class InstantField(models.DateTimeField):  # type: ignore[type-arg]
     """An instant, kept in UTC whatever `USE_TZ` and `TIME_ZONE` say.
 
     Python sees what `DateTimeField` would give: aware values with `USE_TZ`, else naive
     local ones. On SQLite, Django stores naive local text without `USE_TZ`, while the
     database's own clock speaks UTC; here both are UTC (CORRECTNESS rule 42).
+
+    What Python's datetime can't hold is read as the nearest instant that it can.
     """
+
+    def select_format(self, compiler: SQLCompiler, sql: str, params: Any) -> tuple[str, Any]:
+        if compiler.connection.vendor != "postgresql":
+            return sql, params
+        nearest = f"least(greatest({sql}, '{FIRST_INSTANT}'), '{LAST_INSTANT}')"
+        # Both leave NULLs out.
+        return f"CASE WHEN {sql} IS NOT NULL THEN {nearest} END", [*params, *params]
 
     def get_db_prep_value(
         self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False
@@ -62,14 +78,23 @@ class InstantField(models.DateTimeField):  # type: ignore[type-arg]
 def instant_to_text(value: datetime) -> str:
     """The text under which SQLite keeps an instant: it sorts as the instants do."""
     aware = value if timezone.is_aware(value) else timezone.make_aware(value)
-    return aware.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    # Not strftime(), which writes the year 900 in three digits.
+    return aware.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def text_to_instant(value: str | datetime) -> datetime:
     """The instant behind SQLite's text, as Django shows it: aware or local by `USE_TZ`."""
-    instant = datetime.fromisoformat(value) if isinstance(value, str) else value
-    aware = instant.replace(tzinfo=UTC)
+    instant = _parsed(value) if isinstance(value, str) else value
+    aware = min(max(instant.replace(tzinfo=UTC), FIRST_INSTANT), LAST_INSTANT)
     return aware if settings.USE_TZ else timezone.make_naive(aware)
+
+
+def _parsed(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        # A year of five digits, which somebody else has written: never, as far as we can tell.
+        return LAST_INSTANT
 
 
 class DatabaseNow(Func):

@@ -75,6 +75,7 @@ def test_step_databases_are_a_list_of_aliases() -> None:
         ({"LEASE": None}, "DBOS['LEASE'] must be seconds or a timedelta, not None."),
         ({"LEASE": -1}, "DBOS['LEASE'] can't be negative, but is -1."),
         ({"HEARTBEAT_INTERVAL": 0}, "DBOS['HEARTBEAT_INTERVAL'] must be more than 0."),
+        ({"RETENTION": 1e12}, "DBOS['RETENTION'] can't be more than 1,000 years, but is"),
         ({"RETENTION": 0}, "DBOS['RETENTION'] must be more than 0."),
         ({"DEFAULT_QUEUE": ""}, "DBOS['DEFAULT_QUEUE'] can't be empty."),
         ({"DEFAULT_QUEUE": None}, "DBOS['DEFAULT_QUEUE'] must be a str, not NoneType None."),

@@ -1,10 +1,23 @@
-"""Durations as users give them: seconds or a timedelta, turned into float seconds."""
+"""Durations as users give them: seconds or a timedelta, turned into float seconds.
+
+There is one limit for all of them, so that whatever is due later stays before the year 9999: later
+instants have no place in Python's datetime, in SQLite's functions or in what psycopg can read.
+"""
 
 from __future__ import annotations
 
 import math
-from datetime import timedelta
+import threading
+from datetime import datetime, timedelta
 from typing import overload
+
+YEAR = 365.25 * 86_400
+LONGEST = 1_000 * YEAR
+"""Seconds that a duration may have: 1,000 years."""
+LONGEST_WAIT = threading.TIMEOUT_MAX / 2
+"""Seconds that a thread may wait at once: half of what Python allows, about 146 years."""
+FIRST_YEAR, LAST_YEAR = 1, 9999
+"""The years in which a time zone could take an instant out of Python's range."""
 
 
 @overload
@@ -16,8 +29,8 @@ def to_seconds(value: float | timedelta | None, *, what: str) -> float | None: .
 def to_seconds(value: float | timedelta | None, *, what: str) -> float | None:
     """Return ``value`` in seconds; None, "no limit", stays None.
 
-    Raises TypeError or ValueError, naming ``what``, for whatever isn't a finite duration of at
-    least 0.
+    Raises TypeError or ValueError, naming ``what``, for whatever isn't a finite duration from 0 to
+    1,000 years.
     """
     if value is None:
         return None
@@ -41,4 +54,17 @@ def _check_range(seconds: float, value: float | timedelta, *, what: str) -> floa
         raise ValueError(f"{what} must be a finite number of seconds, not {value!r}.")
     if seconds < 0:
         raise ValueError(f"{what} can't be negative, but is {value!r}.")
+    if seconds > LONGEST:
+        raise ValueError(
+            f"{what} can't be more than 1,000 years, but is {value!r}. A number is one of seconds."
+        )
     return seconds
+
+
+def check_instant(value: datetime, *, what: str) -> datetime:
+    """Return ``value``; raise ValueError, naming ``what``, near the ends of time."""
+    if not FIRST_YEAR < value.year < LAST_YEAR:
+        raise ValueError(
+            f"{what} must be after the year 1 and before the year 9999, but is {value!r}."
+        )
+    return value

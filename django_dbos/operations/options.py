@@ -89,6 +89,7 @@ def _run_after(value: Any) -> datetime | float | None:
     if not isinstance(value, datetime):
         seconds: float | None = durations.to_seconds(value, what="run_after")
         return seconds
+    durations.check_instant(value, what="run_after")
     if timezone.is_aware(value):
         return value
     if django_settings.USE_TZ:

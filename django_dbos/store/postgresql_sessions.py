@@ -236,7 +236,8 @@ def connection_parameters(
     params = dict(wrapper.get_connection_params())
     for name in ("cursor_factory", "context", "prepare_threshold", "isolation_level", "pool"):
         params.pop(name, None)
-    seconds = max(int(lease), 1)
+    # libpq's are of 32 bits, and one of them is in milliseconds.
+    seconds = min(max(int(lease), 1), 86_400)
     params.update(
         application_name=application_name(executor_id),
         keepalives=1,

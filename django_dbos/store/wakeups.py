@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Protocol, Self
 
+from django_dbos.core.durations import LONGEST_WAIT
 from django_dbos.core.records import Lane
 
 # Told to everybody: "look again, whatever you wait for", after a connection was lost.
@@ -81,7 +82,7 @@ class Watch:
                 return True
             gate = self._gate = threading.Lock()
             gate.acquire()
-        gate.acquire(timeout=-1 if timeout is None else max(timeout, 0.0))
+        gate.acquire(timeout=-1 if timeout is None else min(max(timeout, 0.0), LONGEST_WAIT))
         with self._lock:
             self._gate = None
             is_notified = self._is_notified

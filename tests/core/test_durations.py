@@ -1,6 +1,7 @@
 """Durations: what is accepted, and what the refusal says."""
 
-from datetime import timedelta
+import sys
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -33,6 +34,29 @@ def test_a_negative_duration_is_refused(value: Any) -> None:
 def test_an_endless_duration_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="timeout must be a finite number of seconds"):
         durations.to_seconds(value, what="timeout")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1e12, 31_557_600_001, sys.maxsize, 10**300, timedelta.max, timedelta(days=365_251)],
+)
+def test_more_than_a_thousand_years_is_refused(value: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"timeout can't be more than 1,000 years, but is "
+    ) as told:
+        durations.to_seconds(value, what="timeout")
+
+    assert repr(value) in str(told.value)
+
+
+def test_a_thousand_years_are_a_duration() -> None:
+    assert durations.to_seconds(timedelta(days=365_250), what="timeout") == durations.LONGEST
+
+
+@pytest.mark.parametrize("value", [datetime.min, datetime.max, datetime(9999, 1, 1, tzinfo=UTC)])
+def test_an_instant_that_a_time_zone_could_take_out_of_range_is_refused(value: datetime) -> None:
+    with pytest.raises(ValueError, match=r"run_after must be .* before the year 9999, but is "):
+        durations.check_instant(value, what="run_after")
 
 
 @pytest.mark.parametrize("value", [True, False, "5", b"5", [5], object(), 5j])

@@ -1,5 +1,6 @@
 -- The one statement of an idle executor: says "alive", and asks what there is to do.
 -- What is enqueued and what is held is asked now and then: see Ration.
+-- No stored time may fail it: a difference of instants would at infinity, one of epochs does not.
 WITH beat AS (
     UPDATE dbos_executor
     SET heartbeat_at = clock_timestamp()
@@ -12,12 +13,12 @@ SELECT
         SELECT FROM dbos_workflow WHERE status = 'ENQUEUED'
     ) AS has_enqueued,
     (
-        SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8
+        SELECT (extract(epoch FROM min(due_at)) - extract(epoch FROM clock_timestamp()))::float8
         FROM dbos_workflow
         WHERE status IN ('DELAYED', 'WAITING') AND due_at IS NOT NULL
     ) AS next_due,
     (
-        SELECT extract(epoch FROM min(deadline_at) - clock_timestamp())::float8
+        SELECT (extract(epoch FROM min(deadline_at)) - extract(epoch FROM clock_timestamp()))::float8
         FROM dbos_workflow
         WHERE status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING') AND deadline_at IS NOT NULL
     ) AS next_deadline,
@@ -29,7 +30,8 @@ SELECT
     ARRAY(
         SELECT executor_id
         FROM dbos_executor
-        WHERE executor_id <> %(executor_id)s AND heartbeat_at + lease < clock_timestamp()
+        WHERE executor_id <> %(executor_id)s
+          AND heartbeat_at + least(lease, interval '1000 years') < clock_timestamp()
     ) AS expired_executors,
     ARRAY(
         SELECT executor.executor_id

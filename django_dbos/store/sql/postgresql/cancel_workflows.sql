@@ -1,6 +1,6 @@
 UPDATE dbos_workflow
 SET status = 'CANCELLED',
-    claim_number = claim_number + 1,
+    claim_number = least(claim_number, 2147483646) + 1,
     executor_id = NULL,
     due_at = NULL,
     wake_kind = NULL,

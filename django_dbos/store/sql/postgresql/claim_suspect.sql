@@ -22,11 +22,18 @@ SET status = 'PENDING',
     executor_id = %(executor_id)s,
     claim_number = workflow.claim_number + 1,
     started_at = coalesce(workflow.started_at, clock_timestamp()),
-    deadline_at = coalesce(workflow.deadline_at, clock_timestamp() + workflow.timeout)
+    deadline_at = coalesce(
+        workflow.deadline_at,
+        clock_timestamp() + CASE
+            WHEN workflow.timeout > interval '1000 years' THEN interval '1000 years'
+            ELSE workflow.timeout
+        END
+    )
 FROM chosen
 WHERE workflow.workflow_id = chosen.workflow_id
 RETURNING
     workflow.workflow_id, workflow.claim_number, workflow.name, workflow.input, workflow.token,
     workflow.queue_name, workflow.user_id, workflow.recovery_attempts,
-    extract(epoch FROM workflow.deadline_at - clock_timestamp())::float8 AS remaining,
+    (extract(epoch FROM workflow.deadline_at) - extract(epoch FROM clock_timestamp()))::float8
+        AS remaining,
     workflow.claim_number > 1 AS has_history, workflow.queue_sequence

@@ -7,7 +7,7 @@ WHERE executor_id = (
     FROM dbos_executor
     WHERE executor_id = %(executor_id)s
       AND (
-          heartbeat_at + lease < clock_timestamp()
+          heartbeat_at + least(lease, interval '1000 years') < clock_timestamp()
           OR %(is_unlocked)s AND heartbeat_at + make_interval(secs => %(silence)s)
               < clock_timestamp()
       )

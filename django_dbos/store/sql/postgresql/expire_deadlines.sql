@@ -1,8 +1,8 @@
 -- Cancels what is past its deadline; taking the claim of a running one with it.
--- An array: see claim_workflows. The time as a subquery: only so can the index look it up.
+-- An array: see claim_workflows. least(): see release_workflows. The time as a subquery: only so can the index look it up.
 UPDATE dbos_workflow
 SET status = 'CANCELLED',
-    claim_number = claim_number + 1,
+    claim_number = least(claim_number, 2147483646) + 1,
     executor_id = NULL,
     due_at = NULL,
     wake_kind = NULL,

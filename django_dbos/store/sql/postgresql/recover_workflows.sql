@@ -13,7 +13,7 @@ WITH dead AS MATERIALIZED (
                 WHERE workflow_id = held.workflow_id AND claim_number = held.claim_number
                 OFFSET 0
             ) THEN 1
-            ELSE held.recovery_attempts + 1
+            ELSE least(held.recovery_attempts, 2147483646) + 1
         END AS attempts
     FROM dbos_workflow AS held
     WHERE held.status = 'PENDING' AND held.executor_id = %(executor_id)s
@@ -30,7 +30,7 @@ SET status = CASE
     finished_at = CASE
         WHEN dead.attempts > dead.attempts_allowed THEN clock_timestamp()
     END,
-    claim_number = workflow.claim_number + 1,
+    claim_number = least(workflow.claim_number, 2147483646) + 1,
     executor_id = NULL,
     queue_sequence = nextval('dbos_queue_sequence')
 FROM dead

@@ -1,8 +1,9 @@
 -- Gives claims back to their queues, uncounted.
--- coalesce(): see lock_claims.
+-- coalesce(): see lock_claims. A row with the last claim number there is keeps it, and must not fail
+-- the others: the next claim fails for that row alone.
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
-    claim_number = claim_number + 1,
+    claim_number = least(claim_number, 2147483646) + 1,
     executor_id = NULL,
     queue_sequence = nextval('dbos_queue_sequence')
 WHERE workflow_id = ANY(%(workflow_ids)s::text[])

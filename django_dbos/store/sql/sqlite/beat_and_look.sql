@@ -1,19 +1,24 @@
 -- The one statement of an idle executor: says "alive", and asks what there is to do.
 -- It returns nothing when the executor isn't registered; the lists are JSON.
+-- What is no time is due at once: it must not hide what is due after it.
 UPDATE dbos_executor
 SET heartbeat_at = %(now)s
 WHERE executor_id = %(executor_id)s AND heartbeat_at > '0001-01-01 00:00:00.000000'
 RETURNING
     EXISTS (SELECT 1 FROM dbos_workflow WHERE status = 'ENQUEUED') AS has_enqueued,
     (
-        SELECT (julianday(min(due_at)) - julianday(%(now)s)) * 86400.0
+        SELECT (coalesce(julianday(due_at), 0) - julianday(%(now)s)) * 86400.0
         FROM dbos_workflow
         WHERE status IN ('DELAYED', 'WAITING') AND due_at IS NOT NULL
+        ORDER BY due_at
+        LIMIT 1
     ) AS next_due,
     (
-        SELECT (julianday(min(deadline_at)) - julianday(%(now)s)) * 86400.0
+        SELECT (coalesce(julianday(deadline_at), 0) - julianday(%(now)s)) * 86400.0
         FROM dbos_workflow
         WHERE status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING') AND deadline_at IS NOT NULL
+        ORDER BY deadline_at
+        LIMIT 1
     ) AS next_deadline,
     (
         SELECT count(*)

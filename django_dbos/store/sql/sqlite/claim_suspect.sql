@@ -5,7 +5,7 @@ SET status = 'PENDING',
     started_at = coalesce(started_at, %(now)s),
     deadline_at = coalesce(
         deadline_at,
-        strftime('%%Y-%%m-%%d %%H:%%M:%%f000', %(now)s, (timeout / 1000000.0) || ' seconds')
+        strftime('%%Y-%%m-%%d %%H:%%M:%%f000', %(now)s, (min(timeout, 31557600000000000) / 1000000.0) || ' seconds')
     )
 WHERE workflow_id IN (
     SELECT workflow_id
