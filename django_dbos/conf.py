@@ -157,7 +157,8 @@ def _duration(value: Any, what: str) -> float:
     if value is None:
         raise TypeError(f"{what} must be seconds or a timedelta, not None.")
     # No thread can wait for longer, and nobody sees the difference.
-    return min(durations.to_seconds(value, what=what), durations.LONGEST_WAIT)
+    seconds: float = durations.to_seconds(value, what=what)
+    return min(seconds, durations.LONGEST_WAIT)
 
 
 def _optional_duration(value: Any, what: str) -> float | None:

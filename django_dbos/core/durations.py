@@ -7,15 +7,14 @@ instants have no place in Python's datetime, in SQLite's functions or in what ps
 from __future__ import annotations
 
 import math
-import threading
 from datetime import datetime, timedelta
 from typing import overload
 
 YEAR = 365.25 * 86_400
 LONGEST = 1_000 * YEAR
 """Seconds that a duration may have: 1,000 years."""
-LONGEST_WAIT = threading.TIMEOUT_MAX / 2
-"""Seconds that a thread may wait at once: half of what Python allows, about 146 years."""
+LONGEST_WAIT = 100 * YEAR
+"""Seconds that a thread waits at once: Python's locks allow 292 years."""
 FIRST_YEAR, LAST_YEAR = 1, 9999
 """The years in which a time zone could take an instant out of Python's range."""
 
