@@ -73,7 +73,7 @@ class Loop:
             # Somebody's transaction holds a row: no fault of the connection.
             logger.info("%s waits for a lock: %s", self._thread.name, error)
             return FIRST_BACKOFF
-        except errors.StoreError as error:
+        except errors.Unavailable as error:
             if not self._backoff:
                 logger.warning("%s: the database is unavailable: %s", self._thread.name, error)
         except Exception:

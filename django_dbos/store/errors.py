@@ -5,14 +5,10 @@ They are Django's errors too: whoever starts a workflow in a view catches what a
 
 from __future__ import annotations
 
-from django.db import DatabaseError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 
-# SQLSTATE classes without a culprit in the batch: connections, transactions rolled back by the
-# server, resources, objects in use, operator intervention, system errors.
-TRANSIENT_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})
-# Others without a culprit: a server that is a standby since a failover, transactions that took too
-# long for its settings, and a session that has lost its prepared statements.
-TRANSIENT_STATES = frozenset({"25006", "25P03", "25P04", "26000"})
+from django_dbos.store import meanings
+from django_dbos.store.meanings import Engine, Meaning
 
 
 class StoreError(DatabaseError):
@@ -40,13 +36,36 @@ class BadStatement(StoreError):
 
 
 def of_sqlstate(sqlstate: str | None, message: str) -> StoreError:
-    """What an error of PostgreSQL's means; without a state it is the connection's."""
-    if sqlstate == "55P03":
-        return LockTimeout(message)
-    is_transient = (
-        sqlstate is None or sqlstate[:2] in TRANSIENT_CLASSES or sqlstate in TRANSIENT_STATES
-    )
-    if not is_transient:
-        return BadStatement(message)
-    is_outcome_unknown = sqlstate is None or sqlstate.startswith(("08", "57P"))
-    return Unavailable(message, is_outcome_unknown=is_outcome_unknown)
+    """What an error of PostgreSQL's means to the engine; without a state it is the connection's."""
+    return of_meaning(meanings.of_sqlstate(sqlstate), message)
+
+
+def of_meaning(meaning: Meaning, message: str) -> StoreError:
+    """The error that the engine goes by."""
+    match meaning.engine:
+        case Engine.WAIT:
+            return Unavailable(message, is_outcome_unknown=meaning.may_have_committed)
+        case Engine.WAIT_FOR_LOCK:
+            return LockTimeout(message)
+    return BadStatement(message)
+
+
+def meaning_of(error: BaseException) -> Meaning:
+    """What an error means that Django, the store or a driver raised."""
+    driver = _drivers(error)
+    if (name := getattr(driver, "sqlite_errorname", None)) is not None:
+        return meanings.of_sqlite(name)
+    is_connections = isinstance(error, OperationalError | InterfaceError)
+    sqlstate = getattr(driver, "sqlstate", "")
+    if sqlstate or (sqlstate is None and is_connections):
+        return meanings.of_sqlstate(sqlstate)
+    return meanings.LOST if isinstance(error, Unavailable) else meanings.STATEMENT
+
+
+def _drivers(error: BaseException | None) -> BaseException | None:
+    """The driver's error, which Django and the store raise theirs from."""
+    while error is not None and not (
+        hasattr(error, "sqlstate") or hasattr(error, "sqlite_errorname")
+    ):
+        error = error.__cause__
+    return error

@@ -90,20 +90,4 @@ def translated_errors() -> Iterator[None]:
     except (DataError, IntegrityError) as error:
         raise errors.BadStatement(str(error)) from error
     except (OperationalError, InterfaceError, InternalError) as error:
-        raise _transient(error) from error
-
-
-def _transient(error: Exception) -> errors.StoreError:
-    # A megabyte that nobody needs on PostgreSQL.
-    import sqlite3
-
-    if isinstance(error.__cause__, sqlite3.Error):
-        return of_sqlite(error)
-    return errors.of_sqlstate(getattr(error.__cause__, "sqlstate", None), str(error))
-
-
-def of_sqlite(error: Exception) -> errors.StoreError:
-    """Of SQLite's operational errors, those that pass; the others are mistakes of ours."""
-    if any(word in str(error) for word in ("locked", "busy", "unable to open", "disk")):
-        return errors.Unavailable(str(error))
-    return errors.BadStatement(str(error))
+        raise errors.of_meaning(errors.meaning_of(error), str(error)) from error

@@ -251,4 +251,4 @@ def translated_errors() -> Iterator[None]:
     except (sqlite3.DataError, sqlite3.IntegrityError) as error:
         raise errors.BadStatement(str(error)) from error
     except (sqlite3.OperationalError, sqlite3.InterfaceError, sqlite3.InternalError) as error:
-        raise sessions.of_sqlite(error) from error
+        raise errors.of_meaning(errors.meaning_of(error), str(error)) from error

@@ -1,0 +1,101 @@
+"""The table of what errors mean: every line of it, in the docs too."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+from django.db import DatabaseError, InternalError, OperationalError
+
+from django_dbos.store import errors, meanings
+from django_dbos.store.meanings import Engine, Meaning, Step
+
+psycopg = pytest.importorskip("psycopg")
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "contributing" / "database-errors.md"
+OF_ENGINE = {
+    Engine.WAIT: errors.Unavailable,
+    Engine.WAIT_FOR_LOCK: errors.LockTimeout,
+    Engine.RAISE: errors.BadStatement,
+}
+LINES = [
+    (state, meaning) for meaning in meanings.POSTGRESQL for state in meaning.states or (None,)
+][:-1]
+
+
+def raised(kind: type[DatabaseError], driver: BaseException) -> DatabaseError:
+    """An error as Django raises it."""
+    error = kind("why")
+    error.__cause__ = driver
+    return error
+
+
+@pytest.mark.rule(10)
+@pytest.mark.parametrize(("state", "meaning"), LINES, ids=lambda value: str(value)[:12])
+def test_every_line_says_what_the_engine_does(state: str | None, meaning: Meaning) -> None:
+    sqlstate = f"{state}000" if state and len(state) == 2 else state
+    error = errors.of_sqlstate(sqlstate, "why")
+
+    assert meanings.of_sqlstate(sqlstate) is meaning
+    assert type(error) is OF_ENGINE[meaning.engine]
+    if isinstance(error, errors.Unavailable):
+        assert error.is_outcome_unknown is meaning.may_have_committed
+
+
+def test_a_state_of_its_own_goes_before_its_class() -> None:
+    assert meanings.of_sqlstate("57014").step is Step.COUNT
+    assert meanings.of_sqlstate("57P03").step is Step.REPEAT
+    assert meanings.of_sqlstate("53400").step is Step.COUNT
+    assert meanings.of_sqlstate("25P02") is meanings.STATEMENT
+    assert meanings.of_sqlstate("23505") is meanings.STATEMENT
+
+
+@pytest.mark.rule(10)
+@pytest.mark.parametrize("name", ["ReadOnlySqlTransaction", "DiskFull"])
+def test_what_passes_is_waited_out_whatever_class_django_gives_it(name: str) -> None:
+    driver = getattr(psycopg.errors, name)("why")
+    meaning = errors.meaning_of(raised(InternalError, driver))
+
+    assert (meaning.engine, meaning.step) == (Engine.WAIT, Step.REPEAT)
+
+
+@pytest.mark.rule(10)
+def test_an_error_without_a_state_is_the_connections_or_a_mistake() -> None:
+    lost = raised(OperationalError, psycopg.OperationalError("gone"))
+
+    assert errors.meaning_of(lost) is meanings.LOST
+    assert errors.meaning_of(raised(DatabaseError, psycopg.DataError("NUL"))) is meanings.STATEMENT
+    assert errors.meaning_of(errors.Unavailable("gone")) is meanings.LOST
+    assert errors.meaning_of(ValueError("no database's")) is meanings.STATEMENT
+
+
+@pytest.mark.rule(38)
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("SQLITE_BUSY_SNAPSHOT", Step.REPEAT),
+        ("SQLITE_READONLY", Step.REPEAT),
+        ("SQLITE_FULL", Step.REPEAT),
+        ("SQLITE_ERROR", Step.COUNT),
+        ("SQLITE_CONSTRAINT_UNIQUE", Step.COUNT),
+    ],
+)
+def test_errors_of_sqlite_are_known_by_their_names(name: str, step: Step) -> None:
+    driver = sqlite3.OperationalError("why")
+    driver.sqlite_errorname = name
+
+    assert errors.meaning_of(raised(OperationalError, driver)).step is step
+
+
+def test_the_docs_show_the_table() -> None:
+    shown = re.findall(
+        r"^\| (.*?) ?\| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", PAGE.read_text(), re.M
+    )
+    lines = [*meanings.POSTGRESQL[:-1], *meanings.SQLITE]
+
+    assert shown[2:] == [
+        (", ".join(f"`{state}`" for state in one.states), one.what, one.owner, one.engine, one.step)
+        for one in lines
+    ]
