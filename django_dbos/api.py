@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.core.exceptions import ValidationError
+
 from django_dbos.core import context, names
 from django_dbos.core.records import NewMessage
 from django_dbos.handles import WorkflowHandle
@@ -44,16 +46,18 @@ async def asend(
 
 
 def send_many(messages: Iterable[Mapping[str, Any]]) -> None:
-    """Send messages, all of them or none: each a dict of what send() takes. See send()."""
-    new = [_message(one) for one in messages]
-    if new:
+    """Send messages, all of them or none: each a dict of what send() takes. See send().
+
+    Raises ValueError for two with the same receiver and `idempotency_key`, as one of them would
+    not be sent.
+    """
+    if new := _messages(messages):
         calls.send(new)
 
 
 async def asend_many(messages: Iterable[Mapping[str, Any]]) -> None:
     """See send_many()."""
-    new = [_message(one) for one in messages]
-    if new:
+    if new := _messages(messages):
         await calls.asend(new)
 
 
@@ -210,13 +214,21 @@ class CurrentWorkflow:
 
     @property
     def user(self) -> Any:
-        """The user whom it was started for, from the database; None if there is none."""
+        """The user whom it was started for, from the database; None if there is none.
+
+        None also where `user_id` is nobody's pk, such as "system".
+        """
         if self.user_id is None:
             return None
         # Not before it is asked for: it takes a third of the time to import the package.
         from django.contrib.auth import get_user_model
 
-        return get_user_model()._default_manager.filter(pk=self.user_id).first()
+        users = get_user_model()._default_manager
+        try:
+            return users.filter(pk=self.user_id).first()
+        except (TypeError, ValueError, ValidationError):
+            # "system" is no pk, and neither is one of a user model that was replaced since.
+            return None
 
 
 def current_workflow() -> CurrentWorkflow | None:
@@ -245,6 +257,22 @@ class _ReplayFilter(logging.Filter):
 logger = logging.getLogger("django_dbos.workflow")
 """A logger that is silent while a workflow replays."""
 logger.addFilter(_ReplayFilter())
+
+
+def _messages(messages: Iterable[Mapping[str, Any]]) -> list[NewMessage]:
+    new = [_message(one) for one in messages]
+    seen: dict[tuple[str, str], int] = {}
+    for position, one in enumerate(new):
+        if one.idempotency_key is None:
+            continue
+        first = seen.setdefault((one.workflow_id, one.idempotency_key), position)
+        if first != position:
+            raise ValueError(
+                f"send_many() was given idempotency key {one.idempotency_key!r} for workflow "
+                f"{one.workflow_id!r} twice, as messages {first} and {position}: only the first "
+                "would be sent. Give each its own key, or none."
+            )
+    return new
 
 
 def _message(values: Mapping[str, Any]) -> NewMessage:

@@ -68,7 +68,7 @@ class WorkflowFunction(Generic[P, C, R]):
             self._refuse_in_sync_workflow()
             return cast(C, self._acall(args, kwargs))
         refuse_on_loop(self.name, f"{self._definition.function.__name__}.acall")
-        return cast(C, calls.call(self._new(args, kwargs), self._on_duplicate))
+        return cast(C, calls.call(self._new(args, kwargs)))
 
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it from async code, be it sync or async."""
@@ -82,12 +82,12 @@ class WorkflowFunction(Generic[P, C, R]):
         stored. Nothing is left behind then.
         """
         refuse_on_loop("start", "astart")
-        (workflow_id,) = calls.start([self._new(args, kwargs)], self._on_duplicate)
+        (workflow_id,) = calls.start([self._new(args, kwargs)])
         return WorkflowHandle(workflow_id)
 
     async def astart(self, *args: P.args, **kwargs: P.kwargs) -> WorkflowHandle[R]:
         """See start()."""
-        (workflow_id,) = await calls.astart([self._new(args, kwargs)], self._on_duplicate)
+        (workflow_id,) = await calls.astart([self._new(args, kwargs)])
         return WorkflowHandle(workflow_id)
 
     def start_many(self, arguments: Iterable[Arguments]) -> list[WorkflowHandle[R]]:
@@ -96,12 +96,12 @@ class WorkflowFunction(Generic[P, C, R]):
         All of them are started, or none. See start().
         """
         refuse_on_loop("start_many", "astart_many")
-        ids = calls.start_many(*self._many(arguments), self._on_duplicate)
+        ids = calls.start_many(*self._many(arguments))
         return [WorkflowHandle(one) for one in ids]
 
     async def astart_many(self, arguments: Iterable[Arguments]) -> list[WorkflowHandle[R]]:
         """See start_many()."""
-        ids = await calls.astart_many(*self._many(arguments), self._on_duplicate)
+        ids = await calls.astart_many(*self._many(arguments))
         return [WorkflowHandle(one) for one in ids]
 
     def using(self, **options: Any) -> Self:
@@ -118,12 +118,8 @@ class WorkflowFunction(Generic[P, C, R]):
         other._options = self._options.merged(options)
         return other
 
-    @property
-    def _on_duplicate(self) -> str:
-        return cast(str, self._options.get("on_duplicate", "return"))
-
     async def _acall(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
-        return cast(R, await calls.acall(self._new(args, kwargs), self._on_duplicate))
+        return cast(R, await calls.acall(self._new(args, kwargs)))
 
     @property
     def _given_id(self) -> str:
@@ -142,10 +138,8 @@ class WorkflowFunction(Generic[P, C, R]):
             workflow_id=self._given_id, input="", **self._options.values(self._definition)
         )
         inputs = self._inputs(arguments)
-        if len(inputs) > 1 and like.workflow_id:
-            raise ValueError(
-                f"start_many() can't give {len(inputs)} workflows the one id {like.workflow_id!r}."
-            )
+        if len(inputs) > 1:
+            _refuse_one_for_all(like, len(inputs))
         return like, inputs
 
     def _inputs(self, arguments: Iterable[Arguments]) -> list[str]:
@@ -494,6 +488,16 @@ def _refuse_misfits(definition: StepDefinition) -> None:
             f"Step {definition.name!r} is sync and can't have a timeout: Python can't stop a "
             "thread. Make it async, or give what it calls a timeout."
         )
+
+
+def _refuse_one_for_all(like: NewWorkflow, count: int) -> None:
+    shared = {"id": like.workflow_id, "deduplication id": like.deduplication_id}
+    for what, value in shared.items():
+        if value:
+            raise ValueError(
+                f"start_many() can't give {count} workflows the one {what} {value!r}: all but the "
+                "first would be left out. Start each with its own, by using(...).start(...)."
+            )
 
 
 def _check_count(value: Any, what: str) -> int | None:

@@ -91,13 +91,16 @@ class DuplicateWorkflow(DbosError):
         self.deduplication_id = deduplication_id
 
     def __str__(self) -> str:
-        remedy = 'Use on_duplicate="return" to get a handle to it instead.'
         if self.deduplication_id is None:
-            return f"Workflow {self.workflow_id!r} exists already. {remedy}"
+            return (
+                f"Workflow {self.workflow_id!r} exists already. "
+                'Use on_existing="return" to get a handle to it instead.'
+            )
         return (
             f"Deduplication id {self.deduplication_id!r} is taken by workflow "
             f"{self.workflow_id!r}, "
-            f"which hasn't finished yet. {remedy}"
+            "which hasn't finished yet. "
+            'Use on_duplicate="return" to get a handle to it instead.'
         )
 
 

@@ -64,6 +64,7 @@ class WorkflowHandle(Generic[R]):
         """Cancel the workflow, with `children` its children too; whether it was active until now.
 
         Async workflows and waiting ones stop at once, others at their next durable operation.
+        Raises WorkflowDoesNotExist.
         """
         return calls.perform("cancel", lambda: self._cancel(children))
 
@@ -72,16 +73,28 @@ class WorkflowHandle(Generic[R]):
         return await calls.aperform("cancel", lambda: self._cancel(children))
 
     def resume(self) -> bool:
-        """Put a cancelled, given-up, set-aside or waiting workflow back in its queue.
+        """Put a cancelled, given-up, quarantined or waiting workflow back in its queue.
 
-        It goes on after its last recorded step, with attempts and deadline reset. Returns whether
-        it could be resumed.
+        It goes on after its last recorded step, with attempts and deadline reset; a delayed one
+        begins at once, see run_now(). Returns whether it could be resumed. Raises
+        WorkflowDoesNotExist.
         """
         return calls.perform("resume", self._resume)
 
     async def aresume(self) -> bool:
         """See resume()."""
         return await calls.aperform("resume", self._resume)
+
+    def run_now(self) -> bool:
+        """Put a delayed workflow in its queue at once, as if its time had come.
+
+        Returns whether it was delayed until now. Raises WorkflowDoesNotExist.
+        """
+        return calls.perform("run_now", self._run_now)
+
+    async def arun_now(self) -> bool:
+        """See run_now()."""
+        return await calls.aperform("run_now", self._run_now)
 
     def send(
         self, message: Any, topic: str | None = None, idempotency_key: str | None = None
@@ -139,10 +152,16 @@ class WorkflowHandle(Generic[R]):
         return await calls.aperform("get_all_events", lambda: calls.read_events(self.workflow_id))
 
     def steps(self) -> list[Checkpoint]:
-        """Return the workflow's checkpoints, in the order of their step numbers."""
+        """Return the workflow's checkpoints, in the order of their step numbers.
+
+        Raises WorkflowDoesNotExist, and DbosError in workflow code.
+        """
         if calls.workflow_run(context.current()) is not None:
             raise DbosError("steps() can't be recorded. Call it in a step, and return what counts.")
-        return get_store().reader.read_checkpoints(self.workflow_id)
+        found = get_store().reader.read_checkpoints(self.workflow_id)
+        if not found:
+            self._read_status()
+        return found
 
     async def asteps(self) -> list[Checkpoint]:
         """See steps()."""
@@ -153,10 +172,19 @@ class WorkflowHandle(Generic[R]):
 
     def _cancel(self, children: bool) -> bool:
         answers = get_store().cancel_workflows([self.workflow_id], children=children)
-        return answers[self.workflow_id]
+        return self._known(answers[self.workflow_id])
 
     def _resume(self) -> bool:
-        return get_store().resume_workflows([self.workflow_id])[self.workflow_id]
+        return self._known(get_store().resume_workflows([self.workflow_id])[self.workflow_id])
+
+    def _run_now(self) -> bool:
+        return self._known(get_store().run_now(self.workflow_id))
+
+    def _known(self, answer: bool) -> bool:
+        """The answer; what wasn't changed may not exist, which raises."""
+        if not answer:
+            self._read_status()
+        return answer
 
 
 def _status(value: str) -> Workflow.Status:

@@ -84,6 +84,7 @@ def plain(value: Any = None) -> Any:
         {"queue_name": ""},
         {"deduplication_id": ""},
         {"on_duplicate": "ignore"},
+        {"on_existing": None},
         {"attributes": [1]},
         {"attributes": {"a": object()}},
         {"attributes": {"a": float("nan")}},
@@ -137,7 +138,7 @@ def test_a_used_id_is_the_same_workflow_or_a_conflict() -> None:
 
     assert plain.using(workflow_id="used").start(2) == first
     with pytest.raises(dbos.DuplicateWorkflow, match="'used' exists already"):
-        plain.using(workflow_id="used", on_duplicate="reject").start()
+        plain.using(workflow_id="used", on_existing="reject").start()
     with pytest.raises(dbos.WorkflowIdConflict, match="plain"):
         other.using(workflow_id="used").start()
     assert Workflow.objects.count() == 1

@@ -90,6 +90,8 @@ class NewWorkflow:
     """Seconds from now; `run_at` is the absolute form. Neither: at once."""
     run_at: datetime | None = None
     timeout: timedelta | None = None
+    inherits_deadline: bool = True
+    """Whether a child without a timeout of its own has its parent's deadline."""
     deduplication_id: str | None = None
     user_id: str | None = None
     attributes: str | None = None
@@ -97,6 +99,10 @@ class NewWorkflow:
     parent_id: str | None = None
     parent_step_number: int | None = None
     token: uuid.UUID = field(default_factory=new_uuid)
+    on_existing: str = "return"
+    on_duplicate: str = "return"
+    """What becomes of the start when the id, or the deduplication id, is taken: "return" or
+    "reject"."""
 
     def repeated(self, ids: Sequence[str], inputs: Sequence[str]) -> list[NewWorkflow]:
         """Workflows like this one, but with these ids and inputs."""

@@ -278,58 +278,58 @@ def _sleeping(duration: Any) -> float:
 # Workflows
 
 
-def start(new: Sequence[NewWorkflow], on_duplicate: str) -> list[str]:
+def start(new: Sequence[NewWorkflow]) -> list[str]:
     """Start workflows, and return their ids."""
     scope = scope_of("start")
     run = workflow_run(scope)
     if run is None:
-        return _start_outside(new, on_duplicate)
+        return _start_outside(new)
     if run.loop is not None:
-        return run.on_loop(lambda: results.astart(run, new, on_duplicate))
-    return results.start(run, new, on_duplicate)
+        return run.on_loop(lambda: results.astart(run, new))
+    return results.start(run, new)
 
 
-async def astart(new: Sequence[NewWorkflow], on_duplicate: str) -> list[str]:
+async def astart(new: Sequence[NewWorkflow]) -> list[str]:
     """See start()."""
     run = workflow_run(context.current())
     if run is None:
-        return await sync_to_async(_start_outside)(new, on_duplicate)
-    return await results.astart(run, new, on_duplicate)
+        return await sync_to_async(_start_outside)(new)
+    return await results.astart(run, new)
 
 
-def start_many(like: NewWorkflow, inputs: Sequence[str], on_duplicate: str) -> list[str]:
+def start_many(like: NewWorkflow, inputs: Sequence[str]) -> list[str]:
     """Start a workflow like this one for each input, and return their ids."""
     scope = scope_of("start_many")
     if not inputs:
         return []
     if workflow_run(scope) is None:
-        return _start_many_outside(like, inputs, on_duplicate)
-    return start(_children(like, inputs), on_duplicate)
+        return _start_many_outside(like, inputs)
+    return start(_children(like, inputs))
 
 
-async def astart_many(like: NewWorkflow, inputs: Sequence[str], on_duplicate: str) -> list[str]:
+async def astart_many(like: NewWorkflow, inputs: Sequence[str]) -> list[str]:
     """See start_many()."""
     if not inputs:
         return []
     if workflow_run(context.current()) is None:
-        return await sync_to_async(_start_many_outside)(like, inputs, on_duplicate)
-    return await astart(_children(like, inputs), on_duplicate)
+        return await sync_to_async(_start_many_outside)(like, inputs)
+    return await astart(_children(like, inputs))
 
 
-def _start_many_outside(like: NewWorkflow, inputs: Sequence[str], on_duplicate: str) -> list[str]:
+def _start_many_outside(like: NewWorkflow, inputs: Sequence[str]) -> list[str]:
     store = get_store()
     store.refuse_in_atomic_elsewhere("start")
-    return store.start_many(like, inputs, on_duplicate=on_duplicate)
+    return store.start_many(like, inputs)
 
 
 def _children(like: NewWorkflow, inputs: Sequence[str]) -> list[NewWorkflow]:
     return like.repeated([like.workflow_id] * len(inputs), inputs)
 
 
-def _start_outside(new: Sequence[NewWorkflow], on_duplicate: str) -> list[str]:
+def _start_outside(new: Sequence[NewWorkflow]) -> list[str]:
     store = get_store()
     store.refuse_in_atomic_elsewhere("start")
-    started = store.start_workflows(new, on_duplicate=on_duplicate)
+    started = store.start_workflows(new)
     return [one.workflow_id for one in started]
 
 
@@ -338,43 +338,43 @@ def id_for(token: UUID) -> str:
     return str(token) if workflow_run(context.current()) is None else ""
 
 
-def call(new: NewWorkflow, on_duplicate: str) -> Any:
+def call(new: NewWorkflow) -> Any:
     """Run a workflow to its end: as a child in a workflow, inline outside of one."""
     scope = context.current()
     refuse_in_step(scope, new.name)
     run = workflow_run(scope)
     if run is None:
-        return _call_inline(new, on_duplicate)
+        return _call_inline(new)
     if run.loop is not None:
-        return run.on_loop(lambda: _acall_child(run, new, on_duplicate))
-    (workflow_id,) = results.start(run, [new], on_duplicate)
+        return run.on_loop(lambda: _acall_child(run, new))
+    (workflow_id,) = results.start(run, [new])
     return results.get_result(run, workflow_id, None)
 
 
-async def acall(new: NewWorkflow, on_duplicate: str) -> Any:
+async def acall(new: NewWorkflow) -> Any:
     """See call()."""
     scope = context.current()
     refuse_in_step(scope, new.name)
     run = workflow_run(scope)
     if run is not None:
-        return await _acall_child(run, new, on_duplicate)
+        return await _acall_child(run, new)
     store = get_store()
     await sync_to_async(store.refuse_in_atomic)(new.name)
-    ran = await inline.acall(store, new, on_duplicate)
+    ran = await inline.acall(store, new)
     if ran is not None and inline.has_outcome(ran):
         return inline.outcome(ran)
     return await asking.aget_result(store, new.workflow_id, None)
 
 
-async def _acall_child(run: Run, new: NewWorkflow, on_duplicate: str) -> Any:
-    (workflow_id,) = await results.astart(run, [new], on_duplicate)
+async def _acall_child(run: Run, new: NewWorkflow) -> Any:
+    (workflow_id,) = await results.astart(run, [new])
     return await results.aget_result(run, workflow_id, None)
 
 
-def _call_inline(new: NewWorkflow, on_duplicate: str) -> Any:
+def _call_inline(new: NewWorkflow) -> Any:
     store = get_store()
     store.refuse_in_atomic(new.name)
-    ran = inline.call(store, new, on_duplicate)
+    ran = inline.call(store, new)
     if ran is not None and inline.has_outcome(ran):
         return inline.outcome(ran)
     # It exists already, or somebody else has taken it over: the recorded outcome counts.

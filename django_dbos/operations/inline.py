@@ -60,11 +60,11 @@ class InlineHost:
         self.writer: Writer = InlineWriter(store, executor_id, on_commit=self._follow_up)
         self.runs: set[Run] = set()
 
-    def start(self, new: NewWorkflow, on_duplicate: str) -> Run | None:
+    def start(self, new: NewWorkflow) -> Run | None:
         """Start a workflow under a claim of this host; None if its id exists already."""
         session = self.store.session()
         with session.transaction():
-            (started,) = self.store.start_workflows([new], on_duplicate=on_duplicate)
+            (started,) = self.store.start_workflows([new])
             if not started.is_new:
                 return None
             claim = self.store.claim_workflow(session, self.executor_id, new.workflow_id)
@@ -241,21 +241,21 @@ def hosting(store: Store) -> Iterator[InlineHost]:
         _presence.leave(host)
 
 
-def call(store: Store, new: NewWorkflow, on_duplicate: str) -> Run | None:
+def call(store: Store, new: NewWorkflow) -> Run | None:
     """Run a workflow here, to its end; None if its id exists already."""
     with hosting(store) as host:
-        run = host.start(new, on_duplicate)
+        run = host.start(new)
         if run is not None:
             host.perform(run)
     return run
 
 
-async def acall(store: Store, new: NewWorkflow, on_duplicate: str) -> Run | None:
+async def acall(store: Store, new: NewWorkflow) -> Run | None:
     """See call()."""
     hosted = hosting(store)
     host = await sync_to_async(hosted.__enter__)()
     try:
-        run = await sync_to_async(host.start)(new, on_duplicate)
+        run = await sync_to_async(host.start)(new)
         if run is not None:
             await host.aperform(run)
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -16,7 +17,7 @@ from django_dbos.core.registry import WorkflowDefinition
 
 UNSET: Any = object()
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
-ON_DUPLICATE = ("return", "reject")
+RETURN_OR_REJECT = ("return", "reject")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class Options:
     run_after: Any = UNSET
     timeout: Any = UNSET
     deduplication_id: Any = UNSET
+    on_existing: Any = UNSET
     on_duplicate: Any = UNSET
     user: Any = UNSET
     attributes: Any = UNSET
@@ -59,7 +61,10 @@ class Options:
             "delay": run_after if isinstance(run_after, float) else None,
             "run_at": run_after if isinstance(run_after, datetime) else None,
             "timeout": None if timeout is None else timedelta(seconds=timeout),
+            "inherits_deadline": self.timeout is UNSET,
             "deduplication_id": self.get("deduplication_id", None),
+            "on_existing": self.get("on_existing", "return"),
+            "on_duplicate": self.get("on_duplicate", "return"),
             "user_id": self.get("user", None),
             "attributes": self.get("attributes", None),
             "max_recovery_attempts": definition.max_recovery_attempts,
@@ -104,9 +109,9 @@ def _timeout(value: Any) -> float | None:
     return seconds
 
 
-def _on_duplicate(value: Any) -> str:
-    if value not in ON_DUPLICATE:
-        raise ValueError(f"on_duplicate must be 'return' or 'reject', not {value!r}.")
+def _return_or_reject(name: str, value: Any) -> str:
+    if value not in RETURN_OR_REJECT:
+        raise ValueError(f"{name} must be 'return' or 'reject', not {value!r}.")
     return str(value)
 
 
@@ -137,7 +142,8 @@ _CHECKS: dict[str, Any] = {
     "run_after": _run_after,
     "timeout": _timeout,
     "deduplication_id": names.check_deduplication_id,
-    "on_duplicate": _on_duplicate,
+    "on_existing": partial(_return_or_reject, "on_existing"),
+    "on_duplicate": partial(_return_or_reject, "on_duplicate"),
     "user": _user,
     "attributes": _attributes,
 }

@@ -37,12 +37,12 @@ from django_dbos.operations import waiting
 from django_dbos.operations.run import Call, Run, operation_name
 
 
-def start(run: Run, workflows: Sequence[NewWorkflow], on_duplicate: str) -> list[str]:
+def start(run: Run, workflows: Sequence[NewWorkflow]) -> list[str]:
     """Start children, exactly once, and return their ids; those without an id are given one."""
     call = run.begin("start", operation_name("start", workflows[0].name))
     if call.found is not None:
         return json.loads(_ids_text(run, call.found))  # type: ignore[no-any-return]
-    children = _Children(call, workflows, on_duplicate)
+    children = _Children(call, workflows)
     while True:
         kind, values = children.next_write()
         answer = run.submit(kind, call, **values)
@@ -53,13 +53,13 @@ def start(run: Run, workflows: Sequence[NewWorkflow], on_duplicate: str) -> list
             return children.ids
 
 
-async def astart(run: Run, workflows: Sequence[NewWorkflow], on_duplicate: str) -> list[str]:
+async def astart(run: Run, workflows: Sequence[NewWorkflow]) -> list[str]:
     """See start()."""
     call = run.begin("astart", operation_name("start", workflows[0].name))
     if call.found is not None:
         await run.turn(call.found)
         return json.loads(_ids_text(run, call.found))  # type: ignore[no-any-return]
-    children = _Children(call, workflows, on_duplicate)
+    children = _Children(call, workflows)
     while True:
         kind, values = children.next_write()
         answer = await run.asubmit(kind, call, **values)
@@ -79,10 +79,9 @@ def _ids_text(run: Run, checkpoint: Checkpoint) -> str:
 class _Children:
     """Children that are being started: those that exist already are left out and adopted."""
 
-    def __init__(self, call: Call, workflows: Sequence[NewWorkflow], on_duplicate: str) -> None:
+    def __init__(self, call: Call, workflows: Sequence[NewWorkflow]) -> None:
         self._call = call
         self._host = call.run.host
-        self._on_duplicate = on_duplicate
         self._new = [_as_child(call, one, i, len(workflows)) for i, one in enumerate(workflows)]
         self._own_ids = {one.workflow_id for one in workflows if one.workflow_id}
         self.ids = [one.workflow_id for one in self._new]
@@ -115,7 +114,7 @@ class _Children:
     def _objection(self, new: NewWorkflow, answer: Answer) -> DbosError | None:
         """Why an existing workflow can't stand for the one that was to be started."""
         if answer.refusal is Refusal.DUPLICATE:
-            if self._on_duplicate == "reject":
+            if new.on_duplicate == "reject":
                 return DuplicateWorkflow(answer.existing_id, new.deduplication_id)
             return None
         if answer.is_own:
@@ -123,7 +122,7 @@ class _Children:
         # A user's own "abc-3" isn't the third step of "abc".
         if answer.existing_name != new.name or new.workflow_id not in self._own_ids:
             return WorkflowIdConflict(new.workflow_id, answer.existing_name, new.name)
-        if self._on_duplicate == "reject":
+        if new.on_existing == "reject":
             return DuplicateWorkflow(new.workflow_id)
         return None
 

@@ -105,31 +105,27 @@ class Store(abc.ABC):
 
     # Asking: what changes something
 
-    def start_workflows(
-        self, new: Sequence[NewWorkflow], *, on_duplicate: str = "return"
-    ) -> list[Started]:
+    def start_workflows(self, new: Sequence[NewWorkflow]) -> list[Started]:
         """Enqueue workflows in the caller's transaction; all of them, or none."""
         if not new:
             return []
         if len(new) == 1:
-            started = self._start(new, on_duplicate)
+            started = self._start(new)
         else:
             with self.session().transaction():
-                started = self._start(new, on_duplicate)
+                started = self._start(new)
         return started
 
-    def start_many(
-        self, like: NewWorkflow, inputs: Sequence[str], *, on_duplicate: str = "return"
-    ) -> list[str]:
+    def start_many(self, like: NewWorkflow, inputs: Sequence[str]) -> list[str]:
         """Enqueue a workflow like this one for each input, and return their ids; all, or none.
 
         They have new ids, unless `like` has one and there is one input.
         """
         ids = [like.workflow_id] if like.workflow_id else new_workflow_ids(len(inputs))
-        started = self.start_workflows(like.repeated(ids, inputs), on_duplicate=on_duplicate)
+        started = self.start_workflows(like.repeated(ids, inputs))
         return [one.workflow_id for one in started]
 
-    def _start(self, new: Sequence[NewWorkflow], on_duplicate: str) -> list[Started]:
+    def _start(self, new: Sequence[NewWorkflow]) -> list[Started]:
         started: dict[int, Started] = {}
         for _ in range(MAX_START_TRIES):
             missing = [i for i in range(len(new)) if i not in started]
@@ -139,7 +135,7 @@ class Store(abc.ABC):
                     inserted.discard(new[i].workflow_id)
                     started[i] = Started(workflow_id=new[i].workflow_id, is_new=True)
             for i in missing:
-                existing = None if i in started else self._existing(new[i], on_duplicate)
+                existing = None if i in started else self._existing(new[i])
                 if existing is not None:
                     started[i] = Started(workflow_id=existing, is_new=False)
             if len(started) == len(new):
@@ -147,13 +143,13 @@ class Store(abc.ABC):
         missing_id = next(new[i].workflow_id for i in range(len(new)) if i not in started)
         raise exceptions.DuplicateWorkflow(missing_id)
 
-    def _existing(self, new: NewWorkflow, on_duplicate: str) -> str | None:
+    def _existing(self, new: NewWorkflow) -> str | None:
         """The workflow that stands in the way of a new one; None when it is gone again."""
         name = self._workflows().filter(workflow_id=new.workflow_id).values_list("name", flat=True)
         for existing_name in name:
             if existing_name != new.name:
                 raise exceptions.WorkflowIdConflict(new.workflow_id, existing_name, new.name)
-            if on_duplicate == "reject":
+            if new.on_existing == "reject":
                 raise exceptions.DuplicateWorkflow(new.workflow_id)
             return new.workflow_id
         if new.deduplication_id is None:
@@ -164,7 +160,7 @@ class Store(abc.ABC):
             status__in=sorted(ACTIVE),
         )
         for workflow_id in holders.values_list("workflow_id", flat=True):
-            if on_duplicate == "reject":
+            if new.on_duplicate == "reject":
                 raise exceptions.DuplicateWorkflow(str(workflow_id), new.deduplication_id)
             return str(workflow_id)
         return None
@@ -202,6 +198,12 @@ class Store(abc.ABC):
         self._after_commit(Hints(lanes=sorted(set(lanes))))
         return answers
 
+    def run_now(self, workflow_id: str) -> bool:
+        """Enqueue a delayed workflow; False if it isn't delayed."""
+        lanes = self._enqueue_delayed(workflow_id)
+        self._after_commit(Hints(lanes=lanes))
+        return bool(lanes)
+
     @abc.abstractmethod
     def _insert_workflows(self, new: Sequence[NewWorkflow]) -> set[str]:
         """Insert what can be, on Django's connection, and tell of it; return those ids."""
@@ -220,6 +222,10 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def _resume(self, workflow_id: str) -> list[Row]:
         """Resume one, and return its (id, queue, priority), if it could be."""
+
+    @abc.abstractmethod
+    def _enqueue_delayed(self, workflow_id: str) -> list[Lane]:
+        """Enqueue a delayed one, and return its lane."""
 
     def _lanes_of(self, new: Sequence[NewWorkflow]) -> list[Lane]:
         return sorted({(one.queue_name, one.priority) for one in new})

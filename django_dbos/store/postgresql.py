@@ -413,11 +413,9 @@ class PostgresStore(Store):
         self._after_commit(Hints(lanes=lanes))
         return inserted
 
-    def start_many(
-        self, like: NewWorkflow, inputs: Sequence[str], *, on_duplicate: str = "return"
-    ) -> list[str]:
+    def start_many(self, like: NewWorkflow, inputs: Sequence[str]) -> list[str]:
         if len(inputs) == 1 or like.deduplication_id is not None:
-            return super().start_many(like, inputs, on_duplicate=on_duplicate)
+            return super().start_many(like, inputs)
         ids = new_workflow_ids(len(inputs))
         params = {**rows.workflow_params(like), "ids": array(ids), "inputs": array(inputs)}
         # One statement is all or nothing by itself; in a transaction that goes on after its error.
@@ -472,6 +470,9 @@ class PostgresStore(Store):
     def _cancel(self, workflow_ids: Sequence[str]) -> set[str]:
         params = {"workflow_ids": list(workflow_ids)}
         return {row[0] for row in self.session().run("cancel_workflows", params)}
+
+    def _enqueue_delayed(self, workflow_id: str) -> list[Lane]:
+        return rows.lanes(self.session().run("enqueue_delayed", {"workflow_id": workflow_id}))
 
     def _resume(self, workflow_id: str) -> list[Row]:
         return self.session().run("resume_workflows", {"workflow_ids": [workflow_id]})

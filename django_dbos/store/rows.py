@@ -83,6 +83,7 @@ def workflow_params(new: NewWorkflow, executor_id: str | None = None) -> Params:
         "delay": new.delay,
         "run_at": new.run_at,
         "timeout": new.timeout,
+        "inherits_deadline": new.inherits_deadline,
     }
 
 

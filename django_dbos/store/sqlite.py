@@ -386,6 +386,10 @@ class SqliteStore(Store):
         params = {"workflow_ids": json.dumps(list(workflow_ids))}
         return {row[0] for row in self.session().run("cancel_workflows", params)}
 
+    def _enqueue_delayed(self, workflow_id: str) -> list[Lane]:
+        params = {"workflow_id": workflow_id}
+        return rows.lanes(self._run_with_place(self.session(), "enqueue_delayed", params))
+
     def _resume(self, workflow_id: str) -> list[Row]:
         params = {"workflow_ids": json.dumps([workflow_id])}
         return self._run_with_place(self.session(), "resume_workflows", params)

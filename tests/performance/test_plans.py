@@ -120,6 +120,7 @@ STARTS: Params = {
     "delay": NOTHING,
     "run_at": NOTHING,
     "timeout": NOTHING,
+    "inherits_deadline": [True] * TEN,
 }
 ONE_START = first_of(STARTS)
 ONE_MESSAGE = first_of(MESSAGES)
@@ -209,6 +210,7 @@ WORKING: dict[str, Params] = {
 # What any process runs, on Django's connections.
 ASKING: dict[str, Params] = {
     "cancel_workflows": {"workflow_ids": IDS},
+    "enqueue_delayed": {"workflow_id": "delayed-0"},
     "insert_alike": {**ONE_START, "ids": UUIDS, "inputs": ["{}"] * TEN},
     "insert_workflow": ONE_START,
     "insert_workflows": STARTS,

@@ -43,11 +43,11 @@ def test_a_start_whose_hint_fails_is_told_from_one_that_was_there(
     monkeypatch.setattr("django_dbos.store.postgresql.notifications", lambda *_: hints)
     new = new_workflow(workflow_id="there")
 
-    (started,) = store.start_workflows([new], on_duplicate="reject")
+    (started,) = store.start_workflows([new])
 
     assert started.is_new
     with pytest.raises(exceptions.DuplicateWorkflow):
-        store.start_workflows([new_workflow(workflow_id="there")], on_duplicate="reject")
+        store.start_workflows([new_workflow(workflow_id="there", on_existing="reject")])
 
 
 @pytest.mark.rule(15)

@@ -282,7 +282,7 @@ def test_a_deduplication_id_is_unique_among_the_active_ones_of_a_queue(store: St
     started = [store.start_workflows([one])[0] for one in (first, second, elsewhere)]
     with pytest.raises(dbos.DuplicateWorkflow, match="'d' is taken"):
         store.start_workflows(
-            [new_workflow(deduplication_id="d", queue_name="a")], on_duplicate="reject"
+            [new_workflow(deduplication_id="d", queue_name="a", on_duplicate="reject")]
         )
     store.cancel_workflows([first.workflow_id])
     (after,) = store.start_workflows([new_workflow(deduplication_id="d", queue_name="a")])

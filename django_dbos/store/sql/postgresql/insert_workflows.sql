@@ -1,5 +1,5 @@
 -- Enqueues workflows; one whose id or deduplication id is taken inserts nothing.
--- A child without a timeout of its own inherits its parent's deadline.
+-- A child without a timeout of its own inherits its parent's deadline, unless it is freed of it.
 INSERT INTO dbos_workflow (
     workflow_id, token, name, status, queue_name, priority, queue_sequence, deduplication_id,
     input, user_id, attributes, executor_id, claim_number, max_recovery_attempts, parent_id,
@@ -21,7 +21,7 @@ SELECT
     CASE
         WHEN new.executor_id IS NOT NULL AND new.timeout IS NOT NULL
             THEN clock_timestamp() + new.timeout
-        WHEN new.timeout IS NULL THEN parent.deadline_at
+        WHEN new.timeout IS NULL AND new.inherits_deadline THEN parent.deadline_at
     END,
     clock_timestamp(),
     CASE WHEN new.executor_id IS NOT NULL THEN clock_timestamp() END
@@ -30,11 +30,11 @@ FROM unnest(
     %(priority)s::int[], %(deduplication_id)s::text[], %(input)s::text[], %(user_id)s::text[],
     %(attributes)s::text[], %(executor_id)s::text[], %(max_recovery_attempts)s::int[],
     %(parent_id)s::text[], %(parent_step_number)s::int[], %(delay)s::float8[],
-    %(run_at)s::timestamptz[], %(timeout)s::interval[]
+    %(run_at)s::timestamptz[], %(timeout)s::interval[], %(inherits_deadline)s::bool[]
 ) WITH ORDINALITY AS new (
     workflow_id, token, name, queue_name, priority, deduplication_id, input, user_id, attributes,
     executor_id, max_recovery_attempts, parent_id, parent_step_number, delay, run_at, timeout,
-    position
+    inherits_deadline, position
 )
 CROSS JOIN LATERAL (
     SELECT coalesce(new.run_at, clock_timestamp() + make_interval(secs => new.delay)) AS at

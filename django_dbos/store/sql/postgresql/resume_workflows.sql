@@ -10,9 +10,9 @@ SET status = 'ENQUEUED',
     wake_kind = NULL,
     wake_workflow_id = NULL,
     wake_name = NULL,
-    deadline_at = NULL,
+    deadline_at = CASE WHEN status = 'DELAYED' THEN deadline_at END,
     finished_at = NULL,
     queue_sequence = nextval('dbos_queue_sequence')
 WHERE workflow_id = ANY(%(workflow_ids)s::text[])
-  AND (status IN ('CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', 'WAITING') OR is_set_aside)
+  AND (status IN ('CANCELLED', 'DELAYED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', 'WAITING') OR is_set_aside)
 RETURNING workflow_id, queue_name, priority

@@ -21,7 +21,7 @@ VALUES (
         (
             SELECT deadline_at
             FROM dbos_workflow
-            WHERE workflow_id = %(parent_id)s AND %(timeout)s IS NULL
+            WHERE workflow_id = %(parent_id)s AND %(timeout)s IS NULL AND %(inherits_deadline)s
         )
     ),
     %(now)s,
