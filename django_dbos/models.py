@@ -144,7 +144,7 @@ class Workflow(EngineRow):
     name = KeyField(_("name"), max_length=255)
     status = KeyField(_("status"), max_length=30, choices=Status.choices)
     is_set_aside = models.BooleanField(
-        _("set aside"),
+        _("quarantined"),
         db_default=False,
         help_text=_("The engine stopped it (see the error); resume it after a fix."),
     )
@@ -509,6 +509,11 @@ class Executor(EngineRow):
         _("inline"), db_default=False, help_text=_("A web process that runs workflows inline.")
     )
     queue_names = models.JSONField(_("queues"), null=True, help_text=_("Empty for all queues."))
+    workflow_names = models.JSONField(
+        _("workflow functions"),
+        null=True,
+        help_text=_("The names that it knows; empty if they are too many to list."),
+    )
     concurrency = models.IntegerField(_("concurrency"))
     has_lock = models.BooleanField(
         _("holds a lock"),

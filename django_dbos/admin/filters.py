@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_dbos.admin.base import EngineList, rows_of
 from django_dbos.admin.notes import LiveExecutors, explain
+from django_dbos.admin.values import with_values
 from django_dbos.conf import get_settings
 from django_dbos.core import registry
 from django_dbos.core.status import Status
@@ -46,13 +47,13 @@ class _Choice(admin.SimpleListFilter):
 
 
 class StatusFilter(_Choice):
-    """By status; what the engine has set aside is a choice of its own."""
+    """By status; what is quarantined is a choice of its own."""
 
     title = _("status")
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [*Workflow.Status.choices, (SET_ASIDE, _("set aside"))]
+        return [*Workflow.Status.choices, (SET_ASIDE, _("quarantined"))]
 
     def condition(self, value: str) -> Q:
         # The conditions after the first are true anyway: they make the partial indexes usable.
@@ -74,7 +75,8 @@ class NameFilter(_Choice):
     parameter_name = "name"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in sorted(registry.workflows)]
+        known = _live_executors(request).known_names() | {*registry.workflows}
+        return [(name, name) for name in sorted(known)]
 
 
 class QueueFilter(_Choice):
@@ -85,7 +87,7 @@ class QueueFilter(_Choice):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         named = {one.queue_name for one in registry.workflows.values() if one.queue_name}
-        served = LiveExecutors.read().named_queues()
+        served = _live_executors(request).named_queues()
         return [(name, name) for name in sorted({get_settings().default_queue} | named | served)]
 
 
@@ -99,7 +101,7 @@ class WorkflowList(EngineList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        executors = LiveExecutors.read()
+        executors = _live_executors(request)
         rows = list(self.result_list)
         errors = _errors_of(rows)
         for row in rows:
@@ -116,8 +118,18 @@ class WorkflowList(EngineList):
         return next(iter(times[LOOKED_THROUGH - 1 : LOOKED_THROUGH]), None)
 
 
+def _live_executors(request: Any) -> LiveExecutors:
+    """Read once in a request: the filters and the rows ask for them."""
+    if not hasattr(request, "dbos_executors"):
+        request.dbos_executors = LiveExecutors.read()
+    executors: LiveExecutors = request.dbos_executors
+    return executors
+
+
 def _errors_of(workflows: list[Any]) -> dict[str, str]:
-    """Why the engine has set some aside: the list itself reads no values."""
-    ids = [one.workflow_id for one in workflows if one.is_set_aside]
-    found = rows_of(Workflow).filter(workflow_id__in=ids)
-    return dict(found.values_list("workflow_id", "error_text")) if ids else {}
+    """Why some have failed: no other values are read for the list, and no long ones."""
+    ids = [one.workflow_id for one in workflows if one.status == Status.ERROR]
+    if not ids:
+        return {}
+    found = with_values(rows_of(Workflow).filter(pk__in=ids), "error_text", is_whole=False)
+    return dict(found.values_list("workflow_id", "error_text_loaded"))

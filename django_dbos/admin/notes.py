@@ -1,4 +1,4 @@
-"""Why a workflow isn't running, as far as its row and the executors' rows tell."""
+"""Why a workflow isn't running, as far as its row and the workers' rows tell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from django.utils.translation import gettext, ngettext
 
 from django_dbos.admin.base import rows_of
 from django_dbos.admin.values import instant, plain_error
-from django_dbos.core import registry
 from django_dbos.core.records import WakeKind
 from django_dbos.core.status import Status
 from django_dbos.models import SUSPECT_ATTEMPTS, Executor, Workflow
@@ -18,12 +17,29 @@ MAX_REASON = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """What a live worker does; `queue_names` is None for all queues."""
+
+    queue_names: list[str] | None
+    workflow_names: list[str] | None
+    """The workflow functions that it knows; None if it doesn't say."""
+
+    def serves(self, queue_name: str) -> bool:
+        """Whether it takes workflows from the queue."""
+        return self.queue_names is None or queue_name in self.queue_names
+
+    def may_know(self, name: str) -> bool:
+        """Whether it knows the function, as far as it says."""
+        return self.workflow_names is None or name in self.workflow_names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveExecutors:
-    """The executors that were heard of within their lease, by the database's clock."""
+    """The executors whose heartbeat is within their lease, by the database's clock."""
 
     ids: frozenset[str]
-    queue_names: tuple[list[str] | None, ...]
-    """What the workers among them listen to; None is every queue."""
+    workers: tuple[Worker, ...]
+    """Those among them that take workflows from queues."""
 
     @classmethod
     def read(cls) -> LiveExecutors:
@@ -32,57 +48,66 @@ class LiveExecutors:
         rows = [row for row in executors.judged() if row.is_live]
         return cls(
             ids=frozenset(str(row.executor_id) for row in rows),
-            queue_names=tuple(row.queue_names for row in rows if not row.is_inline),
+            workers=tuple(
+                Worker(queue_names=row.queue_names, workflow_names=row.workflow_names)
+                for row in rows
+                if not row.is_inline
+            ),
         )
 
-    def listen_to(self, queue_name: str) -> bool:
-        """Whether any of them takes workflows from the queue."""
-        return any(names is None or queue_name in names for names in self.queue_names)
+    def of_queue(self, queue_name: str) -> list[Worker]:
+        """The workers that take workflows from the queue."""
+        return [one for one in self.workers if one.serves(queue_name)]
 
     def named_queues(self) -> set[str]:
         """The queues that a worker was given by name."""
-        return {name for names in self.queue_names for name in names or ()}
+        return {name for one in self.workers for name in one.queue_names or ()}
+
+    def known_names(self) -> set[str]:
+        """The workflow functions that a worker knows."""
+        return {name for one in self.workers for name in one.workflow_names or ()}
 
 
 def explain(workflow: Workflow, executors: LiveExecutors, error: str | None = None) -> str:
     """The reasons, as sentences; empty if it runs or is done."""
     if workflow.is_set_aside:
-        return _set_aside(error)
+        return _join(
+            gettext("Quarantined by the engine; resume it after a fix."), _first_line(error)
+        )
+    if workflow.status == Status.ERROR:
+        return _first_line(error)
     if workflow.status == Status.MAX_RECOVERY_ATTEMPTS_EXCEEDED:
-        return gettext("Given up: its executors died one after the other. Resume it after a fix.")
+        return gettext(
+            "Given up: one worker after the other died running it. Resume it after a fix."
+        )
     if not workflow.is_active:
         return ""
-    return " ".join(reason for reason in _reasons(workflow, executors) if reason)
+    return _join(_waiting(workflow), _suspicion(workflow), _worker_of(workflow, executors))
 
 
-def _reasons(workflow: Workflow, executors: LiveExecutors) -> list[str]:
-    return [
-        _waiting(workflow),
-        _suspicion(workflow),
-        _unknown_name(workflow),
-        _missing_executor(workflow, executors),
-    ]
+def _join(*reasons: str) -> str:
+    return " ".join(reason for reason in reasons if reason)
 
 
-def _set_aside(error: str | None) -> str:
-    advice = gettext("Set aside by the engine; resume it after a fix.")
+def _first_line(error: str | None) -> str:
     if error is None:
-        return advice
-    reason = plain_error(error).text
-    if len(reason) > MAX_REASON:
-        reason = f"{reason[:MAX_REASON]}…"
-    return f"{advice} {reason}"
+        return ""
+    text = plain_error(error).text.strip()
+    line = text.partition("\n")[0]
+    return line if line == text and len(line) <= MAX_REASON else f"{line[:MAX_REASON]}…"
 
 
 def _waiting(workflow: Workflow) -> str:
     if workflow.status == Status.DELAYED:
-        return gettext("It starts at %s.") % instant(workflow.due_at)
+        return gettext("Starts at %s.") % instant(workflow.due_at)
     if workflow.status != Status.WAITING:
         return ""
+    if workflow.wake_kind == WakeKind.SLEEP:
+        return gettext("Sleeping until %s.") % instant(workflow.due_at)
     what = _awaited(workflow)
     if workflow.due_at is None:
-        return gettext("It waits for %s.") % what
-    return gettext("It waits for %(what)s, until %(when)s at the latest.") % {
+        return gettext("Waiting for %s.") % what
+    return gettext("Waiting for %(what)s, until %(when)s at the latest.") % {
         "what": what,
         "when": instant(workflow.due_at),
     }
@@ -91,8 +116,6 @@ def _waiting(workflow: Workflow) -> str:
 def _awaited(workflow: Workflow) -> str:
     name, other = str(workflow.wake_name or ""), str(workflow.wake_workflow_id or "")
     match workflow.wake_kind:
-        case WakeKind.SLEEP:
-            return gettext("the end of a sleep")
         case WakeKind.MESSAGE if name:
             return gettext("a message on topic '%s'") % name
         case WakeKind.MESSAGE:
@@ -110,23 +133,27 @@ def _suspicion(workflow: Workflow) -> str:
     dead = workflow.recovery_attempts
     if not dead:
         return ""
-    told = ngettext("%d executor has died with it.", "%d executors have died with it.", dead) % dead
+    told = ngettext("%d worker died running it.", "%d workers died running it.", dead) % dead
     if dead < SUSPECT_ATTEMPTS:
         return told
-    return f"{told} {gettext('It is a suspect, and is run when no other suspect is.')}"
+    return _join(told, gettext("It is a suspect: of those, one runs at a time."))
 
 
-def _unknown_name(workflow: Workflow) -> str:
-    if workflow.name in registry.workflows:
-        return ""
-    return gettext("Its function isn't known in this process; another worker may know it.")
-
-
-def _missing_executor(workflow: Workflow, executors: LiveExecutors) -> str:
+def _worker_of(workflow: Workflow, executors: LiveExecutors) -> str:
     if workflow.status == Status.PENDING:
         if workflow.executor_id in executors.ids:
             return ""
-        return gettext("Its executor is silent; another one will take it over.")
-    if executors.listen_to(str(workflow.queue_name)):
+        return gettext("Its worker has stopped sending heartbeats; another one will take over.")
+    queue_name, name = str(workflow.queue_name), str(workflow.name)
+    workers = executors.of_queue(queue_name)
+    if not workers:
+        return gettext("No live worker serves queue '%s': run manage.py dbos_worker.") % queue_name
+    if any(one.may_know(name) for one in workers):
         return ""
-    return gettext("No live executor listens to its queue: run manage.py dbos_worker.")
+    return (
+        gettext(
+            "No live worker of queue '%s' knows its function: deploy the code, or give a renamed "
+            "function its old name, @workflow(name=…)."
+        )
+        % queue_name
+    )

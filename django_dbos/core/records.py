@@ -56,6 +56,8 @@ class ExecutorInfo:
     concurrency: int
     lock_key: int
     lease: float
+    workflow_names: str | None = None
+    """The names of the workflow functions that it knows, as JSON; None where they aren't told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,14 @@ LAST_GRACE = 1.0
 RUN_PREFIX = run_key("")
 # Seconds between two comparisons of claims and runs when it isn't known which has changed.
 AUDIT_PAUSE = 0.2
+# Characters of JSON beyond which an executor doesn't publish the names of its functions.
+MAX_NAMES_LENGTH = 32 * 1024
+
+
+def known_names() -> str | None:
+    """The workflow functions of this process, as JSON; None if that is too long for a row."""
+    text = json.dumps(sorted(registry.workflows), ensure_ascii=False)
+    return text if len(text) <= MAX_NAMES_LENGTH else None
 
 
 class Executor:
@@ -194,6 +202,7 @@ class Executor:
             concurrency=self.concurrency,
             lock_key=lock_key(self.executor_id),
             lease=get_settings().lease,
+            workflow_names=known_names(),
         )
 
     def reincarnate(self) -> None:

@@ -52,6 +52,8 @@ class Page(HTMLParser):
         self.links: list[str] = []
         self.tags: list[str] = []
         self.buttons: list[str] = []
+        self.hidden: dict[str, list[str]] = {}
+        self.form_url = ""
         self.sections: dict[str, list[list[str]]] = {}
         self.tables: dict[str, list[list[str]]] = {}
         self.rows: list[list[str]] = []
@@ -72,6 +74,10 @@ class Page(HTMLParser):
         elif tag in ("td", "th") and self.rows:
             self.rows[-1].append("")
             self._in_cell = True
+        elif tag == "form":
+            self.hidden, self.form_url = {}, given.get("action") or ""
+        elif tag == "input" and given.get("type") == "hidden":
+            self.hidden.setdefault(str(given["name"]), []).append(given.get("value") or "")
         elif tag == "p":
             self._in_note = "dbos-note" in str(given.get("class"))
         elif tag == "button":

@@ -14,15 +14,15 @@ from django.urls import reverse
 
 from django_dbos.models import Workflow
 from django_dbos.testing import run_until_idle
-from tests.admin.conftest import LIST, get, log_in, page_of, url_of
+from tests.admin.conftest import LIST, Page, get, log_in, page_of, url_of
 from tests.admin.workflows import busy, parent, quick
 
 pytestmark = pytest.mark.django_db
 
 
 def act(client: Client, action: str, *workflow_ids: str, **asked: Any) -> str:
-    """Do it to rows of the list; the text of the page that follows."""
-    data = {"action": action, "_selected_action": workflow_ids, **asked}
+    """Do it to rows of the list, with yes for an answer; the text of the page that follows."""
+    data = {"action": action, "_selected_action": workflow_ids, "post": "yes", **asked}
     return client.post(reverse(LIST), data, follow=True).content.decode()
 
 
@@ -80,8 +80,11 @@ def test_only_what_is_possible_has_a_button(operator: Client) -> None:
 
 
 def buttons(client: Client, workflow_id: str) -> list[str]:
-    ours = ("Cancel", "Cancel with children", "Resume")
-    return [text for text in get(client, page_of(workflow_id)).buttons if text in ours]
+    page = get(client, page_of(workflow_id))
+    url = url_of("cancel", workflow_id)
+    asking = {url: "Cancel", f"{url}?children=1": "Cancel with children"}
+    links = [asking[link] for link in page.links if link in asking]
+    return links + [text for text in page.buttons if text == "Resume"]
 
 
 def test_the_page_leads_to_what_was_done(operator: Client) -> None:
@@ -151,7 +154,7 @@ def test_all_pages_can_be_chosen_at_once(operator: Client) -> None:
 def test_all_pages_are_those_of_the_filter(operator: Client) -> None:
     busy.start_many([()] * 2)
     other = quick.start()
-    data = {"action": "cancel_selected", "_selected_action": [other.workflow_id]}
+    data = {"action": "cancel_selected", "_selected_action": [other.workflow_id], "post": "yes"}
 
     operator.post(f"{reverse(LIST)}?name={busy.name}", {**data, "select_across": "1"})
 
@@ -162,7 +165,7 @@ def test_all_pages_are_those_of_the_filter(operator: Client) -> None:
 def test_all_pages_are_the_newest_that_are_counted(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("django_dbos.admin.workflows.MAX_COUNTED", 2)
+    monkeypatch.setattr("django_dbos.admin.actions.MAX_COUNTED", 2)
     oldest = busy.start()
     busy.start_many([()] * 2)
 
@@ -177,7 +180,7 @@ def test_many_are_cancelled_with_few_queries(operator: Client) -> None:
     # The first time, Django looks up the type of what it logs.
     for count in (1, 2, 50):
         ids = [handle.workflow_id for handle in busy.start_many([()] * count)]
-        data = {"action": "cancel_selected", "_selected_action": ids}
+        data = {"action": "cancel_selected", "_selected_action": ids, "post": "yes"}
         with CaptureQueriesContext(connection) as queries:
             operator.post(reverse(LIST), data)
         counts.append(len(queries))
@@ -228,13 +231,95 @@ def test_who_may_cancel_but_not_look_cannot_act(client: Client) -> None:
     assert handle.get_status() == "ENQUEUED"
 
 
-@pytest.mark.parametrize("action", ["cancel", "resume"])
-def test_a_link_does_nothing(operator: Client, action: str) -> None:
+def test_a_link_does_nothing(operator: Client) -> None:
     handle = busy.start()
 
-    assert operator.get(url_of(action, handle.workflow_id)).status_code == 405
-    assert operator.post(url_of(action, "nobody")).status_code == 404
+    assert operator.get(url_of("resume", handle.workflow_id)).status_code == 405
+    assert operator.get(url_of("cancel", handle.workflow_id)).status_code == 200
+    for action in ("cancel", "resume"):
+        assert operator.post(url_of(action, "nobody")).status_code == 404
     assert handle.get_status() == "ENQUEUED"
+
+
+def test_the_page_asks_before_it_cancels(operator: Client) -> None:
+    handle = parent.start()
+    run_until_idle()
+    url = url_of("cancel", handle.workflow_id)
+
+    alone, with_children = get(operator, url), get(operator, url, {"children": "1"})
+
+    assert statuses() == {"WAITING": 2}
+    for page in (alone, with_children):
+        assert "1 active workflow will be cancelled." in page.text
+        assert page_of(handle.workflow_id) in page.links
+        assert "Yes, cancel" in page.buttons
+    assert "Its 1 active child goes on." in alone.text
+    assert "Its 1 active child is cancelled too" in with_children.text
+    assert 'name="children"' in with_children.html
+    assert 'name="children"' not in alone.html
+
+
+@pytest.mark.parametrize("action", ["cancel_selected", "cancel_with_children"])
+def test_the_list_asks_before_it_cancels(operator: Client, action: str) -> None:
+    active, finished = busy.start(), quick.start()
+    run_until_idle()
+    data = {"action": action, "_selected_action": [active.workflow_id, finished.workflow_id]}
+
+    response = operator.post(f"{reverse(LIST)}?queue_name=default", data)
+
+    page = Page(response.content.decode())
+    assert active.get_status() == "WAITING"
+    assert "1 active workflow will be cancelled." in page.text
+    assert "1 has finished already" in page.text
+    assert page_of(active.workflow_id) in page.links
+    assert page_of(finished.workflow_id) not in page.links
+    assert f"{reverse(LIST)}?queue_name=default" in page.links
+
+    operator.post(page.form_url, page.hidden)
+
+    assert active.get_status() == "CANCELLED"
+
+
+def test_who_is_asked_about_all_agrees_to_no_others(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is started between the question and the answer isn't cancelled with the rest."""
+    monkeypatch.setattr("django_dbos.admin.actions.MAX_NAMED", 20)
+    handles = busy.start_many([()] * 60)
+    data = {
+        "action": "cancel_selected",
+        "_selected_action": [handles[0].workflow_id],
+        "select_across": "1",
+        "index": "0",
+    }
+    page = Page(operator.post(reverse(LIST), data).content.decode())
+    assert "60 active workflows will be cancelled." in page.text
+    assert "… and 40 more." in page.text
+    later = busy.start()
+
+    operator.post(page.form_url, page.hidden)
+
+    assert statuses() == {"CANCELLED": 60, "ENQUEUED": 1}
+    assert later.get_status() == "ENQUEUED"
+
+
+def test_a_forged_answer_is_refused(operator: Client) -> None:
+    handle = busy.start()
+    data = {"action": "cancel_selected", "_selected_action": [handle.workflow_id], "post": "yes"}
+
+    assert operator.post(reverse(LIST), {**data, "newest": "soon"}).status_code == 400
+    assert operator.post(reverse(LIST), {**data, "newest": "2026-13-01"}).status_code == 400
+    assert handle.get_status() == "ENQUEUED"
+
+
+def test_where_nothing_is_active_there_is_no_question(operator: Client) -> None:
+    done = quick.start()
+    run_until_idle()
+
+    page = get(operator, url_of("cancel", done.workflow_id))
+
+    assert "there is nothing to cancel" in page.text
+    assert "Yes, cancel" not in page.buttons
 
 
 def test_another_site_can_do_nothing(admin_user: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,8 @@ from django.urls import reverse
 import django_dbos as dbos
 from django_dbos import serializers
 from django_dbos.core import registry
+from django_dbos.executor import Executor
+from django_dbos.models import Executor as ExecutorRow
 from django_dbos.models import Workflow
 from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
@@ -23,7 +26,7 @@ from tests.store.test_executors import age, declare_dead
 
 pytestmark = pytest.mark.django_db
 
-NO_EXECUTOR = "No live executor listens to its queue: run manage.py dbos_worker."
+NO_EXECUTOR = "No live worker serves queue 'default': run manage.py dbos_worker."
 
 
 def note_of(client: Client, workflow_id: str) -> str:
@@ -39,18 +42,59 @@ def change(workflow_id: str, **columns: Any) -> None:
     QuerySet(Workflow).filter(workflow_id=workflow_id).update(**columns)
 
 
-@pytest.mark.rule(9)
-def test_the_page_says_why_a_workflow_does_not_run(operator: Client) -> None:
+def test_the_page_says_that_nobody_serves_its_queue(operator: Client) -> None:
     handle = busy.start()
+
     assert note_of(operator, handle.workflow_id) == NO_EXECUTOR
+
+
+@pytest.mark.rule(9)
+def test_a_function_is_known_if_a_worker_of_the_queue_knows_it(operator: Client) -> None:
+    """It was judged by what the web process knows, which isn't who runs it."""
+    handle = busy.start()
+    register(get_store(), workflow_names='["shop.old"]')
+    register(get_store(), workflow_names=f'["{busy.name}"]', queue_names='["mail"]')
+    register(get_store(), workflow_names=f'["{busy.name}"]', is_inline=True)
+
+    said = note_of(operator, handle.workflow_id)
+    assert said.startswith("No live worker of queue 'default' knows its function: deploy the code")
+
+    # One that doesn't say, as before it was upgraded, may know it.
+    register(get_store())
+    assert note_of(operator, handle.workflow_id) == ""
+
+
+@pytest.mark.rule(9)
+def test_a_function_that_only_workers_know_is_known(operator: Client) -> None:
+    """A web process needn't import what workers run."""
+    handle = busy.start()
+    register(get_store(), workflow_names=f'["{busy.name}"]')
 
     definition = registry.workflows.pop(busy.name)
     try:
         note = note_of(operator, handle.workflow_id)
+        links = get(operator, reverse(LIST)).links
     finally:
         registry.workflows[busy.name] = definition
 
-    assert "Its function isn't known in this process" in note
+    assert note == ""
+    assert f"?name={busy.name}" in links
+
+
+def test_a_worker_publishes_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = json.loads(Executor().info().workflow_names or "null")
+    assert busy.name in known
+
+    monkeypatch.setattr("django_dbos.executor.executor.MAX_NAMES_LENGTH", 100)
+    assert Executor().info().workflow_names is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_row_of_a_real_worker_holds_the_names() -> None:
+    with Executor() as executor:
+        row = ExecutorRow.objects.get(pk=executor.executor_id)
+
+    assert row.workflow_names == sorted(registry.workflows)
 
 
 def test_a_live_executor_of_its_queue_is_enough(operator: Client) -> None:
@@ -91,7 +135,7 @@ def test_a_silent_executor_is_told_of(operator: Client) -> None:
 
     age(executor_id, timedelta(seconds=21))
 
-    said = "Its executor is silent; another one will take it over."
+    said = "Its worker has stopped sending heartbeats; another one will take over."
     assert note_of(operator, handle.workflow_id) == said
 
 
@@ -118,11 +162,11 @@ def test_what_is_awaited_and_until_when(operator: Client) -> None:
 
     due = Workflow.objects.get(pk=ids["sleep"]).due_at
     assert due is not None
-    assert notes["sleep"].startswith("It waits for the end of a sleep, until ")
-    assert notes["message"].startswith("It waits for a message without a topic, until ")
+    assert notes["sleep"].startswith("Sleeping until ")
+    assert notes["message"].startswith("Waiting for a message without a topic, until ")
     assert notes["message"].endswith(" at the latest.")
-    assert notes["event"] == f"It waits for event 'paid' of workflow '{other}'."
-    assert notes["result"] == f"It waits for the result of workflow '{other}'."
+    assert notes["event"] == f"Waiting for event 'paid' of workflow '{other}'."
+    assert notes["result"] == f"Waiting for the result of workflow '{other}'."
 
 
 def test_a_parent_waits_for_its_child(operator: Client) -> None:
@@ -131,7 +175,7 @@ def test_a_parent_waits_for_its_child(operator: Client) -> None:
     run_until_idle()
     child = Workflow.objects.get(parent_id=handle.workflow_id)
 
-    said = f"It waits for the result of workflow '{child.workflow_id}'."
+    said = f"Waiting for the result of workflow '{child.workflow_id}'."
     assert note_of(operator, handle.workflow_id) == said
 
 
@@ -139,15 +183,15 @@ def test_a_delayed_one_tells_when_it_starts(operator: Client) -> None:
     register(get_store())
     handle = quick.using(run_after=3_600).start()
 
-    assert note_of(operator, handle.workflow_id).startswith("It starts at 2")
+    assert note_of(operator, handle.workflow_id).startswith("Starts at 2")
 
 
 @pytest.mark.parametrize(
     ("dead", "said"),
     [
-        (1, "1 executor has died with it."),
-        (2, "2 executors have died with it."),
-        (3, "3 executors have died with it. It is a suspect, and is run when no other suspect is."),
+        (1, "1 worker died running it."),
+        (2, "2 workers died running it."),
+        (3, "3 workers died running it. It is a suspect: of those, one runs at a time."),
     ],
 )
 def test_those_that_died_with_it_are_told(operator: Client, dead: int, said: str) -> None:
@@ -166,7 +210,7 @@ def test_one_that_was_given_up_can_be_resumed(operator: Client) -> None:
     assert "Resume" in get(operator, page_of(handle.workflow_id)).buttons
 
 
-def test_one_that_was_set_aside_says_why(operator: Client) -> None:
+def test_one_that_is_quarantined_says_why(operator: Client) -> None:
     handle = quick.start()
     error = serializers.dump_error(ValueError(f"{SCRIPT}{'x' * 5_000}"))
     change(handle.workflow_id, status="ERROR", is_set_aside=True, error_text=error)
@@ -174,7 +218,7 @@ def test_one_that_was_set_aside_says_why(operator: Client) -> None:
     page = get(operator, page_of(handle.workflow_id))
     (row,) = get(operator, reverse(LIST)).tables["result_list"][1:]
 
-    assert page.note == "Set aside by the engine; resume it after a fix."
+    assert page.note == "Quarantined by the engine; resume it after a fix."
     assert f"ValueError: {SCRIPT}" in page.sections["outcome"][0][0]
     assert "Resume" in page.buttons
     # The list has no outcome beside it.
@@ -187,3 +231,30 @@ def test_of_the_finished_nothing_is_said(operator: Client) -> None:
     run_until_idle()
 
     assert note_of(operator, handle.workflow_id) == ""
+
+
+def test_a_failed_one_shows_its_first_line_in_the_list(operator: Client) -> None:
+    @dbos.workflow
+    def fails() -> None:
+        raise LookupError("no stock\nof KETTLE-1")
+
+    handle = fails.start()
+    run_until_idle()
+
+    (row,) = get(operator, reverse(LIST)).tables["result_list"][1:]
+
+    assert row[3] == "errorLookupError: no stock…"
+    assert get(operator, page_of(handle.workflow_id)).note == ""
+
+
+def test_a_huge_error_is_not_read_for_the_list(operator: Client) -> None:
+    @dbos.workflow
+    def fails() -> None:
+        raise LookupError("x" * 100_000)
+
+    fails.start()
+    run_until_idle()
+
+    (row,) = get(operator, reverse(LIST)).tables["result_list"][1:]
+
+    assert row[3] == "error"

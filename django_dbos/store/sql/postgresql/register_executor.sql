@@ -1,10 +1,10 @@
 INSERT INTO dbos_executor (
-    executor_id, hostname, pid, is_inline, queue_names, concurrency, has_lock, lock_key, lease,
-    started_at, heartbeat_at
+    executor_id, hostname, pid, is_inline, queue_names, workflow_names, concurrency, has_lock,
+    lock_key, lease, started_at, heartbeat_at
 )
 VALUES (
     %(executor_id)s, %(hostname)s, %(pid)s, %(is_inline)s, %(queue_names)s::jsonb,
-    %(concurrency)s, %(has_lock)s, %(lock_key)s, make_interval(secs => %(lease)s),
-    clock_timestamp(), clock_timestamp()
+    %(workflow_names)s::jsonb, %(concurrency)s, %(has_lock)s, %(lock_key)s,
+    make_interval(secs => %(lease)s), clock_timestamp(), clock_timestamp()
 )
 ON CONFLICT DO NOTHING
