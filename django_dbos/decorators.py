@@ -330,6 +330,7 @@ def step(
     timeout: float | timedelta | None = None,
     atomic: bool = False,
     using: str | None = None,
+    confirm: bool = False,
 ) -> _StepDecorator: ...
 
 
@@ -341,7 +342,9 @@ def step(function: Any = None, /, **options: Any) -> Any:
     long after each further one, `max_interval` (default 3,600 s) at most; `jitter` (0 to 1, default
     0) is the share of that which is taken off at random. `timeout` (seconds or timedelta) limits
     each attempt of an async step. `atomic=True` runs a sync step in a transaction of the database
-    `using` (default: the workflows') and commits its checkpoint in it: exactly once. `name`
+    `using` (default: the workflows') and commits its checkpoint in it: exactly once.
+    `confirm=True` asks the database before each attempt begins whether the workflow is still this
+    run's, not cancelled and within its deadline: for effects that must not follow a cancel. `name`
     (default: its qualified name) is stored with each checkpoint.
     """
     decorator = _StepDecorator(**options)
@@ -362,6 +365,7 @@ class _StepDecorator:
         timeout: float | timedelta | None = None,
         atomic: bool = False,
         using: str | None = None,
+        confirm: bool = False,
     ) -> None:
         if using is not None and not atomic:
             raise ValueError(f"using={using!r} needs atomic=True: else there is no transaction.")
@@ -380,6 +384,7 @@ class _StepDecorator:
             timeout=durations.to_seconds(timeout, what="timeout"),
             is_atomic=atomic,
             using=using,
+            confirm=confirm,
         )
         self._name = None if name is None else names.check_name(name)
 

@@ -63,7 +63,8 @@ class WorkflowHandle(Generic[R]):
     def cancel(self, children: bool = False) -> bool:
         """Cancel the workflow, with `children` its children too; whether it was active until now.
 
-        Async workflows and waiting ones stop at once, others at their next durable operation.
+        Waiting workflows and a worker's async ones stop at once, others before their next step or
+        durable operation; a step in progress may still end.
         Raises WorkflowDoesNotExist.
         """
         return calls.perform("cancel", lambda: self._cancel(children))

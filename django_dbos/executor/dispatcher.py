@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from django_dbos.conf import get_settings
 from django_dbos.core import registry
 from django_dbos.core.records import Claim, Lane
+from django_dbos.core.status import Status
+from django_dbos.exceptions import ClaimLost, RunCancelled
 from django_dbos.executor.cursor import Cursor
 from django_dbos.executor.loop import Loop
 from django_dbos.executor.ration import Ration
@@ -35,6 +37,8 @@ FIRST_FRUITLESS_PAUSE, LAST_FRUITLESS_PAUSE = 2.0, 20.0
 # Seconds for which a claim must be without a run before it counts as forgotten: a child's is
 # committed a moment before its run begins.
 FORGOTTEN_AFTER = 0.5
+# Seconds between two comparisons of claims and runs when it isn't known which has changed.
+AUDIT_PAUSE = 0.02
 
 
 class Dispatcher:
@@ -58,8 +62,8 @@ class Dispatcher:
         self._look_again_at = 0.0
         self._claims_from = 0.0
         self._idle_since: dict[tuple[str, int], float] = {}
-        self._must_audit = False
-        self._audit_at = math.inf
+        self._must_audit = self._wants_audit = False
+        self._audit_at, self._audited_at = math.inf, 0.0
         self._must_reconnect = False
         self._running_suspect = ""
         self._unknown_names: set[str] = set()
@@ -99,6 +103,11 @@ class Dispatcher:
         self._must_audit = True
         self.loop.wake()
 
+    def audit_soon(self) -> None:
+        """Like audit(), but not again and again."""
+        self._wants_audit = True
+        self.loop.wake()
+
     def serves(self, queue_name: str) -> bool:
         """Whether this executor listens to a queue."""
         return self._queue_names is None or queue_name in self._queue_names
@@ -112,6 +121,9 @@ class Dispatcher:
         if self._must_reconnect:
             self._must_reconnect = False
             self.close()
+        if self._wants_audit:
+            self._wants_audit = False
+            self._audit_at = min(self._audit_at, self._audited_at + AUDIT_PAUSE)
         if self._must_audit or time.monotonic() >= self._audit_at:
             self._must_audit = False
             self._audit()
@@ -198,12 +210,13 @@ class Dispatcher:
             return cursor.pause
         looks_back = cursor.must_look_back
         with cursor.looking_back(self._usual_claim) if looks_back else nullcontext():
+            began = time.monotonic()
             wanted, claims, last = self._claim_above(lane, cursor)
         is_all = len(claims) < wanted
         cursor.note_claim(last, count=len(claims), is_all=is_all, looked_back=looks_back)
         if claims and is_all:
             self._claims_from = time.monotonic() + BREATH
-        self._dispatch(claims)
+        self._dispatch(claims, began)
         if not (is_all and looks_back):
             return cursor.pause
         self._lanes.discard(lane)
@@ -236,6 +249,7 @@ class Dispatcher:
         if self._running_suspect or not executor.slots.take():
             return
         claims: list[Claim] = []
+        began = time.monotonic()
         try:
             claims = self._store.claim_suspect(
                 self._own(),
@@ -253,9 +267,9 @@ class Dispatcher:
                 claim.recovery_attempts,
             )
             self._running_suspect = claim.workflow_id
-        self._dispatch(claims)
+        self._dispatch(claims, began)
 
-    def _dispatch(self, claims: Sequence[Claim]) -> None:
+    def _dispatch(self, claims: Sequence[Claim], began: float) -> None:
         """Load the histories of all in one query, and start them; release them if that fails."""
         if not claims:
             return
@@ -276,7 +290,7 @@ class Dispatcher:
                     checkpoints=histories.get(claim.workflow_id, ()),
                     ended_streams=ended.get(claim.workflow_id, frozenset()),
                 )
-                self._executor.begin(run)
+                self._executor.begin(run, since=began)
             except BaseException:
                 self._forget(claims[position:])
                 raise
@@ -313,6 +327,8 @@ class Dispatcher:
         """Release what the table says this executor runs and it doesn't; stop what it lost."""
         executor = self._executor
         runs = dict(executor.runs)
+        doubts = {workflow_id: run.last_doubt for workflow_id, run in runs.items()}
+        self._audited_at = time.monotonic()
         held = self._store.list_held(self._own(), executor.executor_id)
         now = time.monotonic()
         self._idle_since = {
@@ -331,10 +347,23 @@ class Dispatcher:
             logger.warning("Releasing %d workflows that nobody runs here", len(forgotten))
             lanes = self._store.release_workflows(self._own(), executor.executor_id, forgotten)
             self.tell_lanes(lanes)
+        lost = []
         for workflow_id, run in runs.items():
-            is_lost = held.get(workflow_id) != run.claim.claim_number
-            if is_lost and run.is_under_way and run.interruption is None:
-                executor.lose(run)
+            if held.get(workflow_id) == run.claim.claim_number:
+                run.settle(doubts[workflow_id])
+            elif run.is_under_way and run.interruption is None:
+                lost.append(run)
+        self._interrupt(lost)
+
+    def _interrupt(self, lost: Sequence[Run]) -> None:
+        """Stop runs whose claim is somebody else's by now."""
+        if not lost:
+            return
+        ids = [run.workflow_id for run in lost]
+        statuses = self._store.read_statuses(self._own(), ids)
+        for run in lost:
+            is_cancelled = statuses.get(run.workflow_id) is Status.CANCELLED
+            run.interrupt(RunCancelled() if is_cancelled else ClaimLost())
 
     def _own(self) -> Session:
         if self._session is None:

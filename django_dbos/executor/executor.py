@@ -18,16 +18,13 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
 
-from django.db import DatabaseError
-
 from django_dbos import signals
 from django_dbos.conf import get_settings
 from django_dbos.core import names, registry
 from django_dbos.core.ids import lock_key, new_executor_id
 from django_dbos.core.plan import Plan
 from django_dbos.core.records import Claim, ExecutorInfo, Lane, NewWorkflow, run_key
-from django_dbos.core.status import Status
-from django_dbos.exceptions import ClaimLost, HandedOver, RunCancelled, WorkflowDoesNotExist
+from django_dbos.exceptions import ClaimLost, HandedOver
 from django_dbos.executor.dispatcher import Dispatcher
 from django_dbos.executor.housekeeping import Housekeeping
 from django_dbos.executor.pool import Pool
@@ -45,8 +42,8 @@ logger = logging.getLogger("django_dbos.executor")
 # Seconds for which the last writes are tried after the grace period.
 LAST_GRACE = 1.0
 RUN_PREFIX = run_key("")
-# Seconds between two comparisons of claims and runs when it isn't known which has changed.
-AUDIT_PAUSE = 0.2
+# Seconds that a child's claim may have been committed for when its run begins.
+CHILD_AGE = 5.0
 # Characters of JSON beyond which an executor doesn't publish the names of its functions.
 MAX_NAMES_LENGTH = 32 * 1024
 
@@ -93,7 +90,8 @@ class Executor:
         self._is_stopping = False
         self._owns_process = False
         self._stopped = threading.Event()
-        self._last_audit = 0.0
+        self._doubted_at = 0.0
+        """When somebody last said that a workflow was cancelled, on the monotonic clock."""
 
     # Its life
 
@@ -232,9 +230,12 @@ class Executor:
 
     # Runs
 
-    def begin(self, run: Run) -> None:
-        """Run a claimed workflow, in a slot that was taken for it."""
+    def begin(self, run: Run, since: float) -> None:
+        """Run a workflow, in a slot that was taken for it, of which a claim was asked for then."""
         self.runs[run.workflow_id] = run
+        if self._doubted_at >= since:
+            # Perhaps of this one, which nobody could find among the runs.
+            run.doubt()
         try:
             self.pool.submit(run)
         except RuntimeError:
@@ -242,18 +243,6 @@ class Executor:
             raise
         if run.claim.remaining is not None:
             self.housekeeping.note_deadline(run.claim.remaining)
-
-    def lose(self, run: Run) -> None:
-        """A run's claim is somebody else's by now."""
-        is_cancelled = False
-        try:
-            is_cancelled = self.store.reader.read_status(run.workflow_id) == Status.CANCELLED
-        except (WorkflowDoesNotExist, DatabaseError):
-            logger.debug("Nobody knows what became of workflow %s", run.workflow_id)
-        finally:
-            # Django's connection of this thread is needed for nothing else.
-            self.store.session().close()
-        run.interrupt(RunCancelled() if is_cancelled else ClaimLost())
 
     def _done(self, run: Run) -> None:
         """Called by the pool, whose thread is free for another run."""
@@ -329,7 +318,7 @@ class Executor:
             remaining=None if new.timeout is None else new.timeout.total_seconds(),
         )
         run = Run(claim, registry.workflows[new.name], self)
-        self.begin(run)
+        self.begin(run, since=time.monotonic() - CHILD_AGE)
         if self._is_stopping:
             run.interrupt(HandedOver())
 
@@ -341,16 +330,28 @@ class Executor:
 
     def _keys_told(self, keys: list[str]) -> None:
         for key in keys:
-            is_of_run = key.startswith(RUN_PREFIX) and key[len(RUN_PREFIX) :] in self.runs
-            if is_of_run or (key == EVERYTHING and self.runs and self._may_audit()):
-                self.dispatcher.audit()
+            if key.startswith(RUN_PREFIX):
+                self._doubt(key[len(RUN_PREFIX) :])
+            elif key == EVERYTHING:
+                self.doubt_all()
 
-    def _may_audit(self) -> bool:
-        now = time.monotonic()
-        if now - self._last_audit < AUDIT_PAUSE:
-            return False
-        self._last_audit = now
-        return True
+    def _doubt(self, workflow_id: str) -> None:
+        """Somebody says that this one was cancelled. Whether it was, its next step asks, or the
+        audit, whichever comes first: anybody can send a notification."""
+        self._doubted_at = time.monotonic()
+        run = self.runs.get(workflow_id)
+        if run is not None:
+            run.doubt()
+            self.dispatcher.audit()
+
+    def doubt_all(self) -> None:
+        """Any workflow may have been cancelled: see _doubt()."""
+        self._doubted_at = time.monotonic()
+        runs = list(self.runs.values())
+        for run in runs:
+            run.doubt()
+        if runs:
+            self.dispatcher.audit_soon()
 
     def _slot_freed(self) -> None:
         self.dispatcher.loop.wake()

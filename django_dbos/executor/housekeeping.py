@@ -165,6 +165,9 @@ class Housekeeping:
         self._deadline_at = None if look.next_deadline is None else now + look.next_deadline
         if look.has_enqueued:
             self._executor.dispatcher.look_again()
+        if not self._store.wakeups.is_listening:
+            # Nobody else says that a workflow was cancelled.
+            self._executor.doubt_all()
         self._check_held(look)
         recovered = self._recovery.judge(session, look)
         if self._recovery.suspects_somebody:

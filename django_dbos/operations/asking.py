@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures as futures
 import logging
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from django_dbos.exceptions import (
     WaitInTest,
     WorkflowCancelled,
 )
-from django_dbos.operations import events, results
+from django_dbos.operations import events, results, running
 from django_dbos.operations.messages import timed_out
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ logger = logging.getLogger("django_dbos")
 
 # Seconds after which a wait says in the log what it may be waiting for in vain.
 PATIENCE = 5.0
+# Seconds that an async function in this process has to leave, once its workflow was cancelled,
+# before its result is said to be that.
+LAST_WORDS = 1.0
 
 Look = Callable[[], tuple[Any] | None]
 
@@ -135,6 +139,8 @@ def get_result(store: Store, workflow_id: str, timeout: float | None) -> Any:
     wait = Wait(store, "get_result", workflow_id, timeout)
     keys = (Wake.of_result(workflow_id).key,)
     found = look_until(wait, store, keys, lambda: _look_at_end(store, workflow_id))
+    if (left := _leaving(found, workflow_id)) is not None:
+        futures.wait([left], LAST_WORDS)
     return _result(found, workflow_id, timeout)
 
 
@@ -143,7 +149,15 @@ async def aget_result(store: Store, workflow_id: str, timeout: float | None) -> 
     wait = Wait(store, "aget_result", workflow_id, timeout)
     keys = (Wake.of_result(workflow_id).key,)
     found = await alook_until(wait, store, keys, lambda: _look_at_end(store, workflow_id))
+    if (left := _leaving(found, workflow_id)) is not None:
+        await asyncio.wait([asyncio.wrap_future(left)], timeout=LAST_WORDS)
     return await sync_to_async(_result)(found, workflow_id, timeout)
+
+
+def _leaving(found: tuple[Outcome] | None, workflow_id: str) -> futures.Future[None] | None:
+    """What is done once a cancelled workflow's async function has left, if it runs here."""
+    is_cancelled = found is not None and found[0].status is Status.CANCELLED
+    return running.leaving(workflow_id) if is_cancelled else None
 
 
 def _look_at_end(store: Store, workflow_id: str) -> tuple[Outcome] | None:

@@ -71,6 +71,8 @@ def _commit(
     run, delay = recorder.call.run, FIRST_REPEAT
     while True:
         checkpoint = None
+        # Not in the transaction: on SQLite that has the only write lock.
+        run.ensure_claim(always=recorder.step.confirm)
         try:
             with transaction.atomic(using=_alias(recorder)):
                 value = _attempt_atomic(recorder, args, kwargs)

@@ -29,6 +29,7 @@ class StepDefinition:
     retry_on: tuple[type[Exception], ...] = (Exception,)
     timeout: float | None = None
     is_atomic: bool = False
+    confirm: bool = False
     using: str | None = None
 
     def delay_before(self, attempt: int) -> float:

@@ -23,7 +23,14 @@ from django_dbos.conf import get_settings
 from django_dbos.core import registry
 from django_dbos.core.ids import lock_key, new_executor_id
 from django_dbos.core.plan import Plan
-from django_dbos.core.records import Claim, ExecutorInfo, NewWorkflow, Wake, WakeKind
+from django_dbos.core.records import (
+    Claim,
+    ExecutorInfo,
+    NewWorkflow,
+    Wake,
+    WakeKind,
+    run_key,
+)
 from django_dbos.core.status import Status
 from django_dbos.exceptions import (
     ClaimLost,
@@ -35,6 +42,7 @@ from django_dbos.exceptions import (
 from django_dbos.operations import running
 from django_dbos.operations.run import Run
 from django_dbos.store import errors
+from django_dbos.store.wakeups import EVERYTHING
 from django_dbos.store.writer import InlineWriter, Writer
 
 if TYPE_CHECKING:
@@ -59,6 +67,16 @@ class InlineHost:
         self.is_in_test = store.is_in_test_transaction()
         self.writer: Writer = InlineWriter(store, executor_id, on_commit=self._follow_up)
         self.runs: set[Run] = set()
+        self._has_heard = False
+        """Whether a workflow was cancelled, perhaps one that is claimed here and not yet run."""
+
+    def hear(self, keys: list[str]) -> None:
+        """Of changed keys: a workflow that may have been cancelled asks before its next step."""
+        if EVERYTHING in keys or any(key.startswith(run_key("")) for key in keys):
+            self._has_heard = True
+            for run in list(self.runs):
+                if EVERYTHING in keys or run_key(run.workflow_id) in keys:
+                    run.doubt()
 
     def start(self, new: NewWorkflow) -> Run | None:
         """Start a workflow under a claim of this host; None if its id exists already."""
@@ -96,7 +114,7 @@ class InlineHost:
 
     def perform(self, run: Run) -> None:
         """Run a workflow to its end on this thread."""
-        self.runs.add(run)
+        self._begin(run)
         try:
             with self._listening():
                 if run.definition.is_async:
@@ -108,7 +126,7 @@ class InlineHost:
 
     async def aperform(self, run: Run) -> None:
         """See perform()."""
-        self.runs.add(run)
+        self._begin(run)
         try:
             with self._listening():
                 if run.definition.is_async:
@@ -117,6 +135,12 @@ class InlineHost:
                     await sync_to_async(running.execute)(run)
         finally:
             self.runs.discard(run)
+
+    def _begin(self, run: Run) -> None:
+        self.runs.add(run)
+        if self._has_heard:
+            self._has_heard = False
+            run.doubt()
 
     def _listening(self) -> AbstractContextManager[None]:
         """A loop's thread doesn't know of the test's transaction, which is another thread's."""
@@ -213,13 +237,20 @@ class Presence:
             if not look.is_registered:
                 self._declared_dead(executor_id)
                 break
+            # A process that doesn't listen isn't told of what others have cancelled.
+            for host in self._hosts_of(executor_id):
+                host.hear([EVERYTHING])
         if session is not None:
             session.close()
 
-    def _declared_dead(self, executor_id: str) -> None:
+    def _hosts_of(self, executor_id: str) -> set[InlineHost]:
         with self._lock:
-            hosts = [host for host in self._hosts if host.executor_id == executor_id]
-            self._hosts -= set(hosts)
+            return {host for host in self._hosts if host.executor_id == executor_id}
+
+    def _declared_dead(self, executor_id: str) -> None:
+        hosts = self._hosts_of(executor_id)
+        with self._lock:
+            self._hosts -= hosts
         for host in hosts:
             for run in list(host.runs):
                 run.interrupt(ClaimLost())
@@ -235,9 +266,11 @@ def hosting(store: Store) -> Iterator[InlineHost]:
         yield InlineHost(store, f"test:{os.getpid()}")
         return
     host = _presence.join(store)
+    store.wakeups.add_key_listener(host.hear)
     try:
         yield host
     finally:
+        store.wakeups.remove_key_listener(host.hear)
         _presence.leave(host)
 
 

@@ -20,6 +20,7 @@ def perform(run: Run, operation: str, step_name: str, do: Callable[[], T]) -> T:
     call = run.begin(operation, step_name)
     if call.found is not None:
         return run.outcome(call.found)  # type: ignore[no-any-return]
+    run.ensure_claim()
     try:
         value = do()
     except DbosError as error:
@@ -35,6 +36,7 @@ async def aperform(run: Run, operation: str, step_name: str, do: Callable[[], T]
     if call.found is not None:
         await run.turn(call.found)
         return await run.aoutcome(call.found)  # type: ignore[no-any-return]
+    await run.aensure_claim()
     try:
         value = await sync_to_async(do)()
     except DbosError as error:

@@ -155,6 +155,9 @@ class Run:
         self.ends_later = False
         """Whether its end was left to the writer: the run is over before that is written."""
 
+        self.last_doubt: object = None
+        """Changes whenever somebody says that the claim may be gone."""
+        self._settled_doubt: object = None
         self._failed_post: Answer | None = None
         self._has_posted = False
 
@@ -171,6 +174,33 @@ class Run:
         self.host.store.wakeups.notify([run_key(self.workflow_id)])
         if self.loop is not None and not isinstance(reason, HandedOver):
             self.loop.call_soon_threadsafe(self._cancel_task)
+
+    def doubt(self) -> None:
+        """The claim may be gone: no step begins before the database was asked. From any thread."""
+        self.last_doubt = object()
+
+    def settle(self, doubt: object) -> None:
+        """The claim was held when the database was asked after this doubt."""
+        self._settled_doubt = doubt
+
+    def ensure_claim(self, *, always: bool = False) -> None:
+        """Before a step begins: raise what ends the run; ask the database if the claim is in doubt.
+
+        `always` asks in any case. The row says whether the claim is held and the deadline ahead.
+        """
+        self.check()
+        doubt = self.last_doubt
+        if always or doubt is not self._settled_doubt:
+            self.submit(Write, None)
+            self.settle(doubt)
+
+    async def aensure_claim(self, *, always: bool = False) -> None:
+        """See ensure_claim()."""
+        self.check()
+        doubt = self.last_doubt
+        if always or doubt is not self._settled_doubt:
+            await self.asubmit(Write, None)
+            self.settle(doubt)
 
     def _cancel_task(self) -> None:
         if self.task is not None:

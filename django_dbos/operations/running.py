@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +31,7 @@ logger = logging.getLogger("django_dbos.executor")
 FINAL = frozenset({Status.SUCCESS, Status.ERROR, Status.CANCELLED})
 
 _working_runs: set[int] = set()
+_async_runs: dict[str, Run] = {}
 
 
 def execute(run: Run) -> None:
@@ -50,9 +52,25 @@ async def aexecute(run: Run) -> None:
     run.loop = asyncio.get_running_loop()
     run.thread_id = threading.get_ident()
     run.branches = Branches(run.loop, run)
-    with _observed(run), _working(run), run.branches.tracked():
-        raised = await _acall(run)
-        await ending.aend(run, raised)
+    _async_runs[run.workflow_id] = run
+    try:
+        with _observed(run), _working(run), run.branches.tracked():
+            raised = await _acall(run)
+            await ending.aend(run, raised)
+    finally:
+        if _async_runs.get(run.workflow_id) is run:
+            del _async_runs[run.workflow_id]
+
+
+def leaving(workflow_id: str) -> Future[None] | None:
+    """What is done once the async function of a cancelled workflow has left.
+
+    None if it doesn't run in this process.
+    """
+    run = _async_runs.get(workflow_id)
+    if run is None or run.loop is None or run.task is None or run.loop.is_closed():
+        return None
+    return asyncio.run_coroutine_threadsafe(_done(run.task), run.loop)
 
 
 def is_working() -> bool:
@@ -139,6 +157,8 @@ async def _acall(run: Run) -> BaseException | None:
 
 async def _done(task: asyncio.Task[Any]) -> None:
     """Wait until a task has ended, whatever came of it; asyncio.wait() takes longer."""
+    if task.done():
+        return
     waiter = asyncio.get_running_loop().create_future()
 
     def wake(_: object) -> None:

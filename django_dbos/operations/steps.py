@@ -85,14 +85,17 @@ def _fingerprint(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str
 
 
 def _attempt(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    with context.entered(recorder.call.run, recorder.scope()), _no_transaction_left(recorder.step):
-        return recorder.step.function(*args, **kwargs)
+    run, step = recorder.call.run, recorder.step
+    run.ensure_claim(always=step.confirm)
+    with context.entered(run, recorder.scope()), _no_transaction_left(step):
+        return step.function(*args, **kwargs)
 
 
 async def _aattempt(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     step = recorder.step
     if not step.is_async:
         return await sync_to_async(_attempt)(recorder, args, kwargs)
+    await recorder.call.run.aensure_claim(always=step.confirm)
     with context.entered(recorder.call.run, recorder.scope()):
         try:
             async with asyncio.timeout(step.timeout) as limit:

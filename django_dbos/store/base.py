@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db import IntegrityError, connections, models, transaction
@@ -346,6 +346,15 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def list_held(self, session: Session, executor_id: str) -> dict[str, int]:
         """Return the claims that the table says an executor holds."""
+
+    def read_statuses(self, session: Session, workflow_ids: Sequence[str]) -> dict[str, Status]:
+        """Return how these stand; those that are gone are left out."""
+        found = session.run("look_at_claims", {"workflow_ids": self._ids(workflow_ids)})
+        return {row[0]: Status(row[2]) for row in found}
+
+    @abc.abstractmethod
+    def _ids(self, workflow_ids: Sequence[str]) -> Any:
+        """Any number of ids, as one parameter."""
 
     @abc.abstractmethod
     def release_workflows(

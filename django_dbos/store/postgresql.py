@@ -315,6 +315,9 @@ class PostgresStore(Store):
         held = session.run("list_held", {"executor_id": executor_id})
         return {row[0]: row[1] for row in held}
 
+    def _ids(self, workflow_ids: Sequence[str]) -> list[str]:
+        return list(workflow_ids)
+
     def release_workflows(
         self, session: Session, executor_id: str, workflow_ids: Sequence[str]
     ) -> list[Lane]:

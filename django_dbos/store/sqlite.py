@@ -229,6 +229,9 @@ class SqliteStore(Store):
         held = session.run("list_held", {"executor_id": executor_id})
         return {row[0]: row[1] for row in held}
 
+    def _ids(self, workflow_ids: Sequence[str]) -> str:
+        return json.dumps(list(workflow_ids))
+
     def release_workflows(
         self, session: Session, executor_id: str, workflow_ids: Sequence[str]
     ) -> list[Lane]:
