@@ -17,7 +17,7 @@ from django.core.exceptions import ValidationError
 from django_dbos.core import context, names
 from django_dbos.core.records import NewMessage
 from django_dbos.handles import WorkflowHandle
-from django_dbos.operations import calls
+from django_dbos.operations import calls, reads
 from django_dbos.operations.messages import NO_DEFAULT, new_message
 from django_dbos.operations.streams import AsyncStreamReader, StreamReader
 from django_dbos.store import get_store
@@ -224,8 +224,11 @@ class CurrentWorkflow:
         from django.contrib.auth import get_user_model
 
         users = get_user_model()._default_manager
+        run = calls.workflow_run(context.current())
         try:
-            return users.filter(pk=self.user_id).first()
+            found = users.filter(pk=self.user_id)
+            # A step's own queries are attempted again as its definition says.
+            return found.first() if run is None else reads.patiently(run, found.first)
         except (TypeError, ValueError, ValidationError):
             # "system" is no pk, and neither is one of a user model that was replaced since.
             return None

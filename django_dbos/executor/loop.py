@@ -9,6 +9,7 @@ from collections.abc import Callable
 from django.db import connections
 
 from django_dbos.store import errors
+from django_dbos.store.sessions import translated_errors
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -68,7 +69,8 @@ class Loop:
 
     def _call(self) -> float | None:
         try:
-            pause = self._tick()
+            with translated_errors():
+                pause = self._tick()
         except errors.LockTimeout as error:
             # Somebody's transaction holds a row: no fault of the connection.
             logger.info("%s waits for a lock: %s", self._thread.name, error)

@@ -39,7 +39,7 @@ from django_dbos.exceptions import (
     WorkflowCancelled,
     WorkflowDoesNotExist,
 )
-from django_dbos.operations import running
+from django_dbos.operations import reads, running
 from django_dbos.operations.run import Run
 from django_dbos.store import errors
 from django_dbos.store.wakeups import EVERYTHING
@@ -69,6 +69,8 @@ class InlineHost:
         self.runs: set[Run] = set()
         self._has_heard = False
         """Whether a workflow was cancelled, perhaps one that is claimed here and not yet run."""
+        self._in_doubt: set[str] = set()
+        """What was perhaps claimed, by a statement that failed."""
 
     def hear(self, keys: list[str]) -> None:
         """Of changed keys: a workflow that may have been cancelled asks before its next step."""
@@ -89,15 +91,24 @@ class InlineHost:
         return None if claim is None else self.make_run(claim)
 
     def claim(self, workflow_id: str) -> Run | None:
-        """Claim an enqueued workflow whose function is known here."""
+        """Claim an enqueued workflow whose function is known here.
+
+        After an error it may be called again: a claim without a run is given back first.
+        """
         try:
             name = self.store.reader.get_workflow(workflow_id).name
         except WorkflowDoesNotExist:
             return None
         if name not in registry.workflows:
             return None
-        claim = self.store.claim_workflow(self.store.session(), self.executor_id, workflow_id)
-        return None if claim is None else self.make_run(claim)
+        session = self.store.session()
+        if workflow_id in self._in_doubt:
+            self.store.release_workflows(session, self.executor_id, [workflow_id])
+        self._in_doubt.add(workflow_id)
+        claim = self.store.claim_workflow(session, self.executor_id, workflow_id)
+        run = None if claim is None else self.make_run(claim)
+        self._in_doubt.discard(workflow_id)
+        return run
 
     def make_run(self, claim: Claim) -> Run:
         """A run of a claimed workflow, with its history."""
@@ -314,7 +325,7 @@ def run_awaited(run: Run, wake: Wake) -> bool:
     """Run the workflow that an inline run awaits, if it is enqueued, and say whether it was."""
     if not isinstance(run.host, InlineHost) or wake.kind is not WakeKind.RESULT:
         return False
-    awaited = run.host.claim(wake.workflow_id)
+    awaited = reads.patiently(run, partial(run.host.claim, wake.workflow_id))
     if awaited is None:
         return False
     run.host.perform(awaited)
@@ -325,7 +336,7 @@ async def arun_awaited(run: Run, wake: Wake) -> bool:
     """See run_awaited()."""
     if not isinstance(run.host, InlineHost) or wake.kind is not WakeKind.RESULT:
         return False
-    awaited = await sync_to_async(run.host.claim)(wake.workflow_id)
+    awaited = await reads.apatiently(run, partial(run.host.claim, wake.workflow_id))
     if awaited is None:
         return False
     await run.host.aperform(awaited)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from asgiref.sync import sync_to_async
-
 from django_dbos import serializers
 from django_dbos.core.records import RecordStep
 from django_dbos.exceptions import DbosError
+from django_dbos.operations import reads
 from django_dbos.operations.run import Run
 
 T = TypeVar("T")
@@ -22,7 +21,7 @@ def perform(run: Run, operation: str, step_name: str, do: Callable[[], T]) -> T:
         return run.outcome(call.found)  # type: ignore[no-any-return]
     run.ensure_claim()
     try:
-        value = do()
+        value = reads.patiently(run, do)
     except DbosError as error:
         run.fail(call, error)
     output = serializers.dumps(value, what=f"What {call.what} read")
@@ -38,7 +37,7 @@ async def aperform(run: Run, operation: str, step_name: str, do: Callable[[], T]
         return await run.aoutcome(call.found)  # type: ignore[no-any-return]
     await run.aensure_claim()
     try:
-        value = await sync_to_async(do)()
+        value = await reads.apatiently(run, do)
     except DbosError as error:
         await run.afail(call, error)
     output = serializers.dumps(value, what=f"What {call.what} read")

@@ -12,8 +12,6 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from asgiref.sync import sync_to_async
-
 from django_dbos import serializers
 from django_dbos.core.facts import FoundCheckpoint
 from django_dbos.core.history import History
@@ -41,6 +39,7 @@ from django_dbos.exceptions import (
     SerializationError,
     Suspended,
 )
+from django_dbos.operations import reads
 from django_dbos.operations.host import Host
 
 if TYPE_CHECKING:
@@ -357,19 +356,26 @@ class Run:
     def load(self, text: str) -> Any:
         """Return a recorded value; one that can't be read sets the workflow aside."""
         try:
+            if serializers.needs_thread(text):
+                return reads.patiently(self, lambda: serializers.loads(text))
             return serializers.loads(text)
         except SerializationError as error:
             self.stop(HistoryUnusable(error))
 
     async def aload(self, text: str) -> Any:
         """See load()."""
-        if serializers.needs_thread(text):
-            return await sync_to_async(self.load)(text)
-        return self.load(text)
+        if not serializers.needs_thread(text):
+            return self.load(text)
+        try:
+            return await reads.apatiently(self, lambda: serializers.loads(text))
+        except SerializationError as error:
+            self.stop(HistoryUnusable(error))
 
     def load_error(self, text: str) -> BaseException:
         """Return a recorded error; one that can't be read sets the workflow aside."""
         try:
+            if serializers.needs_thread(text):
+                return reads.patiently(self, lambda: serializers.load_error(text))
             return serializers.load_error(text)
         except SerializationError as error:
             self.stop(HistoryUnusable(error))

@@ -19,7 +19,7 @@ from django_dbos.core import names
 from django_dbos.core.context import StepScope
 from django_dbos.core.records import RecordEntry, RecordStep, Wake, run_key
 from django_dbos.exceptions import StreamClosed, WaitInTest, WaitTimeout
-from django_dbos.operations import in_step
+from django_dbos.operations import in_step, reads
 from django_dbos.operations.run import Call, Run, operation_name
 
 if TYPE_CHECKING:
@@ -202,12 +202,12 @@ class StreamReader(_Reader):
         run = self._call.run if self._call else None
         with self._store.wakeups.watch(*self._keys()) as watch:
             while True:
-                page = self._read()
+                page = self._read() if run is None else reads.patiently(run, self._read)
                 for offset, text in page.entries:
                     if self._is_past_end():
                         break
                     self._offset = offset + 1
-                    yield offset, serializers.loads(text)
+                    yield offset, load(run, text)
                     self._restart_clock()
                 if self._is_past_end():
                     return self._replayed_end()
@@ -249,12 +249,12 @@ class AsyncStreamReader(_Reader):
         run = self._call.run if self._call else None
         with self._store.wakeups.watch(*self._keys()) as watch:
             while True:
-                page = await sync_to_async(self._read)()
+                page = await self._aread(run)
                 for offset, text in page.entries:
                     if self._is_past_end():
                         break
                     self._offset = offset + 1
-                    yield offset, await aload(text)
+                    yield offset, await aload(run, text)
                     self._restart_clock()
                 if self._is_past_end():
                     self._replayed_end()
@@ -277,14 +277,28 @@ class AsyncStreamReader(_Reader):
                         await watch.await_(pause)
                     run.check()
 
+    async def _aread(self, run: Run | None) -> Page:
+        if run is None:
+            return await sync_to_async(self._read)()
+        return await reads.apatiently(run, self._read)
+
     async def _record_end(self, *, timed_out: bool = False) -> None:
         if self._call is not None:
             end = self._ending(timed_out=timed_out)
             await self._call.run.asubmit(RecordStep, self._call, **end)
 
 
-async def aload(text: str) -> Any:
-    """Load a value on a loop."""
-    if serializers.needs_thread(text):
+def load(run: Run | None, text: str) -> Any:
+    """Load a value: a run's reader waits out a database that is away."""
+    if run is None or not serializers.needs_thread(text):
+        return serializers.loads(text)
+    return reads.patiently(run, lambda: serializers.loads(text))
+
+
+async def aload(run: Run | None, text: str) -> Any:
+    """See load(). On a loop."""
+    if not serializers.needs_thread(text):
+        return serializers.loads(text)
+    if run is None:
         return await sync_to_async(serializers.loads)(text)
-    return serializers.loads(text)
+    return await reads.apatiently(run, lambda: serializers.loads(text))
