@@ -92,7 +92,8 @@ def _join(*reasons: str) -> str:
 def _first_line(error: str | None) -> str:
     if error is None:
         return ""
-    text = plain_error(error).text.strip()
+    path, colon, message = plain_error(error).text.strip().partition(": ")
+    text = f"{path.rpartition('.')[2]}{colon}{message}"
     line = text.partition("\n")[0]
     return line if line == text and len(line) <= MAX_REASON else f"{line[:MAX_REASON]}…"
 

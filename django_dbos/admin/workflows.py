@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,8 +13,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
@@ -30,6 +31,7 @@ from django_dbos.admin.filters import (
 from django_dbos.admin.notes import LiveExecutors, explain
 from django_dbos.admin.sections import SECTIONS, Label, preview, read
 from django_dbos.admin.values import instant, seconds
+from django_dbos.conf import get_settings
 from django_dbos.core.status import RESUMABLE
 from django_dbos.models import Workflow
 
@@ -52,11 +54,9 @@ class WorkflowAdmin(ActingAdmin):
 
     list_display = (
         "workflow_id",
-        "name",
+        "name_and_queue",
         "status_shown",
-        "queue_name",
         "created",
-        "duration",
     )
     list_filter = (StatusFilter, NameFilter, QueueFilter)
     # Found by get_search_results(); the field is shown where there are names here.
@@ -100,17 +100,26 @@ class WorkflowAdmin(ActingAdmin):
         """The status, and why it isn't running or has failed, as WorkflowList has found out."""
         if not workflow.note:
             return _badge(workflow)
-        return format_html('{}<p class="dbos-why">{}</p>', _badge(workflow), workflow.note)
+        return format_html(
+            '{0}<p class="dbos-why" title="{1}">{1}</p>', _badge(workflow), workflow.note
+        )
+
+    @admin.display(description=_("name"))
+    def name_and_queue(self, workflow: Workflow) -> SafeString:
+        """The function's name, which may be broken at its dots, and the queue if it has its own."""
+        name = format_html_join(mark_safe("<wbr>"), "{}", ((one,) for one in _parts(workflow.name)))
+        if workflow.queue_name == get_settings().default_queue:
+            return name
+        queue = gettext("queue %s") % workflow.queue_name
+        return format_html('{}<p class="dbos-why">{}</p>', name, queue)
 
     @admin.display(description=_("created"), ordering="created_at")
     def created(self, workflow: Workflow) -> str:
-        """When it was started."""
-        return instant(workflow.created_at)
-
-    @admin.display(description=_("duration"))
-    def duration(self, workflow: Workflow) -> str:
-        """From the first run to the end."""
-        return seconds(workflow.started_at, workflow.finished_at)
+        """When it was started, and how long it took from its first run to its end."""
+        when = instant(workflow.created_at).partition(".")[0]
+        if not (took := seconds(workflow.started_at, workflow.finished_at)):
+            return when
+        return format_html('{}<p class="dbos-why">{}</p>', when, gettext("took %s") % took)
 
     # The page of one workflow
 
@@ -224,6 +233,10 @@ def _badge(workflow: Workflow) -> SafeString:
         workflow.status,
         workflow.get_status_display(),
     )
+
+
+def _parts(name: str) -> list[str]:
+    return re.findall(r"[^._]*[._]?", name)
 
 
 def _is_resumable(workflow: Workflow) -> bool:

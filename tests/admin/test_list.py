@@ -61,7 +61,7 @@ def test_the_newest_come_first(operator: Client) -> None:
     ids = start_three()
 
     assert listed(operator) == ids[::-1]
-    assert listed(operator, o="5") == ids
+    assert listed(operator, o="4") == ids
 
 
 def test_a_row_tells_how_it_went(operator: Client) -> None:
@@ -70,14 +70,23 @@ def test_a_row_tells_how_it_went(operator: Client) -> None:
     waiting, failed, done = rows(get(operator, reverse(LIST)))
 
     assert waiting[3].startswith("waitingWaiting for a message on topic 'paid'.")
-    assert [[row[2], row[3][:7], row[4]] for row in (waiting, failed, done)] == [
-        [busy.name, "waiting", "default"],
-        [failing.name, "errorLo", "default"],
-        [quick.name, "success", "default"],
+    assert [[row[2], row[3][:7]] for row in (waiting, failed, done)] == [
+        [busy.name, "waiting"],
+        [failing.name, "errorLo"],
+        [quick.name, "success"],
     ]
-    durations = [row[6] for row in (waiting, failed, done)]
-    assert durations[0] == "-"
-    assert all(text.endswith(" s") for text in durations[1:])
+    times = [row[4].partition("took ") for row in (waiting, failed, done)]
+    assert [len(time) for time, _, _ in times] == [len("2000-01-01 00:00:00")] * 3
+    assert times[0][2] == ""
+    assert all(text.endswith(" s") for _, _, text in times[1:])
+
+
+def test_a_queue_of_its_own_is_beside_the_name(operator: Client) -> None:
+    quick.using(queue_name="mail").start()
+
+    ((_, _, name, *_),) = rows(get(operator, reverse(LIST)))
+
+    assert name == f"{quick.name}queue mail"
 
 
 def test_the_list_finds_by_the_beginning_of_an_id(operator: Client) -> None:
@@ -248,7 +257,7 @@ def test_nothing_is_sorted_by_a_column_without_an_index(operator: Client) -> Non
 
     assert rows(by_name) == rows(page)
     assert not any('ORDER BY "dbos_workflow"."name"' in query["sql"] for query in queries)
-    assert {link for link in page.links if "o=" in link} <= {"?o=5", "?o=-5", "?o="}
+    assert {link for link in page.links if "o=" in link} <= {"?o=4", "?o=-4", "?o="}
 
 
 def test_there_are_no_facets(operator: Client) -> None:
