@@ -258,8 +258,8 @@ class NotAllowedInAtomic(DbosError, TransactionManagementError):
         if self.workflow_database is None:
             return (
                 f"{self.operation}() can't be called inside an open transaction of database "
-                f"{self.using!r}. Call it outside atomic(); in a view under ATOMIC_REQUESTS, "
-                "decorate the view with @transaction.non_atomic_requests."
+                f"{self.using!r}. Call it outside atomic(), and with autocommit; in a view under "
+                "ATOMIC_REQUESTS, decorate the view with @transaction.non_atomic_requests."
             )
         return (
             f"{self.operation}() was called inside an open transaction of database "

@@ -48,7 +48,9 @@ class InstantField(models.DateTimeField):  # type: ignore[type-arg]
 
     def select_format(self, compiler: SQLCompiler, sql: str, params: Any) -> tuple[str, Any]:
         if compiler.connection.vendor != "postgresql":
-            return sql, params
+            # Django reads it first, and fails where there is no year of four digits.
+            is_instant = f"{sql} GLOB '[0-9][0-9][0-9][0-9]-*' AND {sql} >= '0001'"
+            return f"CASE WHEN {is_instant} THEN {sql} END", [*params, *params, *params]
         nearest = f"least(greatest({sql}, '{FIRST_INSTANT}'), '{LAST_INSTANT}')"
         # Both leave NULLs out.
         return f"CASE WHEN {sql} IS NOT NULL THEN {nearest} END", [*params, *params]
@@ -68,8 +70,8 @@ class InstantField(models.DateTimeField):  # type: ignore[type-arg]
         return text_to_instant(value)
 
     def get_internal_type(self) -> str:
-        # Not "DateTimeField": Django would convert the text by its own rule first.
-        return "InstantField"
+        # By this Django knows how to subtract, truncate and extract.
+        return "DateTimeField"
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str:
         return "timestamp with time zone" if connection.vendor == "postgresql" else "datetime"
@@ -84,17 +86,10 @@ def instant_to_text(value: datetime) -> str:
 
 def text_to_instant(value: str | datetime) -> datetime:
     """The instant behind SQLite's text, as Django shows it: aware or local by `USE_TZ`."""
-    instant = _parsed(value) if isinstance(value, str) else value
+    instant = datetime.fromisoformat(value) if isinstance(value, str) else value
+    # Django has read it before, as if it were of the connection's time zone: the digits are right.
     aware = min(max(instant.replace(tzinfo=UTC), FIRST_INSTANT), LAST_INSTANT)
     return aware if settings.USE_TZ else timezone.make_naive(aware)
-
-
-def _parsed(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        # A year of five digits, which somebody else has written: never, as far as we can tell.
-        return LAST_INSTANT
 
 
 class DatabaseNow(Func):

@@ -67,7 +67,7 @@ class Wait:
 
     def refuse_in_transaction(self) -> None:
         """Nothing that is waited for can be seen in a transaction, in a test's neither."""
-        self._store.refuse_in_atomic(self._operation)
+        self._store.refuse_in_transaction(self._operation)
         if self._timeout != 0 and self._store.is_in_test_transaction():
             raise WaitInTest(f"{self._operation}()")
 
@@ -135,7 +135,7 @@ async def alook_until(
 
 def get_result(store: Store, workflow_id: str, timeout: float | None) -> Any:
     """Wait until a workflow has ended; return its result, or raise its error."""
-    store.refuse_in_atomic("get_result")
+    store.refuse_in_transaction("get_result")
     wait = Wait(store, "get_result", workflow_id, timeout)
     keys = (Wake.of_result(workflow_id).key,)
     found = look_until(wait, store, keys, lambda: _look_at_end(store, workflow_id))
@@ -182,7 +182,7 @@ def _result(found: tuple[Outcome] | None, workflow_id: str, timeout: float | Non
 def get_event(store: Store, workflow_id: str, key: str, timeout: float | None, default: Any) -> Any:
     """Wait until a workflow has set an event; return its latest value."""
     if timeout != 0:
-        store.refuse_in_atomic("get_event")
+        store.refuse_in_transaction("get_event")
     wait = Wait(store, "get_event", workflow_id, timeout)
     keys = _event_keys(workflow_id, key)
     found = look_until(wait, store, keys, lambda: _look_at_event(store, workflow_id, key))

@@ -359,7 +359,7 @@ async def acall(new: NewWorkflow) -> Any:
     if run is not None:
         return await _acall_child(run, new)
     store = get_store()
-    await sync_to_async(store.refuse_in_atomic)(new.name)
+    await sync_to_async(store.refuse_in_transaction)(new.name)
     ran = await inline.acall(store, new)
     if ran is not None and inline.has_outcome(ran):
         return inline.outcome(ran)
@@ -373,7 +373,7 @@ async def _acall_child(run: Run, new: NewWorkflow) -> Any:
 
 def _call_inline(new: NewWorkflow) -> Any:
     store = get_store()
-    store.refuse_in_atomic(new.name)
+    store.refuse_in_transaction(new.name)
     ran = inline.call(store, new)
     if ran is not None and inline.has_outcome(ran):
         return inline.outcome(ran)

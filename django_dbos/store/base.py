@@ -84,6 +84,13 @@ class Store(abc.ABC):
         """Whether Django's connection of this thread has an open atomic block."""
         return bool(connections[self.alias].atomic_blocks)
 
+    def commits_by_hand(self) -> bool:
+        """Whether the caller has switched autocommit off: set_autocommit(False) … commit()."""
+        connection = connections[self.alias]
+        if connection.in_atomic_block:
+            return not connection.commit_on_exit
+        return connection.connection is not None and not connection.autocommit
+
     def is_in_test_transaction(self) -> bool:
         """Whether that block is the one around a `TestCase`'s test."""
         blocks = connections[self.alias].atomic_blocks
@@ -92,6 +99,12 @@ class Store(abc.ABC):
     def refuse_in_atomic(self, operation: str) -> None:
         """Raise NotAllowedInAtomic inside `atomic()`, by the test of `atomic(durable=True)`."""
         if self.is_in_transaction() and not self.is_in_test_transaction():
+            raise exceptions.NotAllowedInAtomic(operation, self.alias)
+
+    def refuse_in_transaction(self, operation: str) -> None:
+        """The same, and without autocommit, where the caller's own rows may not be committed."""
+        self.refuse_in_atomic(operation)
+        if self.commits_by_hand():
             raise exceptions.NotAllowedInAtomic(operation, self.alias)
 
     def refuse_in_atomic_elsewhere(self, operation: str) -> None:
@@ -177,7 +190,7 @@ class Store(abc.ABC):
     ) -> dict[str, bool]:
         """Cancel those that are active; with `children`, theirs too, at any depth."""
         asked = list(workflow_ids)
-        with transaction.atomic(using=self.alias):
+        with self.session().transaction():
             cancelled = self._cancel(asked)
             parents = asked if children else []
             while parents:
@@ -443,14 +456,23 @@ class Store(abc.ABC):
 
     def _after_commit(self, hints: Hints) -> None:
         """Data first, flip second, never in one transaction (CORRECTNESS rule 15)."""
-        if not hints.is_empty:
-            session = self.session()
+        if hints.is_empty:
+            return
+        session = self.session()
+        if self.commits_by_hand():
+            # Django doesn't know when that will be. Rows that wait are found by the sweep.
+            self._notify_with_commit(session, hints)
+            return
 
-            def tell() -> None:
-                self.tell(session, hints)
+        def tell() -> None:
+            self.tell(session, hints)
 
-            # Hints only: a lost one must not fail the request whose data is committed.
-            transaction.on_commit(tell, using=self.alias, robust=True)
+        # Hints only: a lost one must not fail the request whose data is committed.
+        transaction.on_commit(tell, using=self.alias, robust=True)
+
+    def _notify_with_commit(self, session: Session, hints: Hints) -> None:
+        """Notify other processes as soon as the open transaction is committed, if that can be."""
+        return
 
     def follow_up(self, session: Session, plans: Sequence[Plan]) -> None:
         """After the commit of batches: wake and notify whoever waits for what they wrote."""

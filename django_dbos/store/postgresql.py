@@ -480,6 +480,10 @@ class PostgresStore(Store):
     def _resume(self, workflow_id: str) -> list[Row]:
         return self.session().run("resume_workflows", {"workflow_ids": [workflow_id]})
 
+    def _notify_with_commit(self, session: Session, hints: Hints) -> None:
+        # The server does so by itself: what a transaction notifies of goes out when it commits.
+        session.run_all(_notifications(hints.news, hints.lanes))
+
     def _notify_and_wake(
         self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
     ) -> list[Lane]:

@@ -72,8 +72,19 @@ class DjangoSession:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        with translated_errors(), transaction.atomic(using=self.alias):
-            yield
+        with translated_errors():
+            self._begin_by_hand()
+            with transaction.atomic(using=self.alias):
+                yield
+
+    def _begin_by_hand(self) -> None:
+        """On SQLite, without autocommit, to release the first savepoint would be to commit."""
+        connection = connections[self.alias]
+        if self.vendor != "sqlite" or connection.in_atomic_block or connection.get_autocommit():
+            return
+        if not connection.connection.in_transaction:
+            with connection.cursor() as cursor:
+                cursor.execute("BEGIN IMMEDIATE")
 
     def close(self) -> None:
         connections[self.alias].close()

@@ -101,34 +101,6 @@ def test_a_message_whose_receiver_cannot_be_told_of_is_sent_all_the_same(
     assert Workflow.objects.get().status == "ENQUEUED"
 
 
-@pytest.mark.parametrize("is_start", [True, False])
-def test_a_transaction_without_autocommit_is_not_committed_for_the_caller(
-    store: Store, is_start: bool
-) -> None:
-    store.start_workflows([new_workflow(workflow_id="there")])
-    message = NewMessage(workflow_id="there", topic="", message="1")
-
-    def ask() -> None:
-        if is_start:
-            store.start_workflows([new_workflow()])
-        else:
-            store.send_messages([message])
-
-    connection.set_autocommit(False)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("UPDATE dbos_workflow SET priority = 7")
-        # Django's on_commit() doesn't know when that would be.
-        with pytest.raises(transaction.TransactionManagementError):
-            ask()
-        connection.rollback()
-    finally:
-        connection.set_autocommit(True)
-
-    assert [one.priority for one in Workflow.objects.all()] == [0]
-    assert not Message.objects.exists()
-
-
 def test_a_value_that_the_driver_refuses_is_an_error_of_djangos(store: Store) -> None:
     with pytest.raises(DatabaseError):
         store.start_workflows([new_workflow(workflow_id="a\x00b")])
