@@ -52,6 +52,10 @@ class Settings:
     retention: float | None = None
     # Who may read a stream or an event from a browser: (user, workflow, kind, key) -> bool.
     can_read: Callable[..., Any] | str | None = None
+    # How often that is asked again while a socket is open; None: only when it opens.
+    recheck: float | None = 60.0
+    # How many sockets one user may have open in a process; None: any number.
+    sockets_per_user: int | None = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +177,10 @@ def _positive_int(value: Any, what: str) -> int:
     return value
 
 
+def _optional_int(value: Any, what: str) -> int | None:
+    return None if value is None else _positive_int(value, what)
+
+
 def _bool(value: Any, what: str) -> bool:
     if type(value) is not bool:
         raise TypeError(f"{what} must be True or False, not {type(value).__name__} {value!r}.")
@@ -232,12 +240,16 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "CONCURRENCY": _positive_int,
     "RETENTION": _optional_duration,
     "CAN_READ": _function,
+    "RECHECK": _optional_duration,
+    "SOCKETS_PER_USER": _optional_int,
 }
 
 _HINTS = {
     "DATABASE": "Add the database to DATABASES, or name one that is there.",
     "STEP_DATABASES": "Add the database to DATABASES, or name one that is there.",
     "RETENTION": "None keeps finished workflows for ever.",
+    "RECHECK": "None asks only when a socket opens.",
+    "SOCKETS_PER_USER": "None sets no limit.",
     "CAN_READ": "It is called with (user, workflow, kind, key) and returns whether the user may "
     "read.",
 }

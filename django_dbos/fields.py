@@ -102,3 +102,14 @@ class DatabaseNow(Func):
         # Doubled twice: for the template here, and for the parameters of the whole statement.
         template = "strftime('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f000', 'now')"
         return self.as_sql(compiler, connection, template=template, **extra)
+
+
+class StoredSize(Func):
+    """The bytes of a text, which PostgreSQL knows without reading it."""
+
+    function = "OCTET_LENGTH"
+    output_field = models.IntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        # Characters there: OCTET_LENGTH came with SQLite 3.43.
+        return self.as_sql(compiler, connection, function="LENGTH", **extra)

@@ -13,26 +13,16 @@ from datetime import datetime
 from typing import Any
 
 from django.db import models
-from django.db.models import Case, F, Func, Q, When
+from django.db.models import Case, F, Q, When
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
 from django_dbos import exceptions, serializers
+from django_dbos.fields import StoredSize
 
 # Characters that are shown of a value, and bytes beyond which it isn't even loaded for that.
 MAX_SHOWN = 2_000
 MAX_LOADED = 64 * 1024
-
-
-class StoredSize(Func):
-    """The bytes of a text, which PostgreSQL knows without reading it."""
-
-    function = "OCTET_LENGTH"
-    output_field = models.IntegerField()
-
-    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
-        # Characters there: OCTET_LENGTH came with SQLite 3.43.
-        return self.as_sql(compiler, connection, function="LENGTH", **extra)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What both consumers share: who may connect, what wakes them, and how they end.
+"""What both consumers share: who may connect and stay, what wakes them, and how they end.
 
 A socket costs a task and no thread while nothing happens. It looks at the tables when this process
 or, through LISTEN or the channel layer, another one says that something has changed, and on a timer
@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
 from typing import Any
-from urllib.parse import parse_qs, urlparse
+from urllib.parse import parse_qs
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from channels.security.websocket import AllowedHostsOriginValidator
-from django.contrib.auth.models import AnonymousUser
 
 from django_dbos.conf import get_settings
-from django_dbos.consumers import access, hints
+from django_dbos.consumers import hints, origins
+from django_dbos.consumers.access import Access, Refused, one_more_socket
 from django_dbos.core import names
 from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.store import get_store
@@ -26,13 +26,21 @@ from django_dbos.store import get_store
 logger = logging.getLogger("django_dbos.consumers")
 
 NORMAL, TOO_BIG, INTERNAL_ERROR = 1000, 1009, 1011
-BAD_REQUEST, NOT_LOGGED_IN, FORBIDDEN = 4400, 4401, 4403
+BAD_REQUEST = 4400
 
 # Clients have nothing to say, and certainly not more characters than this.
 MAX_INCOMING = 4096
 # While other processes' notifications arrive, the timer only makes up for a process that died
 # between its commit and its notification: it can be so many times slower.
 RELAXED = 10
+
+
+class News(Enum):
+    """What a look has brought."""
+
+    NONE_LEFT = "all that there is by now was sent"
+    MORE = "some was sent, and there is more"
+    ENDED = "there can be no more"
 
 
 class Gone(Exception):
@@ -58,7 +66,7 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
 
     async def connect(self) -> None:
         """Accept, and only then say why not: a browser hears of no close that comes before."""
-        if not _is_origin_allowed(self.scope.get("headers", [])):
+        if not origins.is_allowed(self.scope):
             await self.close()
             return
         await self.accept()
@@ -78,8 +86,8 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
         """The keys under which changes are notified."""
         raise NotImplementedError
 
-    async def send_news(self) -> bool:
-        """Send what the client doesn't have; whether there can be no more."""
+    async def send_news(self) -> News:
+        """Send some of what the client doesn't have."""
         raise NotImplementedError
 
     async def _serve(self) -> None:
@@ -100,15 +108,16 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
         except (TypeError, ValueError) as error:
             await self.send_json({"error": str(error)})
             return BAD_REQUEST
-        user = self.scope.get("user") or AnonymousUser()
-        refusal = FORBIDDEN if user.is_authenticated else NOT_LOGGED_IN
+        self.access = Access(self.scope, self.workflow_id, self.kind, self.key)
         try:
-            if not await access.may_read(user, self.workflow_id, self.kind, self.key):
-                return refusal
-            await self._follow()
+            with one_more_socket(self.scope.get("user")):
+                await self.access.check()
+                await self._follow()
         except WorkflowDoesNotExist:
             # Deleted in the meantime: what somebody who connects now would hear.
-            return refusal
+            return self.access.refusal.code
+        except Refused as refused:
+            return refused.code
         except Gone:
             raise
         except Exception:
@@ -119,9 +128,12 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
     async def _follow(self) -> None:
         wakeups = get_store().wakeups
         with hints.listening(), wakeups.watch(*self.keys()) as watch:
-            while not await self.send_news():
-                pause = get_settings().poll_interval
-                await watch.await_(pause * RELAXED if wakeups.is_listening else pause)
+            while (news := await self.send_news()) is not News.ENDED:
+                if news is News.NONE_LEFT:
+                    pause = get_settings().poll_interval * (RELAXED if wakeups.is_listening else 1)
+                    await watch.await_(max(0.0, min(pause, self.access.time_left)))
+                # After the wait, so that nothing is sent which came after the right was taken.
+                await self.access.check_again()
 
 
 def required(query: dict[str, str], name: str) -> str:
@@ -139,19 +151,6 @@ def workflow_id_of(query: dict[str, str]) -> str:
 def _query(scope: Any) -> dict[str, str]:
     text = scope.get("query_string", b"").decode("utf-8", "replace")
     return {name: values[-1] for name, values in parse_qs(text, keep_blank_values=True).items()}
-
-
-def _is_origin_allowed(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether the page that connects is one of this site's; other programs send no origin."""
-    origin = dict(headers).get(b"origin")
-    if origin is None:
-        return True
-    validator = AllowedHostsOriginValidator(WorkflowConsumer.as_asgi())
-    try:
-        return bool(validator.valid_origin(urlparse(origin.decode("latin1"))))
-    except ValueError:
-        # Not a URL.
-        return False
 
 
 def _raising_gone(send: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:

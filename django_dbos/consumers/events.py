@@ -8,11 +8,13 @@ from typing import Any
 from channels.db import database_sync_to_async
 
 from django_dbos import serializers
-from django_dbos.consumers.base import WorkflowConsumer, workflow_id_of
+from django_dbos.consumers.base import News, WorkflowConsumer, workflow_id_of
 from django_dbos.core import names
 from django_dbos.core.records import Wake
-from django_dbos.core.status import ACTIVE
 from django_dbos.store import get_store
+
+# Events whose values are read at once; the reader stops earlier where they are large.
+MAX_PAGE = 100
 
 
 class EventConsumer(WorkflowConsumer):
@@ -20,7 +22,8 @@ class EventConsumer(WorkflowConsumer):
 
     Frames are `{"key": …, "value": …, "version": n}`; of changes in quick succession the latest is
     sent. Once the workflow isn't active any more, the socket is closed with 1000; whoever follows a
-    workflow that is resumed connects again.
+    workflow that is resumed connects again. Without a key, those keys are sent that the user may
+    read, each asked about by itself.
     """
 
     kind = "event"
@@ -36,20 +39,23 @@ class EventConsumer(WorkflowConsumer):
             Wake.of_result(self.workflow_id).key,
         )
 
-    async def send_news(self) -> bool:
-        is_active, frames = await database_sync_to_async(self._read)()
+    async def send_news(self) -> News:
+        store = get_store()
+        look = database_sync_to_async(store.reader.read_versions)
+        is_active, versions = await look(self.workflow_id, self.key, token=self.access.token)
+        changed = [key for key in versions if versions[key] > self._versions.get(key, 0)]
+        allowed = await self.access.allowed(changed)
+        frames = await database_sync_to_async(self._read)(allowed[:MAX_PAGE]) if allowed else []
         for frame in frames:
             await self.send_json(frame)
             self._versions[frame["key"]] = frame["version"]
-        return not is_active
+        if len(frames) < len(allowed):
+            return News.MORE
+        return News.NONE_LEFT if is_active else News.ENDED
 
-    def _read(self) -> tuple[bool, list[dict[str, Any]]]:
-        # The status first: what a workflow set before it ended is then seen.
-        store = get_store()
-        is_active = store.reader.read_status(self.workflow_id) in ACTIVE
+    def _read(self, keys: list[str]) -> list[dict[str, Any]]:
         # Not on the event loop: a project's own serializer may want the database.
-        return is_active, [
+        return [
             {"key": key, "value": serializers.to_plain(text), "version": version}
-            for key, text, version in store.reader.read_events(self.workflow_id, self.key)
-            if version > self._versions.get(key, 0)
+            for key, text, version in get_store().reader.read_some_events(self.workflow_id, keys)
         ]

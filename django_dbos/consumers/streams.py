@@ -8,15 +8,14 @@ from typing import Any
 from channels.db import database_sync_to_async
 
 from django_dbos import serializers
-from django_dbos.consumers.base import WorkflowConsumer, required, workflow_id_of
+from django_dbos.consumers.base import News, WorkflowConsumer, required, workflow_id_of
 from django_dbos.core import names
 from django_dbos.core.records import Wake
 from django_dbos.store import get_store
 from django_dbos.store.records import Page
 
-# What is read and sent at once: entries, and about how many characters, since each entry may have
-# megabytes.
-FIRST_PAGE, MAX_PAGE, PAGE_CHARACTERS = 50, 500, 1_000_000
+# Entries read and sent at once; the reader stops earlier where they are large.
+MAX_PAGE = 500
 
 
 class StreamConsumer(WorkflowConsumer):
@@ -35,7 +34,6 @@ class StreamConsumer(WorkflowConsumer):
         if not (offset.isascii() and offset.isdigit() and len(offset) < 10):
             raise ValueError(f"The offset must be a number from 0 on, not {offset[:20]!r}.")
         self._offset = int(offset)
-        self._page_size = FIRST_PAGE
         self._stream = names.check_key(required(query, "key"))
         return workflow_id_of(query), self._stream
 
@@ -45,31 +43,21 @@ class StreamConsumer(WorkflowConsumer):
             Wake.of_result(self.workflow_id).key,
         )
 
-    async def send_news(self) -> bool:
-        while True:
-            page, frames = await database_sync_to_async(self._read)()
-            for frame in frames:
-                await self.send_json(frame)
-                self._offset = frame["offset"] + 1
-            if page.is_ended:
-                await self.send_json({"closed": page.is_closed})
-                return True
-            if page.is_last:
-                return False
+    async def send_news(self) -> News:
+        page, frames = await database_sync_to_async(self._read)()
+        for frame in frames:
+            await self.send_json(frame)
+            self._offset = frame["offset"] + 1
+        if page.is_ended:
+            await self.send_json({"closed": page.is_closed})
+            return News.ENDED
+        return News.NONE_LEFT if page.is_last else News.MORE
 
     def _read(self) -> tuple[Page, list[dict[str, Any]]]:
         page = get_store().reader.read_entries(
-            self.workflow_id, self._stream, self._offset, self._page_size
+            self.workflow_id, self._stream, self._offset, MAX_PAGE, token=self.access.token
         )
-        if page.entries:
-            self._page_size = page_size([text for _, text in page.entries])
         # Not on the event loop: a project's own serializer may want the database.
         return page, [
             {"offset": offset, "value": serializers.to_plain(text)} for offset, text in page.entries
         ]
-
-
-def page_size(texts: Sequence[str]) -> int:
-    """How many entries like these are read at once."""
-    mean = sum(map(len, texts)) // len(texts)
-    return max(1, min(MAX_PAGE, PAGE_CHARACTERS // (mean + 1)))

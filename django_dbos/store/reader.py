@@ -5,19 +5,24 @@ On Django's connection of the calling thread, and so in the caller's transaction
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import cast
+from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, Sum, Window
 
 from django_dbos.core.records import Checkpoint, State
 from django_dbos.core.status import ACTIVE, CLOSING, Status
 from django_dbos.exceptions import WorkflowDoesNotExist
+from django_dbos.fields import StoredSize
 from django_dbos.models import Checkpoint as CheckpointRow
 from django_dbos.models import Event, Executor, StreamEntry, Workflow
 from django_dbos.store.records import Outcome, Page
-from django_dbos.store.sessions import Session
+from django_dbos.store.sessions import Row, Session
+
+# After so many bytes of values no more are read at once: each may have megabytes.
+PAGE_BYTES = 1_000_000
 
 
 class Reader:
@@ -63,17 +68,43 @@ class Reader:
             events = events.filter(key=key)
         return list(events.order_by("key").values_list("key", "value_text", "version"))
 
-    def read_entries(self, workflow_id: str, key: str, offset: int, limit: int) -> Page:
-        """Return up to `limit` entries from an offset; raise WorkflowDoesNotExist."""
+    def read_versions(
+        self, workflow_id: str, key: str | None, *, token: UUID | None
+    ) -> tuple[bool, dict[str, int]]:
+        """Return whether a workflow is active, and its events' versions, without their values.
+
+        Raise WorkflowDoesNotExist, also where the id is another workflow's than the token's by now.
+        """
+        read = self._session().run("read_versions", {"workflow_id": workflow_id, "key": key})
+        status, _ = _of_same(read, workflow_id, token)
+        return status in ACTIVE, {row[2]: row[3] for row in read if row[2] is not None}
+
+    def read_some_events(self, workflow_id: str, keys: Sequence[str]) -> list[tuple[str, str, int]]:
+        """Return (key, value's text, version) of some of these events, by key.
+
+        At least one, and no more after PAGE_BYTES.
+        """
+        events = Event.objects.using(self._alias).filter(workflow_id=workflow_id, key__in=keys)
+        before = Window(Sum(StoredSize("value_text")), order_by="key") - StoredSize("value_text")
+        page = events.annotate(bytes_before=before).filter(bytes_before__lt=PAGE_BYTES)
+        return list(page.order_by("key").values_list("key", "value_text", "version"))
+
+    def read_entries(
+        self, workflow_id: str, key: str, offset: int, limit: int, *, token: UUID | None = None
+    ) -> Page:
+        """Return up to `limit` entries from an offset: at least one, and no more after PAGE_BYTES.
+
+        Raise WorkflowDoesNotExist, also where the id is another workflow's than the token's by now.
+        """
         stream = {"workflow_id": workflow_id, "key": key}
-        asked = {**stream, "offset": offset, "limit": limit + 1}
+        asked = {**stream, "offset": offset, "limit": limit + 1, "max_bytes": PAGE_BYTES}
         read = self._session().run("read_entries", asked)
-        if not read:
-            raise WorkflowDoesNotExist(workflow_id)
-        status = Status(read[0][0])
-        found = [row[1:] for row in read if row[1] is not None]
+        status, _ = _of_same(read, workflow_id, token)
+        rows = [row[2:] for row in read if row[2] is not None]
+        # The entry that would be too much comes without its value.
+        found = [row[:3] for row in rows if not row[3]]
         has_end = bool(found) and bool(found[-1][2])
-        is_last = len(found) <= limit
+        is_last = len(found) <= limit and len(found) == len(rows)
         if not found and offset > 0:
             earlier = StreamEntry.objects.using(self._alias).filter(**stream, offset__lt=offset)
             has_end = earlier.filter(is_end=True).exists()
@@ -108,3 +139,13 @@ class Reader:
             for one in executors
             if one.is_live
         )
+
+
+def _of_same(read: list[Row], workflow_id: str, token: UUID | None) -> tuple[Status, UUID]:
+    """The status and token of the workflow that all rows are about."""
+    if not read:
+        raise WorkflowDoesNotExist(workflow_id)
+    status, found = Status(read[0][0]), UUID(str(read[0][1]))
+    if token is not None and token != found:
+        raise WorkflowDoesNotExist(workflow_id)
+    return status, found

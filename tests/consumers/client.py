@@ -12,17 +12,18 @@ from asgiref.testing import ApplicationCommunicator
 class Client(ApplicationCommunicator):
     """Connects to one path; `frames` reads until the socket is closed."""
 
-    def __init__(self, application: Any, path: str, headers: Any, user: Any) -> None:
+    def __init__(self, application: Any, path: str, headers: Any, user: Any, **scope: Any) -> None:
         path, _, query = path.partition("?")
-        scope = {
+        found = {
             "type": "websocket",
             "path": path,
             "query_string": query.encode(),
             "headers": list(headers),
             "subprotocols": [],
             "user": user,
+            **scope,
         }
-        super().__init__(application, scope)
+        super().__init__(application, found)
         self.is_accepted = False
         self.is_closed = False
 

@@ -16,15 +16,18 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.routing import URLRouter
 from django.contrib.auth.models import AnonymousUser, Permission, User
+from django.db import connection
 from django.db.models import QuerySet
+from django.test import Client as Browser
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 import django_dbos as dbos
-from django_dbos.consumers.streams import page_size
 from django_dbos.executor import Executor
 from django_dbos.models import StreamEntry, Workflow
 from django_dbos.routing import websocket_urlpatterns
 from django_dbos.store import get_store
+from django_dbos.store.reader import Reader
 from django_dbos.testing import arun_until_idle
 from tests.consumers.client import Client
 
@@ -47,14 +50,23 @@ def talks() -> None:
         dbos.set_event("last", value)
 
 
+@dbos.workflow
+def sets(values: dict[str, Any]) -> None:
+    more: Any = values
+    while more is not None:
+        for key, value in more.items():
+            dbos.set_event(key, value)
+        more = dbos.recv(timeout=None)
+
+
 @asynccontextmanager
 async def connected(
-    kind: str, user: Any = None, headers: Any = (), **query: Any
+    kind: str, user: Any = None, headers: Any = (), scope: Any = None, **query: Any
 ) -> AsyncIterator[Client]:
     """A client of the consumers, logged in as a superuser unless it is said otherwise."""
     path = f"/ws/dbos/{kind}/?{urlencode(query)}"
     user = user or User(is_superuser=True, is_active=True, pk=1)
-    client = Client(URLRouter(websocket_urlpatterns), path, headers, user)
+    client = Client(URLRouter(websocket_urlpatterns), path, headers, user, **(scope or {}))
     await client.connect()
     try:
         yield client
@@ -68,6 +80,13 @@ async def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
+
+
+async def until_status(handle: Any, status: str) -> None:
+    deadline = time.monotonic() + 10
+    while (await handle.aget_status()).value != status:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
 
 
 async def finished(workflow: Any, *args: Any, **options: Any) -> str:
@@ -141,14 +160,6 @@ async def test_a_long_backlog_is_followed_by_what_is_written_meanwhile(
 
     assert [frame.get("offset") for frame in frames] == [*range(5020), None]
     assert [frame.get("value") for frame in frames[5000:]] == [*range(20), None]
-
-
-def test_megabytes_are_read_a_few_at_a_time() -> None:
-    small, big, huge = "1", "x" * 400_000, "x" * 4_000_000
-
-    assert page_size([small] * 50) == 500
-    assert page_size([big] * 50) == 2
-    assert page_size([small, huge]) == 1
 
 
 async def test_big_entries_all_arrive(async_db: None) -> None:
@@ -403,8 +414,12 @@ async def allows_s_too(user: Any, workflow: Workflow, kind: str, key: str | None
     return allows_s(user, workflow, kind, key)
 
 
-async def allows_all_events(user: Any, workflow: Workflow, kind: str, key: str | None) -> bool:
-    return (kind, key) == ("event", None)
+def allows_all_but_notes(user: Any, workflow: Workflow, kind: str, key: str | None) -> bool:
+    return key != "notes"
+
+
+async def allows_done(user: Any, workflow: Workflow, kind: str, key: str | None) -> bool:
+    return (kind, key) == ("event", "done")
 
 
 class Rule:
@@ -441,16 +456,36 @@ async def test_the_project_decides_for_others(
     assert found == code
 
 
-async def test_all_events_are_a_question_of_their_own(async_db: None, settings: Any) -> None:
-    settings.DBOS = {**settings.DBOS, "CAN_READ": allows_all_events}
+async def test_of_all_events_those_are_sent_that_the_rule_allows(
+    async_db: None, settings: Any, worker: Executor
+) -> None:
+    settings.DBOS = {**settings.DBOS, "CAN_READ": allows_all_but_notes}
+    handle = await sets.astart({"status": 1, "notes": "private", "total": 2})
+
+    async with connected("events", AnonymousUser(), workflow_id=handle.workflow_id) as client:
+        first = [await client.frame(), await client.frame()]
+        # Those that come later are asked about too.
+        await handle.asend({"notes": "private", "late": 3})
+        await handle.asend(None)
+        later, code = await client.frames()
+
+    assert {frame["key"] for frame in first} == {"status", "total"}
+    assert ([frame["key"] for frame in later], code) == (["late"], 1000)
+
+
+async def test_whether_all_events_may_be_asked_for_is_a_question_of_its_own(
+    async_db: None, settings: Any
+) -> None:
+    settings.DBOS = {**settings.DBOS, "CAN_READ": allows_done}
     workflow_id = await finished(writes, 1)
 
-    codes = []
-    for query in ({}, {"key": "done"}):
-        async with connected("events", AnonymousUser(), workflow_id=workflow_id, **query) as client:
-            codes.append((await client.frames())[1])
+    answers = []
+    for asked in ({"key": "done"}, {}):
+        async with connected("events", AnonymousUser(), workflow_id=workflow_id, **asked) as client:
+            frames, code = await client.frames()
+            answers.append((len(frames), code))
 
-    assert codes == [1000, 4401]
+    assert answers == [(1, 1000), (0, 4401)]
 
 
 @pytest.mark.parametrize(
@@ -479,22 +514,35 @@ async def test_a_bad_request_is_told_what_is_wrong(
 @pytest.mark.parametrize(
     ("origin", "is_accepted"),
     [
-        (b"https://testserver", True),
+        (b"http://testserver:8000", True),
+        (b"https://app.example", True),
+        (b"https://eu.app.example", True),
+        (None, True),
+        # Django's CSRF protection takes neither another port nor another scheme.
+        (b"http://testserver", False),
+        (b"http://testserver:9999", False),
+        (b"https://testserver:8000", False),
+        (b"http://app.example", False),
+        (b"https://app.example:8443", False),
+        (b"https://evilapp.example", False),
         (b"https://evil.example", False),
         (b"https://testserver.evil.example", False),
+        (b"http://evil@testserver:8000", False),
         (b"null", False),
         (b"", False),
         (b"http://[", False),
         (b"\xff", False),
-        (None, True),
     ],
 )
 async def test_pages_of_other_sites_are_refused(
     async_db: None, settings: Any, origin: bytes | None, is_accepted: bool
 ) -> None:
     settings.ALLOWED_HOSTS = ["testserver"]
+    settings.CSRF_TRUSTED_ORIGINS = ["https://app.example", "https://*.app.example"]
     workflow_id = await finished(writes, 1)
-    headers = [] if origin is None else [(b"origin", origin)]
+    headers = [(b"host", b"testserver:8000")]
+    if origin is not None:
+        headers.append((b"origin", origin))
 
     async with connected("streams", headers=headers, workflow_id=workflow_id, key="s") as client:
         assert client.is_accepted is is_accepted
@@ -537,3 +585,231 @@ async def test_a_channel_layer_that_is_down_costs_nothing(
         frame = await client.frame()
 
     assert frame == {"offset": 0, "value": "still here"}
+
+
+@asynccontextmanager
+async def captured() -> AsyncIterator[list[dict[str, str]]]:
+    """What is asked on the thread of the ORM."""
+    queries = CaptureQueriesContext(connection)
+    await sync_to_async(queries.__enter__)()
+    found: list[dict[str, str]] = []
+    try:
+        yield found
+    finally:
+        await sync_to_async(queries.__exit__)(None, None, None)
+        found += await sync_to_async(lambda: queries.captured_queries)()
+
+
+async def viewer() -> Any:
+    """Somebody who may view workflows."""
+    user = await sync_to_async(User.objects.create_user)("viewer")
+    permission = await sync_to_async(Permission.objects.get)(codename="view_workflow")
+    await sync_to_async(user.user_permissions.add)(permission)
+    return await User.objects.aget(pk=user.pk)
+
+
+async def deactivate(user: Any, session: Any) -> None:
+    await User.objects.filter(pk=user.pk).aupdate(is_active=False)
+
+
+async def take_permissions(user: Any, session: Any) -> None:
+    await sync_to_async(user.user_permissions.clear)()
+
+
+async def log_out(user: Any, session: Any) -> None:
+    await sync_to_async(type(session)(session.session_key).flush)()
+
+
+async def change_password(user: Any, session: Any) -> None:
+    await User.objects.filter(pk=user.pk).aupdate(password="other")
+
+
+@pytest.fixture
+def often(settings: Any) -> None:
+    """Access is asked again at each look."""
+    settings.DBOS = {**settings.DBOS, "RECHECK": 0.05, "POLL_INTERVAL": 0.05}
+
+
+async def session_of(user: Any) -> Any:
+    browser = Browser()
+    await sync_to_async(browser.force_login)(user)
+    return browser.session
+
+
+@pytest.mark.parametrize("kind", ["streams", "events"])
+@pytest.mark.parametrize(
+    ("take", "has_session", "code"),
+    [
+        (take_permissions, True, 4403),
+        (take_permissions, False, 4403),
+        (deactivate, True, 4401),
+        (deactivate, False, 4401),
+        (log_out, True, 4401),
+        (change_password, True, 4401),
+    ],
+)
+async def test_a_socket_ends_when_the_right_to_read_does(
+    async_db: None, often: None, kind: str, take: Any, has_session: bool, code: int
+) -> None:
+    handle = await writes.astart(1)
+    user = await viewer()
+    session = await session_of(user)
+    scope = {"session": session} if has_session else {}
+    query = {"workflow_id": handle.workflow_id, "key": "s"}
+
+    async with connected(kind, user, scope=scope, **query) as client:
+        await until(lambda: get_store().wakeups.is_used)
+        await take(user, session)
+        assert await client.frames() == ([], code)
+
+
+async def test_a_right_that_lasts_is_not_lost(async_db: None, often: None, settings: Any) -> None:
+    asked: list[str] = []
+
+    def rule(user: Any, workflow: Workflow, kind: str, key: str | None) -> bool:
+        asked.append(kind)
+        return True
+
+    settings.DBOS = {**settings.DBOS, "CAN_READ": rule}
+    handle = await writes.astart(1)
+    query = {"workflow_id": handle.workflow_id, "key": "s"}
+
+    async with connected("streams", AnonymousUser(), **query) as client:
+        await until(lambda: len(asked) > 5)
+        await arun_until_idle()
+        assert (await client.frames())[1] == 1000
+
+
+async def test_what_comes_after_the_right_was_taken_is_not_sent(
+    async_db: None, often: None, worker: Executor
+) -> None:
+    handle = await talks.astart()
+    user = await viewer()
+
+    async with connected("streams", user, workflow_id=handle.workflow_id, key="s") as client:
+        await handle.asend("before")
+        assert (await client.frame())["value"] == "before"
+        await take_permissions(user, None)
+        await asyncio.sleep(0.2)
+        await handle.asend("after")
+        assert await client.frames() == ([], 4403)
+
+
+@pytest.mark.parametrize("kind", ["streams", "events"])
+async def test_a_later_workflow_with_the_id_is_not_followed(
+    async_db: None, settings: Any, kind: str
+) -> None:
+    settings.DBOS = {**settings.DBOS, "LISTEN": False, "POLL_INTERVAL": 0.05}
+    handle = await writes.using(workflow_id="again").astart(1)
+
+    async with connected(kind, workflow_id=handle.workflow_id, key="s") as client:
+        await until(lambda: get_store().wakeups.is_used)
+        # As one statement: the socket may look at any moment.
+        await QuerySet(Workflow).filter(pk="again").aupdate(token=uuid.uuid4())
+
+        assert await client.frames() == ([], 4403)
+
+
+@pytest.mark.parametrize("kind", ["streams", "events"])
+async def test_a_refused_client_has_no_values_read(
+    async_db: None, settings: Any, kind: str
+) -> None:
+    """A stranger had whole rows read, and could tell by the time it took that an id exists."""
+    settings.DBOS = {**settings.DBOS, "CAN_READ": lambda *asked: False}
+    workflow_id = await finished(writes, 1)
+    statements: list[list[str]] = []
+
+    for asked in (workflow_id, "unknown"):
+        stranger = connected(kind, AnonymousUser(), workflow_id=asked, key="s")
+        async with captured() as found, stranger as client:
+            assert await client.frames() == ([], 4401)
+        statements.append([one["sql"].replace(asked, "…") for one in found])
+
+    known, unknown = statements
+    assert known == unknown
+    assert len(known) == 1
+    assert not any(f'"{one}"' in known[0] for one in ("input", "output", "error"))
+
+
+async def test_who_is_nobody_costs_no_statement_where_there_is_no_rule(async_db: None) -> None:
+    workflow_id = await finished(writes, 1)
+
+    stranger = connected("streams", AnonymousUser(), workflow_id=workflow_id, key="s")
+    async with captured() as found, stranger as client:
+        assert await client.frames() == ([], 4401)
+
+    assert list(found) == []
+
+
+async def test_a_user_has_only_so_many_sockets(async_db: None, settings: Any) -> None:
+    settings.DBOS = {**settings.DBOS, "SOCKETS_PER_USER": 2}
+    handle = await writes.astart(1)
+    query = {"workflow_id": handle.workflow_id, "key": "s"}
+    other = User(is_superuser=True, is_active=True, pk=2)
+
+    async with connected("streams", **query), connected("events", **query) as second:
+        await until(lambda: len(asyncio.all_tasks()) > 2)
+        async with connected("streams", **query) as third:
+            assert await third.frames() == ([], 4429)
+        async with connected("streams", other, **query) as others:
+            await sync_to_async(Workflow.objects.filter(pk=handle.workflow_id).cancel)()
+            assert (await others.frames())[1] == 1000
+        await second.frames()
+    async with connected("streams", **query) as fourth:
+        assert (await fourth.frames())[1] == 1000
+
+
+async def test_large_entries_are_read_a_few_at_a_time(async_db: None) -> None:
+    """The first page was 50 entries whatever their size."""
+    handle = await writes.astart(1)
+    await add_entries(handle.workflow_id, 20, f'"{"x" * 400_000}"')
+    reader = get_store().reader
+
+    def read(offset: int) -> list[int]:
+        page = reader.read_entries(handle.workflow_id, "s", offset, 500)
+        assert page.is_last is (offset + len(page.entries) == 20)
+        return [offset for offset, _ in page.entries]
+
+    assert await sync_to_async(read)(0) == [0, 1, 2]
+    assert await sync_to_async(read)(18) == [18, 19]
+    async with connected("streams", workflow_id=handle.workflow_id, key="s") as client:
+        assert [(await client.frame())["offset"] for _ in range(20)] == list(range(20))
+
+
+async def test_one_entry_is_always_read(async_db: None) -> None:
+    handle = await writes.astart(1)
+    await add_entries(handle.workflow_id, 2, f'"{"x" * 3_000_000}"')
+
+    async with connected("streams", workflow_id=handle.workflow_id, key="s") as client:
+        assert [(await client.frame())["offset"] for _ in range(2)] == [0, 1]
+
+
+async def test_of_many_events_all_are_sent_and_only_changes_are_read(
+    async_db: None, worker: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look read all values of all events."""
+    read: list[list[str]] = []
+    read_some = Reader.read_some_events
+
+    def counted(self: Reader, workflow_id: str, keys: Any) -> Any:
+        found = read_some(self, workflow_id, keys)
+        read.append([key for key, _, _ in found])
+        return found
+
+    monkeypatch.setattr(Reader, "read_some_events", counted)
+    large = {f"large-{n}": "x" * 400_000 for n in range(5)}
+    small = {f"small-{n:03}": n for n in range(150)}
+    handle = await sets.astart({**large, **small})
+    await until_status(handle, "WAITING")
+
+    async with connected("events", workflow_id=handle.workflow_id) as client:
+        keys = [(await client.frame())["key"] for _ in range(155)]
+        assert keys == sorted({**large, **small})
+        assert read[0] == ["large-0", "large-1", "large-2"]
+        read.clear()
+        await handle.asend({"small-007": 8})
+        assert await client.frame() == {"key": "small-007", "value": 8, "version": 2}
+        await handle.asend(None)
+        await client.frames()
+
+    assert read == [["small-007"]]

@@ -1,13 +1,27 @@
 -- The status of a workflow, and entries of one of its streams from an offset on: both as of one
--- moment, so that of a workflow that has ended everything is seen that it wrote.
-SELECT workflow.status, entry."offset", entry.value, entry.is_end
+-- moment, so that of a workflow that has ended everything is seen that it wrote. Values come up to
+-- the first that there is no room for; those after it aren't looked at, since offsets have no gaps.
+WITH RECURSIVE page (position, bytes_before, bytes_after) AS (
+    SELECT "offset", 0, coalesce(length(value), 0)
+    FROM dbos_stream_entry
+    WHERE workflow_id = %(workflow_id)s AND key = %(key)s AND "offset" = %(offset)s
+    UNION ALL
+    SELECT "offset", bytes_after, bytes_after + coalesce(length(value), 0)
+    FROM page
+    JOIN dbos_stream_entry
+        ON workflow_id = %(workflow_id)s AND key = %(key)s AND "offset" = position + 1
+    WHERE bytes_before < %(max_bytes)s AND position + 1 < %(offset)s + %(limit)s
+)
+SELECT
+    workflow.status, workflow.token, entry."offset",
+    CASE WHEN entry.bytes_before < %(max_bytes)s THEN entry.value END AS value,
+    entry.is_end, entry.bytes_before >= %(max_bytes)s AS is_left_out
 FROM dbos_workflow AS workflow
 LEFT JOIN (
-    SELECT "offset", value, is_end
-    FROM dbos_stream_entry
-    WHERE workflow_id = %(workflow_id)s AND key = %(key)s AND "offset" >= %(offset)s
-    ORDER BY "offset"
-    LIMIT %(limit)s
+    SELECT "offset", value, is_end, bytes_before
+    FROM page
+    JOIN dbos_stream_entry
+        ON workflow_id = %(workflow_id)s AND key = %(key)s AND "offset" = position
 ) AS entry ON TRUE
 WHERE workflow.workflow_id = %(workflow_id)s
 ORDER BY entry."offset"

@@ -1,6 +1,7 @@
 // Shows a workflow live: its stream from the first offset that isn't on the page yet, and its status.
 
-const FOR_GOOD = new Set([1000, 4401, 4403]);
+// Of codes from 4000 on, the server has said what is wrong: asking again won't help.
+const isForGood = (code) => code === 1000 || code >= 4000;
 
 // Calls onFrame for every frame. `address` is asked before each attempt, so that a new connection
 // begins where the last one broke off.
@@ -12,10 +13,11 @@ function follow(address, onFrame, onState) {
     socket.onopen = () => { pause = 500; onState("live"); };
     socket.onmessage = (message) => onFrame(JSON.parse(message.data));
     socket.onclose = (close) => {
-      if (FOR_GOOD.has(close.code)) return onState(close.code === 1000 ? "done" : "refused");
+      if (isForGood(close.code)) return onState(close.code === 1000 ? "done" : "refused");
       onState("reconnecting");
-      setTimeout(connect, pause);
-      pause = Math.min(pause * 2, 10_000);
+      // Not all tabs at once after a restart, and less and less often while the server is away.
+      setTimeout(connect, pause * (0.5 + Math.random()));
+      pause = Math.min(pause * 2, 30_000);
     };
   }
 
