@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import register
+from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
@@ -26,9 +27,16 @@ class DbosConfig(AppConfig):
         # Without a layer nobody would send hints; Channels itself is optional.
         if getattr(settings, "CHANNEL_LAYERS", None) and find_spec("channels") is not None:
             self._connect_hints()
+        post_migrate.connect(_complete_tables, sender=self, dispatch_uid="django_dbos.tables")
         autodiscover_modules("workflows")
 
     def _connect_hints(self) -> None:
         from django_dbos.consumers import hints
 
         signals.keys_changed.connect(hints.send_hints, dispatch_uid="django_dbos.hints")
+
+
+def _complete_tables(*, using: str, **kwargs: object) -> None:
+    from django_dbos.store import schema
+
+    schema.complete(using)

@@ -1,20 +1,44 @@
 from typing import Any
 
-from django.db import migrations, models
+from django.db import migrations, models, router
+from django.db.migrations.operations.base import Operation
 
 import django_dbos.core.status
 import django_dbos.fields
 
 
-def create_queue_sequence(apps: Any, schema_editor: Any) -> None:
-    """Places in the queues come from a sequence; SQLite keeps them in `dbos_sequence`."""
-    if schema_editor.connection.vendor == "postgresql":
-        schema_editor.execute("CREATE SEQUENCE dbos_queue_sequence CACHE 1")
+class CreateQueueSequence(Operation):
+    """Places in the queues come from a sequence; SQLite keeps them in `dbos_sequence`.
 
+    Where tables are made without migrations, `post_migrate` makes it.
+    """
 
-def drop_queue_sequence(apps: Any, schema_editor: Any) -> None:
-    if schema_editor.connection.vendor == "postgresql":
-        schema_editor.execute("DROP SEQUENCE dbos_queue_sequence")
+    reduces_to_sql = True
+    reversible = True
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        """It is no part of any model."""
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        if self._is_here(app_label, schema_editor):
+            schema_editor.execute("CREATE SEQUENCE dbos_queue_sequence CACHE 1")
+
+    def database_backwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        if self._is_here(app_label, schema_editor):
+            schema_editor.execute("DROP SEQUENCE dbos_queue_sequence")
+
+    def describe(self) -> str:
+        return "Create the sequence dbos_queue_sequence"
+
+    def _is_here(self, app_label: str, schema_editor: Any) -> bool:
+        connection = schema_editor.connection
+        return connection.vendor == "postgresql" and router.allow_migrate(
+            connection.alias, app_label
+        )
 
 
 class Migration(migrations.Migration):
@@ -556,5 +580,5 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        migrations.RunPython(create_queue_sequence, drop_queue_sequence),
+        CreateQueueSequence(),
     ]

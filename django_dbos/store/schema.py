@@ -1,0 +1,26 @@
+"""What belongs to the tables and is part of no model."""
+
+from __future__ import annotations
+
+from django.db import connections
+
+# Only where the tables are: `migrate django_dbos zero` ends with the same signal.
+IS_MISSING = """
+SELECT to_regclass('dbos_workflow') IS NOT NULL AND to_regclass('dbos_queue_sequence') IS NULL
+"""
+CREATE = "CREATE SEQUENCE IF NOT EXISTS dbos_queue_sequence CACHE 1"
+
+
+def complete(alias: str) -> None:
+    """Make the sequence of places in the queues where tables were made without migrations.
+
+    Called after every `migrate`, which is how tests with `--no-migrations`,
+    `TEST: {"MIGRATE": False}` or `MIGRATION_MODULES` get their tables.
+    """
+    connection = connections[alias]
+    if connection.vendor != "postgresql":
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(IS_MISSING)
+        if cursor.fetchone()[0]:
+            cursor.execute(CREATE)
