@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import functools
 import inspect
@@ -23,7 +22,7 @@ from django_dbos.core.ids import new_uuid
 from django_dbos.core.records import NewWorkflow
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.handles import WorkflowHandle
-from django_dbos.operations import calls, running, steps
+from django_dbos.operations import calls, raised, running, steps
 from django_dbos.operations.asking import refuse_on_loop
 from django_dbos.operations.attempts import StepDefinition
 from django_dbos.operations.options import Options
@@ -225,7 +224,9 @@ class StepFunction(Generic[P, C, R]):
             return cast(R, await self._in_async_run(scope.run)(args, kwargs))
         if self._definition.is_async:
             return cast(R, await self._plain(scope, args, kwargs))
-        return cast(R, await asyncio.to_thread(self._plain, scope, args, kwargs))
+        if scope is None:
+            _warn_of_stray_thread(self.name)
+        return cast(R, await raised.on_thread(self._definition.function, *args, **kwargs))
 
     def _plain(self, scope: Scope | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if scope is None:

@@ -151,7 +151,7 @@ class Pool:
     def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         try:
-            loop.run_forever()
+            _run_until_stopped(loop)
             for task in self._tasks:
                 task.cancel()
             if self._tasks:
@@ -184,3 +184,14 @@ class Pool:
             logger.exception("Workflow %r was interrupted", run.workflow_id)
         finally:
             self._on_done(run)
+
+
+def _run_until_stopped(loop: asyncio.AbstractEventLoop) -> None:
+    """A task that ends with one of these knows it, and raises it out of the loop as well."""
+    while True:
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):
+            logger.exception("A task raised what stops an event loop; the others go on")
+        else:
+            return

@@ -11,13 +11,13 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.db import InterfaceError, OperationalError, connections, transaction
 
 from django_dbos.core import context
 from django_dbos.core.records import Checkpoint, Write
 from django_dbos.exceptions import DbosError, HistoryUnusable
 from django_dbos.operations.attempts import Recorder, pause, record, record_error
+from django_dbos.operations.raised import on_thread
 from django_dbos.store import errors
 
 # Seconds before an atomic step is repeated that failed through no fault of its own.
@@ -55,7 +55,7 @@ async def arun_atomic(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[st
     branches = recorder.call.run.branches
     assert branches is not None
     try:
-        return await sync_to_async(run_atomic)(recorder, args, kwargs)
+        return await on_thread(run_atomic, recorder, args, kwargs)
     finally:
         # It was recorded from another thread: outcomes recorded later wait for this one.
         await branches.turn(branches.expected(recorder.call.step_number))
@@ -101,7 +101,7 @@ def _commit(
 def _attempt_atomic(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     scope = replace(recorder.scope(), atomic_alias=_alias(recorder))
     with context.entered(recorder.call.run, scope):
-        return recorder.step.function(*args, **kwargs)
+        return recorder.call_function(args, kwargs)
 
 
 def _alias(recorder: Recorder) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from django_dbos import serializers
 from django_dbos.core.backoff import delay_before_attempt
 from django_dbos.core.context import StepScope
 from django_dbos.core.records import Checkpoint, RecordStep, Write, run_key
+from django_dbos.exceptions import PayloadTooLarge, RunInterrupted, SerializationError
+from django_dbos.operations.raised import is_foreign, stand_in
 from django_dbos.operations.run import Call
 
 
@@ -44,7 +46,10 @@ class StepDefinition:
 
     def is_last(self, attempt: int, error: BaseException) -> bool:
         """Whether an attempt that raised this error isn't followed by another."""
-        return attempt >= self.max_attempts or not isinstance(error, self.retry_on)
+        if attempt >= self.max_attempts or not isinstance(error, self.retry_on):
+            return True
+        # What can't be stored is known once the work is done: to do it again can't help.
+        return isinstance(error, SerializationError | PayloadTooLarge)
 
 
 class Recorder:
@@ -66,6 +71,33 @@ class Recorder:
         return StepScope(
             step_number=self.call.step_number, step_name=self.step.name, attempt=self.attempt
         )
+
+    def call_function(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the step's sync function; what is no Exception comes as one, unless it's foreign."""
+        try:
+            return self.step.function(*args, **kwargs)
+        except (Exception, RunInterrupted):
+            raise
+        except BaseException as error:
+            self._raise_other(error)
+
+    async def acall_function(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """See call_function()."""
+        try:
+            return await self.step.function(*args, **kwargs)
+        except (Exception, RunInterrupted, GeneratorExit):
+            # The last one comes to a coroutine that is closed.
+            raise
+        except BaseException as error:
+            self._raise_other(error)
+
+    def _raise_other(self, error: BaseException) -> NoReturn:
+        run = self.call.run
+        # A task that is left by a SystemExit stops its whole loop.
+        is_plain_exit = isinstance(error, SystemExit) and run.loop is None
+        if is_plain_exit or is_foreign(run, error, is_coroutine=self.step.is_async):
+            raise error
+        raise stand_in(f"Step {self.step.name!r}", error) from error
 
     def returned(self, value: Any) -> Checkpoint:
         """The checkpoint of a value; raises what says why it can't be stored."""

@@ -41,6 +41,18 @@ def scope_of(operation: str) -> Scope | None:
     return context.current()
 
 
+def ascope_of(operation: str) -> Scope | None:
+    """Where a coroutine form is called; refused in the code of a sync workflow."""
+    scope = context.current()
+    run = workflow_run(scope)
+    if run is not None and run.loop is None:
+        raise TypeError(
+            f"{operation}() was called in workflow {run.definition.name!r}, which is sync. "
+            "Call the sync form, or make the workflow async."
+        )
+    return scope
+
+
 def run_of(scope: Scope | None, operation: str) -> Run:
     """The run whose workflow code makes a call that only workflow code may make."""
     if scope is None:
@@ -78,7 +90,7 @@ def send(new: Sequence[NewMessage]) -> None:
 
 async def asend(new: Sequence[NewMessage]) -> None:
     """See send()."""
-    scope = context.current()
+    scope = ascope_of("asend")
     run = workflow_run(scope)
     if run is None:
         await sync_to_async(_send_outside)(_sent_by(new, scope))
@@ -108,7 +120,7 @@ def recv(topic: str | None, timeout: Any, default: Any) -> Any:
 
 async def arecv(topic: str | None, timeout: Any, default: Any) -> Any:  # noqa: ASYNC109
     """See recv()."""
-    run = run_of(context.current(), "arecv")
+    run = run_of(ascope_of("arecv"), "arecv")
     topic, seconds = names.check_topic(topic), durations.to_seconds(timeout, what="timeout")
     return await messages.arecv(run, topic, seconds, default)
 
@@ -129,7 +141,7 @@ def set_event(key: str, value: Any) -> None:
 
 async def aset_event(key: str, value: Any) -> None:
     """See set_event()."""
-    scope = context.current()
+    scope = ascope_of("aset_event")
     if scope is None:
         raise NotInWorkflow("aset_event")
     await events.aset_event(scope.run, scope.step, key, value)
@@ -151,7 +163,7 @@ def get_event(workflow_id: str, key: str, timeout: Any, default: Any) -> Any:
 
 async def aget_event(workflow_id: str, key: str, timeout: Any, default: Any) -> Any:  # noqa: ASYNC109
     """See get_event()."""
-    scope = context.current()
+    scope = ascope_of("aget_event")
     refuse_in_step(scope, "aget_event")
     workflow_id, key = names.check_workflow_id(workflow_id), names.check_key(key)
     seconds = durations.to_seconds(timeout, what="timeout")
@@ -186,7 +198,7 @@ def write_stream(key: str, value: Any) -> None:
 
 async def awrite_stream(key: str, value: Any) -> None:
     """See write_stream()."""
-    scope = context.current()
+    scope = ascope_of("awrite_stream")
     if scope is None:
         raise NotInWorkflow("awrite_stream")
     await streams.awrite_stream(scope.run, scope.step, key, value)
@@ -205,7 +217,7 @@ def close_stream(key: str) -> None:
 
 async def aclose_stream(key: str) -> None:
     """See close_stream()."""
-    scope = context.current()
+    scope = ascope_of("aclose_stream")
     if scope is None:
         raise NotInWorkflow("aclose_stream")
     await streams.aclose_stream(scope.run, scope.step, key)
@@ -230,7 +242,7 @@ def aread_stream(
 ) -> streams.AsyncStreamReader:
     """See read_stream()."""
     options = _reading(workflow_id, key, offset, timeout, wait)
-    run = workflow_run(context.current())
+    run = workflow_run(ascope_of("aread_stream"))
     call = None
     if run is not None:
         call = run.begin("aread_stream", operation_name("read_stream", key))
@@ -264,7 +276,7 @@ def sleep_for(duration: Any) -> None:
 
 async def asleep_for(duration: Any) -> None:
     """See sleep_for()."""
-    run = run_of(context.current(), "asleep")
+    run = run_of(ascope_of("asleep"), "asleep")
     await sleep.asleep(run, _sleeping(duration))
 
 
@@ -291,7 +303,7 @@ def start(new: Sequence[NewWorkflow]) -> list[str]:
 
 async def astart(new: Sequence[NewWorkflow]) -> list[str]:
     """See start()."""
-    run = workflow_run(context.current())
+    run = workflow_run(ascope_of("astart"))
     if run is None:
         return await sync_to_async(_start_outside)(new)
     return await results.astart(run, new)
@@ -311,7 +323,7 @@ async def astart_many(like: NewWorkflow, inputs: Sequence[str]) -> list[str]:
     """See start_many()."""
     if not inputs:
         return []
-    if workflow_run(context.current()) is None:
+    if workflow_run(ascope_of("astart_many")) is None:
         return await sync_to_async(_start_many_outside)(like, inputs)
     return await astart(_children(like, inputs))
 
@@ -353,7 +365,7 @@ def call(new: NewWorkflow) -> Any:
 
 async def acall(new: NewWorkflow) -> Any:
     """See call()."""
-    scope = context.current()
+    scope = ascope_of(f"{new.name}.acall")
     refuse_in_step(scope, new.name)
     run = workflow_run(scope)
     if run is not None:
@@ -396,7 +408,7 @@ def get_result(workflow_id: str, timeout: Any) -> Any:
 
 async def aget_result(workflow_id: str, timeout: Any) -> Any:  # noqa: ASYNC109
     """See get_result()."""
-    scope = context.current()
+    scope = ascope_of("aget_result")
     refuse_in_step(scope, "aget_result")
     seconds = durations.to_seconds(timeout, what="timeout")
     run = workflow_run(scope)
@@ -420,7 +432,7 @@ def perform(operation: str, do: Callable[[], T]) -> T:
 
 async def aperform(operation: str, do: Callable[[], T]) -> T:
     """See perform()."""
-    run = workflow_run(context.current())
+    run = workflow_run(ascope_of(f"a{operation}"))
     if run is None:
         return await sync_to_async(do)()
     return await others.aperform(run, f"a{operation}", operation_name(operation), do)

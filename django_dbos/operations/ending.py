@@ -31,6 +31,7 @@ from django_dbos.exceptions import (
     SerializationError,
     Suspended,
 )
+from django_dbos.operations.raised import is_foreign, stand_in
 from django_dbos.operations.run import Run
 
 logger = logging.getLogger("django_dbos.executor")
@@ -72,7 +73,7 @@ def _ending(run: Run, raised: BaseException | None) -> Write | None:
         return _giving_up(run, run.interruption)
     if raised is None:
         return _success(run)
-    if _is_foreign(raised):
+    if _is_foreign(run, raised):
         return run.fenced(Release)
     return _failure(run, raised)
 
@@ -87,12 +88,21 @@ def _success(run: Run) -> Finish:
 
 
 def _failure(run: Run, raised: BaseException, *, is_set_aside: bool = False) -> Finish:
+    if not isinstance(raised, Exception | SystemExit):
+        # Whoever asks for the result must not be stopped by it.
+        raised = _standing_in(run, raised)
     text = serializers.dump_error(raised)
     run.error = serializers.round_trip_error(raised, text)
     run.is_quarantined = is_set_aside
     return run.fenced(
         Finish, status=Status.ERROR, error=text, is_set_aside=is_set_aside, size=len(text)
     )
+
+
+def _standing_in(run: Run, raised: BaseException) -> Exception:
+    error = stand_in(f"Workflow {run.definition.name!r}", raised)
+    error.__cause__ = raised
+    return error
 
 
 def _giving_up(run: Run, reason: RunInterrupted) -> Write | None:
@@ -120,13 +130,12 @@ def _warn_of_swallowed(run: Run, raised: BaseException | None) -> None:
         )
 
 
-def _is_foreign(raised: BaseException) -> bool:
-    """Whether it came from outside the workflow, and so is no outcome of it."""
-    return not isinstance(raised, Exception | SystemExit | BaseExceptionGroup)
+def _is_foreign(run: Run, raised: BaseException) -> bool:
+    return is_foreign(run, raised, is_coroutine=run.loop is not None)
 
 
 def _raise_foreign(run: Run, raised: BaseException | None) -> None:
-    if raised is None or isinstance(raised, RunInterrupted) or not _is_foreign(raised):
+    if raised is None or isinstance(raised, RunInterrupted) or not _is_foreign(run, raised):
         return
     if run.interruption is None:
         raise raised

@@ -6,13 +6,13 @@ import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
 from django.db import connections
 from django.db.transaction import TransactionManagementError
 
 from django_dbos import serializers
 from django_dbos.core import context
 from django_dbos.exceptions import DbosError
+from django_dbos.operations import raised
 from django_dbos.operations.atomic_steps import arun_atomic, run_atomic
 from django_dbos.operations.attempts import (
     Recorder,
@@ -88,18 +88,18 @@ def _attempt(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     run, step = recorder.call.run, recorder.step
     run.ensure_claim(always=step.confirm)
     with context.entered(run, recorder.scope()), _no_transaction_left(step):
-        return step.function(*args, **kwargs)
+        return recorder.call_function(args, kwargs)
 
 
 async def _aattempt(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     step = recorder.step
     if not step.is_async:
-        return await sync_to_async(_attempt)(recorder, args, kwargs)
+        return await raised.on_thread(_attempt, recorder, args, kwargs)
     await recorder.call.run.aensure_claim(always=step.confirm)
     with context.entered(recorder.call.run, recorder.scope()):
         try:
             async with asyncio.timeout(step.timeout) as limit:
-                return await step.function(*args, **kwargs)
+                return await recorder.acall_function(args, kwargs)
         except TimeoutError:
             if not limit.expired():
                 raise

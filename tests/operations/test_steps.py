@@ -331,3 +331,71 @@ def test_a_value_that_cannot_be_stored_fails_its_step() -> None:
         returns_object()
 
     assert Workflow.objects.get().status == "ERROR"
+
+
+class Receipt:
+    """Nothing that can be stored."""
+
+
+@dbos.step(max_attempts=4, interval=0)
+def returns(value: Any) -> Any:
+    calls.append(1)
+    return value
+
+
+@dbos.step(max_attempts=4, interval=0)
+async def areturns(value: Any) -> Any:
+    calls.append(1)
+    return value
+
+
+@dbos.step(max_attempts=4, interval=0, atomic=True)
+def returns_atomically(value: Any) -> Any:
+    calls.append(1)
+    return value
+
+
+@dbos.step(max_attempts=4, interval=0)
+def tells(value: Any) -> None:
+    calls.append(1)
+    two_steps.start(value, value)
+
+
+@dbos.step(max_attempts=4, interval=0)
+def publishes(value: Any) -> None:
+    calls.append(1)
+    dbos.set_event("receipt", value)
+
+
+@pytest.mark.parametrize("make", [Receipt, lambda: "x" * 5_000_000], ids=["type", "size"])
+@pytest.mark.parametrize(
+    "step",
+    [returns, returns_atomically, tells, publishes],
+    ids=lambda one: one.__name__,
+)
+def test_what_cannot_be_recorded_ends_its_step_at_once(step: Any, make: Any) -> None:
+    @dbos.workflow
+    def pays() -> None:
+        step(make())
+
+    with pytest.raises((dbos.SerializationError, dbos.PayloadTooLarge)):
+        pays()
+
+    assert calls == [1]
+    assert Checkpoint.objects.get().attempts == 1
+
+
+async def test_what_cannot_be_recorded_ends_an_async_step_at_once(async_db: None) -> None:
+    @dbos.workflow
+    async def pays() -> None:
+        await areturns(Receipt())
+
+    @dbos.workflow
+    async def pays_on_a_thread() -> None:
+        await returns.acall(Receipt())
+
+    for workflow in (pays, pays_on_a_thread):
+        with pytest.raises(dbos.SerializationError):
+            await workflow()
+
+    assert calls == [1, 1]
