@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import logging
-import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
-from types import FrameType
 
 from django.conf import settings
 from django.core.management.base import CommandError
@@ -21,13 +13,11 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from django_dbos.conf import get_settings
-from django_dbos.executor import processes, reload
+from django_dbos.executor import life, processes, reload
 from django_dbos.executor.executor import Executor
+from django_dbos.executor.inbox import Inbox
 
 logger = logging.getLogger("django_dbos.executor")
-
-# Seconds that a second signal leaves for handing work over.
-LAST_SECOND = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +39,15 @@ def run(arguments: Arguments) -> int:
     _show_log(arguments.verbosity)
     if arguments.database is not None:
         use_database(arguments.database)
-    if arguments.processes > 1:
-        return processes.run(arguments.processes)
-    check_migrations()
-    if arguments.reload:
-        return reload.run(lambda: _make_executor(arguments))
-    return _run_executor(arguments)
+    with Inbox() as inbox:
+        is_child = processes.listen_to_parent(inbox)
+        if arguments.processes > 1:
+            return processes.run(arguments.processes, inbox)
+        if arguments.reload and not is_child:
+            return processes.run(1, inbox, reload.ENVIRONMENT)
+        if arguments.reload:
+            reload.watch(inbox)
+        return life.run(lambda: _make_executor(arguments), inbox, once=arguments.once)
 
 
 def _check(arguments: Arguments) -> None:
@@ -93,59 +86,10 @@ def check_migrations() -> None:
 
 
 def _make_executor(arguments: Arguments) -> Executor:
+    check_migrations()
     executor = Executor(arguments.queues, concurrency=arguments.concurrency)
     executor.own_process()
     return executor
-
-
-def _run_executor(arguments: Arguments) -> int:
-    executor = _make_executor(arguments)
-    asked = threading.Event()
-    with _signals_to(asked, executor):
-        executor.start()
-        give_memory_back()
-        if arguments.once:
-            idle = threading.Thread(
-                target=_tell_when_idle, args=(executor, asked), name="dbos-once", daemon=True
-            )
-            idle.start()
-        asked.wait()
-        executor.stop()
-    return 0
-
-
-def give_memory_back() -> None:
-    """Give what starting up took for a moment back to the system: a megabyte, with glibc."""
-    gc.collect()
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        # Other C libraries haven't got it, and Windows has none to be asked like this.
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _tell_when_idle(executor: Executor, asked: threading.Event) -> None:
-    executor.wait_until_idle()
-    asked.set()
-
-
-@contextlib.contextmanager
-def _signals_to(asked: threading.Event, executor: Executor) -> Iterator[None]:
-    """The first SIGTERM or SIGINT asks to stop; the second one stops at once."""
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if not asked.is_set():
-            logger.info("%s: handing over", signal.Signals(number).name)
-            asked.set()
-            return
-        logger.warning("%s again: stopping at once", signal.Signals(number).name)
-        threading.Thread(target=executor.let_go_now, daemon=True).start()
-        threading.Timer(LAST_SECOND, os._exit, args=(1,)).start()
-
-    before = {one: signal.signal(one, on_signal) for one in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
 
 
 def _show_log(verbosity: int) -> None:

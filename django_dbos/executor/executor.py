@@ -387,11 +387,15 @@ class Executor:
         self.teller.loop.stop()
         # Before the row goes: a heartbeat that finds none would begin anew.
         self.housekeeping.loop.stop()
-        self.let_go_now()
+        self._sign_off(self.executor_id)
         self.pool.stop()
 
-    def let_go_now(self) -> None:
-        """Release every claim and delete the executor's row, without waiting for runs."""
+    def stop_now(self) -> None:
+        """Release every claim without waiting for runs: the process is about to end."""
+        self._is_stopping = True
+        self.dispatcher.is_paused = True
+        # What it has just claimed would be left behind.
+        self.dispatcher.loop.stop(timeout=LAST_GRACE / 2)
         self._sign_off(self.executor_id)
 
     def _sign_off(self, executor_id: str) -> None:

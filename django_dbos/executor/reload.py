@@ -1,51 +1,38 @@
 """--reload: restarts the worker when code changes, as runserver does.
 
-Django runs the command in a daemon thread and ends the process when a file changes, without a
-`finally`. So the executor hears of the change first and hands its work over, uncounted
-(CORRECTNESS rule 44).
+The parent is the one of `--processes`, with one child. In the child Django's reloader looks for
+changes on a thread; the executor hands its work over, uncounted (CORRECTNESS rule 44), and the
+process ends with the code that has the parent start the next one.
 """
 
 from __future__ import annotations
 
-import atexit
-import os
-import signal
-from collections.abc import Callable
-from pathlib import Path
-from types import FrameType
-from typing import Any
+import logging
+import threading
 
 from django.utils import autoreload
 
-from django_dbos.executor.executor import Executor
+from django_dbos.executor.inbox import Inbox, Notice
 
-# Seconds that steps in progress have to finish after a save.
-GRACE = 0.3
+logger = logging.getLogger("django_dbos.executor")
 
-
-def run(make_executor: Callable[[], Executor]) -> int:
-    """Run an executor until stopped; run it anew when a file changes."""
-    if os.environ.get(autoreload.DJANGO_AUTORELOAD_ENV) == "true":
-        signal.signal(signal.SIGTERM, _interrupt)
-    autoreload.run_with_reloader(_work, make_executor)
-    return 0
+# What Django's own reloader tells its child, for code that asks.
+ENVIRONMENT = {autoreload.DJANGO_AUTORELOAD_ENV: "true"}
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def watch(inbox: Inbox) -> None:
+    """Say in the inbox when code has changed."""
+    reloader = autoreload.get_reloader()
+    logger.info("Watching for file changes with %s", type(reloader).__name__)
+    threading.Thread(
+        target=_watch, args=(reloader, inbox), name="dbos-reloader", daemon=True
+    ).start()
 
 
-def _work(make_executor: Callable[[], Executor]) -> None:
-    executor = make_executor()
-
-    def on_change(sender: Any, file_path: Path, **kwargs: Any) -> None:
-        executor.stop(GRACE)
-
-    autoreload.file_changed.connect(on_change, weak=False)
-    _stop_at_exit(executor)
-    executor.run()
-
-
-def _stop_at_exit(executor: Executor) -> None:
-    """Ctrl-C ends the main thread, which doesn't wait for this one."""
-    atexit.register(executor.stop, GRACE)
+def _watch(reloader: autoreload.BaseReloader, inbox: Inbox) -> None:
+    try:
+        reloader.run(threading.main_thread())
+    except SystemExit:
+        # Django's way to say that no receiver of file_changed, such as that for templates, could
+        # deal with the change in place.
+        inbox.tell(Notice.CODE_CHANGED)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,49 +15,77 @@ from django.db import connection
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.models import Executor as ExecutorRow
 from tests.executor import workflows
-from tests.executor.test_executor import eventually
+from tests.process import workflows as gated
+from tests.process.conftest import Worker
+from tests.process.workflows import Gate
+from tests.waiting import LIMIT, eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.process]
 
-Start = Callable[..., "subprocess.Popen[str]"]
-# A short lease, so that a frozen process is soon declared dead.
-IMPATIENT = json.dumps({"LEASE": 2, "HEARTBEAT_INTERVAL": 0.3})
+Start = Callable[..., Worker]
+# A short lease, so that a frozen process is soon declared dead; an endless one, so that only a dead
+# process's lock can tell.
+IMPATIENT = json.dumps({"LEASE": 4, "HEARTBEAT_INTERVAL": 0.3})
+LOCKS_ONLY = json.dumps({"LEASE": 3600})
+# In a settings module: what Django's reloader has seen is in the worker's output.
+LOGGING = """
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {
+        "django.utils.autoreload": {"level": "DEBUG", "handlers": ["console"]},
+        "django_dbos": {"level": "INFO", "handlers": ["console"]},
+    },
+}
+"""
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "gate")
+
+
+@pytest.fixture
+def module_path(tmp_path: Path) -> str:
+    """PYTHONPATH with the modules that a test writes."""
+    return f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
 
 
 @pytest.mark.rule(37)
-def test_sigterm_hands_over_and_another_goes_on(start_worker: Start) -> None:
+def test_sigterm_hands_over_and_another_goes_on(start_worker: Start, gate: Gate) -> None:
     first = start_worker()
-    handle = workflows.works.start(20, 0.1)
-    eventually(lambda: Checkpoint.objects.count() >= 3)
+    handle = gated.works.start(3, gate.path, 16)
+    eventually(lambda: gate.is_reached)
 
-    first.terminate()
-    output, _ = first.communicate(timeout=20)
+    first.send(signal.SIGTERM)
+    first.wait_for("hands over")
+    gate.open()
 
-    assert first.returncode == 0, output
-    assert "handing over" in output
+    assert first.wait() == 0, first.output
     row = Workflow.objects.get()
     assert (row.status, row.recovery_attempts) == ("ENQUEUED", 0)
+    assert Checkpoint.objects.count() == 4
     assert not ExecutorRow.objects.exists()
     second = start_worker()
-    pids = handle.get_result(timeout=30)
-    assert set(pids) == {first.pid, second.pid}
+    assert handle.get_result(timeout=LIMIT) == [first.pid] * 4 + [second.pid] * 16
     assert Checkpoint.objects.count() == 20
 
 
 @pytest.mark.rule(5)
 @pytest.mark.rule(7)
-def test_sigkill_loses_nothing_and_another_goes_on_within_seconds(start_worker: Start) -> None:
-    first, second = start_worker("--queues", "first"), None
-    handle = workflows.creates.using(queue_name="first").start("group", 30, 0.05)
-    eventually(lambda: Checkpoint.objects.count() >= 10)
-    second = start_worker()
+def test_sigkill_loses_nothing_and_another_goes_on(start_worker: Start, gate: Gate) -> None:
+    first = start_worker("--queues", "first", DBOS_TEST_SETTINGS=LOCKS_ONLY)
+    handle = gated.creates.using(queue_name="first").start(10, gate.path, 20)
+    eventually(lambda: gate.is_reached)
+    second = start_worker(DBOS_TEST_SETTINGS=LOCKS_ONLY)
 
-    first.kill()
-    began = time.monotonic()
+    first.send(signal.SIGKILL)
+    first.wait()
+    gate.open()
 
-    assert handle.get_result(timeout=40) == 30
-    assert time.monotonic() - began < 20
-    assert second.poll() is None
+    assert handle.get_result(timeout=LIMIT) == second.pid
+    assert not second.has_ended
     assert Group.objects.count() == 30
     assert list(handle.read_stream("made").entries()) == [(n, n) for n in range(30)]
     assert Workflow.objects.get().recovery_attempts == 1
@@ -68,22 +94,28 @@ def test_sigkill_loses_nothing_and_another_goes_on_within_seconds(start_worker: 
 @pytest.mark.rule(4)
 @pytest.mark.rule(6)
 @pytest.mark.rule(7)
-def test_a_frozen_process_is_given_up_and_cannot_write(start_worker: Start) -> None:
+def test_a_frozen_process_is_given_up_and_cannot_write(
+    start_worker: Start, gate: Gate, tmp_path: Path
+) -> None:
+    later = Gate(tmp_path / "later")
     frozen = start_worker(DBOS_TEST_SETTINGS=IMPATIENT)
-    handle = workflows.works.start(40, 0.1)
-    eventually(lambda: Checkpoint.objects.count() >= 2)
-    os.killpg(frozen.pid, signal.SIGSTOP)
-    start_worker(DBOS_TEST_SETTINGS=IMPATIENT)
-    eventually(lambda: Workflow.objects.get().claim_number > 2, seconds=30)
+    handle = gated.works.start(2, gate.path, 3, later.path)
+    eventually(lambda: gate.is_reached)
+    frozen.send_group(signal.SIGSTOP)
+    second = start_worker(DBOS_TEST_SETTINGS=IMPATIENT)
+    gate.open()
+    eventually(lambda: later.is_reached)
 
-    os.killpg(frozen.pid, signal.SIGCONT)
+    frozen.send_group(signal.SIGCONT)
 
-    pids = handle.get_result(timeout=40)
-    assert len(pids) == Checkpoint.objects.count() == 40
-    # Once another had it, the frozen one recorded nothing more.
-    last_of_frozen = max(number for number, pid in enumerate(pids) if pid == frozen.pid)
-    assert all(pid == frozen.pid for pid in pids[: last_of_frozen + 1])
-    eventually(lambda: ExecutorRow.objects.count() == 2, seconds=20)
+    # Its step has ended and isn't recorded, since another has the workflow.
+    frozen.wait_for("begins anew")
+    assert Checkpoint.objects.count() == 6
+    later.open()
+    pids = handle.get_result(timeout=LIMIT)
+    assert pids[:6] == [frozen.pid] * 2 + [second.pid] * 4
+    assert len(pids) == Checkpoint.objects.count() == 7
+    eventually(lambda: ExecutorRow.objects.count() == 2)
 
 
 @pytest.mark.rule(8)
@@ -100,16 +132,17 @@ def test_a_workflow_that_kills_its_workers_is_given_up(start_worker: Start) -> N
         if handle.get_status() == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
             break
         worker = start_worker(wait=False)
-        deadline = time.monotonic() + 15
-        while worker.poll() is None and time.monotonic() < deadline:
-            if handle.get_status() == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
-                break
-            time.sleep(0.05)
+        eventually(
+            lambda worker=worker: (  # type: ignore[misc]
+                worker.has_ended or handle.get_status() == "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
+            ),
+            every=0.05,
+        )
 
     assert handle.get_status() == "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
     neighbour.send("still here")
     start_worker()
-    assert neighbour.get_result(timeout=30) == "still here"
+    assert neighbour.get_result(timeout=LIMIT) == "still here"
 
 
 def test_once_runs_what_there_is_and_exits(start_worker: Start) -> None:
@@ -117,9 +150,8 @@ def test_once_runs_what_there_is_and_exits(start_worker: Start) -> None:
     waiting = workflows.waits.start()
 
     worker = start_worker("--once", wait=False)
-    output, _ = worker.communicate(timeout=40)
 
-    assert worker.returncode == 0, output
+    assert worker.wait() == 0, worker.output
     assert [one.get_result(timeout=0) for one in handles] == [3] * 20
     assert waiting.get_status() == "WAITING"
 
@@ -132,11 +164,10 @@ def test_processes_are_restarted_and_stopped_together(start_worker: Start) -> No
 
     os.kill(max(pids), signal.SIGKILL)
 
-    eventually(lambda: bool(_pids() - pids), seconds=30)
-    assert workflows.counts.start(3).get_result(timeout=20) == 3
-    parent.terminate()
-    output, _ = parent.communicate(timeout=30)
-    assert parent.returncode == 0, output
+    eventually(lambda: bool(_pids() - pids))
+    assert workflows.counts.start(3).get_result(timeout=LIMIT) == 3
+    parent.send(signal.SIGTERM)
+    assert parent.wait() == 0, parent.output
 
 
 def _pids() -> set[int]:
@@ -145,51 +176,86 @@ def _pids() -> set[int]:
 
 @pytest.mark.rule(44)
 def test_reload_hands_over_uncounted_and_goes_on(
-    start_worker: Start, tmp_path: Path, process_environment: dict[str, str]
+    start_worker: Start, tmp_path: Path, module_path: str, gate: Gate
 ) -> None:
     module = tmp_path / "watched_module.py"
     module.write_text("VALUE = 1\n")
     # Imported by the worker, so that it is watched.
-    sitecustomize = tmp_path / "watched_settings.py"
-    sitecustomize.write_text("from tests.settings import *\nimport watched_module\n")
-    path = f"{tmp_path}{os.pathsep}{process_environment.get('PYTHONPATH', '')}"
-    start_worker("--reload", PYTHONPATH=path, DJANGO_SETTINGS_MODULE="watched_settings")
-    handle = workflows.works.start(40, 0.1)
-    eventually(lambda: Checkpoint.objects.count() >= 3)
-    before = _pids()
+    (tmp_path / "watched_settings.py").write_text(
+        f"from tests.settings import *\nimport watched_module\n{LOGGING}"
+    )
+    worker = start_worker(
+        "--reload", PYTHONPATH=module_path, DJANGO_SETTINGS_MODULE="watched_settings"
+    )
+    handle = gated.works.start(3, gate.path, 16)
+    eventually(lambda: gate.is_reached)
+    (before,) = _pids()
+    worker.wait_for("watched_module.py first seen")
 
     module.write_text("VALUE = 2\n")
 
-    eventually(lambda: bool(_pids() - before), seconds=20)
-    assert len(handle.get_result(timeout=40)) == 40
+    eventually(lambda: _pids() - {before})
+    gate.open()
+    (after,) = _pids()
+    assert handle.get_result(timeout=LIMIT) == [before] * 3 + [after] * 17
     assert Workflow.objects.get().recovery_attempts == 0
 
 
-def test_two_workers_share_the_work_and_do_nothing_twice(start_worker: Start) -> None:
-    start_worker("--concurrency", "4")
-    start_worker("--concurrency", "4")
+@pytest.mark.rule(44)
+def test_a_changed_template_stops_nothing(
+    start_worker: Start, tmp_path: Path, module_path: str, gate: Gate
+) -> None:
+    template = tmp_path / "templates" / "page.html"
+    template.parent.mkdir()
+    template.write_text("one")
+    (tmp_path / "template_settings.py").write_text(
+        "from tests.settings import *\n"
+        f"TEMPLATES = [{{**TEMPLATES[0], 'DIRS': [{str(template.parent)!r}]}}]\n{LOGGING}"
+    )
+    worker = start_worker(
+        "--reload", PYTHONPATH=module_path, DJANGO_SETTINGS_MODULE="template_settings"
+    )
+    worker.wait_for("page.html first seen")
 
-    handles = workflows.works.start_many([(2, 0.02)] * 60)
+    template.write_text("another")
 
-    results = [one.get_result(timeout=40) for one in handles]
-    assert len({pid for pids in results for pid in pids}) == 2
-    assert Checkpoint.objects.count() == 120
+    worker.wait_for("page.html notified as changed")
+    gate.open()
+    assert gated.passes.start(gate.path).get_result(timeout=LIMIT)
+    assert "hands over" not in worker.output
+
+
+@pytest.mark.rule(44)
+def test_code_that_cannot_be_imported_is_tried_again(
+    start_worker: Start, tmp_path: Path, module_path: str
+) -> None:
+    broken = tmp_path / "broken_settings.py"
+    broken.write_text(f"from tests.settings import *\n{LOGGING}")
+    parent = start_worker(
+        "--reload", PYTHONPATH=module_path, DJANGO_SETTINGS_MODULE="broken_settings"
+    )
+    parent.wait_for("broken_settings.py first seen")
+
+    broken.write_text("this is no Python\n")
+    parent.wait_for("starting another")
+    broken.write_text(f"from tests.settings import *\n{LOGGING}")
+
+    parent.wait_for("runs all queues", times=2)
+    parent.send(signal.SIGINT)
+    assert parent.wait() == 0, parent.output
+
+
+def test_two_workers_share_the_work_and_do_nothing_twice(start_worker: Start, gate: Gate) -> None:
+    workers = [start_worker("--concurrency", "4") for _ in range(2)]
+
+    handles = gated.passes.start_many([(gate.path,)] * 12)
+    eventually(lambda: Workflow.objects.filter(status="PENDING").count() == 8)
+    gate.open()
+
+    pids = [one.get_result(timeout=LIMIT) for one in handles]
+    assert all(pids.count(worker.pid) >= 4 for worker in workers)
+    assert Checkpoint.objects.count() == 12
     assert set(Workflow.objects.values_list("claim_number", flat=True)) == {2}
-
-
-def test_a_second_signal_stops_at_once(start_worker: Start) -> None:
-    worker = start_worker()
-    handle = workflows.works.start(1, 30)
-    eventually(lambda: handle.get_status() == "PENDING")
-
-    worker.terminate()
-    time.sleep(0.5)
-    began = time.monotonic()
-    worker.terminate()
-    worker.communicate(timeout=20)
-
-    assert time.monotonic() - began < 5
-    assert handle.get_status() == "ENQUEUED"
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no connections to lose")
@@ -197,8 +263,8 @@ def test_a_second_signal_stops_at_once(start_worker: Start) -> None:
 def test_a_worker_survives_the_loss_of_all_its_connections(start_worker: Start) -> None:
     start_worker("--concurrency", "20")
     handles = [workflows.creates.start(f"group{n}", 20, 0.02) for n in range(10)]
-    for _ in range(5):
-        time.sleep(0.4)
+    for made in (20, 50, 80, 110, 140):
+        eventually(lambda made=made: Group.objects.count() >= made)  # type: ignore[misc]
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -206,7 +272,7 @@ def test_a_worker_survives_the_loss_of_all_its_connections(start_worker: Start) 
             )
 
     for handle in handles:
-        assert handle.get_result(timeout=60) == 20
+        assert handle.get_result(timeout=LIMIT) == 20
         assert list(handle.read_stream("made")) == list(range(20))
     assert Group.objects.count() == 200
 
@@ -223,10 +289,9 @@ def test_impossible_arguments_are_refused(
     start_worker: Start, arguments: list[str], message: str
 ) -> None:
     worker = start_worker(*arguments, wait=False)
-    output, _ = worker.communicate(timeout=30)
 
-    assert worker.returncode != 0
-    assert message in output
+    assert worker.wait() != 0
+    assert message in worker.output
 
 
 def test_without_tables_it_says_what_to_do(start_worker: Start, tmp_path: Path) -> None:
@@ -241,7 +306,6 @@ def test_without_tables_it_says_what_to_do(start_worker: Start, tmp_path: Path) 
     worker = start_worker(
         wait=False, PYTHONPATH=str(tmp_path), DJANGO_SETTINGS_MODULE="bare_settings"
     )
-    output, _ = worker.communicate(timeout=30)
 
-    assert worker.returncode != 0
-    assert "manage.py migrate" in output
+    assert worker.wait() != 0
+    assert "manage.py migrate" in worker.output

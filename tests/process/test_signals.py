@@ -1,0 +1,234 @@
+"""What stops workers: signals to a process or to its group, and the death of their parent."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from django_dbos.executor.inbox import SECOND_AFTER
+from django_dbos.models import Checkpoint, Workflow
+from django_dbos.models import Executor as ExecutorRow
+from tests.process import workflows
+from tests.process.conftest import Worker
+from tests.process.workflows import Gate
+from tests.waiting import LIMIT, eventually
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.process]
+
+Start = Callable[..., Worker]
+
+HANDS_OVER, AT_ONCE = "hands over", "stopping at once"
+# How many executors each has.
+ROLES = {(): 1, ("--processes", "2"): 2, ("--reload",): 1}
+GROUP_SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+# A grace that only ends a test in which something else went wrong.
+PATIENT = '{"GRACE_PERIOD": 100}'
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "gate")
+
+
+def start_at_gate(start_worker: Start, gate: Gate, *arguments: str) -> Worker:
+    """A worker, or a parent with workers, whose only workflow is in the middle of a step."""
+    worker = start_worker(*arguments, DBOS_TEST_SETTINGS=PATIENT)
+    eventually(lambda: ExecutorRow.objects.count() == ROLES[arguments])
+    workflows.passes.start(gate.path)
+    eventually(lambda: gate.is_reached)
+    return worker
+
+
+def assert_finished_gracefully(worker: Worker) -> None:
+    """The step in progress was given its time, and nothing of the worker is left."""
+    assert worker.wait() == 0, worker.output
+    assert AT_ONCE not in worker.output
+    assert Checkpoint.objects.count() == 1
+    assert_nothing_is_left()
+
+
+def assert_nothing_is_left() -> None:
+    row = Workflow.objects.get()
+    assert row.status in ("SUCCESS", "ENQUEUED")
+    assert row.recovery_attempts == 0
+    assert not ExecutorRow.objects.exists()
+
+
+@pytest.mark.rule(37)
+@pytest.mark.parametrize("number", GROUP_SIGNALS)
+@pytest.mark.parametrize("arguments", ROLES)
+def test_a_signal_to_the_group_counts_once(
+    start_worker: Start, gate: Gate, arguments: tuple[str, ...], number: signal.Signals
+) -> None:
+    worker = start_at_gate(start_worker, gate, *arguments)
+
+    worker.send_group(number)
+
+    worker.wait_for(HANDS_OVER, times=ROLES[arguments])
+    gate.open()
+    assert_finished_gracefully(worker)
+
+
+@pytest.mark.rule(37)
+def test_repeats_within_a_moment_count_once(start_worker: Start, gate: Gate) -> None:
+    worker = start_at_gate(start_worker, gate)
+
+    for _ in range(50):
+        worker.send(signal.SIGTERM)
+        worker.send(signal.SIGINT)
+
+    worker.wait_for(HANDS_OVER)
+    gate.open()
+    assert_finished_gracefully(worker)
+
+
+@pytest.mark.rule(37)
+@pytest.mark.parametrize("arguments", ROLES)
+def test_a_signal_to_the_parent_alone_gives_the_grace(
+    start_worker: Start, gate: Gate, arguments: tuple[str, ...]
+) -> None:
+    worker = start_at_gate(start_worker, gate, *arguments)
+
+    worker.send(signal.SIGTERM)
+
+    worker.wait_for(HANDS_OVER, times=ROLES[arguments])
+    gate.open()
+    assert_finished_gracefully(worker)
+
+
+@pytest.mark.rule(37)
+@pytest.mark.parametrize("arguments", ROLES)
+def test_a_later_second_signal_stops_at_once(
+    start_worker: Start, gate: Gate, arguments: tuple[str, ...]
+) -> None:
+    worker = start_at_gate(start_worker, gate, *arguments)
+    worker.send(signal.SIGTERM)
+    worker.wait_for(HANDS_OVER, times=ROLES[arguments])
+    time.sleep(SECOND_AFTER)
+
+    worker.send(signal.SIGTERM)
+
+    assert worker.wait() == 1, worker.output
+    assert Workflow.objects.get().status == "ENQUEUED"
+    assert_nothing_is_left()
+
+
+@pytest.mark.rule(37)
+def test_a_signal_that_another_thread_receives_is_noticed(start_worker: Start, gate: Gate) -> None:
+    worker = start_worker(DBOS_TEST_SETTINGS=PATIENT)
+    workflows.is_met_by_signals.start(gate.path, signal.SIGTERM, 1, 0.0)
+
+    worker.wait_for(HANDS_OVER)
+    gate.open()
+
+    assert_finished_gracefully(worker)
+
+
+@pytest.mark.rule(37)
+def test_a_second_signal_that_another_thread_receives_is_noticed(
+    start_worker: Start, gate: Gate
+) -> None:
+    worker = start_worker(DBOS_TEST_SETTINGS=PATIENT)
+    workflows.is_met_by_signals.start(gate.path, signal.SIGTERM, 2, 1.5)
+
+    assert worker.wait() == 1, worker.output
+    assert_nothing_is_left()
+
+
+@pytest.mark.rule(37)
+@pytest.mark.parametrize("arguments", ROLES)
+def test_sigquit_stops_at_once(start_worker: Start, gate: Gate, arguments: tuple[str, ...]) -> None:
+    worker = start_at_gate(start_worker, gate, *arguments)
+
+    worker.send(signal.SIGQUIT)
+
+    assert worker.wait() == 1, worker.output
+    assert Workflow.objects.get().status == "ENQUEUED"
+    assert_nothing_is_left()
+
+
+@pytest.mark.rule(44)
+@pytest.mark.parametrize("arguments", [one for one in ROLES if one])
+def test_children_of_a_killed_parent_hand_over_and_end(
+    start_worker: Start, gate: Gate, arguments: tuple[str, ...]
+) -> None:
+    parent = start_at_gate(start_worker, gate, *arguments)
+
+    parent.send(signal.SIGKILL)
+
+    eventually(lambda: parent.output.count(HANDS_OVER) == ROLES[arguments])
+    gate.open()
+    eventually(lambda: not ExecutorRow.objects.exists())
+    assert Checkpoint.objects.count() == 1
+    assert_nothing_is_left()
+
+
+@pytest.mark.rule(37)
+def test_a_signal_during_start_up_stops_the_worker(start_worker: Start, tmp_path: Path) -> None:
+    (tmp_path / "signalled_settings.py").write_text(
+        "import os, signal\n"
+        "from django_dbos.signals import executor_started\n"
+        "from tests.settings import *\n"
+        "def on_start(**kwargs):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "executor_started.connect(on_start, weak=False)\n"
+    )
+
+    worker = start_worker(
+        wait=False,
+        PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+        DJANGO_SETTINGS_MODULE="signalled_settings",
+    )
+
+    assert worker.wait() == 0, worker.output
+    assert HANDS_OVER in worker.output
+    assert not ExecutorRow.objects.exists()
+
+
+@pytest.mark.rule(37)
+@pytest.mark.parametrize("arguments", ROLES)
+def test_a_worker_can_be_stopped_while_it_boots(
+    start_worker: Start, arguments: tuple[str, ...]
+) -> None:
+    worker = start_worker(*arguments, wait=False)
+    time.sleep(random.uniform(0.0, 4.0))
+
+    worker.send_group(signal.SIGTERM)
+
+    # By the signal itself while there is nothing to hand over.
+    assert worker.wait() in (0, -signal.SIGTERM), worker.output
+    eventually(lambda: not ExecutorRow.objects.exists())
+
+
+@pytest.mark.rule(37)
+def test_a_forked_process_has_signals_of_its_own(start_worker: Start, gate: Gate) -> None:
+    worker = start_worker()
+    handle = workflows.forks.start(gate.path)
+    eventually(lambda: gate.is_reached)
+
+    gate.open()
+
+    assert handle.get_result(timeout=LIMIT) == -signal.SIGTERM
+    assert HANDS_OVER not in worker.output
+
+
+@pytest.mark.parametrize("workflow", [workflows.passes, workflows.apasses])
+def test_what_outlasts_the_grace_does_not_hold_the_process(
+    start_worker: Start, gate: Gate, workflow: Any
+) -> None:
+    worker = start_worker(DBOS_TEST_SETTINGS='{"GRACE_PERIOD": 0.1}')
+    workflow.start(gate.path)
+    eventually(lambda: gate.is_reached)
+
+    worker.send(signal.SIGTERM)
+
+    assert worker.wait() == 0, worker.output
+    assert not gate.is_open
+    assert_nothing_is_left()

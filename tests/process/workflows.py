@@ -1,0 +1,128 @@
+"""Workflows that wait for their test, in worker processes: a gate is a file that opens it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+from django.contrib.auth.models import Group
+
+import django_dbos as dbos
+
+
+class Gate:
+    """Holds a step until the test opens it; the test waits until a step has come to it."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path)
+        self._reached = Path(f"{path}.reached")
+        self._open = Path(f"{path}.open")
+
+    @property
+    def is_reached(self) -> bool:
+        return self._reached.exists()
+
+    @property
+    def is_open(self) -> bool:
+        return self._open.exists()
+
+    def open(self) -> None:
+        self._open.touch()
+
+    def pass_through(self) -> None:
+        """Wait until it is open, for two minutes at the most."""
+        self._reached.touch()
+        for _ in range(12_000):
+            if self.is_open:
+                return
+            time.sleep(0.01)
+        raise TimeoutError(self.path)
+
+
+@dbos.step
+def pass_through(gate: str) -> int:
+    Gate(gate).pass_through()
+    return os.getpid()
+
+
+@dbos.workflow
+def passes(gate: str) -> int:
+    """Return the process id of the worker that passed through the gate."""
+    return pass_through(gate)
+
+
+@dbos.workflow
+async def apasses(gate: str) -> int:
+    return await pass_through.acall(gate)
+
+
+@dbos.step
+def process_id() -> int:
+    return os.getpid()
+
+
+@dbos.workflow
+def works(before: int, gate: str, after: int, last_gate: str | None = None) -> list[int]:
+    """Return the process ids of the workers that did the steps, of which gates hold one or two."""
+    pids = [process_id() for _ in range(before)]
+    pids.append(pass_through(gate))
+    pids += [process_id() for _ in range(after)]
+    if last_gate is not None:
+        pids.append(pass_through(last_gate))
+    return pids
+
+
+@dbos.step(atomic=True)
+def create_group(name: str) -> None:
+    Group.objects.create(name=name)
+
+
+@dbos.workflow
+def creates(before: int, gate: str, after: int) -> int:
+    """Create groups, announced in a stream; return who passed through the gate."""
+    for number in range(before):
+        create_and_tell(number)
+    pid = pass_through(gate)
+    for number in range(before, before + after):
+        create_and_tell(number)
+    return pid
+
+
+def create_and_tell(number: int) -> None:
+    create_group(f"group-{number}")
+    dbos.write_stream("made", number)
+
+
+@dbos.step
+def signal_own_thread(gate: str, number: int, times: int, pause: float) -> None:
+    for _ in range(times):
+        signal.pthread_kill(threading.get_ident(), number)
+        time.sleep(pause)
+    Gate(gate).pass_through()
+
+
+@dbos.workflow
+def is_met_by_signals(gate: str, number: int, times: int, pause: float) -> None:
+    """The kernel chooses the thread of a step to be told of a signal to the process."""
+    signal_own_thread(gate, number, times, pause)
+
+
+@dbos.step
+def end_forked_process() -> int | None:
+    forked = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    forked.start()
+    forked.terminate()
+    forked.join()
+    return forked.exitcode
+
+
+@dbos.workflow
+def forks(gate: str) -> int | None:
+    """Return how a process ended that a step forked, and ended by SIGTERM."""
+    code = end_forked_process()
+    pass_through(gate)
+    return code
