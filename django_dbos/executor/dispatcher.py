@@ -18,6 +18,7 @@ from django_dbos.core import registry
 from django_dbos.core.records import Claim, Lane
 from django_dbos.core.status import Status
 from django_dbos.exceptions import ClaimLost, RunCancelled
+from django_dbos.executor.culprits import Culprits
 from django_dbos.executor.cursor import Cursor
 from django_dbos.executor.loop import Loop
 from django_dbos.executor.ration import Ration
@@ -49,6 +50,7 @@ class Dispatcher:
         self._queue_names = None if queue_names is None else frozenset(queue_names)
         self._store = executor.store
         self._session: Session | None = None
+        self._culprits = Culprits(executor, self._own)
         self._lock = threading.Lock()
         self._told: set[Lane] = set()
         self._must_look = True
@@ -211,8 +213,8 @@ class Dispatcher:
         looks_back = cursor.must_look_back
         with cursor.looking_back(self._usual_claim) if looks_back else nullcontext():
             began = time.monotonic()
-            wanted, claims, last = self._claim_above(lane, cursor)
-        is_all = len(claims) < wanted
+            has_more, claims, last = self._claim_above(lane, cursor)
+        is_all = not has_more
         cursor.note_claim(last, count=len(claims), is_all=is_all, looked_back=looks_back)
         if claims and is_all:
             self._claims_from = time.monotonic() + BREATH
@@ -224,24 +226,17 @@ class Dispatcher:
             self._explain(lane)
         return None
 
-    def _claim_above(self, lane: Lane, cursor: Cursor) -> tuple[int, list[Claim], int]:
-        """How many were wanted, the claims, and the last place that was taken."""
+    def _claim_above(self, lane: Lane, cursor: Cursor) -> tuple[bool, list[Claim], int]:
+        """Whether there may be more, the claims, and the last place that was taken."""
         slots, began = self._executor.slots, time.monotonic()
         wanted = slots.take(cursor.appetite)
         claims: list[Claim] = []
         try:
-            claims, last = self._store.claim_workflows(
-                self._own(),
-                self._executor.executor_id,
-                lane,
-                names=list(registry.workflows),
-                above=cursor.above,
-                limit=wanted,
-            )
+            claims, last, has_more = self._culprits.claim(lane, above=cursor.above, limit=wanted)
         finally:
             slots.untake(wanted - len(claims))
         self._usual_claim = min(self._usual_claim, time.monotonic() - began)
-        return wanted, claims, last
+        return has_more, claims, last
 
     def _claim_suspect(self, queue_names: list[str]) -> None:
         """One at a time: what kills an executor again and again mustn't take others with it."""
@@ -251,12 +246,7 @@ class Dispatcher:
         claims: list[Claim] = []
         began = time.monotonic()
         try:
-            claims = self._store.claim_suspect(
-                self._own(),
-                executor.executor_id,
-                queue_names=queue_names,
-                names=list(registry.workflows),
-            )
+            claims = self._culprits.claim_suspect(queue_names)
         finally:
             executor.slots.untake(1 - len(claims))
         for claim in claims:
@@ -270,29 +260,21 @@ class Dispatcher:
         self._dispatch(claims, began)
 
     def _dispatch(self, claims: Sequence[Claim], began: float) -> None:
-        """Load the histories of all in one query, and start them; release them if that fails."""
+        """Load the histories of all, and start them; release them if that fails."""
         if not claims:
             return
         self._fruitless_pause = self._look_again_at = 0.0
-        old = [claim.workflow_id for claim in claims if claim.has_history]
         try:
-            histories = self._store.load_histories(self._own(), old) if old else {}
-            ended = self._store.load_ended_streams(self._own(), old) if old else {}
+            runs = self._culprits.load(claims)
         except BaseException:
             self._forget(claims)
             raise
-        for position, claim in enumerate(claims):
+        self._executor.slots.give_back(len(claims) - len(runs))
+        for position, run in enumerate(runs):
             try:
-                run = Run(
-                    claim,
-                    registry.workflows[claim.name],
-                    self._executor,
-                    checkpoints=histories.get(claim.workflow_id, ()),
-                    ended_streams=ended.get(claim.workflow_id, frozenset()),
-                )
                 self._executor.begin(run, since=began)
             except BaseException:
-                self._forget(claims[position:])
+                self._forget([one.claim for one in runs[position:]])
                 raise
 
     def _forget(self, claims: Sequence[Claim]) -> None:

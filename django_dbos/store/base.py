@@ -33,7 +33,7 @@ from django_dbos.core.records import (
 )
 from django_dbos.core.status import ACTIVE, Status
 from django_dbos.fields import DatabaseNow
-from django_dbos.models import AtomicCheckpoint, Workflow
+from django_dbos.models import SUSPECT_ATTEMPTS, AtomicCheckpoint, Workflow
 from django_dbos.store import errors
 from django_dbos.store.reader import Reader
 from django_dbos.store.records import Look, Recovered, Started
@@ -338,6 +338,40 @@ class Store(abc.ABC):
         names: Sequence[str],
     ) -> list[Claim]:
         """Claim one workflow whose executors died again and again."""
+
+    def list_claimable(
+        self, lane: Lane, *, names: Sequence[str], above: int, limit: int
+    ) -> list[tuple[str, int]]:
+        """Return (id, place) of what `claim_workflows` would claim, whether it can or not."""
+        waiting = self._workflows().filter(
+            status=Status.ENQUEUED,
+            queue_name=lane[0],
+            priority=lane[1],
+            queue_sequence__gte=above,
+            name__in=names,
+            recovery_attempts__lt=SUSPECT_ATTEMPTS,
+        )
+        found = waiting.order_by("queue_sequence").values_list("workflow_id", "queue_sequence")
+        return list(found[:limit])
+
+    def list_suspects(
+        self, queue_names: Sequence[str], *, names: Sequence[str], limit: int
+    ) -> list[str]:
+        """Return the ids of which `claim_suspect` would claim the first."""
+        waiting = self._workflows().filter(
+            status=Status.ENQUEUED,
+            queue_name__in=queue_names,
+            name__in=names,
+            recovery_attempts__gte=SUSPECT_ATTEMPTS,
+        )
+        return list(
+            waiting.order_by("queue_sequence").values_list("workflow_id", flat=True)[:limit]
+        )
+
+    def quarantine(self, session: Session, executor_id: str, workflow_id: str, error: str) -> bool:
+        """Set aside a workflow that can't be claimed, or was and can't be run; False: it's gone."""
+        params = {"workflow_id": workflow_id, "executor_id": executor_id, "error": error}
+        return bool(session.run("quarantine_workflow", params))
 
     def find_unknown(self, queue_name: str, names: Sequence[str]) -> tuple[str, str] | None:
         """Return (id, name) of an enqueued workflow of a queue that has none of these names."""

@@ -10,6 +10,10 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 from django_dbos.store import meanings
 from django_dbos.store.meanings import Engine, Meaning
 
+# Data exceptions and violated constraints.
+VALUE_CLASSES = frozenset({"22", "23"})
+INSUFFICIENT_PRIVILEGE = "42501"
+
 
 class StoreError(DatabaseError):
     """The database refused a statement or could not be asked."""
@@ -69,3 +73,23 @@ def _drivers(error: BaseException | None) -> BaseException | None:
     ):
         error = error.__cause__
     return error
+
+
+def is_of_value(error: BaseException) -> bool:
+    """Whether a value is at fault, in a row or in what is written: not the statement or the schema.
+
+    Others than the database's are those of reading a row.
+    """
+    if not isinstance(error, DatabaseError):
+        return isinstance(error, ValueError | TypeError | ArithmeticError | LookupError)
+    driver = _drivers(error)
+    if sqlstate := getattr(driver, "sqlstate", None):
+        return sqlstate[:2] in VALUE_CLASSES
+    # psycopg's and sqlite3's own objections; text in SQLite that isn't UTF-8.
+    kind = type(driver or error.__cause__).__name__
+    return kind in ("DataError", "IntegrityError") or "decode" in str(error)
+
+
+def is_of_permission(error: BaseException) -> bool:
+    """Whether the database's role may not do this."""
+    return getattr(_drivers(error), "sqlstate", None) == INSUFFICIENT_PRIVILEGE

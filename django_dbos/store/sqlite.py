@@ -190,13 +190,16 @@ class SqliteStore(Store):
             "above": above,
             "limit": limit,
         }
-        claimed = sorted(session.run("claim_workflows", params), key=lambda row: row[10])
-        last = claimed[-1][10] if claimed else above
-        return [_claim(row) for row in claimed], last
+        # A transaction: what can't be read isn't claimed.
+        with session.transaction():
+            claimed = sorted(session.run("claim_workflows", params), key=lambda row: row[10])
+            last = claimed[-1][10] if claimed else above
+            return [_claim(row) for row in claimed], last
 
     def claim_workflow(self, session: Session, executor_id: str, workflow_id: str) -> Claim | None:
         params = {"executor_id": executor_id, "workflow_id": workflow_id}
-        return next(map(_claim, session.run("claim_workflow", params)), None)
+        with session.transaction():
+            return next(map(_claim, session.run("claim_workflow", params)), None)
 
     def claim_suspect(
         self,
@@ -211,7 +214,8 @@ class SqliteStore(Store):
             "queue_names": json.dumps(list(queue_names)),
             "names": json.dumps(list(names)),
         }
-        return [_claim(row) for row in session.run("claim_suspect", params)]
+        with session.transaction():
+            return [_claim(row) for row in session.run("claim_suspect", params)]
 
     def load_histories(
         self, session: Session, workflow_ids: Sequence[str]
@@ -483,4 +487,5 @@ def _workflow(new: NewWorkflow, executor_id: str | None) -> Params:
 
 
 def _claim(row: Row) -> Claim:
-    return rows.to_claim((*row[:4], UUID(row[4]), *row[5:]))
+    """SQLite's columns hold values of any type: ValueError and TypeError tell of others."""
+    return rows.to_claim((*row[:4], UUID(row[4]), *row[5:7], int(row[7]), *row[8:]))
