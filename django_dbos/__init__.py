@@ -2,6 +2,7 @@
 
 from django_dbos.api import (
     CurrentWorkflow,
+    OutgoingMessage,
     aclose_stream,
     aget_all_events,
     aget_event,
@@ -31,7 +32,9 @@ from django_dbos.decorators import (
     StepFunction,
     WorkflowFunction,
     arun_step,
+    astart_by_name,
     run_step,
+    start_by_name,
     step,
     workflow,
 )
@@ -57,6 +60,8 @@ from django_dbos.exceptions import (
     WorkflowIdConflict,
 )
 from django_dbos.handles import WorkflowHandle
+from django_dbos.operations.describing import WorkflowDescription
+from django_dbos.operations.options import StartOptions
 from django_dbos.operations.streams import AsyncStreamReader, StreamReader
 
 __version__ = "0.1.0"
@@ -72,9 +77,11 @@ __all__ = [
     "NotAllowedInAtomic",
     "NotAllowedInStep",
     "NotInWorkflow",
+    "OutgoingMessage",
     "PayloadTooLarge",
     "RecordedError",
     "SerializationError",
+    "StartOptions",
     "StepFunction",
     "StreamClosed",
     "StreamReader",
@@ -83,6 +90,7 @@ __all__ = [
     "WaitInTest",
     "WaitTimeout",
     "WorkflowCancelled",
+    "WorkflowDescription",
     "WorkflowDoesNotExist",
     "WorkflowFunction",
     "WorkflowHandle",
@@ -98,6 +106,7 @@ __all__ = [
     "asend_many",
     "aset_event",
     "asleep",
+    "astart_by_name",
     "awrite_stream",
     "close_stream",
     "current_workflow",
@@ -112,6 +121,7 @@ __all__ = [
     "send_many",
     "set_event",
     "sleep",
+    "start_by_name",
     "step",
     "workflow",
     "write_stream",

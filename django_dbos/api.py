@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from django.core.exceptions import ValidationError
 
@@ -45,7 +45,16 @@ async def asend(
     await calls.asend([new_message(workflow_id, message, topic, idempotency_key)])
 
 
-def send_many(messages: Iterable[Mapping[str, Any]]) -> None:
+class OutgoingMessage(TypedDict):
+    """One message of send_many(): what send() takes."""
+
+    workflow_id: str
+    message: Any
+    topic: NotRequired[str | None]
+    idempotency_key: NotRequired[str | None]
+
+
+def send_many(messages: Iterable[OutgoingMessage]) -> None:
     """Send messages, all of them or none: each a dict of what send() takes. See send().
 
     Raises ValueError for two with the same receiver and `idempotency_key`, as one of them would
@@ -55,7 +64,7 @@ def send_many(messages: Iterable[Mapping[str, Any]]) -> None:
         calls.send(new)
 
 
-async def asend_many(messages: Iterable[Mapping[str, Any]]) -> None:
+async def asend_many(messages: Iterable[OutgoingMessage]) -> None:
     """See send_many()."""
     if new := _messages(messages):
         await calls.asend(new)

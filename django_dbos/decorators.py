@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from asgiref.sync import iscoroutinefunction
 
@@ -25,10 +25,11 @@ from django_dbos.handles import WorkflowHandle
 from django_dbos.operations import calls, raised, running, steps
 from django_dbos.operations.asking import refuse_on_loop
 from django_dbos.operations.attempts import StepDefinition
-from django_dbos.operations.options import Options
+from django_dbos.operations.options import Options, StartOptions
 from django_dbos.operations.run import Run
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 C = TypeVar("C")
 R = TypeVar("R")
 
@@ -103,15 +104,10 @@ class WorkflowFunction(Generic[P, C, R]):
         ids = await calls.astart_many(*self._many(arguments))
         return [WorkflowHandle(one) for one in ids]
 
-    def using(self, **options: Any) -> Self:
-        """The same workflow with options, merged on repeated calls.
+    def using(self, **options: Unpack[StartOptions]) -> Self:
+        """The same workflow with options, merged on repeated calls: see StartOptions.
 
-        `workflow_id` (default: a new UUIDv7), `queue_name`, `priority` (-100 to 100, higher first),
-        `run_after` (a datetime, or seconds or a timedelta from now), `timeout` (seconds or a
-        timedelta from its first run on; past it the workflow is cancelled), `deduplication_id`
-        (unique among the active ones of a queue), `on_duplicate` ("return" a handle to the
-        existing workflow, or "reject" with DuplicateWorkflow), `user` (a user, a pk or None),
-        `attributes` (a JSON dict to search by). Raises TypeError or ValueError at once.
+        Raises TypeError or ValueError at once.
         """
         other = copy.copy(self)
         other._options = self._options.merged(options)
@@ -178,6 +174,38 @@ class WorkflowFunction(Generic[P, C, R]):
             )
 
 
+def start_by_name(
+    name: str, /, *args: Any, using: StartOptions | None = None, **kwargs: Any
+) -> WorkflowHandle[Any]:
+    """Start the workflow that is registered under a name, such as "shop.workflows.checkout".
+
+    For processes that don't have its code: then the arguments aren't checked against its
+    signature, and options of its decorator don't hold: give `using` what is needed, a dict of
+    what WorkflowFunction.using() takes. A worker must know the name, or nothing runs it. See
+    WorkflowFunction.start().
+    """
+    refuse_on_loop("start_by_name", "astart_by_name")
+    return _named(name).using(**(using or {})).start(*args, **kwargs)
+
+
+async def astart_by_name(
+    name: str, /, *args: Any, using: StartOptions | None = None, **kwargs: Any
+) -> WorkflowHandle[Any]:
+    """See start_by_name()."""
+    return await _named(name).using(**(using or {})).astart(*args, **kwargs)
+
+
+def _named(name: str) -> WorkflowFunction[..., Any, Any]:
+    definition = registry.workflows.get(name) or WorkflowDefinition(
+        name=names.check_name(name), function=_elsewhere, is_async=False
+    )
+    return WorkflowFunction(definition)
+
+
+def _elsewhere(*args: Any, **kwargs: Any) -> None:
+    """Stands for a function that this process doesn't have."""
+
+
 class StepFunction(Generic[P, C, R]):
     """A function whose outcome is recorded when a workflow calls it, so that it never runs again.
 
@@ -196,7 +224,14 @@ class StepFunction(Generic[P, C, R]):
     def __repr__(self) -> str:
         return f"<step {self.name}>"
 
-    def __get__(self, instance: object, owner: type | None = None) -> StepFunction[..., C, R]:
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(
+        self: StepFunction[Concatenate[Any, Q], C, R], instance: object, owner: type | None = None
+    ) -> StepFunction[Q, C, R]: ...
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
         if instance is None:
             return self
         function = self._definition.function.__get__(instance, owner)

@@ -11,6 +11,7 @@ from django.apps import apps
 from django_dbos.core import context
 from django_dbos.exceptions import DbosError
 from django_dbos.operations import calls
+from django_dbos.operations.describing import WorkflowDescription, describe
 from django_dbos.operations.messages import NO_DEFAULT, new_message
 from django_dbos.operations.streams import AsyncStreamReader, StreamReader
 from django_dbos.store import get_store
@@ -59,6 +60,17 @@ class WorkflowHandle(Generic[R]):
     async def aget_status(self) -> Workflow.Status:
         """See get_status()."""
         return _status(await calls.aperform("get_status", self._read_status))
+
+    def describe(self) -> WorkflowDescription:
+        """Return status, name, queue, times, error and more, read in one query.
+
+        Raises WorkflowDoesNotExist.
+        """
+        return calls.perform("describe", lambda: describe(get_store(), self.workflow_id))
+
+    async def adescribe(self) -> WorkflowDescription:
+        """See describe()."""
+        return await calls.aperform("describe", lambda: describe(get_store(), self.workflow_id))
 
     def cancel(self, children: bool = False) -> bool:
         """Cancel the workflow, with `children` its children too; whether it was active until now.

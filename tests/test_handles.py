@@ -199,3 +199,146 @@ def test_a_user_who_is_nobody_is_none(user: Any) -> None:
     run_until_idle()
 
     assert handle.get_result() == (str(user), "None")
+
+
+class OutOfStock(Exception): ...
+
+
+@dbos.workflow
+def asks(kind: str, other: str) -> None:
+    match kind:
+        case "message":
+            dbos.recv("paid", timeout=3600)
+        case "bare message":
+            dbos.recv(timeout=3600)
+        case "event":
+            dbos.get_event(other, "ready", timeout=3600)
+        case "result":
+            dbos.WorkflowHandle[Any](other).get_result(timeout=3600)
+        case "sleep":
+            dbos.sleep(3600)
+        case "error":
+            raise OutOfStock("of pans")
+
+
+WAITS = {
+    "message": "message 'paid'",
+    "bare message": "message without a topic",
+    "event": "event 'ready' of 'other'",
+    "result": "result of 'other'",
+    "sleep": "sleep",
+}
+
+
+def test_a_description_answers_what_is_asked_first(django_assert_num_queries: Any) -> None:
+    plain.using(workflow_id="other", run_after=7200).start()
+    handle = plain.using(
+        workflow_id="w",
+        queue_name="q",
+        priority=3,
+        deduplication_id="d",
+        user=7,
+        attributes={"sku": "pan"},
+        timeout=60,
+    ).start("x" * 100_000)
+    before = handle.describe()
+    run_until_idle()
+
+    with django_assert_num_queries(1) as queries:
+        after = handle.describe()
+
+    assert "input" not in queries[0]["sql"]
+    assert (before.status, after.status) == (Status.ENQUEUED, Status.SUCCESS)
+    assert (after.workflow_id, after.name, after.queue_name) == ("w", plain.name, "q")
+    assert (after.priority, after.deduplication_id, after.user_id) == (3, "d", "7")
+    assert after.attributes == {"sku": "pan"}
+    assert (before.started_at, before.finished_at, after.error) == (None, None, None)
+    assert after.created_at <= after.started_at <= after.finished_at <= after.deadline_at
+    assert (after.parent_id, after.recovery_attempts, after.waits_for) == (None, 0, None)
+    assert dbos.WorkflowHandle[Any]("other").describe().due_at is not None
+
+
+@pytest.mark.parametrize("kind", WAITS)
+def test_a_description_says_what_is_waited_for(kind: str) -> None:
+    plain.using(workflow_id="other", run_after=7200).start()
+    handle = asks.start(kind, "other")
+    run_until_idle()
+
+    description = handle.describe()
+
+    assert description.status == Status.WAITING
+    assert description.waits_for == WAITS[kind]
+    assert description.due_at is not None
+
+
+def test_a_description_says_what_was_raised() -> None:
+    handle = asks.start("error", "")
+    run_until_idle()
+
+    description = handle.describe()
+
+    assert description.error == f"{__name__}.OutOfStock: of pans"
+    assert description.status == Status.ERROR
+    assert not description.is_quarantined
+    with pytest.raises(dbos.WorkflowDoesNotExist):
+        dbos.WorkflowHandle[Any]("nobody").describe()
+
+
+@dbos.workflow
+def describes(workflow_id: str) -> list[Any]:
+    handle = dbos.WorkflowHandle[Any](workflow_id)
+    seen = [handle.describe()]
+    dbos.sleep(60)
+    return [*seen, handle.describe()]
+
+
+@pytest.mark.rule(24)
+def test_a_description_in_a_workflow_is_what_the_first_run_saw() -> None:
+    other = plain.using(run_after=30).start()
+    handle = describes.start(other.workflow_id)
+    run_until_idle()
+    first = other.describe()
+    advance(60)
+    run_until_idle()
+
+    before, after = handle.get_result()
+
+    # advance() brings nearer what is due.
+    assert (before.status, before.created_at) == (Status.DELAYED, first.created_at)
+    assert after == other.describe()
+
+
+@dbos.workflow
+def starts_by_name(name: str) -> Any:
+    return dbos.start_by_name(name, "child", using={"workflow_id": "the child"}).get_result()
+
+
+def test_a_workflow_is_started_by_its_name() -> None:
+    handle = dbos.start_by_name(plain.name, value=3, using={"priority": 4, "queue_name": "q"})
+    parent = starts_by_name.start(plain.name)
+    run_until_idle()
+
+    assert handle.get_result() == 3
+    assert (handle.describe().priority, handle.describe().queue_name) == (4, "q")
+    assert parent.get_result() == "child"
+    assert dbos.WorkflowHandle[Any]("the child").describe().parent_id == parent.workflow_id
+
+
+def test_a_name_that_only_workers_know_is_enqueued() -> None:
+    handle = dbos.start_by_name("shop.checkout", 1, sku="pan", using={"timeout": 60})
+
+    assert run_until_idle() == 0
+    row = Workflow.objects.get(pk=handle.workflow_id)
+    assert (row.name, row.status) == ("shop.checkout", Status.ENQUEUED)
+    assert row.input == {"args": [1], "kwargs": {"sku": "pan"}}
+    assert row.timeout is not None
+
+
+def test_what_is_known_of_a_name_is_checked() -> None:
+    with pytest.raises(TypeError, match="too many positional arguments"):
+        dbos.start_by_name(plain.name, 1, 2)
+    with pytest.raises(TypeError, match="Did you mean 'queue_name'"):
+        dbos.start_by_name(plain.name, using={"queue": "x"})  # type: ignore[typeddict-unknown-key]
+    with pytest.raises((TypeError, ValueError)):
+        dbos.start_by_name("")
+    assert not Workflow.objects.exists()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from django.conf import settings as django_settings
 from django.utils import timezone
@@ -18,6 +19,35 @@ from django_dbos.core.registry import WorkflowDefinition
 UNSET: Any = object()
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
 RETURN_OR_REJECT = ("return", "reject")
+
+
+class StartOptions(TypedDict, total=False):
+    """What `using()` takes, and `start_by_name()` as a dict. What isn't given has its default."""
+
+    workflow_id: str | None
+    """The id, at most 255 characters. Default: a new UUIDv7; for a child, one made of its
+    parent's."""
+    queue_name: str | None
+    """Default: the decorator's, then DBOS["DEFAULT_QUEUE"]."""
+    priority: int
+    """From -100 to 100, higher first. Default: 0."""
+    run_after: datetime | timedelta | float | None
+    """When it may begin: an instant, or seconds or a timedelta from now. Default: at once."""
+    timeout: timedelta | float | None
+    """Seconds or a timedelta, from its first run on; past it the workflow is cancelled. Default:
+    the decorator's, and for a child without one its parent's deadline, of which None frees it."""
+    deduplication_id: str | None
+    """Unique among the active workflows of a queue."""
+    on_existing: Literal["return", "reject"]
+    """What becomes of a start whose workflow id is used: "return" (the default) gives a handle to
+    the existing workflow, "reject" raises DuplicateWorkflow."""
+    on_duplicate: Literal["return", "reject"]
+    """The same of a start whose deduplication id is taken."""
+    user: Any
+    """A user, a pk or None, for `current_workflow().user` and what users may see. Default: for a
+    child its parent's, else None."""
+    attributes: dict[str, Any] | None
+    """A dict of plain JSON values, to search by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +65,7 @@ class Options:
     user: Any = UNSET
     attributes: Any = UNSET
 
-    def merged(self, given: dict[str, Any]) -> Options:
+    def merged(self, given: Mapping[str, Any]) -> Options:
         """These options with others on top; raises TypeError for one that there isn't."""
         known = [field.name for field in fields(self)]
         for name in given:

@@ -1,0 +1,100 @@
+"""What an operator asks of a workflow first, in one answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django_dbos import serializers
+from django_dbos.core.records import WakeKind
+from django_dbos.exceptions import SerializationError, WorkflowDoesNotExist
+
+if TYPE_CHECKING:
+    from django_dbos.models import Workflow
+    from django_dbos.store.base import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowDescription:
+    """How a workflow stands. Made by `handle.describe()`."""
+
+    workflow_id: str
+    name: str
+    status: Workflow.Status
+    is_quarantined: bool
+    """Whether the engine stopped it, for the reason in `error`; `resume()` it after a fix."""
+    queue_name: str
+    priority: int
+    deduplication_id: str | None
+    user_id: str | None
+    attributes: dict[str, Any] | None
+    parent_id: str | None
+    executor_id: str | None
+    """The worker that runs it, or ran it last."""
+    recovery_attempts: int
+    """How many workers in a row died with it without progress."""
+    waits_for: str | None
+    """While it is WAITING: what for, such as "message 'paid'", "sleep" or "result of 'w'"."""
+    due_at: datetime | None
+    """When it goes on at the latest: a delayed start, the end of a sleep, a wait's timeout."""
+    deadline_at: datetime | None
+    """When it is cancelled, unless it has ended."""
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: str | None
+    """The class and message of what it raised; get_result() raises it."""
+
+
+def describe(store: Store, workflow_id: str) -> WorkflowDescription:
+    """Read it, in one query and without its input and output; raise WorkflowDoesNotExist."""
+    # Not at the top: `import django_dbos` works before the apps are loaded.
+    from django_dbos.models import Workflow
+
+    found = Workflow.objects.using(store.alias).filter(workflow_id=workflow_id)
+    row: Any = found.defer("input_text", "output_text").first()
+    if row is None:
+        raise WorkflowDoesNotExist(workflow_id)
+    return WorkflowDescription(
+        workflow_id=row.workflow_id,
+        name=row.name,
+        status=Workflow.Status(row.status),
+        is_quarantined=row.is_set_aside,
+        queue_name=row.queue_name,
+        priority=row.priority,
+        deduplication_id=row.deduplication_id,
+        user_id=row.user_id,
+        attributes=row.attributes,
+        parent_id=row.parent_id,
+        executor_id=row.executor_id,
+        recovery_attempts=row.recovery_attempts,
+        waits_for=_awaited(row),
+        due_at=row.due_at,
+        deadline_at=row.deadline_at,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        error=_summary(row.error_text),
+    )
+
+
+def _awaited(row: Any) -> str | None:
+    match row.wake_kind:
+        case WakeKind.MESSAGE:
+            return f"message {row.wake_name!r}" if row.wake_name else "message without a topic"
+        case WakeKind.RESULT:
+            return f"result of {row.wake_workflow_id!r}"
+        case WakeKind.EVENT | WakeKind.STREAM:
+            return f"{row.wake_kind} {row.wake_name!r} of {row.wake_workflow_id!r}"
+    return row.wake_kind  # type: ignore[no-any-return]
+
+
+def _summary(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        summary = serializers.summarize_error(text)
+    except SerializationError as error:
+        return str(error)
+    return f"{summary.class_path.removeprefix('builtins:').replace(':', '.')}: {summary.message}"

@@ -1,0 +1,1 @@
+"""Code that is only type-checked: see tests/test_typing.py."""

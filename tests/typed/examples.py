@@ -1,0 +1,70 @@
+"""What users write, and a type checker must accept and infer."""
+
+from datetime import UTC, datetime, timedelta
+from typing import assert_type
+
+import django_dbos as dbos
+from django_dbos.models import Workflow
+
+
+@dbos.workflow
+def total(prices: list[int], *, discount: int = 0) -> int:
+    return sum(prices) - discount
+
+
+@dbos.workflow(queue_name="slow", timeout=timedelta(hours=1))
+async def atotal(price: int) -> int:
+    return price
+
+
+@dbos.step
+def fetch(url: str, retries: int = 1) -> bytes:
+    return b""
+
+
+class Mailer:
+    @dbos.step(max_attempts=3)
+    def send(self, to: str) -> bool:
+        return bool(to)
+
+    @dbos.step
+    async def asend(self, to: str) -> bool:
+        return bool(to)
+
+
+def starts() -> None:
+    assert_type(total([1]), int)
+    assert_type(total.start([1], discount=2).get_result(), int)
+    assert_type(total.start_many([([1],), {"prices": [1]}]), list[dbos.WorkflowHandle[int]])
+    later = total.using(workflow_id="t", run_after=datetime.now(UTC), on_existing="reject")
+    assert_type(
+        later.using(timeout=None, user=7, attributes={"a": [1]}).start([1]).get_result(), int
+    )
+    options: dbos.StartOptions = {"priority": 5, "run_after": timedelta(minutes=5)}
+    total.using(**options).using(deduplication_id="d", on_duplicate="return").start([1])
+    dbos.start_by_name("shop.checkout", 7, sku="pan", using=options)
+    handle = dbos.start_by_name("shop.checkout", using={"queue_name": None, "timeout": 2.5})
+    assert_type(handle.describe().status, Workflow.Status)
+    assert_type(handle.run_now(), bool)
+
+
+def steps() -> None:
+    assert_type(fetch("/", retries=2), bytes)
+    assert_type(Mailer().send("ada"), bool)
+    assert_type(dbos.run_step(len, "abc"), int)
+
+
+def messages() -> None:
+    dbos.send_many([{"workflow_id": "w", "message": 1, "topic": None, "idempotency_key": "k"}])
+    several: list[dbos.OutgoingMessage] = [{"workflow_id": "w", "message": n} for n in range(3)]
+    dbos.send_many(several)
+
+
+async def awaits() -> None:
+    assert_type(await atotal(1), int)
+    assert_type(await atotal.acall(1), int)
+    assert_type(await (await atotal.using(priority=1).astart(1)).aget_result(), int)
+    assert_type(await Mailer().asend("ada"), bool)
+    assert_type(await Mailer().send.acall("ada"), bool)
+    await dbos.asend_many([{"workflow_id": "w", "message": 1}])
+    await dbos.astart_by_name("shop.checkout", using={"user": None})
