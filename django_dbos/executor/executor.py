@@ -18,6 +18,8 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
 
+from django.core.exceptions import ImproperlyConfigured
+
 from django_dbos import signals
 from django_dbos.conf import get_settings
 from django_dbos.core import names, registry
@@ -96,7 +98,11 @@ class Executor:
     # Its life
 
     def start(self) -> None:
-        """Register, and begin to run workflows."""
+        """Register, and begin to run workflows.
+
+        Raises ImproperlyConfigured where threads can't share the database: SQLite in memory.
+        """
+        self._refuse_memory()
         self.housekeeping.register()
         # Registered on this thread's behalf: from here on the session is the loop's.
         self.store.wakeups.add_lane_listener(self._lanes_told)
@@ -131,6 +137,16 @@ class Executor:
         self._stopped.set()
         signals.executor_stopped.send_robust(Executor, executor_id=self.executor_id)
         logger.info("Executor %s has stopped", self.executor_id)
+
+    def _refuse_memory(self) -> None:
+        if self.store.is_private:
+            alias = self.store.alias
+            raise ImproperlyConfigured(
+                f"An Executor can't share database {alias!r} with other threads: it is SQLite in "
+                'memory, where they fail with "database table is locked" now and then. Give it a '
+                f"file, in tests by DATABASES[{alias!r}]['TEST'] = {{'NAME': BASE_DIR / "
+                "'test.sqlite3'}. run_until_idle() of django_dbos.testing needs none."
+            )
 
     def own_process(self) -> None:
         """This process is a worker and nothing else: Django's connections carry its name too.

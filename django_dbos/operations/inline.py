@@ -225,6 +225,9 @@ class Presence:
             lease=get_settings().lease,
         )
         store.register_executor(store.session(), info, has_lock=False)
+        if store.is_private:
+            # Nobody else could take its work over, and a second thread that writes would fail.
+            return
         heartbeat = threading.Thread(
             target=self._beat,
             args=(store, self._executor_id, self._ended),

@@ -91,6 +91,11 @@ class Store(abc.ABC):
             return not connection.commit_on_exit
         return connection.connection is not None and not connection.autocommit
 
+    @property
+    def is_private(self) -> bool:
+        """Whether it is in this process's memory, where two threads can't write side by side."""
+        return False
+
     def is_in_test_transaction(self) -> bool:
         """Whether that block is the one around a `TestCase`'s test."""
         blocks = connections[self.alias].atomic_blocks

@@ -80,6 +80,11 @@ class SqliteStore(Store):
         self._nudges = nudges
         self._locks = FileLocks(lambda: str(connections[alias].settings_dict["NAME"]))
 
+    @property
+    def is_private(self) -> bool:
+        connection: Any = connections[self.alias]
+        return bool(connection.is_in_memory_db())
+
     def leave_to_parent(self) -> None:
         self._locks.close()
         self._own.leave_to_parent()
