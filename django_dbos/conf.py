@@ -120,8 +120,14 @@ def _read() -> tuple[dict[str, Any], list[SettingProblem]]:
         try:
             values[key.lower()] = parse(value, f"DBOS[{key!r}]")
         except (TypeError, ValueError) as error:
-            problems.append(SettingProblem(key=key, message=str(error), hint=_HINTS.get(key, "")))
+            problems.append(SettingProblem(key=key, message=str(error), hint=_hint(key, value)))
     return values, problems + _conflicts(Settings(**values))
+
+
+def _hint(key: str, value: object) -> str:
+    if key == "STEP_DATABASES" and not isinstance(value, list | tuple):
+        return f"For one database, write [{value!r}]." if isinstance(value, str) else ""
+    return _HINTS.get(key, "")
 
 
 def _unknown_key(key: object) -> SettingProblem:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = Path(os.environ.get("DEMO_DIR") or ROOT / ".demo").resolve()
-WORKER_PID = STATE / "worker.pid"
 IS_MADE = "MAKELEVEL" in os.environ
 GRACE = 10.0
 
@@ -123,10 +122,12 @@ class DemoError(Exception):
 class Demo:
     """Starts everything, restarts what dies, stops everything."""
 
-    def __init__(self, port: int, env: dict[str, str]) -> None:
+    def __init__(self, port: int, database: str, env: dict[str, str]) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}/"
         self.env = env
+        # One for each database: a demo on SQLite and one on PostgreSQL may run side by side.
+        self.pid_file = STATE / f"worker-{database}.pid"
         self.parent = os.getppid()
         self.signals = 0
         self.failures = 0
@@ -166,7 +167,7 @@ class Demo:
         self.manage("seed_demo")
         self.start_web()
         self.start_worker()
-        say(WELCOME.format(url=self.url, pid_file=short(WORKER_PID)))
+        say(WELCOME.format(url=self.url, pid_file=short(self.pid_file)))
 
     def manage(self, *arguments: str) -> None:
         command = self.child("setup", "django", *arguments)
@@ -195,7 +196,7 @@ class Demo:
 
     def start_worker(self) -> None:
         self.worker = self.child("worker", "django", "dbos_worker")
-        WORKER_PID.write_text(f"{self.worker.pid}\n")
+        self.pid_file.write_text(f"{self.worker.pid}\n")
         say(f"worker  | process {self.worker.pid}")
 
     def watch(self) -> None:
@@ -223,7 +224,7 @@ class Demo:
         for child in (self.worker, self.web):
             if child is not None:
                 child.stop(is_urgent=lambda: self.signals > patience)
-        WORKER_PID.unlink(missing_ok=True)
+        self.pid_file.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -359,7 +360,7 @@ def main() -> int:
             # A killed demo's children need a moment to notice.
             need_port(port, patience=2 * GRACE if was_killed else 0)
             with environment(database) as env:
-                Demo(port, env).run()
+                Demo(port, database, env).run()
     except DemoError as failure:
         say(f"demo: {failure}")
         return 1

@@ -143,3 +143,17 @@ def test_a_can_read_that_cannot_be_called_is_refused() -> None:
         pytest.raises(ImproperlyConfigured, match="which can't be called"),
     ):
         conf.get_can_read()
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("default", "For one database, write ['default']."),
+        (["nowhere"], "Add the database to DATABASES, or name one that is there."),
+        (7, ""),
+    ],
+)
+def test_the_hint_is_for_what_is_wrong(settings: Any, value: object, hint: str) -> None:
+    settings.DBOS = {"STEP_DATABASES": value}
+
+    assert [one.hint for one in conf.setting_problems()] == [hint]

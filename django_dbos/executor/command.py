@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.conf import settings
 from django.core.management.base import CommandError
 from django.core.signals import setting_changed
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
 from django_dbos.conf import get_settings
+from django_dbos.core import names, registry
 from django_dbos.executor import life, processes, reload
 from django_dbos.executor.executor import Executor
 from django_dbos.executor.inbox import Inbox
+from django_dbos.models import Workflow
+from django_dbos.store import errors
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -77,19 +81,36 @@ def check_migrations() -> None:
     executor = MigrationExecutor(connection)
     targets = [key for key in executor.loader.graph.leaf_nodes() if key[0] == "django_dbos"]
     if executor.migration_plan(targets):
-        database = "" if connection.alias == DEFAULT_DB_ALIAS else f" --database {connection.alias}"
         raise CommandError(
             f"The tables of django_dbos aren't migrated in database {connection.alias!r}. Run "
-            f"`manage.py migrate{database}` first."
+            f"`{errors.migrate_command(connection.alias)}` first."
         )
-    connection.close()
 
 
 def _make_executor(arguments: Arguments) -> Executor:
     check_migrations()
     executor = Executor(arguments.queues, concurrency=arguments.concurrency)
+    warn_of_unknown_queues(executor.queue_names or ())
+    # From here on this thread needs none.
+    connections[get_settings().database].close()
     executor.own_process()
     return executor
+
+
+def warn_of_unknown_queues(queue_names: Iterable[str]) -> None:
+    """Log the queues that no function names and in which nothing is enqueued: typing errors."""
+    settings = get_settings()
+    named = {one.queue_name for one in registry.workflows.values() if one.queue_name}
+    known = {settings.default_queue, *named}
+    # There is an index for what is enqueued; finished workflows would be searched one by one.
+    enqueued = Workflow.objects.using(settings.database).filter(status=Workflow.Status.ENQUEUED)
+    for name in queue_names:
+        if name not in known and not enqueued.filter(queue_name=name).exists():
+            logger.warning(
+                "Queue %r is named by no workflow function, and nothing is enqueued in it.%s",
+                name,
+                names.suggest(name, sorted(known)),
+            )
 
 
 def _show_log(verbosity: int) -> None:

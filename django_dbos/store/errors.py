@@ -5,7 +5,13 @@ They are Django's errors too: whoever starts a workflow in a view catches what a
 
 from __future__ import annotations
 
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+)
 
 from django_dbos.store import meanings
 from django_dbos.store.meanings import Engine, Meaning
@@ -37,6 +43,34 @@ class Conflict(LockTimeout):
 
 class BadStatement(StoreError):
     """One of the written values is at fault, and would be again."""
+
+
+class NotMigrated(BadStatement, ProgrammingError):
+    """The engine's tables aren't there, or are older than the code."""
+
+    def __init__(self, alias: str, why: object) -> None:
+        super().__init__(
+            f"The tables of django_dbos aren't migrated in database {alias!r} "
+            f"({str(why).partition(chr(10))[0]}). Run `{migrate_command(alias)}` first."
+        )
+
+
+def migrate_command(alias: str) -> str:
+    """What to run for a database."""
+    return "manage.py migrate" + ("" if alias == DEFAULT_DB_ALIAS else f" --database {alias}")
+
+
+# "Undefined table" and "undefined column"; SQLite only says it in words.
+NOT_MIGRATED_STATES = ("42P01", "42703")
+NOT_MIGRATED_WORDS = ("no such table", "no such column", "has no column named")
+
+
+def means_not_migrated(error: BaseException) -> bool:
+    """Whether a statement of the engine's failed since its tables are missing or outdated."""
+    driver = _drivers(error)
+    if getattr(driver, "sqlite_errorname", None) is not None:
+        return any(words in str(error) for words in NOT_MIGRATED_WORDS)
+    return getattr(driver, "sqlstate", None) in NOT_MIGRATED_STATES
 
 
 def of_sqlstate(sqlstate: str | None, message: str) -> StoreError:

@@ -330,7 +330,7 @@ class AskingSession(DjangoSession):
 
     def _send(self, message: str, read: Callable[[psycopg.Cursor[Row]], T]) -> T:
         """Send several statements at once; return what is read of their results."""
-        with sessions.translated_errors(), connections[self.alias].cursor() as cursor:
+        with sessions.translated_errors(self.alias), connections[self.alias].cursor() as cursor:
             try:
                 # Without parameters several statements may go together.
                 cursor.execute(message)

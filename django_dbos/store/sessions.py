@@ -13,6 +13,7 @@ from django.db import (
     InterfaceError,
     InternalError,
     OperationalError,
+    ProgrammingError,
     connections,
     transaction,
 )
@@ -57,7 +58,7 @@ class DjangoSession:
         self.vendor = vendor
 
     def run(self, name: str, params: Params | None = None) -> list[Row]:
-        with translated_errors(), connections[self.alias].cursor() as cursor:
+        with translated_errors(self.alias), connections[self.alias].cursor() as cursor:
             cursor.execute(statements.load(self.vendor, name), params or {})
             return list(cursor.fetchall()) if cursor.description else []
 
@@ -91,8 +92,12 @@ class DjangoSession:
 
 
 @contextmanager
-def translated_errors() -> Iterator[None]:
-    """Turn Django's database errors into the store's."""
+def translated_errors(alias: str | None = None) -> Iterator[None]:
+    """Turn Django's database errors into the store's.
+
+    With an `alias` all statements inside are the engine's, on that database: then a missing table
+    is one that hasn't been migrated.
+    """
     try:
         yield
     except errors.StoreError:
@@ -100,5 +105,9 @@ def translated_errors() -> Iterator[None]:
         raise
     except (DataError, IntegrityError) as error:
         raise errors.BadStatement(str(error)) from error
-    except (OperationalError, InterfaceError, InternalError) as error:
+    except (OperationalError, InterfaceError, InternalError, ProgrammingError) as error:
+        if alias is not None and errors.means_not_migrated(error):
+            raise errors.NotMigrated(alias, error) from error
+        if isinstance(error, ProgrammingError):
+            raise
         raise errors.of_meaning(errors.meaning_of(error), str(error)) from error

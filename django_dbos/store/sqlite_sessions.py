@@ -55,13 +55,13 @@ class AskingSession(DjangoSession):
 
     def run_many(self, name: str, rows: Sequence[Params]) -> None:
         now, text = now_text(), statements.load(self.vendor, name)
-        with sessions.translated_errors(), connections[self.alias].cursor() as cursor:
+        with sessions.translated_errors(self.alias), connections[self.alias].cursor() as cursor:
             cursor.executemany(text, [{"now": now, **row} for row in rows])
 
     def run_rows(self, name: str, rows: Sequence[Values], params: Params) -> int:
         text, written = statements.load(self.vendor, name), 0
         given = {"now": now_text(), **params}
-        with sessions.translated_errors(), connections[self.alias].cursor() as cursor:
+        with sessions.translated_errors(self.alias), connections[self.alias].cursor() as cursor:
             for some in parts_of(rows):
                 statement = for_rows(text, len(some))
                 cursor.execute(statement.text.replace("?", "%s"), statement.params(some, given))

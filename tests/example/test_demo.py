@@ -42,7 +42,7 @@ class Demo:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self.pid_file = Path(env["DEMO_DIR"]) / "worker.pid"
+        self.pid_file = Path(env["DEMO_DIR"]) / f"worker-{env['DB']}.pid"
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
 

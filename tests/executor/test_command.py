@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError, SystemCheckError
 
 from django_dbos.executor import command
+from tests.executor import workflows
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,49 @@ def test_its_own_settings_stop_a_worker_and_the_project_s_pages_do_not(settings:
     settings.DBOS = {**settings.DBOS, "CONCURRENCY": "many"}
     with pytest.raises(SystemCheckError, match="E001"):
         call_command("dbos_worker", **arguments)
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[command.Arguments]:
+    """With which arguments the command would have run."""
+    ran: list[command.Arguments] = []
+    monkeypatch.setattr(command, "run", lambda arguments: ran.append(arguments) or 0)
+    return ran
+
+
+@pytest.mark.parametrize(
+    "given", [["--queues", "high, low "], ["--queues", "high", "--queues= low"]]
+)
+def test_blanks_around_names_of_queues_are_no_part_of_them(
+    ran: list[command.Arguments], given: list[str]
+) -> None:
+    call_command("dbos_worker", *given, skip_checks=True)
+
+    assert ran[0].queues == ["high", "low"]
+
+
+@pytest.mark.parametrize("given", ["high,,low", "high,", ""])
+def test_a_queue_without_a_name_is_refused(given: str) -> None:
+    with pytest.raises(ValueError, match="A queue name can't be empty"):
+        command.Executor([name.strip() for name in given.split(",")])
+
+
+@pytest.mark.parametrize("given", [["--queue", "high"], ["--conc", "3"], ["--proc=2"]])
+def test_abbreviated_options_are_refused(ran: list[command.Arguments], given: list[str]) -> None:
+    with pytest.raises(CommandError, match="unrecognized arguments"):
+        call_command("dbos_worker", *given, skip_checks=True)
+
+    assert not ran
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_queues_that_nobody_knows_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    workflows.counts.using(queue_name="in use").start(1)
+
+    command.warn_of_unknown_queues(["default", "in use", "defualt"])
+
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "Queue 'defualt' is named by no workflow function, and nothing is enqueued in it. "
+        "Did you mean 'default'?"
+    )

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.checks import Tags
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_dbos.checks import TAG
 from django_dbos.executor import command
@@ -15,10 +15,14 @@ from django_dbos.executor import command
 class Command(BaseCommand):
     """Arguments only: the work is in django_dbos.executor."""
 
-    help = "Runs durable workflows. SIGTERM hands the work over and stops; a second one at once."
+    help = "Runs durable workflows. SIGTERM hands the work over and stops; a later second, at once."
     # Migrations are looked at by the command itself, on the workflow database alone. The checks of
     # URLs, middleware and templates would import what only a web process needs.
     requires_system_checks = (TAG, Tags.models)
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Return a parser that refuses abbreviations: `--queue x` isn't `--queues x`."""
+        return super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -44,7 +48,8 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        queues = [name for part in options["queues"] or () for name in part.split(",")]
+        parts = options["queues"] or ()
+        queues = [name.strip() for part in parts for name in part.split(",")]
         try:
             code = command.run(
                 command.Arguments(
