@@ -213,7 +213,7 @@ def _encode_namedtuple(value: Any) -> dict[str, Any]:
 
 
 def _decode_namedtuple(cls: Any, payload: dict[str, Any]) -> Any:
-    values = _current_fields(cls, payload, cls._fields, cls._field_defaults)
+    values = current_fields(cls, payload, cls._fields, cls._field_defaults)
     return tuple.__new__(cls, [values[name] for name in cls._fields])
 
 
@@ -225,7 +225,7 @@ def _is_dataclass(cls: type) -> bool:
 
 def _encode_dataclass(value: Any) -> dict[str, Any]:
     cls = type(value)
-    _blank(cls)
+    blank(cls)
     state = state_of(value)
     result = {}
     for field in dataclasses.fields(cls):
@@ -234,7 +234,7 @@ def _encode_dataclass(value: Any) -> dict[str, Any]:
         elif field.default is dataclasses.MISSING:
             raise Refused(f"its field {field.name!r} has no value.")
 
-    undeclared = [name for name in state if not _is_dispensable(cls, name)]
+    undeclared = [name for name in state if not is_dispensable(cls, name)]
     if undeclared:
         raise Refused(
             f"its attribute {undeclared[0]!r} is no field of the dataclass, so it would be lost."
@@ -253,28 +253,28 @@ def _decode_dataclass(cls: Any, payload: dict[str, Any]) -> Any:
         elif field.default_factory is not dataclasses.MISSING:
             defaults[field.name] = field.default_factory()
 
-    instance = _blank(cls)
-    values = _current_fields(cls, payload, [field.name for field in fields], defaults)
+    instance = blank(cls)
+    values = current_fields(cls, payload, [field.name for field in fields], defaults)
     for name, value in values.items():
         object.__setattr__(instance, name, value)
     return instance
 
 
-def _blank(cls: type) -> Any:
+def blank(cls: type) -> Any:
     try:
         return object.__new__(cls)
     except TypeError as error:
         raise Refused(f"its class derives from a built-in type ({error}).") from None
 
 
-def _is_dispensable(cls: type, name: str) -> bool:
+def is_dispensable(cls: type, name: str) -> bool:
     # functools' and Django's cached_property compute again what they keep on the instance. typing
     # notes on it what a generic class was called as.
     attribute = inspect.getattr_static(cls, name, None)
     return type(attribute).__name__ == "cached_property" or name == "__orig_class__"
 
 
-def _current_fields(
+def current_fields(
     cls: type, recorded: dict[str, Any], names: Any, defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return a value for every field that the class has now; fields added since need a default."""
@@ -292,7 +292,7 @@ def _plain_enum(path: str, payload: list[Any]) -> JSONValue:
     return payload[-1]
 
 
-def _plain_fields(path: str, payload: dict[str, Any]) -> JSONValue:
+def plain_fields(path: str, payload: dict[str, Any]) -> JSONValue:
     return payload
 
 
@@ -309,14 +309,14 @@ CLASS_CODECS = (
         accepts=_is_namedtuple,
         encode=_encode_namedtuple,
         decode=_decode_namedtuple,
-        plain=_plain_fields,
+        plain=plain_fields,
     ),
     ClassCodec(
         tag="dataclass",
         accepts=_is_dataclass,
         encode=_encode_dataclass,
         decode=_decode_dataclass,
-        plain=_plain_fields,
+        plain=plain_fields,
     ),
 )
 

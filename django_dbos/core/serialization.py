@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django_dbos import exceptions
-from django_dbos.core import codecs, recorded_errors
+from django_dbos.core import codecs, foreign_codecs, recorded_errors
 from django_dbos.core.codecs import ClassCodec, JSONValue, Refused, ValueCodec
 
 # Deep enough for any document. What json nests for it is up to three times as deep.
@@ -55,7 +55,8 @@ class JSONSerializer:
 
         for cls, codec in codecs.VALUE_CODECS.items():
             self._by_type[cls] = self._by_tag[codec.tag] = codec
-        for class_codec in (recorded_errors.codec_for(self), *codecs.CLASS_CODECS):
+        class_codecs = (*codecs.CLASS_CODECS, *foreign_codecs.CLASS_CODECS)
+        for class_codec in (recorded_errors.codec_for(self), *class_codecs):
             self._class_codecs[class_codec.tag] = class_codec
 
     def register(
