@@ -134,7 +134,13 @@ class Culprits:
         text = serializers.dump_error(told)
         session, executor_id = self._session(), self._executor.executor_id
         if self._store.quarantine(session, executor_id, workflow_id, text):
-            logger.error("Workflow %r is quarantined, since it %s: %s", workflow_id, what, error)
+            logger.error(
+                "Workflow %r is quarantined, since it %s: %s",
+                workflow_id,
+                what,
+                error,
+                extra={"workflow_id": workflow_id},
+            )
             self._store.tell(session, Hints(keys=[Wake.of_result(workflow_id).key]))
 
 

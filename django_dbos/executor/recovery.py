@@ -16,6 +16,7 @@ from django_dbos.conf import Settings
 from django_dbos.core.hints import Hints
 from django_dbos.core.records import Wake
 from django_dbos.operations import logs
+from django_dbos.store import errors
 from django_dbos.store.records import Look, Recovered
 from django_dbos.store.sessions import Session
 
@@ -43,6 +44,9 @@ class Recovery:
         self._on_time_since = time.monotonic()
         self._patience = FRESH_LOOKS
         self._unlocked_since: dict[str, float] = {}
+        self._unfinished: set[str] = set()
+        """Dead ones that still hold workflows which somebody's transaction has locked."""
+        self._has_more = False
 
     def start(self) -> None:
         """Our own heartbeats begin."""
@@ -63,42 +67,55 @@ class Recovery:
         unlocked = {one: self._unlocked_since.get(one, now) for one in look.unlocked_executors}
         enough = SECOND_LOOK if is_proven else self._patience
         unlocked_long = [one for one, since in unlocked.items() if now - since >= enough]
+        unlocked_long = [one for one in unlocked_long if one not in dead]
         self._unlocked_since = unlocked
+        self._has_more = False
         recovered = [one for one in dead if self._recover(session, one, is_unlocked=False)]
         recovered += [one for one in unlocked_long if self._recover(session, one, is_unlocked=True)]
         for executor_id in recovered:
             self._unlocked_since.pop(executor_id, None)
+        self._unfinished &= {*look.expired_executors, *look.unlocked_executors}
         return bool(recovered)
 
     @property
     def suspects_somebody(self) -> bool:
-        """Whether an executor looks dead that was seen so only once."""
-        return bool(self._unlocked_since)
+        """Whether to look again soon: at who was seen dead only once, or has more to recover."""
+        return bool(self._unlocked_since.keys() - self._unfinished) or self._has_more
 
     def recover_orphans(self, session: Session) -> None:
         """Workflows under an executor that has no row: nobody would ever miss it."""
         for executor_id in self._store.list_orphans(session):
+            self._recover(session, executor_id, is_unlocked=True, is_orphaned=True)
+
+    def _recover(self, session: Session, executor_id: str, **signs: bool) -> bool:
+        """Recover one, and say whether that changed it; its errors mustn't hold up the others."""
+        try:
             recovered = self._store.recover_executor(
-                session, executor_id, is_unlocked=True, is_orphaned=True
+                session, executor_id, silence=self._silence, **signs
             )
-            self._tell(session, executor_id, recovered)
-
-    def _recover(self, session: Session, executor_id: str, *, is_unlocked: bool) -> bool:
-        recovered = self._store.recover_executor(
-            session, executor_id, is_unlocked=is_unlocked, silence=self._silence
-        )
-        self._tell(session, executor_id, recovered)
-        return recovered is not None
-
-    def _tell(self, session: Session, executor_id: str, recovered: Recovered | None) -> None:
+        except errors.Unavailable:
+            raise
+        except errors.StoreError as error:
+            logger.warning("Executor %s can't be recovered yet: %s", executor_id, error)
+            return False
         if recovered is None:
-            return
-        logger.warning(
-            "Executor %s is dead: %d of its workflows are enqueued again, %d given up",
-            executor_id,
-            len(recovered.enqueued),
-            len(recovered.given_up),
-        )
+            return False
+        self._tell(session, executor_id, recovered)
+        return bool(recovered.count) or not recovered.left
+
+    def _tell(self, session: Session, executor_id: str, recovered: Recovered) -> None:
+        self._has_more |= bool(recovered.count and recovered.left)
+        if recovered.count or executor_id not in self._unfinished:
+            logger.warning(
+                "Executor %s is dead: %d of its workflows are enqueued again, %d given up; %d are "
+                "left for the next look",
+                executor_id,
+                len(recovered.enqueued),
+                len(recovered.given_up),
+                recovered.left,
+            )
+        if recovered.left:
+            self._unfinished.add(executor_id)
         logs.given_up(recovered.given_up)
         wakes = [Wake.of_result(one) for one in recovered.given_up]
         self._store.tell(session, Hints(wakes=wakes, lanes=recovered.lanes))

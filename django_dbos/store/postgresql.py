@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -42,8 +43,12 @@ from django_dbos.store.postgresql_sessions import (
 )
 from django_dbos.store.records import Look, Recovered
 from django_dbos.store.sessions import Params, Row, Session, Statement
+from django_dbos.store.wakeups import Wakeups
 
-RECOVERY_LIMIT = 5_000
+logger = logging.getLogger("django_dbos.store")
+
+# Rows of one statement, and the part of a heartbeat's interval after which the next look goes on.
+RECOVERY_LIMIT, RECOVERY_SHARE = 1_000, 0.2
 END_SESSIONS_LOOKS, END_SESSIONS_PAUSE = 40, 0.05
 LOOK_COLUMNS = (
     "is_registered",
@@ -169,6 +174,10 @@ class PostgresStore(Store):
     vendor = "postgresql"
     supports_notifications = True
     has_shared_sessions = True
+
+    def __init__(self, alias: str, wakeups: Wakeups) -> None:
+        super().__init__(alias, wakeups)
+        self._warned_of: set[str] = set()
 
     def session(self) -> AskingSession:
         return AskingSession(self.alias, self.vendor)
@@ -378,10 +387,16 @@ class PostgresStore(Store):
             "limit": RECOVERY_LIMIT,
         }
         recovered: list[Row] = []
+        until = time.monotonic() + get_settings().heartbeat_interval * RECOVERY_SHARE
         while found := session.run("recover_workflows", who | limits):
             recovered += found
-        self.unregister_executor(session, executor_id)
+            if time.monotonic() > until:
+                break
+        left = len(self.list_held(session, executor_id))
+        if not left:
+            self.unregister_executor(session, executor_id)
         return Recovered(
+            left=left,
             enqueued=[row[0] for row in recovered if row[1] == Status.ENQUEUED],
             given_up=[row[0] for row in recovered if row[1] != Status.ENQUEUED],
             lanes=rows.lanes(recovered, 2),
@@ -391,9 +406,28 @@ class PostgresStore(Store):
         """End them and see them gone: what they were writing is then committed, or never is."""
         name = {"application_name": application_name(executor_id)}
         for _ in range(END_SESSIONS_LOOKS):
-            if not session.run("end_sessions", name):
+            try:
+                found = session.run("end_sessions", name)
+            except errors.BadStatement as error:
+                if not errors.is_of_permission(error):
+                    raise
+                found = [("another", False)]
+            if not all(is_ended for _, is_ended in found):
+                self._warn_of_sessions({role for role, is_ended in found if not is_ended})
+            if not any(is_ended for _, is_ended in found):
                 return
             time.sleep(END_SESSIONS_PAUSE)
+
+    def _warn_of_sessions(self, roles: set[str]) -> None:
+        """Once of each role: the fence holds all the same, only locks last longer."""
+        for role in sorted(roles - self._warned_of):
+            self._warned_of.add(role)
+            logger.warning(
+                "Database sessions that a dead executor left under role %r can't be ended by this "
+                "worker's role; what they have locked stays so until they end by themselves. GRANT "
+                "that role, or pg_signal_backend, to the worker's role.",
+                role,
+            )
 
     def list_orphans(self, session: Session) -> list[str]:
         return [row[0] for row in session.run("list_orphans")]

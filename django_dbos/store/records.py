@@ -67,3 +67,10 @@ class Recovered:
     enqueued: list[str]
     given_up: list[str]
     lanes: list[Lane]
+    left: int = 0
+    """How many it still holds: locked by somebody's transaction, or more than one look takes."""
+
+    @property
+    def count(self) -> int:
+        """How many were recovered."""
+        return len(self.enqueued) + len(self.given_up)

@@ -1,5 +1,7 @@
 -- Gives a dead executor's workflows back to their queues. The attempt is counted; a checkpoint
 -- recorded under the dead claim is progress, and starts the count anew.
+-- What somebody's open transaction has locked is left out: it must not hold up all the others.
+-- least(): see release_workflows.
 -- OFFSET 0, since else a whole table may be read and hashed. (Not an array besides the join, as
 -- elsewhere: each row would be compared with each.)
 WITH dead AS MATERIALIZED (
@@ -19,7 +21,7 @@ WITH dead AS MATERIALIZED (
     WHERE held.status = 'PENDING' AND held.executor_id = %(executor_id)s
     ORDER BY held.queue_sequence
     LIMIT %(limit)s
-    FOR UPDATE
+    FOR UPDATE SKIP LOCKED
 )
 UPDATE dbos_workflow AS workflow
 SET status = CASE

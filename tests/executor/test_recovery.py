@@ -1,0 +1,213 @@
+"""Recovery goes on: past rows that somebody has locked, past sessions of other roles."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import connection, connections, transaction
+
+from django_dbos.conf import get_settings
+from django_dbos.core.records import Claim
+from django_dbos.executor.recovery import Recovery
+from django_dbos.models import Executor as ExecutorRow
+from django_dbos.models import Workflow
+from django_dbos.store import errors, get_store
+from django_dbos.store.base import Store
+from django_dbos.store.sessions import Session
+from tests.store.conftest import new_workflow, register
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer, one role"),
+]
+
+
+@pytest.fixture
+def store() -> Store:
+    return get_store()
+
+
+@pytest.fixture
+def session(store: Store) -> Iterator[Session]:
+    """The connection of who recovers."""
+    session = store.connect(register(store), "test")
+    yield session
+    session.close()
+
+
+def dead_with(store: Store, count: int) -> tuple[str, list[str]]:
+    """An executor that is dead, and holds so many workflows."""
+    executor_id = register(store)
+    new = [new_workflow() for _ in range(count)]
+    store.start_workflows(new)
+    for one in new:
+        claim = store.claim_workflow(store.session(), executor_id, one.workflow_id)
+        assert isinstance(claim, Claim)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE dbos_executor SET heartbeat_at = '2020-01-01' WHERE executor_id = %s",
+            [executor_id],
+        )
+    return executor_id, [one.workflow_id for one in new]
+
+
+@contextmanager
+def cancelled_in_an_open_transaction(workflow_id: str) -> Iterator[None]:
+    """Another session has cancelled it, and doesn't commit until the block is left."""
+    is_locked, may_end = threading.Event(), threading.Event()
+
+    def cancel() -> None:
+        with transaction.atomic():
+            get_store().cancel_workflows([workflow_id])
+            is_locked.set()
+            may_end.wait(60)
+        connections.close_all()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    assert is_locked.wait(60)
+    try:
+        yield
+    finally:
+        may_end.set()
+        thread.join()
+
+
+def recovery(store: Store) -> Recovery:
+    """As an executor's whose own heartbeats have been on time for long."""
+    executor: Any = type("Host", (), {"store": store})
+    judging = Recovery(executor, get_settings())
+    judging._on_time_since -= 3_600
+    return judging
+
+
+def statuses() -> dict[str, str]:
+    return dict(Workflow.objects.values_list("workflow_id", "status"))
+
+
+@pytest.mark.rule(2)
+def test_a_locked_row_holds_up_neither_its_neighbours_nor_other_executors(
+    store: Store, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, ids = dead_with(store, 3)
+    _, others = dead_with(store, 2)
+    judging, me = recovery(store), register(store)
+
+    with cancelled_in_an_open_transaction(ids[0]):
+        for _ in range(3):
+            judging.judge(session, store.beat_and_look(session, me, None))
+        held = statuses()
+        # It is found again at each look, and told of once.
+        assert [row.executor_id for row in ExecutorRow.objects.filter(pk=first)] == [first]
+        assert not judging.suspects_somebody
+    judging.judge(session, store.beat_and_look(session, me, None))
+
+    assert {held[one] for one in [*ids[1:], *others]} == {"ENQUEUED"}
+    assert held[ids[0]] == "PENDING"
+    assert caplog.text.count(f"{first} is dead: 2 of its workflows are enqueued again") == 1
+    assert caplog.text.count(f"{first} is dead") == 1
+    assert statuses()[ids[0]] == "CANCELLED"
+    assert not ExecutorRow.objects.filter(pk=first).exists()
+
+
+@pytest.mark.rule(2)
+def test_what_was_locked_is_recovered_when_it_is_free_again(store: Store, session: Session) -> None:
+    dead, ids = dead_with(store, 2)
+    judging, me = recovery(store), register(store)
+
+    with transaction.atomic():
+        store.cancel_workflows([ids[0]])
+        judging.judge(session, store.beat_and_look(session, me, None))
+        transaction.set_rollback(True)
+    assert ExecutorRow.objects.filter(pk=dead).exists()
+    judging.judge(session, store.beat_and_look(session, me, None))
+
+    assert set(statuses().values()) == {"ENQUEUED"}
+    assert not ExecutorRow.objects.filter(pk=dead).exists()
+
+
+@pytest.mark.rule(6)
+def test_more_than_one_look_takes_is_recovered_in_several(
+    store: Store, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recovery is done between heartbeats, which mustn't be late for it."""
+    _, ids = dead_with(store, 5)
+    judging, me = recovery(store), register(store)
+    monkeypatch.setattr("django_dbos.store.postgresql.RECOVERY_LIMIT", 2)
+    monkeypatch.setattr("django_dbos.store.postgresql.RECOVERY_SHARE", 0.0)
+
+    judging.judge(session, store.beat_and_look(session, me, None))
+    assert sorted(statuses().values()) == ["ENQUEUED"] * 2 + ["PENDING"] * 3
+    assert judging.suspects_somebody
+    for _ in range(2):
+        judging.judge(session, store.beat_and_look(session, me, None))
+
+    assert {statuses()[one] for one in ids} == {"ENQUEUED"}
+    assert not judging.suspects_somebody
+
+
+@pytest.fixture
+def role() -> Iterator[str]:
+    """A role that may use the tables, and end nobody's sessions."""
+    name = f"test_dbos_{secrets.token_hex(4)}"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {name}")
+        cursor.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
+        cursor.execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {name}")
+    yield name
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP OWNED BY {name}")
+        cursor.execute(f"DROP ROLE {name}")
+
+
+@pytest.mark.rule(6)
+def test_a_session_that_may_not_be_ended_stops_no_recovery(
+    store: Store, role: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead, ids = dead_with(store, 2)
+    left = store.connect(dead, "left")
+    left.run("read_status", {"workflow_id": ids[0]})
+    session: Any = store.connect(register(store), "test")
+    session.connection.execute(f"SET ROLE {role}")
+    judging = recovery(store)
+    try:
+        for _ in range(2):
+            judging.judge(session, store.beat_and_look(session, register(store), None))
+        user = connection.settings_dict["USER"]
+
+        assert set(statuses().values()) == {"ENQUEUED"}
+        assert not ExecutorRow.objects.filter(pk=dead).exists()
+        assert caplog.text.count(f"left under role {user!r} can't be ended") == 1
+        assert left.run("read_status", {"workflow_id": ids[0]})
+    finally:
+        session.close()
+        left.close()
+
+
+@pytest.mark.rule(6)
+def test_an_error_of_one_recovery_stops_no_other(
+    store: Store, session: Session, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    caplog.set_level(logging.WARNING)
+    first, _ = dead_with(store, 1)
+    _, others = dead_with(store, 1)
+    unregister = type(store).unregister_executor
+
+    def fail(self: Store, asked: Session, executor_id: str) -> None:
+        if executor_id == first:
+            raise errors.LockTimeout("somebody has it")
+        unregister(self, asked, executor_id)
+
+    monkeypatch.setattr(type(store), "unregister_executor", fail)
+    judging = recovery(store)
+    judging.judge(session, store.beat_and_look(session, register(store), None))
+
+    assert f"Executor {first} can't be recovered yet: somebody has it" in caplog.text
+    assert statuses()[others[0]] == "ENQUEUED"
+    assert [row.pk for row in ExecutorRow.objects.filter(pk=first)] == [first]
