@@ -30,6 +30,8 @@ class Settings:
     # "json", "pickle", or the dotted path to a serializer.
     serializer: str = "json"
     max_payload_bytes: int = 4 * 1024 * 1024
+    # Modules, with those below them, that a recorded class may be imported from.
+    import_modules: tuple[str, ...] = ("smtplib",)
 
     listen: bool = True
     transaction_pooler: bool = False
@@ -213,6 +215,15 @@ def _aliases(value: Any, what: str) -> tuple[str, ...]:
     return tuple(_alias(alias, f"{what}[{index}]") for index, alias in enumerate(value))
 
 
+def _modules(value: Any, what: str) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{what} must be a list of modules, not {type(value).__name__} {value!r}.")
+    for one in value:
+        if not isinstance(one, str) or not all(part.isidentifier() for part in one.split(".")):
+            raise ValueError(f"{what} must hold dotted names of modules, but has {one!r}.")
+    return tuple(value)
+
+
 def _serializer(value: Any, what: str) -> str:
     if not isinstance(value, str) or not (value in ("json", "pickle") or "." in value):
         raise ValueError(
@@ -234,6 +245,7 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "STEP_DATABASES": _aliases,
     "SERIALIZER": _serializer,
     "MAX_PAYLOAD_BYTES": _positive_int,
+    "IMPORT_MODULES": _modules,
     "LISTEN": _bool,
     "TRANSACTION_POOLER": _bool,
     "LEASE": _positive_duration,
@@ -253,6 +265,7 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
 _HINTS = {
     "DATABASE": "Add the database to DATABASES, or name one that is there.",
     "STEP_DATABASES": "Add the database to DATABASES, or name one that is there.",
+    "IMPORT_MODULES": "Name modules like 'smtplib' or 'shop.errors'; those below them count too.",
     "RETENTION": "None keeps finished workflows for ever.",
     "RECHECK": "None asks only when a socket opens.",
     "SOCKETS_PER_USER": "None sets no limit.",

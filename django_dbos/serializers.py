@@ -52,17 +52,24 @@ def dumps(value: Any, *, what: str) -> str:
     Raises SerializationError or PayloadTooLarge, both naming ``what``, so before anything is
     stored.
     """
-    settings = conf.get_settings()
     serializer = get_serializer()
     if serializer is json_serializer:
         text = _dumps_json(value, what)
     else:
         text = _dumps_other(serializer, value, what)
 
-    # A character takes up to 4 bytes: most texts need not be counted.
-    if len(text) * 4 > settings.max_payload_bytes:
-        _check_size(text, what, settings.max_payload_bytes)
+    check_size(text, what)
     return text
+
+
+def check_size(text: str, what: str) -> None:
+    """Raise PayloadTooLarge, naming ``what``, for more than DBOS["MAX_PAYLOAD_BYTES"]."""
+    limit = conf.get_settings().max_payload_bytes
+    # A character takes up to 4 bytes: most texts need not be counted.
+    if len(text) * 4 > limit:
+        size = len(text) if text.isascii() else len(text.encode())
+        if size > limit:
+            raise exceptions.PayloadTooLarge(what, size, limit)
 
 
 def loads(text: str) -> Any:
@@ -123,6 +130,17 @@ def load_error(text: str) -> BaseException:
 def load_error_or_stand_in(text: str) -> BaseException:
     """Return what load_error() does; where that raises, a RecordedError: for mere reports."""
     return recorded_errors.load_error_or_stand_in(json_serializer, text)
+
+
+def load_error_to_raise(text: str) -> Exception:
+    """Return what may be raised for a recorded error where it isn't a replay's to raise.
+
+    A stand-in for what isn't an Exception, too: a SystemExit would end the process that asks.
+    """
+    error = load_error_or_stand_in(text)
+    if isinstance(error, Exception):
+        return error
+    return recorded_errors.stand_in_for(json_serializer, text)
 
 
 def round_trip_error(error: BaseException, text: str | None = None) -> BaseException:
@@ -212,12 +230,6 @@ def _is_storable(text: object) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _check_size(text: str, what: str, limit: int) -> None:
-    size = len(text) if text.isascii() else len(text.encode())
-    if size > limit:
-        raise exceptions.PayloadTooLarge(what, size, limit)
 
 
 def _serializer_named(name: str) -> Serializer:
@@ -322,10 +334,10 @@ def _find_class(path: str) -> type | None:
         return found
 
     # The code that raised an error may have imported its module only then (Django's mail backend
-    # and smtplib), and a replay doesn't run that code. Only libraries and apps: a script of the
-    # project may do anything when imported.
+    # and smtplib), and a replay doesn't run that code. But a stored text must not be able to import
+    # what it likes: a module may do anything when it is imported.
     module_name = path.partition(":")[0]
-    if module_name in sys.modules or not _is_library_or_app(module_name):
+    if module_name in sys.modules or not _may_be_imported(module_name):
         return None
     try:
         importlib.import_module(module_name)
@@ -337,23 +349,9 @@ def _find_class(path: str) -> type | None:
     return find_loaded_class(path)
 
 
-def _is_library_or_app(module_name: str) -> bool:
-    parts = module_name.split(".")
-    if "__main__" in parts or not all(part.isidentifier() for part in parts):
-        return False
-    if apps.ready and any(
-        f"{module_name}.".startswith(f"{config.name}.") for config in apps.get_app_configs()
-    ):
-        return True
-    return parts[0] in sys.stdlib_module_names or parts[0] in _installed_packages()
-
-
-@functools.cache
-def _installed_packages() -> frozenset[str]:
-    # Half a megabyte, for those who record classes.
-    from importlib.metadata import packages_distributions
-
-    return frozenset(packages_distributions())
+def _may_be_imported(module_name: str) -> bool:
+    allowed = conf.get_settings().import_modules
+    return any(f"{module_name}.".startswith(f"{one}.") for one in allowed)
 
 
 json_serializer = JSONSerializer(find_class=_find_class)

@@ -68,6 +68,13 @@ def plain(value: Any = None) -> Any:
     return value
 
 
+def deep(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     "options",
@@ -88,6 +95,14 @@ def plain(value: Any = None) -> Any:
         {"attributes": [1]},
         {"attributes": {"a": object()}},
         {"attributes": {"a": float("nan")}},
+        {"attributes": {1: "a"}},
+        {"attributes": {"a": [{1: "b"}]}},
+        {"attributes": {"a": "\ud800"}},
+        {"attributes": {"a": [{"\ud800": 1}]}},
+        {"attributes": {"a": ["nul\0"]}},
+        {"attributes": {"nul\0": 1}},
+        {"attributes": {"a": deep(200)}},
+        {"attributes": {"a": deep(100_000)}},
         {"retries": 3},
     ],
 )
@@ -96,6 +111,32 @@ def test_impossible_options_are_refused_and_leave_nothing(options: dict[str, Any
         plain.using(**options).start()
 
     assert not Workflow.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"path": r"C:\u0000", "more": ["\\u0000", "ü😀\n"]},
+        {"": "", "a": None, "b": [1, 2.5, True, {"$x": 1}], "c": deep(90)},
+        {},
+    ],
+)
+def test_attributes_come_back_as_they_were(attributes: dict[str, Any]) -> None:
+    handle = plain.using(attributes=attributes).start()
+
+    assert Workflow.objects.get(pk=handle.workflow_id).attributes == attributes
+
+
+@pytest.mark.django_db
+def test_attributes_have_the_limit_of_other_values(settings: Any) -> None:
+    settings.DBOS = {**settings.DBOS, "MAX_PAYLOAD_BYTES": 1_000}
+    plain.using(attributes={"a": "x" * 900}).start()
+
+    for attributes in ({"a": "x" * 1_001}, {"a": "ü" * 501}, {"x" * 1_001: 1}):
+        with pytest.raises(dbos.PayloadTooLarge, match="attributes"):
+            plain.using(attributes=attributes).start()
+    assert Workflow.objects.count() == 1
 
 
 def test_an_unknown_option_comes_with_a_suggestion() -> None:

@@ -450,21 +450,35 @@ def test_a_library_that_was_not_imported_yet_is_imported_for_its_error() -> None
     ("module", "is_found"),
     [
         ("smtplib", True),
-        ("django.contrib.gis.geos", True),
-        ("tests.some.module", True),
-        ("a_script_of_the_project", False),
-        ("testsuite", False),
+        ("library.errors", True),
+        ("library.errors.http", True),
+        ("library", False),
+        ("library.errorsome", False),
+        ("antigravity", False),
+        ("django.contrib.gis.geos", False),
+        ("tests.some.module", False),
         ("pip.__main__", False),
         ("", False),
         (".relative", False),
-        ("os path", False),
     ],
 )
-def test_only_modules_of_libraries_and_apps_are_imported(module: str, is_found: bool) -> None:
-    assert serializers._is_library_or_app(module) is is_found
+def test_only_listed_modules_are_imported(settings: Any, module: str, is_found: bool) -> None:
+    settings.DBOS = {**settings.DBOS, "IMPORT_MODULES": ["smtplib", "library.errors"]}
+
+    assert serializers._may_be_imported(module) is is_found
 
 
-def test_a_module_that_cannot_be_imported_is_an_unknown_type() -> None:
+@pytest.mark.parametrize("kind", ["exception", "enum", "dataclass", "namedtuple"])
+def test_a_stored_text_cannot_have_a_module_imported(kind: str) -> None:
+    assert "this" not in sys.modules
+    with pytest.raises(exceptions.UnknownTypeInHistory, match="IMPORT_MODULES"):
+        serializers.loads(f'{{"${kind}:this:x": {{}}}}')
+
+    assert "this" not in sys.modules
+
+
+def test_a_module_that_cannot_be_imported_is_an_unknown_type(settings: Any) -> None:
+    settings.DBOS = {**settings.DBOS, "IMPORT_MODULES": ["tests"]}
     with pytest.raises(exceptions.UnknownTypeInHistory, match="its module can't be imported"):
         serializers.loads('{"$enum:tests.no_such_module:E":["A"]}')
 

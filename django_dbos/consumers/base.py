@@ -60,7 +60,7 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
         try:
             await super().__call__(scope, receive, _raising_gone(send))
         except Gone as error:
-            logger.debug("A client has gone: %s", error)
+            logger.debug("A client has gone: %r", error)
         finally:
             await self._stop_serving()
 
@@ -94,7 +94,7 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
         try:
             await self.close(await self._answer())
         except Gone as error:
-            logger.debug("A client has gone: %s", error)
+            logger.debug("A client has gone: %r", error)
 
     async def _stop_serving(self) -> None:
         if self._serving is not None:

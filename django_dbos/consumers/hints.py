@@ -219,4 +219,4 @@ def _layer() -> Any:
 
 @functools.cache
 def _warn_once(message: str) -> None:
-    logger.warning("The channel layer can't be used: %s", message)
+    logger.warning("The channel layer can't be used: %r", message)

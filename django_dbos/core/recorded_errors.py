@@ -117,10 +117,13 @@ def load_error_or_stand_in(serializer: JSONSerializer, text: str) -> BaseExcepti
     try:
         return load_error(serializer, text)
     except exceptions.SerializationError:
-        summary = summarize_error(serializer, text)
-        return exceptions.RecordedError(
-            summary.class_path, f"({summary.message!r})", summary.traceback
-        )
+        return stand_in_for(serializer, text)
+
+
+def stand_in_for(serializer: JSONSerializer, text: str) -> exceptions.RecordedError:
+    """Return a RecordedError that says what was recorded."""
+    summary = summarize_error(serializer, text)
+    return exceptions.RecordedError(summary.class_path, f"({summary.message!r})", summary.traceback)
 
 
 def round_trip_error(serializer: JSONSerializer, error: BaseException, text: str) -> BaseException:

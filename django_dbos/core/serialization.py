@@ -212,7 +212,8 @@ class JSONSerializer:
         if cls is None:
             raise exceptions.UnknownTypeInHistory(
                 f"Class {path!r} was recorded, but can't be found. Import its module at the top of "
-                "the module with the workflow; if it was renamed, keep the old name as well."
+                "the module with the workflow, or name it in DBOS['IMPORT_MODULES']; if it was "
+                "renamed, keep the old name as well."
             )
         if not codec.accepts(cls):
             raise exceptions.UnknownTypeInHistory(

@@ -251,7 +251,7 @@ class Dispatcher:
             executor.slots.untake(1 - len(claims))
         for claim in claims:
             logger.warning(
-                "Workflow %s (%s) runs alone of its kind: %d executors have died with it",
+                "Workflow %r (%r) runs alone of its kind: %d executors have died with it",
                 claim.workflow_id,
                 claim.name,
                 claim.recovery_attempts,

@@ -392,7 +392,7 @@ class Executor:
         left = list(self.runs.values())
         if left:
             ids = [run.workflow_id for run in left]
-            logger.warning("Executor %s leaves %d runs: %s", self.executor_id, len(ids), ids[:10])
+            logger.warning("Executor %s leaves %d runs: %r", self.executor_id, len(ids), ids[:10])
             for run in left:
                 run.interrupt(ClaimLost())
         # It would try for ever while the database is away; then the others must recover.
@@ -426,4 +426,4 @@ class Executor:
             finally:
                 session.close()
         except errors.StoreError as error:
-            logger.warning("Executor %s couldn't sign off: %s", executor_id, error)
+            logger.warning("Executor %s couldn't sign off: %r", executor_id, error)

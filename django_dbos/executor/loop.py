@@ -73,11 +73,11 @@ class Loop:
                 pause = self._tick()
         except errors.LockTimeout as error:
             # Somebody's transaction holds a row: no fault of the connection.
-            logger.info("%s waits for a lock: %s", self._thread.name, error)
+            logger.info("%s waits for a lock: %r", self._thread.name, error)
             return FIRST_BACKOFF
         except errors.Unavailable as error:
             if not self._backoff:
-                logger.warning("%s: the database is unavailable: %s", self._thread.name, error)
+                logger.warning("%s: the database is unavailable: %r", self._thread.name, error)
         except Exception:
             logger.exception("%s failed, and goes on", self._thread.name)
         else:

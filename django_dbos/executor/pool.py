@@ -98,7 +98,7 @@ class Pool:
             try:
                 threading.Thread(target=self._work, name="dbos-run", daemon=True).start()
             except RuntimeError as error:
-                logger.warning("A run waits for a thread: %s", error)
+                logger.warning("A run waits for a thread: %r", error)
                 time.sleep(START_PAUSE)
             else:
                 return

@@ -175,7 +175,7 @@ def _result(found: tuple[Outcome] | None, workflow_id: str, timeout: float | Non
         case Status.MAX_RECOVERY_ATTEMPTS_EXCEEDED:
             raise MaxRecoveryAttemptsExceeded(workflow_id, outcome.recovery_attempts)
     if outcome.error is not None:
-        raise serializers.load_error_or_stand_in(outcome.error)
+        raise serializers.load_error_to_raise(outcome.error)
     return None if outcome.output is None else serializers.loads(outcome.output)
 
 

@@ -207,7 +207,7 @@ class Presence:
         try:
             host.store.unregister_executor(host.store.session(), host.executor_id)
         except errors.StoreError as error:
-            logger.warning("Executor %s couldn't unregister: %s", host.executor_id, error)
+            logger.warning("Executor %s couldn't unregister: %r", host.executor_id, error)
 
     def _begin(self, store: Store) -> None:
         self._pid = os.getpid()
@@ -245,7 +245,7 @@ class Presence:
             try:
                 look = store.beat_and_look(session, executor_id, None)
             except errors.StoreError as error:
-                logger.warning("Executor %s missed a heartbeat: %s", executor_id, error)
+                logger.warning("Executor %s missed a heartbeat: %r", executor_id, error)
                 session.close()
                 continue
             if not look.is_registered:

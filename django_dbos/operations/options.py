@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ from django.utils import timezone
 from django_dbos.conf import get_settings
 from django_dbos.core import durations, names
 from django_dbos.core.registry import WorkflowDefinition
+from django_dbos.operations import attributes
 
 UNSET: Any = object()
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
@@ -151,20 +151,6 @@ def _user(value: Any) -> str | None:
     return None if pk is None else names.check_text(str(pk), what="A user's pk")
 
 
-def _attributes(value: Any) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise TypeError(f"attributes must be a dict with str keys, not {value!r}.")
-    try:
-        text = json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"attributes must be plain JSON values: {error}.") from error
-    if "\\u0000" in text:
-        raise ValueError("attributes can't contain NUL characters.")
-    return text
-
-
 _CHECKS: dict[str, Any] = {
     "workflow_id": _workflow_id,
     "queue_name": _queue_name,
@@ -175,5 +161,5 @@ _CHECKS: dict[str, Any] = {
     "on_existing": partial(_return_or_reject, "on_existing"),
     "on_duplicate": partial(_return_or_reject, "on_duplicate"),
     "user": _user,
-    "attributes": _attributes,
+    "attributes": attributes.to_text,
 }

@@ -79,7 +79,7 @@ class _Question(Generic[T]):
     def _note(self, error: errors.StoreError) -> None:
         if not self.pause:
             logger.warning(
-                "Workflow %r waits for the database, which is unavailable: %s",
+                "Workflow %r waits for the database, which is unavailable: %r",
                 self._run.workflow_id,
                 error,
             )

@@ -156,7 +156,7 @@ class Listener(abc.ABC):
                 # Once an outage, not at every attempt.
                 is_news = self.is_connected or backoff == FIRST_BACKOFF
                 level = logging.WARNING if is_news else logging.DEBUG
-                logger.log(level, "Not listening to the database, trying again: %s", error)
+                logger.log(level, "Not listening to the database, trying again: %r", error)
                 backoff = FIRST_BACKOFF if self.is_connected else backoff
                 self.is_connected = False
                 stopped.wait(backoff)

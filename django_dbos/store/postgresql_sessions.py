@@ -319,7 +319,7 @@ class AskingSession(DjangoSession):
         except errors.StoreError as error:
             if self.run("read_mark") != [(mark,)]:
                 raise
-            logger.warning("It is committed, but nobody was told of it: %s", error)
+            logger.warning("It is committed, but nobody was told of it: %r", error)
             return None, []
 
     def _with(self, text: str, params: Params) -> str:

@@ -284,7 +284,7 @@ class BatchWriter:
             try:
                 plan = self._apply(batch)
             except errors.Unavailable as error:
-                logger.warning("The database is unavailable, trying again: %s", error)
+                logger.warning("The database is unavailable, trying again: %r", error)
                 self._session.close()
                 for submission in batch:
                     submission.is_repeat = True
@@ -336,7 +336,7 @@ class BatchWriter:
 
     def _blame(self, submission: Submission, error: Exception) -> None:
         logger.error(
-            "A write of workflow %r was refused by the database: %s",
+            "A write of workflow %r was refused by the database: %r",
             submission.write.workflow_id, error,
         )  # fmt: skip
         answer = Answer(verdict=Verdict.REFUSED, refusal=Refusal.DATABASE, subject=str(error))
@@ -447,7 +447,7 @@ class InlineWriter:
             except errors.StoreError as error:
                 if self._store.is_in_transaction():
                     raise
-                logger.warning("The database is unavailable, trying again: %s", error)
+                logger.warning("The database is unavailable, trying again: %r", error)
                 session.close()
                 is_repeat = True
             else:

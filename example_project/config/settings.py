@@ -122,6 +122,18 @@ SHOP_PAYMENT_SECONDS = float(os.environ.get("SHOP_PAYMENT_SECONDS", "900"))
 SHOP_ANSWER_SECONDS = float(os.environ.get("SHOP_ANSWER_SECONDS", "10"))
 SHOP_WEBHOOK_SECRET = os.environ.get("SHOP_WEBHOOK_SECRET", "")
 
+if not DEBUG:
+    # The site is served over HTTPS alone. A proxy that ends TLS says so in this header, which it
+    # must not let clients set.
+    if os.environ.get("BEHIND_PROXY") == "1":
+        SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SECURE_HSTS_SECONDS = 30 * 24 * 3600
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 STATIC_URL = "static/"

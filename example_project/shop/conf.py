@@ -13,7 +13,7 @@ DEFAULTS: dict[str, Any] = {
     "SHOP_PAYMENT_SECONDS": 900.0,
     # How long a request waits for the workflow that it started to answer.
     "SHOP_ANSWER_SECONDS": 10.0,
-    # The payment provider signs its webhooks with it; unsigned ones are accepted when empty.
+    # The payment provider signs its webhooks with it. Without one all are refused, but for DEBUG.
     "SHOP_WEBHOOK_SECRET": "",
     "SHOP_IMPORT_MAX_BYTES": 2 * 1024 * 1024,
     "SHOP_IMPORT_BATCH_SIZE": 100,

@@ -8,11 +8,12 @@ import uuid
 from dataclasses import asdict
 from typing import Any
 
+from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.crypto import constant_time_compare, get_random_string
@@ -111,8 +112,10 @@ def payment_webhook(request: HttpRequest) -> JsonResponse:
 
 def check_signature(request: HttpRequest) -> None:
     secret = conf.get("SHOP_WEBHOOK_SECRET")
-    if not secret:
+    if not secret and settings.DEBUG:
         return
+    if not secret:
+        raise RefusalError(403, "SHOP_WEBHOOK_SECRET isn't set, so nobody can sign a payment.")
     expected = hmac.new(secret.encode(), request.body, hashlib.sha256).hexdigest()
     if not constant_time_compare(expected, request.headers.get("X-Signature", "")):
         raise RefusalError(403, "The header 'X-Signature' doesn't match the body.")
@@ -128,7 +131,12 @@ def settle_payment(workflow_id: str, status: str) -> None:
 @require_http_methods(["GET", "HEAD", "POST"])
 @answer_refusals
 def payment(request: HttpRequest, workflow_id: str) -> HttpResponse:
-    """The payment provider's page, pretended: its buttons do what the webhook does."""
+    """The payment provider's page, pretended: its buttons do what the webhook does.
+
+    Whoever knows an order could pay it here, so that there is no such page outside of DEBUG.
+    """
+    if not settings.DEBUG:
+        raise Http404
     if request.method == "POST":
         payment = cleaned(PaymentForm({**request.POST.dict(), "workflow_id": workflow_id}))
         settle_payment(workflow_id, payment["status"])

@@ -19,6 +19,8 @@ def shop(settings: Any) -> Any:
     settings.DBOS = {**settings.DBOS, "CAN_READ": "example_project.shop.access.can_read"}
     settings.SHOP_ANSWER_SECONDS = 0
     settings.SHOP_STEP_SECONDS = 0
+    # As the demo runs; without it payments need a signature.
+    settings.DEBUG = True
     return settings
 
 

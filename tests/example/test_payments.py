@@ -115,6 +115,19 @@ def test_a_webhook_with_a_wrong_signature_is_refused(
     assert not Message.objects.exists()
 
 
+def test_without_a_secret_no_payment_is_believed_unless_debug(
+    client: Client, order: str, settings: Any
+) -> None:
+    settings.DEBUG = False
+
+    response = pay(client, order)
+
+    assert response.status_code == 403
+    assert "SHOP_WEBHOOK_SECRET" in response.json()["error"]
+    assert client.post(f"/payments/{order}/", {"status": "paid"}).status_code == 404
+    assert not Message.objects.exists()
+
+
 def test_the_payment_page_pays(strict_client: Client, order: str) -> None:
     page = strict_client.get(f"/payments/{order}/")
     token = strict_client.cookies["csrftoken"].value

@@ -405,12 +405,22 @@ def test_a_workflow_that_cancels_itself_has_failed() -> None:
         handle.get_result()
 
 
-def test_a_workflow_that_exits_has_failed() -> None:
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt("now")])
+def test_what_would_end_the_process_that_asks_is_raised_as_a_stand_in(error: Any) -> None:
+    @dbos.step
+    def parses_arguments() -> None:
+        raise error
+
     @dbos.workflow
     def exits() -> None:
-        raise SystemExit(3)
+        try:
+            parses_arguments()
+        except BaseException as raised:
+            raise SystemExit(*raised.args) from None
 
     handle = exits.start()
     run_until_idle()
 
     assert handle.get_status() == "ERROR"
+    with pytest.raises(dbos.RecordedError, match=r"builtins.SystemExit"):
+        handle.get_result()

@@ -1,0 +1,52 @@
+"""Attributes: plain JSON that a workflow is found by, under the rules of other values."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django_dbos import serializers
+from django_dbos.core.names import check_text
+from django_dbos.core.serialization import MAX_DEPTH
+
+# A key or a text may be as long as the limit of all of them allows.
+ANY_LENGTH = 2**62
+
+
+def to_text(value: Any) -> str | None:
+    """Return attributes as the column's text.
+
+    Raises TypeError or ValueError for what isn't plain JSON, is nested too deep, or holds what not
+    every database keeps in JSON, and PayloadTooLarge beyond DBOS["MAX_PAYLOAD_BYTES"].
+    """
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise TypeError(f"attributes must be a dict with str keys, not {type(value).__name__}.")
+    _check(value, MAX_DEPTH, "attributes")
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"attributes must be plain JSON values: {error}.") from error
+    serializers.check_size(text, "The dict of attributes")
+    return text
+
+
+def _check(value: Any, room: int, where: str) -> None:
+    if isinstance(value, str):
+        check_text(value, what=f"A text in {where}", max_length=ANY_LENGTH, allow_empty=True)
+    elif isinstance(value, dict | list | tuple):
+        if room == 0:
+            raise ValueError(
+                f"attributes can't be nested more than {MAX_DEPTH} deep, or contain themselves."
+            )
+        if isinstance(value, dict):
+            _check_keys(value, where)
+            value = value.values()
+        for one in value:
+            _check(one, room - 1, where)
+
+
+def _check_keys(value: dict[Any, Any], where: str) -> None:
+    for key in value:
+        check_text(key, what=f"A key in {where}", max_length=ANY_LENGTH, allow_empty=True)

@@ -1,0 +1,85 @@
+"""No log line can be forged: what users choose is logged by its repr, which has no line breaks."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import django_dbos as dbos
+from django_dbos.testing import run_until_idle
+
+PACKAGE = Path(dbos.__file__).parent
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+CONVERSION = re.compile(r"%[-+ #0]*[\d*]*(?:\.[\d*]+)?([a-zA-Z%])")
+# What the engine itself has made, of plain letters: executors' ids, threads' and operations' names,
+# what kind of exception it was, and texts put together of such and of reprs.
+OWN = {
+    "executor_id",
+    "self.executor_id",
+    "host.executor_id",
+    "self.description",
+    "self._thread.name",
+    "self._operation",
+    "self._what",
+    "signal.Signals(number).name",
+    "type(run.interruption).__name__",
+    "reason",
+    # A function's own name, as the code registers it.
+    "run.definition.name",
+    "_how(run)",
+    "f': {run.error!r}' if has_failed else ''",
+}
+
+
+def calls() -> Iterator[tuple[str, ast.Call]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                of = ast.unparse(node.func.value)
+                if of.endswith("logger") and node.func.attr in LEVELS:
+                    yield f"{path.relative_to(PACKAGE)}:{node.lineno}", node
+
+
+def texts_of(call: ast.Call) -> list[str]:
+    """The arguments that are logged as they are."""
+    assert isinstance(call.func, ast.Attribute)
+    text, *arguments = call.args[1:] if call.func.attr == "log" else call.args
+    formats = ast.literal_eval(text)
+    kinds = [kind for kind in CONVERSION.findall(formats) if kind != "%"]
+    assert len(kinds) == len(arguments), formats
+    pairs = zip(kinds, arguments, strict=True)
+    return [ast.unparse(argument) for kind, argument in pairs if kind not in "rdfga"]
+
+
+def test_what_users_choose_is_never_logged_as_it_is() -> None:
+    found = list(calls())
+    assert len(found) > 30
+
+    assert {
+        place: sorted(texts) for place, call in found if (texts := set(texts_of(call)) - OWN)
+    } == {}
+
+
+@pytest.mark.parametrize("outcome", ["SUCCESS", "ERROR"])
+def test_an_id_with_a_line_break_makes_no_line(
+    db: None, caplog: pytest.LogCaptureFixture, outcome: str
+) -> None:
+    forged = f"7\n2026-01-01 WARNING a line of somebody else's \x1b[31m{outcome}"
+    with caplog.at_level(logging.DEBUG, "django_dbos"):
+        ends.using(workflow_id=forged).start(outcome)
+        run_until_idle()
+
+    messages = [one.getMessage() for one in caplog.records if one.name.startswith("django_dbos")]
+    assert any("somebody else's" in one for one in messages)
+    assert not any("\n2026-01-01" in one or "\x1b" in one for one in messages)
+
+
+@dbos.workflow
+def ends(outcome: str) -> None:
+    if outcome == "ERROR":
+        raise ValueError("it failed")
