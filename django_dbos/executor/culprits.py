@@ -135,7 +135,7 @@ class Culprits:
         session, executor_id = self._session(), self._executor.executor_id
         if self._store.quarantine(session, executor_id, workflow_id, text):
             logger.error(
-                "Workflow %r is quarantined, since it %s: %s",
+                "Workflow %r is quarantined, since it %s: %r",
                 workflow_id,
                 what,
                 error,

@@ -56,7 +56,7 @@ class Child:
             try:
                 self._start()
             except OSError as error:
-                logger.warning("A worker process couldn't be started: %s", error)
+                logger.warning("A worker process couldn't be started: %r", error)
                 self._delay(now)
 
     def _bury(self, process: subprocess.Popen[bytes], now: float) -> None:
