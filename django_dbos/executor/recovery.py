@@ -96,7 +96,7 @@ class Recovery:
         except errors.Unavailable:
             raise
         except errors.StoreError as error:
-            logger.warning("Executor %s can't be recovered yet: %s", executor_id, error)
+            logger.warning("Executor %s can't be recovered yet: %r", executor_id, error)
             return False
         if recovered is None:
             return False
