@@ -17,11 +17,13 @@
 | django_dbos.W006 | CAN_READ names nothing that can be called |
 | django_dbos.W007 | another router answers before DbosRouter |
 | django_dbos.W008 | a pool with fewer connections than a worker runs workflows |
+| django_dbos.W009 | a `workflows.py` beside the settings, where nobody looks for one |
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import distributions
 from importlib.util import find_spec
@@ -75,6 +77,7 @@ def check_dbos(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) ->
         *_check_atomic_requests(settings),
         *_check_channels(),
         *_check_can_read(),
+        *_check_discovery(),
     ]
 
 
@@ -264,6 +267,29 @@ def _check_channels() -> Iterator[CheckMessage]:
             obj="settings.CHANNEL_LAYERS",
             id="django_dbos.W004",
         )
+
+
+def _check_discovery() -> Iterator[CheckMessage]:
+    """The package that `startproject` makes around the settings isn't an app."""
+    modules = (django_settings.SETTINGS_MODULE, getattr(django_settings, "ROOT_URLCONF", None))
+    installed = {config.name for config in apps.get_app_configs()}
+    for package in sorted({str(one or "").rpartition(".")[0] for one in modules} - {""}):
+        if package not in installed and _has_unseen_workflows(package):
+            yield checks.Warning(
+                f"{package}.workflows isn't discovered: {package!r} isn't in INSTALLED_APPS.",
+                hint="Move it into an app, such as manage.py startapp makes, or add "
+                f"{package!r} to INSTALLED_APPS.",
+                obj=f"{package}.workflows",
+                id="django_dbos.W009",
+            )
+
+
+def _has_unseen_workflows(package: str) -> bool:
+    name = f"{package}.workflows"
+    try:
+        return name not in sys.modules and find_spec(name) is not None
+    except ImportError:
+        return False
 
 
 def _check_can_read() -> Iterator[CheckMessage]:

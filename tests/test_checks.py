@@ -388,3 +388,19 @@ def test_every_check_is_in_the_docs() -> None:
 
     assert in_code == set(re.findall(r"`django_dbos\.([EW]\d{3})`", page))
     assert in_code == set(re.findall(r"\| django_dbos\.([EW]\d{3}) \|", source))
+
+
+def test_workflows_beside_the_settings_are_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    assert "W009" not in ids()
+    (tmp_path / "newsite").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.ROOT_URLCONF = "newsite.urls"
+    assert "W009" not in ids()
+
+    (tmp_path / "newsite" / "workflows.py").touch()
+
+    assert "Move it into an app" in str(of("W009").hint)
+    settings.ROOT_URLCONF = "nowhere.to.be.urls"
+    assert "W009" not in ids()

@@ -113,6 +113,11 @@ class Executor:
             loop.start()
         signals.executor_started.send_robust(Executor, executor_id=self.executor_id)
         logger.info("Executor %s runs %s", self.executor_id, self.description)
+        if not registry.workflows:
+            logger.warning(
+                "No workflow function is known here. Write them in the workflows.py of an app in "
+                "INSTALLED_APPS."
+            )
 
     def stop(self, grace: float | None = None) -> None:
         """Hand the work over, uncounted: steps in progress have `grace` seconds to finish.
@@ -202,7 +207,7 @@ class Executor:
         how = "listening" if listens and self.store.supports_notifications else "polling"
         return (
             f"{queues} of database {self.store.alias!r}, {self.concurrency} workflows at once, "
-            f"{len(registry.workflows)} functions known, {how}"
+            f"workflow functions known: {len(registry.workflows)}, {how}"
         )
 
     def info(self) -> ExecutorInfo:
