@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 from django_dbos.core.records import Checkpoint, State
@@ -15,7 +16,9 @@ class History:
         self._workflow_id = workflow_id
         self._checkpoints = {one.step_number: one for one in checkpoints}
         self._last_recorded = max(self._checkpoints, default=0)
-        self._next_order = max((c.record_order for c in self._checkpoints.values()), default=0) + 1
+        last_order = max((c.record_order for c in self._checkpoints.values()), default=0)
+        # Atomic steps of an async run are recorded on another thread: next() is one operation.
+        self._orders = itertools.count(last_order + 1)
         self.step_number = 0
         """The position of the latest operation; 0 before the first."""
 
@@ -31,9 +34,7 @@ class History:
 
     def next_record_order(self) -> int:
         """Take the next place in the order of outcomes: after all that are recorded."""
-        order = self._next_order
-        self._next_order += 1
-        return order
+        return next(self._orders)
 
     def find(
         self, step_number: int, step_name: str, fingerprint: str | None = None

@@ -65,6 +65,7 @@ class Executor:
 
     is_inline = False
     owns_connections = True
+    takes_turns = False
 
     def __init__(
         self, queues: Iterable[str] | None = None, *, concurrency: int | None = None

@@ -61,6 +61,8 @@ class Loop:
                 # Before the call: what happens during it is looked at by the next one.
                 self._wake.clear()
                 pause = self._call()
+                # What a receiver of a signal has opened, say: nobody needs it until the next call.
+                connections.close_all()
                 if not self._is_stopping:
                     self._wake.wait(pause)
         finally:

@@ -19,6 +19,8 @@ logger = logging.getLogger("django_dbos.executor")
 
 # Seconds before a thread is tried again that the system didn't let us start.
 START_PAUSE = 0.1
+# Seconds for which a thread without a run keeps Django's connections, if they are persistent.
+IDLE_TIME = 1.0
 
 
 class Pool:
@@ -134,7 +136,15 @@ class Pool:
                 # Before the slot is free: whoever takes it finds this thread.
                 self._idle += 1
         self._on_done(done)
-        return None if is_stopping else self._queue.get()
+        return None if is_stopping else self._await_run()
+
+    def _await_run(self) -> Run | None:
+        """The next run. Until there is one, others need the connections more (rule 34)."""
+        try:
+            return self._queue.get(timeout=IDLE_TIME)
+        except queue.Empty:
+            connections.close_all()
+            return self._queue.get()
 
     # The loop
 

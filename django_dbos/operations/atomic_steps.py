@@ -17,7 +17,7 @@ from django_dbos.core import context
 from django_dbos.core.records import Checkpoint, Write
 from django_dbos.exceptions import DbosError, HistoryUnusable
 from django_dbos.operations.attempts import Recorder, pause, record, record_error
-from django_dbos.operations.raised import on_thread
+from django_dbos.operations.threads import perform_in_turn
 from django_dbos.store import errors
 
 # Seconds before an atomic step is repeated that failed through no fault of its own.
@@ -55,7 +55,7 @@ async def arun_atomic(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[st
     branches = recorder.call.run.branches
     assert branches is not None
     try:
-        return await on_thread(run_atomic, recorder, args, kwargs)
+        return await perform_in_turn(recorder.call.run, run_atomic, recorder, args, kwargs)
     finally:
         # It was recorded from another thread: outcomes recorded later wait for this one.
         await branches.turn(branches.expected(recorder.call.step_number))

@@ -34,6 +34,10 @@ class Host(Protocol):
     def owns_connections(self) -> bool:
         """Whether Django's connections are a run's own, closed after it, or the caller's."""
 
+    @property
+    def takes_turns(self) -> bool:
+        """Whether all that is sync must run on one thread: a test's transaction is only there."""
+
     def may_hold(self) -> bool:
         """Whether a run that waits may keep its slot for a moment: there are free ones."""
 

@@ -157,6 +157,10 @@ class InlineHost:
         """A loop's thread doesn't know of the test's transaction, which is another thread's."""
         return self.store.wakeups.muted() if self.is_in_test else nullcontext()
 
+    @property
+    def takes_turns(self) -> bool:
+        return self.is_in_test
+
     def may_hold(self) -> bool:
         return False
 

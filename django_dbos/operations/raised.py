@@ -42,15 +42,21 @@ async def on_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
     A Future takes no StopIteration: on Python 3.11 whoever awaits it would wait for ever.
     """
-    value, error = await sync_to_async(_caught)(function, *args, **kwargs)
+    return given(await sync_to_async(caught)(function, *args, **kwargs))
+
+
+def given(outcome: tuple[T | None, Exception | None]) -> T:
+    """What caught() has brought."""
+    value, error = outcome
     if error is not None:
         raise error
     return value  # type: ignore[return-value]
 
 
-def _caught(
+def caught(
     function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> tuple[T | None, Exception | None]:
+    """Call a function; what it returned, or what it raised."""
     try:
         return function(*args, **kwargs), None
     except Exception as error:

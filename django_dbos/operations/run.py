@@ -12,6 +12,8 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from asgiref.sync import SyncToAsync, async_to_sync
+
 from django_dbos import serializers
 from django_dbos.core.facts import FoundCheckpoint
 from django_dbos.core.history import History
@@ -132,6 +134,8 @@ class Run:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.branches: Branches | None = None
         self.task: asyncio.Task[Any] | None = None
+        self.sync_steps = 0
+        """How many steps are on an async run's thread for what is sync, or wait for it."""
         self.thread_id = 0
         """Where its function runs: the thread, and of an async one the loop and the task."""
 
@@ -394,6 +398,9 @@ class Run:
         async def perform() -> T:
             return await operation()
 
+        if getattr(SyncToAsync.threadlocal, "main_event_loop", None) is self.loop:
+            # By sync_to_async(): what the operation calls in turn may run on this very thread.
+            return async_to_sync(perform)()
         return asyncio.run_coroutine_threadsafe(perform(), self.loop).result()
 
 

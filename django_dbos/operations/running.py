@@ -10,13 +10,14 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from django.apps import apps
 from django.db import connections
+from django.dispatch import Signal
 
 from django_dbos import signals
 from django_dbos.core import context
@@ -54,9 +55,10 @@ async def aexecute(run: Run) -> None:
     run.branches = Branches(run.loop, run)
     _async_runs[run.workflow_id] = run
     try:
-        with _observed(run), _working(run), run.branches.tracked():
-            raised = await _acall(run)
-            await ending.aend(run, raised)
+        async with _aobserved(run):
+            with _working(run), run.branches.tracked():
+                raised = await _acall(run)
+                await ending.aend(run, raised)
     finally:
         if _async_runs.get(run.workflow_id) is run:
             del _async_runs[run.workflow_id]
@@ -209,6 +211,22 @@ def _observed(run: Run) -> Iterator[None]:
             announce_end(run)
 
 
+@asynccontextmanager
+async def _aobserved(run: Run) -> AsyncIterator[None]:
+    """See _observed(). Receivers that are sync run on the run's own thread."""
+    logs.run_began(run)
+    await _asend(run, signals.workflow_started)
+    run.began = time.perf_counter()
+    try:
+        yield
+    finally:
+        if not run.ends_later:
+            logs.run_ended(run)
+            # Before the run is over: its thread and its connections end with it.
+            if run.ended_as in FINAL:
+                await _asend(run, signals.workflow_finished, status=run.ended_as)
+
+
 def announce_end(run: Run) -> None:
     """Say how a run has ended."""
     logs.run_ended(run)
@@ -216,13 +234,17 @@ def announce_end(run: Run) -> None:
         _send(run, signals.workflow_finished, status=run.ended_as)
 
 
-def _send(run: Run, signal: Any, **extra: Any) -> None:
+def _send(run: Run, signal: Signal, **extra: Any) -> None:
     sender = apps.get_model("django_dbos", "Workflow")
-    if not signal.has_listeners(sender):
-        return
-    values = {"workflow_id": run.workflow_id, "name": run.definition.name, **extra}
-    if run.loop is not None and run.is_on_loop:
-        run.loop.create_task(signal.asend_robust(sender, **values))
-    else:
-        # An end that was left to the writer is announced on another thread.
-        signal.send_robust(sender, **values)
+    if signal.has_listeners(sender):
+        signal.send_robust(sender, **_values(run), **extra)
+
+
+async def _asend(run: Run, signal: Signal, **extra: Any) -> None:
+    sender = apps.get_model("django_dbos", "Workflow")
+    if signal.has_listeners(sender):
+        await signal.asend_robust(sender, **_values(run), **extra)
+
+
+def _values(run: Run) -> dict[str, str]:
+    return {"workflow_id": run.workflow_id, "name": run.definition.name}

@@ -12,7 +12,7 @@ from django.db.transaction import TransactionManagementError
 from django_dbos import serializers
 from django_dbos.core import context
 from django_dbos.exceptions import DbosError
-from django_dbos.operations import raised
+from django_dbos.operations import threads
 from django_dbos.operations.atomic_steps import arun_atomic, run_atomic
 from django_dbos.operations.attempts import (
     Recorder,
@@ -94,7 +94,7 @@ def _attempt(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 async def _aattempt(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     step = recorder.step
     if not step.is_async:
-        return await raised.on_thread(_attempt, recorder, args, kwargs)
+        return await threads.perform(recorder.call.run, _attempt, recorder, args, kwargs)
     await recorder.call.run.aensure_claim(always=step.confirm)
     with context.entered(recorder.call.run, recorder.scope()):
         try:
