@@ -40,6 +40,8 @@ logger = logging.getLogger("django_dbos.executor")
 def end(run: Run, raised: BaseException | None) -> None:
     """Have it written how the function ended; raise what came from outside the workflow."""
     write = _ending(run, raised)
+    if isinstance(write, Finish):
+        run.record_left()
     if _leave(run, write):
         return
     while write is not None:
@@ -50,6 +52,8 @@ def end(run: Run, raised: BaseException | None) -> None:
 async def aend(run: Run, raised: BaseException | None) -> None:
     """See end()."""
     write = _ending(run, raised)
+    if isinstance(write, Finish):
+        await run.arecord_left()
     if _leave(run, write):
         return
     while write is not None:

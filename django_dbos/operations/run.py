@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -102,6 +103,11 @@ class Call:
         """Whether an earlier run was suspended in this very wait."""
         return self.run.history.has_wait(self.step_number)
 
+    def refuse_other(self, recorded: str, called: str) -> NoReturn:
+        """End the run: an earlier one did something else here."""
+        error = NondeterminismError(self.run.workflow_id, self.step_number, recorded, called)
+        self.run.stop(HistoryUnusable(error))
+
     @property
     def what(self) -> str:
         """This operation, for error messages."""
@@ -163,6 +169,7 @@ class Run:
         self._settled_doubt: object = None
         self._failed_post: Answer | None = None
         self._has_posted = False
+        self._left: deque[tuple[Call, str]] = deque()
 
     # What ends it
 
@@ -262,11 +269,13 @@ class Run:
 
     def submit(self, kind: type[Write], call: Call | None, **values: Any) -> Answer:
         """Write, wait until it is durable, and raise what ends the run."""
+        self.record_left()
         answer = self.host.writer.write(self.fenced(kind, **values))
         return self._settled(answer, call)
 
     async def asubmit(self, kind: type[Write], call: Call | None, **values: Any) -> Answer:
         """See submit(). Outcomes are delivered to concurrent branches in their recorded order."""
+        await self.arecord_left()
         write = self.fenced(kind, **values)
         answer = self._settled(await self.host.writer.awrite(write), call)
         if answer.verdict is not Verdict.WAITING:
@@ -304,6 +313,23 @@ class Run:
         """See post()."""
         self._has_posted = True
         await self.host.writer.apost(self.fenced(kind, **values), self._note_post)
+
+    def note_left(self, call: Call, output: str) -> None:
+        """A stream's iteration was left: recorded with the next write, since a finalizer calls."""
+        if self.is_under_way and self.interruption is None:
+            self._left.append((call, output))
+
+    def record_left(self) -> None:
+        """Record the iterations that were left since the last write."""
+        while self._left:
+            call, output = self._left.popleft()
+            self.post(RecordStep, checkpoint=call.checkpoint(output=output))
+
+    async def arecord_left(self) -> None:
+        """See record_left()."""
+        while self._left:
+            call, output = self._left.popleft()
+            await self.apost(RecordStep, checkpoint=call.checkpoint(output=output))
 
     def write_with(self, writer: Writer, kind: type[Write], **values: Any) -> None:
         """Write through another writer than the host's, and wait."""

@@ -1,15 +1,17 @@
 """Streams: append-only lists of values under a key, numbered 0, 1, 2 … without gaps.
 
-Readers take values from the table, from any offset. In a workflow a reader takes one position: the
-values never change and are read again by a replay; where it ended, and how, is recorded.
+Readers take values from the table, from any offset. In a workflow each iteration over one takes a
+position: the values never change and are read again by a replay; where it ended, and how, is
+recorded, also when the loop is left early.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from asgiref.sync import sync_to_async
 
@@ -105,6 +107,8 @@ def _refuse_closed(run: Run, key: str) -> None:
 class _Reader:
     """What both readers share: where they are, how long they wait, and how they ended."""
 
+    _operation: ClassVar[str]
+
     def __init__(
         self,
         store: Store,
@@ -126,10 +130,27 @@ class _Reader:
         self._timeout = timeout
         self._waits = wait
         self._call = call
+        self._has_begun = False
+        self._recorded: Call | None = None
         self._end: dict[str, Any] | None = None
-        if call is not None and call.found is not None and call.found.output is not None:
-            self._end = json.loads(call.found.output)
         self._restart_clock()
+
+    def _begin(self) -> Call | None:
+        """The call of an iteration: the first has the reader's own position, others the next."""
+        call = self._call
+        if call is None:
+            return None
+        if self._has_begun:
+            call = self._call = call.run.begin(self._operation, call.step_name)
+        self._has_begun = True
+        found = None if call.found is None else call.found.output
+        self._end = None if found is None else json.loads(found)
+        return call
+
+    def leave(self, call: Call | None) -> None:
+        """Note that an iteration is over, maybe before its end: from a finalizer, on any thread."""
+        if call is not None and call.found is None and call is not self._recorded:
+            call.run.note_left(call, self._end_text(has_left=True))
 
     def _restart_clock(self) -> None:
         self._waiting_since = time.monotonic()
@@ -183,22 +204,52 @@ class _Reader:
         self.closed = self._end["closed"]
         if self._end["timed_out"]:
             raise WaitTimeout(self._what, self._timeout or 0.0)
+        if self._end["has_left"] and self._call is not None:
+            self._call.refuse_other(f"leaving it at offset {self._end['offset']}", "reading on")
 
     def _ending(self, *, timed_out: bool = False) -> dict[str, Any]:
-        end = {"offset": self._offset, "closed": self.closed, "timed_out": timed_out}
         assert self._call is not None
-        return {"checkpoint": self._call.checkpoint(output=json.dumps(end))}
+        self._recorded = self._call
+        return {"checkpoint": self._call.checkpoint(output=self._end_text(timed_out=timed_out))}
+
+    def _end_text(self, *, timed_out: bool = False, has_left: bool = False) -> str:
+        end = {"offset": self._offset, "closed": self.closed}
+        return json.dumps({**end, "timed_out": timed_out, "has_left": has_left})
+
+
+class _Entries(Iterator[tuple[int, Any]]):
+    """An iteration that notices when it is dropped."""
+
+    def __init__(self, reader: StreamReader, call: Call | None) -> None:
+        self._reader = reader
+        self._call = call
+        self._entries = reader._read_on()
+
+    def __next__(self) -> tuple[int, Any]:
+        return next(self._entries)
+
+    def close(self) -> None:
+        """Read no more."""
+        self._entries.close()
+        self._reader.leave(self._call)
+
+    def __del__(self) -> None:
+        self._reader.leave(self._call)
 
 
 class StreamReader(_Reader):
     """The values of a stream, in order, as they come: `for value in reader`."""
 
+    _operation = "read_stream"
+
     def __iter__(self) -> Iterator[Any]:
-        for _, value in self.entries():
-            yield value
+        return map(itemgetter(1), self.entries())
 
     def entries(self) -> Iterator[tuple[int, Any]]:
         """(offset, value) of each: whoever stops resumes at the last offset + 1."""
+        return _Entries(self, self._begin())
+
+    def _read_on(self) -> Generator[tuple[int, Any], None, None]:
         run = self._call.run if self._call else None
         with self._store.wakeups.watch(*self._keys()) as watch:
             while True:
@@ -234,18 +285,41 @@ class StreamReader(_Reader):
             self._call.run.submit(RecordStep, self._call, **end)
 
 
+class _AsyncEntries(AsyncIterator[Any]):
+    """See _Entries. An async generator is closed some time later, this is noticed at once."""
+
+    def __init__(self, reader: AsyncStreamReader, call: Call | None, *, only_values: bool) -> None:
+        self._reader = reader
+        self._call = call
+        self._entries = reader._read_on()
+        self._only_values = only_values
+
+    async def __anext__(self) -> Any:
+        entry = await anext(self._entries)
+        return entry[1] if self._only_values else entry
+
+    async def aclose(self) -> None:
+        """Read no more."""
+        await self._entries.aclose()
+        self._reader.leave(self._call)
+
+    def __del__(self) -> None:
+        self._reader.leave(self._call)
+
+
 class AsyncStreamReader(_Reader):
     """See StreamReader: `async for value in reader`."""
 
+    _operation = "aread_stream"
+
     def __aiter__(self) -> AsyncIterator[Any]:
-        return self._values()
+        return _AsyncEntries(self, self._begin(), only_values=True)
 
-    async def _values(self) -> AsyncIterator[Any]:
-        async for _, value in self.entries():
-            yield value
-
-    async def entries(self) -> AsyncIterator[tuple[int, Any]]:
+    def entries(self) -> AsyncIterator[tuple[int, Any]]:
         """See StreamReader.entries()."""
+        return _AsyncEntries(self, self._begin(), only_values=False)
+
+    async def _read_on(self) -> AsyncGenerator[tuple[int, Any], None]:
         run = self._call.run if self._call else None
         with self._store.wakeups.watch(*self._keys()) as watch:
             while True:
