@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
+from tests.browser.chromium import Chromium
 from tests.pages.walkthrough import Walk, build
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -18,6 +23,9 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(settings.VENDOR != "sqlite", reason="The pages begin on SQLite."),
 ]
+
+
+SERVERS = {"daphne": "python manage.py runserver", "uvicorn": "uvicorn mysite.asgi:application"}
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +73,64 @@ def test_a_module_beside_the_settings_is_told_of(walk: Walk) -> None:
 
     assert "(django_dbos.W009) mysite.workflows isn't discovered" in said
     assert "No workflow function is known here." in worker
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_guide_to_websockets_works_as_it_is_written(walk: Walk, server: str) -> None:
+    """With Django's runserver, and with uvicorn alone, its page retried for ever without a word."""
+    pytest.importorskip(server)
+    walk.follow(DOCS / "quickstart.md")
+
+    walk.before = lambda command: walk.kill("web") if command in SERVERS.values() else None
+    if server != "daphne":
+        walk.instead = {'"daphne", ': "", SERVERS["daphne"]: SERVERS[server]}
+
+    walk.follow(DOCS / "guides" / "websockets.md")
+
+    assert read_stream(walk) == (4401, [])
+    cookie = walk.run(["python", "manage.py", "shell", "-v", "0", "-c", LOG_IN]).strip()
+    assert read_stream(walk, cookie) == (1000, ["packed", "sent"])
+    browser = os.environ.get("DBOS_TEST_CHROMIUM")
+    if browser and server == "daphne":
+        look(walk, browser, cookie)
+
+
+LOG_IN = """
+from django.contrib.auth.models import User
+from django.test import Client
+
+client = Client()
+client.force_login(User.objects.create_superuser("ada"))
+print(client.cookies["sessionid"].value)
+"""
+
+
+def read_stream(walk: Walk, cookie: str = "") -> tuple[int, list[str]]:
+    """The code with which the socket was closed, and the values before that."""
+    site = f"127.0.0.1:{walk.port}"
+    address = f"ws://{site}/ws/dbos/streams/?workflow_id=order-1&key=progress"
+    headers = {"Cookie": f"sessionid={cookie}"} if cookie else {}
+    values = []
+    with (
+        connect(address, origin=f"http://{site}", additional_headers=headers) as socket,
+        pytest.raises(ConnectionClosed) as closed,
+    ):
+        while True:
+            frame = json.loads(socket.recv(timeout=60))
+            if "offset" in frame:
+                values.append(frame["value"])
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code, values
+
+
+def look(walk: Walk, browser: str, cookie: str) -> None:
+    site = f"http://127.0.0.1:{walk.port}"
+    with Chromium(browser) as page:
+        page.go(f"{site}/orders/order-1/live/")
+        page.wait_for_text("Log in to follow this order.")
+
+        page.set_cookie(site, "sessionid", cookie)
+        page.go(f"{site}/orders/order-1/live/")
+
+        page.wait_for_text("sent")
+        assert "packed" in page.text

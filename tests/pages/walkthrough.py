@@ -19,10 +19,9 @@ import urllib.error
 import urllib.request
 import venv
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-
-import django
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PATIENCE = 60.0
@@ -40,6 +39,9 @@ class Walk:
         self.folder.mkdir()
         self.before: Callable[[str], None] = lambda command: None
         """Called before each command."""
+        self.instead: dict[str, str] = {}
+        """Where a page offers a choice: what to do instead of what it shows."""
+        self._is_installed = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -49,7 +51,10 @@ class Walk:
 
     def follow(self, page: Path) -> None:
         """Do all that the page says, from its first block to its last."""
-        for language, text in BLOCK.findall(page.read_text()):
+        for language, shown in BLOCK.findall(page.read_text()):
+            text = shown
+            for one, other in self.instead.items():
+                text = text.replace(one, other)
             if language == "console":
                 for command, answer in _commands(text):
                     self.before(command)
@@ -66,9 +71,7 @@ class Walk:
         elif words[0] == "curl":
             self._fetch(words, json.loads(answer))
         elif words[:2] == ["pip", "install"]:
-            wheel = str(self._wheel)
-            alone = ["--no-index", "--no-deps", "--ignore-installed", "--quiet"]
-            self.run([str(self._bin / "python"), "-m", "pip", "install", *alone, wheel])
+            self._install()
         elif "runserver" in words or words[0] in ("uvicorn", "gunicorn"):
             at = [str(self.port)] if "runserver" in words else ["--port", str(self.port)]
             self.serve("web", [*words, *at])
@@ -142,6 +145,13 @@ class Walk:
         """The port that is free here, instead of the page's."""
         return text.replace(":8000", f":{self.port}")
 
+    def _install(self) -> None:
+        """Only ours: the others are there, and no index is asked."""
+        if not self._is_installed:
+            alone = ["--no-index", "--no-deps", "--ignore-installed", "--quiet"]
+            self.run(["python", "-m", "pip", "install", *alone, str(self._wheel)])
+            self._is_installed = True
+
     def _found(self, words: list[str]) -> list[str]:
         return [str(self._bin / "python") if words[0] == "python" else words[0], *words[1:]]
 
@@ -181,7 +191,11 @@ def _make_environment(folder: Path) -> Path:
     """
     venv.create(folder, symlinks=True, with_pip=False)
     (packages,) = folder.glob("lib/python*/site-packages")
-    others = {str(Path(django.__file__).parent.parent)}
+    others = {
+        str(Path(spec.origin).parent.parent)
+        for name in ("django", "channels", "daphne", "uvicorn")
+        if (spec := find_spec(name)) is not None and spec.origin
+    }
     (packages / "others.pth").write_text("\n".join(sorted(others)))
     python = folder / "bin" / "python"
     for name, module in (("django-admin", "django"), ("uvicorn", "uvicorn")):
