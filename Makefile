@@ -21,7 +21,7 @@ endef
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types format docs-api bench clean
+.PHONY: help demo test test-all lint types format docs docs-api bench clean
 
 help:  ## list these targets
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ demo:  ## serve the example shop at http://127.0.0.1:8000 (PORT=…, DB=sqlite|p
 	$(prepare) demo servers
 	@PORT="$(PORT)" DB="$(DB)" exec $(VENV)/python scripts/demo.py
 
-test:  ## lint, types, and the suite on SQLite and PostgreSQL, oldest and newest Python
+test:  ## lint, types, docs, and the suite on SQLite and PostgreSQL, oldest and newest Python
 	$(prepare) dev
 	@$(VENV)/python scripts/test.py
 
@@ -52,6 +52,11 @@ format:  ## format the code, and fix what can be fixed automatically
 	$(prepare) dev
 	$(VENV)/ruff check --fix
 	$(VENV)/ruff format
+
+docs:  ## build the documentation site into build/site
+	$(prepare) dev
+	$(VENV)/sphinx-build --quiet --fail-on-warning --keep-going docs build/site
+	@echo "build/site/index.html"
 
 docs-api:  ## write the API reference from the docstrings
 	$(prepare) dev

@@ -1,4 +1,4 @@
-"""Everything that must pass: lint, types, and the suite in several environments of tox.
+"""Everything that must pass: lint, types, docs, and the suite in several environments of tox.
 
 `make test` runs the oldest and the newest pair of Python and Django, `make test-all` every pair,
 each on SQLite and on PostgreSQL with Valkey, and the newest once more with naive datetimes. The
@@ -37,7 +37,7 @@ MATRIX = {
 }
 DATABASES = ("postgresql", "sqlite")
 MUST_RUN_IN_CI = [("3.11", "5.2"), ("3.13", "6.1")]
-CHECKS = ["lint", "types"]
+CHECKS = ["lint", "types", "docs"]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MAC_BROWSERS = (
     "Chromium.app/Contents/MacOS/Chromium",
@@ -65,7 +65,7 @@ class Result:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Run lint, types and the suite.")
+    parser = argparse.ArgumentParser(description="Run lint, types, docs and the suite.")
     parser.add_argument("--all", action="store_true", help="every supported Python and Django")
     arguments = parser.parse_args()
     # Stop as after Ctrl-C: with the servers stopped and nothing left behind.

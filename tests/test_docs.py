@@ -46,6 +46,15 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("name", ["llms.txt", "index.md"])
+def test_every_page_is_listed(name: str) -> None:
+    docs = PROJECT / "docs"
+    text = (docs / name).read_text()
+    pages = {page.relative_to(docs).with_suffix("").as_posix() for page in PAGES} - {"index"}
+
+    assert {link.removesuffix(".md") for link in re.findall(r"\]\(([\w/-]+\.md)\)", text)} == pages
+
+
 def test_the_readme_is_one_screen_and_compiles() -> None:
     text = (PROJECT / "README.md").read_text()
 
