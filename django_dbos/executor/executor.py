@@ -30,6 +30,7 @@ from django_dbos.exceptions import ClaimLost, HandedOver
 from django_dbos.executor.dispatcher import Dispatcher
 from django_dbos.executor.housekeeping import Housekeeping
 from django_dbos.executor.pool import Pool
+from django_dbos.executor.retention import Retention
 from django_dbos.executor.slots import Slots
 from django_dbos.executor.teller import Teller
 from django_dbos.models import Workflow
@@ -88,6 +89,7 @@ class Executor:
         self.writer = self._new_writer()
         self.dispatcher = Dispatcher(self, self.queue_names)
         self.housekeeping = Housekeeping(self)
+        self.retention = Retention(self)
         self.pool = Pool(self._done)
         self._stopping = threading.Lock()
         self._is_stopping = False
@@ -112,6 +114,7 @@ class Executor:
         self.writer.start()
         for loop in (self.teller.loop, self.housekeeping.loop, self.dispatcher.loop):
             loop.start()
+        self.retention.start()
         signals.executor_started.send_robust(Executor, executor_id=self.executor_id)
         logger.info("Executor %s runs %s", self.executor_id, self.description)
         if not registry.workflows:
@@ -135,6 +138,7 @@ class Executor:
         self.store.wakeups.remove_lane_listener(self._lanes_told)
         self.store.wakeups.remove_key_listener(self._keys_told)
         self.dispatcher.loop.stop()
+        self.retention.loop.stop()
         for run in list(self.runs.values()):
             run.interrupt(HandedOver())
         self._wait_for_runs(self.grace_period if grace is None else grace)

@@ -27,13 +27,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_dbos.executor")
 
-# How many rows one statement enqueues, expires or deletes.
+# How many rows one statement enqueues or expires.
 LIMIT = 1_000
 # Seconds between sweeps for wake-ups whose sender died (the look sees most of them at the next
-# heartbeat), for executors without a row, and for finished workflows past their age.
+# heartbeat), and for executors without a row.
 SWEEP_INTERVAL = 30.0
 ORPHANS_INTERVAL = 300.0
-RETENTION_INTERVAL, DELETION_PAUSE = 60.0, 0.1
 # The first look for orphans, soon after the start.
 FIRST_ORPHANS = 30.0
 
@@ -57,8 +56,6 @@ class Housekeeping:
         now = time.monotonic()
         self._next_sweep = now + SWEEP_INTERVAL
         self._next_orphans = now + FIRST_ORPHANS
-        self._next_retention = now
-        self._more_to_delete_at: float | None = None
         self._mismatches = 0
         self._ration = Ration()
         self._recovery = Recovery(executor, self._settings)
@@ -90,9 +87,7 @@ class Housekeeping:
             self._expire()
         if now >= self._next_beat:
             self._beat()
-        if self._settings.retention is not None and now >= self._next_retention:
-            self._delete_finished(self._own(), self._settings.retention)
-        times = (self._next_beat, self._due_at, self._deadline_at, self._more_to_delete_at)
+        times = (self._next_beat, self._due_at, self._deadline_at)
         return max(min(one for one in times if one is not None) - time.monotonic(), 0.0)
 
     def register(self) -> None:
@@ -202,15 +197,6 @@ class Housekeeping:
         logs.deadlines_passed(expired)
         if expired:
             self._next_beat = 0.0
-
-    def _delete_finished(self, session: Session, age: float) -> None:
-        deleted = self._store.delete_finished(session, age, LIMIT)
-        if deleted:
-            logger.info("Deleted %d workflows that had finished %.0f s ago", deleted, age)
-        has_more = deleted == LIMIT
-        pause = DELETION_PAUSE if has_more else RETENTION_INTERVAL
-        self._next_retention = time.monotonic() + pause
-        self._more_to_delete_at = self._next_retention if has_more else None
 
     def _tell(self, hints: Hints) -> None:
         self._store.tell(self._own(), hints)

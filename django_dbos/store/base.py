@@ -40,6 +40,8 @@ from django_dbos.store.records import Look, Recovered, Started
 from django_dbos.store.sessions import DjangoSession, Row, Session
 from django_dbos.store.wakeups import Wakeups
 
+# What belongs to a workflow, by the statements that delete it.
+PARTS = ("checkpoints", "messages", "events", "event_versions", "entries")
 # How often a start is tried when its id's holder comes or vanishes between two looks.
 MAX_START_TRIES = 3
 
@@ -488,8 +490,18 @@ class Store(abc.ABC):
         """Move everything that is due later so many seconds nearer, on Django's connection."""
 
     @abc.abstractmethod
-    def delete_finished(self, session: Session, age: float, limit: int) -> int:
-        """Delete finished workflows older than so many seconds, with all that is theirs."""
+    def mark_deleted(self, session: Session, age: float, limit: int) -> list[str]:
+        """Mark finished workflows older than so many seconds: nobody can resume them any more."""
+
+    @abc.abstractmethod
+    def delete_part(
+        self, session: Session, part: str, workflow_ids: Sequence[str], limit: int
+    ) -> int:
+        """Delete so many rows of one of PARTS that are of marked workflows; return how many."""
+
+    @abc.abstractmethod
+    def delete_marked(self, session: Session, workflow_ids: Sequence[str]) -> int:
+        """Delete marked workflows with what is left of them; return how many."""
 
     # After a commit
 

@@ -438,8 +438,17 @@ class PostgresStore(Store):
             for name in ("advance_workflows", "advance_checkpoints"):
                 session.run(name, {"seconds": seconds})
 
-    def delete_finished(self, session: Session, age: float, limit: int) -> int:
-        return len(session.run("delete_finished", {"age": age, "limit": limit}))
+    def mark_deleted(self, session: Session, age: float, limit: int) -> list[str]:
+        return [row[0] for row in session.run("mark_deleted", {"age": age, "limit": limit})]
+
+    def delete_part(
+        self, session: Session, part: str, workflow_ids: Sequence[str], limit: int
+    ) -> int:
+        params = {"workflow_ids": list(workflow_ids), "limit": limit}
+        return len(session.run(f"delete_{part}", params))
+
+    def delete_marked(self, session: Session, workflow_ids: Sequence[str]) -> int:
+        return len(session.run("delete_workflows", {"workflow_ids": list(workflow_ids)}))
 
     def _insert_workflows(self, new: Sequence[NewWorkflow]) -> set[str]:
         if len(new) == 1 and new[0].is_due and self._commits_at_once():

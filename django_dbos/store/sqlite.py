@@ -35,7 +35,7 @@ from django_dbos.core.records import (
 )
 from django_dbos.fields import instant_to_text
 from django_dbos.store import rows
-from django_dbos.store.base import Store
+from django_dbos.store.base import PARTS, Store
 from django_dbos.store.file_locks import FileLocks
 from django_dbos.store.nudges import Nudges
 from django_dbos.store.records import Look, Recovered
@@ -52,6 +52,8 @@ from django_dbos.store.wakeups import Wakeups
 
 AddRows = Callable[[Facts, list[Row]], None]
 
+# SQLite's own word for it.
+NO_LIMIT = -1
 # What is written without a look before: nearly all that a busy worker writes.
 Direct = RecordStep | Finish
 DIRECT = {RecordStep, Finish}
@@ -325,13 +327,22 @@ class SqliteStore(Store):
             for name in ("advance_workflows", "advance_checkpoints"):
                 session.run(name, sooner)
 
-    def delete_finished(self, session: Session, age: float, limit: int) -> int:
+    def mark_deleted(self, session: Session, age: float, limit: int) -> list[str]:
+        params: Params = {"before": now_text(-age), "limit": limit}
+        return [row[0] for row in session.run("mark_deleted", params)]
+
+    def delete_part(
+        self, session: Session, part: str, workflow_ids: Sequence[str], limit: int
+    ) -> int:
+        params = {"workflow_ids": json.dumps(list(workflow_ids)), "limit": limit}
+        return len(session.run(f"delete_{part}", params))
+
+    def delete_marked(self, session: Session, workflow_ids: Sequence[str]) -> int:
+        ids = json.dumps(list(workflow_ids))
         with session.transaction():
-            params: Params = {"before": now_text(-age), "limit": limit}
-            ids = [row[0] for row in session.run("find_finished", params)]
-            for name in DELETIONS:
-                session.run(name, {"workflow_ids": json.dumps(ids)})
-        return len(ids)
+            for part in PARTS:
+                self.delete_part(session, part, workflow_ids, NO_LIMIT)
+            return len(session.run("delete_workflows", {"workflow_ids": ids}))
 
     def _notify_and_wake(
         self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
@@ -405,16 +416,6 @@ class SqliteStore(Store):
     def _resume(self, workflow_id: str) -> list[Row]:
         params = {"workflow_ids": json.dumps([workflow_id])}
         return self._run_with_place(self.session(), "resume_workflows", params)
-
-
-DELETIONS = (
-    "delete_checkpoints",
-    "delete_messages",
-    "delete_events",
-    "delete_event_versions",
-    "delete_entries",
-    "delete_workflows",
-)
 
 
 def _direct_rows(writes: Sequence[Direct]) -> dict[str, list[tuple[Any, ...]]]:

@@ -24,7 +24,7 @@ OF_ALL = ("dbos_workflow_created", "sqlite_autoindex", "dbos_message_workflow", 
 # Only tests run these.
 NOT_GUARDED = {"advance_checkpoints", "advance_workflows"}
 # The oldest of what has finished, up to a limit.
-WALKS_HISTORY = {"find_finished": "dbos_workflow_created"}
+WALKS_HISTORY = {"mark_deleted": "dbos_workflow_created"}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_GUARDED])

@@ -41,7 +41,6 @@ def test_both_databases_have_the_same_statements() -> None:
         "notify",
         "end_sessions",
         "take_lock",
-        "delete_finished",
         "append_entries",
         "append_entry",
         "end_workflow",
@@ -57,7 +56,7 @@ def test_both_databases_have_the_same_statements() -> None:
         "wake_receiver",
         "send_messages",
     }
-    only_sqlite = {"deal_places", "next_place", "give_up", "find_finished"}
+    only_sqlite = {"deal_places", "next_place", "give_up"}
 
     postgresql, sqlite = (set(statements.names(one)) for one in ("postgresql", "sqlite"))
 

@@ -334,27 +334,3 @@ def test_own_connections_take_djangos_parameters_anew_at_every_connect(
 
     assert session.connection.info.get_parameters()["connect_timeout"] == "8"
     session.close()
-
-
-def test_retention_deletes_old_finished_workflows_with_all_that_is_theirs(
-    store: Store, session: Session, executor_id: str, claim: Claims
-) -> None:
-    held = claim()
-    store.send_messages([message_to(held)])
-    active = new_workflow()
-    store.start_workflows([active])
-    store.cancel_workflows([held.workflow_id])
-    assert store.delete_finished(session, 60.0, 10) == 0
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE dbos_workflow SET created_at = '2020-01-01 00:00:00', "
-            "finished_at = CASE WHEN finished_at IS NULL THEN NULL ELSE '2020-01-01 00:00:00' END"
-            if connection.vendor == "sqlite"
-            else "UPDATE dbos_workflow SET created_at = '2020-01-01', "
-            "finished_at = CASE WHEN finished_at IS NULL THEN NULL "
-            "ELSE timestamptz '2020-01-01' END"
-        )
-
-    assert store.delete_finished(session, 60.0, 10) == 1
-    assert [one.workflow_id for one in Workflow.objects.all()] == [active.workflow_id]
-    assert not Message.objects.exists()

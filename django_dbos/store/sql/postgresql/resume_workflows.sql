@@ -15,4 +15,6 @@ SET status = 'ENQUEUED',
     queue_sequence = nextval('dbos_queue_sequence')
 WHERE workflow_id = ANY(%(workflow_ids)s::text[])
   AND (status IN ('CANCELLED', 'DELAYED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', 'WAITING') OR is_set_aside)
+  -- Not what is being deleted: see mark_deleted.
+  AND (finished_at IS NULL OR finished_at > '-infinity')
 RETURNING workflow_id, queue_name, priority

@@ -1,2 +1,8 @@
 DELETE FROM dbos_stream_entry
-WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s))
+WHERE rowid IN (
+    SELECT rowid
+    FROM dbos_stream_entry
+    WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s))
+    LIMIT %(limit)s
+)
+RETURNING 1

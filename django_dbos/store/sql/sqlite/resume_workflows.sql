@@ -15,4 +15,6 @@ SET status = 'ENQUEUED',
     queue_sequence = %(place)s
 WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s))
   AND (status IN ('CANCELLED', 'DELAYED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', 'WAITING') OR is_set_aside)
+  -- Not what is being deleted: see mark_deleted.
+  AND (finished_at IS NULL OR finished_at > '0001-01-01 00:00:00.000000')
 RETURNING workflow_id, queue_name, priority

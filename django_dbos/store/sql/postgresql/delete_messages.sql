@@ -1,0 +1,10 @@
+-- A part of what is left of workflows that are marked to be deleted. Workers share the work.
+DELETE FROM dbos_message
+WHERE ctid = ANY(ARRAY(
+    SELECT ctid
+    FROM dbos_message
+    WHERE workflow_id = ANY(%(workflow_ids)s::text[])
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+))
+RETURNING 1

@@ -1,0 +1,283 @@
+"""Retention deletes a few rows at a time, beside the heartbeat, and only what nobody can resume."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db.models import QuerySet
+
+import django_dbos as dbos
+from django_dbos.executor import Executor
+from django_dbos.executor.retention import INTERVAL, Retention
+from django_dbos.models import (
+    AtomicCheckpoint,
+    Event,
+    Message,
+    StreamEntry,
+    Workflow,
+)
+from django_dbos.models import Executor as ExecutorRow
+from django_dbos.store import errors, get_store
+from django_dbos.store.base import Store
+from django_dbos.store.sessions import Session
+from django_dbos.testing import run_until_idle
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Start = Callable[..., Executor]
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@dbos.step
+def works() -> None:
+    for number in range(7):
+        dbos.write_stream("progress", number)
+
+
+@dbos.workflow
+def has_rows() -> None:
+    works()
+    for number in range(3):
+        dbos.set_event("state", number)
+
+
+@dbos.workflow
+def starts_waiting() -> None:
+    waits.using(workflow_id="child").start()
+
+
+@dbos.workflow
+def waits() -> None:
+    dbos.recv(timeout=None)
+
+
+@pytest.fixture(autouse=True)
+def _retention(settings: Any) -> None:
+    settings.DBOS = {**settings.DBOS, "RETENTION": 3_600}
+
+
+@pytest.fixture
+def store() -> Store:
+    return get_store()
+
+
+def make(count: int) -> list[str]:
+    """So many workflows that finished long ago, with rows in every table."""
+    handles = has_rows.start_many([()] * count)
+    run_until_idle()
+    for handle in handles:
+        handle.send("late")
+    age()
+    return [handle.workflow_id for handle in handles]
+
+
+def age(**which: Any) -> None:
+    """As if they had been there for years."""
+    rows = QuerySet(Workflow).filter(**which)
+    rows.update(created_at=LONG_AGO)
+    rows.filter(finished_at__isnull=False).update(finished_at=LONG_AGO)
+
+
+def rows_left() -> dict[str, int]:
+    """How many rows each table has that belongs to workflows."""
+    models = [
+        model
+        for model in apps.get_app_config("django_dbos").get_models()
+        if hasattr(model, "workflow_id") and model is not AtomicCheckpoint
+    ]
+    return {model.__name__: model._default_manager.count() for model in models}
+
+
+def retention(store: Store) -> Retention:
+    """As a worker's, whose thread hasn't begun."""
+    executor: Any = type("Host", (), {"store": store, "executor_id": "test"})
+    one = Retention(executor)
+    assert one._age is not None
+    one._work = one._delete_old(one._age)
+    return one
+
+
+def run_to_the_end(*several: Retention) -> int:
+    """Call each in turn until nothing is left to do; return how many statements that took."""
+    count, left = 0, list(several)
+    while left:
+        left = [one for one in left if one.tick() != INTERVAL]
+        count += 1
+    for one in several:
+        one.close()
+    return count
+
+
+def test_all_that_belongs_to_old_workflows_goes(store: Store) -> None:
+    make(3)
+    young = has_rows.using(workflow_id="young").start()
+    run_until_idle()
+    before = rows_left()
+    assert all(before.values())
+
+    run_to_the_end(retention(store))
+
+    assert [row.workflow_id for row in Workflow.objects.all()] == [young.workflow_id]
+    assert StreamEntry.objects.count() == 7
+    assert not Message.objects.exists()
+    assert set(Event.objects.values_list("workflow_id", flat=True)) == {"young"}
+    assert {name for name, count in rows_left().items() if count} == before.keys() - {"Message"}
+
+
+def test_no_statement_deletes_more_rows_than_it_is_to(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(2)
+    deleted: list[tuple[int, int]] = []
+    delete_part = type(store).delete_part
+
+    def note(self: Store, session: Session, part: str, ids: Sequence[str], limit: int) -> int:
+        count = delete_part(self, session, part, ids, limit)
+        if limit > 0:
+            deleted.append((count, limit))
+        return count
+
+    monkeypatch.setattr(type(store), "delete_part", note)
+    one = retention(store)
+    one._rows = 2
+    one._patience = 1e9  # so that it isn't slowed down, and
+    monkeypatch.setattr("django_dbos.executor.retention.MAX_ROWS", 2)  # doesn't grow
+
+    run_to_the_end(one)
+
+    assert not any(rows_left().values())
+    assert all(count <= limit == 2 for count, limit in deleted)
+    # 14 entries of two workflows take 7 statements, and one that finds no more.
+    assert len(deleted) > 10
+
+
+def test_what_takes_too_long_is_done_with_fewer_rows(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement_timeout, or a slow disk: nothing was ever deleted."""
+    make(3)
+    delete_part = type(store).delete_part
+    limits: list[int] = []
+
+    def cancel_long_ones(
+        self: Store, session: Session, part: str, ids: Sequence[str], limit: int
+    ) -> int:
+        limits.append(limit)
+        if limit > 5:
+            raise errors.Unavailable("canceling statement due to statement timeout")
+        return delete_part(self, session, part, ids, limit)
+
+    monkeypatch.setattr(type(store), "delete_part", cancel_long_ones)
+    one = retention(store)
+    one._patience = 1e9
+
+    run_to_the_end(one)
+
+    assert max(limits) == 100
+    assert not any(rows_left().values())
+
+
+def test_an_outage_is_told_of(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> Any:
+        raise errors.Unavailable("gone")
+
+    monkeypatch.setattr(type(store), "mark_deleted", fail)
+    one = retention(store)
+
+    with pytest.raises(errors.Unavailable):
+        run_to_the_end(one)
+
+
+def test_a_parent_stays_while_a_child_of_its_is_active(store: Store) -> None:
+    parent = starts_waiting.start()
+    run_until_idle()
+    assert parent.get_status() == "SUCCESS"
+    age()
+
+    run_to_the_end(retention(store))
+    assert parent.get_status() == "SUCCESS"
+
+    # It can still be cancelled with its children, and then goes with them.
+    assert parent.cancel(children=True) in (False, None)
+    assert dbos.retrieve_workflow("child").get_status() == "CANCELLED"
+    age()
+    run_to_the_end(retention(store))
+    assert not Workflow.objects.exists()
+
+
+def test_what_is_being_deleted_cannot_be_resumed(store: Store) -> None:
+    """The worker dies half-way: it would have gone on without a part of its history."""
+    handle = waits.start()
+    run_until_idle()
+    handle.cancel()
+    age()
+    dying = retention(store)
+    dying.tick()
+    dying.close()
+    assert handle.get_status() == "CANCELLED"
+    assert Workflow.objects.get().finished_at is not None
+
+    assert store.resume_workflows([handle.workflow_id]) == {handle.workflow_id: False}
+
+    run_to_the_end(retention(store))
+    assert not any(rows_left().values())
+
+
+def test_workers_share_the_work(store: Store) -> None:
+    make(4)
+    several = [retention(store) for _ in range(3)]
+    for one in several:
+        one._rows = 3
+        one._patience = 0.0
+
+    run_to_the_end(*several)
+
+    assert not any(rows_left().values())
+
+
+@pytest.mark.rule(4)
+def test_the_heartbeat_does_not_wait_for_retention(
+    start_executor: Start, store: Store, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.05}
+    make(2)
+    delete_part = type(store).delete_part
+    began, may_go_on = threading.Event(), threading.Event()
+
+    def hang(self: Store, *args: Any) -> int:
+        began.set()
+        may_go_on.wait(60)
+        return delete_part(self, *args)
+
+    monkeypatch.setattr(type(store), "delete_part", hang)
+    executor = start_executor()
+    try:
+        assert began.wait(60)
+        # One may have been on its way.
+        for _ in range(3):
+            heard = ExecutorRow.objects.get().heartbeat_at
+            eventually(lambda heard=heard: ExecutorRow.objects.get().heartbeat_at > heard)  # type: ignore[misc]
+        assert ExecutorRow.objects.get().executor_id == executor.executor_id
+    finally:
+        may_go_on.set()
+
+    eventually(lambda: not any(rows_left().values()))
+
+
+def test_without_the_setting_nothing_is_deleted_and_no_thread_runs(
+    start_executor: Start, settings: Any
+) -> None:
+    settings.DBOS = {**settings.DBOS, "RETENTION": None}
+    make(1)
+    executor = start_executor()
+
+    assert has_rows.start().get_result(timeout=60) is None
+    assert "dbos-retention" not in {one.name for one in threading.enumerate()}
+    executor.stop()
+    assert Workflow.objects.count() == 2
