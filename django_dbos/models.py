@@ -328,7 +328,8 @@ class Checkpoint(EngineRow):
 class AtomicCheckpoint(EngineRow):
     """The checkpoint of an atomic step on another database, in that database.
 
-    Written in the step's own transaction: its key is the fence (CORRECTNESS rule 27).
+    Written in the step's own transaction, or in one of its own when the step has failed: its key
+    is the fence (CORRECTNESS rule 27).
     """
 
     pk = models.CompositePrimaryKey("token", "step_number")
@@ -336,6 +337,7 @@ class AtomicCheckpoint(EngineRow):
     step_number = models.IntegerField(_("step number"))
     step_name = KeyField(_("step name"), max_length=255)
     output_text = models.TextField(_("output"), db_column="output", null=True)
+    error_text = models.TextField(_("error"), db_column="error", null=True)
     recorded_at = InstantField(_("recorded at"))
 
     class Meta:
@@ -351,6 +353,11 @@ class AtomicCheckpoint(EngineRow):
     def output(self) -> Any:
         """The value that was recorded; None as well while there is none."""
         return _value(self.output_text)
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the step raised, if it failed."""
+        return _error(self.error_text)
 
 
 class Message(EngineRow):

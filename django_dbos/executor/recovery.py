@@ -13,10 +13,11 @@ import time
 from typing import TYPE_CHECKING
 
 from django_dbos.conf import Settings
+from django_dbos.core import registry
 from django_dbos.core.hints import Hints
 from django_dbos.core.records import Wake
 from django_dbos.operations import logs
-from django_dbos.store import errors
+from django_dbos.store import elsewhere, errors
 from django_dbos.store.records import Look, Recovered
 from django_dbos.store.sessions import Session
 
@@ -40,6 +41,7 @@ class Recovery:
         self._executor = executor
         self._store = executor.store
         self._lease = settings.lease
+        self._step_aliases = settings.step_databases
         self._silence = settings.heartbeat_interval * MISSED
         self._on_time_since = time.monotonic()
         self._patience = FRESH_LOOKS
@@ -87,6 +89,10 @@ class Recovery:
         for executor_id in self._store.list_orphans(session):
             self._recover(session, executor_id, is_unlocked=True, is_orphaned=True)
 
+    def _step_databases(self) -> set[str]:
+        aliases = {*self._step_aliases, *registry.step_aliases.values()}
+        return aliases - {self._store.alias}
+
     def _recover(self, session: Session, executor_id: str, **signs: bool) -> bool:
         """Recover one, and say whether that changed it; its errors mustn't hold up the others."""
         try:
@@ -100,6 +106,7 @@ class Recovery:
             return False
         if recovered is None:
             return False
+        elsewhere.end_sessions(executor_id, self._step_databases())
         self._tell(session, executor_id, recovered)
         return bool(recovered.count) or not recovered.left
 

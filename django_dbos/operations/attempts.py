@@ -127,7 +127,10 @@ async def arecord(recorder: Recorder, checkpoint: Checkpoint, value: Any) -> Any
 
 
 def record_error(recorder: Recorder, error: BaseException) -> Any:
-    checkpoint, error = recorder.raised(error)
+    return record_failure(recorder, *recorder.raised(error))
+
+
+def record_failure(recorder: Recorder, checkpoint: Checkpoint, error: BaseException) -> Any:
     run = recorder.call.run
     answer = run.submit(RecordStep, recorder.call, checkpoint=checkpoint)
     if answer.checkpoint is not None:

@@ -13,7 +13,7 @@ from django_dbos import serializers
 from django_dbos.core import context
 from django_dbos.exceptions import DbosError
 from django_dbos.operations import threads
-from django_dbos.operations.atomic_steps import arun_atomic, run_atomic
+from django_dbos.operations.atomic_steps import arun_atomic, refuse_in_transaction, run_atomic
 from django_dbos.operations.attempts import (
     Recorder,
     StepDefinition,
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 def run_step(run: Run, step: StepDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Return what the step returned, now or in an earlier run; raise what it raised."""
+    if step.is_atomic:
+        refuse_in_transaction(run, step.name, step.using)
     call = run.begin(step.name, step.name)
     if call.found is not None:
         return run.outcome(call.found)

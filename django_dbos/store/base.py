@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.db import IntegrityError, connections, models, transaction
+from django.db import connections, models, transaction
 
 from django_dbos import exceptions, signals
 from django_dbos.core.decision import decide
@@ -32,12 +32,11 @@ from django_dbos.core.records import (
     Write,
 )
 from django_dbos.core.status import ACTIVE, Status
-from django_dbos.fields import DatabaseNow
-from django_dbos.models import SUSPECT_ATTEMPTS, AtomicCheckpoint, Workflow
+from django_dbos.models import SUSPECT_ATTEMPTS, Workflow
 from django_dbos.store import errors
 from django_dbos.store.reader import Reader
 from django_dbos.store.records import Look, Recovered, Started
-from django_dbos.store.sessions import DjangoSession, Row, Session
+from django_dbos.store.sessions import DjangoSession, Row, Session, is_of_testcase
 from django_dbos.store.wakeups import Wakeups
 
 # What belongs to a workflow, by the statements that delete it.
@@ -101,7 +100,7 @@ class Store(abc.ABC):
     def is_in_test_transaction(self) -> bool:
         """Whether that block is the one around a `TestCase`'s test."""
         blocks = connections[self.alias].atomic_blocks
-        return bool(blocks) and _is_of_testcase(blocks[-1])
+        return bool(blocks) and is_of_testcase(blocks[-1])
 
     def refuse_in_atomic(self, operation: str) -> None:
         """Raise NotAllowedInAtomic inside `atomic()`, by the test of `atomic(durable=True)`."""
@@ -120,7 +119,7 @@ class Store(abc.ABC):
             return
         for connection in connections.all(initialized_only=True):
             blocks = connection.atomic_blocks
-            if blocks and not _is_of_testcase(blocks[-1]):
+            if blocks and not is_of_testcase(blocks[-1]):
                 raise exceptions.NotAllowedInAtomic(operation, connection.alias, self.alias)
 
     # Asking: what changes something
@@ -253,31 +252,6 @@ class Store(abc.ABC):
     def _workflows(self) -> models.QuerySet[Workflow]:
         return Workflow.objects.using(self.alias)
 
-    # Atomic steps on another database
-
-    def record_step_elsewhere(self, alias: str, token: UUID, checkpoint: Checkpoint) -> bool:
-        """Record an atomic step in its own transaction there; False: it is recorded already."""
-        row = AtomicCheckpoint(
-            token=token,
-            step_number=checkpoint.step_number,
-            step_name=checkpoint.step_name,
-            output_text=checkpoint.output,
-            recorded_at=DatabaseNow(),
-        )
-        try:
-            with transaction.atomic(using=alias):
-                models.Model.save(row, using=alias, force_insert=True)
-        except IntegrityError:
-            return False
-        return True
-
-    def read_step_elsewhere(
-        self, alias: str, token: UUID, step_number: int
-    ) -> tuple[str, str | None] | None:
-        """Return (step name, output) of an atomic step recorded there."""
-        rows = AtomicCheckpoint.objects.using(alias).filter(token=token, step_number=step_number)
-        return rows.values_list("step_name", "output_text").first()
-
     # Working: batches of writes
 
     def apply(
@@ -311,6 +285,13 @@ class Store(abc.ABC):
         self, executor_id: str, claim_number: int, checkpoint: Checkpoint
     ) -> bool:
         """Record an atomic step as the last statement of its transaction; False: claim lost."""
+
+    @abc.abstractmethod
+    def record_for_history(self, token: UUID, checkpoint: Checkpoint) -> None:
+        """Record a step, committed elsewhere, of a workflow that was cancelled meanwhile.
+
+        Nothing is recorded if the workflow has been resumed: then a later run does it.
+        """
 
     # Working: claims
 
@@ -557,8 +538,3 @@ class Store(abc.ABC):
         self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
     ) -> list[Lane]:
         """Notify other processes, and enqueue what waits; return where that was enqueued."""
-
-
-def _is_of_testcase(block: transaction.Atomic) -> bool:
-    # Django's own mark, by which atomic(durable=True) tells TestCase's blocks from others.
-    return bool(getattr(block, "_from_testcase", False))

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any, cast
+from uuid import UUID
 
 from django.db import connections
 
@@ -263,6 +264,10 @@ class PostgresStore(Store):
     ) -> bool:
         params = rows.checkpoint_params(checkpoint) | {"executor_id": executor_id}
         return bool(self.session().run("record_atomic_checkpoint", params))
+
+    def record_for_history(self, token: UUID, checkpoint: Checkpoint) -> None:
+        params = rows.checkpoint_params(checkpoint) | {"token": token}
+        self.session().run("record_for_history", params)
 
     def list_lanes(self, session: Session) -> list[Lane]:
         return [(row[0], row[1]) for row in session.run("list_lanes")]

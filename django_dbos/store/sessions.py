@@ -111,3 +111,9 @@ def translated_errors(alias: str | None = None) -> Iterator[None]:
         if isinstance(error, ProgrammingError):
             raise
         raise errors.of_meaning(errors.meaning_of(error), str(error)) from error
+
+
+def is_of_testcase(block: transaction.Atomic) -> bool:
+    """Whether an atomic block is the one around a `TestCase`'s test."""
+    # Django's own mark, by which atomic(durable=True) tells TestCase's blocks from others.
+    return bool(getattr(block, "_from_testcase", False))

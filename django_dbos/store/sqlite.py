@@ -176,6 +176,10 @@ class SqliteStore(Store):
         params = _checkpoint(checkpoint) | {"executor_id": executor_id}
         return bool(self.session().run("record_atomic_checkpoint", params))
 
+    def record_for_history(self, token: UUID, checkpoint: Checkpoint) -> None:
+        params = _checkpoint(checkpoint) | {"token": token.hex}
+        self.session().run("record_for_history", params)
+
     def list_lanes(self, session: Session) -> list[Lane]:
         return [(row[0], row[1]) for row in session.run("list_lanes")]
 

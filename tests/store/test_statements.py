@@ -55,6 +55,7 @@ def test_both_databases_have_the_same_statements() -> None:
         "send_message",
         "wake_receiver",
         "send_messages",
+        "see_off",
     }
     only_sqlite = {"deal_places", "next_place", "give_up"}
 

@@ -1,0 +1,468 @@
+"""Atomic steps: exactly once, whatever becomes of a COMMIT, on either database."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import InternalError, OperationalError, connection, connections, transaction
+
+import django_dbos as dbos
+from django_dbos.core import registry
+from django_dbos.executor import Executor
+from django_dbos.models import AtomicCheckpoint, Checkpoint, Workflow
+from django_dbos.operations import atomic_steps
+from django_dbos.store import elsewhere, get_store
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+postgresql = pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="SQLite has no connection to lose"
+)
+everywhere = pytest.mark.parametrize("alias", ["default", "other"])
+
+GATE = 4711
+"""The advisory lock that each COMMIT of a purse waits for."""
+
+calls: list[str] = []
+sockets: list[int] = []
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    calls.clear()
+    sockets.clear()
+
+
+@pytest.fixture
+def purse() -> Iterator[None]:
+    """A purse with 10 in it on both databases, whose changes a COMMIT holds back at a gate."""
+    for alias in ("default", "other"):
+        with connections[alias].cursor() as cursor:
+            cursor.execute("CREATE TABLE purse (balance integer)")
+            cursor.execute("INSERT INTO purse VALUES (10)")
+            if connections[alias].vendor == "postgresql":
+                cursor.execute(
+                    "CREATE FUNCTION pass_gate() RETURNS trigger LANGUAGE plpgsql AS "
+                    f"$$ BEGIN PERFORM pg_advisory_xact_lock({GATE}); RETURN NULL; END $$"
+                )
+                cursor.execute(
+                    "CREATE CONSTRAINT TRIGGER gate AFTER UPDATE ON purse DEFERRABLE INITIALLY "
+                    "DEFERRED FOR EACH ROW EXECUTE FUNCTION pass_gate()"
+                )
+    yield
+    for alias in ("default", "other"):
+        with connections[alias].cursor() as cursor:
+            cursor.execute("DROP TABLE purse")
+            if connections[alias].vendor == "postgresql":
+                cursor.execute("DROP FUNCTION pass_gate")
+
+
+class Insufficient(Exception):
+    """There is too little in the purse."""
+
+
+def spend(alias: str) -> int:
+    """Spend all there is, and fail if that was done before."""
+    calls.append(alias)
+    with connections[alias].cursor() as cursor:
+        lock = " FOR UPDATE" if connections[alias].vendor == "postgresql" else ""
+        cursor.execute(f"SELECT balance FROM purse{lock}")
+        (balance,) = cursor.fetchone()
+        if balance < 10:
+            raise Insufficient
+        cursor.execute("UPDATE purse SET balance = balance - 10")
+        if connections[alias].vendor == "postgresql":
+            sockets.append(os.dup(connections[alias].connection.fileno()))
+    return 10
+
+
+def balance(alias: str) -> int:
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT balance FROM purse")
+        return int(cursor.fetchone()[0])
+
+
+@dbos.step(atomic=True, name="spend_here")
+def spend_here() -> int:
+    return spend("default")
+
+
+@dbos.step(atomic=True, using="other", name="spend_elsewhere")
+def spend_elsewhere() -> int:
+    return spend("other")
+
+
+@dbos.workflow
+def spends(alias: str) -> int:
+    return spend_here() if alias == "default" else spend_elsewhere()
+
+
+def eventually(check: Callable[[], Any], seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < until, "It didn't become so in time."
+        time.sleep(0.02)
+
+
+@contextmanager
+def gate_closed(alias: str) -> Iterator[Callable[[str], bool]]:
+    """While no COMMIT of a purse gets through; says whether a statement waits for a lock."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [GATE])
+
+        def is_waiting(beginning: str) -> bool:
+            # On a connection without a transaction, which would see the same each time.
+            name = connections[alias].settings_dict["NAME"]
+            with connection.cursor() as own:
+                own.execute(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = %s "
+                    "AND wait_event_type = 'Lock' AND query LIKE %s",
+                    [name, f"{beginning}%"],
+                )
+                return bool(own.fetchone()[0])
+
+        try:
+            yield is_waiting
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [GATE])
+
+
+def cut() -> None:
+    """The connection is lost, while the server goes on with what it was told to do."""
+    lost = socket.socket(fileno=sockets[0])
+    lost.shutdown(socket.SHUT_RDWR)
+    lost.close()
+
+
+@postgresql
+@pytest.mark.rule(12)
+@pytest.mark.rule(27)
+@everywhere
+def test_a_commit_under_way_decides_before_the_step_is_called_again(
+    alias: str, purse: None, worker: Executor, monkeypatch: Any
+) -> None:
+    # As behind a pooler: of the lost session nothing is known.
+    seen: list[Any] = []
+    monkeypatch.setattr(elsewhere, "see_off", lambda alias, backend: seen.append(backend))
+
+    with gate_closed(alias) as is_waiting:
+        handle = spends.start(alias)
+        eventually(lambda: is_waiting("COMMIT"))
+        cut()
+        eventually(lambda: seen)
+        if alias == "other":
+            eventually(lambda: is_waiting("INSERT INTO"))
+
+    assert handle.get_result(timeout=60) == 10
+    assert calls == [alias]
+    assert balance(alias) == 0
+
+
+@postgresql
+@pytest.mark.rule(12)
+@pytest.mark.rule(27)
+@everywhere
+def test_a_lost_session_that_does_not_end_is_ended_and_the_step_repeated(
+    alias: str, purse: None, worker: Executor, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(elsewhere, "OWN_END", 0.0)
+
+    with gate_closed(alias) as is_waiting:
+        handle = spends.start(alias)
+        eventually(lambda: is_waiting("COMMIT"))
+        cut()
+        # Its COMMIT was undone with it.
+        eventually(lambda: len(calls) == 2)
+
+    assert handle.get_result(timeout=60) == 10
+    assert balance(alias) == 0
+
+
+@postgresql
+@pytest.mark.rule(27)
+def test_a_failure_waits_for_what_an_earlier_claim_is_committing(
+    purse: None, worker: Executor
+) -> None:
+    @dbos.step(atomic=True, using="other", name="refuses")
+    def refuses() -> None:
+        calls.append("refused")
+        raise Insufficient
+
+    @dbos.workflow
+    def once() -> Any:
+        return refuses()
+
+    handle = once.using(run_after=3600).start()
+    token = Workflow.objects.get().token
+    with transaction.atomic(using="other"), gate_closed("other") as is_waiting:
+        # The zombie's transaction.
+        assert elsewhere.record("other", token, _checkpoint(handle.workflow_id, "refuses", "7"))
+        handle.run_now()
+        eventually(lambda: is_waiting("INSERT INTO"))
+
+    assert handle.get_result(timeout=60) == 7
+    assert calls == ["refused"]
+    assert Checkpoint.objects.get().output == 7
+
+
+@pytest.mark.rule(27)
+def test_a_failure_elsewhere_is_a_fence_that_keeps_a_late_commit_out(
+    purse: None, worker: Executor
+) -> None:
+    with connections["other"].cursor() as cursor:
+        cursor.execute("UPDATE purse SET balance = 5")
+    handle = spends.start("other")
+    with pytest.raises(Insufficient):
+        handle.get_result(timeout=60)
+
+    token = Workflow.objects.get().token
+    late = _checkpoint(handle.workflow_id, "spend_elsewhere", "10")
+    assert not elsewhere.record("other", token, late)
+    assert isinstance(AtomicCheckpoint.objects.using("other").get().error, Insufficient)
+    assert isinstance(Checkpoint.objects.get().error, Insufficient)
+
+
+@pytest.mark.rule(27)
+def test_a_failure_recorded_elsewhere_is_adopted_by_the_next_claim(worker: Executor) -> None:
+    handle = spends.using(run_after=3600).start("other")
+    row = Workflow.objects.get()
+    error = dbos.serializers.dump_error(Insufficient())
+    failure = _checkpoint(handle.workflow_id, "spend_elsewhere", None, error)
+    assert elsewhere.record("other", row.token, failure)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE dbos_workflow SET claim_number = 3")
+
+    handle.run_now()
+
+    with pytest.raises(Insufficient):
+        handle.get_result(timeout=60)
+    assert calls == []
+
+
+def _checkpoint(workflow_id: str, name: str, output: str | None, error: str | None = None) -> Any:
+    from django_dbos.core.records import Checkpoint as Record
+
+    return Record(
+        workflow_id=workflow_id, step_number=1, step_name=name, record_order=1, claim_number=1,
+        output=output, error=error,
+    )  # fmt: skip
+
+
+@pytest.mark.rule(12)
+@everywhere
+def test_what_a_step_left_to_on_commit_cannot_undo_it(
+    alias: str, worker: Executor, caplog: Any
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("the hook failed")
+
+    def body() -> str:
+        calls.append(alias)
+        transaction.on_commit(fail, using=alias)
+        return "done"
+
+    hooked = dbos.step(atomic=True, using=alias, max_attempts=3, name=f"hooked_{alias}")(body)
+
+    @dbos.workflow
+    def hooks() -> str:
+        return hooked()
+
+    try:
+        assert hooks.start().get_result(timeout=60) == "done"
+    finally:
+        del registry.step_aliases[f"hooked_{alias}"]
+
+    assert calls == [alias]
+    assert "the hook failed" in caplog.text
+
+
+@pytest.mark.rule(27)
+@pytest.mark.rule(32)
+def test_a_cancel_after_the_commit_leaves_a_true_history(worker: Executor) -> None:
+    cancelled = threading.Event()
+
+    @dbos.step(atomic=True, using="other", name="is_cancelled")
+    def is_cancelled(workflow_id: str) -> str:
+        calls.append("other")
+
+        def cancel() -> None:
+            get_store().cancel_workflows([workflow_id])
+            cancelled.set()
+
+        transaction.on_commit(cancel, using="other")
+        return "done"
+
+    @dbos.workflow
+    def once(workflow_id: str) -> str:
+        return is_cancelled(workflow_id)
+
+    handle = once.using(workflow_id="cancelled").start("cancelled")
+    assert cancelled.wait(60)
+
+    eventually(Checkpoint.objects.exists)
+    assert handle.get_status() == "CANCELLED"
+    assert Checkpoint.objects.get().output == "done"
+    handle.resume()
+    assert handle.get_result(timeout=60) == "done"
+    assert calls == ["other"]
+
+
+@pytest.mark.rule(27)
+@pytest.mark.rule(32)
+def test_a_cancel_before_the_commit_elsewhere_rolls_it_back(purse: None, worker: Executor) -> None:
+    @dbos.step(atomic=True, using="other", name="spend_too_late")
+    def spend_too_late(workflow_id: str) -> int:
+        spent = spend("other")
+        get_store().cancel_workflows([workflow_id])
+        return spent
+
+    @dbos.workflow
+    def once(workflow_id: str) -> int:
+        return spend_too_late(workflow_id)
+
+    handle = once.using(workflow_id="cancelled").start("cancelled")
+    with pytest.raises(dbos.WorkflowCancelled):
+        handle.get_result(timeout=60)
+
+    eventually(lambda: not worker.runs)
+    assert balance("other") == 10
+    assert not AtomicCheckpoint.objects.using("other").exists()
+    assert not Checkpoint.objects.exists()
+
+
+@pytest.mark.rule(26)
+@pytest.mark.rule(27)
+@everywhere
+def test_an_atomic_step_is_refused_in_a_transaction_that_could_roll_it_back(alias: str) -> None:
+    @dbos.workflow
+    def encloses() -> str:
+        with transaction.atomic(using=alias), pytest.raises(dbos.NotAllowedInAtomic):
+            spends_on(alias)
+        return "went on"
+
+    def spends_on(alias: str) -> int:
+        return spend_here() if alias == "default" else spend_elsewhere()
+
+    assert encloses() == "went on"
+    assert calls == []
+
+
+# What an error means
+
+
+def raised_by_database(alias: str, kind: type[Exception], sqlstate: str | None) -> Exception:
+    """An error as Django raises it for a statement on a database."""
+    error, driver = kind("why"), Exception("why")
+    driver.sqlstate = sqlstate  # type: ignore[attr-defined]
+    error.__cause__ = driver
+    connections[alias].errors_occurred = True
+    return error
+
+
+def fails_with(alias: str, times: int, make: Callable[[], Exception], **options: Any) -> Any:
+    """A workflow whose atomic step fails so often with an error."""
+
+    def body() -> int:
+        calls.append(alias)
+        if len(calls) <= times:
+            raise make()
+        return len(calls)
+
+    step = dbos.step(atomic=True, using=alias, interval=0, name="fails", **options)(body)
+
+    @dbos.workflow
+    def fails() -> int:
+        return step()
+
+    return fails
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: Any) -> Iterator[None]:
+    monkeypatch.setattr(atomic_steps, "FIRST_REPEAT", 0.001)
+    monkeypatch.setattr(atomic_steps, "LAST_REPEAT", 0.01)
+    yield
+    registry.step_aliases.pop("fails", None)
+
+
+@pytest.mark.rule(10)
+@pytest.mark.parametrize(
+    ("kind", "sqlstate"),
+    [
+        (InternalError, "25006"),
+        (OperationalError, "53100"),
+        (OperationalError, "40001"),
+        (OperationalError, "57P03"),
+        (OperationalError, "58030"),
+    ],
+)
+@everywhere
+def test_what_passes_is_waited_out_and_said(
+    alias: str, kind: type[Exception], sqlstate: str, worker: Executor, caplog: Any
+) -> None:
+    workflow = fails_with(alias, 15, lambda: raised_by_database(alias, kind, sqlstate))
+
+    assert workflow.start().get_result(timeout=60) == 16
+
+    repeats = [one for one in caplog.records if "counts as no attempt" in one.getMessage()]
+    assert len(repeats) == 15
+    assert {one.levelno for one in repeats} == {logging.WARNING}
+    assert Checkpoint.objects.get().attempts == 1
+
+
+@pytest.mark.rule(10)
+@pytest.mark.parametrize(
+    ("kind", "sqlstate", "max_attempts", "runs"),
+    [
+        (OperationalError, "57014", 1, 1),
+        (OperationalError, "57014", 3, 3),
+        (OperationalError, "53400", 2, 2),
+        (OperationalError, "55P03", 2, 2),
+        (InternalError, "25P03", 1, 2),
+        (InternalError, "25P03", 3, 3),
+        (OperationalError, "57P01", 1, 11),
+        (OperationalError, None, 2, 12),
+    ],
+)
+@everywhere
+def test_what_may_be_the_steps_own_doing_counts(
+    alias: str,
+    kind: type[Exception],
+    sqlstate: str | None,
+    max_attempts: int,
+    runs: int,
+    worker: Executor,
+) -> None:
+    workflow = fails_with(
+        alias,
+        100,
+        lambda: raised_by_database(alias, kind, sqlstate),
+        max_attempts=max_attempts,
+    )
+    if connection.vendor == "sqlite":
+        # Of a session nothing is known there.
+        pytest.skip("PostgreSQL's own") if sqlstate in (None, "57P01") else None
+
+    with pytest.raises(kind):
+        workflow.start().get_result(timeout=60)
+
+    assert len(calls) == runs
+
+
+@pytest.mark.rule(10)
+def test_an_error_of_another_database_is_the_steps_own(worker: Executor) -> None:
+    workflow = fails_with(
+        "default", 100, lambda: raised_by_database("other", OperationalError, None)
+    )
+
+    with pytest.raises(OperationalError):
+        workflow.start().get_result(timeout=60)
+
+    assert len(calls) == 1
