@@ -8,7 +8,7 @@ from typing import Any
 from django.utils.translation import gettext, ngettext
 
 from django_dbos.admin.base import rows_of
-from django_dbos.admin.values import instant, plain_error
+from django_dbos.admin.values import MAX_SHOWN, instant, plain_error
 from django_dbos.core.records import WakeKind
 from django_dbos.core.status import Status
 from django_dbos.models import SUSPECT_ATTEMPTS, Executor, Workflow
@@ -92,7 +92,7 @@ def _join(*reasons: str) -> str:
 def _first_line(error: str | None) -> str:
     if error is None:
         return ""
-    path, colon, message = plain_error(error).text.strip().partition(": ")
+    path, colon, message = plain_error(error, MAX_SHOWN).text.strip().partition(": ")
     text = f"{path.rpartition('.')[2]}{colon}{message}"
     line = text.partition("\n")[0]
     return line if line == text and len(line) <= MAX_REASON else f"{line[:MAX_REASON]}…"

@@ -2,22 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, StreamingHttpResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from django_dbos.admin.base import EngineAdmin
-from django_dbos.admin.values import instant, plain
+from django_dbos.admin.base import EngineAdmin, link, rows_of
+from django_dbos.admin.values import as_download, instant, shown, to_download, with_values
+from django_dbos.exceptions import SerializationError
 from django_dbos.models import Event, Executor, Message
 
 
+class ValueAdmin(EngineAdmin):
+    """Rows with a stored value: a page shows a part of it, and all of it is a file."""
+
+    value_column: ClassVar[str]
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).defer(self.value_column)
+
+    def get_urls(self) -> list[URLPattern]:
+        name = f"django_dbos_{self.opts.model_name}_download"
+        view = self.admin_site.admin_view(self.download_view)
+        return [path("<path:object_id>/download/", view, name=name), *super().get_urls()]
+
+    def download_view(self, request: HttpRequest, object_id: str) -> StreamingHttpResponse:
+        """The value as a file."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            raise Http404
+        try:
+            value = to_download(self.value_column, getattr(row, self.value_column))
+            return as_download(value, f"{self.opts.model_name}-{row.pk}")
+        except (SerializationError, RecursionError) as error:
+            raise Http404(str(error)) from error
+
+    @admin.display(description=_("value"))
+    def plain_value(self, row: Any) -> SafeString:
+        """The value as plain JSON, or how it begins."""
+        rows = rows_of(self.model).filter(pk=row.pk)
+        loaded = with_values(rows, self.value_column, is_whole=True).first()
+        if loaded is None:
+            return SafeString("")
+        value = shown(loaded, self.value_column, is_whole=True)
+        text = format_html("<pre>{}</pre>", value.text)
+        if not value.is_cut:
+            return text
+        url = reverse(
+            f"admin:django_dbos_{self.opts.model_name}_download",
+            args=[quote(str(row.pk))],
+            current_app=self.admin_site.name,
+        )
+        return format_html("{}{}", text, link(url, gettext("Download all of it")))
+
+
 @admin.register(Message)
-class MessageAdmin(EngineAdmin):
+class MessageAdmin(ValueAdmin):
     """Messages of all workflows, the latest first."""
 
     list_display = ("message_id", "receiver", "topic", "created_at", "consumed_at")
@@ -27,17 +76,15 @@ class MessageAdmin(EngineAdmin):
     fields = (
         "receiver",
         "topic",
-        "value",
+        "plain_value",
         "idempotency_key",
         "sender",
         "created_at",
         "consumed_at",
         "consumed_step_number",
     )
-    readonly_fields = ("receiver", "value", "sender")
-
-    def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).defer("message_text")
+    readonly_fields = ("receiver", "plain_value", "sender")
+    value_column = "message_text"
 
     @admin.display(description=_("receiver"))
     def receiver(self, message: Message) -> SafeString:
@@ -49,14 +96,9 @@ class MessageAdmin(EngineAdmin):
         """The workflow that sent it, if one did."""
         return self.workflow_link(message.sender_id) if message.sender_id else ""
 
-    @admin.display(description=_("message"))
-    def value(self, message: Message) -> SafeString:
-        """The message as plain JSON."""
-        return format_html("<pre>{}</pre>", plain(message.message_text).text)
-
 
 @admin.register(Event)
-class EventAdmin(EngineAdmin):
+class EventAdmin(ValueAdmin):
     """Events of all workflows, with their latest values."""
 
     list_display = ("event_id", "workflow", "key", "version", "updated_at")
@@ -65,19 +107,12 @@ class EventAdmin(EngineAdmin):
     ordering = ("-event_id",)
     fields = ("workflow", "key", "plain_value", "version", "updated_at")
     readonly_fields = ("workflow", "plain_value")
-
-    def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).defer("value_text")
+    value_column = "value_text"
 
     @admin.display(description=_("workflow"))
     def workflow(self, event: Event) -> SafeString:
         """The workflow that set it."""
         return self.workflow_link(str(event.workflow_id))
-
-    @admin.display(description=_("value"))
-    def plain_value(self, event: Event) -> SafeString:
-        """The value as plain JSON."""
-        return format_html("<pre>{}</pre>", plain(event.value_text).text)
 
 
 @admin.register(Executor)

@@ -11,7 +11,16 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos.admin.base import PAGE_SIZE, Links, link, rows_of
-from django_dbos.admin.values import Value, instant, outcome, seconds, shown, with_values
+from django_dbos.admin.values import (
+    Value,
+    instant,
+    outcome,
+    seconds,
+    shown,
+    shown_json,
+    to_download,
+    with_values,
+)
 from django_dbos.core.status import CLOSING
 from django_dbos.models import Checkpoint, Event, EventVersion, Message, StreamEntry, Workflow
 
@@ -25,7 +34,7 @@ class Section:
     """One kind of rows of a workflow.
 
     `keys` are the fields that tell its rows apart: with all of them given, one row is shown, and
-    its values whole; with some, those rows.
+    more of its values; with some, those rows.
     """
 
     name: str
@@ -67,6 +76,22 @@ def read(section: Section, links: Links, workflow_id: str, asked: Mapping[str, s
     return _read(section, links, workflow_id, chosen, page, is_whole=is_whole)
 
 
+def read_value(section: Section, workflow_id: str, asked: Mapping[str, str]) -> Any:
+    """All of the value of the row that a query string asks for, as plain JSON.
+
+    Raises ValueError if it asks for what can't be, or isn't there.
+    """
+    chosen = {key: asked[key] for key in section.keys if key in asked}
+    found = rows_of(section.model).filter(**{section.owner: workflow_id, **chosen})
+    row = section.narrow(found).values(*section.values).first() if section.values else None
+    if row is None or len(chosen) < len(section.keys):
+        raise ValueError(gettext("There is no such value."))
+    for column, stored in row.items():
+        if stored is not None:
+            return to_download(column, stored)
+    raise ValueError(gettext("There is no such value."))
+
+
 def _read(
     section: Section,
     links: Links,
@@ -100,13 +125,14 @@ def _page_number(text: str) -> int:
 
 
 def _cells(section: Section, row: Any, links: Links, is_whole: bool) -> Cells:
-    cells = section.show(row, links, is_whole)
-    if is_whole:
-        return cells
-    url = links.rows(section.name, **{key: getattr(row, key) for key in section.keys})
+    keys = {key: getattr(row, key) for key in section.keys}
+    whole_url = "" if is_whole else links.rows(section.name, **keys)
+    download_url = links.rows(section.name, **keys, download="1") if is_whole else ""
     return tuple(
-        replace(cell, whole_url=url) if isinstance(cell, Value) and cell.is_cut else cell
-        for cell in cells
+        replace(cell, whole_url=whole_url, download_url=download_url)
+        if isinstance(cell, Value) and cell.is_cut
+        else cell
+        for cell in section.show(row, links, is_whole)
     )
 
 
@@ -120,6 +146,10 @@ def _show_input(workflow: Any, links: Links, is_whole: bool) -> Cells:
 
 def _show_outcome(workflow: Any, links: Links, is_whole: bool) -> Cells:
     return (outcome(workflow, is_whole=is_whole),)
+
+
+def _show_attributes(workflow: Any, links: Links, is_whole: bool) -> Cells:
+    return (shown_json(workflow, "attributes", is_whole=is_whole),)
 
 
 def _show_step(step: Any, links: Links, is_whole: bool) -> Cells:
@@ -221,6 +251,10 @@ def _finished(workflows: QuerySet[Any]) -> QuerySet[Any]:
     return _without_values(workflows.filter(is_over))
 
 
+def _with_attributes(workflows: QuerySet[Any]) -> QuerySet[Any]:
+    return _without_values(workflows.filter(attributes__isnull=False))
+
+
 def _without_values(workflows: QuerySet[Any]) -> QuerySet[Any]:
     return workflows.defer("input_text", "output_text", "error_text", "attributes")
 
@@ -235,6 +269,16 @@ SECTIONS = (
         show=_show_input,
         values=("input_text",),
         narrow=_without_values,
+    ),
+    Section(
+        name="attributes",
+        title=_("Attributes"),
+        model=Workflow,
+        keys=(),
+        columns=(),
+        show=_show_attributes,
+        values=("attributes",),
+        narrow=_with_attributes,
     ),
     Section(
         name="outcome",

@@ -1,28 +1,37 @@
 """Stored values as people read them: plain JSON, never tags, cut where they are long.
 
 A value may have megabytes, and a page shows hundreds of them. One that is longer than any page
-would show stays in the database until it is asked for by itself.
+would show stays in the database until it is asked for by itself; what a page shows of one that is
+nested deep is written no further than it is shown. All of it is a file to download.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db import models
 from django.db.models import Case, F, Q, When
+from django.db.models.functions import Cast
+from django.http import StreamingHttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
 from django_dbos import exceptions, serializers
 from django_dbos.fields import StoredSize
 
-# Characters that are shown of a value, and bytes beyond which it isn't even loaded for that.
-MAX_SHOWN = 2_000
-MAX_LOADED = 64 * 1024
+# Characters that are shown of a value, and bytes beyond which it isn't even loaded for that: among
+# others, and alone.
+MAX_SHOWN, MAX_LOADED = 2_000, 64 * 1024
+MAX_SHOWN_ALONE, MAX_LOADED_ALONE = 100_000, 1024 * 1024
+
+# Bytes of a download that are sent at a time.
+PIECE = 64 * 1024
+
+_indented = json.JSONEncoder(indent=2, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,23 +42,33 @@ class Value:
     traceback: str = ""
     is_cut: bool = False
     whole_url: str = ""
+    download_url: str = ""
 
 
 def with_values(
     queryset: models.QuerySet[Any], *columns: str, is_whole: bool
 ) -> models.QuerySet[Any]:
-    """Load the columns for `shown()` and `outcome()`; unless `is_whole`, only what is short."""
+    """Load the columns for `shown()` and `outcome()`, where they aren't too long to be shown.
+
+    `is_whole`: a single row is shown, and more of it.
+    """
     for column in columns:
-        is_short = Q(**{f"{column}_size__lte": MAX_LOADED})
-        loaded = F(column) if is_whole else Case(When(is_short, then=F(column)))
-        queryset = queryset.annotate(**{f"{column}_size": StoredSize(column)})
-        queryset = queryset.annotate(**{f"{column}_loaded": loaded})
+        text = _as_text(queryset.model, column)
+        limit = MAX_LOADED_ALONE if is_whole else MAX_LOADED
+        is_short = Q(**{f"{column}_size__lte": limit})
+        queryset = queryset.annotate(**{f"{column}_size": StoredSize(text)})
+        queryset = queryset.annotate(**{f"{column}_loaded": Case(When(is_short, then=text))})
     return queryset.defer(*columns)
 
 
 def shown(row: Any, column: str, *, is_whole: bool) -> Value:
     """The value in a column that `with_values()` has loaded."""
     return _show(row, column, plain, is_whole)
+
+
+def shown_json(row: Any, column: str, *, is_whole: bool) -> Value:
+    """The same of a column of plain JSON."""
+    return _show(row, column, lambda text, limit: _written(json.loads(text), limit), is_whole)
 
 
 def outcome(row: Any, *, is_whole: bool) -> Value:
@@ -59,23 +78,51 @@ def outcome(row: Any, *, is_whole: bool) -> Value:
     return _show(row, "error_text", plain_error, is_whole)
 
 
-def plain(text: str) -> Value:
-    """A stored value as JSON for people."""
+def plain(text: str, limit: int) -> Value:
+    """A stored value as JSON for people, of so many characters at most."""
     try:
-        value = serializers.to_plain(text)
-    except exceptions.SerializationError as error:
+        return _written(serializers.to_plain(text), limit)
+    except (exceptions.SerializationError, RecursionError) as error:
         return _unreadable(error)
-    return Value(text=json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def plain_error(text: str) -> Value:
+def plain_error(text: str, limit: int) -> Value:
     """A recorded exception: its class, message and traceback."""
     try:
         summary = serializers.summarize_error(text)
     except exceptions.SerializationError as error:
         return _unreadable(error)
     name = summary.class_path.removeprefix("builtins.")
-    return Value(text=f"{name}: {summary.message}", traceback=summary.traceback)
+    said, traceback = f"{name}: {summary.message}", summary.traceback
+    return Value(
+        text=f"{said[:limit]}…" if len(said) > limit else said,
+        # The last lines of a traceback are those that tell where it happened.
+        traceback=f"…{traceback[-limit:]}" if len(traceback) > limit else traceback,
+        is_cut=max(len(said), len(traceback)) > limit,
+    )
+
+
+def to_download(column: str, stored: Any) -> Any:
+    """All of a column's value as plain JSON; raises SerializationError."""
+    if column == "error_text":
+        summary = serializers.summarize_error(stored)
+        return {
+            "class": summary.class_path,
+            "message": summary.message,
+            "traceback": summary.traceback,
+        }
+    return serializers.to_plain(stored) if isinstance(stored, str) else stored
+
+
+def as_download(value: Any, name: str) -> StreamingHttpResponse:
+    """A file of plain JSON, which no browser takes for a page."""
+    text = json.dumps(value, ensure_ascii=False).encode()
+    pieces = (text[first : first + PIECE] for first in range(0, len(text), PIECE))
+    response = StreamingHttpResponse(pieces, content_type="application/json")
+    response["Content-Disposition"] = f'attachment; filename="{name}.json"'
+    response["Content-Length"] = len(text)
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
 
 
 def instant(value: datetime | None) -> str:
@@ -93,26 +140,34 @@ def seconds(start: datetime | None, end: datetime | None) -> str:
     return f"{(end - start).total_seconds():.3f} s"
 
 
-def _unreadable(error: exceptions.SerializationError) -> Value:
+def _unreadable(error: Exception) -> Value:
     return Value(text=gettext("It can't be shown: %s") % error)
 
 
-def _show(row: Any, column: str, read: Callable[[str], Value], is_whole: bool) -> Value:
+def _as_text(model: type[models.Model], column: str) -> Any:
+    is_text = isinstance(model._meta.get_field(column), models.TextField)
+    return F(column) if is_text else Cast(column, models.TextField())
+
+
+def _show(row: Any, column: str, read: Callable[[str, int], Value], is_whole: bool) -> Value:
     size, text = getattr(row, f"{column}_size"), getattr(row, f"{column}_loaded")
     if size is None:
         return Value(text="")
     if text is None:
         said = ngettext("%d byte", "%d bytes", size) % size
         return Value(text=f"({said})", is_cut=True)
-    value = read(text)
-    return value if is_whole else _cut(value)
+    return read(text, MAX_SHOWN_ALONE if is_whole else MAX_SHOWN)
 
 
-def _cut(value: Value) -> Value:
-    if len(value.text) <= MAX_SHOWN and len(value.traceback) <= MAX_SHOWN:
-        return value
-    # The last lines of a traceback are those that tell where it happened.
-    is_long = len(value.traceback) > MAX_SHOWN
-    traceback = f"…{value.traceback[-MAX_SHOWN:]}" if is_long else value.traceback
-    text = f"{value.text[:MAX_SHOWN]}…" if len(value.text) > MAX_SHOWN else value.text
-    return replace(value, text=text, traceback=traceback, is_cut=True)
+def _written(value: Any, limit: int) -> Value:
+    """A value as indented JSON, written no further than it is shown.
+
+    Indentation alone can make a hundred times as much of one that is nested deep.
+    """
+    pieces, size = [], 0
+    for piece in _indented.iterencode(value):
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            return Value(text=f"{''.join(pieces)[:limit]}…", is_cut=True)
+    return Value(text="".join(pieces))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,6 +10,7 @@ from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
@@ -29,10 +29,11 @@ from django_dbos.admin.filters import (
     WorkflowList,
 )
 from django_dbos.admin.notes import LiveExecutors, explain
-from django_dbos.admin.sections import SECTIONS, Label, preview, read
-from django_dbos.admin.values import instant, seconds
+from django_dbos.admin.sections import SECTIONS, Label, preview, read, read_value
+from django_dbos.admin.values import as_download, instant, seconds
 from django_dbos.conf import get_settings
 from django_dbos.core.status import RESUMABLE
+from django_dbos.exceptions import SerializationError
 from django_dbos.models import Workflow
 
 VALUES = ("input_text", "output_text", "error_text", "attributes")
@@ -166,8 +167,8 @@ class WorkflowAdmin(ActingAdmin):
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/django_dbos/workflow.html", context)
 
-    def rows_view(self, request: HttpRequest, object_id: str, section: str) -> HttpResponse:
-        """More rows of a section, those of one key, or one row with its values whole."""
+    def rows_view(self, request: HttpRequest, object_id: str, section: str) -> HttpResponseBase:
+        """More rows of a section, those of one key, or one row: more of its value, or all."""
         workflow = self.get_workflow(request, object_id)
         found = next((one for one in SECTIONS if one.name == section), None)
         if found is None:
@@ -175,8 +176,11 @@ class WorkflowAdmin(ActingAdmin):
         workflow_id = str(workflow.workflow_id)
         links = Links(self.admin_site.name, workflow_id)
         try:
-            rows = read(found, links, workflow_id, _storable(request.GET.dict()))
-        except ValueError as error:
+            asked = _storable(request.GET.dict())
+            if "download" in asked:
+                return as_download(read_value(found, workflow_id, asked), found.name)
+            rows = read(found, links, workflow_id, asked)
+        except (ValueError, SerializationError, RecursionError) as error:
             raise Http404(str(error)) from error
         context = {
             **self._context(request, workflow),
@@ -191,7 +195,7 @@ class WorkflowAdmin(ActingAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         workflow_id = unquote(object_id)
-        found = only(workflow_id).defer("input_text", "output_text", "error_text")
+        found = only(workflow_id).defer(*VALUES)
         workflow = found.first() if "\0" not in workflow_id else None
         if workflow is None:
             raise Http404(gettext("There is no workflow '%s'.") % workflow_id)
@@ -245,14 +249,12 @@ def _is_resumable(workflow: Workflow) -> bool:
 
 def _facts(workflow: Workflow, links: Links) -> list[tuple[Label, Any]]:
     parent = workflow.parent_id
-    attributes = workflow.attributes
     facts: list[tuple[Label, Any]] = [
         (_("Name"), workflow.name),
         (_("Status"), _badge(workflow)),
         (_("Queue"), workflow.queue_name),
         (_("Priority"), workflow.priority),
         (_("User"), workflow.user_id),
-        (_("Attributes"), json.dumps(attributes, ensure_ascii=False) if attributes else ""),
         (_("Parent"), link(links.workflow(parent), parent) if parent else ""),
         (_("Parent's step"), workflow.parent_step_number),
         (_("Deduplication id"), workflow.deduplication_id),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 from uuid import uuid4
@@ -14,7 +15,7 @@ from django.urls import reverse
 
 import django_dbos as dbos
 from django_dbos.admin import values
-from django_dbos.models import StreamEntry
+from django_dbos.models import Message, StreamEntry
 from django_dbos.testing import run_until_idle
 from tests.admin.conftest import LIST, get, log_in, page_of, url_of
 from tests.admin.workflows import SCRIPT, busy, failing, parent, quick
@@ -26,14 +27,15 @@ def test_the_facts_of_a_workflow_are_shown(operator: Client) -> None:
     handle = busy.using(user=7, attributes={"order": 1}, priority=5).start(entries=2)
     run_until_idle()
 
-    facts = dict(get(operator, page_of(handle.workflow_id)).sections["facts"])
+    page = get(operator, page_of(handle.workflow_id))
+    facts = dict(page.sections["facts"])
 
     assert facts["Name"] == busy.name
     assert facts["Status"] == "waiting"
     assert facts["Queue"] == "default"
     assert facts["Priority"] == "5"
     assert facts["User"] == "7"
-    assert facts["Attributes"] == '{"order": 1}'
+    assert page.sections["attributes"] == [['{\n  "order": 1\n}']]
     assert "Finished" not in facts
 
 
@@ -264,7 +266,7 @@ def test_a_huge_value_stays_in_the_database(operator: Client) -> None:
         page = get(operator, page_of(handle.workflow_id))
     whole = get(operator, url_of("rows", handle.workflow_id, "outcome"))
 
-    assert page.sections["outcome"] == [[f"({len(huge) + 2} bytes)Show all of it"]]
+    assert page.sections["outcome"] == [[f"({len(huge) + 2} bytes)Show more"]]
     assert huge in whole.text
 
 
@@ -288,7 +290,7 @@ def test_a_long_traceback_shows_its_end(operator: Client) -> None:
     (outcome,) = get(operator, page_of(handle.workflow_id)).sections["outcome"][0]
 
     assert outcome.rstrip().endswith("LookupError: the bottom")
-    assert "Show all of it" in outcome
+    assert "Show more" in outcome
 
 
 @pytest.mark.parametrize(
@@ -391,3 +393,94 @@ def test_long_values_are_not_even_read(operator: Client) -> None:
     for column in ("input", "output", "error"):
         plain = re.compile(rf'(SELECT|,) "dbos_workflow"."{column}"(,| FROM)')
         assert not any(plain.search(query["sql"]) for query in queries)
+
+
+def nested(depth: int, count: int) -> Any:
+    """What indentation makes much longer."""
+    value: Any = [1] * count
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def downloaded(client: Client, url: str) -> tuple[Any, Any]:
+    response = client.get(url)
+    assert response.status_code == 200
+    assert response["Content-Type"] == "application/json"
+    assert response["X-Content-Type-Options"] == "nosniff"
+    text = b"".join(response.streaming_content)  # type: ignore[attr-defined]
+    assert len(text) == int(response["Content-Length"])
+    return response["Content-Disposition"], json.loads(text)
+
+
+def test_a_page_shows_no_more_of_a_value_than_a_page_holds(admin_client: Client) -> None:
+    """A message of 1 MiB, nested 95 deep, was a page of 100 MB."""
+    value = nested(95, 20_000)
+    handle = quick.using(attributes={"nested": nested(80, 20_000)}).start(value)
+    handle.send(value)
+    run_until_idle()
+    number = Message.objects.get().pk
+    pages = [
+        page_of(handle.workflow_id),
+        url_of("rows", handle.workflow_id, "messages") + f"?message_id={number}",
+        url_of("rows", handle.workflow_id, "input"),
+        url_of("rows", handle.workflow_id, "attributes"),
+        f"/admin/django_dbos/message/{number}/change/",
+    ]
+
+    whole = [value, {"nested": nested(80, 20_000)}, {"args": [value], "kwargs": {}}]
+
+    for url in pages:
+        page = get(admin_client, url)
+        assert len(page.html) < 250_000, url
+        links = [one for one in page.links if "download" in one]
+        assert len(links) == (url != pages[0])
+        for one in links:
+            disposition, found = downloaded(admin_client, one)
+            assert disposition.startswith("attachment;")
+            assert any(found == expected for expected in whole)
+
+
+def test_what_is_larger_still_is_only_a_file(operator: Client) -> None:
+    large = "x" * (values.MAX_LOADED_ALONE + 1)
+    handle = quick.start(large)
+    run_until_idle()
+
+    page = get(operator, url_of("rows", handle.workflow_id, "outcome"))
+
+    assert len(page.html) < 50_000
+    (link,) = [one for one in page.links if "download" in one]
+    assert downloaded(operator, link)[1] == large
+
+
+def test_an_error_can_be_downloaded(operator: Client) -> None:
+    handle = failing.start()
+    run_until_idle()
+
+    found = downloaded(operator, url_of("rows", handle.workflow_id, "outcome") + "?download=1")[1]
+
+    assert (found["class"], found["message"]) == ("builtins.LookupError", SCRIPT)
+    assert "Traceback" in found["traceback"]
+
+
+@pytest.mark.parametrize("section", ["streams", "children", "messages", "nonsense"])
+def test_what_is_no_value_cannot_be_downloaded(operator: Client, section: str) -> None:
+    handle = quick.start(1)
+
+    url = url_of("rows", handle.workflow_id, section)
+    assert operator.get(url, {"download": "1"}).status_code == 404
+    assert operator.get(url, {"download": "1", "message_id": "7"}).status_code == 404
+
+
+def test_a_download_needs_the_permission(client: Client) -> None:
+    handle = quick.start(1)
+    handle.send("secret")
+    number = Message.objects.get().pk
+    urls = [
+        url_of("rows", handle.workflow_id, "input") + "?download=1",
+        f"/admin/django_dbos/message/{number}/download/",
+    ]
+    assert [client.get(url).status_code for url in urls] == [302, 302]
+    log_in(client, "view_event")
+
+    assert [client.get(url).status_code for url in urls] == [403, 403]
