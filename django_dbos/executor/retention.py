@@ -67,7 +67,7 @@ class Retention:
             self.close()
             if not self._has_shrunk():
                 raise
-            logger.info("Retention goes on with %d rows at once: %s", self._rows, error)
+            logger.info("Retention goes on with %d rows at once: %r", self._rows, error)
             return PAUSE
         self._work = self._delete_old(self._age)
         return INTERVAL
