@@ -74,6 +74,8 @@ class Walk:
             self._install()
         elif "runserver" in words or words[0] in ("uvicorn", "gunicorn"):
             at = [str(self.port)] if "runserver" in words else ["--port", str(self.port)]
+            # The reloader's child may outlive it for a moment.
+            self.wait(lambda: not self._is_open())
             self.serve("web", [*words, *at])
             self.wait(self._is_open)
         elif "dbos_worker" in words:
