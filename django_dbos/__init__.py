@@ -41,6 +41,7 @@ from django_dbos.decorators import (
 from django_dbos.exceptions import (
     DbosError,
     DuplicateWorkflow,
+    LimitReached,
     MaxRecoveryAttemptsExceeded,
     ModelInstanceGone,
     NondeterminismError,
@@ -71,6 +72,7 @@ __all__ = [
     "CurrentWorkflow",
     "DbosError",
     "DuplicateWorkflow",
+    "LimitReached",
     "MaxRecoveryAttemptsExceeded",
     "ModelInstanceGone",
     "NondeterminismError",

@@ -45,6 +45,10 @@ class Settings:
     # How often a waiter looks when nothing tells it to.
     poll_interval: float = 1.0
     max_recovery_attempts: int = 100
+    # What one workflow may record before a warning, and before it is quarantined; None: no limit.
+    step_limits: tuple[int, int] | None = (10_000, 50_000)
+    message_limits: tuple[int, int] | None = (10_000, 50_000)
+    event_limits: tuple[int, int] | None = (10_000, 50_000)
     # After SIGTERM, steps in progress have this long to finish.
     grace_period: float = 30.0
 
@@ -189,6 +193,17 @@ def _optional_int(value: Any, what: str) -> int | None:
     return None if value is None else _positive_int(value, what)
 
 
+def _limits(value: Any, what: str) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise TypeError(f"{what} must be a pair of ints, or None, not {value!r}.")
+    warn, stop = (_positive_int(one, f"{what}[{n}]") for n, one in enumerate(value))
+    if warn > stop:
+        raise ValueError(f"{what} must warn before it stops, but is {value!r}.")
+    return warn, stop
+
+
 def _bool(value: Any, what: str) -> bool:
     if type(value) is not bool:
         raise TypeError(f"{what} must be True or False, not {type(value).__name__} {value!r}.")
@@ -253,6 +268,9 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "HOLD_TIME": _duration,
     "POLL_INTERVAL": _positive_duration,
     "MAX_RECOVERY_ATTEMPTS": _positive_int,
+    "STEP_LIMITS": _limits,
+    "MESSAGE_LIMITS": _limits,
+    "EVENT_LIMITS": _limits,
     "GRACE_PERIOD": _duration,
     "DEFAULT_QUEUE": _name,
     "CONCURRENCY": _positive_int,
@@ -266,6 +284,10 @@ _HINTS = {
     "DATABASE": "Add the database to DATABASES, or name one that is there.",
     "STEP_DATABASES": "Add the database to DATABASES, or name one that is there.",
     "IMPORT_MODULES": "Name modules like 'smtplib' or 'shop.errors'; those below them count too.",
+    **dict.fromkeys(
+        ("STEP_LIMITS", "MESSAGE_LIMITS", "EVENT_LIMITS"),
+        "They are a pair: when to warn, and when to stop. None sets no limit.",
+    ),
     "RETENTION": "None keeps finished workflows for ever.",
     "RECHECK": "None asks only when a socket opens.",
     "SOCKETS_PER_USER": "None sets no limit.",

@@ -13,6 +13,7 @@
         ├── WorkflowCancelled
         ├── MaxRecoveryAttemptsExceeded
         ├── NondeterminismError
+        ├── LimitReached
         ├── StreamClosed
         ├── NotInWorkflow
         ├── NotAllowedInStep
@@ -195,6 +196,23 @@ class NondeterminismError(DbosError):
         self.step_number = step_number
         self.recorded = recorded
         self.called = called
+
+
+class LimitReached(DbosError):
+    """The workflow has recorded as much as one may, and is quarantined."""
+
+    message = (
+        "Workflow {workflow_id!r} has reached the limit of {limit} {what}. Have it start another "
+        "workflow that goes on, or call for batches in children; with a higher DBOS[{setting!r}], "
+        "resume() it."
+    )
+
+    def __init__(self, workflow_id: str, what: str, limit: int, setting: str) -> None:
+        super().__init__(workflow_id, what, limit, setting)
+        self.workflow_id = workflow_id
+        self.what = what
+        self.limit = limit
+        self.setting = setting
 
 
 class StreamClosed(DbosError):

@@ -22,6 +22,7 @@ ERRORS = [
     exceptions.WorkflowCancelled("order-1"),
     exceptions.MaxRecoveryAttemptsExceeded("order-1", 100),
     exceptions.NondeterminismError("order-1", 3, "step 'charge'", "step 'refund'"),
+    exceptions.LimitReached("order-1", "steps", 50_000, "STEP_LIMITS"),
     exceptions.StreamClosed("order-1", "log"),
     exceptions.NotInWorkflow("recv"),
     exceptions.NotAllowedInStep("recv", "charge"),

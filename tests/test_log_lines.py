@@ -24,6 +24,7 @@ OWN = {
     "self._thread.name",
     "self._operation",
     "self._what",
+    "self._call.what",
     "signal.Signals(number).name",
     "signal.Signals(code).name",
     "notice.name",
@@ -38,6 +39,7 @@ OWN_IN_FILE = {
     # A signal's.
     "executor/inbox.py": {"name"},
     "executor/culprits.py": {"what"},
+    "operations/limits.py": {"what"},
 }
 
 

@@ -301,7 +301,7 @@ class _AtomicStep:
     def _wait(self, error: BaseException) -> None:
         """Before a repeat: a pause, then a look at the claim."""
         run = self._run
-        logger.warning("%s is repeated, which counts as no attempt: %s", self._call.what, error)
+        logger.warning("%s is repeated, which counts as no attempt: %r", self._call.what, error)
         until = time.monotonic() + self._delay * random.uniform(0.5, 1.0)
         self._delay = min(self._delay * 2, LAST_REPEAT)
         with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
@@ -323,7 +323,7 @@ class _AtomicStep:
             is_new = patiently(self._run, lambda: elsewhere.record(self._alias, token, checkpoint))
         except errors.StoreError as refused:
             # Then nothing else can be recorded there either.
-            logger.warning("%s can't be recorded on %r: %s", self._call.what, self._alias, refused)
+            logger.warning("%s can't be recorded on %r: %r", self._call.what, self._alias, refused)
             is_new = True
         if not is_new:
             return self._adopt(self._recorded_by_another())
@@ -342,7 +342,7 @@ class _AtomicStep:
                 connections[self._alias].close()
                 logger.warning(
                     "It isn't known whether %s was committed on %r before its workflow was "
-                    "cancelled; resume() will find out: %s",
+                    "cancelled; resume() will find out: %r",
                     self._call.what, self._alias, error,
                 )  # fmt: skip
             else:

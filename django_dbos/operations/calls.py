@@ -22,6 +22,7 @@ from django_dbos.operations import (
     asking,
     events,
     inline,
+    limits,
     messages,
     others,
     results,
@@ -105,8 +106,10 @@ def _send_outside(new: Sequence[NewMessage]) -> None:
 
 
 def _sent_by(new: Sequence[NewMessage], scope: Scope | None) -> list[NewMessage]:
-    sender_id = scope.run.workflow_id if scope is not None else None
-    return [replace(one, sender_id=sender_id) for one in new]
+    if scope is None:
+        return list(new)
+    limits.count_messages(scope.run, len(new))
+    return [replace(one, sender_id=scope.run.workflow_id) for one in new]
 
 
 def recv(topic: str | None, timeout: Any, default: Any) -> Any:

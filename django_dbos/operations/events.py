@@ -8,7 +8,7 @@ from django_dbos import serializers
 from django_dbos.core import names
 from django_dbos.core.context import StepScope
 from django_dbos.core.records import RecordEvent, State, Wake
-from django_dbos.operations import in_step, waiting
+from django_dbos.operations import in_step, limits, waiting
 from django_dbos.operations.messages import timed_out
 from django_dbos.operations.run import Run, operation_name
 
@@ -43,6 +43,7 @@ async def aset_event(run: Run, step: StepScope | None, key: str, value: Any) -> 
 def _setting(run: Run, key: str, value: Any) -> dict[str, Any]:
     key = names.check_key(key)
     text = serializers.dumps(value, what=f"Event {key!r} of workflow {run.workflow_id!r}")
+    limits.count_event(run)
     return {"key": key, "value": text, "size": len(text)}
 
 

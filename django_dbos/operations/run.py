@@ -42,7 +42,7 @@ from django_dbos.exceptions import (
     SerializationError,
     Suspended,
 )
-from django_dbos.operations import reads
+from django_dbos.operations import limits, reads
 from django_dbos.operations.host import Host
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Call:
     @property
     def what(self) -> str:
         """This operation, for error messages."""
-        return f"step {self.step_number} ({self.step_name}) of workflow {self.run.workflow_id!r}"
+        return f"step {self.step_number} ({self.step_name!r}) of workflow {self.run.workflow_id!r}"
 
 
 class Run:
@@ -167,6 +167,8 @@ class Run:
         self.last_doubt: object = None
         """Changes whenever somebody says that the claim may be gone."""
         self._settled_doubt: object = None
+        self.messages_sent = self.events_set = 0
+        """What it has counted; those that it finds in its history too."""
         self._failed_post: Answer | None = None
         self._has_posted = False
         self._left: deque[tuple[Call, str]] = deque()
@@ -252,6 +254,8 @@ class Run:
             found = self.history.find(step_number, step_name, fingerprint)
         except NondeterminismError as error:
             self.stop(HistoryUnusable(error))
+        if found is None:
+            limits.check_steps(self, step_number)
         return Call(self, step_number, step_name, found, fingerprint)
 
     def _check_place(self, operation: str) -> None:

@@ -123,7 +123,7 @@ def _end_sessions(executor_id: str, alias: str) -> None:
         session.run("end_sessions", {"application_name": application_name(executor_id)})
     except (Error, errors.StoreError) as error:
         logger.warning(
-            "The sessions of executor %s on database %r couldn't be ended: %s",
+            "The sessions of executor %s on database %r couldn't be ended: %r",
             executor_id, alias, error,
         )  # fmt: skip
     finally:
