@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING
 
 from django_dbos.core.frozen import dataclass
@@ -38,6 +38,13 @@ _scope: ContextVar[Scope | None] = ContextVar("django_dbos_scope", default=None)
 def current() -> Scope | None:
     """Return where the calling code is; None outside of workflows."""
     return _scope.get()
+
+
+def copy_outside() -> Context:
+    """A copy of the calling code's context that belongs to no run."""
+    copied = copy_context()
+    copied.run(_scope.set, None)
+    return copied
 
 
 @contextmanager

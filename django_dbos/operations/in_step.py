@@ -15,7 +15,7 @@ from django_dbos.core.context import StepScope
 from django_dbos.core.plan import Plan
 from django_dbos.core.records import Write
 from django_dbos.operations.run import Run
-from django_dbos.store.writer import InlineWriter
+from django_dbos.store.inline_writer import InlineWriter
 
 
 def post(run: Run, step: StepScope, kind: type[Write], **values: Any) -> None:

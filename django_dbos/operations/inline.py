@@ -37,13 +37,13 @@ from django_dbos.exceptions import (
     HistoryUnusable,
     WaitInTest,
     WorkflowCancelled,
-    WorkflowDoesNotExist,
 )
 from django_dbos.operations import reads, running
 from django_dbos.operations.run import Run
 from django_dbos.store import errors
+from django_dbos.store.inline_writer import InlineWriter
 from django_dbos.store.wakeups import EVERYTHING
-from django_dbos.store.writer import InlineWriter, Writer
+from django_dbos.store.writer import Writer
 
 if TYPE_CHECKING:
     from django_dbos.store.base import Store
@@ -95,11 +95,7 @@ class InlineHost:
 
         After an error it may be called again: a claim without a run is given back first.
         """
-        try:
-            name = self.store.reader.get_workflow(workflow_id).name
-        except WorkflowDoesNotExist:
-            return None
-        if name not in registry.workflows:
+        if self.store.reader.find_name(workflow_id) not in registry.workflows:
             return None
         session = self.store.session()
         if workflow_id in self._in_doubt:

@@ -39,6 +39,11 @@ class Reader:
             raise WorkflowDoesNotExist(workflow_id)
         return workflow
 
+    def find_name(self, workflow_id: str) -> str | None:
+        """Return the name of a workflow's function; None if there is no such workflow."""
+        found = Workflow.objects.using(self._alias).filter(workflow_id=workflow_id)
+        return found.values_list("name", flat=True).first()
+
     # These are asked again and again by whoever waits: plain statements, since the ORM takes
     # several times as long to make one.
 

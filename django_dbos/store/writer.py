@@ -3,9 +3,9 @@
 `BatchWriter` is one thread with one connection. It takes whatever queued up while its last
 commit was in flight, has the store write it, then tells everyone. No timer, no minimum batch: a
 run waits for its checkpoint. While a run is alone it takes the pen and writes on its own thread:
-two thread switches cost as much as half a commit. `InlineWriter` writes at once on the calling
-thread, for workflows that run inline. Both have `write` (waits), `awrite`, `post` (does not wait)
-and `leave` (has nothing to wait for).
+two thread switches cost as much as half a commit. `InlineWriter`, in a file of its own, writes for
+workflows that run inline. Both have `write` (waits), `awrite`, `post` (does not wait) and `leave`
+(has nothing to wait for).
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
-
-from asgiref.sync import sync_to_async
 
 from django_dbos.core.decision import is_giving_up
 from django_dbos.core.plan import Plan
@@ -424,52 +422,3 @@ def _has_slot(write: Write) -> bool:
 
 def _lost() -> Answer:
     return Answer(verdict=Verdict.CLAIM_LOST)
-
-
-class InlineWriter:
-    """Writes on the calling thread, on Django's connection."""
-
-    def __init__(
-        self, store: Store, executor_id: str, *, on_commit: Callable[[Plan], None]
-    ) -> None:
-        self._store = store
-        self._executor_id = executor_id
-        self._on_commit = on_commit
-
-    def write(self, write: Write) -> Answer:
-        session = self._store.session()
-        is_repeat, backoff = False, FIRST_BACKOFF
-        while True:
-            try:
-                plan = self._store.apply(session, self._executor_id, [write], is_repeat=is_repeat)
-            except errors.BadStatement as error:
-                return Answer(verdict=Verdict.REFUSED, refusal=Refusal.DATABASE, subject=str(error))
-            except errors.StoreError as error:
-                if self._store.is_in_transaction():
-                    raise
-                logger.warning("The database is unavailable, trying again: %r", error)
-                session.close()
-                is_repeat = True
-            else:
-                if not plan.deferred:
-                    self._on_commit(plan)
-                    return plan.answers[0]
-            time.sleep(backoff)
-            backoff = min(backoff * 2, LAST_BACKOFF)
-
-    async def awrite(self, write: Write) -> Answer:
-        return await sync_to_async(self.write, thread_sensitive=True)(write)
-
-    def post(self, write: Write, callback: Callback | None = None) -> None:
-        answer = self.write(write)
-        if callback is not None:
-            callback(answer)
-
-    async def apost(self, write: Write, callback: Callback | None = None) -> None:
-        await sync_to_async(self.post, thread_sensitive=True)(write, callback)
-
-    def leave(self, write: Write, callback: Callback) -> None:
-        self.post(write, callback)
-
-    def forget(self, workflow_id: str, claim_number: int) -> None:
-        """Nothing is kept of a claim."""

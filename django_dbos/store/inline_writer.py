@@ -1,0 +1,151 @@
+"""Writes of workflows that run inline: on their caller's thread and Django's connection.
+
+On a loop they are written in groups, as a worker's are: one call of the thread takes whatever the
+loop's runs have queued up while it was away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from asgiref.sync import sync_to_async
+
+from django_dbos.core import context
+from django_dbos.core.plan import Plan
+from django_dbos.core.records import Answer, Refusal, Verdict, Write
+from django_dbos.store import errors
+from django_dbos.store.writer import (
+    FIRST_BACKOFF,
+    LAST_BACKOFF,
+    MAX_BATCH_BYTES,
+    MAX_BATCH_ROWS,
+    Callback,
+)
+
+if TYPE_CHECKING:
+    from django_dbos.store.base import Store
+
+logger = logging.getLogger("django_dbos.store")
+
+
+class _Queue:
+    """What the runs of one loop want written, and whoever waits for the answers."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[Write, asyncio.Future[Answer]]] = deque()
+        self.writing: asyncio.Task[None] | None = None
+
+    def take(self) -> list[tuple[Write, asyncio.Future[Answer]]]:
+        """The next batch, up to the limits."""
+        batch: list[tuple[Write, asyncio.Future[Answer]]] = []
+        size = 0
+        while self.waiting and len(batch) < MAX_BATCH_ROWS and size < MAX_BATCH_BYTES:
+            batch.append(self.waiting.popleft())
+            size += batch[-1][0].size
+        return batch
+
+
+class InlineWriter:
+    """Writes on the calling thread, on Django's connection."""
+
+    def __init__(
+        self, store: Store, executor_id: str, *, on_commit: Callable[[Plan], None]
+    ) -> None:
+        self._store = store
+        self._executor_id = executor_id
+        self._on_commit = on_commit
+        self._queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()
+
+    def write(self, write: Write) -> Answer:
+        return self._write(write)
+
+    def _write(self, write: Write, *, is_repeat: bool = False) -> Answer:
+        session, backoff = self._store.session(), FIRST_BACKOFF
+        while True:
+            try:
+                plan = self._store.apply(session, self._executor_id, [write], is_repeat=is_repeat)
+            except errors.BadStatement as error:
+                return Answer(verdict=Verdict.REFUSED, refusal=Refusal.DATABASE, subject=str(error))
+            except errors.StoreError as error:
+                if self._store.is_in_transaction():
+                    raise
+                logger.warning("The database is unavailable, trying again: %r", error)
+                session.close()
+                is_repeat = True
+            else:
+                if not plan.deferred:
+                    self._on_commit(plan)
+                    return plan.answers[0]
+            time.sleep(backoff)
+            backoff = min(backoff * 2, LAST_BACKOFF)
+
+    def _write_all(self, writes: Sequence[Write]) -> list[Answer]:
+        """Write a batch; one by one what is locked by others, and if one of them fails it."""
+        try:
+            plan = self._store.apply(
+                self._store.session(), self._executor_id, writes, is_repeat=False
+            )
+        except errors.StoreError:
+            return [self._write(write, is_repeat=True) for write in writes]
+        self._on_commit(plan)
+        answers = list(plan.answers)
+        for position in plan.deferred:
+            answers[position] = self._write(writes[position])
+        return answers
+
+    async def awrite(self, write: Write) -> Answer:
+        loop = asyncio.get_running_loop()
+        queue = self._queues.setdefault(loop, _Queue())
+        answer: asyncio.Future[Answer] = loop.create_future()
+        queue.waiting.append((write, answer))
+        if queue.writing is None:
+            # Not a task of the run that happens to come first, which may be cancelled.
+            queue.writing = loop.create_task(
+                self._write_queued(queue), context=context.copy_outside()
+            )
+        return await answer
+
+    async def _write_queued(self, queue: _Queue) -> None:
+        """Write whatever is queued, and what comes meanwhile."""
+        try:
+            while batch := queue.take():
+                await self._write_batch(batch)
+        finally:
+            queue.writing = None
+
+    async def _write_batch(self, batch: list[tuple[Write, asyncio.Future[Answer]]]) -> None:
+        writes = [write for write, _ in batch]
+        try:
+            answers = await sync_to_async(self._write_all, thread_sensitive=True)(writes)
+        except BaseException as error:
+            for _, waiting in batch:
+                if not waiting.done():
+                    waiting.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, waiting), answer in zip(batch, answers, strict=True):
+            if not waiting.done():
+                waiting.set_result(answer)
+
+    def post(self, write: Write, callback: Callback | None = None) -> None:
+        answer = self.write(write)
+        if callback is not None:
+            callback(answer)
+
+    async def apost(self, write: Write, callback: Callback | None = None) -> None:
+        answer = await self.awrite(write)
+        if callback is not None:
+            callback(answer)
+
+    def leave(self, write: Write, callback: Callback) -> None:
+        self.post(write, callback)
+
+    def forget(self, workflow_id: str, claim_number: int) -> None:
+        """Nothing is kept of a claim."""
