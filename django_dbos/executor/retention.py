@@ -89,7 +89,6 @@ class Retention:
                 return
             yield
             yield from self._delete(marked)
-            logger.info("Deleted %d workflows that had finished %.0f s ago", len(marked), age)
 
     def _delete(self, workflow_ids: Sequence[str]) -> Iterator[None]:
         for part in PARTS:
@@ -99,13 +98,15 @@ class Retention:
                 deleted = self._store.delete_part(self._own(), part, workflow_ids, limit)
                 self._note(began, is_full=deleted == limit)
                 yield
-        left = list(workflow_ids)
+        left, count = list(workflow_ids), 0
         while left:
             began, some = time.monotonic(), left[: self._rows]
-            self._store.delete_marked(self._own(), some)
+            count += self._store.delete_marked(self._own(), some)
             del left[: len(some)]
             self._note(began, is_full=bool(left))
             yield
+        if count:
+            logger.info("Deleted %d workflows that had finished %.0f s ago", count, self._age)
 
     def _note(self, began: float, *, is_full: bool) -> None:
         """Learn from the time that a statement took how many rows the next may have."""

@@ -41,6 +41,8 @@ from django_dbos.store.wakeups import Wakeups
 
 # What belongs to a workflow, by the statements that delete it.
 PARTS = ("checkpoints", "messages", "events", "event_versions", "entries")
+# How many workflows one statement cancels or resumes.
+BATCH = 500
 # How often a start is tried when its id's holder comes or vanishes between two looks.
 MAX_START_TRIES = 3
 
@@ -194,28 +196,55 @@ class Store(abc.ABC):
     def cancel_workflows(
         self, workflow_ids: Sequence[str], *, children: bool = False
     ) -> dict[str, bool]:
-        """Cancel those that are active; with `children`, theirs too, at any depth."""
-        asked = list(workflow_ids)
-        with self.session().transaction():
-            cancelled = self._cancel(asked)
-            parents = asked if children else []
-            while parents:
-                found = self._workflows().filter(parent_id__in=parents)
-                parents = [str(one) for one in found.values_list("workflow_id", flat=True)]
-                cancelled |= self._cancel(parents)
-        self._after_commit(Hints.of_cancelled(sorted(cancelled)))
+        """Cancel those that are active; with `children`, theirs too, at any depth.
+
+        Batch by batch: outside of a transaction each is committed by itself.
+        """
+        asked = list(dict.fromkeys(workflow_ids))
+        level, seen, cancelled = asked, set(asked), set[str]()
+        while level:
+            found: list[str] = []
+            for batch in _batches(level):
+                # First, so that none of them starts another child.
+                cancelled |= self._cancel_batch(batch)
+                found += self._children_of(batch) if children else []
+            # Where an id was used again, a workflow may be its own descendant.
+            level = [one for one in dict.fromkeys(found) if one not in seen]
+            seen.update(level)
         return {workflow_id: workflow_id in cancelled for workflow_id in asked}
 
+    def _cancel_batch(self, workflow_ids: Sequence[str]) -> set[str]:
+        cancelled = self._cancel(workflow_ids)
+        self._after_commit(Hints.of_cancelled(sorted(cancelled)))
+        return cancelled
+
+    def _children_of(self, workflow_ids: Sequence[str]) -> list[str]:
+        found = self._workflows().filter(parent_id__in=workflow_ids)
+        return list(found.values_list("workflow_id", flat=True))
+
     def resume_workflows(self, workflow_ids: Sequence[str]) -> dict[str, bool]:
-        """Put back what was cancelled, set aside, given up or is waiting, each on its own."""
-        lanes: list[Lane] = []
-        answers = {}
-        for workflow_id in workflow_ids:
-            resumed = self._resume(workflow_id)
-            answers[workflow_id] = bool(resumed)
-            lanes += [(row[1], row[2]) for row in resumed]
-        self._after_commit(Hints(lanes=sorted(set(lanes))))
-        return answers
+        """Put back what was cancelled, set aside, given up or is waiting, batch by batch.
+
+        What can't be is left alone: also one whose deduplication id another workflow has by now.
+        """
+        asked, resumed = list(dict.fromkeys(workflow_ids)), set[str]()
+        for batch in _batches(asked):
+            found = self._resume_batch(batch)
+            self._after_commit(Hints(lanes=sorted({(row[1], row[2]) for row in found})))
+            resumed.update(row[0] for row in found)
+        return {workflow_id: workflow_id in resumed for workflow_id in asked}
+
+    def _resume_batch(self, workflow_ids: Sequence[str]) -> list[Row]:
+        if len(workflow_ids) == 1:
+            return self._resume(workflow_ids)
+        try:
+            with self.session().transaction():
+                return self._resume(workflow_ids)
+        except errors.BadStatement as error:
+            if not errors.is_of_value(error):
+                raise
+        # Two of them had one deduplication id: then it is the first one's again.
+        return [row for one in workflow_ids for row in self._resume([one])]
 
     def run_now(self, workflow_id: str) -> bool:
         """Enqueue a delayed workflow; False if it isn't delayed."""
@@ -239,8 +268,8 @@ class Store(abc.ABC):
         """Cancel the active ones, and return them."""
 
     @abc.abstractmethod
-    def _resume(self, workflow_id: str) -> list[Row]:
-        """Resume one, and return its (id, queue, priority), if it could be."""
+    def _resume(self, workflow_ids: Sequence[str]) -> list[Row]:
+        """Resume those that can be; return their (id, queue, priority)."""
 
     @abc.abstractmethod
     def _enqueue_delayed(self, workflow_id: str) -> list[Lane]:
@@ -538,3 +567,7 @@ class Store(abc.ABC):
         self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
     ) -> list[Lane]:
         """Notify other processes, and enqueue what waits; return where that was enqueued."""
+
+
+def _batches(workflow_ids: list[str]) -> list[list[str]]:
+    return [workflow_ids[at : at + BATCH] for at in range(0, len(workflow_ids), BATCH)]

@@ -525,8 +525,8 @@ class PostgresStore(Store):
     def _enqueue_delayed(self, workflow_id: str) -> list[Lane]:
         return rows.lanes(self.session().run("enqueue_delayed", {"workflow_id": workflow_id}))
 
-    def _resume(self, workflow_id: str) -> list[Row]:
-        return self.session().run("resume_workflows", {"workflow_ids": [workflow_id]})
+    def _resume(self, workflow_ids: Sequence[str]) -> list[Row]:
+        return self.session().run("resume_workflows", {"workflow_ids": list(workflow_ids)})
 
     def _notify_with_commit(self, session: Session, hints: Hints) -> None:
         # The server does so by itself: what a transaction notifies of goes out when it commits.

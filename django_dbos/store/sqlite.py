@@ -417,8 +417,8 @@ class SqliteStore(Store):
         params = {"workflow_id": workflow_id}
         return rows.lanes(self._run_with_place(self.session(), "enqueue_delayed", params))
 
-    def _resume(self, workflow_id: str) -> list[Row]:
-        params = {"workflow_ids": json.dumps([workflow_id])}
+    def _resume(self, workflow_ids: Sequence[str]) -> list[Row]:
+        params = {"workflow_ids": json.dumps(list(workflow_ids))}
         return self._run_with_place(self.session(), "resume_workflows", params)
 
 

@@ -1,4 +1,4 @@
-UPDATE dbos_workflow
+UPDATE dbos_workflow AS workflow
 SET status = 'ENQUEUED',
     is_set_aside = false,
     output = NULL,
@@ -17,4 +17,14 @@ WHERE workflow_id = ANY(%(workflow_ids)s::text[])
   AND (status IN ('CANCELLED', 'DELAYED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', 'WAITING') OR is_set_aside)
   -- Not what is being deleted: see mark_deleted.
   AND (finished_at IS NULL OR finished_at > '-infinity')
+  AND NOT EXISTS (
+      SELECT
+      FROM dbos_workflow AS holder
+      WHERE holder.queue_name = workflow.queue_name
+        AND holder.deduplication_id = workflow.deduplication_id
+        AND holder.deduplication_id IS NOT NULL
+        AND holder.status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
+        AND holder.workflow_id <> workflow.workflow_id
+      OFFSET 0
+  )
 RETURNING workflow_id, queue_name, priority
