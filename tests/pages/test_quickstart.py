@@ -88,6 +88,9 @@ def test_the_guide_to_websockets_works_as_it_is_written(walk: Walk, server: str)
         walk.instead = {'"daphne", ': "", SERVERS["daphne"]: SERVERS[server]}
 
     walk.follow(DOCS / "guides" / "websockets.md")
+    # The page ends with settings: runserver reloads at some moment, uvicorn doesn't.
+    walk.kill("web")
+    walk.do(SERVERS[server])
 
     assert read_stream(walk) == (4401, [])
     cookie = walk.run(["python", "manage.py", "shell", "-v", "0", "-c", LOG_IN]).strip()
