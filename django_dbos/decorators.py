@@ -11,7 +11,19 @@ import warnings
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    NoReturn,
+    ParamSpec,
+    Self,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from asgiref.sync import iscoroutinefunction
 
@@ -224,6 +236,14 @@ class StepFunction(Generic[P, C, R]):
     def __repr__(self) -> str:
         return f"<step {self.name}>"
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            remedy = ""
+            if not name.startswith("_") and hasattr(WorkflowFunction, name):
+                remedy = " Only workflows have: write one that calls the step."
+            raise AttributeError(f"Step {vars(self).get('__name__')!r} has no {name!r}.{remedy}")
+
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
     @overload
@@ -332,7 +352,8 @@ class _WorkflowDecorator:
         if _is_method(function):
             raise TypeError(
                 f"@workflow can't be put on method {function.__qualname__!r}: another process "
-                "can't know its instance. Make it a function; its steps may be methods."
+                "can't know its instance. Make it a function, or a static method (@staticmethod "
+                "above @workflow) that gets what it needs as arguments; its steps may be methods."
             )
         definition = WorkflowDefinition(
             name=self._name or f"{function.__module__}.{function.__qualname__}",
@@ -514,8 +535,10 @@ def _check_function(function: Any, decorator: str) -> None:
 
 
 def _is_method(function: Any) -> bool:
+    """Whether it belongs to a class and expects its instance; a static method doesn't."""
     scope = function.__qualname__.rpartition(".")[0]
-    return bool(scope) and not scope.endswith("<locals>")
+    first = next(iter(inspect.signature(function).parameters), None)
+    return bool(scope) and not scope.endswith("<locals>") and first in ("self", "cls")
 
 
 def _refuse_misfits(definition: StepDefinition) -> None:

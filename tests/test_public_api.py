@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import json
@@ -17,6 +18,7 @@ import django_dbos as dbos
 from django_dbos import decorators
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.models import Workflow
+from django_dbos.testing import run_until_idle
 
 TWINS = sorted(
     name for name in dbos.__all__ if f"a{name}" in dbos.__all__ and name not in ("step", "logger")
@@ -261,6 +263,36 @@ def test_a_workflow_cannot_be_a_method() -> None:
             @dbos.workflow
             def open(self) -> None:
                 """Nothing."""
+
+
+class Shop:
+    @staticmethod
+    @dbos.workflow
+    def opened(hour: int) -> str:
+        return f"opened at {hour}"
+
+
+@pytest.mark.django_db
+def test_a_workflow_can_be_a_static_method() -> None:
+    handles = [Shop.opened.start(8), Shop().opened.start(9)]
+    run_until_idle()
+
+    assert [one.get_result() for one in handles] == ["opened at 8", "opened at 9"]
+    assert Shop.opened(10) == "opened at 10"
+    assert Shop.opened.name == f"{__name__}.Shop.opened"
+
+
+@dbos.step
+def plain_step() -> None: ...
+
+
+@pytest.mark.parametrize("name", ["start", "astart", "start_many", "using"])
+def test_a_step_that_is_to_be_started_says_how(name: str) -> None:
+    with pytest.raises(AttributeError, match="Only workflows have: write one that calls the step"):
+        getattr(plain_step, name)
+    with pytest.raises(AttributeError, match=r"has no 'strat'\.$"):
+        plain_step.strat  # type: ignore[attr-defined]  # noqa: B018
+    assert copy.copy(plain_step).name == plain_step.name
 
 
 def test_two_functions_cannot_have_one_name() -> None:
