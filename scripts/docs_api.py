@@ -7,15 +7,19 @@ the function that it mirrors (`send`), instead of having an entry of its own.
 from __future__ import annotations
 
 import argparse
+import ast
+import dataclasses
 import importlib
 import importlib.util
 import inspect
+import itertools
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, is_typeddict
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAGE = PROJECT / "docs" / "reference" / "api.md"
@@ -94,6 +98,7 @@ def entry(name: str, value: Any, names: set[str], depth: int) -> Iterator[str]:
     if inspect.getdoc(value) and not is_plain_value(value):
         yield f"{inspect.getdoc(value)}\n"
     if inspect.isclass(value):
+        yield from fields_of(value)
         members = {key: member for key, member in vars(value).items() if not key.startswith("_")}
         for key, member in members.items():
             function = getattr(member, "__func__", member)
@@ -101,6 +106,21 @@ def entry(name: str, value: Any, names: set[str], depth: int) -> Iterator[str]:
                 yield f"{'#' * (depth + 1)} `{key}`\n\n{inspect.getdoc(member)}\n"
             elif not is_twin(key, set(members)) and is_documented_function(function):
                 yield from entry(key, function, set(members), depth + 1)
+
+
+def fields_of(cls: type) -> Iterator[str]:
+    """What a dataclass or a TypedDict has, with the docstrings below its fields."""
+    if not (dataclasses.is_dataclass(cls) or is_typeddict(cls)):
+        return
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(tree, ast.ClassDef)
+    for statement, following in itertools.pairwise([*tree.body, ast.Pass()]):
+        if isinstance(statement, ast.AnnAssign):
+            line = f"* `{ast.unparse(statement.target)}: {ast.unparse(statement.annotation)}`"
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                line += ": " + " ".join(str(following.value.value).split())
+            yield line
+    yield ""
 
 
 def is_twin(name: str, names: set[str]) -> bool:

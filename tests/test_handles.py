@@ -325,11 +325,11 @@ def test_a_workflow_is_started_by_its_name() -> None:
 
 
 def test_a_name_that_only_workers_know_is_enqueued() -> None:
-    handle = dbos.start_by_name("shop.checkout", 1, sku="pan", using={"timeout": 60})
+    handle = dbos.start_by_name("elsewhere.checkout", 1, sku="pan", using={"timeout": 60})
 
     assert run_until_idle() == 0
     row = Workflow.objects.get(pk=handle.workflow_id)
-    assert (row.name, row.status) == ("shop.checkout", Status.ENQUEUED)
+    assert (row.name, row.status) == ("elsewhere.checkout", Status.ENQUEUED)
     assert row.input == {"args": [1], "kwargs": {"sku": "pan"}}
     assert row.timeout is not None
 
