@@ -31,7 +31,7 @@ class WorkflowDescription:
     attributes: dict[str, Any] | None
     parent_id: str | None
     executor_id: str | None
-    """The worker that runs it, or ran it last."""
+    """The worker that runs it, while it is PENDING."""
     recovery_attempts: int
     """How many workers in a row died with it without progress."""
     waits_for: str | None
