@@ -44,9 +44,9 @@ Durable Goods is open: {url}  (Ctrl-C closes it)
   import  {url}imports/
   admin   {url}admin/  (admin, password admin)
 
-To try: order something in the shop and press Pay. While the parcel is being packed:
+To try: order something in the shop and press Pay. While the parcel is being packed, for 3 s:
 
-  kill -9 $(cat {pid_file})
+  {kill}
 
 The order goes on with the next worker. The same without a browser:
 
@@ -125,9 +125,11 @@ class Demo:
     def __init__(self, port: int, database: str, env: dict[str, str]) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}/"
-        self.env = env
         # One for each database: a demo on SQLite and one on PostgreSQL may run side by side.
         self.pid_file = STATE / f"worker-{database}.pid"
+        self.kill_command = f"kill -9 $(cat {short(self.pid_file)})"
+        # Time enough for a person to kill the worker in between, and what to do it with.
+        self.env = {"SHOP_PACKING_SECONDS": "3", "SHOP_KILL_COMMAND": self.kill_command, **env}
         self.parent = os.getppid()
         self.signals = 0
         self.failures = 0
@@ -167,7 +169,7 @@ class Demo:
         self.manage("seed_demo")
         self.start_web()
         self.start_worker()
-        say(WELCOME.format(url=self.url, pid_file=short(self.pid_file)))
+        say(WELCOME.format(url=self.url, kill=self.kill_command))
 
     def manage(self, *arguments: str) -> None:
         command = self.child("setup", "django", *arguments)

@@ -118,6 +118,8 @@ else:
 DBOS = {"CAN_READ": "example_project.shop.access.can_read"}
 
 SHOP_STEP_SECONDS = float(os.environ.get("SHOP_STEP_SECONDS", "0.3"))
+SHOP_PACKING_SECONDS = float(os.environ.get("SHOP_PACKING_SECONDS", "0.3"))
+SHOP_KILL_COMMAND = os.environ.get("SHOP_KILL_COMMAND", "")
 SHOP_PAYMENT_SECONDS = float(os.environ.get("SHOP_PAYMENT_SECONDS", "900"))
 SHOP_ANSWER_SECONDS = float(os.environ.get("SHOP_ANSWER_SECONDS", "10"))
 SHOP_WEBHOOK_SECRET = os.environ.get("SHOP_WEBHOOK_SECRET", "")

@@ -7,8 +7,12 @@ from typing import Any
 from django.conf import settings
 
 DEFAULTS: dict[str, Any] = {
-    # How long a slow step takes: long enough to kill a worker in the middle of an order.
+    # How long a call to somebody else's computer takes.
     "SHOP_STEP_SECONDS": 0.0,
+    # How long a parcel is packed: `make demo` sets 3 s, in which a person can kill the worker.
+    "SHOP_PACKING_SECONDS": 0.0,
+    # What does that, for the order's page.
+    "SHOP_KILL_COMMAND": "",
     # How long an order waits for its payment before the goods go back on the shelf.
     "SHOP_PAYMENT_SECONDS": 900.0,
     # How long a request waits for the workflow that it started to answer.

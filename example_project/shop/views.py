@@ -96,7 +96,8 @@ def order(request: HttpRequest, workflow_id: str) -> HttpResponse:
     if wants_json(request):
         return JsonResponse(state)
     placed = Order.objects.filter(workflow_id=workflow_id).first()
-    return render_live(request, "shop/order.html", {**state, "order": placed})
+    kill = conf.get("SHOP_KILL_COMMAND")
+    return render_live(request, "shop/order.html", {**state, "order": placed, "kill_command": kill})
 
 
 @csrf_exempt

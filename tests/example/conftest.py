@@ -18,7 +18,7 @@ def shop(settings: Any) -> Any:
     settings.ROOT_URLCONF = "example_project.config.urls"
     settings.DBOS = {**settings.DBOS, "CAN_READ": "example_project.shop.access.can_read"}
     settings.SHOP_ANSWER_SECONDS = 0
-    settings.SHOP_STEP_SECONDS = 0
+    settings.SHOP_STEP_SECONDS = settings.SHOP_PACKING_SECONDS = 0
     # As the demo runs; without it payments need a signature.
     settings.DEBUG = True
     return settings

@@ -104,6 +104,9 @@ class Demo:
         return code
 
 
+QUICK = {"SHOP_STEP_SECONDS": "0.05", "SHOP_PACKING_SECONDS": "0.05"}
+
+
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     with demo_database() as database, closing(socket.create_server(("127.0.0.1", 0))) as probe:
@@ -111,7 +114,8 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         probe.close()
         environment = {**os.environ, **database, "DEMO_DIR": str(tmp_path), "PORT": str(port)}
         # Slow enough to be killed between two steps, and no waiting for the payment's address.
-        environment |= {"SHOP_STEP_SECONDS": "1", "SHOP_ANSWER_SECONDS": "0"}
+        environment |= {"SHOP_STEP_SECONDS": "1", "SHOP_PACKING_SECONDS": "1"}
+        environment |= {"SHOP_ANSWER_SECONDS": "0"}
         environment.pop("DJANGO_SETTINGS_MODULE", None)
         yield environment
 
@@ -204,7 +208,7 @@ def test_two_hundred_orders_outlive_thirty_seconds_of_killing(
     environment: dict[str, str],
 ) -> None:
     """Every tenth payment fails; nothing may be lost, doubled or miscounted."""
-    with running(environment | {"SHOP_STEP_SECONDS": "0.05"}) as demo:
+    with running(environment | QUICK) as demo:
         with ThreadPoolExecutor(200) as customers:
             placed = [customers.submit(demo.order, "MUG-BLUE", 1) for _ in range(200)]
             orders = [order.result() for order in placed]

@@ -87,3 +87,14 @@ def test_the_admin_shows_what_the_shop_stores(admin_client: Client, kettle: Prod
     for model in ("product", "order", "import"):
         assert admin_client.get(f"/admin/shop/{model}/").status_code == 200
     assert admin_client.get("/admin/shop/order/add/").status_code == 403
+
+
+def test_the_page_of_an_order_says_how_to_kill_the_worker(client: Client, settings: Any) -> None:
+    Product.objects.create(sku="MUG", name="Mug", price=Decimal(9), stock=3)
+    workflow_id = place_order(client, sku="MUG").json()["workflow_id"]
+    page = f"/orders/{workflow_id}/"
+    assert "kill" not in client.get(page).content.decode()
+
+    settings.SHOP_KILL_COMMAND = "kill -9 $(cat .demo/worker.pid)"
+
+    assert "<code>kill -9 $(cat .demo/worker.pid)</code>" in client.get(page).content.decode()
