@@ -2,17 +2,25 @@
 
 The wheel's Python API is not used: it listens on a Unix socket, whose path may be too long in
 a deep folder, and as root it adds a system user and opens up every folder above the data.
+
+Whoever has an account on the machine reaches the port, so the superuser has a password: random, in
+a file beside the data that only we can read.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import pwd
 import re
+import secrets
 import shutil
 import socket
+import stat
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +33,8 @@ SETTINGS = {
     "shared_buffers": "256MB",
 }
 SETTINGS_FILE = "embedded.conf"
+# Where root's servers are kept when those who run them can't enter the project.
+SHELTER = Path("/var/tmp")
 START_ATTEMPTS = 3  # another process may take the free port before the server does
 
 
@@ -33,53 +43,58 @@ class ServerError(RuntimeError):
 
 
 def start_postgres(data_dir: Path, settings: dict[str, str] | None = None) -> str:
-    """Return the URL of a running server on `data_dir`: the one running there, or a new one."""
-    if url := running_url(data_dir):
+    """Return the URL of a running server for `data_dir`: the one running there, or a new one."""
+    home = home_of(data_dir)
+    if url := running_url(home):
         return url
-    binaries = find_binaries()
-    account = choose_account(data_dir, binaries)
-    if not (data_dir / "PG_VERSION").exists():
-        create_cluster(data_dir, binaries, account)
-    check_version(data_dir, binaries)
-    write_settings(data_dir, SETTINGS | (settings or {}))
+    if not (home.data / "PG_VERSION").exists():
+        create_cluster(home)
+    check_version(home)
+    protect(home)
+    write_settings(home.data, SETTINGS | (settings or {}))
     for _ in range(START_ATTEMPTS):
-        started = start_server(data_dir, binaries, account)
-        if url := running_url(data_dir):
+        started = start_server(home)
+        if url := running_url(home):
             return url
-    raise ServerError(f"PostgreSQL didn't start. {data_dir / 'log'} says why:\n{started.stdout}")
+    raise ServerError(f"PostgreSQL didn't start. {home.data / 'log'} says why:\n{started.stdout}")
 
 
 def stop_postgres(data_dir: Path) -> None:
-    """Stop the server on `data_dir` and wait until it's gone. Nothing to stop is fine."""
-    if not (data_dir / "postmaster.pid").exists():
+    """Stop the server for `data_dir` and wait until it's gone. Nothing to stop is fine."""
+    if not data_dir.exists():
         return
-    binaries = find_binaries()
-    account = choose_account(data_dir, binaries)
+    home = home_of(data_dir)
+    if not (home.data / "postmaster.pid").exists():
+        return
     for mode in ("fast", "immediate"):
-        stop = [binaries / "pg_ctl", "stop", "-D", data_dir, "-m", mode, "-w", "-t", "30", "-s"]
-        if account.run(stop).returncode == 0:
+        stop = ["pg_ctl", "stop", "-D", home.data, "-m", mode, "-w", "-t", "30", "-s"]
+        if home.run(*stop).returncode == 0:
             return
 
 
-def running_url(data_dir: Path) -> str | None:
-    """The URL of the server on `data_dir` if it is up, which the server itself confirms."""
+def running_url(home: Home) -> str | None:
+    """The URL of the server that runs there if it is up, which the server itself confirms."""
     try:
-        port = int((data_dir / "postmaster.pid").read_text().splitlines()[3])
+        port = int((home.data / "postmaster.pid").read_text().splitlines()[3])
     except (FileNotFoundError, IndexError, ValueError):
         return None
-    # Asked, because after a crash the file names a process and a port that may be others' now.
+    password = read_password(home.password_file)
+    # Asked, because after a crash the file names a process and a port that may be others' now. The
+    # password isn't in the command, which others can see.
     answer = subprocess.run(
-        [find_binaries() / "psql", "-XAtc", "SHOW data_directory", url := base_url(port)],
+        [find_binaries() / "psql", "-XwAtc", "SHOW data_directory", base_url(port)],
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PGCONNECT_TIMEOUT": "5"},
+        env=os.environ | {"PGCONNECT_TIMEOUT": "5", "PGPASSWORD": password},
     )
-    return url if answer.stdout.strip() == str(data_dir.resolve()) else None
+    is_ours = answer.stdout.strip() == str(home.data.resolve())
+    return base_url(port, password) if is_ours else None
 
 
-def base_url(port: int) -> str:
-    return f"postgresql://postgres@127.0.0.1:{port}/postgres"
+def base_url(port: int, password: str = "") -> str:
+    user = f"postgres:{password}" if password else "postgres"
+    return f"postgresql://{user}@127.0.0.1:{port}/postgres"
 
 
 def find_binaries() -> Path:
@@ -95,78 +110,149 @@ def find_binaries() -> Path:
 
 
 @dataclass(frozen=True)
-class Account:
-    """How to run a program as the user that owns the data."""
+class Home:
+    """Where a server's data and programs are, and as whom the programs run."""
 
-    prefix: tuple[str, ...] = ()
+    data: Path
+    binaries: Path
+    password_file: Path
     options: dict[str, Any] = field(default_factory=dict)
 
-    def run(self, command: list[str | Path]) -> subprocess.CompletedProcess[str]:
+    def run(self, program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run one of PostgreSQL's programs as the user that owns the data."""
+        return self.run_with("", program, *arguments)
+
+    def run_with(
+        self, text: str, program: str, *arguments: str | Path
+    ) -> subprocess.CompletedProcess[str]:
+        """The same, with something on its standard input."""
         return subprocess.run(
-            [*self.prefix, *command],
-            stdin=subprocess.DEVNULL,
+            [self.binaries / program, *arguments],
+            input=text,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
+            cwd="/",
             **self.options,
         )
 
+    def is_reachable(self) -> bool:
+        """Whether that user can enter the data's folder, and run the programs."""
+        look = ["sh", "-c", 'cd "$1" && "$2" --version', "sh", self.data, self.binaries / "initdb"]
+        found = subprocess.run(look, capture_output=True, check=False, cwd="/", **self.options)
+        return found.returncode == 0
 
-def choose_account(data_dir: Path, binaries: Path) -> Account:
+
+def home_of(data_dir: Path) -> Home:
     """Who PostgreSQL runs as: us, or `nobody` if we are root, whom it refuses to serve.
 
-    `nobody` may not reach the folder (a clone under /root, or made by `mktemp -d`). Then it
-    runs with one capability that opens folders, instead of us opening them for everybody.
+    `nobody` may not reach the folder (a clone under /root, or made by `mktemp -d`). Then data and
+    programs are kept where it can: no folder of ours is opened, and no user is given rights.
     """
+    data_dir = data_dir.absolute()
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    password_file = data_dir.with_name(f"{data_dir.name}.password")
     if os.geteuid() != 0:
-        return Account()
+        return Home(data_dir, find_binaries(), password_file)
     nobody = pwd.getpwnam("nobody")
-    uid, gid = nobody.pw_uid, nobody.pw_gid
-    os.chown(data_dir, uid, gid)
-    look = ["sh", "-c", 'cd "$1" && "$2" --version', "sh", data_dir, binaries / "initdb"]
-    for account in root_accounts(uid, gid):
-        if account.run(look).returncode == 0:
-            return account
+    options = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    for data, binaries in places(data_dir):
+        data.mkdir(exist_ok=True, mode=0o700)
+        os.chown(data, nobody.pw_uid, nobody.pw_gid)
+        home = Home(data, binaries, password_file, options)
+        if home.is_reachable():
+            return home
     raise ServerError(
-        f"PostgreSQL doesn't run as root, and the user 'nobody' can't reach {data_dir}. "
-        "Run this as another user, or name a server in DATABASE_URL."
+        f"PostgreSQL doesn't run as root, and the user 'nobody' can reach neither {data_dir} nor "
+        f"{SHELTER}. Run this as another user, or name a server in DATABASE_URL."
     )
 
 
-def root_accounts(uid: int, gid: int) -> list[Account]:
-    accounts = [Account(options={"user": uid, "group": gid, "extra_groups": []})]
-    if setpriv := shutil.which("setpriv"):
-        identity = (f"--reuid={uid}", f"--regid={gid}", "--clear-groups")
-        # Without the secure bit, access(2), which pg_ctl calls, ignores the capability.
-        capability = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
-        prefix = (setpriv, *identity, "--securebits=+no_setuid_fixup", *capability)
-        accounts.append(Account(prefix))
-    return accounts
+def places(data_dir: Path) -> Iterator[tuple[Path, Path]]:
+    """Where a cluster may be: where it was asked for, or in a folder that anybody can enter."""
+    binaries = find_binaries()
+    yield data_dir, binaries
+    digest = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:16]
+    shelter = SHELTER / f"django-dbos-{digest}"
+    shelter.mkdir(exist_ok=True, mode=0o755)
+    found = shelter.lstat()
+    # Others can make folders there too, and links.
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & 0o022:
+        raise ServerError(f"{shelter} isn't a folder of root's alone. Remove it.")
+    shelter.chmod(0o755)
+    yield shelter / "data", copied(binaries, shelter)
 
 
-def create_cluster(data_dir: Path, binaries: Path, account: Account) -> None:
+def copied(binaries: Path, shelter: Path) -> Path:
+    """The programs' copy in a shelter, with the libraries that they find beside themselves."""
+    package = binaries.parent.parent
+    built = (binaries / "postgres").stat()
+    copy = shelter / f"{built.st_size:x}-{built.st_mtime_ns:x}"
+    if not copy.exists():
+        with tempfile.TemporaryDirectory(dir=shelter) as made:
+            unfinished = Path(made) / "copy"
+            unfinished.mkdir(mode=0o755)
+            shutil.copytree(binaries.parent, unfinished / package.name / binaries.parent.name)
+            libraries = package.with_name(f"{package.name}.libs")
+            if libraries.exists():
+                shutil.copytree(libraries, unfinished / libraries.name)
+            unfinished.rename(copy)
+    return copy / package.name / binaries.parent.name / binaries.name
+
+
+def read_password(path: Path) -> str:
+    """The superuser's password; empty where there is none yet."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def new_password(path: Path) -> str:
+    """Make one, in a file that only we can read."""
+    password = secrets.token_hex(24)
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(password)
+    return password
+
+
+def create_cluster(home: Home) -> None:
     """Make an empty cluster; one that was interrupted half-way is made again."""
-    for leftover in data_dir.iterdir():
+    for leftover in home.data.iterdir():
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    home.password_file.unlink(missing_ok=True)
     # The builtin provider sorts the same on every system, and needs no locale of the system's.
     locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions"]
-    made = account.run([binaries / "initdb", "-D", data_dir, *options, *locale])
+    # Nobody gets in before there is a password.
+    options = ["--username=postgres", "--auth=reject", "--encoding=UTF8", "--no-instructions"]
+    made = home.run("initdb", "-D", home.data, *options, *locale)
     if made.returncode:
-        (data_dir / "PG_VERSION").unlink(missing_ok=True)
-        raise ServerError(f"initdb failed in {data_dir}:\n{made.stdout}")
+        (home.data / "PG_VERSION").unlink(missing_ok=True)
+        raise ServerError(f"initdb failed in {home.data}:\n{made.stdout}")
 
 
-def check_version(data_dir: Path, binaries: Path) -> None:
-    version = (data_dir / "PG_VERSION").read_text().strip()
-    postgres = subprocess.run(
-        [binaries / "postgres", "--version"], capture_output=True, text=True, check=True
-    )
+def protect(home: Home) -> None:
+    """Give the superuser of a cluster that has none a password, and have it asked for."""
+    if read_password(home.password_file):
+        return
+    password = new_password(home.password_file)
+    # Without a server, which somebody could connect to. SET keeps it out of any log.
+    told = f"SET log_statement = none; ALTER ROLE postgres PASSWORD '{password}'\n"
+    done = home.run_with(told, "postgres", "--single", "-D", home.data, "postgres")
+    if done.returncode or "ERROR" in done.stdout:
+        home.password_file.unlink()
+        raise ServerError(f"The password of {home.data} couldn't be set:\n{done.stdout}")
+    (home.data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
+
+
+def check_version(home: Home) -> None:
+    version = (home.data / "PG_VERSION").read_text().strip()
+    postgres = home.run("postgres", "--version")
     if f" {version}." not in postgres.stdout:
         raise ServerError(
-            f"{data_dir} was made by PostgreSQL {version}, this is {postgres.stdout.strip()}. "
+            f"{home.data} was made by PostgreSQL {version}, this is {postgres.stdout.strip()}. "
             "Delete the folder to start over."
         )
 
@@ -182,10 +268,8 @@ def write_settings(data_dir: Path, settings: dict[str, str]) -> None:
             file.write(include)
 
 
-def start_server(
-    data_dir: Path, binaries: Path, account: Account
-) -> subprocess.CompletedProcess[str]:
+def start_server(home: Home) -> subprocess.CompletedProcess[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    where = ["-D", data_dir, "-l", data_dir / "log", "-o", f"-p {port}"]
-    return account.run([binaries / "pg_ctl", "start", "-w", "-t", "60", *where])
+    where = ["-D", home.data, "-l", home.data / "log", "-o", f"-p {port}"]
+    return home.run("pg_ctl", "start", "-w", "-t", "60", *where)

@@ -2,6 +2,9 @@
 
 The wheel's Python API is not used: its servers die with the process that started them, or are
 lost when that process is killed; ours are found again by the next one.
+
+Whoever has an account on the machine reaches the port, so there is a password: random, in a file
+that only we can read.
 """
 
 from __future__ import annotations
@@ -9,11 +12,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from embedded_postgres import ServerError
 
@@ -30,13 +35,13 @@ def start_valkey(directory: Path) -> str:
 
     It keeps nothing: a channel layer carries hints only.
     """
-    if port := running_port(directory):
-        return valkey_url(port)
+    if running_port(directory):
+        return valkey_url(directory)
     directory.mkdir(parents=True, exist_ok=True)
     for _ in range(START_ATTEMPTS):
         port = start_server(directory)
         if wait_until_ready(directory, port):
-            return valkey_url(port)
+            return valkey_url(directory)
     log = (directory / "log").read_text(errors="replace")
     raise ServerError(f"Valkey didn't start. {directory / 'log'} says why:\n{log[-2000:]}")
 
@@ -58,20 +63,31 @@ def running_port(directory: Path) -> int | None:
     if not state:
         return None
     # Asked, because after a crash the file names a process and a port that may be others' now.
-    is_ours = f"process_id:{state['pid']}\r\n".encode() in ask(state["port"], b"INFO server")
-    return state["port"] if is_ours else None
+    command = f"AUTH {state.get('password')}\r\nINFO server".encode()
+    is_ours = f"process_id:{state['pid']}\r\n".encode() in ask(state["port"], command)
+    return int(state["port"]) if is_ours else None
 
 
-def valkey_url(port: int) -> str:
-    return f"redis://127.0.0.1:{port}/0"
+def valkey_url(directory: Path) -> str:
+    state = read_state(directory)
+    # One that was started before there were passwords is used until it stops.
+    user = f":{state['password']}@" if "password" in state else ""
+    return f"redis://{user}127.0.0.1:{state['port']}/0"
 
 
-def read_state(directory: Path) -> dict[str, int]:
+def read_state(directory: Path) -> dict[str, Any]:
     try:
-        state: dict[str, int] = json.loads((directory / STATE_FILE).read_text())
+        state: dict[str, Any] = json.loads((directory / STATE_FILE).read_text())
     except (FileNotFoundError, ValueError):
         return {}
     return state
+
+
+def write_state(directory: Path, state: dict[str, Any]) -> None:
+    path = directory / STATE_FILE
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(json.dumps(state))
 
 
 def find_binary() -> Path:
@@ -87,19 +103,25 @@ def find_binary() -> Path:
 def start_server(directory: Path) -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
-    options = {"bind": "127.0.0.1", "port": port, "dir": directory, "save": "", "appendonly": "no"}
-    arguments = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+    password = secrets.token_hex(24)
+    # On standard input: others can see a command's arguments.
+    options = {"bind": "127.0.0.1", "port": port, "dir": f'"{directory}"', "save": '""'}
+    options |= {"appendonly": "no", "requirepass": password}
+    settings = "".join(f"{name} {value}\n" for name, value in options.items())
     with (directory / "log").open("ab") as log:
         server = subprocess.Popen(
-            [find_binary(), *arguments],
-            stdin=subprocess.DEVNULL,
+            [find_binary(), "-"],
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             # Ctrl-C is for whoever uses the server, who may still need it to clean up.
             start_new_session=True,
         )
+    assert server.stdin is not None
+    with server.stdin as stdin:
+        stdin.write(settings.encode())
     STARTED.append(server)
-    (directory / STATE_FILE).write_text(json.dumps({"pid": server.pid, "port": port}))
+    write_state(directory, {"pid": server.pid, "port": port, "password": password})
     return port
 
 
