@@ -431,7 +431,9 @@ class Executor:
                 held = list(self.store.list_held(session, executor_id))
                 if held:
                     self.store.release_workflows(session, executor_id, held)
-                self.store.unregister_executor(session, executor_id)
+                if not (held and self.store.list_held(session, executor_id)):
+                    self.store.unregister_executor(session, executor_id)
+                # Else somebody's transaction has locked one: the others recover it.
                 self.store.release_lock(session, executor_id)
             finally:
                 session.close()

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 
+import django_dbos as dbos
 from django_dbos.conf import get_settings
 from django_dbos.core.records import Claim
+from django_dbos.executor import Executor
 from django_dbos.executor.recovery import Recovery
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.models import Workflow
@@ -21,11 +23,26 @@ from django_dbos.store import errors, get_store
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
 from tests.store.conftest import new_workflow, register
+from tests.waiting import eventually
 
 pytestmark = [
-    pytest.mark.django_db(transaction=True),
+    # Step databases too: a dead executor's sessions there are ended as well.
+    pytest.mark.django_db(transaction=True, databases=["default", "other"]),
     pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer, one role"),
 ]
+
+
+may_end = threading.Event()
+
+
+@dbos.step
+def waits_for_gate() -> None:
+    may_end.wait(60)
+
+
+@dbos.workflow
+def gated() -> None:
+    waits_for_gate()
 
 
 @pytest.fixture
@@ -49,11 +66,7 @@ def dead_with(store: Store, count: int) -> tuple[str, list[str]]:
     for one in new:
         claim = store.claim_workflow(store.session(), executor_id, one.workflow_id)
         assert isinstance(claim, Claim)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE dbos_executor SET heartbeat_at = '2020-01-01' WHERE executor_id = %s",
-            [executor_id],
-        )
+    _silence(executor_id)
     return executor_id, [one.workflow_id for one in new]
 
 
@@ -208,6 +221,49 @@ def test_an_error_of_one_recovery_stops_no_other(
     judging = recovery(store)
     judging.judge(session, store.beat_and_look(session, register(store), None))
 
-    assert f"Executor {first} can't be recovered yet: somebody has it" in caplog.text
+    assert f"Executor {first} can't be recovered yet: LockTimeout('somebody has it')" in caplog.text
     assert statuses()[others[0]] == "ENQUEUED"
     assert [row.pk for row in ExecutorRow.objects.filter(pk=first)] == [first]
+
+
+@pytest.mark.rule(37)
+def test_a_locked_row_is_left_to_the_others_when_a_worker_stops(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = Executor(), Executor()
+    first.start()
+    gates = [gated.start(), gated.start()]
+    eventually(lambda: len(first.runs) == 2)
+    with cancelled_in_an_open_transaction(gates[0].workflow_id):
+        first.stop(grace=0.0)
+        held = statuses()
+        left = set(ExecutorRow.objects.values_list("executor_id", flat=True))
+    may_end.set()
+
+    assert held == {gates[0].workflow_id: "PENDING", gates[1].workflow_id: "ENQUEUED"}
+    assert first.executor_id in left
+    assert "couldn't sign off" not in caplog.text
+    with second:
+        assert gates[1].get_result(timeout=60) is None
+        second.housekeeping._recovery._on_time_since -= 3_600
+        _silence(first.executor_id)
+        eventually(lambda: not ExecutorRow.objects.filter(pk=first.executor_id).exists())
+    assert gates[0].get_status() == "CANCELLED"
+
+
+@pytest.mark.rule(3)
+def test_a_locked_row_holds_up_no_release_of_others(store: Store, session: Session) -> None:
+    dead, ids = dead_with(store, 3)
+    with cancelled_in_an_open_transaction(ids[0]):
+        assert store.release_workflows(session, dead, ids) == [("default", 0)]
+        held = statuses()
+
+    assert [held[one] for one in ids] == ["PENDING", "ENQUEUED", "ENQUEUED"]
+
+
+def _silence(executor_id: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE dbos_executor SET heartbeat_at = '2020-01-01' WHERE executor_id = %s",
+            [executor_id],
+        )

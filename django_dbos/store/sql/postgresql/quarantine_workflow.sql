@@ -1,5 +1,6 @@
 -- Takes out one that fails what is done with many at once; enqueued, or claimed by this executor.
--- least(): see release_workflows. By key, and by nothing else: see lock_claims.
+-- Not while somebody's open transaction has it. least(): see release_workflows.
+-- By key, and by nothing else: see lock_claims.
 UPDATE dbos_workflow
 SET status = 'ERROR',
     is_set_aside = true,
@@ -12,8 +13,13 @@ SET status = 'ERROR',
     wake_workflow_id = NULL,
     wake_name = NULL,
     finished_at = clock_timestamp()
-WHERE workflow_id = %(workflow_id)s
-  AND coalesce(
-      status = 'ENQUEUED' OR status = 'PENDING' AND executor_id = %(executor_id)s, false
-  )
+WHERE workflow_id = (
+    SELECT workflow_id
+    FROM dbos_workflow
+    WHERE workflow_id = %(workflow_id)s
+      AND coalesce(
+          status = 'ENQUEUED' OR status = 'PENDING' AND executor_id = %(executor_id)s, false
+      )
+    FOR UPDATE SKIP LOCKED
+)
 RETURNING workflow_id
