@@ -118,7 +118,7 @@ class _AtomicStep:
             except (Exception, SystemExit) as error:
                 if self._is_last(error):
                     return self._fail(error)
-                pause(self._recorder)
+                pause(self._recorder, error)
 
     def _attempt(self) -> Any:
         """Make one attempt; what isn't the step's fault is repeated, and is none."""

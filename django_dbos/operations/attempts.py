@@ -12,6 +12,7 @@ from django_dbos.core.backoff import delay_before_attempt
 from django_dbos.core.context import StepScope
 from django_dbos.core.records import Checkpoint, RecordStep, Write, run_key
 from django_dbos.exceptions import PayloadTooLarge, RunInterrupted, SerializationError
+from django_dbos.operations import logs
 from django_dbos.operations.raised import is_foreign, stand_in
 from django_dbos.operations.run import Call
 
@@ -147,11 +148,10 @@ async def arecord_error(recorder: Recorder, error: BaseException) -> Any:
     raise error
 
 
-def pause(recorder: Recorder) -> None:
-    """Between two attempts: the delay, then a look at the claim."""
+def pause(recorder: Recorder, error: BaseException) -> None:
+    """Between an attempt that failed and the next: the delay, then a look at the claim."""
     run = recorder.call.run
-    recorder.attempt += 1
-    until = time.monotonic() + recorder.step.delay_before(recorder.attempt)
+    until = _begin_pause(recorder, error)
     with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
         while (left := until - time.monotonic()) > 0:
             run.check()
@@ -160,13 +160,22 @@ def pause(recorder: Recorder) -> None:
     run.submit(Write, None)
 
 
-async def apause(recorder: Recorder) -> None:
+async def apause(recorder: Recorder, error: BaseException) -> None:
+    """See pause()."""
     run = recorder.call.run
-    recorder.attempt += 1
-    until = time.monotonic() + recorder.step.delay_before(recorder.attempt)
+    until = _begin_pause(recorder, error)
     with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
         while (left := until - time.monotonic()) > 0:
             run.check()
             await watch.await_(left)
     run.check()
     await run.asubmit(Write, None)
+
+
+def _begin_pause(recorder: Recorder, error: BaseException) -> float:
+    """Log that another attempt follows; return when, on the monotonic clock."""
+    failed, step = recorder.attempt, recorder.step
+    recorder.attempt += 1
+    delay = step.delay_before(recorder.attempt)
+    logs.step_is_retried(recorder.call, error, failed, step.max_attempts, delay)
+    return time.monotonic() + delay

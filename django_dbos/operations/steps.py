@@ -46,7 +46,7 @@ def run_step(run: Run, step: StepDefinition, args: tuple[Any, ...], kwargs: dict
             checkpoint = recorder.returned(value)
         except (Exception, SystemExit) as error:
             if not step.is_last(recorder.attempt, error):
-                pause(recorder)
+                pause(recorder, error)
                 continue
             return record_error(recorder, error)
         return record(recorder, checkpoint, value)
@@ -69,7 +69,7 @@ async def arun_step(
             checkpoint = recorder.returned(value)
         except (Exception, SystemExit) as error:
             if not step.is_last(recorder.attempt, error):
-                await apause(recorder)
+                await apause(recorder, error)
                 continue
             return await arecord_error(recorder, error)
         return await arecord(recorder, checkpoint, value)

@@ -159,3 +159,68 @@ def test_a_deadline_that_passes_while_it_waits_is_told_too(worker: Executor, lin
 
     eventually(lambda: lines(handle.workflow_id)[-1].levelno == logging.WARNING)
     assert "its deadline passed" in lines(handle.workflow_id)[-1].getMessage()
+
+
+@dbos.step(max_attempts=3, interval=0)
+def flaky(card: str, failures: int) -> None:
+    if _attempt() <= failures:
+        raise ConnectionError("gone\nfor now")
+
+
+@dbos.step(max_attempts=3, interval=0)
+async def aflaky(card: str, failures: int) -> None:
+    if _attempt() <= failures:
+        raise ConnectionError("gone\nfor now")
+
+
+@dbos.step(max_attempts=3, interval=0, atomic=True)
+def atomically_flaky(card: str, failures: int) -> None:
+    if _attempt() <= failures:
+        raise ConnectionError("gone\nfor now")
+
+
+def _attempt() -> int:
+    current = dbos.current_workflow()
+    assert current is not None
+    return current.attempt
+
+
+@dbos.workflow
+def uses_flaky(card: str, failures: int) -> None:
+    flaky(card, failures)
+
+
+@dbos.workflow
+async def auses_flaky(card: str, failures: int) -> None:
+    await aflaky(card, failures)
+
+
+@dbos.workflow
+def uses_atomically_flaky(card: str, failures: int) -> None:
+    atomically_flaky(card, failures)
+
+
+@pytest.mark.parametrize("workflow", [uses_flaky, auses_flaky, uses_atomically_flaky])
+def test_an_attempt_that_is_repeated_is_a_warning(workflow: Any, db: None, lines: Any) -> None:
+    handle = workflow.start(SECRET, 2)
+    run_until_idle()
+
+    told = [one for one in lines(handle.workflow_id) if one.levelno == logging.WARNING]
+
+    assert [one.attempt for one in told] == [1, 2]
+    assert {(one.workflow_name, one.step_number) for one in told} == {(workflow.name, 1)}
+    said = told[0].getMessage()
+    assert f"of workflow {handle.workflow_id!r} ({workflow.name}) failed in attempt 1 of 3" in said
+    assert "ConnectionError" in said
+    assert "\n" not in said
+    assert SECRET not in said
+    assert [one.levelno for one in lines(handle.workflow_id)][-1] == logging.INFO
+
+
+def test_the_last_attempt_is_told_of_by_what_the_workflow_makes_of_it(db: None, lines: Any) -> None:
+    handle = uses_flaky.start(SECRET, 3)
+    run_until_idle()
+
+    levels = [one.levelno for one in lines(handle.workflow_id)]
+
+    assert levels == [logging.INFO, logging.WARNING, logging.WARNING, logging.ERROR]
