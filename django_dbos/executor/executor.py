@@ -207,8 +207,7 @@ class Executor:
     def description(self) -> str:
         """Which queues it serves, how many workflows at once, and how it hears of them."""
         queues = "all queues" if self.queue_names is None else f"queues {self.queue_names}"
-        settings = get_settings()
-        listens = settings.listen and not settings.transaction_pooler
+        listens = get_settings().listen and not self.store.is_pooled
         how = "listening" if listens and self.store.supports_notifications else "polling"
         return (
             f"{queues} of database {self.store.alias!r}, {self.concurrency} workflows at once, "

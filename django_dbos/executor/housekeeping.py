@@ -92,6 +92,7 @@ class Housekeeping:
 
     def register(self) -> None:
         """Take the lock and write the executor's row: done before anything is claimed."""
+        self._store.look_for_pooler()
         session = self._own()
         self._recovery.start()
         self._has_lock = self._store.hold_lock(session, self._executor.executor_id)

@@ -69,7 +69,9 @@ def _may_listen(alias: str) -> bool:
     if connection.vendor == "sqlite":
         # One in memory has no file that could change.
         return not connection.is_in_memory_db()
-    return bool(settings.listen and not settings.transaction_pooler)
+    store = _stores.get(alias)
+    is_pooled = settings.transaction_pooler if store is None else store.is_pooled
+    return bool(settings.listen and not is_pooled)
 
 
 def _forget_stores(*, setting: str, **kwargs: object) -> None:

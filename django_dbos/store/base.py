@@ -38,6 +38,7 @@ from django_dbos.store.reader import Reader
 from django_dbos.store.records import Look, Recovered, Started
 from django_dbos.store.sessions import DjangoSession, Row, Session, is_of_testcase
 from django_dbos.store.wakeups import Wakeups
+from django_dbos.store.watchdog import get_watchdog
 
 # What belongs to a workflow, by the statements that delete it.
 PARTS = ("checkpoints", "messages", "events", "event_versions", "entries")
@@ -70,6 +71,23 @@ class Store(abc.ABC):
     def name_process(self, executor_id: str) -> None:
         """Have Django's connections of this process carry an executor's name, where they can."""
         return
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a transaction pooler stands in between, so that nothing is kept in sessions."""
+        return False
+
+    def look_for_pooler(self) -> None:
+        """See whether one does that nobody has told of."""
+        return
+
+    def hurry(self, executor_id: str, seconds: float) -> None:
+        """From now on wait so long for the database at most: an executor is to stop."""
+        get_watchdog().hurry(executor_id, seconds)
+
+    def relax(self, executor_id: str) -> None:
+        """Undo hurry()."""
+        get_watchdog().relax(executor_id)
 
     def leave_to_parent(self) -> None:
         """In a forked process: let go of what is the parent's, without ending it."""

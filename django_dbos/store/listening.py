@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 from django.core import mail
 from django.db import connections
 
+from django_dbos.conf import get_settings
 from django_dbos.store.nudges import Nudges, drain
+from django_dbos.store.watchdog import Line, get_watchdog
 
 if TYPE_CHECKING:
     import psycopg
@@ -42,6 +44,10 @@ MAX_PAYLOAD = 7_900
 # Seconds without a watcher after which the connection is closed.
 LINGER = 60.0
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
+# Older servers don't know it.
+KEEP_IDLE = (
+    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"
+)
 # Seconds between two looks whether anybody still watches.
 LISTEN_TIMEOUT = 5.0
 # Seconds between looks at an SQLite file's version: when it changed lately, and at rest.
@@ -185,31 +191,43 @@ class Notifications(Listener):
     """PostgreSQL's LISTEN, on a connection of its own."""
 
     def _listen(self, wakeups: Wakeups, stopped: Stop) -> None:
-        with self._connect() as connection:
+        from django_dbos.store.postgresql_connections import connect
+
+        patience = max(get_settings().lease / 2, 1.0)
+        connection, line = connect(self.alias, owner="", what="listener", patience=patience)
+        try:
+            # It is idle by profession.
+            connection.execute(KEEP_IDLE)
             for channel in (ENQUEUED_CHANNEL, CHANGED_CHANNEL):
                 connection.execute(f"LISTEN {channel}")
+            line.asked_at = 0.0
             self.is_connected = True
             wakeups.notify_everything()
-            last_used = looked_at = time.monotonic()
-            with stopped.waiting_for(connection.fileno()) as wait:
-                while not stopped.is_set():
-                    if wait(LISTEN_TIMEOUT):
-                        # By libpq's own calls: psycopg's notifies() takes 0.03 ms more.
-                        connection.pgconn.consume_input()
-                        while notification := connection.pgconn.notifies():
-                            self._pass_on(wakeups, notification)
-                    if time.monotonic() - looked_at >= LISTEN_TIMEOUT:
-                        looked_at = time.monotonic()
-                        last_used = self._linger(wakeups, last_used, stopped)
+            self._hear(wakeups, stopped, connection, line)
+        finally:
+            connection.close()
+            get_watchdog().forget(line)
 
-    def _connect(self) -> psycopg.Connection[Any]:
-        import psycopg
-
-        params = dict(connections[self.alias].get_connection_params())
-        for name in ("cursor_factory", "context", "prepare_threshold", "isolation_level", "pool"):
-            params.pop(name, None)
-        params.update(keepalives=1, keepalives_idle=30, keepalives_interval=10, keepalives_count=3)
-        return psycopg.connect(**params, autocommit=True)
+    def _hear(
+        self, wakeups: Wakeups, stopped: Stop, connection: psycopg.Connection[Any], line: Line
+    ) -> None:
+        last_used = looked_at = heard_at = time.monotonic()
+        with stopped.waiting_for(connection.fileno()) as wait:
+            while not stopped.is_set():
+                if wait(LISTEN_TIMEOUT):
+                    # By libpq's own calls: psycopg's notifies() takes 0.03 ms more.
+                    connection.pgconn.consume_input()
+                    heard_at = time.monotonic()
+                elif time.monotonic() - heard_at >= line.patience:
+                    # Silence may be rest, or the end of the way: an empty query is answered.
+                    line.asked_at = time.monotonic()
+                    connection.execute(b"")
+                    line.asked_at, heard_at = 0.0, time.monotonic()
+                while notification := connection.pgconn.notifies():
+                    self._pass_on(wakeups, notification)
+                if time.monotonic() - looked_at >= LISTEN_TIMEOUT:
+                    looked_at = time.monotonic()
+                    last_used = self._linger(wakeups, last_used, stopped)
 
     def _pass_on(self, wakeups: Wakeups, notification: PGnotify) -> None:
         try:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, cast
 from uuid import UUID
 
-from django.db import connections
+from django.db import DatabaseError, InterfaceError, connections
 
 from django_dbos.conf import get_settings
 from django_dbos.core.direct import DirectWrite, are_direct, note_written
@@ -36,12 +36,8 @@ from django_dbos.store import errors, rows, statements
 from django_dbos.store.arrays import array
 from django_dbos.store.base import Store
 from django_dbos.store.listening import CHANGED_CHANNEL, ENQUEUED_CHANNEL, pack_keys
-from django_dbos.store.postgresql_sessions import (
-    AskingSession,
-    OwnSession,
-    application_name,
-    notifications,
-)
+from django_dbos.store.postgresql_connections import Pooling, application_name, keepalives
+from django_dbos.store.postgresql_sessions import AskingSession, OwnSession, notifications
 from django_dbos.store.records import Look, Recovered
 from django_dbos.store.sessions import Params, Row, Session, Statement
 from django_dbos.store.wakeups import Wakeups
@@ -179,6 +175,18 @@ class PostgresStore(Store):
     def __init__(self, alias: str, wakeups: Wakeups) -> None:
         super().__init__(alias, wakeups)
         self._warned_of: set[str] = set()
+        self._pooling = Pooling(alias, on_found=wakeups.stop)
+
+    @property
+    def is_pooled(self) -> bool:
+        return self._pooling.is_on
+
+    def look_for_pooler(self) -> None:
+        try:
+            self._pooling.look(get_settings().lease / 2)
+        except (DatabaseError, InterfaceError) as error:
+            # There may be no connection left but for work.
+            logger.info("It isn't known whether a pooler is in between: %s", error)
 
     def session(self) -> AskingSession:
         return AskingSession(self.alias, self.vendor)
@@ -188,15 +196,12 @@ class PostgresStore(Store):
             if connections[alias].vendor == self.vendor:
                 options = connections.settings[alias].setdefault("OPTIONS", {})
                 options["application_name"] = application_name(executor_id)
+                for name, value in keepalives(get_settings().lease).items():
+                    options.setdefault(name, value)
 
     def connect(self, executor_id: str, purpose: str) -> OwnSession:
-        settings = get_settings()
-        return OwnSession(
-            self.alias,
-            executor_id,
-            is_pooled=settings.transaction_pooler,
-            lease=settings.lease,
-        )
+        lease = get_settings().lease
+        return OwnSession(self.alias, executor_id, purpose, pooling=self._pooling, lease=lease)
 
     def apply(
         self, session: Session, executor_id: str, writes: Sequence[Write], *, is_repeat: bool
@@ -542,7 +547,7 @@ class PostgresStore(Store):
         return rows.lanes(found[-1]) if wakes else []
 
     def hold_lock(self, session: Session, executor_id: str) -> bool:
-        if get_settings().transaction_pooler:
+        if self.is_pooled:
             return False
         return bool(session.run("take_lock", {"lock_key": lock_key(executor_id)})[0][0])
 

@@ -2,63 +2,69 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar, cast
 
 import psycopg
-from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db import DatabaseError, InterfaceError, connections
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 
 from django_dbos.conf import get_settings
 from django_dbos.store import errors, sessions, statements
+from django_dbos.store.postgresql_connections import (
+    SET_ALL,
+    SET_LOCALLY,
+    Pooling,
+    application_name,
+    connect,
+)
 from django_dbos.store.sessions import DjangoSession, Params, Row, Statement
+from django_dbos.store.watchdog import Line, get_watchdog
 
 logger = logging.getLogger("django_dbos.store")
 
 T = TypeVar("T")
 
-# A lock that somebody's open transaction holds must not hold up everybody's batch.
-LOCK_TIMEOUT = "SET {scope} lock_timeout = '100ms'"
-# Whatever the project's own transactions are: a batch must see what was committed since its fence.
-ISOLATION = "SET default_transaction_isolation = 'read committed'"
-# A prepared statement keeps the plan that was made when its tables were small, until the next
-# ANALYZE: then a scan of the whole table was right, and it no longer is. (Where nothing else is
-# possible the scan seems so dear that it would be compiled first.)
-NO_SCANS = "SET enable_seqscan = off; SET jit = off"
 # Planned at each call: the best plan depends on the values.
 NOT_PREPARED = frozenset({"beat_and_look", "wake_satisfied"})
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+BEGIN_POOLED = f"{BEGIN} READ WRITE"
+# Seconds that any answer may take at least; how many times as long that may become after answers
+# that took too long, and for how many seconds those are remembered.
+LEAST_PATIENCE, MOST_PATIENCE, MEMORY = 1.0, 16, 600.0
+# How often, and after how many seconds, a lost session is looked at that is to end.
+END_LOOKS, END_PAUSE = 40, 0.05
 # What is left in a session by a transaction: RETURNING set_config() takes 0.02 ms more.
 MARK = "SET dbos.mark = %(mark)s"
 # Hints only, so their commit needs no fsync: a lost one costs a look on a timer.
 LAZILY = "SET LOCAL synchronous_commit=off"
 
 
-def application_name(executor_id: str) -> str:
-    """The name of an executor's sessions: at most 63 bytes, so the id is hashed."""
-    return f"dbos:{hashlib.blake2b(executor_id.encode(), digest_size=16).hexdigest()}"
-
-
 class OwnSession:
     """A connection of the executor's own, made anew whenever it was lost."""
 
     def __init__(
-        self, alias: str, executor_id: str, *, is_pooled: bool = False, lease: float = 20.0
+        self, alias: str, executor_id: str, purpose: str, *, pooling: Pooling, lease: float
     ) -> None:
         self._alias = alias
         self._executor_id = executor_id
-        self.is_pooled = is_pooled
+        self._purpose = purpose
+        self._pooling = pooling
+        self.is_pooled = pooling.is_on
         """Whether another client may have its connection to the server next: nothing stays."""
         self._lease = lease
         self._connection: psycopg.Connection[Row] | None = None
+        self._line: Line | None = None
+        self._patience_factor = 1
+        self._given_up_at = -MEMORY
+        self._pid = self._lost_pid = 0
         self._pipeline: psycopg.Pipeline | None = None
         self._prepared: dict[str, str] = {}
         """Under which name a statement is prepared on the server."""
@@ -68,25 +74,68 @@ class OwnSession:
     def connection(self) -> psycopg.Connection[Row]:
         """The open connection."""
         if self._connection is None or self._connection.closed:
+            self._forget_line()
+            self._connection = None
             self._connection = self._connect()
         return self._connection
 
+    def _ask(self) -> psycopg.Connection[Row]:
+        """The open connection, of which an answer is awaited from now on."""
+        connection = self.connection
+        if self._line is not None:
+            self._line.asked_at = time.monotonic()
+        return connection
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """An answer is awaited in the block; psycopg's errors become the store's."""
+        try:
+            yield
+        except errors.StoreError:
+            # Translated by an inner block.
+            raise
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+        except (DatabaseError, InterfaceError) as error:
+            # Django's, while connecting.
+            raise errors.of_meaning(errors.meaning_of(error), str(error)) from error
+        finally:
+            if self._line is not None and self._pipeline is None:
+                self._line.asked_at = 0.0
+
+    def _translated(self, error: psycopg.Error) -> errors.StoreError:
+        if self._connection is not None and self._connection.closed:
+            self._note_loss()
+        self._pooling.note_error(error.sqlstate)
+        return _translated(error)
+
     def run(self, name: str, params: Params | None = None) -> list[Row]:
+        if self._needs_block:
+            with self.transaction():
+                return self._run_together([(name, params or {})])[0]
         if self._may_block(name):
-            with translated_errors():
+            with self._asking():
                 return self._run_prepared(name, params or {})
         return self._run_together([(name, params or {})])[0]
 
     def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
         if len(statements) == 1:
             return [self.run(*statements[0])]
+        if self._needs_block:
+            with self.transaction():
+                return self._run_together(statements)
         return self._run_together(statements)
 
+    @property
+    def _needs_block(self) -> bool:
+        """Whether what a statement needs must be set in its transaction."""
+        return self.is_pooled and self._pipeline is None
+
     def _run_together(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        with translated_errors():
+        with self._asking():
             if self._pipeline is None and len(statements) > 1:
                 # Statements that are sent together commit together.
-                with self.connection.pipeline():
+                with self._ask().pipeline():
                     cursors = [self._execute(name, params) for name, params in statements]
             else:
                 cursors = [self._execute(name, params) for name, params in statements]
@@ -96,13 +145,13 @@ class OwnSession:
             return [_fetch(cursor) for cursor in cursors]
 
     def send_all(self, statements: Sequence[Statement]) -> None:
-        with translated_errors():
+        with self._asking():
             for name, params in statements:
                 self._execute(name, params)
 
     def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
-        with translated_errors():
-            connection = self.connection
+        with self._asking():
+            connection = self._ask()
             try:
                 # One wait for all of them: psycopg's sync(), which would part them, is one each.
                 with connection.pipeline():
@@ -125,8 +174,8 @@ class OwnSession:
         be another round trip. The statements are prepared under their names, so there must be no
         pooler. After an error it isn't known whether the statements were committed.
         """
-        with translated_errors():
-            connection = self.connection
+        with self._asking():
+            connection = self._ask()
             calls = [self._call(name, params) for name, params in work]
             hints, params = notifications(channel, payloads)
             told = [_filled_in(connection, one, params) for one in hints]
@@ -139,15 +188,15 @@ class OwnSession:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        with translated_errors():
-            connection = self.connection
+        with self._asking():
+            connection = self._ask()
             try:
                 # BEGIN travels with the first statements, COMMIT with the last. psycopg's own
                 # transaction() waits for an answer to each.
                 with connection.pipeline() as self._pipeline:
-                    connection.execute(BEGIN)
+                    connection.execute(BEGIN_POOLED if self.is_pooled else BEGIN)
                     if self.is_pooled:
-                        connection.execute(LOCK_TIMEOUT.format(scope="LOCAL"))
+                        connection.execute(SET_LOCALLY)
                     yield
                     connection.execute("COMMIT")
             except BaseException:
@@ -160,11 +209,12 @@ class OwnSession:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        self._forget_line()
 
     def _execute(self, name: str, params: Params | None) -> psycopg.Cursor[Row]:
         text = statements.load("postgresql", name)
         is_prepared = not self.is_pooled and name not in NOT_PREPARED
-        return self.connection.execute(text, params or {}, prepare=is_prepared)
+        return self._ask().execute(text, params or {}, prepare=is_prepared)
 
     def _may_block(self, name: str) -> bool:
         """Whether libpq itself may wait for the answer: the main thread must hear of signals."""
@@ -176,7 +226,7 @@ class OwnSession:
 
         psycopg's way takes 0.03 to 0.08 ms more: a cursor, and a generator that waits.
         """
-        connection = self.connection
+        connection = self._ask()
         text, names = statements.numbered(statements.load("postgresql", name))
         prepared = self._prepare(name, text)
         adapted = Transformer(connection)
@@ -212,41 +262,60 @@ class OwnSession:
 
     def _connect(self) -> psycopg.Connection[Row]:
         self._prepared = {}
-        with translated_errors():
-            wrapper = connections[self._alias]
-            connection = psycopg.connect(
-                **connection_parameters(wrapper, self._executor_id, self._lease), autocommit=True
-            )
-            role = wrapper.settings_dict["OPTIONS"].get("assume_role")
-            if role:
-                connection.execute("SELECT set_config('role', %s, false)", (role,))
+        self.is_pooled = self._pooling.is_on
+        connection, self._line = connect(
+            self._alias,
+            owner=self._executor_id,
+            what=self._purpose,
+            patience=self._patience(),
+        )
+        try:
             if self.is_pooled:
-                # What is set here would be another client's, with its connection to the server.
                 connection.prepare_threshold = None
             else:
-                lock_timeout = LOCK_TIMEOUT.format(scope="SESSION")
-                connection.execute(f"{ISOLATION}; {lock_timeout}; {NO_SCANS}")
-            return connection
+                self._pid = connection.info.backend_pid
+                connection.execute(SET_ALL, prepare=False)
+                self._end_lost_session(connection)
+        except BaseException:
+            connection.close()
+            self._forget_line()
+            raise
+        return connection
 
+    def _patience(self) -> float:
+        """Seconds for an answer: more, once it was too little, lest a slow one never comes."""
+        if time.monotonic() - self._given_up_at > MEMORY:
+            self._patience_factor = 1
+        return max(self._lease / 2, LEAST_PATIENCE) * self._patience_factor
 
-def connection_parameters(
-    wrapper: BaseDatabaseWrapper, executor_id: str, lease: float
-) -> dict[str, Any]:
-    """Django's parameters, copied anew at every connect, without what is Django's own."""
-    params = dict(wrapper.get_connection_params())
-    for name in ("cursor_factory", "context", "prepare_threshold", "isolation_level", "pool"):
-        params.pop(name, None)
-    # libpq's are of 32 bits, and one of them is in milliseconds.
-    seconds = min(max(int(lease), 1), 86_400)
-    params.update(
-        application_name=application_name(executor_id),
-        keepalives=1,
-        keepalives_idle=max(seconds // 2, 1),
-        keepalives_interval=max(seconds // 6, 1),
-        keepalives_count=3,
-        tcp_user_timeout=seconds * 1000,
-    )
-    return params
+    def _note_loss(self) -> None:
+        """What was under way when the connection was lost may go on at the server."""
+        if self._line is None or self._connection is None:
+            return
+        self._lost_pid = self._pid
+        if self._line.is_abandoned:
+            self._given_up_at = time.monotonic()
+            self._patience_factor = min(self._patience_factor * 2, MOST_PATIENCE)
+
+    def _end_lost_session(self, connection: psycopg.Connection[Row]) -> None:
+        """End it and see it gone, before anything is repeated that it may still commit."""
+        pid, self._lost_pid = self._lost_pid, 0
+        if not pid:
+            return
+        params = {"pid": pid, "application_name": application_name(self._executor_id)}
+        text = statements.load("postgresql", "end_lost_session")
+        try:
+            for _ in range(END_LOOKS):
+                if not connection.execute(text, params, prepare=False).fetchall():
+                    return
+                time.sleep(END_PAUSE)
+        except psycopg.errors.InsufficientPrivilege as error:
+            logger.info("The session that was lost can't be ended: %s", error)
+
+    def _forget_line(self) -> None:
+        if self._line is not None:
+            get_watchdog().forget(self._line)
+            self._line = None
 
 
 def _roll_back(connection: psycopg.Connection[Row]) -> None:
@@ -267,15 +336,6 @@ def _raise(result: PGresult, connection: psycopg.Connection[Row]) -> NoReturn:
 
 def _fetch(cursor: psycopg.Cursor[Row]) -> list[Row]:
     return cursor.fetchall() if cursor.description else []
-
-
-@contextmanager
-def translated_errors() -> Iterator[None]:
-    """Turn psycopg's errors into the store's."""
-    try:
-        yield
-    except psycopg.Error as error:
-        raise _translated(error) from error
 
 
 def _translated(error: psycopg.Error) -> errors.StoreError:

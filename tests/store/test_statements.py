@@ -40,6 +40,7 @@ def test_both_databases_have_the_same_statements() -> None:
     only_postgresql = {
         "notify",
         "end_sessions",
+        "end_lost_session",
         "take_lock",
         "append_entries",
         "append_entry",

@@ -1,0 +1,214 @@
+"""How the engine's own connections to PostgreSQL are made, and whether a pooler is in between.
+
+Django makes them, from its settings and with all that the project does to a connection: its
+backend, `assume_role`, receivers of `connection_created`. What the engine needs is set afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import psycopg
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_dbos.conf import get_settings
+from django_dbos.store.watchdog import Line, get_watchdog
+
+logger = logging.getLogger("django_dbos.store")
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+# What a session of the engine's own needs, whatever a role, a database or the server is set to.
+SETTINGS = {
+    # Whatever the project's own transactions are: a batch must see what was committed since its
+    # fence.
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    # A lock that somebody's open transaction holds must not hold up everybody's batch.
+    "lock_timeout": "100ms",
+    # A statement that takes too long is given up by the watchdog; a session rests while there is
+    # nothing to do.
+    "statement_timeout": "0",
+    "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "transaction_timeout": "0",
+    # A prepared statement keeps the plan that was made when its tables were small, until the next
+    # ANALYZE: then a scan of the whole table was right, and it no longer is. (Where nothing else is
+    # possible the scan seems so dear that it would be compiled first.)
+    "enable_seqscan": "off",
+    "jit": "off",
+}
+# Older servers don't know all of them.
+SET_ALL = (
+    "SELECT set_config(name, CASE name "
+    + " ".join(f"WHEN '{name}' THEN '{value}'" for name, value in SETTINGS.items())
+    + f" END, false) FROM pg_settings WHERE name IN ({', '.join(map(repr, SETTINGS))})"
+)
+# Behind a transaction pooler what is set would be another client's, with its connection to the
+# server.
+SET_LOCALLY = (
+    "SELECT set_config('lock_timeout', '100ms', true), set_config('statement_timeout', '0', true), "
+    "set_config('idle_in_transaction_session_timeout', '0', true)"
+)
+
+
+def application_name(executor_id: str) -> str:
+    """The name of an executor's sessions: at most 63 bytes, so the id is hashed."""
+    return f"dbos:{hashlib.blake2b(executor_id.encode(), digest_size=16).hexdigest()}"
+
+
+def keepalives(lease: float) -> dict[str, int]:
+    """The parameters by which a vanished peer is noticed within about a lease."""
+    seconds = max(int(lease), 1)
+    return {
+        "keepalives": 1,
+        "keepalives_idle": max(seconds // 2, 1),
+        "keepalives_interval": max(seconds // 6, 1),
+        "keepalives_count": 3,
+        "tcp_user_timeout": seconds * 1000,
+    }
+
+
+def connect(alias: str, *, owner: str, what: str, patience: float) -> tuple[Connection, Line]:
+    """Make a connection of the engine's own, in autocommit; it is watched until it is forgotten."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _connect(alias, owner, what, patience)
+    # Django refuses to connect where a loop runs.
+    made: list[tuple[Connection, Line]] = []
+    errors: list[BaseException] = []
+
+    def make() -> None:
+        try:
+            made.append(_connect(alias, owner, what, patience))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=make, name="dbos-connect", daemon=True)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return made[0]
+
+
+def _connect(alias: str, owner: str, what: str, patience: float) -> tuple[Connection, Line]:
+    watchdog = get_watchdog()
+    wrapper: Any = _like(connections[alias], owner, watchdog.limit(owner, patience))
+    lines: list[Line] = []
+    make = wrapper.get_new_connection
+
+    def get_new_connection(params: dict[str, Any]) -> Any:
+        connection = make(params)
+        descriptor = connection.fileno()
+        lines.append(watchdog.watch(descriptor, owner=owner, what=what, patience=patience))
+        return connection
+
+    # From its very first statement on, those of the project's receivers included.
+    wrapper.get_new_connection = get_new_connection
+    try:
+        wrapper.connect()
+    except BaseException:
+        for line in lines:
+            watchdog.forget(line)
+        raise
+    connection: Connection = wrapper.connection
+    connection.autocommit = True
+    # Django's puts parameters into the text, for poolers' sake.
+    connection.cursor_factory = psycopg.Cursor
+    connection.prepare_threshold = 5
+    return connection, lines[0]
+
+
+def _like(wrapper: BaseDatabaseWrapper, owner: str, patience: float) -> BaseDatabaseWrapper:
+    """Django's own wrapper of a connection, with the parameters as they are now."""
+    options = dict(wrapper.settings_dict["OPTIONS"])
+    options.pop("pool", None)
+    options.setdefault("connect_timeout", max(round(patience), 2))
+    options.update(keepalives(get_settings().lease))
+    if owner:
+        options["application_name"] = application_name(owner)
+    settings = {**wrapper.settings_dict, "OPTIONS": options, "AUTOCOMMIT": True}
+    return type(wrapper)(settings, wrapper.alias)
+
+
+class Pooling:
+    """Whether a pooler gives every transaction another connection to the server.
+
+    `DBOS["TRANSACTION_POOLER"]` says so, or it is noticed: then nothing is kept in sessions.
+    """
+
+    # So many statements that were prepared and aren't there, within so many seconds, are no chance.
+    LOST, LOST_WITHIN = 3, 60.0
+
+    def __init__(self, alias: str, on_found: Callable[[], None]) -> None:
+        self._alias = alias
+        self._on_found = on_found
+        self._is_found = False
+        self._lost: deque[float] = deque(maxlen=self.LOST)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether one is in between, as far as is known."""
+        return self._is_found or get_settings().transaction_pooler
+
+    def look(self, patience: float) -> None:
+        """See by two connections whether one is in between."""
+        if self.is_on:
+            return
+        first, first_line = connect(self._alias, owner="", what="start", patience=patience)
+        try:
+            if self._shares(first, patience):
+                self._note("two sessions shared one connection to the server")
+        finally:
+            first.close()
+            get_watchdog().forget(first_line)
+
+    def _shares(self, first: Connection, patience: float) -> bool:
+        served_by = _backend_pid(first)
+        second, line = connect(self._alias, owner="", what="start", patience=patience)
+        try:
+            with closing(second):
+                # Which keeps its connection to the server for as long as it is open.
+                second.execute("BEGIN")
+                return _backend_pid(second) == served_by or _backend_pid(first) != served_by
+        finally:
+            get_watchdog().forget(line)
+
+    def note_error(self, sqlstate: str | None) -> None:
+        """Prepared statements that are there already, or aren't, may be another session's."""
+        if self.is_on:
+            return
+        if sqlstate == "42P05":
+            self._note("a session met statements that another one had prepared")
+        if sqlstate == "26000":
+            now = time.monotonic()
+            self._lost.append(now)
+            if len(self._lost) == self.LOST and now - self._lost[0] < self.LOST_WITHIN:
+                self._note("sessions lost the statements that they had prepared")
+
+    def _note(self, why: str) -> None:
+        self._is_found = True
+        logger.warning(
+            "A pooler in transaction mode stands before database %r: %s. Set "
+            "DBOS['TRANSACTION_POOLER'] = True. Going on in that mode: without LISTEN, session "
+            "locks and prepared statements.",
+            self._alias,
+            why,
+        )
+        self._on_found()
+
+
+def _backend_pid(connection: Connection) -> int:
+    (found,) = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchall()
+    return int(found[0])

@@ -1,0 +1,266 @@
+"""Workers whose database doesn't answer, whose sessions are pooled, whose server is set oddly."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection, connections
+from django.db.backends.signals import connection_created
+
+import django_dbos as dbos
+from django_dbos.executor import Executor
+from django_dbos.models import Checkpoint, Workflow
+from django_dbos.models import Executor as ExecutorRow
+from django_dbos.store import get_store
+from tests.executor import workflows
+from tests.executor.test_executor import eventually
+from tests.store.proxies import Proxy, TransactionPooler, of_server, through
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no sessions"),
+]
+
+Start = Callable[..., Executor]
+gates: dict[str, threading.Event] = {}
+
+
+@dbos.step
+def passes() -> str:
+    gates["there"].set()
+    assert gates["pass"].wait(60)
+    return "passed"
+
+
+@dbos.workflow
+def is_gated() -> str:
+    return passes()
+
+
+@pytest.fixture(autouse=True)
+def new_gates() -> None:
+    gates.update({"there": threading.Event(), "pass": threading.Event()})
+
+
+@pytest.fixture
+def impatient(settings: Any) -> None:
+    """Answers may take 1 s."""
+    settings.DBOS = {**settings.DBOS, "LEASE": 2.0, "HEARTBEAT_INTERVAL": 0.3}
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch, impatient: None) -> Iterator[Proxy]:
+    with through(of_server(), monkeypatch) as proxy:
+        yield proxy
+
+
+@contextlib.contextmanager
+def stopped(session: Any) -> Iterator[None]:
+    """The session's server process doesn't answer."""
+    pid = session.connection.info.backend_pid
+    command = Path(f"/proc/{pid}/cmdline")
+    if not command.exists() or b"postgres" not in command.read_bytes():
+        pytest.skip("the server runs elsewhere")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.rule(46)
+def test_a_writer_whose_backend_is_stopped_goes_on_with_another(
+    impatient: None, start_executor: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    executor = start_executor()
+    handle = is_gated.start()
+    assert gates["there"].wait(60)
+
+    with stopped(executor.writer._session):
+        gates["pass"].set()
+        assert handle.get_result(timeout=60) == "passed"
+
+    assert "hasn't answered the writer" in caplog.text
+    assert Checkpoint.objects.count() == 1
+
+
+@pytest.mark.rule(46)
+def test_a_dispatcher_whose_backend_is_stopped_goes_on_with_another(
+    impatient: None, start_executor: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    executor = start_executor()
+    assert workflows.counts.start(1).get_result(timeout=60) == 1
+
+    with stopped(executor.dispatcher._session):
+        assert workflows.counts.start(3).get_result(timeout=60) == 3
+
+    assert "hasn't answered the dispatcher" in caplog.text
+
+
+@pytest.mark.rule(46)
+def test_a_network_that_swallows_everything_holds_nobody_for_ever(
+    proxy: Proxy, start_executor: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    start_executor(concurrency=4)
+    assert workflows.counts.start(1).get_result(timeout=60) == 1
+    handle = is_gated.start()
+    assert gates["there"].wait(60)
+
+    proxy.swallows.set()
+    gates["pass"].set()
+    eventually(lambda: "hasn't answered the writer" in caplog.text, seconds=60)
+    eventually(lambda: "hasn't answered the housekeeping" in caplog.text, seconds=60)
+    eventually(lambda: "hasn't answered the listener" in caplog.text, seconds=60)
+    proxy.swallows.clear()
+    proxy.cut()
+
+    assert handle.get_result(timeout=60) == "passed"
+    assert workflows.counts.start(3).get_result(timeout=60) == 3
+
+
+@pytest.mark.rule(46)
+@pytest.mark.rule(37)
+def test_stopping_does_not_wait_for_a_dead_network(
+    proxy: Proxy, settings: Any, start_executor: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Nothing but being told to stop makes it impatient.
+    settings.DBOS = {**settings.DBOS, "LEASE": 3600, "HEARTBEAT_INTERVAL": 0.1}
+    executor = start_executor()
+    assert workflows.counts.start(1).get_result(timeout=60) == 1
+    proxy.swallows.set()
+    line = executor.housekeeping._session._line
+    eventually(lambda: line.asked_at and time.monotonic() - line.asked_at > 1, seconds=60)
+
+    stopping = threading.Thread(target=executor.stop)
+    stopping.start()
+    stopping.join(60)
+
+    assert not stopping.is_alive()
+    assert "couldn't sign off" in caplog.text
+
+
+@pytest.fixture(params=[True, False], ids=["hides pids", "shows pids"])
+def pooler(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TransactionPooler]:
+    pooler = of_server(TransactionPooler, hides_pids=request.param)
+    with through(pooler, monkeypatch):
+        yield pooler  # type: ignore[misc]
+    get_store()._pooling._is_found = False  # type: ignore[attr-defined]
+
+
+@pytest.mark.rule(47)
+def test_a_transaction_pooler_that_nobody_told_of_is_noticed(
+    pooler: TransactionPooler, start_executor: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = start_executor(concurrency=4), start_executor(concurrency=4)
+
+    handles = [workflows.counts.start(20) for _ in range(20)]
+
+    assert {one.get_result(timeout=120) for one in handles} == {20}
+    assert "Set DBOS['TRANSACTION_POOLER'] = True" in caplog.text
+    assert get_store().is_pooled
+    assert "polling" in first.description
+    assert not ExecutorRow.objects.filter(has_lock=True).exists()
+    assert not Workflow.objects.exclude(status="SUCCESS").exists()
+    assert second.executor_id != first.executor_id
+
+
+@pytest.mark.rule(47)
+def test_a_transaction_pooler_that_comes_later_is_noticed_by_its_errors(
+    pooler: TransactionPooler,
+    start_executor: Start,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(type(get_store()), "look_for_pooler", lambda store: None)
+    executors = [start_executor(concurrency=4) for _ in range(2)]
+
+    handles = [workflows.counts.start(20) for _ in range(20)]
+
+    assert {one.get_result(timeout=120) for one in handles} == {20}
+    assert not Workflow.objects.exclude(status="SUCCESS").exists()
+    assert "Set DBOS['TRANSACTION_POOLER'] = True" in caplog.text
+    assert len(executors) == 2
+
+
+ODD = {
+    "idle_session_timeout": "400ms",
+    "statement_timeout": "10s",
+    "lock_timeout": "5s",
+    "default_transaction_isolation": "serializable",
+    "default_transaction_read_only": "on",
+}
+
+
+@pytest.mark.rule(43)
+@pytest.mark.parametrize("is_pooled", [False, True])
+def test_own_sessions_set_what_they_need(
+    settings: Any,
+    start_executor: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    is_pooled: bool,
+) -> None:
+    settings.DBOS = {**settings.DBOS, "TRANSACTION_POOLER": is_pooled, "LISTEN": not is_pooled}
+    options = dict(connections["default"].settings_dict["OPTIONS"])
+    switches = " ".join(f"-c {name}={value}" for name, value in ODD.items() if not (
+        is_pooled and name == "idle_session_timeout"))
+    handle = workflows.counts.start(3)
+    monkeypatch.setitem(
+        connections["default"].settings_dict, "OPTIONS", {**options, "options": switches}
+    )
+
+    executor = start_executor()
+    eventually(lambda: handle.get_status() == "SUCCESS", seconds=60)
+    # Longer than a session may be idle.
+    time.sleep(1.0)
+
+    assert "unavailable" not in caplog.text
+    assert "Not listening" not in caplog.text
+    assert executor.store.wakeups.is_listening is not is_pooled
+
+
+@pytest.mark.rule(43)
+def test_own_sessions_are_made_as_the_project_makes_them(start_executor: Start) -> None:
+    """A receiver puts the tables' schema on the search path, and takes on a role."""
+    seen: list[str] = []
+
+    def set_up(sender: Any, connection: Any, **kwargs: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET search_path TO %s, public", ["elsewhere"])
+            cursor.execute("SET ROLE test_dbos_worker")
+        seen.append(connection.settings_dict["OPTIONS"].get("application_name", ""))
+
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE test_dbos_worker")
+        cursor.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO test_dbos_worker")
+        cursor.execute("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO test_dbos_worker")
+    connection_created.connect(set_up)
+    try:
+        executor = start_executor()
+        assert workflows.counts.start(3).get_result(timeout=60) == 3
+        session: Any = executor.store.connect(executor.executor_id, "test")
+        found = session.connection.execute("SELECT current_user, current_schemas(false)")
+        shown = session.connection.execute("SHOW lock_timeout").fetchone()
+        assert found.fetchone() == ("test_dbos_worker", ["public"])
+        assert shown == ("100ms",)
+        session.close()
+        executor.stop()
+    finally:
+        connection_created.disconnect(set_up)
+        connections.close_all()
+        with connection.cursor() as cursor:
+            cursor.execute("RESET ROLE")
+            cursor.execute("DROP OWNED BY test_dbos_worker")
+            cursor.execute("DROP ROLE test_dbos_worker")
+
+    assert any(name.startswith("dbos:") for name in seen)
