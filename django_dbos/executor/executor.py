@@ -44,6 +44,8 @@ logger = logging.getLogger("django_dbos.executor")
 
 # Seconds for which the last writes are tried after the grace period.
 LAST_GRACE = 1.0
+# Seconds for which a thread's end is waited for whose statement isn't answered.
+LAST_PATIENCE = 5.0
 RUN_PREFIX = run_key("")
 # Seconds that a child's claim may have been committed for when its run begins.
 CHILD_AGE = 5.0
@@ -137,12 +139,15 @@ class Executor:
         self.dispatcher.is_paused = True
         self.store.wakeups.remove_lane_listener(self._lanes_told)
         self.store.wakeups.remove_key_listener(self._keys_told)
-        self.dispatcher.loop.stop()
-        self.retention.loop.stop()
+        # Their statements may never be answered; then they are given up below.
+        for loop in (self.dispatcher.loop, self.retention.loop):
+            loop.stop(timeout=LAST_GRACE)
         for run in list(self.runs.values()):
             run.interrupt(HandedOver())
         self._wait_for_runs(self.grace_period if grace is None else grace)
+        self.store.hurry(self.executor_id, LAST_GRACE)
         self._let_go()
+        self.store.relax(self.executor_id)
         self.store.wakeups.stop_listening()
         self._stopped.set()
         signals.executor_stopped.send_robust(Executor, executor_id=self.executor_id)
@@ -409,9 +414,9 @@ class Executor:
         patience.start()
         self.writer.stop()
         patience.cancel()
-        self.teller.loop.stop()
-        # Before the row goes: a heartbeat that finds none would begin anew.
-        self.housekeeping.loop.stop()
+        # Housekeeping before the row goes: a heartbeat that finds none would begin anew.
+        for stopped in (self.dispatcher, self.retention, self.teller, self.housekeeping):
+            stopped.loop.stop(timeout=LAST_PATIENCE)
         self._sign_off(self.executor_id)
         self.pool.stop()
 

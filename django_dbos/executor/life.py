@@ -6,23 +6,32 @@ import contextlib
 import ctypes
 import gc
 import logging
+import math
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from django.db import connections
 
 from django_dbos.executor.executor import Executor
 from django_dbos.executor.inbox import Inbox, Notice
+from django_dbos.store import errors
+from django_dbos.store.sessions import translated_errors
 
 logger = logging.getLogger("django_dbos.executor")
+
+T = TypeVar("T")
 
 # Seconds that are left for releasing the claims of a process that stops at once.
 LAST_SECOND = 1.0
 # Seconds that steps in progress have to finish after a change of code.
 RELOAD_GRACE = 0.3
+# Seconds between two attempts to reach the database at the start, and between lines about them.
+FIRST_PAUSE, LAST_PAUSE, SAY_AGAIN = 0.1, 2.0, 30.0
+CANNOT_OPEN = "unable to open database file"
 # The exit code that has the parent of `--reload` start another process: Django's.
 CODE_CHANGED = 3
 
@@ -75,15 +84,35 @@ class Life:
             self._inbox.tell(Notice.ENDED)
 
     def _work(self) -> None:
-        executor = self._executor = self._make_executor()
-        if self._asked.is_set():
+        executor = self._executor = self._when_reachable(self._make_executor)
+        if executor is None or self._asked.is_set():
             return
-        executor.start()
+        if not self._when_reachable(lambda: _start(executor)):
+            return
         give_memory_back()
         if self._once:
             threading.Thread(target=self._end_when_idle, name="dbos-once", daemon=True).start()
         self._asked.wait()
         executor.stop(self._grace)
+
+    def _when_reachable(self, act: Callable[[], T]) -> T | None:
+        """Do it once the database is there; None when the process is to end before that."""
+        pause, said_at = FIRST_PAUSE, -math.inf
+        while True:
+            try:
+                with translated_errors():
+                    return act()
+            except errors.Unavailable as error:
+                if CANNOT_OPEN in str(error):
+                    # SQLite's folder isn't there: a mistake, most likely.
+                    raise
+                if time.monotonic() - said_at >= SAY_AGAIN:
+                    said_at = time.monotonic()
+                    logger.warning("The database is unavailable, waiting for it: %s", error)
+            connections.close_all()
+            if self._asked.wait(pause):
+                return None
+            pause = min(pause * 2, LAST_PAUSE)
 
     def _end_when_idle(self) -> None:
         assert self._executor is not None
@@ -107,6 +136,11 @@ def run(make_executor: Callable[[], Executor], inbox: Inbox, *, once: bool = Fal
         # Python would wait for the threads of some of them before the process ends.
         end_process(code)
     return code
+
+
+def _start(executor: Executor) -> bool:
+    executor.start()
+    return True
 
 
 def end_process(code: int) -> NoReturn:

@@ -12,8 +12,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -47,6 +47,8 @@ SETTINGS = {
     "enable_seqscan": "off",
     "jit": "off",
 }
+# How often two connections are compared: others use the pooler's, too.
+LOOKS = 3
 # Older servers don't know all of them.
 SET_ALL = (
     "SELECT set_config(name, CASE name "
@@ -154,35 +156,30 @@ class Pooling:
     def __init__(self, alias: str, on_found: Callable[[], None]) -> None:
         self._alias = alias
         self._on_found = on_found
-        self._is_found = False
+        self.is_found = False
+        """Whether it was noticed."""
         self._lost: deque[float] = deque(maxlen=self.LOST)
 
     @property
     def is_on(self) -> bool:
         """Whether one is in between, as far as is known."""
-        return self._is_found or get_settings().transaction_pooler
+        return self.is_found or get_settings().transaction_pooler
 
     def look(self, patience: float) -> None:
         """See by two connections whether one is in between."""
         if self.is_on:
             return
-        first, first_line = connect(self._alias, owner="", what="start", patience=patience)
-        try:
-            if self._shares(first, patience):
+        with self._open(patience) as first, self._open(patience) as second:
+            if _share(first, second):
                 self._note("two sessions shared one connection to the server")
-        finally:
-            first.close()
-            get_watchdog().forget(first_line)
 
-    def _shares(self, first: Connection, patience: float) -> bool:
-        served_by = _backend_pid(first)
-        second, line = connect(self._alias, owner="", what="start", patience=patience)
+    @contextmanager
+    def _open(self, patience: float) -> Iterator[Connection]:
+        connection, line = connect(self._alias, owner="", what="start", patience=patience)
         try:
-            with closing(second):
-                # Which keeps its connection to the server for as long as it is open.
-                second.execute("BEGIN")
-                return _backend_pid(second) == served_by or _backend_pid(first) != served_by
+            yield connection
         finally:
+            connection.close()
             get_watchdog().forget(line)
 
     def note_error(self, sqlstate: str | None) -> None:
@@ -198,7 +195,7 @@ class Pooling:
                 self._note("sessions lost the statements that they had prepared")
 
     def _note(self, why: str) -> None:
-        self._is_found = True
+        self.is_found = True
         logger.warning(
             "A pooler in transaction mode stands before database %r: %s. Set "
             "DBOS['TRANSACTION_POOLER'] = True. Going on in that mode: without LISTEN, session "
@@ -207,6 +204,18 @@ class Pooling:
             why,
         )
         self._on_found()
+
+
+def _share(first: Connection, second: Connection) -> bool:
+    """Whether two open connections are served by turns."""
+    for _ in range(LOOKS):
+        served_by = _backend_pid(first)
+        # Which keeps its connection to the server for as long as it is open.
+        second.execute("BEGIN")
+        if _backend_pid(second) == served_by or _backend_pid(first) != served_by:
+            return True
+        second.execute("ROLLBACK")
+    return False
 
 
 def _backend_pid(connection: Connection) -> int:

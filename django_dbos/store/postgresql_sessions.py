@@ -36,11 +36,12 @@ T = TypeVar("T")
 NOT_PREPARED = frozenset({"beat_and_look", "wake_satisfied"})
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 BEGIN_POOLED = f"{BEGIN} READ WRITE"
-# Seconds that any answer may take at least; how many times as long that may become after answers
-# that took too long, and for how many seconds those are remembered.
-LEAST_PATIENCE, MOST_PATIENCE, MEMORY = 1.0, 16, 600.0
+# Seconds that any answer may take, at first: half a lease within these bounds. How many times as
+# long that may become after answers that took too long, and for how many seconds those are
+# remembered.
+LEAST, MOST, MOST_TIMES, MEMORY = 1.0, 30.0, 16, 600.0
 # How often, and after how many seconds, a lost session is looked at that is to end.
-END_LOOKS, END_PAUSE = 40, 0.05
+END_LOOKS, END_PAUSE = 20, 0.05
 # What is left in a session by a transaction: RETURNING set_config() takes 0.02 ms more.
 MARK = "SET dbos.mark = %(mark)s"
 # Hints only, so their commit needs no fsync: a lost one costs a look on a timer.
@@ -73,6 +74,9 @@ class OwnSession:
     @property
     def connection(self) -> psycopg.Connection[Row]:
         """The open connection."""
+        if self._pooling.is_found and not self.is_pooled and self._pipeline is None:
+            # What it has prepared may be another session's by now.
+            self.close()
         if self._connection is None or self._connection.closed:
             self._forget_line()
             self._connection = None
@@ -157,7 +161,7 @@ class OwnSession:
                 with connection.pipeline():
                     cursors = []
                     for name, params in work:
-                        connection.execute(BEGIN)
+                        connection.execute(BEGIN_POOLED if self.is_pooled else BEGIN)
                         cursors.append(self._execute(name, params))
                         connection.execute("COMMIT")
             except BaseException:
@@ -283,10 +287,10 @@ class OwnSession:
         return connection
 
     def _patience(self) -> float:
-        """Seconds for an answer: more, once it was too little, lest a slow one never comes."""
+        """Seconds for an answer: more after one that took longer, else it would never come."""
         if time.monotonic() - self._given_up_at > MEMORY:
             self._patience_factor = 1
-        return max(self._lease / 2, LEAST_PATIENCE) * self._patience_factor
+        return min(max(self._lease / 2, LEAST), MOST) * self._patience_factor
 
     def _note_loss(self) -> None:
         """What was under way when the connection was lost may go on at the server."""
@@ -295,7 +299,7 @@ class OwnSession:
         self._lost_pid = self._pid
         if self._line.is_abandoned:
             self._given_up_at = time.monotonic()
-            self._patience_factor = min(self._patience_factor * 2, MOST_PATIENCE)
+            self._patience_factor = min(self._patience_factor * 2, MOST_TIMES)
 
     def _end_lost_session(self, connection: psycopg.Connection[Row]) -> None:
         """End it and see it gone, before anything is repeated that it may still commit."""
@@ -306,6 +310,8 @@ class OwnSession:
         text = statements.load("postgresql", "end_lost_session")
         try:
             for _ in range(END_LOOKS):
+                if self._line is not None:
+                    self._line.asked_at = time.monotonic()
                 if not connection.execute(text, params, prepare=False).fetchall():
                     return
                 time.sleep(END_PAUSE)

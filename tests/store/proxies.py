@@ -48,15 +48,21 @@ class Proxy:
         with contextlib.suppress(OSError):
             while not self._is_closed:
                 client, _ = self._listener.accept()
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self.refuses.is_set():
                     client.close()
                     continue
                 self._sockets.append(client)
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
+    def _connect(self) -> socket.socket:
+        server = socket.create_connection(self._server)
+        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return server
+
     def _serve(self, client: socket.socket) -> None:
         try:
-            with client, socket.create_connection(self._server) as server:
+            with client, self._connect() as server:
                 self._sockets.append(server)
                 self._relay(client, server)
         except OSError:
@@ -120,6 +126,8 @@ class TransactionPooler(Proxy):
 
     def __init__(self, host: str, port: int, *, hides_pids: bool = True) -> None:
         self._hides_pids = hides_pids
+        self.rotates = False
+        """Whether the connection that was used first is given away first."""
         self._free: list[Stream] = []
         self._changed = threading.Condition()
         super().__init__(host, port)
@@ -142,7 +150,7 @@ class TransactionPooler(Proxy):
         while struct.unpack("!I", startup.body[:4])[0] in SSL_OR_GSS:
             client.socket.sendall(b"N")
             startup = client.message(has_kind=False)
-        server = Stream(socket.create_connection(self._server))
+        server = Stream(self._connect())
         self._sockets.append(server.socket)
         server.socket.sendall(startup.data)
         while True:
@@ -190,7 +198,7 @@ class TransactionPooler(Proxy):
         with self._changed:
             while not self._free:
                 self._changed.wait()
-            return self._free.pop()
+            return self._free.pop(0 if self.rotates else -1)
 
     def _give_back(self, server: Stream) -> None:
         with self._changed:
