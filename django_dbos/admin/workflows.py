@@ -32,7 +32,7 @@ from django_dbos.admin.notes import LiveExecutors, explain
 from django_dbos.admin.sections import SECTIONS, Label, preview, read, read_value
 from django_dbos.admin.values import as_download, instant, seconds
 from django_dbos.conf import get_settings
-from django_dbos.core.status import RESUMABLE
+from django_dbos.core.status import RESUMABLE, Status
 from django_dbos.exceptions import SerializationError
 from django_dbos.models import Workflow
 
@@ -220,7 +220,9 @@ class WorkflowAdmin(ActingAdmin):
                 Button(url=f"{url}?children=1", label=_("Cancel with children"), asks_first=True),
             ]
         if _is_resumable(workflow) and self.has_resume_permission(request):
-            buttons.append(Button(url=links.action("resume"), label=_("Resume")))
+            is_delayed = workflow.status == Status.DELAYED
+            label = _("Run now") if is_delayed else _("Resume")
+            buttons.append(Button(url=links.action("resume"), label=label))
         return buttons
 
 

@@ -23,4 +23,6 @@ FINISHED = frozenset(Status) - ACTIVE
 # Streams of these count as closed; after a cancellation a resume may write on.
 CLOSING = frozenset({Status.SUCCESS, Status.ERROR})
 # Set aside by the engine (see Workflow.is_set_aside), ERROR can be resumed as well.
-RESUMABLE = frozenset({Status.CANCELLED, Status.MAX_RECOVERY_ATTEMPTS_EXCEEDED, Status.WAITING})
+RESUMABLE = frozenset(
+    {Status.CANCELLED, Status.DELAYED, Status.MAX_RECOVERY_ATTEMPTS_EXCEEDED, Status.WAITING}
+)

@@ -79,12 +79,22 @@ def test_only_what_is_possible_has_a_button(operator: Client) -> None:
     assert buttons(operator, waiting.workflow_id) == ["Resume"]
 
 
+def test_a_delayed_workflow_is_run_now(operator: Client) -> None:
+    delayed = quick.using(run_after=3600).start()
+    run_until_idle()
+    assert buttons(operator, delayed.workflow_id) == ["Cancel", "Cancel with children", "Run now"]
+
+    operator.post(url_of("resume", delayed.workflow_id))
+
+    assert delayed.get_status() == "ENQUEUED"
+
+
 def buttons(client: Client, workflow_id: str) -> list[str]:
     page = get(client, page_of(workflow_id))
     url = url_of("cancel", workflow_id)
     asking = {url: "Cancel", f"{url}?children=1": "Cancel with children"}
     links = [asking[link] for link in page.links if link in asking]
-    return links + [text for text in page.buttons if text == "Resume"]
+    return links + [text for text in page.buttons if text in ("Resume", "Run now")]
 
 
 def test_the_page_leads_to_what_was_done(operator: Client) -> None:

@@ -22,6 +22,13 @@ def fetch(url: str, retries: int = 1) -> bytes:
     return b""
 
 
+class Shop:
+    @staticmethod
+    @dbos.workflow
+    def opened(hour: int) -> str:
+        return str(hour)
+
+
 class Mailer:
     @dbos.step(max_attempts=3)
     def send(self, to: str) -> bool:
@@ -34,6 +41,7 @@ class Mailer:
 
 def starts() -> None:
     assert_type(total([1]), int)
+    assert_type(Shop.opened.start(8).get_result(), str)
     assert_type(total.start([1], discount=2).get_result(), int)
     assert_type(total.start_many([([1],), {"prices": [1]}]), list[dbos.WorkflowHandle[int]])
     later = total.using(workflow_id="t", run_after=datetime.now(UTC), on_existing="reject")
