@@ -2,8 +2,8 @@
 
 On the workflow database the fence is that transaction's last statement; on another one it is the
 primary key of the checkpoint there, of which a copy goes to the workflow database (CORRECTNESS
-rules 12 and 27). Before a step is called again, and before its failure is recorded, it is certain
-that no earlier transaction of it can still commit.
+rules 12 and 27). Before a run calls a step again, and before a failure is recorded, it is certain
+that no earlier transaction of the step can still commit.
 """
 
 from __future__ import annotations
@@ -280,6 +280,9 @@ class _AtomicStep:
         meaning = self._meaning(error)
         if meaning is None:
             return False
+        if isinstance(error, errors.LockTimeout):
+            # Of the engine's own statement: somebody's transaction holds the workflow's row.
+            return True
         if meaning.step is Step.REPEAT_AT_FIRST:
             # Once there was a session, it may be the step's doing that it was lost.
             self._losses += self._is_connected

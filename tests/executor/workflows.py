@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import Group
@@ -129,3 +130,21 @@ def breaks_connection() -> str:
     except ConnectionError:
         return str(Group.objects.count())
     return "not broken"
+
+
+@dbos.step(atomic=True, using="other")
+def spends_once(name: str) -> int:
+    """Fails once it was done; waits for the file that LINGER names with the row locked."""
+    groups = Group.objects.using("other").select_for_update()
+    group = groups.get(name=f"{name}, full")
+    group.name = f"{name}, spent"
+    group.save(using="other")
+    dbos.write_stream("spent", os.getpid())
+    while (path := os.environ.get("LINGER")) and not Path(path).exists():
+        time.sleep(0.05)
+    return os.getpid()
+
+
+@dbos.workflow
+def spends_elsewhere(name: str) -> int:
+    return spends_once(name)

@@ -118,6 +118,32 @@ def test_a_frozen_process_is_given_up_and_cannot_write(
     eventually(lambda: ExecutorRow.objects.count() == 2)
 
 
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no sessions")
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+@pytest.mark.rule(6)
+@pytest.mark.rule(27)
+def test_a_frozen_process_holds_up_no_atomic_step_elsewhere(
+    start_worker: Start, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    Group.objects.using("other").create(name="purse, full")
+    frozen = start_worker(DBOS_TEST_SETTINGS=IMPATIENT, LINGER=str(go))
+    handle = workflows.spends_elsewhere.start("purse")
+    assert next(iter(handle.read_stream("spent", timeout=60))) == frozen.pid
+    os.killpg(frozen.pid, signal.SIGSTOP)
+
+    other = start_worker(DBOS_TEST_SETTINGS=IMPATIENT)
+    # The frozen one has locked the row, until its session is ended.
+    assert handle.get_result(timeout=60) == other.pid
+
+    go.touch()
+    os.killpg(frozen.pid, signal.SIGCONT)
+    eventually(lambda: ExecutorRow.objects.count() == 2)
+    assert Group.objects.using("other").get().name == "purse, spent"
+    assert Checkpoint.objects.get().output == other.pid
+    assert frozen.poll() is None
+
+
 @pytest.mark.rule(8)
 def test_a_workflow_that_kills_its_workers_is_given_up(start_worker: Start) -> None:
     poison = workflows.kills.using(attributes={"why": "poison"})
