@@ -168,9 +168,8 @@ class MaxRecoveryAttemptsExceeded(DbosError):
     """Too many executors in a row died with the workflow, and none recorded anything new."""
 
     message = (
-        "Workflow {workflow_id!r} was set aside: {attempts} executors in a row died while running "
-        "it. "
-        "Find out why (memory, signals, native crashes), then put it back with its handle's "
+        "Workflow {workflow_id!r} was given up: {attempts} workers in a row died while running "
+        "it. Find out why (memory, signals, native crashes), then put it back with its handle's "
         "resume()."
     )
 

@@ -6,7 +6,7 @@ A run ends in one of these ways:
 * `Suspended`: it waits for something, and its row says what for;
 * `HandedOver`, or an exception of the surrounding program: the claim goes back to the queue;
 * `ClaimLost`, `RunCancelled`: the row is somebody else's by now, and nothing is written;
-* `HistoryUnusable`: the row is set aside, to be resumed after a fix.
+* `HistoryUnusable`: the row is quarantined, to be resumed after a fix.
 
 Which one is decided by the run's own flag, `interruption`, whatever user code made of the
 exception.
