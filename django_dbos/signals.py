@@ -8,6 +8,14 @@ receiver that raises is logged. `executor_started` and `executor_stopped` carry 
 
 from django.dispatch import Signal
 
+__all__ = [
+    "executor_started",
+    "executor_stopped",
+    "keys_changed",
+    "workflow_finished",
+    "workflow_started",
+]
+
 workflow_started = Signal()
 workflow_finished = Signal()
 executor_started = Signal()

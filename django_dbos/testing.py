@@ -26,6 +26,8 @@ from django_dbos.operations.run import Run
 from django_dbos.store import get_store
 from django_dbos.store.base import Store
 
+__all__ = ["aadvance", "advance", "arun_until_idle", "run_until_idle"]
+
 # How many rows one statement looks at.
 LIMIT = 1_000
 
