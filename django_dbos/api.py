@@ -217,9 +217,18 @@ class CurrentWorkflow:
     """The position of the latest operation, or of the step that this is; 0 before the first."""
     attempt: int
     """In a step, which attempt at it this is; else which run since the last progress, from 1."""
+    max_attempts: int | None
+    """In a step, how many attempts at it there may be; else None."""
+    step_name: str | None
+    """The step that this is; None in the workflow's own code."""
     user_id: str | None
     is_replaying: bool
     """Whether what comes next was recorded by an earlier run."""
+
+    @property
+    def is_in_step(self) -> bool:
+        """Whether the calling code belongs to a step."""
+        return self.step_name is not None
 
     @property
     def user(self) -> Any:
@@ -253,6 +262,8 @@ def current_workflow() -> CurrentWorkflow | None:
         workflow_id=run.workflow_id,
         step_number=step.step_number if step else run.history.step_number,
         attempt=step.attempt if step else run.claim.recovery_attempts + 1,
+        max_attempts=step.max_attempts if step else None,
+        step_name=step.step_name if step else None,
         user_id=run.claim.user_id,
         is_replaying=step is None and run.history.is_replaying,
     )

@@ -45,9 +45,12 @@ Q = ParamSpec("Q")
 C = TypeVar("C")
 R = TypeVar("R")
 
+# Attempts at a step: as many as their column can count.
+MAX_ATTEMPTS = 32_767
 # Types whose values can't change.
 CONSTANTS = frozenset({str, int, float, bool, type(None)})
 
+RetryOn = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], object]
 Arguments = tuple[Any, ...] | dict[str, Any]
 
 
@@ -383,7 +386,7 @@ def step(
     backoff: float = 2.0,
     max_interval: float | timedelta = 3600.0,
     jitter: float = 0.0,
-    retry_on: type[Exception] | tuple[type[Exception], ...] = Exception,
+    retry_on: RetryOn = Exception,
     timeout: float | timedelta | None = None,
     atomic: bool = False,
     using: str | None = None,
@@ -394,15 +397,17 @@ def step(
 def step(function: Any = None, /, **options: Any) -> Any:
     """Make a function or method, sync or async, a step: a call whose outcome is recorded once.
 
-    A step that raises `retry_on` (default: any Exception) is attempted up to `max_attempts` times
-    (default 1), `interval` seconds (default 1) after the first and `backoff` times (default 2) as
-    long after each further one, `max_interval` (default 3,600 s) at most; `jitter` (0 to 1, default
-    0) is the share of that which is taken off at random. `timeout` (seconds or timedelta) limits
-    each attempt of an async step. `atomic=True` runs a sync step in a transaction of the database
-    `using` (default: the workflows') and commits its checkpoint in it: exactly once.
-    `confirm=True` asks the database before each attempt begins whether the workflow is still this
-    run's, not cancelled and within its deadline: for effects that must not follow a cancel. `name`
-    (default: its qualified name) is stored with each checkpoint.
+    A step that raises `retry_on` (an exception class, a tuple of them, or a function that takes the
+    error and returns whether to try again; default: any Exception) is attempted up to
+    `max_attempts` times (default 1, at most 32,767), `interval` seconds (default 1) after the first
+    and `backoff` times (default 2) as long after each further one, `max_interval` (default 3,600 s)
+    at most; `jitter` (0 to 1, default 0) is the share of that which is taken off at random.
+    `timeout` (seconds or timedelta) limits each attempt of an async step, which then fails with
+    StepTimeout. `atomic=True` runs a sync step in a transaction of the database `using` (default:
+    the workflows') and commits its checkpoint in it: exactly once. `confirm=True` asks the database
+    before each attempt begins whether the workflow is still this run's, not cancelled and within
+    its deadline: for effects that must not follow a cancel. `name` (default: its qualified name) is
+    stored with each checkpoint.
     """
     decorator = _StepDecorator(**options)
     return decorator if function is None else decorator(function)
@@ -418,7 +423,7 @@ class _StepDecorator:
         backoff: float = 2.0,
         max_interval: float | timedelta = 3600.0,
         jitter: float = 0.0,
-        retry_on: type[Exception] | tuple[type[Exception], ...] = Exception,
+        retry_on: RetryOn = Exception,
         timeout: float | timedelta | None = None,
         atomic: bool = False,
         using: str | None = None,
@@ -432,7 +437,7 @@ class _StepDecorator:
             raise ValueError(f"jitter must be from 0 to 1, but is {jitter!r}.")
         self._definition = functools.partial(
             StepDefinition,
-            max_attempts=_check_count(max_attempts, "max_attempts") or 1,
+            max_attempts=_check_attempts(max_attempts),
             interval=durations.to_seconds(interval, what="interval"),
             backoff=float(backoff),
             max_interval=durations.to_seconds(max_interval, what="max_interval"),
@@ -570,11 +575,28 @@ def _check_count(value: Any, what: str) -> int | None:
     return value
 
 
-def _check_errors(value: Any) -> tuple[type[Exception], ...]:
+def _check_attempts(value: Any) -> int:
+    count = _check_count(value, "max_attempts") or 1
+    if count > MAX_ATTEMPTS:
+        raise ValueError(
+            f"max_attempts must be at most {MAX_ATTEMPTS:,}, but is {count:,}. To look again and "
+            "again for as long as it takes, loop in the workflow with dbos.sleep()."
+        )
+    return count
+
+
+def _check_errors(value: Any) -> tuple[type[Exception], ...] | Callable[[Exception], object]:
+    if callable(value) and not isinstance(value, type):
+        if iscoroutinefunction(value):
+            raise TypeError(f"retry_on must be a sync function, and {value!r} is async.")
+        return value  # type: ignore[no-any-return]
     errors = value if isinstance(value, tuple) else (value,)
     for error in errors:
         if not (isinstance(error, type) and issubclass(error, Exception)):
-            raise TypeError(f"retry_on must be exception classes, but has {error!r}.")
+            raise TypeError(
+                "retry_on must be exception classes, or a function that takes the error and says "
+                f"whether to try again; it has {error!r}."
+            )
     return errors
 
 

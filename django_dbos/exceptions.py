@@ -9,6 +9,7 @@
         ├── DuplicateWorkflow
         ├── UnknownWorkflow
         ├── WaitTimeout                    also a TimeoutError
+        ├── StepTimeout                    also a TimeoutError
         ├── WaitInTest
         ├── WorkflowCancelled
         ├── MaxRecoveryAttemptsExceeded
@@ -134,6 +135,18 @@ class WaitTimeout(DbosError, TimeoutError):
         # Not super().__init__(): OSError would take two arguments for errno and strerror.
         BaseException.__init__(self, what, timeout)
         self.what = what
+        self.timeout = timeout
+
+
+class StepTimeout(DbosError, TimeoutError):
+    """An attempt at an async step took longer than the step's `timeout`."""
+
+    message = "Step {step_name!r} took longer than its timeout of {timeout:g} s."
+
+    def __init__(self, step_name: str, timeout: float) -> None:
+        # See WaitTimeout.
+        BaseException.__init__(self, step_name, timeout)
+        self.step_name = step_name
         self.timeout = timeout
 
 

@@ -10,6 +10,7 @@ SerializationError for what can't be read here.
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
@@ -301,6 +302,9 @@ class Checkpoint(EngineRow):
     record_order = models.IntegerField(_("record order"))
     claim_number = models.IntegerField(_("claim number"))
     attempts = models.SmallIntegerField(_("attempts"), db_default=1)
+    attempt_errors_text = models.TextField(
+        _("errors of the attempts"), db_column="attempt_errors", null=True
+    )
     deadline_at = InstantField(_("deadline of the wait"), null=True)
     started_at = InstantField(_("started at"), null=True)
     recorded_at = InstantField(_("recorded at"))
@@ -323,6 +327,15 @@ class Checkpoint(EngineRow):
     def error(self) -> BaseException | None:
         """The exception that was recorded, if one was."""
         return _error(self.error_text)
+
+    @property
+    def attempt_errors(self) -> list[dict[str, Any]]:
+        """What attempts at a step that was tried again failed with, the last hundred of them.
+
+        Each as `{"attempt": 1, "error": "ConnectionError: down"}`.
+        """
+        errors: list[dict[str, Any]] = json.loads(self.attempt_errors_text or "[]")
+        return errors
 
 
 class AtomicCheckpoint(EngineRow):

@@ -105,6 +105,8 @@ def _waiting(workflow: Workflow) -> str:
         return ""
     if workflow.wake_kind == WakeKind.SLEEP:
         return gettext("Sleeping until %s.") % instant(workflow.due_at)
+    if workflow.wake_kind == WakeKind.RETRY:
+        return gettext("A step failed; it is tried again at %s.") % instant(workflow.due_at)
     what = _awaited(workflow)
     if workflow.due_at is None:
         return gettext("Waiting for %s.") % what

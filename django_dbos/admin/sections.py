@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from django_dbos.admin.base import PAGE_SIZE, Links, link, rows_of
 from django_dbos.admin.values import (
     Value,
+    attempts,
     instant,
     outcome,
     seconds,
@@ -159,7 +160,7 @@ def _show_step(step: Any, links: Links, is_whole: bool) -> Cells:
         step.step_name,
         step.get_state_display(),
         outcome(step, is_whole=is_whole),
-        step.attempts,
+        attempts(step, is_whole=is_whole),
         instant(step.started_at),
         instant(step.recorded_at),
         seconds(step.started_at, step.recorded_at) if is_over else "",
@@ -307,7 +308,7 @@ SECTIONS = (
             _("Other workflow"),
         ),
         show=_show_step,
-        values=("output_text", "error_text"),
+        values=("output_text", "error_text", "attempt_errors_text"),
     ),
     Section(
         name="messages",

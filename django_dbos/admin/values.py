@@ -78,6 +78,19 @@ def outcome(row: Any, *, is_whole: bool) -> Value:
     return _show(row, "error_text", plain_error, is_whole)
 
 
+def attempts(row: Any, *, is_whole: bool) -> Value | int:
+    """How often a step was attempted, and what each attempt failed with."""
+    if row.attempt_errors_text_size is None:
+        return int(row.attempts)
+    return _show(row, "attempt_errors_text", _plain_attempts, is_whole)
+
+
+def _plain_attempts(text: str, limit: int) -> Value:
+    said = "\n".join(f"{one['attempt']}. {one['error']}" for one in json.loads(text))
+    is_cut = len(said) > limit
+    return Value(text=f"{said[:limit]}…" if is_cut else said, is_cut=is_cut)
+
+
 def plain(text: str, limit: int) -> Value:
     """A stored value as JSON for people, of so many characters at most."""
     try:

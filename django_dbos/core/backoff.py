@@ -21,7 +21,8 @@ def delay_before_attempt(
     each further one, up to ``max_interval``. ``jitter`` (0 to 1) is the share of it that is taken
     off at random, so that steps which failed together aren't tried again together.
     """
-    if attempt <= 1:
+    if attempt <= 1 or interval == 0:
+        # However often it is doubled: a power of two may overflow, times 0 or not.
         return 0.0
     try:
         delay = min(interval * backoff ** (attempt - 2), max_interval)

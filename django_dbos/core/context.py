@@ -20,6 +20,7 @@ class StepScope:
     step_number: int
     step_name: str
     attempt: int = 1
+    max_attempts: int = 1
     atomic_alias: str | None = None
     """The database of an atomic step's transaction."""
 

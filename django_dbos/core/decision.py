@@ -20,6 +20,7 @@ from django_dbos.core.records import (
     NewWorkflow,
     RecordEntry,
     RecordEvent,
+    RecordRetry,
     RecordSend,
     RecordStart,
     RecordStep,
@@ -86,8 +87,13 @@ class _Decision:
         if found and found.checkpoint.state is not State.WAITING:
             return Answer(verdict=Verdict.FOUND, checkpoint=found.checkpoint)
         match write:
+            case RecordStep() if found:
+                self.plan.outcomes.append(write.checkpoint)
             case RecordStep():
                 return self._record(write.checkpoint)
+            case RecordRetry():
+                self.plan.retries.append((write.checkpoint, write.delay))
+                return Answer(verdict=Verdict.WAITING, remaining=write.delay)
             case RecordWait():
                 return self._wait(write, found or None)
             case RecordSend():

@@ -44,7 +44,10 @@ def are_direct(writes: Sequence[Write]) -> bool:
 
 def _is_direct(write: Write) -> bool:
     match write:
-        case RecordStep() | RecordEvent():
+        case RecordStep():
+            # One that was tried again has a row already.
+            return write.checkpoint.attempts == 1
+        case RecordEvent():
             return True
         case RecordEntry():
             return write.value is not None

@@ -49,10 +49,10 @@ class History:
         self.check(found, step_name, fingerprint)
         return None if found.state is State.WAITING else found
 
-    def has_wait(self, step_number: int) -> bool:
-        """Whether the deadline of a wait that wasn't over is recorded at a position."""
+    def wait_at(self, step_number: int) -> Checkpoint | None:
+        """Return what says, at a position, until when an earlier run has waited there."""
         found = self._checkpoints.get(step_number)
-        return found is not None and found.state is State.WAITING
+        return found if found is not None and found.state is State.WAITING else None
 
     def check(self, found: Checkpoint, step_name: str, fingerprint: str | None = None) -> None:
         """Raise NondeterminismError unless the checkpoint is this step's, with these arguments."""

@@ -75,8 +75,10 @@ class Plan:
     answers: list[Answer] = field(default_factory=list)
     checkpoints: list[tuple[Checkpoint, float | None]] = field(default_factory=list)
     """New ones; a wait's with its timeout in seconds."""
+    retries: list[tuple[Checkpoint, float]] = field(default_factory=list)
+    """Steps that are tried again, and in how many seconds: new, or in place of the last time."""
     outcomes: list[Checkpoint] = field(default_factory=list)
-    """They replace the checkpoints of waits."""
+    """They replace the checkpoints of waits, and of steps that are tried again."""
     consumed: list[tuple[int, int]] = field(default_factory=list)
     messages: list[NewMessage] = field(default_factory=list)
     workflows: list[tuple[NewWorkflow, bool]] = field(default_factory=list)
@@ -125,6 +127,7 @@ class Plan:
         """Whether there is nothing to write."""
         return not (
             self.checkpoints
+            or self.retries
             or self.outcomes
             or self.entries
             or self.event_values

@@ -75,6 +75,8 @@ class Checkpoint:
     error: str | None = None
     child_workflow_id: str | None = None
     attempts: int = 1
+    attempt_errors: str | None = None
+    """What the attempts failed with, as JSON, once there was more than one."""
     duration: float = 0.0
     """Seconds that the step took, from which `started_at` is computed."""
 
@@ -134,6 +136,7 @@ class WakeKind(StrEnum):
     """What a waiting workflow waits for besides the time."""
 
     SLEEP = "sleep"
+    RETRY = "retry"
     MESSAGE = "message"
     EVENT = "event"
     RESULT = "result"
@@ -209,6 +212,14 @@ class RecordStep(Write):
     def place(self) -> tuple[str, int]:
         """What the statement that records it returns."""
         return (self.workflow_id, self.checkpoint.step_number)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRetry(Write):
+    """Record that attempts at a step failed, and in how many seconds the next may begin."""
+
+    checkpoint: Checkpoint
+    delay: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,7 +125,8 @@ class Dispatcher:
             self.close()
         if self._wants_audit:
             self._wants_audit = False
-            self._audit_at = min(self._audit_at, self._audited_at + AUDIT_PAUSE)
+            if self._executor.runs:
+                self._audit_at = min(self._audit_at, self._audited_at + AUDIT_PAUSE)
         if self._must_audit or time.monotonic() >= self._audit_at:
             self._must_audit = False
             self._audit()

@@ -363,7 +363,8 @@ class Executor:
             if key.startswith(RUN_PREFIX):
                 self._doubt(key[len(RUN_PREFIX) :])
             elif key == EVERYTHING:
-                self.doubt_all()
+                # On SQLite that is every change of the file: too often to doubt all runs.
+                self.dispatcher.audit_soon()
 
     def _doubt(self, workflow_id: str) -> None:
         """Somebody says that this one was cancelled. Whether it was, its next step asks, or the
@@ -377,11 +378,9 @@ class Executor:
     def doubt_all(self) -> None:
         """Any workflow may have been cancelled: see _doubt()."""
         self._doubted_at = time.monotonic()
-        runs = list(self.runs.values())
-        for run in runs:
+        for run in list(self.runs.values()):
             run.doubt()
-        if runs:
-            self.dispatcher.audit_soon()
+        self.dispatcher.audit_soon()
 
     def _slot_freed(self) -> None:
         self.dispatcher.loop.wake()

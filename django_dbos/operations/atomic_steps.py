@@ -17,7 +17,7 @@ from typing import Any
 from django.db import Error, connections, transaction
 
 from django_dbos.core import context
-from django_dbos.core.records import Checkpoint, Write, run_key
+from django_dbos.core.records import Checkpoint, State, Write, run_key
 from django_dbos.exceptions import (
     DbosError,
     HistoryUnusable,
@@ -25,8 +25,9 @@ from django_dbos.exceptions import (
     NotAllowedInAtomic,
     RunCancelled,
 )
-from django_dbos.operations.attempts import Recorder, pause, record, record_error, record_failure
+from django_dbos.operations.attempts import Recorder, record, record_error, record_failure
 from django_dbos.operations.reads import patiently
+from django_dbos.operations.retries import aretry, retry
 from django_dbos.operations.run import Run
 from django_dbos.operations.threads import perform_in_turn
 from django_dbos.store import elsewhere, errors
@@ -47,6 +48,14 @@ LAST_LOOKS = 6
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
+class _AnotherAttempt(Exception):
+    """Brings a failed attempt's error from its thread to the loop."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
 class _NotRecorded(Exception):
     """Rolls an atomic step back whose checkpoint is there already, or whose claim is gone."""
 
@@ -59,10 +68,17 @@ def run_atomic(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]
 
 async def arun_atomic(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """In an async run: the whole of it on one thread, with its own connection."""
-    branches = recorder.call.run.branches
+    run = recorder.call.run
+    branches = run.branches
     assert branches is not None
     try:
-        return await perform_in_turn(recorder.call.run, run_atomic, recorder, args, kwargs)
+        while True:
+            try:
+                return await perform_in_turn(run, run_atomic, recorder, args, kwargs)
+            except _AnotherAttempt as failed:
+                recorded = await aretry(recorder, failed.error)
+            if recorded is not None:
+                return await run.aoutcome(recorded)
     finally:
         # It was recorded from another thread: outcomes recorded later wait for this one.
         await branches.turn(branches.expected(recorder.call.step_number))
@@ -118,7 +134,12 @@ class _AtomicStep:
             except (Exception, SystemExit) as error:
                 if self._is_last(error):
                     return self._fail(error)
-                pause(self._recorder, error)
+                if self._run.loop is not None:
+                    # The next one is waited for on the loop, and not on this thread.
+                    raise _AnotherAttempt(error) from error
+                recorded = retry(self._recorder, error)
+            if recorded is not None:
+                return self._run.outcome(recorded)
 
     def _attempt(self) -> Any:
         """Make one attempt; what isn't the step's fault is repeated, and is none."""
@@ -243,7 +264,8 @@ class _AtomicStep:
             found = replace(call.checkpoint(), step_name=row[0], output=row[1], error=row[2])
         else:
             recorded = self._store.reader.read_checkpoint(run.workflow_id, call.step_number)
-            if recorded is None:
+            if recorded is None or recorded.state is State.WAITING:
+                # What says when it is to be tried again is no outcome.
                 return None
             found = recorded
         try:

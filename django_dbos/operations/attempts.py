@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import time
+import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from django_dbos import serializers
 from django_dbos.core.backoff import delay_before_attempt
 from django_dbos.core.context import StepScope
-from django_dbos.core.records import Checkpoint, RecordStep, Write, run_key
+from django_dbos.core.records import Checkpoint, RecordStep, State
 from django_dbos.exceptions import PayloadTooLarge, RunInterrupted, SerializationError
-from django_dbos.operations import logs
 from django_dbos.operations.raised import is_foreign, stand_in
 from django_dbos.operations.run import Call
+
+# Of how many failed attempts the errors are kept, the last ones, and how much of each.
+MAX_ERRORS, MAX_ERROR = 100, 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +33,7 @@ class StepDefinition:
     backoff: float = 2.0
     max_interval: float = 3600.0
     jitter: float = 0.0
-    retry_on: tuple[type[Exception], ...] = (Exception,)
+    retry_on: tuple[type[Exception], ...] | Callable[[Exception], object] = (Exception,)
     timeout: float | None = None
     is_atomic: bool = False
     confirm: bool = False
@@ -47,10 +51,15 @@ class StepDefinition:
 
     def is_last(self, attempt: int, error: BaseException) -> bool:
         """Whether an attempt that raised this error isn't followed by another."""
-        if attempt >= self.max_attempts or not isinstance(error, self.retry_on):
+        if attempt >= self.max_attempts or not self._may_retry(error):
             return True
         # What can't be stored is known once the work is done: to do it again can't help.
         return isinstance(error, SerializationError | PayloadTooLarge)
+
+    def _may_retry(self, error: BaseException) -> bool:
+        if isinstance(self.retry_on, tuple):
+            return isinstance(error, self.retry_on)
+        return isinstance(error, Exception) and bool(self.retry_on(error))
 
 
 class Recorder:
@@ -60,6 +69,12 @@ class Recorder:
         self.call = call
         self.step = step
         self.attempt = 1
+        """Which attempt this is, or the next one."""
+        self.errors: list[dict[str, Any]] = []
+        """What earlier ones failed with."""
+        if (before := call.wait) is not None:
+            self.attempt = before.attempts + 1
+            self.errors = json.loads(before.attempt_errors or "[]")
         self._began = time.perf_counter()
 
     @property
@@ -70,7 +85,10 @@ class Recorder:
     def scope(self) -> StepScope:
         """Where the code of this attempt is."""
         return StepScope(
-            step_number=self.call.step_number, step_name=self.step.name, attempt=self.attempt
+            step_number=self.call.step_number,
+            step_name=self.step.name,
+            attempt=self.attempt,
+            max_attempts=self.step.max_attempts,
         )
 
     def call_function(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -102,16 +120,40 @@ class Recorder:
 
     def returned(self, value: Any) -> Checkpoint:
         """The checkpoint of a value; raises what says why it can't be stored."""
-        output = serializers.dumps(value, what=f"The result of {self.call.what}")
-        return self.call.checkpoint(output=output, attempts=self.attempt, duration=self.duration)
+        return self._checkpoint(
+            output=serializers.dumps(value, what=f"The result of {self.call.what}")
+        )
+
+    def failed(self, error: BaseException) -> Checkpoint:
+        """The checkpoint of an attempt that failed, and isn't the last one."""
+        self._note(error)
+        checkpoint = replace(self._checkpoint(), state=State.WAITING)
+        self.attempt += 1
+        return checkpoint
 
     def raised(self, error: BaseException) -> tuple[Checkpoint, BaseException]:
         """The checkpoint of an error, and the error as a replay will raise it."""
-        if self.attempt > 1 and isinstance(error, Exception):
-            error.add_note(f"Step {self.step.name!r} failed in each of {self.attempt} attempts.")
+        if self.attempt > 1:
+            self._note(error)
+            if isinstance(error, Exception):
+                error.add_note(
+                    f"Step {self.step.name!r} failed in each of {self.attempt} attempts."
+                )
         text = serializers.dump_error(error)
-        checkpoint = self.call.checkpoint(error=text, attempts=self.attempt, duration=self.duration)
-        return checkpoint, serializers.round_trip_error(error, text)
+        return self._checkpoint(error=text), serializers.round_trip_error(error, text)
+
+    def _note(self, error: BaseException) -> None:
+        text = "".join(traceback.format_exception_only(error)).strip()
+        self.errors.append({"attempt": self.attempt, "error": text[:MAX_ERROR]})
+        del self.errors[:-MAX_ERRORS]
+
+    def _checkpoint(self, **outcome: Any) -> Checkpoint:
+        return self.call.checkpoint(
+            attempts=self.attempt,
+            attempt_errors=json.dumps(self.errors) if self.errors else None,
+            duration=self.duration,
+            **outcome,
+        )
 
 
 def record(recorder: Recorder, checkpoint: Checkpoint, value: Any) -> Any:
@@ -146,36 +188,3 @@ async def arecord_error(recorder: Recorder, error: BaseException) -> Any:
     if answer.checkpoint is not None:
         return await run.aoutcome(answer.checkpoint)
     raise error
-
-
-def pause(recorder: Recorder, error: BaseException) -> None:
-    """Between an attempt that failed and the next: the delay, then a look at the claim."""
-    run = recorder.call.run
-    until = _begin_pause(recorder, error)
-    with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
-        while (left := until - time.monotonic()) > 0:
-            run.check()
-            watch.wait(left)
-    run.check()
-    run.submit(Write, None)
-
-
-async def apause(recorder: Recorder, error: BaseException) -> None:
-    """See pause()."""
-    run = recorder.call.run
-    until = _begin_pause(recorder, error)
-    with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
-        while (left := until - time.monotonic()) > 0:
-            run.check()
-            await watch.await_(left)
-    run.check()
-    await run.asubmit(Write, None)
-
-
-def _begin_pause(recorder: Recorder, error: BaseException) -> float:
-    """Log that another attempt follows; return when, on the monotonic clock."""
-    failed, step = recorder.attempt, recorder.step
-    recorder.attempt += 1
-    delay = step.delay_before(recorder.attempt)
-    logs.step_is_retried(recorder.call, error, failed, step.max_attempts, delay)
-    return time.monotonic() + delay

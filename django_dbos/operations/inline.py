@@ -42,7 +42,6 @@ from django_dbos.operations import reads, running
 from django_dbos.operations.run import Run
 from django_dbos.store import errors
 from django_dbos.store.inline_writer import InlineWriter
-from django_dbos.store.wakeups import EVERYTHING
 from django_dbos.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -74,11 +73,16 @@ class InlineHost:
 
     def hear(self, keys: list[str]) -> None:
         """Of changed keys: a workflow that may have been cancelled asks before its next step."""
-        if EVERYTHING in keys or any(key.startswith(run_key("")) for key in keys):
+        if any(key.startswith(run_key("")) for key in keys):
             self._has_heard = True
             for run in list(self.runs):
-                if EVERYTHING in keys or run_key(run.workflow_id) in keys:
+                if run_key(run.workflow_id) in keys:
                     run.doubt()
+
+    def doubt_all(self) -> None:
+        """Any of them may have been cancelled."""
+        for run in list(self.runs):
+            run.doubt()
 
     def start(self, new: NewWorkflow) -> Run | None:
         """Start a workflow under a claim of this host; None if its id exists already."""
@@ -253,7 +257,7 @@ class Presence:
                 break
             # A process that doesn't listen isn't told of what others have cancelled.
             for host in self._hosts_of(executor_id):
-                host.hear([EVERYTHING])
+                host.doubt_all()
         if session is not None:
             session.close()
 

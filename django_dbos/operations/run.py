@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -81,6 +82,7 @@ class Call:
         error: str | None = None,
         child_workflow_id: str | None = None,
         attempts: int = 1,
+        attempt_errors: str | None = None,
         duration: float = 0.0,
     ) -> Checkpoint:
         """An outcome for this position, the next in the order of outcomes."""
@@ -95,13 +97,24 @@ class Call:
             error=error,
             child_workflow_id=child_workflow_id,
             attempts=attempts,
+            attempt_errors=attempt_errors,
             duration=duration,
         )
 
     @property
     def has_waited(self) -> bool:
         """Whether an earlier run was suspended in this very wait."""
-        return self.run.history.has_wait(self.step_number)
+        return self.wait is not None
+
+    @property
+    def wait(self) -> Checkpoint | None:
+        """What says until when an earlier run has waited here."""
+        return self.run.history.wait_at(self.step_number)
+
+    @property
+    def remaining(self) -> float:
+        """How many seconds of that are left."""
+        return self.run.waits_until.get(self.step_number, 0.0) - time.monotonic()
 
     def refuse_other(self, recorded: str, called: str) -> NoReturn:
         """End the run: an earlier one did something else here."""
@@ -131,6 +144,13 @@ class Run:
         self.definition = definition
         self.host = host
         self.history = History(claim.workflow_id, (found.checkpoint for found in checkpoints))
+        now = time.monotonic()
+        self.waits_until = {
+            found.checkpoint.step_number: now + found.remaining
+            for found in checkpoints
+            if found.remaining is not None
+        }
+        """The ends of waits that earlier runs began, on the monotonic clock."""
         self.ended_streams = set(ended_streams)
         self.is_under_way = True
         """False once the function has ended, and only the end is to be written."""

@@ -11,16 +11,14 @@ from django.db.transaction import TransactionManagementError
 
 from django_dbos import serializers
 from django_dbos.core import context
-from django_dbos.exceptions import DbosError
-from django_dbos.operations import threads
+from django_dbos.exceptions import DbosError, StepTimeout
+from django_dbos.operations import retries, threads
 from django_dbos.operations.atomic_steps import arun_atomic, refuse_in_transaction, run_atomic
 from django_dbos.operations.attempts import (
     Recorder,
     StepDefinition,
-    apause,
     arecord,
     arecord_error,
-    pause,
     record,
     record_error,
 )
@@ -38,6 +36,7 @@ def run_step(run: Run, step: StepDefinition, args: tuple[Any, ...], kwargs: dict
     if call.found is not None:
         return run.outcome(call.found)
     recorder = Recorder(call, step)
+    retries.wait_for_rest(recorder)
     if step.is_atomic:
         return run_atomic(recorder, args, kwargs)
     while True:
@@ -46,8 +45,10 @@ def run_step(run: Run, step: StepDefinition, args: tuple[Any, ...], kwargs: dict
             checkpoint = recorder.returned(value)
         except (Exception, SystemExit) as error:
             if not step.is_last(recorder.attempt, error):
-                pause(recorder, error)
-                continue
+                found = retries.retry(recorder, error)
+                if found is None:
+                    continue
+                return run.outcome(found)
             return record_error(recorder, error)
         return record(recorder, checkpoint, value)
 
@@ -61,6 +62,7 @@ async def arun_step(
         await run.turn(call.found)
         return await run.aoutcome(call.found)
     recorder = Recorder(call, step)
+    await retries.await_rest(recorder)
     if step.is_atomic:
         return await arun_atomic(recorder, args, kwargs)
     while True:
@@ -69,8 +71,10 @@ async def arun_step(
             checkpoint = recorder.returned(value)
         except (Exception, SystemExit) as error:
             if not step.is_last(recorder.attempt, error):
-                await apause(recorder, error)
-                continue
+                found = await retries.aretry(recorder, error)
+                if found is None:
+                    continue
+                return await run.aoutcome(found)
             return await arecord_error(recorder, error)
         return await arecord(recorder, checkpoint, value)
 
@@ -105,9 +109,8 @@ async def _aattempt(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str,
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise TimeoutError(
-                f"Step {step.name!r} took longer than its timeout of {step.timeout:g} s."
-            ) from None
+            assert step.timeout is not None
+            raise StepTimeout(step.name, step.timeout) from None
 
 
 @contextmanager

@@ -8,6 +8,7 @@ are busy) blocks instead, without using up its slot.
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 
 from django_dbos.conf import get_settings
 from django_dbos.core.records import (
@@ -25,6 +26,8 @@ from django_dbos.store.wakeups import Watch
 
 # Waits for another workflow, which the checkpoint names.
 OTHERS = (WakeKind.EVENT, WakeKind.RESULT)
+# Nothing but the time ends them.
+TIMED = (WakeKind.SLEEP, WakeKind.RETRY)
 
 
 def wait(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:
@@ -73,6 +76,32 @@ async def await_(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:  
             run.check()
 
 
+def pause(call: Call, wake: Wake, seconds: float) -> None:
+    """Let so many seconds pass; the run may be suspended until its row says that they have."""
+    run, until = call.run, time.monotonic() + seconds
+    patience = _Patience(run)
+    with _watch(run, wake) as watch:
+        while (left := until - time.monotonic()) > 0:
+            run.check()
+            moment = patience.next_pause(call, wake, left)
+            with run.host.without_slot() if patience.is_resident else nullcontext():
+                watch.wait(moment)
+    run.check()
+
+
+async def apause(call: Call, wake: Wake, seconds: float) -> None:
+    """See pause()."""
+    run, until = call.run, time.monotonic() + seconds
+    patience = _Patience(run)
+    with _watch(run, wake) as watch:
+        while (left := until - time.monotonic()) > 0:
+            run.check()
+            moment = patience.next_pause(call, wake, left)
+            with run.host.without_slot() if patience.is_resident else nullcontext():
+                await watch.await_(moment)
+    run.check()
+
+
 def _watch(run: Run, wake: Wake) -> Watch:
     return run.host.store.wakeups.watch(wake.key, run_key(run.workflow_id))
 
@@ -108,14 +137,20 @@ class _Patience:
         branches = run.branches
         self.is_resident = run.host.is_inline or (branches is not None and branches.is_concurrent)
         if self.is_resident:
-            inline.refuse_in_test(run, call.step_name, wake, remaining)
+            if wake.kind is not WakeKind.RETRY:
+                inline.refuse_in_test(run, call.step_name, wake, remaining)
             return min(self._settings.poll_interval, _or_for_ever(remaining))
         left = self._hold_until - time.monotonic()
-        if wake.kind is WakeKind.SLEEP and _or_for_ever(remaining) > left:
+        if wake.kind in TIMED and _or_for_ever(remaining) > left:
             left = 0.0
-        if left <= 0 or not run.host.may_hold():
+        if left <= 0 or not self._may_hold(wake):
             run.suspend(wake, call.step_number, remaining)
         return min(left, _or_for_ever(remaining))
+
+    def _may_hold(self, wake: Wake) -> bool:
+        """A slot is held while there are free ones; who runs on a test's thread takes nobody's."""
+        host = self._run.host
+        return host.may_hold() or (wake.kind is WakeKind.RETRY and not host.owns_connections)
 
 
 def _or_for_ever(remaining: float | None) -> float:

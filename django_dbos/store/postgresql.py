@@ -133,6 +133,7 @@ def write(session: Session, executor_id: str, plan: Plan) -> None:
     _insert_children(session, executor_id, plan)
     batches: dict[str, list[Params]] = {
         "insert_checkpoints": [rows.checkpoint_params(*one) for one in plan.checkpoints],
+        "postpone_steps": [rows.checkpoint_params(*one) for one in plan.retries],
         "replace_checkpoints": [rows.checkpoint_params(one) for one in plan.outcomes],
         "consume_messages": [
             {"message_id": message_id, "step_number": step_number}

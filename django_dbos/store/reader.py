@@ -125,7 +125,7 @@ class Reader:
         found = CheckpointRow.objects.using(self._alias).filter(
             workflow_id=workflow_id, step_number=step_number
         )
-        apart = ("duration", "output", "error")
+        apart = ("duration", "output", "error", "attempt_errors")
         names = [one.name for one in fields(Checkpoint) if one.name not in apart]
         for values in found.values(*names, output=F("output_text"), error=F("error_text")):
             return Checkpoint(**{**values, "state": State(values["state"])})

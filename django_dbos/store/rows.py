@@ -50,6 +50,7 @@ def checkpoint_params(checkpoint: Checkpoint, timeout: float | None = None) -> P
         "record_order": checkpoint.record_order,
         "claim_number": checkpoint.claim_number,
         "attempts": checkpoint.attempts,
+        "attempt_errors": checkpoint.attempt_errors,
         "timeout": timeout,
         "duration": checkpoint.duration,
     }
@@ -204,6 +205,8 @@ def to_checkpoint(row: Row) -> FoundCheckpoint:
         child_workflow_id=row[7],
         record_order=row[8],
         claim_number=row[9],
+        attempts=row[11],
+        attempt_errors=row[12],
     )
     return FoundCheckpoint(checkpoint=checkpoint, remaining=row[10])
 

@@ -140,6 +140,7 @@ class SqliteStore(Store):
         )
         batches: dict[str, list[Params]] = {
             "insert_checkpoints": [_checkpoint(*one) for one in plan.checkpoints],
+            "postpone_steps": [_checkpoint(*one) for one in plan.retries],
             "replace_checkpoints": [rows.checkpoint_params(one) for one in plan.outcomes],
             "consume_messages": [
                 {"message_id": message_id, "step_number": step_number}

@@ -16,9 +16,9 @@ from django.urls import reverse
 import django_dbos as dbos
 from django_dbos.admin import values
 from django_dbos.models import Message, StreamEntry
-from django_dbos.testing import run_until_idle
+from django_dbos.testing import advance, run_until_idle
 from tests.admin.conftest import LIST, get, log_in, page_of, url_of
-from tests.admin.workflows import SCRIPT, busy, failing, parent, quick
+from tests.admin.workflows import SCRIPT, busy, failing, parent, quick, retrying
 
 pytestmark = pytest.mark.django_db
 
@@ -484,3 +484,18 @@ def test_a_download_needs_the_permission(client: Client) -> None:
     log_in(client, "view_event")
 
     assert [client.get(url).status_code for url in urls] == [403, 403]
+
+
+def test_what_is_tried_again_says_when_and_what_it_failed_with(operator: Client) -> None:
+    handle = retrying.start()
+    run_until_idle()
+    advance(3_600)
+    run_until_idle()
+
+    page = get(operator, page_of(handle.workflow_id))
+
+    assert "it is tried again at" in page.text
+    ((_, _, state, _, attempts, *_),) = page.body("steps")
+    assert state == "waiting"
+    assert attempts.splitlines()[0].startswith(f"1. ConnectionError: {SCRIPT}")
+    assert "2. ConnectionError" in attempts

@@ -29,6 +29,16 @@ def busy(entries: int = 3) -> Any:
     return dbos.recv("paid", timeout=None)
 
 
+@dbos.step(max_attempts=3, interval=3_600)
+def always_down() -> None:
+    raise ConnectionError(SCRIPT)
+
+
+@dbos.workflow
+def retrying() -> None:
+    always_down()
+
+
 @dbos.workflow
 def parent() -> Any:
     return busy()

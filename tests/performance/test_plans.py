@@ -62,6 +62,7 @@ CHECKPOINTS: Params = {
     "record_order": [7] * TEN,
     "claim_number": [1] * TEN,
     "attempts": [1] * TEN,
+    "attempt_errors": NOTHING,
     "timeout": NOTHING,
     "duration": [0.1] * TEN,
 }
@@ -195,6 +196,7 @@ WORKING: dict[str, Params] = {
     "recover_workflows": {"executor_id": EXECUTOR, "limit": 5000, "max_recovery_attempts": 5},
     "release_workflows": {"executor_id": EXECUTOR, "workflow_ids": IDS},
     "replace_checkpoints": {**CHECKPOINTS, "step_number": [3] * TEN},
+    "postpone_steps": {**CHECKPOINTS, "step_number": [3] * TEN, "timeout": [60.0] * TEN},
     "suspend_workflows": {
         "workflow_id": IDS,
         "step_number": [3] * TEN,

@@ -4,7 +4,8 @@ SELECT
     checkpoint.fingerprint, checkpoint.output, checkpoint.error, checkpoint.child_workflow_id,
     checkpoint.record_order, checkpoint.claim_number,
     (extract(epoch FROM checkpoint.deadline_at) - extract(epoch FROM clock_timestamp()))::float8
-        AS remaining
+        AS remaining,
+    checkpoint.attempts, checkpoint.attempt_errors
 FROM unnest(%(workflow_ids)s::text[], %(step_numbers)s::int[]) AS place (workflow_id, step_number)
 JOIN dbos_checkpoint AS checkpoint
   ON checkpoint.workflow_id = place.workflow_id

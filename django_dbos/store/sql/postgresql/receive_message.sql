@@ -25,11 +25,11 @@ taken AS MATERIALIZED (
 recorded AS (
     INSERT INTO dbos_checkpoint AS checkpoint (
         workflow_id, step_number, step_name, state, fingerprint, output, record_order,
-        claim_number, recorded_at
+        claim_number, started_at, recorded_at
     )
     SELECT
         workflow_id, %(step_number)s::int, %(step_name)s::text, 0, %(fingerprint)s::text, message,
-        %(record_order)s::int, %(claim_number)s, clock_timestamp()
+        %(record_order)s::int, %(claim_number)s, clock_timestamp(), clock_timestamp()
     FROM taken
     ON CONFLICT (workflow_id, step_number) DO UPDATE
     SET state = 0,

@@ -32,11 +32,11 @@ taken AS MATERIALIZED (
 recorded AS (
     INSERT INTO dbos_checkpoint AS checkpoint (
         workflow_id, step_number, step_name, state, fingerprint, output, record_order,
-        claim_number, recorded_at
+        claim_number, started_at, recorded_at
     )
     SELECT
         workflow_id, step_number, step_name, 0, fingerprint, message, record_order,
-        claim_number, clock_timestamp()
+        claim_number, clock_timestamp(), clock_timestamp()
     FROM taken
     ON CONFLICT (workflow_id, step_number) DO UPDATE
     SET state = 0,

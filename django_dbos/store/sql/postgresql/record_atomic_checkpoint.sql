@@ -10,7 +10,7 @@ WITH held AS MATERIALIZED (
       AND (deadline_at IS NULL OR deadline_at > clock_timestamp())
     FOR SHARE
 )
-INSERT INTO dbos_checkpoint (
+INSERT INTO dbos_checkpoint AS checkpoint (
     workflow_id, step_number, step_name, state, fingerprint, output, error, child_workflow_id,
     record_order, claim_number, attempts, started_at, recorded_at
 )
@@ -19,5 +19,13 @@ SELECT
     %(record_order)s, %(claim_number)s, %(attempts)s,
     clock_timestamp() - make_interval(secs => %(duration)s), clock_timestamp()
 FROM held
-ON CONFLICT DO NOTHING
-RETURNING workflow_id
+-- In place of what says when it is to be tried again.
+ON CONFLICT (workflow_id, step_number) DO UPDATE
+SET state = 0,
+    output = excluded.output,
+    attempts = excluded.attempts,
+    record_order = excluded.record_order,
+    claim_number = excluded.claim_number,
+    recorded_at = excluded.recorded_at
+WHERE checkpoint.state = 1
+RETURNING checkpoint.workflow_id

@@ -23,11 +23,11 @@ event AS MATERIALIZED (
 recorded AS (
     INSERT INTO dbos_checkpoint (
         workflow_id, step_number, step_name, state, fingerprint, record_order, claim_number,
-        recorded_at
+        started_at, recorded_at
     )
     SELECT
         workflow_id, %(step_number)s::int, %(step_name)s::text, 0, %(fingerprint)s::text,
-        %(record_order)s::int, %(claim_number)s, clock_timestamp()
+        %(record_order)s::int, %(claim_number)s, clock_timestamp(), clock_timestamp()
     FROM event
     WHERE %(step_name)s::text IS NOT NULL
 ),

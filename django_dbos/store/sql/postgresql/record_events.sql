@@ -48,11 +48,11 @@ event AS MATERIALIZED (
 recorded AS (
     INSERT INTO dbos_checkpoint (
         workflow_id, step_number, step_name, state, fingerprint, record_order, claim_number,
-        recorded_at
+        started_at, recorded_at
     )
     SELECT
         workflow_id, step_number, step_name, 0, fingerprint, record_order, claim_number,
-        clock_timestamp()
+        clock_timestamp(), clock_timestamp()
     FROM event
     WHERE step_name IS NOT NULL
 ),

@@ -11,5 +11,13 @@ WHERE workflow_id = %(workflow_id)s
   AND status = 'PENDING'
   AND executor_id = %(executor_id)s
   AND (deadline_at IS NULL OR deadline_at > %(now)s)
-ON CONFLICT DO NOTHING
+-- In place of what says when it is to be tried again.
+ON CONFLICT (workflow_id, step_number) DO UPDATE
+SET state = 0,
+    output = excluded.output,
+    attempts = excluded.attempts,
+    record_order = excluded.record_order,
+    claim_number = excluded.claim_number,
+    recorded_at = excluded.recorded_at
+WHERE dbos_checkpoint.state = 1
 RETURNING workflow_id

@@ -2,6 +2,8 @@ UPDATE dbos_checkpoint
 SET state = %(state)s,
     output = %(output)s,
     error = %(error)s,
+    attempts = %(attempts)s,
+    attempt_errors = %(attempt_errors)s,
     record_order = %(record_order)s,
     claim_number = %(claim_number)s,
     recorded_at = %(now)s

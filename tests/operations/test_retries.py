@@ -1,0 +1,355 @@
+"""Attempts at a step: recorded one by one, waited for without a slot, and told of."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+
+import django_dbos as dbos
+from django_dbos.models import Checkpoint, Workflow
+from django_dbos.testing import advance, run_until_idle
+from tests.crashing import Crash, crash_after, recover
+
+pytestmark = pytest.mark.django_db
+
+calls: list[Any] = []
+HOUR = 3_600
+
+
+@pytest.fixture(autouse=True)
+def _forget_calls() -> None:
+    calls.clear()
+
+
+def fail_until(last: int) -> int:
+    current = dbos.current_workflow()
+    assert current is not None
+    calls.append((current.attempt, current.max_attempts))
+    if current.attempt < last:
+        raise ConnectionError(f"down, {current.attempt}")
+    return current.attempt
+
+
+@dbos.step(max_attempts=5, interval=HOUR, backoff=1)
+def hourly(last: int) -> int:
+    return fail_until(last)
+
+
+@dbos.step(max_attempts=5, interval=HOUR, backoff=1)
+async def ahourly(last: int) -> int:
+    return fail_until(last)
+
+
+@dbos.step(max_attempts=5, interval=HOUR, backoff=1, atomic=True)
+def hourly_and_atomic(last: int) -> int:
+    Group.objects.create(name=f"attempt {len(calls)}")
+    return fail_until(last)
+
+
+@dbos.workflow
+def sync_one(last: int) -> int:
+    return hourly(last)
+
+
+@dbos.workflow
+def atomic_one(last: int) -> int:
+    return hourly_and_atomic(last)
+
+
+@dbos.workflow
+async def async_one(last: int) -> int:
+    return await ahourly(last)
+
+
+@dbos.workflow
+async def async_of_sync(last: int) -> int:
+    return await hourly.acall(last)
+
+
+@dbos.workflow
+async def async_of_atomic(last: int) -> int:
+    return await hourly_and_atomic.acall(last)
+
+
+KINDS = [sync_one, atomic_one, async_one, async_of_sync, async_of_atomic]
+
+
+@pytest.mark.rule(17)
+@pytest.mark.parametrize("workflow", KINDS)
+def test_a_long_delay_suspends_the_workflow(workflow: Any) -> None:
+    handle = workflow.start(3)
+
+    run_until_idle()
+    assert handle.get_status() == "WAITING"
+    assert handle.describe().waits_for == "retry"
+    (step,) = handle.steps()
+    assert (step.attempts, step.state) == (1, Checkpoint.State.WAITING)
+    began = step.started_at
+
+    # Not before its time, even if it is run.
+    assert handle.resume()
+    run_until_idle()
+    assert calls == [(1, 5)]
+
+    for _ in range(2):
+        advance(HOUR)
+        run_until_idle()
+
+    assert handle.get_result() == 3
+    assert calls == [(1, 5), (2, 5), (3, 5)]
+    (step,) = handle.steps()
+    assert (step.attempts, step.output, step.started_at) == (3, 3, began)
+    assert step.attempt_errors == [
+        {"attempt": 1, "error": "ConnectionError: down, 1"},
+        {"attempt": 2, "error": "ConnectionError: down, 2"},
+    ]
+    assert Group.objects.count() == (1 if "atomic" in workflow.name else 0)
+
+
+@pytest.mark.parametrize("workflow", KINDS)
+def test_the_errors_of_all_attempts_are_kept_when_the_last_one_fails_too(workflow: Any) -> None:
+    handle = workflow.start(9)
+
+    for _ in range(5):
+        run_until_idle()
+        advance(HOUR)
+
+    with pytest.raises(ConnectionError, match="down, 5"):
+        handle.get_result()
+    (step,) = handle.steps()
+    assert (step.attempts, step.state) == (5, Checkpoint.State.RECORDED)
+    assert [one["attempt"] for one in step.attempt_errors] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.rule(17)
+@pytest.mark.parametrize("workflow", KINDS)
+def test_a_crash_loses_no_attempt_that_failed(workflow: Any) -> None:
+    handle = workflow.start(3)
+
+    # The first attempt's failure is recorded; the suspension isn't.
+    with crash_after(1), pytest.raises(Crash):
+        run_until_idle()
+    recover()
+    run_until_idle()
+    assert calls == [(1, 5)]
+    advance(HOUR)
+    run_until_idle()
+    advance(HOUR)
+    run_until_idle()
+
+    assert handle.get_result() == 3
+    assert calls == [(1, 5), (2, 5), (3, 5)]
+
+
+def test_a_recorded_step_that_was_tried_again_is_replayed() -> None:
+    @dbos.workflow
+    def goes_on() -> int:
+        number = hourly(2)
+        dbos.sleep(HOUR)
+        return number
+
+    handle = goes_on.start()
+    for _ in range(3):
+        run_until_idle()
+        advance(HOUR)
+
+    assert handle.get_result() == 2
+    assert calls == [(1, 5), (2, 5)]
+
+
+@pytest.mark.rule(19)
+@pytest.mark.rule(21)
+def test_branches_beside_each_other_wait_in_the_run() -> None:
+    """A workflow with something else in flight isn't suspended; what failed is recorded anyhow."""
+
+    @dbos.step(max_attempts=3, interval=0.05, backoff=1)
+    async def shortly(name: str) -> str:
+        fail_until(3)
+        return name
+
+    @dbos.workflow
+    async def branches() -> list[str]:
+        return list(await asyncio.gather(shortly("a"), shortly("b"), shortly("c")))
+
+    handle = branches.start()
+    with crash_after(1), pytest.raises(Crash):
+        run_until_idle()
+    recover()
+    run_until_idle()
+
+    assert handle.get_result() == ["a", "b", "c"]
+    assert [one.attempts for one in handle.steps()] == [3, 3, 3]
+
+
+def test_an_inline_call_just_waits() -> None:
+    @dbos.step(max_attempts=3, interval=0.01)
+    def shortly() -> int:
+        return fail_until(3)
+
+    @dbos.workflow
+    def inline() -> int:
+        return shortly()
+
+    assert inline() == 3
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_no_interval_is_never_waited_for() -> None:
+    """Nothing times any power of two is nothing, also where that overflows."""
+
+    @dbos.step(max_attempts=2_000, interval=0)
+    def at_once() -> int:
+        return fail_until(1_040)
+
+    @dbos.workflow
+    def many() -> int:
+        return at_once()
+
+    handle = many.start()
+    run_until_idle()
+
+    assert handle.get_result() == 1_040
+    assert len(handle.steps()[0].attempt_errors) == 100
+
+
+@pytest.mark.parametrize("workflow", KINDS)
+def test_what_waits_to_try_again_can_be_cancelled(workflow: Any) -> None:
+    handle = workflow.start(3)
+    run_until_idle()
+
+    assert handle.cancel()
+    advance(HOUR)
+    run_until_idle()
+
+    assert calls == [(1, 5)]
+    assert Workflow.objects.get().status == "CANCELLED"
+
+
+class Rejected(Exception):
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dbos.step(max_attempts=3, interval=0, retry_on=lambda error: error.code >= 500)
+def rejected(code: int) -> None:
+    calls.append(code)
+    raise Rejected(code)
+
+
+@dbos.workflow
+def asks(code: int) -> None:
+    rejected(code)
+
+
+@pytest.mark.parametrize(("code", "attempts"), [(404, 1), (503, 3)])
+def test_a_function_may_say_which_errors_are_tried_again(code: int, attempts: int) -> None:
+    with pytest.raises(Rejected):
+        asks(code)
+
+    assert calls == [code] * attempts
+
+
+def test_a_function_that_fails_to_say_so_ends_the_step() -> None:
+    @dbos.step(max_attempts=3, interval=0, retry_on=lambda error: error.code >= 500)
+    def other() -> None:
+        calls.append(1)
+        raise ValueError
+
+    @dbos.workflow
+    def asks_in_vain() -> None:
+        other()
+
+    with pytest.raises(AttributeError, match="code"):
+        asks_in_vain()
+
+    assert calls == [1]
+
+
+async def asynchronous(error: Exception) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_attempts": 32_768}, "at most 32,767"),
+        ({"retry_on": asynchronous}, "sync function"),
+        ({"retry_on": "ConnectionError"}, "a function that takes the error"),
+        ({"retry_on": (ValueError, len)}, "exception classes"),
+        ({"retry_on": KeyboardInterrupt}, "exception classes"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        dbos.step(**options)(len)
+
+
+async def test_the_error_of_a_timeout_is_a_class_of_its_own(async_db: None) -> None:
+    @dbos.step(timeout=0.01)
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    @dbos.workflow
+    async def impatient() -> None:
+        await slow()
+
+    with pytest.raises(dbos.StepTimeout) as caught:
+        await impatient()
+
+    assert isinstance(caught.value, TimeoutError)
+    assert isinstance(caught.value, dbos.DbosError)
+    assert caught.value.timeout == 0.01
+    recorded = (await Checkpoint.objects.aget()).error
+    assert isinstance(recorded, dbos.StepTimeout)
+    assert str(recorded) == str(caught.value)
+
+
+def test_code_knows_whether_it_is_in_a_step() -> None:
+    seen: list[Any] = []
+
+    def look() -> None:
+        current = dbos.current_workflow()
+        assert current is not None
+        seen.append((current.is_in_step, current.step_name, current.attempt, current.max_attempts))
+
+    @dbos.step(name="looks", max_attempts=4)
+    def looks() -> None:
+        look()
+
+    @dbos.workflow
+    def looking() -> None:
+        look()
+        looks()
+
+    looking()
+
+    assert seen == [(False, None, 1, None), (True, "looks", 1, 4)]
+
+
+def test_every_operation_says_when_it_began() -> None:
+    @dbos.workflow
+    def does_everything() -> None:
+        hourly(1)
+        hourly_and_atomic(1)
+        dbos.set_event("key", 1)
+        dbos.write_stream("stream", 1)
+        dbos.recv(timeout=0, default=None)
+        dbos.recv(timeout=0, default=None)
+        dbos.sleep(0.01)
+        dbos.current_workflow()
+        sync_one.start(1).get_result()
+
+    handle = does_everything.start()
+    handle.send("hello")
+    run_until_idle()
+    advance(1)
+    run_until_idle()
+
+    assert handle.get_status() == "SUCCESS"
+    assert len(handle.steps()) == 9
+    assert all(one.started_at is not None for one in handle.steps())
+    assert all(one.started_at <= one.recorded_at for one in handle.steps())
