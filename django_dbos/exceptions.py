@@ -6,6 +6,7 @@
     └── DbosError
         ├── WorkflowDoesNotExist
         ├── WorkflowIdConflict
+        │   └── UserConflict
         ├── DuplicateWorkflow
         ├── UnknownWorkflow
         ├── WaitTimeout                    also a TimeoutError
@@ -82,6 +83,22 @@ class WorkflowIdConflict(DbosError):
         self.workflow_id = workflow_id
         self.existing_name = existing_name
         self.name = name
+
+
+class UserConflict(WorkflowIdConflict):
+    """The id, or the deduplication id, belongs to a workflow of another user."""
+
+    message = (
+        "{what} {taken_id!r} is in use by a workflow of another user than {user_id!r}, whose "
+        "result nobody else gets. Ids are shared by all users: put the user's or tenant's key "
+        "into them."
+    )
+
+    def __init__(self, what: str, taken_id: str, user_id: str) -> None:
+        DbosError.__init__(self, what, taken_id, user_id)
+        self.what = what
+        self.taken_id = taken_id
+        self.user_id = user_id
 
 
 class DuplicateWorkflow(DbosError):

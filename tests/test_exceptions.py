@@ -13,6 +13,7 @@ from django_dbos.core.serialization import JSONSerializer
 ERRORS = [
     exceptions.WorkflowDoesNotExist("order-1"),
     exceptions.WorkflowIdConflict("order-1", "shop.refund", "shop.checkout"),
+    exceptions.UserConflict("Workflow id", "order-1", "7"),
     exceptions.DuplicateWorkflow("order-1"),
     exceptions.DuplicateWorkflow("order-1", "customer-7"),
     exceptions.UnknownWorkflow("shop.chekout", "shop.checkout"),

@@ -178,9 +178,13 @@ class _Decision:
             error=None,
             parent_id=new.parent_id,
             parent_step_number=new.parent_step_number,
+            user_id=new.user_id,
         )
         if new.deduplication_id is not None:
-            self.facts.deduplications[new.queue_name, new.deduplication_id] = new.workflow_id
+            self.facts.deduplications[new.queue_name, new.deduplication_id] = (
+                new.workflow_id,
+                new.user_id,
+            )
 
     def _unnote(self, workflows: Iterable[NewWorkflow]) -> None:
         for new in workflows:
@@ -197,6 +201,7 @@ class _Decision:
                 refusal=Refusal.ID_TAKEN,
                 subject=new.workflow_id,
                 existing_name=existing.name,
+                existing_user_id=existing.user_id,
                 is_own=(existing.name, existing.parent_id, existing.parent_step_number)
                 == (new.name, new.parent_id, new.parent_step_number),
             )
@@ -209,7 +214,8 @@ class _Decision:
             verdict=Verdict.REFUSED,
             refusal=Refusal.DUPLICATE,
             subject=new.workflow_id,
-            existing_id=holder,
+            existing_id=holder[0],
+            existing_user_id=holder[1],
         )
 
     def _set_event(self, write: RecordEvent) -> Answer:

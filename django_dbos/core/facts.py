@@ -50,6 +50,7 @@ class FoundWorkflow:
     error: str | None
     parent_id: str | None
     parent_step_number: int | None
+    user_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ class Facts:
     messages: dict[Key, deque[tuple[int, str]]] = field(default_factory=dict)
     events: dict[Key, tuple[str, int]] = field(default_factory=dict)
     workflows: dict[str, FoundWorkflow] = field(default_factory=dict)
-    deduplications: dict[Key, str] = field(default_factory=dict)
+    deduplications: dict[Key, tuple[str, str | None]] = field(default_factory=dict)
     tails: dict[Key, tuple[int, bool]] = field(default_factory=dict)
     written: set[UUID] = field(default_factory=set)
 

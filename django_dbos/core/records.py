@@ -115,6 +115,11 @@ class NewWorkflow:
             for workflow_id, text in zip(ids, inputs, strict=True)
         ]
 
+    def is_of_another_user(self, existing_user_id: str | None) -> bool:
+        """Whether an existing workflow's user and this one's are known, and differ."""
+        known = self.user_id is not None and existing_user_id is not None
+        return known and self.user_id != existing_user_id
+
     @property
     def is_due(self) -> bool:
         """Whether it is to run at once."""
@@ -360,6 +365,7 @@ class Answer:
     existing_id: str = ""
     """With DUPLICATE: the workflow that holds the deduplication id."""
     existing_name: str = ""
+    existing_user_id: str | None = None
     is_own: bool = False
     """With ID_TAKEN: whether the row is the very child that was to be started."""
     status: Status | None = None

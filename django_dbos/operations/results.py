@@ -29,6 +29,7 @@ from django_dbos.exceptions import (
     DbosError,
     DuplicateWorkflow,
     MaxRecoveryAttemptsExceeded,
+    UserConflict,
     WaitTimeout,
     WorkflowCancelled,
     WorkflowIdConflict,
@@ -114,6 +115,9 @@ class _Children:
     def _objection(self, new: NewWorkflow, answer: Answer) -> DbosError | None:
         """Why an existing workflow can't stand for the one that was to be started."""
         if answer.refusal is Refusal.DUPLICATE:
+            if new.is_of_another_user(answer.existing_user_id):
+                taken = str(new.deduplication_id)
+                return UserConflict("Deduplication id", taken, str(new.user_id))
             if new.on_duplicate == "reject":
                 return DuplicateWorkflow(answer.existing_id, new.deduplication_id)
             return None
@@ -122,6 +126,8 @@ class _Children:
         # A user's own "abc-3" isn't the third step of "abc".
         if answer.existing_name != new.name or new.workflow_id not in self._own_ids:
             return WorkflowIdConflict(new.workflow_id, answer.existing_name, new.name)
+        if new.is_of_another_user(answer.existing_user_id):
+            return UserConflict("Workflow id", new.workflow_id, str(new.user_id))
         if new.on_existing == "reject":
             return DuplicateWorkflow(new.workflow_id)
         return None

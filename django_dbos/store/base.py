@@ -184,10 +184,12 @@ class Store(abc.ABC):
 
     def _existing(self, new: NewWorkflow) -> str | None:
         """The workflow that stands in the way of a new one; None when it is gone again."""
-        name = self._workflows().filter(workflow_id=new.workflow_id).values_list("name", flat=True)
-        for existing_name in name:
+        holders = self._workflows().filter(workflow_id=new.workflow_id)
+        for existing_name, user_id in holders.values_list("name", "user_id"):
             if existing_name != new.name:
                 raise exceptions.WorkflowIdConflict(new.workflow_id, existing_name, new.name)
+            if new.is_of_another_user(user_id):
+                raise exceptions.UserConflict("Workflow id", new.workflow_id, str(new.user_id))
             if new.on_existing == "reject":
                 raise exceptions.DuplicateWorkflow(new.workflow_id)
             return new.workflow_id
@@ -198,7 +200,10 @@ class Store(abc.ABC):
             deduplication_id=new.deduplication_id,
             status__in=sorted(ACTIVE),
         )
-        for workflow_id in holders.values_list("workflow_id", flat=True):
+        for workflow_id, user_id in holders.values_list("workflow_id", "user_id"):
+            if new.is_of_another_user(user_id):
+                taken = new.deduplication_id
+                raise exceptions.UserConflict("Deduplication id", taken, str(new.user_id))
             if new.on_duplicate == "reject":
                 raise exceptions.DuplicateWorkflow(str(workflow_id), new.deduplication_id)
             return str(workflow_id)

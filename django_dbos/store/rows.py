@@ -229,7 +229,8 @@ def add_events(facts: Facts, rows: list[Row]) -> None:
 
 
 def add_workflows(facts: Facts, rows: list[Row]) -> None:
-    for workflow_id, name, status, is_set_aside, output, error, parent_id, step_number in rows:
+    for workflow_id, name, status, is_set_aside, *values in rows:
+        output, error, parent_id, step_number, user_id = values
         facts.workflows[workflow_id] = FoundWorkflow(
             name=name,
             status=Status(status),
@@ -238,11 +239,12 @@ def add_workflows(facts: Facts, rows: list[Row]) -> None:
             error=error,
             parent_id=parent_id,
             parent_step_number=step_number,
+            user_id=user_id,
         )
 
 
 def add_deduplications(facts: Facts, rows: list[Row]) -> None:
-    facts.deduplications = {(row[0], row[1]): row[2] for row in rows}
+    facts.deduplications = {(row[0], row[1]): (row[2], row[3]) for row in rows}
 
 
 def add_tails(facts: Facts, rows: list[Row]) -> None:

@@ -290,7 +290,7 @@ def test_a_refused_start_leaves_no_trace() -> None:
 
 
 def test_an_empty_deduplication_id_is_none() -> None:
-    facts = holding(deduplications={("q", ""): "somebody"})
+    facts = holding(deduplications={("q", ""): ("somebody", None)})
 
     assert verdicts(decide([start(new("a"))], facts)) == [Verdict.DONE]
 

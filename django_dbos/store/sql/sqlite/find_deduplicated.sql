@@ -1,4 +1,4 @@
-SELECT workflow.queue_name, workflow.deduplication_id, workflow.workflow_id
+SELECT workflow.queue_name, workflow.deduplication_id, workflow.workflow_id, workflow.user_id
 FROM json_each(%(places)s) AS wanted
 CROSS JOIN dbos_workflow AS workflow
   ON workflow.queue_name = json_extract(wanted.value, '$[0]')
