@@ -40,6 +40,8 @@ OWN_IN_FILE = {
     "executor/inbox.py": {"name"},
     "executor/culprits.py": {"what"},
     "operations/limits.py": {"what"},
+    "store/postgresql_connections.py": {"why"},
+    "store/watchdog.py": {"self.what", "f' of executor {self.owner}' if self.owner else ''"},
 }
 
 

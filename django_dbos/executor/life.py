@@ -108,7 +108,7 @@ class Life:
                     raise
                 if time.monotonic() - said_at >= SAY_AGAIN:
                     said_at = time.monotonic()
-                    logger.warning("The database is unavailable, waiting for it: %s", error)
+                    logger.warning("The database is unavailable, waiting for it: %r", error)
             connections.close_all()
             if self._asked.wait(pause):
                 return None

@@ -187,7 +187,7 @@ class PostgresStore(Store):
             self._pooling.look(get_settings().lease / 2)
         except (DatabaseError, InterfaceError) as error:
             # There may be no connection left but for work.
-            logger.info("It isn't known whether a pooler is in between: %s", error)
+            logger.info("It isn't known whether a pooler is in between: %r", error)
 
     def session(self) -> AskingSession:
         return AskingSession(self.alias, self.vendor)

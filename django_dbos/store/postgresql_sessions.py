@@ -316,7 +316,7 @@ class OwnSession:
                     return
                 time.sleep(END_PAUSE)
         except psycopg.errors.InsufficientPrivilege as error:
-            logger.info("The session that was lost can't be ended: %s", error)
+            logger.info("The session that was lost can't be ended: %r", error)
 
     def _forget_line(self) -> None:
         if self._line is not None:
