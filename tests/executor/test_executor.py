@@ -26,7 +26,8 @@ from django_dbos.operations.messages import new_message
 from django_dbos.store import get_store, statements
 from tests.executor import workflows
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# Step databases too: a dead executor's sessions there are ended as well.
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
 Start = Callable[..., Executor]
 

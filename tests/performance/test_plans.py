@@ -232,6 +232,7 @@ ASKING: dict[str, Params] = {
     "read_status": {"workflow_id": IDS[0]},
     "read_versions": {"workflow_id": IDS[0], "key": None},
     "record_atomic_checkpoint": {"executor_id": EXECUTOR, **first_of(CHECKPOINTS)},
+    "record_for_history": {**first_of(CHECKPOINTS), "token": UUIDS[0]},
     "resume_workflows": {"workflow_ids": WAITING_IDS},
     "send_message": ONE_MESSAGE,
     "send_messages": MESSAGES,
@@ -241,7 +242,7 @@ ASKING: dict[str, Params] = {
 NOT_GUARDED = {
     "advance_checkpoints", "advance_workflows",  # tests only
     "declare_dead", "mark_locked", "register_executor", "unregister_executor",  # executors only
-    "end_sessions", "notify", "read_mark", "take_lock",  # no table
+    "end_lost_session", "end_sessions", "notify", "read_mark", "see_off", "take_lock",  # no table
 }  # fmt: skip
 
 NOW, ONCE, EARLY = "planned for the values", "planned for all values", "planned when small"
@@ -264,6 +265,8 @@ class History:
     def __init__(self) -> None:
         self._session: Any = get_store().connect(EXECUTOR, "plans")
         self._worker: Any = self._session.connection
+        # It is used beside its session, which must not be given up meanwhile.
+        self._session._forget_line()
         params: Params = connection.get_connection_params()
         self._asker = psycopg.connect(
             **{**params, "cursor_factory": psycopg.ClientCursor}, autocommit=True
