@@ -30,11 +30,8 @@ from django_dbos.api import (
 )
 from django_dbos.decorators import (
     StepFunction,
-    WorkflowFunction,
     arun_step,
-    astart_by_name,
     run_step,
-    start_by_name,
     step,
     workflow,
 )
@@ -65,7 +62,12 @@ from django_dbos.exceptions import (
 from django_dbos.handles import WorkflowHandle
 from django_dbos.operations.describing import WorkflowDescription
 from django_dbos.operations.options import StartOptions
-from django_dbos.operations.streams import AsyncStreamReader, StreamReader
+from django_dbos.operations.stream_readers import AsyncStreamReader, StreamReader
+from django_dbos.workflow_functions import (
+    WorkflowFunction,
+    astart_by_name,
+    start_by_name,
+)
 
 __version__ = "0.1.0"
 

@@ -19,7 +19,7 @@ from django_dbos.core.records import NewMessage
 from django_dbos.handles import WorkflowHandle
 from django_dbos.operations import calls, reads
 from django_dbos.operations.messages import NO_DEFAULT, new_message
-from django_dbos.operations.streams import AsyncStreamReader, StreamReader
+from django_dbos.operations.stream_readers import AsyncStreamReader, StreamReader
 from django_dbos.store import get_store
 
 Duration = float | timedelta | None

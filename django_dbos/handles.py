@@ -13,7 +13,7 @@ from django_dbos.exceptions import DbosError
 from django_dbos.operations import calls
 from django_dbos.operations.describing import WorkflowDescription, describe
 from django_dbos.operations.messages import NO_DEFAULT, new_message
-from django_dbos.operations.streams import AsyncStreamReader, StreamReader
+from django_dbos.operations.stream_readers import AsyncStreamReader, StreamReader
 from django_dbos.store import get_store
 
 if TYPE_CHECKING:

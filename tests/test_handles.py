@@ -342,3 +342,27 @@ def test_what_is_known_of_a_name_is_checked() -> None:
     with pytest.raises((TypeError, ValueError)):
         dbos.start_by_name("")
     assert not Workflow.objects.exists()
+
+
+@dbos.workflow
+async def acts() -> list[Any]:
+    later = plain.using(workflow_id="later", run_after=3600)
+    started = await later.astart("early")
+    seen = [(await started.adescribe()).status, await started.arun_now()]
+    named = await dbos.astart_by_name(plain.name, 2)
+    try:
+        await dbos.WorkflowHandle[Any]("nobody").acancel()
+    except dbos.WorkflowDoesNotExist as error:
+        seen.append(error.workflow_id)
+    await dbos.asleep(60)
+    return [*seen, await started.aget_result(), await named.aget_result()]
+
+
+@pytest.mark.rule(24)
+def test_async_workflows_ask_and_tell_once() -> None:
+    handle = acts.start()
+    run_until_idle()
+    advance(60)
+    run_until_idle()
+
+    assert handle.get_result() == [Status.DELAYED, True, "nobody", "early", 2]

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 import django_dbos as dbos
-from django_dbos import decorators
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.models import Workflow
 from django_dbos.testing import run_until_idle
@@ -336,4 +335,4 @@ def test_rows_of_the_engine_change_through_the_api_alone() -> None:
 def test_handles_are_equal_by_their_ids() -> None:
     assert dbos.WorkflowHandle("a") == dbos.WorkflowHandle("a") != dbos.WorkflowHandle("b")
     assert len({dbos.WorkflowHandle("a"), dbos.WorkflowHandle("a")}) == 1
-    assert decorators.WorkflowFunction.__doc__
+    assert dbos.WorkflowFunction.__doc__

@@ -27,6 +27,7 @@ from django_dbos.operations import (
     others,
     results,
     sleep,
+    stream_readers,
     streams,
 )
 from django_dbos.operations.asking import refuse_on_loop
@@ -228,7 +229,7 @@ async def aclose_stream(key: str) -> None:
 
 def read_stream(
     workflow_id: str, key: str, offset: int, timeout: Any, wait: bool
-) -> streams.StreamReader:
+) -> stream_readers.StreamReader:
     """A reader of a stream."""
     scope = scope_of("read_stream")
     options = _reading(workflow_id, key, offset, timeout, wait)
@@ -237,19 +238,19 @@ def read_stream(
     if run is not None:
         call = run.begin("read_stream", operation_name("read_stream", key))
         run.flush()
-    return streams.StreamReader(get_store(), call=call, **options)
+    return stream_readers.StreamReader(get_store(), call=call, **options)
 
 
 def aread_stream(
     workflow_id: str, key: str, offset: int, timeout: Any, wait: bool
-) -> streams.AsyncStreamReader:
+) -> stream_readers.AsyncStreamReader:
     """See read_stream()."""
     options = _reading(workflow_id, key, offset, timeout, wait)
     run = workflow_run(ascope_of("aread_stream"))
     call = None
     if run is not None:
         call = run.begin("aread_stream", operation_name("read_stream", key))
-    return streams.AsyncStreamReader(get_store(), call=call, **options)
+    return stream_readers.AsyncStreamReader(get_store(), call=call, **options)
 
 
 def _reading(workflow_id: str, key: str, offset: int, timeout: Any, wait: bool) -> dict[str, Any]:

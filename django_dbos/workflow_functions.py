@@ -1,0 +1,224 @@
+"""What @workflow makes of a function: how it is called, and how it is started."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import sys
+from collections.abc import Iterable
+from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast
+
+from django_dbos import serializers
+from django_dbos.core import context, names, registry
+from django_dbos.core.ids import new_uuid
+from django_dbos.core.records import NewWorkflow
+from django_dbos.core.registry import WorkflowDefinition
+from django_dbos.handles import WorkflowHandle
+from django_dbos.operations import calls
+from django_dbos.operations.asking import refuse_on_loop
+from django_dbos.operations.options import Options, StartOptions
+
+P = ParamSpec("P")
+C = TypeVar("C")
+R = TypeVar("R")
+
+# Types whose values can't change.
+CONSTANTS = frozenset({str, int, float, bool, type(None)})
+
+Arguments = tuple[Any, ...] | dict[str, Any]
+
+
+class WorkflowFunction(Generic[P, C, R]):
+    """A durable function: calling it runs it here and now, `start` leaves it to a worker."""
+
+    def __init__(self, definition: WorkflowDefinition) -> None:
+        self._definition = definition
+        self._options = Options()
+        self._signature = inspect.signature(definition.function)
+        self._positional = _positional(self._signature)
+        self._what = f"The arguments of workflow {definition.name!r}"
+        functools.update_wrapper(self, definition.function)
+
+    @property
+    def name(self) -> str:
+        """The name under which its executions are stored."""
+        return self._definition.name
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
+        """Run it durably and return its result; inside a workflow, as a child workflow.
+
+        Raises what the function raises; NotAllowedInAtomic inside `atomic()`; NotAllowedInStep.
+        An id that exists already isn't run again: its result is waited for.
+        """
+        if self._definition.is_async:
+            self._refuse_in_sync_workflow()
+            return cast(C, self._acall(args, kwargs))
+        refuse_on_loop(self.name, f"{self._definition.function.__name__}.acall")
+        return cast(C, calls.call(self._new(args, kwargs)))
+
+    async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call it from async code, be it sync or async."""
+        return await self._acall(args, kwargs)
+
+    def start(self, *args: P.args, **kwargs: P.kwargs) -> WorkflowHandle[R]:
+        """Leave it to a worker, in the caller's transaction; inside a workflow, exactly once.
+
+        Raises DuplicateWorkflow and WorkflowIdConflict as `using` says, NotAllowedInAtomic when
+        only another database has an open transaction, and what says why an argument can't be
+        stored. Nothing is left behind then.
+        """
+        refuse_on_loop("start", "astart")
+        (workflow_id,) = calls.start([self._new(args, kwargs)])
+        return WorkflowHandle(workflow_id)
+
+    async def astart(self, *args: P.args, **kwargs: P.kwargs) -> WorkflowHandle[R]:
+        """See start()."""
+        (workflow_id,) = await calls.astart([self._new(args, kwargs)])
+        return WorkflowHandle(workflow_id)
+
+    def start_many(self, arguments: Iterable[Arguments]) -> list[WorkflowHandle[R]]:
+        """Start one workflow for each item: a tuple of arguments, or a dict of keyword arguments.
+
+        All of them are started, or none. See start().
+        """
+        refuse_on_loop("start_many", "astart_many")
+        ids = calls.start_many(*self._many(arguments))
+        return [WorkflowHandle(one) for one in ids]
+
+    async def astart_many(self, arguments: Iterable[Arguments]) -> list[WorkflowHandle[R]]:
+        """See start_many()."""
+        ids = await calls.astart_many(*self._many(arguments))
+        return [WorkflowHandle(one) for one in ids]
+
+    def using(self, **options: Unpack[StartOptions]) -> Self:
+        """The same workflow with options, merged on repeated calls: see StartOptions.
+
+        Raises TypeError or ValueError at once.
+        """
+        other = copy.copy(self)
+        other._options = self._options.merged(options)
+        return other
+
+    async def _acall(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        return cast(R, await calls.acall(self._new(args, kwargs)))
+
+    @property
+    def _given_id(self) -> str:
+        return self._options.get("workflow_id", None) or ""
+
+    def _new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewWorkflow:
+        values = self._options.values(self._definition)
+        text = self._input(args, kwargs)
+        token = new_uuid()
+        workflow_id = self._given_id or calls.id_for(token)
+        return NewWorkflow(workflow_id=workflow_id, input=text, token=token, **values)
+
+    def _many(self, arguments: Iterable[Arguments]) -> tuple[NewWorkflow, list[str]]:
+        """What they have in common, and the input of each."""
+        like = NewWorkflow(
+            workflow_id=self._given_id, input="", **self._options.values(self._definition)
+        )
+        inputs = self._inputs(arguments)
+        if len(inputs) > 1:
+            _refuse_one_for_all(like, len(inputs))
+        return like, inputs
+
+    def _inputs(self, arguments: Iterable[Arguments]) -> list[str]:
+        inputs: list[str] = []
+        before: Arguments | None = None
+        # Other serializers may write the same differently each time.
+        may_repeat = serializers.get_serializer() is serializers.json_serializer
+        for item in arguments:
+            if not isinstance(item, tuple | dict):
+                raise TypeError(
+                    "start_many() takes a tuple of arguments or a dict of keyword arguments for "
+                    f"each workflow, not {type(item).__name__} {item!r}."
+                )
+            if item is before and may_repeat and _is_constant(item):
+                inputs.append(inputs[-1])
+            elif isinstance(item, tuple):
+                inputs.append(self._input(item, {}))
+            else:
+                inputs.append(self._input((), item))
+            before = item
+        return inputs
+
+    def _input(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        if kwargs or len(args) not in self._positional:
+            try:
+                self._signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{self.name}(): {error}") from None
+        return serializers.dumps({"args": list(args), "kwargs": kwargs}, what=self._what)
+
+    def _refuse_in_sync_workflow(self) -> None:
+        scope = context.current()
+        if scope is not None and scope.run.loop is None:
+            raise TypeError(
+                f"Workflow {self.name!r} is async, and {scope.run.definition.name!r} isn't. "
+                f"Start it: {self._definition.function.__name__}.start(...).get_result()."
+            )
+
+
+def start_by_name(
+    name: str, /, *args: Any, using: StartOptions | None = None, **kwargs: Any
+) -> WorkflowHandle[Any]:
+    """Start the workflow that is registered under a name, such as "shop.workflows.checkout".
+
+    For processes that don't have its code: then the arguments aren't checked against its
+    signature, and options of its decorator don't hold: give `using` what is needed, a dict of
+    what WorkflowFunction.using() takes. A worker must know the name, or nothing runs it. See
+    WorkflowFunction.start().
+    """
+    refuse_on_loop("start_by_name", "astart_by_name")
+    return _named(name).using(**(using or {})).start(*args, **kwargs)
+
+
+async def astart_by_name(
+    name: str, /, *args: Any, using: StartOptions | None = None, **kwargs: Any
+) -> WorkflowHandle[Any]:
+    """See start_by_name()."""
+    return await _named(name).using(**(using or {})).astart(*args, **kwargs)
+
+
+def _named(name: str) -> WorkflowFunction[..., Any, Any]:
+    definition = registry.workflows.get(name) or WorkflowDefinition(
+        name=names.check_name(name), function=_elsewhere, is_async=False
+    )
+    return WorkflowFunction(definition)
+
+
+def _elsewhere(*args: Any, **kwargs: Any) -> None:
+    """Stands for a function that this process doesn't have."""
+
+
+def _positional(signature: inspect.Signature) -> range:
+    """How many arguments without names make a call, which is sooner known than by binding."""
+    parameters = signature.parameters.values()
+    plain = [
+        one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+    ]
+    required = [one for one in parameters if one.default is one.empty]
+    if any(one.kind is one.KEYWORD_ONLY for one in required):
+        return range(0)
+    least = sum(one in required for one in plain)
+    has_more = any(one.kind is one.VAR_POSITIONAL for one in parameters)
+    return range(least, sys.maxsize if has_more else len(plain) + 1)
+
+
+def _is_constant(item: Arguments) -> bool:
+    return type(item) is tuple and CONSTANTS.issuperset(map(type, item))
+
+
+def _refuse_one_for_all(like: NewWorkflow, count: int) -> None:
+    shared = {"id": like.workflow_id, "deduplication id": like.deduplication_id}
+    for what, value in shared.items():
+        if value:
+            raise ValueError(
+                f"start_many() can't give {count} workflows the one {what} {value!r}: all but the "
+                "first would be left out. Start each with its own, by using(...).start(...)."
+            )
