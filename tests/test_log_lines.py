@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import django_dbos as dbos
+from django_dbos.executor.log_lines import LineFormatter
 from django_dbos.testing import run_until_idle
 
 PACKAGE = Path(dbos.__file__).parent
@@ -90,6 +92,22 @@ def test_an_id_with_a_line_break_makes_no_line(
     messages = [one.getMessage() for one in caplog.records if one.name.startswith("django_dbos")]
     assert any("somebody else's" in one for one in messages)
     assert not any("\n2026-01-01" in one or "\x1b" in one for one in messages)
+
+
+def test_an_exceptions_message_cannot_pass_for_a_record() -> None:
+    formatter = LineFormatter()
+    try:
+        raise ValueError("bad\n2026-01-01 00:00:00 WARNING forged\r\x1b[2J\x9b\u2028end\n\nafter")
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "", 0, "It failed", (), sys.exc_info())
+
+    first, *others = formatter.format(record).split("\n")
+
+    assert first.endswith("ERROR It failed")
+    assert others
+    assert all(line.startswith("    ") for line in others)
+    assert any(r"forged\r\x1b[2J\x9b\u2028end" in line for line in others)
+    assert all(character.isprintable() for line in others for character in line)
 
 
 @dbos.workflow

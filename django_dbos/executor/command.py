@@ -18,6 +18,7 @@ from django_dbos.core import names, registry
 from django_dbos.executor import life, processes, reload
 from django_dbos.executor.executor import Executor
 from django_dbos.executor.inbox import Inbox
+from django_dbos.executor.log_lines import LineFormatter
 from django_dbos.models import Workflow
 from django_dbos.store import errors
 
@@ -122,7 +123,7 @@ def _show_log(verbosity: int) -> None:
     if verbosity == 0 or root.hasHandlers():
         return
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(LineFormatter())
     root.addHandler(handler)
     if root.level == logging.NOTSET:
         root.setLevel(logging.DEBUG if verbosity > 1 else logging.INFO)
