@@ -29,12 +29,12 @@ class Teller:
         self._ended: deque[Run] = deque()
         self._session: Session | None = None
         self._is_telling = False
-        self.loop = Loop("dbos-teller", self.tick, on_error=self.close, on_end=self.close)
+        self.loop = Loop("dbos-teller", self.tick, on_error=self.close, on_end=self._stop)
 
     @property
     def is_idle(self) -> bool:
         """Whether there is nothing left to tell."""
-        return not self._plans and not self._is_telling
+        return not self._plans and not self._ended and not self._is_telling
 
     def tell(self, plan: Plan) -> None:
         """Tell of a committed batch, soon; called by the writer."""
@@ -53,10 +53,18 @@ class Teller:
             plans = [self._plans.popleft() for _ in range(len(self._plans))]
             if plans:
                 self._tell_of(plans)
-            while self._ended:
-                running.announce_end(self._ended.popleft())
+            self._announce_ends()
         finally:
             self._is_telling = False
+
+    def _announce_ends(self) -> None:
+        while self._ended:
+            running.announce_end(self._ended.popleft())
+
+    def _stop(self) -> None:
+        """What ended last is in the log too, whether or not the database is there."""
+        self._announce_ends()
+        self.close()
 
     def _tell_of(self, plans: list[Plan]) -> None:
         try:

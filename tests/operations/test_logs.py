@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 
 import django_dbos as dbos
 from django_dbos.executor import Executor
+from django_dbos.executor.teller import Teller
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.testing import advance, run_until_idle
 from tests.executor.test_executor import eventually
@@ -224,3 +225,17 @@ def test_the_last_attempt_is_told_of_by_what_the_workflow_makes_of_it(db: None, 
     levels = [one.levelno for one in lines(handle.workflow_id)]
 
     assert levels == [logging.INFO, logging.WARNING, logging.WARNING, logging.ERROR]
+
+
+def test_a_failure_just_before_the_worker_stops_is_logged(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch, lines: Any
+) -> None:
+    """`dbos_worker --once` ended without a word about its last workflow."""
+    # It comes to nothing before it is stopped.
+    monkeypatch.setattr(Teller, "tick", lambda self: None)
+    with Executor():
+        handle = pays.start(SECRET)
+        with pytest.raises(LookupError):
+            handle.get_result(timeout=30)
+
+    assert lines(handle.workflow_id)[-1].levelno == logging.ERROR
