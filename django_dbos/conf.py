@@ -18,6 +18,9 @@ from django.utils.module_loading import import_string
 
 from django_dbos.core import durations, names
 
+LARGEST_INT = 2**31 - 1
+"""The largest number that a column of integers holds."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -186,6 +189,8 @@ def _positive_int(value: Any, what: str) -> int:
         raise TypeError(f"{what} must be an int, not {type(value).__name__} {value!r}.")
     if value < 1:
         raise ValueError(f"{what} must be at least 1, but is {value!r}.")
+    if value > LARGEST_INT:
+        raise ValueError(f"{what} must be at most {LARGEST_INT:,}, but is {value!r}.")
     return value
 
 

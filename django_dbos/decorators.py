@@ -24,6 +24,7 @@ from typing import (
 
 from asgiref.sync import iscoroutinefunction
 
+from django_dbos.conf import LARGEST_INT
 from django_dbos.core import context, durations, names, registry
 from django_dbos.core.context import Scope
 from django_dbos.core.registry import WorkflowDefinition
@@ -367,6 +368,8 @@ def _refuse_misfits(definition: StepDefinition) -> None:
 def _check_count(value: Any, what: str) -> int | None:
     if value is not None and (type(value) is not int or value < 1):
         raise ValueError(f"{what} must be an int of at least 1, but is {value!r}.")
+    if value is not None and value > LARGEST_INT:
+        raise ValueError(f"{what} must be at most {LARGEST_INT:,}, but is {value!r}.")
     return value
 
 

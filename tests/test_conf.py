@@ -70,6 +70,7 @@ def test_step_databases_are_a_list_of_aliases() -> None:
         ({"TRANSACTION_POOLER": None}, "DBOS['TRANSACTION_POOLER'] must be True or False"),
         ({"CONCURRENCY": 0}, "DBOS['CONCURRENCY'] must be at least 1, but is 0."),
         ({"CONCURRENCY": True}, "DBOS['CONCURRENCY'] must be an int, not bool True."),
+        ({"MAX_RECOVERY_ATTEMPTS": 2**31}, "must be at most 2,147,483,647, but is 2147483648."),
         ({"MAX_PAYLOAD_BYTES": "4MB"}, "DBOS['MAX_PAYLOAD_BYTES'] must be an int, not str '4MB'."),
         ({"LEASE": "20"}, "DBOS['LEASE'] must be seconds or a timedelta, not str '20'."),
         ({"LEASE": None}, "DBOS['LEASE'] must be seconds or a timedelta, not None."),

@@ -182,3 +182,8 @@ def read_everything(client: Client, admin_user: Any) -> None:
     for page in pages:
         response = client.get(f"/admin/django_dbos/workflow/{page}")
         assert response.status_code == 200, page
+
+
+def test_a_count_that_no_column_holds_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"max_recovery_attempts must be at most 2,147,483,647"):
+        dbos.workflow(max_recovery_attempts=2**31)(lambda: None)
