@@ -13,7 +13,13 @@ from django_dbos import serializers
 from django_dbos.core.backoff import delay_before_attempt
 from django_dbos.core.context import StepScope
 from django_dbos.core.records import Checkpoint, RecordStep, State
-from django_dbos.exceptions import PayloadTooLarge, RunInterrupted, SerializationError
+from django_dbos.exceptions import (
+    ModelInstanceGone,
+    PayloadTooLarge,
+    RunInterrupted,
+    SerializationError,
+    UnknownTypeInHistory,
+)
 from django_dbos.operations.raised import is_foreign, stand_in
 from django_dbos.operations.run import Call
 
@@ -53,6 +59,8 @@ class StepDefinition:
         """Whether an attempt that raised this error isn't followed by another."""
         if attempt >= self.max_attempts or not self._may_retry(error):
             return True
+        if isinstance(error, UnknownTypeInHistory | ModelInstanceGone):
+            return False
         # What can't be stored is known once the work is done: to do it again can't help.
         return isinstance(error, SerializationError | PayloadTooLarge)
 

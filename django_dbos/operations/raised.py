@@ -23,6 +23,9 @@ def is_foreign(run: Run, error: BaseException, *, is_coroutine: bool) -> bool:
     A worker's threads hear of no signals: there a KeyboardInterrupt is the function's own, and the
     next run would end the same way.
     """
+    if isinstance(error, BaseExceptionGroup) and error.subgroup(RunInterrupted) is not None:
+        # As a TaskGroup passes it on.
+        return True
     if isinstance(error, RunInterrupted):
         return True
     if isinstance(error, Exception | SystemExit | BaseExceptionGroup):

@@ -314,6 +314,70 @@ def test_a_cancel_after_the_commit_leaves_a_true_history(worker: Executor) -> No
     assert calls == ["other"]
 
 
+@postgresql
+@pytest.mark.rule(12)
+@pytest.mark.rule(27)
+@pytest.mark.rule(32)
+@everywhere
+def test_a_cancel_while_a_commit_is_under_way_leaves_a_true_history(
+    alias: str, purse: None, worker: Executor, monkeypatch: Any
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(elsewhere, "see_off", lambda alias, backend: seen.append(backend))
+    with gate_closed(alias) as is_waiting:
+        handle = spends.start(alias)
+        eventually(lambda: is_waiting("COMMIT"))
+        cut()
+        eventually(lambda: seen)
+        cancelling = threading.Thread(target=cancel, args=[handle.workflow_id])
+        cancelling.start()
+        if alias == "other":
+            cancelling.join(60)
+        else:
+            # The step's fence has locked the workflow's row.
+            eventually(lambda: is_waiting(""))
+    cancelling.join(60)
+
+    eventually(Checkpoint.objects.exists)
+    assert handle.get_status() == "CANCELLED"
+    assert Checkpoint.objects.get().output == 10
+    assert balance(alias) == 0
+    assert handle.resume()
+    assert handle.get_result(timeout=60) == 10
+    assert calls == [alias]
+
+
+def cancel(workflow_id: str) -> None:
+    get_store().cancel_workflows([workflow_id])
+    connections.close_all()
+
+
+@pytest.mark.rule(27)
+@pytest.mark.rule(32)
+def test_a_deadline_after_the_commit_leaves_a_true_history(worker: Executor) -> None:
+    def body() -> str:
+        calls.append("other")
+        transaction.on_commit(pass_deadline, using="other")
+        return "done"
+
+    def pass_deadline() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE dbos_workflow SET deadline_at = created_at")
+
+    is_late = dbos.step(atomic=True, using="other", name="is_late")(body)
+
+    @dbos.workflow
+    def once() -> str:
+        return is_late()
+
+    handle = once.using(timeout=3600).start()
+    with pytest.raises(dbos.WorkflowCancelled):
+        handle.get_result(timeout=60)
+
+    eventually(Checkpoint.objects.exists)
+    assert Checkpoint.objects.get().output == "done"
+
+
 @pytest.mark.rule(27)
 @pytest.mark.rule(32)
 def test_a_cancel_before_the_commit_elsewhere_rolls_it_back(purse: None, worker: Executor) -> None:

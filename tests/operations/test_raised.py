@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 import django_dbos as dbos
+from django_dbos.exceptions import RunCancelled
 from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint, Message, Workflow
+from django_dbos.operations.raised import is_foreign
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,6 +31,7 @@ RAISED: dict[str, BaseException] = {
     "SystemExit": SystemExit(3),
     "CancelledError": asyncio.CancelledError(),
     "Panic": Panic(),
+    "group": BaseExceptionGroup("several", [Panic(), ValueError()]),
 }
 
 
@@ -190,3 +193,11 @@ def test_a_step_outside_of_workflows_may_raise_what_no_future_takes() -> None:
 
     with pytest.raises(RuntimeError, match="StopIteration"):
         asyncio.run(call())
+
+
+def test_what_stops_a_run_is_no_outcome_of_it_though_a_task_group_wraps_it() -> None:
+    run: Any = None
+    wrapped = BaseExceptionGroup("a", [ValueError(), BaseExceptionGroup("b", [RunCancelled()])])
+
+    assert is_foreign(run, wrapped, is_coroutine=True)
+    assert not is_foreign(run, BaseExceptionGroup("a", [Panic()]), is_coroutine=True)
