@@ -13,4 +13,13 @@ WHERE workflow_id = %(workflow_id)s
       (status = 'CANCELLED' AND claim_number = %(claim_number)s + 1)
       OR (status = 'PENDING' AND claim_number = %(claim_number)s)
   )
-ON CONFLICT DO NOTHING
+-- In place of what says when it is to be tried again.
+ON CONFLICT (workflow_id, step_number) DO UPDATE
+SET state = 0,
+    output = excluded.output,
+    error = excluded.error,
+    attempts = excluded.attempts,
+    record_order = excluded.record_order,
+    claim_number = excluded.claim_number,
+    recorded_at = excluded.recorded_at
+WHERE dbos_checkpoint.state = 1
