@@ -21,10 +21,10 @@ endef
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types format docs docs-api bench clean
+.PHONY: help demo test test-all test-loaded lint types format docs docs-api bench clean
 
 help:  ## list these targets
-	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo:  ## serve the example shop at http://127.0.0.1:8000 (PORT=…, DB=sqlite|postgres)
 	$(prepare) demo servers
@@ -37,6 +37,10 @@ test:  ## lint, types, docs, and the suite on SQLite and PostgreSQL, oldest and 
 test-all:  ## the same with every supported Python and Django
 	$(prepare) dev
 	@$(VENV)/python scripts/test.py --all
+
+test-loaded:  ## the suite three times while all cores are busy (ARGS="--times 5 -- tests/executor")
+	$(prepare) dev
+	@$(VENV)/python scripts/test_under_load.py $(ARGS)
 
 lint:  ## check the format, the style and the import contracts
 	$(prepare) dev
