@@ -104,7 +104,7 @@ def statuses() -> dict[str, str]:
     return dict(Workflow.objects.values_list("workflow_id", "status"))
 
 
-@pytest.mark.rule(2)
+@pytest.mark.rule(49)
 def test_a_locked_row_holds_up_neither_its_neighbours_nor_other_executors(
     store: Store, session: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -129,7 +129,7 @@ def test_a_locked_row_holds_up_neither_its_neighbours_nor_other_executors(
     assert not ExecutorRow.objects.filter(pk=first).exists()
 
 
-@pytest.mark.rule(2)
+@pytest.mark.rule(49)
 def test_what_was_locked_is_recovered_when_it_is_free_again(store: Store, session: Session) -> None:
     dead, ids = dead_with(store, 2)
     judging, me = recovery(store), register(store)
@@ -145,7 +145,7 @@ def test_what_was_locked_is_recovered_when_it_is_free_again(store: Store, sessio
     assert not ExecutorRow.objects.filter(pk=dead).exists()
 
 
-@pytest.mark.rule(6)
+@pytest.mark.rule(49)
 def test_more_than_one_look_takes_is_recovered_in_several(
     store: Store, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,7 +203,7 @@ def test_a_session_that_may_not_be_ended_stops_no_recovery(
         left.close()
 
 
-@pytest.mark.rule(6)
+@pytest.mark.rule(49)
 def test_an_error_of_one_recovery_stops_no_other(
     store: Store, session: Session, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
@@ -227,6 +227,7 @@ def test_an_error_of_one_recovery_stops_no_other(
 
 
 @pytest.mark.rule(37)
+@pytest.mark.rule(49)
 def test_a_locked_row_is_left_to_the_others_when_a_worker_stops(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -251,7 +252,7 @@ def test_a_locked_row_is_left_to_the_others_when_a_worker_stops(
     assert gates[0].get_status() == "CANCELLED"
 
 
-@pytest.mark.rule(3)
+@pytest.mark.rule(49)
 def test_a_locked_row_holds_up_no_release_of_others(store: Store, session: Session) -> None:
     dead, ids = dead_with(store, 3)
     with cancelled_in_an_open_transaction(ids[0]):

@@ -194,6 +194,7 @@ def test_an_outage_is_told_of(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
         run_to_the_end(one)
 
 
+@pytest.mark.rule(50)
 def test_a_parent_stays_while_a_child_of_its_is_active(store: Store) -> None:
     parent = starts_waiting.start()
     run_until_idle()
@@ -211,6 +212,7 @@ def test_a_parent_stays_while_a_child_of_its_is_active(store: Store) -> None:
     assert not Workflow.objects.exists()
 
 
+@pytest.mark.rule(50)
 def test_what_is_being_deleted_cannot_be_resumed(store: Store) -> None:
     """The worker dies half-way: it would have gone on without a part of its history."""
     handle = waits.start()
@@ -229,6 +231,7 @@ def test_what_is_being_deleted_cannot_be_resumed(store: Store) -> None:
     assert not any(rows_left().values())
 
 
+@pytest.mark.rule(50)
 def test_workers_share_the_work(store: Store) -> None:
     make(4)
     several = [retention(store) for _ in range(3)]
@@ -242,6 +245,7 @@ def test_workers_share_the_work(store: Store) -> None:
 
 
 @pytest.mark.rule(4)
+@pytest.mark.rule(50)
 def test_the_heartbeat_does_not_wait_for_retention(
     start_executor: Start, store: Store, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
