@@ -12,6 +12,7 @@ import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.models import Message, Workflow
 from django_dbos.testing import run_until_idle
+from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -91,8 +92,8 @@ def test_workers_hear_of_what_is_committed_by_hand(worker: Executor, by_hand: No
     transaction.commit()
     transaction.set_autocommit(True)
 
-    assert handle.get_result(timeout=60) == "by hand"
-    assert waiting.get_result(timeout=60) == "told"
+    assert handle.get_result(timeout=LIMIT) == "by hand"
+    assert waiting.get_result(timeout=LIMIT) == "told"
 
 
 @pytest.mark.rule(26)

@@ -8,6 +8,8 @@ from typing import Any
 
 from asgiref.testing import ApplicationCommunicator
 
+from tests.waiting import LIMIT
+
 
 class Client(ApplicationCommunicator):
     """Connects to one path; `frames` reads until the socket is closed."""
@@ -30,7 +32,7 @@ class Client(ApplicationCommunicator):
     async def connect(self) -> None:
         """Connect; whether that was accepted is in `is_accepted`."""
         await self.send_input({"type": "websocket.connect"})
-        answer = await self.receive_output(10)
+        answer = await self.receive_output(LIMIT)
         self.is_accepted = answer["type"] == "websocket.accept"
         self.is_closed = not self.is_accepted
 
@@ -45,7 +47,7 @@ class Client(ApplicationCommunicator):
 
     async def frame(self) -> Any:
         """The next frame."""
-        message = await self.receive_output(10)
+        message = await self.receive_output(LIMIT)
         assert message["type"] == "websocket.send", message
         return json.loads(message["text"])
 
@@ -53,7 +55,7 @@ class Client(ApplicationCommunicator):
         """All frames until the socket is closed, and the code it is closed with."""
         found = []
         while True:
-            message = await self.receive_output(10)
+            message = await self.receive_output(LIMIT)
             if message["type"] == "websocket.close":
                 self.is_closed = True
                 return found, message.get("code", 1000)
@@ -62,4 +64,4 @@ class Client(ApplicationCommunicator):
     async def disconnect(self) -> None:
         """Go away, and wait until the application has noticed."""
         await self.send_input({"type": "websocket.disconnect", "code": 1000})
-        await self.wait(10)
+        await self.wait(LIMIT)

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
@@ -30,6 +30,7 @@ from django_dbos.store import get_store
 from django_dbos.store.reader import Reader
 from django_dbos.testing import arun_until_idle
 from tests.consumers.client import Client
+from tests.waiting import LIMIT, aeventually
 
 
 @dbos.workflow
@@ -75,15 +76,8 @@ async def connected(
             await client.disconnect()
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
-
-
 async def until_status(handle: Any, status: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + LIMIT
     while (await handle.aget_status()).value != status:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
@@ -251,11 +245,11 @@ async def test_a_server_that_stops_leaves_nothing_of_a_socket(async_db: None, ki
     before = asyncio.all_tasks()
 
     async with connected(kind, workflow_id=handle.workflow_id, key="s") as client:
-        await until(lambda: get_store().wakeups.is_used)
+        await aeventually(lambda: get_store().wakeups.is_used)
         await client.drop()
 
     # The receiver of hints still leaves its group.
-    await until(lambda: asyncio.all_tasks() == before)
+    await aeventually(lambda: asyncio.all_tasks() == before)
     assert not get_store().wakeups.is_used
 
 
@@ -279,9 +273,9 @@ async def test_a_client_that_went_away_while_it_was_sent_something_is_no_error(
     }
     serving = asyncio.create_task(URLRouter(websocket_urlpatterns)(scope, events.get, send))
     await events.put({"type": "websocket.connect"})
-    await asyncio.wait_for(client_has_gone.wait(), 10)
+    await asyncio.wait_for(client_has_gone.wait(), LIMIT)
     await events.put({"type": "websocket.disconnect", "code": 1006})
-    await asyncio.wait_for(serving, 10)
+    await asyncio.wait_for(serving, LIMIT)
 
     assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
 
@@ -294,7 +288,7 @@ async def test_a_workflow_that_is_deleted_is_unknown_from_then_on(
     handle = await writes.astart(1)
 
     async with connected(kind, workflow_id=handle.workflow_id, key="s") as client:
-        await until(lambda: get_store().wakeups.is_used)
+        await aeventually(lambda: get_store().wakeups.is_used)
         await QuerySet(Workflow).filter(pk=handle.workflow_id).adelete()
 
         assert await client.frames() == ([], 4403)
@@ -659,7 +653,7 @@ async def test_a_socket_ends_when_the_right_to_read_does(
     query = {"workflow_id": handle.workflow_id, "key": "s"}
 
     async with connected(kind, user, scope=scope, **query) as client:
-        await until(lambda: get_store().wakeups.is_used)
+        await aeventually(lambda: get_store().wakeups.is_used)
         await take(user, session)
         assert await client.frames() == ([], code)
 
@@ -676,7 +670,7 @@ async def test_a_right_that_lasts_is_not_lost(async_db: None, often: None, setti
     query = {"workflow_id": handle.workflow_id, "key": "s"}
 
     async with connected("streams", AnonymousUser(), **query) as client:
-        await until(lambda: len(asked) > 5)
+        await aeventually(lambda: len(asked) > 5)
         await arun_until_idle()
         assert (await client.frames())[1] == 1000
 
@@ -704,7 +698,7 @@ async def test_a_later_workflow_with_the_id_is_not_followed(
     handle = await writes.using(workflow_id="again").astart(1)
 
     async with connected(kind, workflow_id=handle.workflow_id, key="s") as client:
-        await until(lambda: get_store().wakeups.is_used)
+        await aeventually(lambda: get_store().wakeups.is_used)
         # As one statement: the socket may look at any moment.
         await QuerySet(Workflow).filter(pk="again").aupdate(token=uuid.uuid4())
 
@@ -749,7 +743,7 @@ async def test_a_user_has_only_so_many_sockets(async_db: None, settings: Any) ->
     other = User(is_superuser=True, is_active=True, pk=2)
 
     async with connected("streams", **query), connected("events", **query) as second:
-        await until(lambda: len(asyncio.all_tasks()) > 2)
+        await aeventually(lambda: len(asyncio.all_tasks()) > 2)
         async with connected("streams", **query) as third:
             assert await third.frames() == ([], 4429)
         async with connected("streams", other, **query) as others:

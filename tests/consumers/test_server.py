@@ -23,6 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 
 import django_dbos as dbos
 from django_dbos.executor import Executor
+from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.process
 
@@ -59,15 +60,12 @@ class Server:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        deadline = time.monotonic() + 30
-        while not self._answers():
-            assert self.process.poll() is None, self.process.communicate()[0]
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        eventually(lambda: self.process.poll() is not None or self._answers(), every=0.05)
+        assert self.process.poll() is None, self.process.communicate()[0]
 
     def _answers(self) -> bool:
         try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            socket.create_connection(("127.0.0.1", self.port), LIMIT).close()
         except OSError:
             return False
         return True
@@ -79,7 +77,7 @@ class Server:
     def stop(self, number: signal.Signals) -> tuple[int, str]:
         """Its exit code and all that it has said."""
         self.process.send_signal(number)
-        output, _ = self.process.communicate(timeout=30)
+        output, _ = self.process.communicate(timeout=LIMIT)
         return self.process.returncode, output
 
 
@@ -114,7 +112,7 @@ def viewer(transactional_db: None) -> str:
 
 def code_of(websocket: ClientConnection) -> int | None:
     with websocket, pytest.raises(ConnectionClosed) as caught:
-        websocket.recv(timeout=10)
+        websocket.recv(timeout=LIMIT)
     assert caught.value.rcvd is not None
     return caught.value.rcvd.code
 
@@ -129,7 +127,7 @@ def test_a_client_outlives_a_server_that_is_killed(
     for is_last in (False, False, True):
         with server.open("streams", **query, offset=len(found)) as websocket:
             if not is_last:
-                found += [json.loads(websocket.recv(timeout=10)) for _ in range(50)]
+                found += [json.loads(websocket.recv(timeout=LIMIT)) for _ in range(50)]
                 server.stop(signal.SIGKILL)
                 server.start()
             else:
@@ -197,9 +195,9 @@ def test_hints_alone_bring_what_another_process_writes(
     with server.open("streams", cookie=viewer, workflow_id=handle.workflow_id, key="s") as stream:
         for number in range(5):
             handle.send(number)
-            assert json.loads(stream.recv(timeout=20)) == {"offset": number, "value": number}
+            assert json.loads(stream.recv(timeout=LIMIT)) == {"offset": number, "value": number}
         handle.send(None)
-        assert json.loads(stream.recv(timeout=20)) == {"closed": True}
+        assert json.loads(stream.recv(timeout=LIMIT)) == {"closed": True}
 
 
 @pytest.mark.skipif(find_spec("channels_redis") is None, reason="channels-redis isn't installed")
@@ -216,7 +214,7 @@ def test_sockets_do_without_a_layer_that_is_down(
     with server.open("streams", cookie=viewer, workflow_id=handle.workflow_id, key="s") as stream:
         for number in range(3):
             handle.send(number)
-            assert json.loads(stream.recv(timeout=20)) == {"offset": number, "value": number}
+            assert json.loads(stream.recv(timeout=LIMIT)) == {"offset": number, "value": number}
     _, output = server.stop(signal.SIGTERM)
 
     assert output.count("No hints come over the channel layer") == 1

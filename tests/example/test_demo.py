@@ -23,6 +23,8 @@ import pytest
 from django.conf import settings
 from websockets.sync.client import connect
 
+from tests.waiting import LIMIT
+
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parents[2]
@@ -60,18 +62,18 @@ class Demo:
 
     def order(self, sku: str = "KETTLE-1", quantity: int = 2) -> str:
         order = {"sku": sku, "quantity": quantity}
-        response = httpx.post(f"{self.url}/orders/", json=order, timeout=30)
+        response = httpx.post(f"{self.url}/orders/", json=order, timeout=LIMIT)
         assert response.status_code in (201, 202), response.text
         return str(response.json()["workflow_id"])
 
     def pay(self, workflow_id: str, status: str = "paid") -> None:
         payment = {"workflow_id": workflow_id, "status": status}
-        response = httpx.post(f"{self.url}/payments/webhook/", json=payment, timeout=30)
+        response = httpx.post(f"{self.url}/payments/webhook/", json=payment, timeout=LIMIT)
         assert response.status_code == 200, response.text
 
     def state(self, workflow_id: str) -> dict[str, Any]:
         headers = {"Accept": "application/json"}
-        response = httpx.get(f"{self.url}/orders/{workflow_id}/", headers=headers, timeout=30)
+        response = httpx.get(f"{self.url}/orders/{workflow_id}/", headers=headers, timeout=LIMIT)
         return dict(response.json())
 
     def stock(self, sku: str = "KETTLE-1") -> int:
@@ -99,7 +101,7 @@ class Demo:
         children = list_children(self.process.pid)
         assert len(children) >= 2
         self.process.send_signal(number)
-        code = self.process.wait(timeout=60)
+        code = self.process.wait(timeout=LIMIT)
         wait_for(lambda: not any(map(is_alive, children)), self)
         return code
 
@@ -148,15 +150,15 @@ def running(environment: dict[str, str]) -> Iterator[Demo]:
     finally:
         if demo.process.poll() is None:
             demo.process.terminate()
-            demo.process.wait(timeout=60)
-        demo.reader.join(timeout=10)
+            demo.process.wait(timeout=LIMIT)
+        demo.reader.join(timeout=LIMIT)
         assert demo.process.stdout is not None
         demo.process.stdout.close()
         sys.stdout.write(demo.output)
 
 
-def wait_for(condition: Callable[[], bool], demo: Demo, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
+def wait_for(condition: Callable[[], bool], demo: Demo) -> None:
+    deadline = time.monotonic() + LIMIT
     while not condition():
         assert time.monotonic() < deadline, demo.output
         time.sleep(0.05)
@@ -280,7 +282,7 @@ def test_a_killed_demo_leaves_no_process_and_is_taken_up_again(
 def test_a_second_demo_is_refused(environment: dict[str, str]) -> None:
     with running(environment) as demo:
         second = Demo(environment)
-        code = second.process.wait(timeout=60)
+        code = second.process.wait(timeout=LIMIT)
         second.reader.join()
         assert second.process.stdout is not None
         second.process.stdout.close()
@@ -319,4 +321,4 @@ def test_a_port_in_use_is_explained(environment: dict[str, str]) -> None:
 
 def run_to_its_end(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, ROOT / "scripts" / "demo.py"]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT)

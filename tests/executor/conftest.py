@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from django_dbos.executor import Executor
+from tests.process.workflows import Gate
 
 
 @pytest.fixture
@@ -20,3 +22,9 @@ def start_executor(transactional_db: None) -> Iterator[Callable[..., Executor]]:
             return stack.enter_context(Executor(*args, **options))
 
         yield start
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    """Holds workflows of `tests.process.workflows` in the middle of a step."""
+    return Gate(tmp_path / "gate")

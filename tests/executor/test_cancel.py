@@ -17,7 +17,8 @@ from django_dbos.core.records import run_key
 from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.operations import asking
-from tests.executor.test_executor import cancel_silently, eventually
+from tests.executor.test_executor import cancel_silently
+from tests.waiting import LIMIT, eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.rule(32)]
 
@@ -63,7 +64,7 @@ STEPS = {"confirmed": confirmed, "atomic": atomic_and_confirmed, "effect": effec
 def passes_gate(step: str = "effect") -> None:
     reached.set()
     try:
-        go.wait(60)
+        go.wait(LIMIT)
         STEPS[step]()
     finally:
         left.set()
@@ -85,7 +86,7 @@ async def apasses_gate(step: str = "effect") -> None:
 @dbos.workflow
 def cancels_at_gate(workflow_id: str) -> None:
     reached.set()
-    go.wait(60)
+    go.wait(LIMIT)
     dbos.WorkflowHandle(workflow_id).cancel()
 
 
@@ -113,15 +114,15 @@ def test_once_cancel_has_returned_no_step_begins(
 ) -> None:
     start_executor()
     handle = workflow.start()
-    assert reached.wait(60)
+    assert reached.wait(LIMIT)
 
     cancel(handle)
     go.set()
 
-    assert left.wait(60)
+    assert left.wait(LIMIT)
     assert began == []
     with pytest.raises(dbos.WorkflowCancelled):
-        handle.get_result(timeout=10)
+        handle.get_result(timeout=LIMIT)
 
 
 def test_what_is_cancelled_cancels_nobody(start_executor: Start) -> None:
@@ -129,13 +130,13 @@ def test_what_is_cancelled_cancels_nobody(start_executor: Start) -> None:
     start_executor()
     other = dbos.WorkflowHandle(passes_gate.using(run_after=1_000).start().workflow_id)
     handle = cancels_at_gate.start(other.workflow_id)
-    assert reached.wait(60)
+    assert reached.wait(LIMIT)
 
     handle.cancel()
     go.set()
 
     with pytest.raises(dbos.WorkflowCancelled):
-        handle.get_result(timeout=10)
+        handle.get_result(timeout=LIMIT)
     eventually(lambda: not Workflow.objects.filter(status="PENDING").exists())
     assert other.get_status() == "DELAYED"
 
@@ -155,7 +156,7 @@ def test_what_is_cancelled_between_its_claim_and_its_run_begins_no_step(
 
     passes_gate.start()
 
-    assert left.wait(60)
+    assert left.wait(LIMIT)
     assert began == []
 
 
@@ -172,7 +173,7 @@ def cancel_elsewhere(handle: Any) -> None:
 def test_a_cancel_elsewhere_is_heard_of(workflow: Any, start_executor: Start) -> None:
     executor = start_executor()
     handle = workflow.start()
-    assert reached.wait(60)
+    assert reached.wait(LIMIT)
     run = executor.runs[handle.workflow_id]
     eventually(lambda: executor.store.wakeups.is_listening)
 
@@ -180,7 +181,7 @@ def test_a_cancel_elsewhere_is_heard_of(workflow: Any, start_executor: Start) ->
     eventually(lambda: run.interruption is not None)
     go.set()
 
-    assert left.wait(60)
+    assert left.wait(LIMIT)
     assert began == []
 
 
@@ -189,13 +190,13 @@ def test_a_notification_that_is_wrong_stops_nobody(start_executor: Start) -> Non
     """Whoever may connect to the database may send one."""
     executor = start_executor()
     handle = passes_gate.start()
-    assert reached.wait(60)
+    assert reached.wait(LIMIT)
 
     for _ in range(3):
         executor.store.wakeups.notify([run_key(handle.workflow_id)])
     go.set()
 
-    assert handle.get_result(timeout=60) is None
+    assert handle.get_result(timeout=LIMIT) is None
     assert began == ["effect"]
     assert Workflow.objects.get().claim_number == 2
 
@@ -207,7 +208,7 @@ def test_without_notifications_a_heartbeat_finds_what_was_cancelled(
     executor = start_executor()
     monkeypatch.setattr(type(executor.store.wakeups), "is_listening", False)
     handle = passes_gate.start()
-    assert reached.wait(60)
+    assert reached.wait(LIMIT)
     run = executor.runs[handle.workflow_id]
 
     cancel_silently()
@@ -215,7 +216,7 @@ def test_without_notifications_a_heartbeat_finds_what_was_cancelled(
     eventually(lambda: run.last_doubt is not doubt)
     go.set()
 
-    assert left.wait(60)
+    assert left.wait(LIMIT)
     assert began == []
 
 
@@ -236,7 +237,7 @@ def test_a_step_that_confirms_asks_before_it_begins(
     workflow_id = f"inline-{step}"
 
     def cancel() -> None:
-        assert reached.wait(60)
+        assert reached.wait(LIMIT)
         cancel_silently()
         connection.close()
         go.set()
@@ -272,7 +273,7 @@ def test_a_step_that_confirms_is_a_plain_call_elsewhere() -> None:
 
 def test_an_inline_run_hears_of_a_cancel_in_its_process() -> None:
     def cancel() -> None:
-        assert reached.wait(60)
+        assert reached.wait(LIMIT)
         assert dbos.WorkflowHandle("inline").cancel()
         connection.close()
         go.set()
@@ -295,7 +296,7 @@ def first_run_is_slow() -> str:
     is_first = len(runs) == 1
     if is_first:
         reached.set()
-        go.wait(60)
+        go.wait(LIMIT)
     try:
         effect()
     finally:
@@ -311,15 +312,15 @@ def test_resumed_at_once_the_old_run_begins_nothing(start_executor: Start) -> No
     runs.clear()
     start_executor()
     handle = first_run_is_slow.start()
-    assert reached.wait(60)
+    assert reached.wait(LIMIT)
 
     assert handle.cancel()
     assert handle.resume()
-    assert handle.get_result(timeout=60) == "done"
+    assert handle.get_result(timeout=LIMIT) == "done"
     assert began == ["effect"]
     go.set()
 
-    assert left.wait(60)
+    assert left.wait(LIMIT)
     assert began == ["effect"]
     assert Checkpoint.objects.count() == 1
 
@@ -330,10 +331,10 @@ def test_a_cancelled_result_comes_after_the_async_function_has_left(
     monkeypatch.setattr(asking, "LAST_WORDS", 60.0)
     start_executor()
     handle = apasses_gate.start()
-    assert reached.wait(60)
+    assert reached.wait(LIMIT)
 
     handle.cancel()
     with pytest.raises(dbos.WorkflowCancelled):
-        handle.get_result(timeout=10)
+        handle.get_result(timeout=LIMIT)
 
     assert left.is_set()

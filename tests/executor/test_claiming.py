@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from django.db import connection, connections, transaction
 from django_dbos.executor import Executor, dispatcher, ration
 from django_dbos.store.records import Look
 from tests.executor import workflows
+from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,26 +40,30 @@ def test_what_was_committed_late_is_claimed(
         with transaction.atomic():
             handles.append(workflows.counts.start(1))
             is_started.set()
-            may_commit.wait(10)
+            may_commit.wait(LIMIT)
         connections.close_all()
 
     thread = threading.Thread(target=start_late)
     thread.start()
-    is_started.wait(10)
+    is_started.wait(LIMIT)
     # Later in the queue, and taken already when the other is committed.
-    assert workflows.counts.start(2).get_result(timeout=10) == 2
+    assert workflows.counts.start(2).get_result(timeout=LIMIT) == 2
     may_commit.set()
     thread.join()
 
-    assert handles[0].get_result(timeout=10) == 1
+    assert handles[0].get_result(timeout=LIMIT) == 1
 
 
 def test_what_is_started_one_by_one_is_claimed_together(
     start_executor: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executor = start_executor()
-    assert workflows.counts.start(1).get_result(timeout=10) == 1
-    monkeypatch.setattr(dispatcher, "BREATH", 1.0)
+    assert workflows.counts.start(1).get_result(timeout=LIMIT) == 1
+    # A breath is as long as it takes to start the others.
+    all_started = threading.Event()
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: all_started.wait(LIMIT))
+    monkeypatch.setattr(dispatcher, "BREATH", 600.0)
+    monkeypatch.setattr(dispatcher, "time", clock)
     taken: list[int] = []
     claim = executor.store.claim_workflows
 
@@ -69,8 +75,9 @@ def test_what_is_started_one_by_one_is_claimed_together(
     monkeypatch.setattr(executor.store, "claim_workflows", note)
 
     handles = [workflows.counts.start(number) for number in range(8)]
+    all_started.set()
 
-    assert [one.get_result(timeout=10) for one in handles] == list(range(8))
+    assert [one.get_result(timeout=LIMIT) for one in handles] == list(range(8))
     # The first at once, the others a breath later.
     assert sum(taken) == 8
     assert len([count for count in taken if count]) <= 3
@@ -85,7 +92,7 @@ def test_a_look_that_took_long_asks_less_the_next_time(
     beat = executor.store.beat_and_look
 
     def beat_slowly(*args: Any, is_thorough: bool) -> Look:
-        time.sleep(0.05 if is_thorough else 0.0)
+        time.sleep(0.3 if is_thorough else 0.0)
         look = beat(*args, is_thorough=is_thorough)
         looks.append((is_thorough, look))
         return look
@@ -93,11 +100,9 @@ def test_a_look_that_took_long_asks_less_the_next_time(
     monkeypatch.setattr(executor.store, "beat_and_look", beat_slowly)
 
     with executor:
-        until = time.monotonic() + 10
-        while len(looks) < 5 and time.monotonic() < until:
-            time.sleep(0.01)
+        eventually(lambda: len(looks) >= 5)
 
-    # Once may be chance; and 50 ms are a fiftieth of 2.5 s.
+    # Once may be chance; and 0.3 s are a fiftieth of 15 s.
     assert [is_thorough for is_thorough, _ in looks[:5]] == [True, True, False, False, False]
     if connection.vendor == "postgresql":
         assert [look.held_count for _, look in looks[:4]] == [0, 0, None, None]

@@ -15,7 +15,7 @@ from django.db import connections
 import django_dbos as dbos
 from django_dbos import signals
 from django_dbos.executor import Executor, pool
-from tests.executor.test_executor import eventually
+from tests.waiting import LIMIT, eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.rule(34)]
 
@@ -76,7 +76,7 @@ def test_what_has_run_keeps_no_connection(workflow: Any, start_executor: Start) 
     start_executor(concurrency=4)
 
     for handle in workflow.start_many([()] * 12):
-        assert handle.get_result(timeout=60) == 0
+        assert handle.get_result(timeout=LIMIT) == 0
 
     eventually(lambda: are_all_closed(12))
 
@@ -104,11 +104,11 @@ def test_receivers_leave_no_connection_and_no_thread(
     connect(signal)
     start_executor(concurrency=4)
     for handle in workflow.start_many([()] * 4):
-        handle.get_result(timeout=60)
+        handle.get_result(timeout=LIMIT)
     threads = threading.active_count()
 
     for handle in workflow.start_many([()] * 40):
-        handle.get_result(timeout=60)
+        handle.get_result(timeout=LIMIT)
 
     eventually(lambda: are_all_closed(44))
     eventually(lambda: threading.active_count() <= threads + 4)
@@ -125,7 +125,7 @@ def test_receivers_on_the_engines_own_threads_leave_no_connection(
     def publishes() -> None:
         dbos.set_event("key", threading.current_thread() is thread)
 
-    publishes.start().get_result(timeout=60)
+    publishes.start().get_result(timeout=LIMIT)
 
     own = connections["default"]
     eventually(lambda: bool(used) and all(one is own or one.connection is None for one in used))
@@ -138,7 +138,7 @@ def test_sync_steps_side_by_side_run_at_once(host: str, start_executor: Start) -
 
     @dbos.step
     def meets(number: int) -> int:
-        together.wait(60)
+        together.wait(LIMIT)
         Group.objects.create(name=f"group {number}")
         return number
 
@@ -148,7 +148,7 @@ def test_sync_steps_side_by_side_run_at_once(host: str, start_executor: Start) -
 
     if host == "worker":
         start_executor()
-        assert meeting.start().get_result(timeout=60) == [0, 1, 2]
+        assert meeting.start().get_result(timeout=LIMIT) == [0, 1, 2]
     else:
         assert asyncio.run(_called_and_closed(meeting)) == [0, 1, 2]
     assert Group.objects.count() == 3
@@ -171,7 +171,7 @@ def test_a_sync_step_called_by_sync_code_of_an_async_workflow(start_executor: St
 
     start_executor()
 
-    assert delegates.start().get_result(timeout=60) == 0
+    assert delegates.start().get_result(timeout=LIMIT) == 0
     assert used[0] is used[1]
 
 

@@ -16,7 +16,7 @@ from django_dbos.store import errors, get_store
 from django_dbos.store.base import Store
 from django_dbos.testing import run_until_idle
 from tests.executor import workflows
-from tests.performance.costs import eventually
+from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -100,10 +100,10 @@ def test_a_value_that_cannot_be_read_harms_nobody_elses_workflow(
 
     executor = start_executor(concurrency=8)
 
-    assert [one.get_result(timeout=30) for one in healthy] == ["looked!"] * 5
+    assert [one.get_result(timeout=LIMIT) for one in healthy] == ["looked!"] * 5
     late = workflows.counts.start(1)
-    assert late.get_result(timeout=30) == 1
-    eventually(lambda: _status(culprit) not in ACTIVE, 30)
+    assert late.get_result(timeout=LIMIT) == 1
+    eventually(lambda: _status(culprit) not in ACTIVE)
     eventually(lambda: not executor.runs and executor.slots.free == 8)
     if Workflow.objects.filter(pk=culprit.workflow_id, is_set_aside=True).exists():
         assert repr(culprit.workflow_id) in caplog.text
@@ -148,7 +148,7 @@ def test_who_is_quarantined_says_why_and_can_be_resumed(
 
     handle.resume()
 
-    assert handle.get_result(timeout=30) == "looked!"
+    assert handle.get_result(timeout=LIMIT) == "looked!"
 
 
 @pytest.mark.rule(46)
@@ -165,7 +165,7 @@ def test_a_suspect_that_cannot_run_makes_room_for_the_next(
 
     start_executor()
 
-    assert [one.get_result(timeout=30) for one in handles[1:]] == ["looked!"] * 2
+    assert [one.get_result(timeout=LIMIT) for one in handles[1:]] == ["looked!"] * 2
     eventually(lambda: _status(handles[0]) == "ERROR")
 
 
@@ -188,7 +188,7 @@ def test_what_is_no_rows_fault_blames_nobody(
     eventually(lambda: len(failed) > 1)
     monkeypatch.undo()
 
-    assert handle.get_result(timeout=30) == 1
+    assert handle.get_result(timeout=LIMIT) == 1
 
 
 @pytest.mark.parametrize(

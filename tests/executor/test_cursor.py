@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from django_dbos.executor import cursor as cursors
+from django_dbos.executor import ration as rations
 from django_dbos.executor.cursor import BOTTOM, FIRST_CLAIMS, MAX_CLAIMS, SECOND_LOOK, Cursor
 from django_dbos.executor.ration import DEAR, SHARE, Ration
 
@@ -16,10 +15,32 @@ pytestmark = pytest.mark.rule(29)
 LONG = 2 * DEAR
 
 
+class Clock:
+    """Stands in for `time`: it goes on when somebody sleeps, and not otherwise."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+clock = Clock()
+
+
+@pytest.fixture(autouse=True)
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cursors, "time", clock)
+    monkeypatch.setattr(rations, "time", clock)
+
+
 def look_back(cursor: Cursor, seconds: float = 0.0) -> int:
     """Look back, for so much longer than a claim takes; return from where."""
     with cursor.looking_back(usual=0.0 if seconds else 1.0):
-        time.sleep(seconds)
+        clock.sleep(seconds)
         return cursor.above
 
 
@@ -41,9 +62,9 @@ def taken_up_to(place: int) -> Cursor:
 def test_what_takes_long_is_allowed_again_after_fifty_times_as_long() -> None:
     ration = Ration()
     for _ in range(2):
-        began = time.monotonic()
+        began = clock.monotonic()
         with ration.spent():
-            time.sleep(LONG)
+            clock.sleep(LONG)
 
     assert ration.is_dear
     assert not ration.is_allowed
@@ -54,7 +75,7 @@ def test_what_took_long_once_is_not_dear() -> None:
     ration = Ration()
     for seconds in (LONG, 0.0, LONG):
         with ration.spent():
-            time.sleep(seconds)
+            clock.sleep(seconds)
 
         assert ration.is_allowed
         assert not ration.is_dear
@@ -65,7 +86,7 @@ def test_what_it_takes_anyhow_does_not_count() -> None:
 
     for _ in range(2):
         with ration.spent(usual=1.0):
-            time.sleep(LONG)
+            clock.sleep(LONG)
 
     assert ration.is_allowed
     assert not ration.is_dear

@@ -21,8 +21,8 @@ from django_dbos.models import Checkpoint, Workflow
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.store import get_store
 from tests.executor import workflows
-from tests.executor.test_executor import eventually
 from tests.store.proxies import Proxy, TransactionPooler, of_server, through
+from tests.waiting import LIMIT, eventually
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -36,7 +36,7 @@ gates: dict[str, threading.Event] = {}
 @dbos.step
 def passes() -> str:
     gates["there"].set()
-    assert gates["pass"].wait(60)
+    assert gates["pass"].wait(LIMIT)
     return "passed"
 
 
@@ -82,11 +82,11 @@ def test_a_writer_whose_backend_is_stopped_goes_on_with_another(
 ) -> None:
     executor = start_executor()
     handle = is_gated.start()
-    assert gates["there"].wait(60)
+    assert gates["there"].wait(LIMIT)
 
     with stopped(executor.writer._session):
         gates["pass"].set()
-        assert handle.get_result(timeout=60) == "passed"
+        assert handle.get_result(timeout=LIMIT) == "passed"
 
     assert "hasn't answered the writer" in caplog.text
     assert Checkpoint.objects.count() == 1
@@ -97,10 +97,10 @@ def test_a_dispatcher_whose_backend_is_stopped_goes_on_with_another(
     impatient: None, start_executor: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     executor = start_executor()
-    assert workflows.counts.start(1).get_result(timeout=60) == 1
+    assert workflows.counts.start(1).get_result(timeout=LIMIT) == 1
 
     with stopped(executor.dispatcher._session):
-        assert workflows.counts.start(3).get_result(timeout=60) == 3
+        assert workflows.counts.start(3).get_result(timeout=LIMIT) == 3
 
     assert "hasn't answered the dispatcher" in caplog.text
 
@@ -110,20 +110,20 @@ def test_a_network_that_swallows_everything_holds_nobody_for_ever(
     proxy: Proxy, start_executor: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     start_executor(concurrency=4)
-    assert workflows.counts.start(1).get_result(timeout=60) == 1
+    assert workflows.counts.start(1).get_result(timeout=LIMIT) == 1
     handle = is_gated.start()
-    assert gates["there"].wait(60)
+    assert gates["there"].wait(LIMIT)
 
     proxy.swallows.set()
     gates["pass"].set()
-    eventually(lambda: "hasn't answered the writer" in caplog.text, seconds=60)
-    eventually(lambda: "hasn't answered the housekeeping" in caplog.text, seconds=60)
-    eventually(lambda: "hasn't answered the listener" in caplog.text, seconds=60)
+    eventually(lambda: "hasn't answered the writer" in caplog.text)
+    eventually(lambda: "hasn't answered the housekeeping" in caplog.text)
+    eventually(lambda: "hasn't answered the listener" in caplog.text)
     proxy.swallows.clear()
     proxy.cut()
 
-    assert handle.get_result(timeout=60) == "passed"
-    assert workflows.counts.start(3).get_result(timeout=60) == 3
+    assert handle.get_result(timeout=LIMIT) == "passed"
+    assert workflows.counts.start(3).get_result(timeout=LIMIT) == 3
 
 
 @pytest.mark.rule(47)
@@ -134,14 +134,14 @@ def test_stopping_does_not_wait_for_a_dead_network(
     # Nothing but being told to stop makes it impatient.
     settings.DBOS = {**settings.DBOS, "LEASE": 3600, "HEARTBEAT_INTERVAL": 0.1}
     executor = start_executor()
-    assert workflows.counts.start(1).get_result(timeout=60) == 1
+    assert workflows.counts.start(1).get_result(timeout=LIMIT) == 1
     proxy.swallows.set()
     line = executor.housekeeping._session._line
-    eventually(lambda: line.asked_at and time.monotonic() - line.asked_at > 1, seconds=60)
+    eventually(lambda: line.asked_at and time.monotonic() - line.asked_at > 1)
 
     stopping = threading.Thread(target=executor.stop)
     stopping.start()
-    stopping.join(60)
+    stopping.join(LIMIT)
 
     assert not stopping.is_alive()
     assert "couldn't sign off" in caplog.text
@@ -223,7 +223,7 @@ def test_own_sessions_set_what_they_need(
     )
 
     executor = start_executor()
-    eventually(lambda: handle.get_status() == "SUCCESS", seconds=60)
+    eventually(lambda: handle.get_status() == "SUCCESS")
     # Longer than a session may be idle.
     time.sleep(1.0)
 
@@ -250,7 +250,7 @@ def test_own_sessions_are_made_as_the_project_makes_them(start_executor: Start) 
     connection_created.connect(set_up)
     try:
         executor = start_executor()
-        assert workflows.counts.start(3).get_result(timeout=60) == 3
+        assert workflows.counts.start(3).get_result(timeout=LIMIT) == 3
         session: Any = executor.store.connect(executor.executor_id, "test")
         found = session.connection.execute("SELECT current_user, current_schemas(false)")
         shown = session.connection.execute("SHOW lock_timeout").fetchone()

@@ -13,6 +13,7 @@ from django.db import transaction
 import django_dbos as dbos
 from django_dbos.executor import Executor
 from tests.executor import workflows
+from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -31,7 +32,7 @@ def hasty_threads() -> Iterator[None]:
 @dbos.workflow
 def meets(number: int) -> bool:
     try:
-        _meetings[number].wait(5)
+        _meetings[number].wait(LIMIT)
     except threading.BrokenBarrierError:
         return False
     return True
@@ -47,11 +48,11 @@ def test_what_has_a_slot_never_waits_for_a_thread(
     for number in range(len(_meetings)):
         executor = start_executor(concurrency=8)
         for handle in workflows.counts.start_many([(0,)] * 2):
-            handle.get_result(timeout=10)
+            handle.get_result(timeout=LIMIT)
 
         handles = meets.start_many([(number,)] * 8)
 
-        assert [one.get_result(timeout=20) for one in handles] == [True] * 8
+        assert [one.get_result(timeout=LIMIT) for one in handles] == [True] * 8
         executor.stop()
 
 
@@ -59,7 +60,7 @@ def test_threads_are_used_again(start_executor: Start) -> None:
     start_executor(concurrency=3)
 
     for handle in workflows.counts.start_many([(1,)] * 100):
-        handle.get_result(timeout=20)
+        handle.get_result(timeout=LIMIT)
 
     assert sum(thread.name == "dbos-run" for thread in threading.enumerate()) <= 3
 
@@ -87,9 +88,9 @@ def test_a_transaction_left_open_is_rolled_back_before_the_next_run(
 ) -> None:
     start_executor(concurrency=1)
 
-    leaves_transaction_open.start().get_result(timeout=10)
+    leaves_transaction_open.start().get_result(timeout=LIMIT)
 
-    assert makes_group.start().get_result(timeout=10) == 1
+    assert makes_group.start().get_result(timeout=LIMIT) == 1
     assert "left a transaction open" in caplog.text
     assert Group.objects.get().name == "kept"
 
@@ -110,5 +111,5 @@ def test_a_system_that_is_short_of_threads_makes_runs_wait(
 
     handles = workflows.counts.start_many([(1,)] * 4)
 
-    assert [one.get_result(timeout=10) for one in handles] == [1] * 4
+    assert [one.get_result(timeout=LIMIT) for one in handles] == [1] * 4
     assert len(refused) == 3

@@ -23,7 +23,7 @@ from django_dbos.store import errors, get_store
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
 from tests.store.conftest import new_workflow, register
-from tests.waiting import eventually
+from tests.waiting import LIMIT, eventually
 
 pytestmark = [
     # Step databases too: a dead executor's sessions there are ended as well.
@@ -37,7 +37,7 @@ may_end = threading.Event()
 
 @dbos.step
 def waits_for_gate() -> None:
-    may_end.wait(60)
+    may_end.wait(LIMIT)
 
 
 @dbos.workflow
@@ -79,12 +79,12 @@ def cancelled_in_an_open_transaction(workflow_id: str) -> Iterator[None]:
         with transaction.atomic():
             get_store().cancel_workflows([workflow_id])
             is_locked.set()
-            may_end.wait(60)
+            may_end.wait(LIMIT)
         connections.close_all()
 
     thread = threading.Thread(target=cancel)
     thread.start()
-    assert is_locked.wait(60)
+    assert is_locked.wait(LIMIT)
     try:
         yield
     finally:
@@ -245,7 +245,7 @@ def test_a_locked_row_is_left_to_the_others_when_a_worker_stops(
     assert first.executor_id in left
     assert "couldn't sign off" not in caplog.text
     with second:
-        assert gates[1].get_result(timeout=60) is None
+        assert gates[1].get_result(timeout=LIMIT) is None
         second.housekeeping._recovery._on_time_since -= 3_600
         _silence(first.executor_id)
         eventually(lambda: not ExecutorRow.objects.filter(pk=first.executor_id).exists())

@@ -26,7 +26,7 @@ from django_dbos.store import errors, get_store
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
 from django_dbos.testing import run_until_idle
-from tests.waiting import eventually
+from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -256,13 +256,13 @@ def test_the_heartbeat_does_not_wait_for_retention(
 
     def hang(self: Store, *args: Any) -> int:
         began.set()
-        may_go_on.wait(60)
+        may_go_on.wait(LIMIT)
         return delete_part(self, *args)
 
     monkeypatch.setattr(type(store), "delete_part", hang)
     executor = start_executor()
     try:
-        assert began.wait(60)
+        assert began.wait(LIMIT)
         # One may have been on its way.
         for _ in range(3):
             heard = ExecutorRow.objects.get().heartbeat_at
@@ -281,7 +281,7 @@ def test_without_the_setting_nothing_is_deleted_and_no_thread_runs(
     make(1)
     executor = start_executor()
 
-    assert has_rows.start().get_result(timeout=60) is None
+    assert has_rows.start().get_result(timeout=LIMIT) is None
     assert "dbos-retention" not in {one.name for one in threading.enumerate()}
     executor.stop()
     assert Workflow.objects.count() == 2

@@ -11,7 +11,10 @@ from django_dbos.executor.slots import Slots
 from django_dbos.models import Workflow
 from django_dbos.store import get_store
 from tests.executor import workflows
-from tests.executor.test_executor import Start, eventually
+from tests.executor.test_executor import Start
+from tests.process import workflows as gated
+from tests.process.workflows import Gate
+from tests.waiting import LIMIT, eventually
 
 
 def test_an_end_under_way_uses_no_slot_but_at_most_as_many_are() -> None:
@@ -43,7 +46,7 @@ def test_the_next_run_begins_before_the_last_end_is_written(
     apply = executor.store.apply
 
     def slowly(*args: Any, **options: Any) -> Any:
-        may_write.wait(10)
+        may_write.wait(LIMIT)
         return apply(*args, **options)
 
     monkeypatch.setattr(executor.store, "apply", slowly)
@@ -53,7 +56,7 @@ def test_the_next_run_begins_before_the_last_end_is_written(
     eventually(lambda: len(executor.runs) == 2)
     assert Workflow.objects.filter(status="ENQUEUED").count() == 3
     may_write.set()
-    assert [handle.get_result(timeout=10) for handle in handles] == [0] * 5
+    assert [handle.get_result(timeout=LIMIT) for handle in handles] == [0] * 5
     eventually(lambda: executor.slots.free == 1 and not executor.runs)
 
 
@@ -70,7 +73,7 @@ def test_a_claim_under_way_leaves_slots_for_children(
         return claim(*args, **options)
 
     monkeypatch.setattr(executor.store, "claim_workflows", note)
-    assert workflows.counts.start(0).get_result(timeout=10) == 0
+    assert workflows.counts.start(0).get_result(timeout=LIMIT) == 0
 
     assert {limit for limit, _ in asked} == {8}
     assert all(free >= 11 for _, free in asked)
@@ -78,7 +81,7 @@ def test_a_claim_under_way_leaves_slots_for_children(
 
 @pytest.mark.django_db(transaction=True)
 def test_many_that_are_enqueued_are_claimed_in_few_statements(
-    start_executor: Any, monkeypatch: pytest.MonkeyPatch
+    start_executor: Any, monkeypatch: pytest.MonkeyPatch, gate: Gate
 ) -> None:
     store = get_store()
     asked: list[int] = []
@@ -89,9 +92,11 @@ def test_many_that_are_enqueued_are_claimed_in_few_statements(
         return claim(*args, **options)
 
     monkeypatch.setattr(store, "claim_workflows", note)
-    handles = workflows.works.start_many([(1, 0.3)] * 100)
+    handles = gated.passes.start_many([(gate.path,)] * 100)
     start_executor(concurrency=100)
+    eventually(lambda: len(asked) >= 3)
+    gate.open()
     for handle in handles:
-        handle.get_result(timeout=20)
+        handle.get_result(timeout=LIMIT)
 
     assert asked[:3] == [8, 32, 60]

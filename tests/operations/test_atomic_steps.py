@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from django_dbos.executor import Executor
 from django_dbos.models import AtomicCheckpoint, Checkpoint, Workflow
 from django_dbos.operations import atomic_steps
 from django_dbos.store import elsewhere, get_store
+from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 postgresql = pytest.mark.skipif(
@@ -104,13 +104,6 @@ def spends(alias: str) -> int:
     return spend_here() if alias == "default" else spend_elsewhere()
 
 
-def eventually(check: Callable[[], Any], seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < until, "It didn't become so in time."
-        time.sleep(0.02)
-
-
 @contextmanager
 def gate_closed(alias: str) -> Iterator[Callable[[str], bool]]:
     """While no COMMIT of a purse gets through; says whether a statement waits for a lock."""
@@ -160,7 +153,7 @@ def test_a_commit_under_way_decides_before_the_step_is_called_again(
         if alias == "other":
             eventually(lambda: is_waiting("INSERT INTO"))
 
-    assert handle.get_result(timeout=60) == 10
+    assert handle.get_result(timeout=LIMIT) == 10
     assert calls == [alias]
     assert balance(alias) == 0
 
@@ -181,7 +174,7 @@ def test_a_lost_session_that_does_not_end_is_ended_and_the_step_repeated(
         # Its COMMIT was undone with it.
         eventually(lambda: len(calls) == 2)
 
-    assert handle.get_result(timeout=60) == 10
+    assert handle.get_result(timeout=LIMIT) == 10
     assert balance(alias) == 0
 
 
@@ -207,7 +200,7 @@ def test_a_failure_waits_for_what_an_earlier_claim_is_committing(
         handle.run_now()
         eventually(lambda: is_waiting("INSERT INTO"))
 
-    assert handle.get_result(timeout=60) == 7
+    assert handle.get_result(timeout=LIMIT) == 7
     assert calls == ["refused"]
     assert Checkpoint.objects.get().output == 7
 
@@ -220,7 +213,7 @@ def test_a_failure_elsewhere_is_a_fence_that_keeps_a_late_commit_out(
         cursor.execute("UPDATE purse SET balance = 5")
     handle = spends.start("other")
     with pytest.raises(Insufficient):
-        handle.get_result(timeout=60)
+        handle.get_result(timeout=LIMIT)
 
     token = Workflow.objects.get().token
     late = _checkpoint(handle.workflow_id, "spend_elsewhere", "10")
@@ -242,7 +235,7 @@ def test_a_failure_recorded_elsewhere_is_adopted_by_the_next_claim(worker: Execu
     handle.run_now()
 
     with pytest.raises(Insufficient):
-        handle.get_result(timeout=60)
+        handle.get_result(timeout=LIMIT)
     assert calls == []
 
 
@@ -275,7 +268,7 @@ def test_what_a_step_left_to_on_commit_cannot_undo_it(
         return hooked()
 
     try:
-        assert hooks.start().get_result(timeout=60) == "done"
+        assert hooks.start().get_result(timeout=LIMIT) == "done"
     finally:
         del registry.step_aliases[f"hooked_{alias}"]
 
@@ -307,7 +300,7 @@ def test_a_cancel_after_the_commit_leaves_a_true_history(attempts: int, worker: 
         return is_cancelled(workflow_id)
 
     handle = once.using(workflow_id="cancelled").start("cancelled")
-    assert cancelled.wait(60)
+    assert cancelled.wait(LIMIT)
 
     eventually(lambda: Checkpoint.objects.filter(state=Checkpoint.State.RECORDED).exists())
     assert handle.get_status() == "CANCELLED"
@@ -396,7 +389,7 @@ def test_a_cancel_before_the_commit_elsewhere_rolls_it_back(purse: None, worker:
 
     handle = once.using(workflow_id="cancelled").start("cancelled")
     with pytest.raises(dbos.WorkflowCancelled):
-        handle.get_result(timeout=60)
+        handle.get_result(timeout=LIMIT)
 
     eventually(lambda: not worker.runs)
     assert balance("other") == 10
@@ -476,7 +469,7 @@ def test_what_passes_is_waited_out_and_said(
 ) -> None:
     workflow = fails_with(alias, 15, lambda: raised_by_database(alias, kind, sqlstate))
 
-    assert workflow.start().get_result(timeout=60) == 16
+    assert workflow.start().get_result(timeout=LIMIT) == 16
 
     repeats = [one for one in caplog.records if "counts as no attempt" in one.getMessage()]
     assert len(repeats) == 15
@@ -518,7 +511,7 @@ def test_what_may_be_the_steps_own_doing_counts(
         pytest.skip("PostgreSQL's own") if sqlstate in (None, "57P01") else None
 
     with pytest.raises(kind):
-        workflow.start().get_result(timeout=60)
+        workflow.start().get_result(timeout=LIMIT)
 
     assert len(calls) == runs
 
@@ -530,6 +523,6 @@ def test_an_error_of_another_database_is_the_steps_own(worker: Executor) -> None
     )
 
     with pytest.raises(OperationalError):
-        workflow.start().get_result(timeout=60)
+        workflow.start().get_result(timeout=LIMIT)
 
     assert len(calls) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,6 +18,7 @@ from django_dbos.models import Checkpoint, Workflow
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
+from tests.waiting import LIMIT
 
 
 @dbos.step
@@ -142,7 +142,7 @@ async def test_an_abandoned_call_gives_its_workflow_back(async_db: None) -> None
         await hangs()
 
     task = asyncio.create_task(called())
-    await asyncio.wait_for(began.wait(), 10)
+    await asyncio.wait_for(began.wait(), LIMIT)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -204,13 +204,10 @@ def test_a_wait_for_nothing_in_a_test_raises_at_once() -> None:
     def waits() -> None:
         dbos.recv(timeout=None)
 
-    began = time.monotonic()
     with pytest.raises(dbos.WaitInTest, match="run_until_idle"):
         waits()
     with pytest.raises(dbos.WaitInTest, match="run_until_idle"):
         doubles.start(1).get_result()
-
-    assert time.monotonic() - began < 2
 
 
 def test_a_stray_thread_is_warned_of(transactional_db: None, worker: Executor) -> None:
@@ -221,7 +218,7 @@ def test_a_stray_thread_is_warned_of(transactional_db: None, worker: Executor) -
             return [type(future.exception(10)).__name__]
 
     # Warnings are errors here: elsewhere the step would run, and not be recorded.
-    assert uses_a_pool.start().get_result(timeout=10) == ["RuntimeWarning"]
+    assert uses_a_pool.start().get_result(timeout=LIMIT) == ["RuntimeWarning"]
 
 
 @pytest.mark.django_db

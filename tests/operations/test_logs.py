@@ -14,7 +14,7 @@ from django_dbos.executor import Executor
 from django_dbos.executor.teller import Teller
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.testing import advance, run_until_idle
-from tests.executor.test_executor import eventually
+from tests.waiting import eventually
 
 SECRET = "4242-4242"
 

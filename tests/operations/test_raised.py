@@ -15,6 +15,7 @@ from django_dbos.exceptions import RunCancelled
 from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint, Message, Workflow
 from django_dbos.operations.raised import is_foreign
+from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -113,13 +114,13 @@ def test_whatever_a_function_raises_ends_it_once(
     handle = workflow.start(name)
 
     with pytest.raises((Exception, SystemExit)) as caught:
-        handle.get_result(timeout=30)
+        handle.get_result(timeout=LIMIT)
 
     assert not isinstance(caught.value, dbos.WaitTimeout)
     assert Workflow.objects.get().recovery_attempts == 0
     # It ran under its first claim, and its loop goes on.
     assert Workflow.objects.get().claim_number == 2
-    assert outlives.start("fine").get_result(timeout=30) == "fine"
+    assert outlives.start("fine").get_result(timeout=LIMIT) == "fine"
 
 
 def _coroutines() -> dict[str, Callable[[], Awaitable[Any]]]:
@@ -176,20 +177,20 @@ def test_a_sync_step_awaited_outside_of_workflows_is_no_stray(worker: Executor) 
     @dbos.workflow
     def is_busy() -> None:
         begun.set()
-        go.wait(30)
+        go.wait(LIMIT)
 
     handle = is_busy.start()
-    assert begun.wait(30)
+    assert begun.wait(LIMIT)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert asyncio.run(look.acall()) == 1
     go.set()
-    handle.get_result(timeout=30)
+    handle.get_result(timeout=LIMIT)
 
 
 def test_a_step_outside_of_workflows_may_raise_what_no_future_takes() -> None:
     async def call() -> None:
-        await asyncio.wait_for(step.acall("StopIteration"), 30)
+        await asyncio.wait_for(step.acall("StopIteration"), LIMIT)
 
     with pytest.raises(RuntimeError, match="StopIteration"):
         asyncio.run(call())

@@ -16,6 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.models import Workflow
+from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -39,7 +40,7 @@ def never() -> None:
 @dbos.step
 def until_away() -> None:
     gates["there"].set()
-    gates["away"].wait(60)
+    gates["away"].wait(LIMIT)
 
 
 def status(other_id: str) -> Any:
@@ -162,10 +163,10 @@ def test_what_a_run_asks_waits_out_an_outage(
     if (workflow, what) == (aasks, "user"):
         pytest.skip("the ORM can't be asked on a loop")
     other_id = other.start().workflow_id
-    assert dbos.WorkflowHandle[str](other_id).get_result(timeout=60) == "done"
+    assert dbos.WorkflowHandle[str](other_id).get_result(timeout=LIMIT) == "done"
     somebody = User.objects.create(username="somebody")
     handle = workflow.using(user=somebody).start(what, other_id)
-    assert gates["there"].wait(60)
+    assert gates["there"].wait(LIMIT)
 
     outage.set()
     gates["away"].set()
@@ -174,7 +175,7 @@ def test_what_a_run_asks_waits_out_an_outage(
     time.sleep(0.3)
     outage.clear()
 
-    assert handle.get_result(timeout=60) == ASKED[what][1]
+    assert handle.get_result(timeout=LIMIT) == ASKED[what][1]
     assert waits_for_database(caplog) == 1
     assert "Traceback" not in caplog.text
 
@@ -191,7 +192,7 @@ def test_a_model_instance_among_the_arguments_waits_out_an_outage(
     wait_until(lambda: waits_for_database(caplog))
     outage.clear()
 
-    assert handle.get_result(timeout=60) == "hello all"
+    assert handle.get_result(timeout=LIMIT) == "hello all"
 
 
 @pytest.mark.rule(45)
@@ -201,7 +202,7 @@ def test_a_run_that_waits_for_the_database_can_be_cancelled(
 ) -> None:
     caplog.set_level(logging.INFO, "django_dbos")
     handle = workflow.start("status", other.start().workflow_id)
-    assert gates["there"].wait(60)
+    assert gates["there"].wait(LIMIT)
     outage.set()
     gates["away"].set()
     wait_until(lambda: waits_for_database(caplog))
@@ -224,7 +225,7 @@ def test_connections_that_were_lost_while_nobody_used_them(
     group = Group.objects.create(name="all")
     with Executor(concurrency=2):
         before = [workflow.start(group) for _ in range(4)]
-        assert {one.get_result(timeout=60) for one in before} == {"hello all"}
+        assert {one.get_result(timeout=LIMIT) for one in before} == {"hello all"}
         with connection.cursor() as cursor:
             # As a restart does, or a pooler that drops what is idle.
             cursor.execute(
@@ -232,7 +233,7 @@ def test_connections_that_were_lost_while_nobody_used_them(
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         after = [workflow.start(group) for _ in range(4)]
-        assert {one.get_result(timeout=60) for one in after} == {"hello all"}
+        assert {one.get_result(timeout=LIMIT) for one in after} == {"hello all"}
 
     assert set(Workflow.objects.values_list("status", flat=True)) == {"SUCCESS"}
 

@@ -11,6 +11,7 @@ import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.models import StreamEntry
 from django_dbos.testing import run_until_idle
+from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.django_db
 
@@ -180,7 +181,7 @@ def test_a_reader_follows_a_running_workflow(worker: Executor) -> None:
 
     @dbos.step
     def waits() -> None:
-        goes_on.wait(10)
+        goes_on.wait(LIMIT)
 
     @dbos.workflow
     def writes_slowly() -> None:
@@ -188,7 +189,7 @@ def test_a_reader_follows_a_running_workflow(worker: Executor) -> None:
         waits()
         dbos.write_stream("s", 2)
 
-    reader = writes_slowly.start().read_stream("s", timeout=10)
+    reader = writes_slowly.start().read_stream("s", timeout=LIMIT)
     values = iter(reader)
     assert next(values) == 1
     goes_on.set()
@@ -200,7 +201,7 @@ def test_a_reader_follows_a_running_workflow(worker: Executor) -> None:
 async def test_an_async_reader_follows_a_running_workflow(async_db: None, worker: Executor) -> None:
     handle = await awrite.astart(["a", "b"])
 
-    reader = dbos.aread_stream(handle.workflow_id, "s", timeout=10)
+    reader = dbos.aread_stream(handle.workflow_id, "s", timeout=LIMIT)
 
     assert [entry async for entry in reader.entries()] == [(0, "a"), (1, "b")]
     assert reader.closed
@@ -224,7 +225,7 @@ def test_many_streams_at_once_have_no_gap(worker: Executor) -> None:
     handles = write.start_many([(list(range(50)),) for _ in range(10)])
 
     for handle in handles:
-        assert list(handle.read_stream("s", timeout=20).entries()) == [(n, n) for n in range(50)]
+        assert list(handle.read_stream("s", timeout=LIMIT).entries()) == [(n, n) for n in range(50)]
     assert StreamEntry.objects.count() == 10 * 51
 
 

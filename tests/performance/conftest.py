@@ -11,7 +11,8 @@ from django.db import connections
 from django_dbos.executor import Executor
 from django_dbos.store import get_store, statements
 from tests.performance import workflows
-from tests.performance.costs import Meter, come_to_rest, eventually
+from tests.performance.costs import Meter, come_to_rest
+from tests.waiting import eventually
 
 
 @pytest.fixture

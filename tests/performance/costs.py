@@ -16,6 +16,7 @@ from typing import Any
 from django_dbos.executor import Executor
 from django_dbos.store import statements
 from django_dbos.store.sqlite_sessions import OwnConnection
+from tests.waiting import eventually
 
 # Who runs statements, by the name of the thread.
 WRITER, TELLER, DISPATCHER = "writer", "teller", "dispatcher"
@@ -177,11 +178,3 @@ def come_to_rest(executor: Executor) -> None:
     eventually(lambda: executor._is_idle)
     _calm(lambda: executor.dispatcher.looks)
     eventually(lambda: not (executor.dispatcher._lanes or executor.dispatcher._told))
-
-
-def eventually(check: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait until something is so."""
-    until = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < until, "It didn't become so in time."
-        time.sleep(0.002)

@@ -24,8 +24,8 @@ from tests.performance.costs import (
     WRITER,
     Costs,
     Meter,
-    eventually,
 )
+from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 on_postgresql = pytest.mark.skipif(
@@ -130,7 +130,7 @@ def test_a_message_is_one_message_to_the_server(meter: Meter) -> None:
 @pytest.mark.parametrize("name", ["read_outcome", "read_event", "read_status"])
 def test_to_look_is_one_read(name: str, executor: Executor, meter: Meter) -> None:
     handle = workflows.sets_event.start()
-    handle.get_result(timeout=20)
+    handle.get_result(timeout=LIMIT)
     looks: dict[str, Callable[[], Any]] = {
         "read_outcome": handle.get_result,
         "read_event": lambda: handle.get_event("key"),
@@ -258,7 +258,7 @@ def test_an_event_goes_with_the_end(measure: Measure) -> None:
 @on_postgresql
 def test_an_event_that_is_there_is_one_batch(measure: Measure) -> None:
     handle = workflows.sets_event.start()
-    handle.get_result(timeout=20)
+    handle.get_result(timeout=LIMIT)
 
     costs = measure(lambda: workflows.gets_event.start(handle.workflow_id))
 

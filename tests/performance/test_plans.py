@@ -455,12 +455,13 @@ def test_recovery_does_not_compare_each_with_each(transactional_db: None) -> Non
     dead = register(store)
     store.start_workflows([new_workflow() for _ in range(5_000)])
     session = store.connect(dead, "test")
-    claimed = 0
+    claimed, began = 0, time.perf_counter()
     while claimed < 5_000:
         claims, _ = store.claim_workflows(
             session, dead, ("default", 0), names=["tests.work"], above=-1, limit=500
         )
         claimed += len(claims)
+    claiming = time.perf_counter() - began
     params = {"executor_id": dead, "max_recovery_attempts": 5, "limit": 5_000}
 
     began = time.perf_counter()
@@ -469,4 +470,4 @@ def test_recovery_does_not_compare_each_with_each(transactional_db: None) -> Non
     session.close()
 
     assert len(found) == 5_000
-    assert took < 2
+    assert took < claiming

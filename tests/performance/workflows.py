@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import django_dbos as dbos
+from tests.waiting import LIMIT
 
 everybody = threading.Barrier(100)
 may_go_on = threading.Event()
@@ -80,7 +81,7 @@ def writes_and_rests(count: int) -> None:
 
 @dbos.step
 def wait_until_told() -> None:
-    may_go_on.wait(30)
+    may_go_on.wait(LIMIT)
 
 
 @dbos.workflow
@@ -102,7 +103,7 @@ def goes_on(count: int) -> None:
 
 @dbos.step
 def meet() -> None:
-    everybody.wait(30)
+    everybody.wait(LIMIT)
 
 
 @dbos.workflow

@@ -134,7 +134,7 @@ def test_a_frozen_process_holds_up_no_atomic_step_elsewhere(
 
     other = start_worker(DBOS_TEST_SETTINGS=IMPATIENT)
     # The frozen one has locked the row, until its session is ended.
-    assert handle.get_result(timeout=60) == other.pid
+    assert handle.get_result(timeout=LIMIT) == other.pid
 
     go.touch()
     os.killpg(frozen.pid, signal.SIGCONT)

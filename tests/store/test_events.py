@@ -24,6 +24,7 @@ from django_dbos.models import Checkpoint, Event, EventVersion, Workflow
 from django_dbos.store import listening
 from django_dbos.store.base import Store
 from tests.store.conftest import checkpoint, entry, step
+from tests.waiting import LIMIT
 
 Claims = Callable[..., Claim]
 Apply = Callable[..., list[Answer]]
@@ -187,9 +188,14 @@ def heard(store: Store) -> Iterator[Callable[[], list[str]]]:
         listener.execute(f"LISTEN {listening.CHANGED_CHANNEL}")
 
         def heard() -> list[str]:
-            return [
-                key for one in listener.notifies(timeout=0.2) for key in json.loads(one.payload)
-            ]
+            # What was notified before this is heard of before it.
+            listener.execute(f"NOTIFY {listening.CHANGED_CHANNEL}, '[\"the end\"]'")
+            found: list[str] = []
+            for one in listener.notifies(timeout=LIMIT):
+                found += json.loads(one.payload)
+                if found[-1] == "the end":
+                    break
+            return found[:-1]
 
         yield heard
 

@@ -17,6 +17,7 @@ from django_dbos.store.base import Store
 from django_dbos.store.sessions import translated_errors
 from django_dbos.store.writer import BatchWriter
 from tests.store.conftest import checkpoint, entry, new_workflow, step
+from tests.waiting import LIMIT
 
 Claims = Callable[..., Claim]
 postgresql = pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own")
@@ -45,7 +46,7 @@ def test_an_id_that_is_taken_between_look_and_write_is_seen(
         del store.look_up
         thread = threading.Thread(target=take)
         thread.start()
-        thread.join(10)
+        thread.join(LIMIT)
         return facts
 
     def take() -> None:
@@ -167,12 +168,12 @@ def test_a_locked_database_is_an_outage_and_a_mistake_is_not(store: Store) -> No
     def lock() -> None:
         with transaction.atomic():
             locked.set()
-            done.wait(10)
+            done.wait(LIMIT)
         connections.close_all()
 
     thread = threading.Thread(target=lock)
     thread.start()
-    locked.wait(10)
+    locked.wait(LIMIT)
     try:
         with pytest.raises(errors.Unavailable, match="locked"):
             session.run("claim_workflow", {"executor_id": "e", "workflow_id": "w"})
@@ -180,7 +181,7 @@ def test_a_locked_database_is_an_outage_and_a_mistake_is_not(store: Store) -> No
             pass
     finally:
         done.set()
-        thread.join(10)
+        thread.join(LIMIT)
     with pytest.raises(errors.BadStatement, match="no such table"):
         ask_for_nothing()
     connection.close()
@@ -269,5 +270,5 @@ def in_thread(act: Callable[[], Any]) -> Any:
     answers: list[Any] = []
     thread = threading.Thread(target=lambda: answers.append(act()))
     thread.start()
-    thread.join(10)
+    thread.join(LIMIT)
     return answers[0]

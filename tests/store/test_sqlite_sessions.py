@@ -19,6 +19,7 @@ from django_dbos.models import Checkpoint, Workflow
 from django_dbos.store import errors
 from django_dbos.store.sqlite_sessions import OwnConnection, for_rows, parts_of, to_text
 from tests.store.conftest import step
+from tests.waiting import LIMIT
 
 pytestmark = [
     pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite's own"),
@@ -52,7 +53,7 @@ def test_threads_take_turns_without_asking_the_database(store: Any, session: Any
         other = in_thread(run)
         other.join(0.05)
         assert other.is_alive()
-    other.join(10)
+    other.join(LIMIT)
 
     assert seen == [[]]
 
@@ -106,7 +107,7 @@ def test_a_locked_database_is_an_outage(
             except errors.Unavailable as error:
                 other.append(error)
 
-        in_thread(write).join(10)
+        in_thread(write).join(LIMIT)
     assert len(other) == 1
 
     with own.transaction():

@@ -8,7 +8,7 @@ import select
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from django_dbos.store.nudges import Nudges
 from django_dbos.store.sqlite_sessions import OwnConnection
 from django_dbos.store.wakeups import Wakeups
 from tests.store.conftest import new_workflow
+from tests.waiting import LIMIT, eventually
 
 IS_POSTGRESQL = connection.vendor == "postgresql"
 postgresql = pytest.mark.skipif(not IS_POSTGRESQL, reason="PostgreSQL's own")
@@ -42,19 +43,14 @@ def elsewhere(transactional_db: None) -> Iterator[Wakeups]:
         if IS_POSTGRESQL
         else listening.FileChanges("default", OwnConnection("default"), Nudges(file_name))
     )
-    wakeups.start_listening()
-    eventually(lambda: wakeups.is_listening)
     # The first thing that it says is "look again".
-    time.sleep(0.05)
+    told: list[Any] = []
+    wakeups.add_lane_listener(told.append)
+    wakeups.start_listening()
+    eventually(lambda: wakeups.is_listening and told)
+    wakeups.remove_lane_listener(told.append)
     yield wakeups
     wakeups.stop_listening()
-
-
-def eventually(is_so: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < until, "It didn't come to be."
-        time.sleep(0.005)
 
 
 def listeners() -> list[threading.Thread]:
@@ -88,17 +84,15 @@ def test_a_waiting_thread_is_woken() -> None:
     with wakeups.watch("a") as watch:
         timer = threading.Timer(0.02, wakeups.notify, [["a"]])
         timer.start()
-        began = time.monotonic()
 
-        assert watch.wait(10)
-        assert time.monotonic() - began < 5
+        assert watch.wait(LIMIT)
         timer.join()
 
 
 async def test_a_waiting_task_is_woken_from_another_thread() -> None:
     wakeups = Wakeups()
     with wakeups.watch("a") as watch:
-        waiting = asyncio.create_task(watch.await_(10))
+        waiting = asyncio.create_task(watch.await_(LIMIT))
         await asyncio.sleep(0)
         await asyncio.to_thread(wakeups.notify, ["a"])
 
@@ -109,7 +103,7 @@ async def test_a_waiting_task_is_woken_from_another_thread() -> None:
 async def test_a_cancelled_wait_leaves_the_watch_usable() -> None:
     wakeups = Wakeups()
     with wakeups.watch("a") as watch:
-        waiting = asyncio.create_task(watch.await_(10))
+        waiting = asyncio.create_task(watch.await_(LIMIT))
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
@@ -143,7 +137,7 @@ def test_a_commit_wakes_the_watchers_of_another_process(store: Store, elsewhere:
         watch.wait(0.2)
         store.cancel_workflows(["x"])
 
-        assert watch.wait(5)
+        assert watch.wait(LIMIT)
 
 
 @pytest.mark.rule(14)
@@ -166,9 +160,10 @@ def test_a_key_is_notified_once_a_commit(store: Store, elsewhere: Wakeups) -> No
 
     store.tell(store.session(), Hints(keys=["b", "a", "b"]))
 
-    eventually(lambda: bool(heard))
-    time.sleep(0.05)
-    assert heard == [["a", "b"]]
+    # What is told later is heard of later.
+    store.tell(store.session(), Hints(keys=["c"]))
+    eventually(lambda: ["c"] in heard)
+    assert heard == [["a", "b"], ["c"]]
 
 
 @postgresql
@@ -217,7 +212,7 @@ def test_what_was_said_while_the_connection_was_lost_is_looked_for(
                 )
                 store.tell(store.session(), Hints(keys=["result:x:"], lanes=[("q", 0)]))
 
-            assert watch.wait(5)
+            assert watch.wait(LIMIT)
             eventually(lambda: None in told)
     assert elsewhere.is_listening
 
@@ -274,14 +269,17 @@ def test_a_source_that_nobody_uses_for_long_ends(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listening, "is_testing", lambda: False)
-    monkeypatch.setattr(listening, "LINGER", 0.1)
+    monkeypatch.setattr(listening, "LINGER", 600.0)
     monkeypatch.setattr(listening, "LISTEN_TIMEOUT", 0.02)
     with store.wakeups.watch("a"):
         eventually(lambda: store.wakeups.is_listening)
+        monkeypatch.setattr(listening, "LINGER", 0.1)
         time.sleep(0.2)
         assert store.wakeups.is_listening
+        monkeypatch.setattr(listening, "LINGER", 600.0)
 
     assert listeners()
+    monkeypatch.setattr(listening, "LINGER", 0.1)
     eventually(lambda: not listeners())
     with store.wakeups.watch("a"):
         eventually(lambda: store.wakeups.is_listening)
@@ -297,11 +295,11 @@ def test_many_open_files_do_not_disturb_it(store: Store) -> None:
     heard = Wakeups(listening.Notifications("default"))
     try:
         with heard.watch("a") as watch:
-            watch.wait(5)
+            watch.wait(LIMIT)
             watch.wait(0.05)
             store.tell(store.session(), Hints(keys=["a"]))
 
-            assert watch.wait(5)
+            assert watch.wait(LIMIT)
             assert not watch.wait(0.3)
             assert heard.is_listening
     finally:
@@ -327,14 +325,14 @@ def test_a_forked_process_has_a_store_and_a_listener_of_its_own(store: Store) ->
             pid = os.fork()
         if pid == 0:
             _live_in_a_fork(store, sender)
-        assert select.select([receiver], [], [], 10)[0]
+        assert select.select([receiver], [], [], LIMIT)[0]
         watch.wait(0)
 
         store.start_workflows([new_workflow(workflow_id="x")])
         store.cancel_workflows(["x"])
 
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-        assert watch.wait(5)
+        assert watch.wait(LIMIT)
     os.close(receiver)
     os.close(sender)
 
@@ -347,7 +345,7 @@ def _live_in_a_fork(parents: Store, sender: int) -> None:
             eventually(lambda: own.wakeups.is_listening)
             watch.wait(0.2)
             os.write(sender, b"ready")
-            if own is not parents and watch.wait(5):
+            if own is not parents and watch.wait(LIMIT):
                 code = 0
     finally:
         os._exit(code)
