@@ -172,8 +172,19 @@ def test_an_executor_serves_its_queues_only(start_executor: Start) -> None:
 
 @pytest.mark.rule(9)
 def test_an_unknown_function_waits_for_who_knows_it(
-    start_executor: Start, caplog: pytest.LogCaptureFixture
+    start_executor: Start,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
 ) -> None:
+    settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.2}
+    ran: list[str] = []
+    load = statements.load
+
+    def note(vendor: str, name: str) -> str:
+        ran.append(name)
+        return load(vendor, name)
+
     unknown = workflows.waits.start()
     definition = registry.workflows.pop(workflows.waits.name)
     try:
@@ -181,8 +192,10 @@ def test_an_unknown_function_waits_for_who_knows_it(
         assert workflows.counts.start(1).get_result(timeout=LIMIT) == 1
         executor.dispatcher.look()
         eventually(lambda: "isn't known here" in caplog.text)
-        # It isn't looked for again and again: that would be without a pause.
-        assert executor.dispatcher._look_again_at > time.monotonic()
+        # It isn't looked for again and again, but a few times at the most with each heartbeat.
+        monkeypatch.setattr(statements, "load", note)
+        eventually(lambda: ran.count("beat_and_look") >= 5)
+        assert ran.count("claim_workflows") <= 20
     finally:
         registry.workflows[workflows.waits.name] = definition
 
