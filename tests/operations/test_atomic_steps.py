@@ -306,7 +306,7 @@ def test_a_cancel_after_the_commit_leaves_a_true_history(attempts: int, worker: 
     assert handle.get_status() == "CANCELLED"
     assert Checkpoint.objects.get().output == "done"
     handle.resume()
-    assert handle.get_result(timeout=60) == "done"
+    assert handle.get_result(timeout=LIMIT) == "done"
     assert calls == ["other"] * attempts
 
 
@@ -328,18 +328,18 @@ def test_a_cancel_while_a_commit_is_under_way_leaves_a_true_history(
         cancelling = threading.Thread(target=cancel, args=[handle.workflow_id])
         cancelling.start()
         if alias == "other":
-            cancelling.join(60)
+            cancelling.join(LIMIT)
         else:
             # The step's fence has locked the workflow's row.
             eventually(lambda: is_waiting(""))
-    cancelling.join(60)
+    cancelling.join(LIMIT)
 
     eventually(Checkpoint.objects.exists)
     assert handle.get_status() == "CANCELLED"
     assert Checkpoint.objects.get().output == 10
     assert balance(alias) == 0
     assert handle.resume()
-    assert handle.get_result(timeout=60) == 10
+    assert handle.get_result(timeout=LIMIT) == 10
     assert calls == [alias]
 
 
@@ -368,7 +368,7 @@ def test_a_deadline_after_the_commit_leaves_a_true_history(worker: Executor) -> 
 
     handle = once.using(timeout=3600).start()
     with pytest.raises(dbos.WorkflowCancelled):
-        handle.get_result(timeout=60)
+        handle.get_result(timeout=LIMIT)
 
     eventually(Checkpoint.objects.exists)
     assert Checkpoint.objects.get().output == "done"

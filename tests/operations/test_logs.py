@@ -14,7 +14,7 @@ from django_dbos.executor import Executor
 from django_dbos.executor.teller import Teller
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.testing import advance, run_until_idle
-from tests.waiting import eventually
+from tests.waiting import LIMIT, eventually
 
 SECRET = "4242-4242"
 
@@ -236,6 +236,6 @@ def test_a_failure_just_before_the_worker_stops_is_logged(
     with Executor():
         handle = pays.start(SECRET)
         with pytest.raises(LookupError):
-            handle.get_result(timeout=30)
+            handle.get_result(timeout=LIMIT)
 
     assert lines(handle.workflow_id)[-1].levelno == logging.ERROR
