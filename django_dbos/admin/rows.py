@@ -124,18 +124,29 @@ class ExecutorAdmin(EngineAdmin):
         "is_alive",
         "hostname",
         "pid",
-        "is_inline",
+        "kind",
         "queues",
         "concurrency",
         "started_at",
         "last_heartbeat",
     )
-    fields = list_display
-    readonly_fields = ("is_alive", "queues", "last_heartbeat")
+    fields = (*list_display, "functions")
+    readonly_fields = ("is_alive", "kind", "queues", "last_heartbeat", "functions")
     ordering = ("-started_at",)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).judged()
+
+    @admin.display(description=_("kind"))
+    def kind(self, executor: Executor) -> Any:
+        """Whether it takes workflows from queues."""
+        return _("runs inline") if executor.is_inline else _("worker")
+
+    @admin.display(description=_("workflow functions"))
+    def functions(self, executor: Executor) -> Any:
+        """What it knows, which a worker says when it starts."""
+        names = executor.workflow_names
+        return _("not told") if names is None else "\n".join(names) or _("none")
 
     @admin.display(description=_("alive"), boolean=True)
     def is_alive(self, executor: Executor) -> bool:

@@ -298,9 +298,9 @@ class Dispatcher:
             return
         self._unknown_names.add(found[1])
         logger.warning(
-            "Workflow %r waits in queue %r: its function %r isn't known here. Is the module that "
-            "defines it imported, for example by its app's workflows.py? Another worker may know "
-            "it.",
+            "Workflow %r waits in queue %r: its function %r isn't known here. Import it in the "
+            "workflows.py of an app; after a rename give it this name, @workflow(name=…). Another "
+            "worker may know it.",
             found[0],
             lane[0],
             found[1],

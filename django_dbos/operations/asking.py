@@ -95,11 +95,10 @@ class Wait:
         )
 
     def _reason(self, workflow: Workflow) -> str:
-        queue_name = str(workflow.queue_name)
-        if workflow.status == Status.ENQUEUED and not self._store.reader.has_executor_for(
-            queue_name
-        ):
-            return f"no live executor listens to queue {queue_name!r}; run dbos_worker"
+        if workflow.status == Status.ENQUEUED:
+            reader, queue_name = self._store.reader, str(workflow.queue_name)
+            if reason := reader.why_unclaimed(queue_name, str(workflow.name)):
+                return reason
         if workflow.status == Status.PENDING:
             return f"executor {workflow.executor_id!r} is running it"
         return f"its status is {workflow.status}"

@@ -136,14 +136,25 @@ class Reader:
         found = CheckpointRow.objects.using(self._alias).filter(workflow_id=workflow_id)
         return list(found.order_by("step_number"))
 
-    def has_executor_for(self, queue_name: str) -> bool:
-        """Whether a live executor listens to the queue."""
-        executors = Executor.objects.using(self._alias).filter(is_inline=False).judged()
-        return any(
-            one.queue_names is None or queue_name in one.queue_names
-            for one in executors
-            if one.is_live
+    def why_unclaimed(self, queue_name: str, name: str) -> str:
+        """Why no live worker claims a workflow, as far as their rows tell; empty if one may."""
+        workers = self._workers_of(queue_name)
+        if not workers:
+            return f"no live worker serves queue {queue_name!r}; run dbos_worker"
+        if any(one.workflow_names is None or name in one.workflow_names for one in workers):
+            return ""
+        return (
+            f"no live worker of queue {queue_name!r} knows its function {name!r}; deploy the code, "
+            "or give a renamed function this name: @workflow(name=…)"
         )
+
+    def _workers_of(self, queue_name: str) -> list[Executor]:
+        executors = Executor.objects.using(self._alias).filter(is_inline=False).judged()
+        return [
+            one
+            for one in executors
+            if one.is_live and (one.queue_names is None or queue_name in one.queue_names)
+        ]
 
 
 def _of_same(read: list[Row], workflow_id: str, token: UUID | None) -> tuple[Status, UUID]:

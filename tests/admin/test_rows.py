@@ -107,6 +107,7 @@ def test_the_list_tells_which_executors_live(admin_client: Client) -> None:
     """Reading one that was declared dead raised on PostgreSQL."""
     store = get_store()
     register(store, hostname="alive", queue_names='["mail", "default"]')
+    register(store, hostname="inline", is_inline=True, lease=-1.0)
     silent = register(store, hostname="silent", lease=-1.0)
     dead = register(store, hostname="dead")
     declare_dead(store, dead)
@@ -114,7 +115,8 @@ def test_the_list_tells_which_executors_live(admin_client: Client) -> None:
     page = get(admin_client, list_of("executor"))
 
     rows = {row[2]: row for row in page.tables["result_list"][1:]}
-    assert rows["alive"][5] == "mail, default"
+    assert rows["alive"][4:6] == ["worker", "mail, default"]
+    assert rows["inline"][4] == "runs inline"
     assert rows["dead"][5] == "all"
     assert rows["dead"][8] == "declared dead"
     assert page.html.count('alt="True"') == 1
@@ -132,3 +134,10 @@ def test_an_executor_has_a_page(admin_client: Client) -> None:
         assert SCRIPT not in page.html
         assert ("declared dead" in page.text) == (row.executor_id == dead)
     assert executor_id != dead
+
+
+def test_the_page_of_a_worker_lists_what_it_knows(admin_client: Client) -> None:
+    register(get_store(), workflow_names='["shop.checkout", "shop.refund"]')
+    (row,) = Executor.objects.all().judged()
+
+    assert "shop.checkout<br>shop.refund" in get(admin_client, change_of(row)).html

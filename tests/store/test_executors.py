@@ -22,15 +22,21 @@ def declare_dead(store: Store, executor_id: str) -> None:
     assert store.session().run("declare_dead", signs)
 
 
+def is_served(store: Store, queue_name: str) -> bool:
+    reason = store.reader.why_unclaimed(queue_name, "shop.checkout")
+    assert reason in ("", f"no live worker serves queue {queue_name!r}; run dbos_worker")
+    return not reason
+
+
 def test_only_who_keeps_its_lease_listens_to_a_queue(store: Store) -> None:
     """A killed worker counted as live until somebody declared it dead."""
-    assert not store.reader.has_executor_for("default")
+    assert not is_served(store, "default")
 
     executor_id = register(store, lease=20.0)
-    assert store.reader.has_executor_for("default")
+    assert is_served(store, "default")
 
     age(executor_id, timedelta(seconds=21))
-    assert not store.reader.has_executor_for("default")
+    assert not is_served(store, "default")
 
 
 def test_one_that_was_declared_dead_can_be_read(store: Store) -> None:
@@ -42,12 +48,22 @@ def test_one_that_was_declared_dead_can_be_read(store: Store) -> None:
 
     assert row.heard_at is None
     assert not row.is_live
-    assert not store.reader.has_executor_for("default")
+    assert not is_served(store, "default")
 
 
 def test_an_executor_listens_to_its_queues(store: Store) -> None:
     register(store, queue_names='["mail"]')
     register(store, is_inline=True)
 
-    assert store.reader.has_executor_for("mail")
-    assert not store.reader.has_executor_for("default")
+    assert is_served(store, "mail")
+    assert not is_served(store, "default")
+
+
+def test_a_worker_that_does_not_know_the_function_is_no_help(store: Store) -> None:
+    register(store, workflow_names='["shop.old"]')
+
+    reason = store.reader.why_unclaimed("default", "shop.checkout")
+    assert reason.startswith("no live worker of queue 'default' knows its function 'shop.checkout'")
+
+    register(store, workflow_names='["shop.checkout"]')
+    assert store.reader.why_unclaimed("default", "shop.checkout") == ""
