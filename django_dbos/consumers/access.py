@@ -28,6 +28,9 @@ from django_dbos.models import Workflow
 
 logger = logging.getLogger("django_dbos.consumers")
 
+# The part of the time between two questions after which it is asked again before something is sent.
+SENDING = 1 / 6
+
 NOT_LOGGED_IN, FORBIDDEN, TOO_MANY = 4401, 4403, 4429
 
 
@@ -79,9 +82,15 @@ class Access:
         if not self._is_privileged and not await self._asks_project(self._key):
             raise self.refusal
 
-    async def check_again(self) -> None:
-        """The same once its time has come: with the session and the user as they are now."""
-        if self.time_left <= 0:
+    async def check_again(self, *, is_sending: bool = False) -> None:
+        """The same once its time has come: with the session and the user as they are now.
+
+        That is earlier where something is to be sent than where a socket is idle.
+        """
+        interval = get_settings().recheck
+        if interval is None:
+            return
+        if time.monotonic() - self._asked_at >= interval * (SENDING if is_sending else 1):
             self._user = await self._reread()
             await self.check()
 

@@ -44,6 +44,8 @@ class EventConsumer(WorkflowConsumer):
         look = database_sync_to_async(store.reader.read_versions)
         is_active, versions = await look(self.workflow_id, self.key, token=self.access.token)
         changed = [key for key in versions if versions[key] > self._versions.get(key, 0)]
+        if changed:
+            await self.access.check_again(is_sending=True)
         allowed = await self.access.allowed(changed)
         frames = await database_sync_to_async(self._read)(allowed[:MAX_PAGE]) if allowed else []
         for frame in frames:

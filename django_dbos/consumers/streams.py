@@ -45,6 +45,8 @@ class StreamConsumer(WorkflowConsumer):
 
     async def send_news(self) -> News:
         page, frames = await database_sync_to_async(self._read)()
+        if frames:
+            await self.access.check_again(is_sending=True)
         for frame in frames:
             await self.send_json(frame)
             self._offset = frame["offset"] + 1

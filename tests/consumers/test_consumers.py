@@ -23,6 +23,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 import django_dbos as dbos
+from django_dbos.consumers import access
 from django_dbos.executor import Executor
 from django_dbos.models import StreamEntry, Workflow
 from django_dbos.routing import websocket_urlpatterns
@@ -688,6 +689,35 @@ async def test_what_comes_after_the_right_was_taken_is_not_sent(
         await asyncio.sleep(0.2)
         await handle.asend("after")
         assert await client.frames() == ([], 4403)
+
+
+@pytest.mark.parametrize(("kind", "key"), [("streams", "s"), ("events", "last"), ("events", None)])
+async def test_nothing_is_sent_long_after_the_last_question(
+    async_db: None,
+    settings: Any,
+    worker: Executor,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    key: str | None,
+) -> None:
+    settings.DBOS = {**settings.DBOS, "RECHECK": 3_600}
+    handle = await talks.astart()
+    user = await viewer()
+    query = {"workflow_id": handle.workflow_id} | ({"key": key} if key else {})
+
+    async with connected(kind, user, **query) as client:
+        async with connected("streams", workflow_id=handle.workflow_id, key="s") as other:
+            await handle.asend("before")
+            await other.frame()
+        await take_permissions(user, None)
+        # As if a sixth of the hour had passed.
+        monkeypatch.setattr(access, "SENDING", 0)
+        await handle.asend("after")
+        await handle.asend(None)
+        frames, code = await client.frames()
+
+    assert all(frame["value"] == "before" for frame in frames)
+    assert code == 4403
 
 
 @pytest.mark.parametrize("kind", ["streams", "events"])
