@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -94,6 +95,27 @@ def test_workers_hear_of_what_is_committed_by_hand(worker: Executor, by_hand: No
 
     assert handle.get_result(timeout=LIMIT) == "by hand"
     assert waiting.get_result(timeout=LIMIT) == "told"
+
+
+@pytest.mark.rule(14)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no NOTIFY")
+def test_they_are_notified_with_the_commit_and_not_before(by_hand: None) -> None:
+    import psycopg
+
+    listener = psycopg.connect(**connection.get_connection_params(), autocommit=True)
+    listener.execute("LISTEN dbos_enqueued")
+    try:
+        transaction.set_autocommit(False)
+        hello.using(queue_name="rolled back").start()
+        transaction.rollback()
+        hello.using(queue_name="committed").start()
+        assert list(listener.notifies(timeout=0)) == []
+        transaction.commit()
+        (told,) = listener.notifies(timeout=60, stop_after=1)
+    finally:
+        listener.close()
+
+    assert json.loads(told.payload) == ["committed", 0]
 
 
 @pytest.mark.rule(26)

@@ -5,8 +5,8 @@ classes (enums, dataclasses, …) together with the path of their class. What ``
 serialized in turn, so it may hold other such values.
 
 Rebuilding never runs a user's ``__init__``, ``__new__`` or ``__setstate__``: a history is data, and
-must not be able to do anything. (The one exception is an exception that can't be restored
-otherwise; see recorded_errors.)
+must not be able to do anything. (There are two exceptions: an exception that can't be restored
+otherwise, see recorded_errors; and validators of pydantic and attrs, see foreign_codecs.)
 """
 
 from __future__ import annotations
