@@ -11,7 +11,7 @@ import django_dbos as dbos
 from django_dbos.models import Workflow
 from django_dbos.testing import run_until_idle
 from tests.admin.conftest import LIST, page_of
-from tests.admin.workflows import busy, failing, quick
+from tests.admin.workflows import busy, failing, parent, quick
 from tests.browser.chromium import Chromium
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -71,3 +71,16 @@ def test_the_page_asks_before_it_cancels(operator: Chromium, live_server: Any) -
 
     assert "1 cancelled." in operator.text
     assert handle.get_status() == "CANCELLED"
+
+
+def test_the_page_of_a_workflow_fits_the_screen(operator: Chromium, live_server: Any) -> None:
+    handle = parent.start()
+    run_until_idle()
+
+    for workflow_id in (handle.workflow_id, f"{handle.workflow_id}-1"):
+        operator.go(live_server.url + page_of(workflow_id))
+
+        assert operator.run(
+            "[...document.querySelectorAll('.dbos-rows')]"
+            ".every(section => section.scrollWidth <= section.clientWidth)"
+        )
