@@ -29,8 +29,8 @@ PROVEN = 10.0
 LOOK_INTERVAL = 0.1
 # Seconds after which a child that was to stop at once is killed.
 PATIENCE = 3 * LAST_SECOND
-# How a process ends that a signal meets before it listens: it has no work yet.
-ENDED_WELL = {0, *(-number for number in STOPS)}
+# A signal ends a process that doesn't listen yet: it has no work.
+ENDED_WELL = {0, CODE_CHANGED, *(-number for number in STOPS)}
 
 
 class Child:

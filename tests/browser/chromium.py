@@ -18,7 +18,9 @@ from typing import Any, Self
 
 from websockets.sync.client import connect
 
-PATIENCE = 60.0
+from tests.waiting import LIMIT
+
+PATIENCE = LIMIT
 # Root in a container has no sandbox, and its /dev/shm is small.
 OPTIONS = (
     "--headless=new",

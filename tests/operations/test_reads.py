@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.models import Workflow
-from tests.waiting import LIMIT
+from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -143,13 +143,6 @@ def waits_for_database(caplog: pytest.LogCaptureFixture) -> int:
     return sum("waits for the database" in one.getMessage() for one in caplog.records)
 
 
-def wait_until(holds: Callable[[], Any]) -> None:
-    until = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 @pytest.mark.rule(45)
 @pytest.mark.parametrize("workflow", [asks, aasks])
 @pytest.mark.parametrize("what", ASKED)
@@ -170,7 +163,7 @@ def test_what_a_run_asks_waits_out_an_outage(
 
     outage.set()
     gates["away"].set()
-    wait_until(lambda: waits_for_database(caplog))
+    eventually(lambda: waits_for_database(caplog))
     # Several attempts, of which the log tells once.
     time.sleep(0.3)
     outage.clear()
@@ -189,7 +182,7 @@ def test_a_model_instance_among_the_arguments_waits_out_an_outage(
 
     outage.set()
     handle = workflow.start(group)
-    wait_until(lambda: waits_for_database(caplog))
+    eventually(lambda: waits_for_database(caplog))
     outage.clear()
 
     assert handle.get_result(timeout=LIMIT) == "hello all"
@@ -205,11 +198,11 @@ def test_a_run_that_waits_for_the_database_can_be_cancelled(
     assert gates["there"].wait(LIMIT)
     outage.set()
     gates["away"].set()
-    wait_until(lambda: waits_for_database(caplog))
+    eventually(lambda: waits_for_database(caplog))
 
     assert handle.cancel()
     # The database is still away for the run: it ends without an answer.
-    wait_until(lambda: handle.workflow_id not in worker.runs)
+    eventually(lambda: handle.workflow_id not in worker.runs)
 
     outage.clear()
     assert handle.get_status() == "CANCELLED"

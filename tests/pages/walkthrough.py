@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PATIENCE = 60.0
+PATIENCE = 90.0
 
 
 class Walk:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from django_dbos.executor.inbox import SECOND_AFTER
 from django_dbos.models import Checkpoint, Workflow
@@ -190,6 +191,29 @@ def test_a_signal_during_start_up_stops_the_worker(start_worker: Start, tmp_path
     assert worker.wait() == 0, worker.output
     assert HANDS_OVER in worker.output
     assert not ExecutorRow.objects.exists()
+
+
+@pytest.mark.rule(37)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite's file is there")
+@pytest.mark.parametrize("arguments", ROLES)
+def test_a_worker_that_waits_for_the_database_can_be_stopped(
+    start_worker: Start, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "nowhere_settings.py").write_text(
+        "from tests.settings import *\n"
+        "DATABASES['default'] = {**DATABASES['default'], 'HOST': '127.0.0.1', 'PORT': '1'}\n"
+    )
+    worker = start_worker(
+        *arguments,
+        wait=False,
+        PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+        DJANGO_SETTINGS_MODULE="nowhere_settings",
+    )
+    worker.wait_for("waiting for it", times=ROLES[arguments])
+
+    worker.send_group(signal.SIGTERM)
+
+    assert worker.wait() == 0, worker.output
 
 
 @pytest.mark.rule(37)
