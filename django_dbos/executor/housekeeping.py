@@ -94,7 +94,7 @@ class Housekeeping:
         """Take the lock and write the executor's row: done before anything is claimed."""
         self._store.look_for_pooler()
         session = self._own()
-        self._recovery.start()
+        self._recovery.start(session)
         self._has_lock = self._store.hold_lock(session, self._executor.executor_id)
         self._store.register_executor(session, self._executor.info(), has_lock=self._has_lock)
         self._last_beat = time.monotonic()
@@ -112,8 +112,6 @@ class Housekeeping:
         silence = now - self._last_beat
         is_late = silence > self._settings.lease
         self._next_beat = now + self._settings.heartbeat_interval
-        if silence > self._settings.lease / 2:
-            self._recovery.restart_probation()
         if is_late or not look.is_registered:
             # Somebody may have, or has, given this executor's work away (CORRECTNESS rule 4).
             self._last_beat = now
@@ -130,7 +128,7 @@ class Housekeeping:
             return self._beat_and_look(session, executor_id)
         except errors.Unavailable:
             # The others may still be on their way back, and what they told is lost.
-            self._recovery.restart_probation()
+            self._recovery.note_failure()
             self._next_sweep = 0.0
             raise
 

@@ -1,9 +1,10 @@
 """Recovery: gives the workflows of dead executors back to their queues.
 
 An executor is dead when its lease has run out, or when the lock that its process holds was found
-free on two looks. Nobody judges others before its own heartbeats were on time for a lease, lest
-the first one back after an outage takes everybody's work; a lock that is free tells a fresh
-process enough after a few seconds (CORRECTNESS rules 4 and 5).
+free on two looks. Silence counts only while the database could be reached: for a lease in all, or,
+for one whose lock is free, for a few seconds after others had the time to come back. So the first
+one back after an outage doesn't take everybody's work, and short interruptions don't keep the dead
+alive (CORRECTNESS rules 4 and 5).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from django_dbos.conf import Settings
 from django_dbos.core import registry
 from django_dbos.core.hints import Hints
 from django_dbos.core.records import Wake
+from django_dbos.executor.attendance import Attendance
 from django_dbos.operations import logs
 from django_dbos.store import elsewhere, errors
 from django_dbos.store.records import Look, Recovered
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_dbos.executor")
 
-# Seconds between the two looks that find a lock free; how long it must be seen free by who has
-# just started, and by who has just lost the database, as the others may have.
-SECOND_LOOK, FRESH_LOOKS, LOOKS_AFTER_OUTAGE = 1.0, 3.0, 6.0
+# Seconds between the two looks that find a lock free; for how long its executor could have been
+# heard.
+SECOND_LOOK, SILENT_LONG = 1.0, 3.0
 # A living executor that lost its connection notices at its next heartbeat, and takes its lock
 # again: until it has missed one by this much, a free lock says nothing.
 MISSED = 1.4
@@ -43,34 +45,41 @@ class Recovery:
         self._lease = settings.lease
         self._step_aliases = settings.step_databases
         self._silence = settings.heartbeat_interval * MISSED
-        self._on_time_since = time.monotonic()
-        self._patience = FRESH_LOOKS
+        self.attendance = Attendance(settings.heartbeat_interval)
         self._unlocked_since: dict[str, float] = {}
         self._unfinished: set[str] = set()
         """Dead ones that still hold workflows which somebody's transaction has locked."""
         self._has_more = False
 
-    def start(self) -> None:
+    def start(self, session: Session) -> None:
         """Our own heartbeats begin."""
-        self._on_time_since = time.monotonic()
-        self._patience = FRESH_LOOKS
+        executor_id = self._executor.executor_id
+        self.attendance.begin(self._store.list_heartbeats(session, executor_id))
 
-    def restart_probation(self) -> None:
-        """Our own heartbeats were late: nobody is judged by it."""
-        self._on_time_since = time.monotonic()
-        self._patience = LOOKS_AFTER_OUTAGE
+    def note_failure(self) -> None:
+        """A heartbeat of our own has failed: locks that were free may be held again."""
+        self.attendance.note_failure()
         self._unlocked_since.clear()
 
     def judge(self, session: Session, look: Look) -> bool:
         """Recover who is dead; return whether anybody was."""
-        now = time.monotonic()
-        is_proven = now - self._on_time_since >= self._lease
-        dead = [one for one in look.expired_executors if is_proven]
-        unlocked = {one: self._unlocked_since.get(one, now) for one in look.unlocked_executors}
-        enough = SECOND_LOOK if is_proven else self._patience
-        unlocked_long = [one for one, since in unlocked.items() if now - since >= enough]
-        unlocked_long = [one for one in unlocked_long if one not in dead]
-        self._unlocked_since = unlocked
+        now, attendance = time.monotonic(), self.attendance
+        attendance.note_beat()
+        dead = [
+            one
+            for one, age in look.expired_executors.items()
+            if attendance.on_time(age) >= self._lease
+        ]
+        self._unlocked_since = {
+            one: self._unlocked_since.get(one, now) for one in look.unlocked_executors
+        }
+        unlocked_long = [
+            one
+            for one, age in look.unlocked_executors.items()
+            if one not in dead
+            and now - self._unlocked_since[one] >= SECOND_LOOK
+            and attendance.settled(age) >= SILENT_LONG
+        ]
         self._has_more = False
         recovered = [one for one in dead if self._recover(session, one, is_unlocked=False)]
         recovered += [one for one in unlocked_long if self._recover(session, one, is_unlocked=True)]

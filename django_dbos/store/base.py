@@ -485,6 +485,11 @@ class Store(abc.ABC):
     ) -> Look:
         """Beat, and see what there is to do: a thorough look may take long."""
 
+    def list_heartbeats(self, session: Session, executor_id: str) -> list[float]:
+        """Return how many seconds ago executors other than this one were heard of."""
+        found = session.run("list_heartbeats", {"executor_id": executor_id})
+        return [age for row in found for age in row if age is not None]
+
     @abc.abstractmethod
     def enqueue_due(self, session: Session, limit: int) -> list[Lane]:
         """Enqueue what is due: delayed starts, waits that time out."""

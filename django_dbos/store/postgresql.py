@@ -365,7 +365,10 @@ class PostgresStore(Store):
             "event_mark": previous.event_mark if previous else None,
         }
         row = session.run("beat_and_look", params)[0]
-        return Look(**dict(zip(LOOK_COLUMNS, row, strict=True)))
+        found = dict(zip(LOOK_COLUMNS, row, strict=True))
+        for column in ("expired_executors", "unlocked_executors"):
+            found[column] = {one: float(age) for one, age in found[column]}
+        return Look(**found)
 
     def enqueue_due(self, session: Session, limit: int) -> list[Lane]:
         return rows.lanes(session.run("enqueue_due", {"limit": limit}))

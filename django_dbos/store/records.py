@@ -53,8 +53,10 @@ class Look:
     next_deadline: float | None
     held_count: int | None
     """None: this look was no thorough one, and `has_enqueued` isn't known either."""
-    expired_executors: list[str]
-    unlocked_executors: list[str]
+    expired_executors: dict[str, float]
+    """Those whose lease is over, and the seconds since their last heartbeats."""
+    unlocked_executors: dict[str, float]
+    """Those whose lock is free, and the same."""
     has_lost_wakeup: bool
     message_mark: int = 0
     event_mark: int = 0

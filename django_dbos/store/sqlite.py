@@ -270,7 +270,7 @@ class SqliteStore(Store):
         is_thorough: bool = True,
     ) -> Look:
         found = session.run("beat_and_look", {"executor_id": executor_id})
-        row = found[0] if found else (False, None, None, 0, "[]", "[]", False)
+        row = found[0] if found else (False, None, None, 0, "{}", "{}", False)
         return Look(
             is_registered=bool(found),
             has_enqueued=bool(row[0]),
@@ -278,7 +278,9 @@ class SqliteStore(Store):
             next_deadline=row[2],
             held_count=row[3],
             expired_executors=json.loads(row[4]),
-            unlocked_executors=[one for one in json.loads(row[5]) if self._locks.is_free(one)],
+            unlocked_executors={
+                one: age for one, age in json.loads(row[5]).items() if self._locks.is_free(one)
+            },
             has_lost_wakeup=bool(row[6]),
         )
 

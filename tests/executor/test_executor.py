@@ -311,7 +311,8 @@ def test_a_process_whose_lock_is_free_is_dead(start_executor: Start, settings: A
     _claim_for(dead, handle.workflow_id)
 
     executor = start_executor()
-    executor.housekeeping._recovery._on_time_since -= 3600
+    now = time.monotonic()
+    executor.housekeeping._recovery.attendance.add(now - 3600, now)
 
     assert handle.get_result(timeout=LIMIT) == 3
     assert Workflow.objects.get().recovery_attempts == 1

@@ -21,6 +21,7 @@ from django_dbos.models import Checkpoint, Workflow
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.store import get_store
 from tests.executor import workflows
+from tests.executor.test_executor import _claim_for, _register_dead
 from tests.store.proxies import Proxy, TransactionPooler, of_server, through
 from tests.waiting import LIMIT, eventually
 
@@ -267,3 +268,32 @@ def test_own_sessions_are_made_as_the_project_makes_them(start_executor: Start) 
             cursor.execute("DROP ROLE test_dbos_worker")
 
     assert any(name.startswith("dbos:") for name in seen)
+
+
+@pytest.mark.rule(4)
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+def test_a_death_beside_restarts_of_a_pooler_is_seen(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, start_executor: Start
+) -> None:
+    """The connections are lost more often than a lease lasts."""
+    settings.DBOS = {**settings.DBOS, "LEASE": 4.0, "HEARTBEAT_INTERVAL": 0.5, "LISTEN": False}
+    handle = workflows.counts.start(3)
+    dead = _register_dead(has_lock=False)
+    _claim_for(dead, handle.workflow_id)
+    has_ended = threading.Event()
+
+    with through(of_server(), monkeypatch) as proxy:
+        executor = start_executor()
+
+        def restart() -> None:
+            while not has_ended.wait(2.5):
+                proxy.cut()
+
+        thread = threading.Thread(target=restart)
+        thread.start()
+        try:
+            assert handle.get_result(timeout=LIMIT) == 3
+        finally:
+            has_ended.set()
+            thread.join()
+            executor.stop()

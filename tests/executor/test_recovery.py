@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -96,7 +97,7 @@ def recovery(store: Store) -> Recovery:
     """As an executor's whose own heartbeats have been on time for long."""
     executor: Any = type("Host", (), {"store": store})
     judging = Recovery(executor, get_settings())
-    judging._on_time_since -= 3_600
+    judging.attendance.add(time.monotonic() - 3_600, time.monotonic())
     return judging
 
 
@@ -246,7 +247,8 @@ def test_a_locked_row_is_left_to_the_others_when_a_worker_stops(
     assert "couldn't sign off" not in caplog.text
     with second:
         assert gates[1].get_result(timeout=LIMIT) is None
-        second.housekeeping._recovery._on_time_since -= 3_600
+        now = time.monotonic()
+        second.housekeeping._recovery.attendance.add(now - 3_600, now)
         _silence(first.executor_id)
         eventually(lambda: not ExecutorRow.objects.filter(pk=first.executor_id).exists())
     assert gates[0].get_status() == "CANCELLED"

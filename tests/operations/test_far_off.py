@@ -152,7 +152,7 @@ def test_an_executor_with_an_endless_lease_fails_no_heartbeat() -> None:
 
     look = store.beat_and_look(store.session(), executor_id, None)
 
-    assert look.expired_executors == []
+    assert look.expired_executors == {}
 
 
 def test_executors_that_were_declared_dead_are_listed() -> None:

@@ -27,14 +27,23 @@ SELECT
         FROM dbos_workflow
         WHERE status = 'PENDING' AND executor_id = %(executor_id)s
     ) END AS held_count,
+    -- Each with the seconds since its last heartbeat.
     ARRAY(
-        SELECT executor_id
+        SELECT ARRAY[
+            executor_id::text,
+            CASE WHEN heartbeat_at = '-infinity' THEN 'inf'
+            ELSE extract(epoch FROM clock_timestamp() - heartbeat_at)::text END
+        ]
         FROM dbos_executor
         WHERE executor_id <> %(executor_id)s
           AND heartbeat_at + least(lease, interval '1000 years') < clock_timestamp()
     ) AS expired_executors,
     ARRAY(
-        SELECT executor.executor_id
+        SELECT ARRAY[
+            executor.executor_id::text,
+            CASE WHEN executor.heartbeat_at = '-infinity' THEN 'inf'
+            ELSE extract(epoch FROM clock_timestamp() - executor.heartbeat_at)::text END
+        ]
         FROM dbos_executor AS executor
         WHERE executor.executor_id <> %(executor_id)s
           AND executor.has_lock

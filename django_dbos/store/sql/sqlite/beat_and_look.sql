@@ -25,14 +25,19 @@ RETURNING
         FROM dbos_workflow
         WHERE status = 'PENDING' AND executor_id = %(executor_id)s
     ) AS held_count,
+    -- Each with the seconds since its last heartbeat.
     (
-        SELECT json_group_array(executor_id)
+        SELECT json_group_object(
+            executor_id, (julianday(%(now)s) - julianday(heartbeat_at)) * 86400.0
+        )
         FROM dbos_executor
         WHERE executor_id <> %(executor_id)s
           AND julianday(heartbeat_at) + lease / 86400000000.0 < julianday(%(now)s)
     ) AS expired_executors,
     (
-        SELECT json_group_array(executor_id)
+        SELECT json_group_object(
+            executor_id, (julianday(%(now)s) - julianday(heartbeat_at)) * 86400.0
+        )
         FROM dbos_executor
         WHERE executor_id <> %(executor_id)s AND has_lock
     ) AS locking_executors,

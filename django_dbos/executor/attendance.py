@@ -1,0 +1,100 @@
+"""Attendance: when the database could be reached, by which the silence of others is judged.
+
+Silence means death only while the silent one could have been heard. After an outage everybody has
+been silent, so that the first one back would take everybody's work (CORRECTNESS rule 4). What is
+known of that isn't lost with a connection, nor does it begin with this process: each heartbeat that
+the table holds was an answer of the database.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+Span = tuple[float, float]
+
+# Heartbeats further apart than so many intervals may have had an outage in between.
+LATE = 2.0
+# Seconds within which who lives has come back after an outage.
+RETURN = 3.0
+# How many spans are kept: of a database that comes and goes, the latest.
+MOST_SPANS = 100
+
+
+class Attendance:
+    """Spans of time, on the monotonic clock, in which heartbeats were on time."""
+
+    def __init__(self, interval: float) -> None:
+        self._late = interval * LATE
+        self._return = min(RETURN, interval * LATE)
+        self._on_time: list[Span] = []
+        self._settled: list[Span] = []
+        self._last_beat = 0.0
+        self._has_failed = False
+
+    def begin(self, others: Iterable[float] = ()) -> None:
+        """Begin now; `others` are the ages, in seconds, of heartbeats that the table holds."""
+        now = time.monotonic()
+        self._on_time, self._settled = [], []
+        points = sorted({now - age for age in others if age >= 0.0})
+        for start, end in _spans(points, self._late):
+            self.add(start, end)
+        self._has_failed = False
+        self._last_beat = points[-1] if points else 0.0
+        if now - self._last_beat > self._late:
+            self._on_time.append((now, now))
+            self._settled.append((now, now))
+            self._last_beat = now
+        self.note_beat()
+
+    def add(self, start: float, end: float) -> None:
+        """The database was reached from then to then, as far as is known."""
+        self._on_time.append((start, end))
+        self._settled.append((min(start + self._return, end), end))
+
+    def note_beat(self) -> None:
+        """A heartbeat of our own has been answered."""
+        now = time.monotonic()
+        is_late = now - self._last_beat > self._late
+        self._extend(self._on_time, now, now if is_late else None)
+        self._extend(
+            self._settled, now, now + self._return if is_late or self._has_failed else None
+        )
+        self._last_beat = now
+        self._has_failed = False
+
+    def note_failure(self) -> None:
+        """A heartbeat of our own has failed: others may be on their way back."""
+        self._has_failed = True
+
+    def on_time(self, age: float) -> float:
+        """Of the last `age` seconds, those in which heartbeats were on time."""
+        return _within(self._on_time, time.monotonic(), age)
+
+    def settled(self, age: float) -> float:
+        """The same, without the seconds in which others were perhaps on their way back."""
+        return _within(self._settled, time.monotonic(), age)
+
+    def _extend(self, spans: list[Span], now: float, begin: float | None) -> None:
+        """Have the last span reach until now; it is another one if it has a beginning."""
+        if begin is not None:
+            spans.append((begin, begin))
+        start, end = spans[-1]
+        spans[-1] = (start, max(end, now))
+        del spans[:-MOST_SPANS]
+
+
+def _spans(points: list[float], gap: float) -> list[Span]:
+    """Points that are no further apart than `gap`, as spans."""
+    spans: list[Span] = []
+    for point in points:
+        if spans and point - spans[-1][1] <= gap:
+            spans[-1] = (spans[-1][0], point)
+        else:
+            spans.append((point, point))
+    return spans
+
+
+def _within(spans: list[Span], now: float, age: float) -> float:
+    began = now - age
+    return sum(max(min(end, now) - max(start, began), 0.0) for start, end in spans)

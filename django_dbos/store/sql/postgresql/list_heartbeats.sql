@@ -1,0 +1,8 @@
+-- How many seconds ago others were heard of, at first and last: when the database could be reached.
+SELECT
+    extract(epoch FROM clock_timestamp() - started_at)::float8,
+    CASE WHEN heartbeat_at > '-infinity' THEN
+        extract(epoch FROM clock_timestamp() - heartbeat_at)::float8
+    END
+FROM dbos_executor
+WHERE executor_id <> %(executor_id)s

@@ -1,0 +1,8 @@
+-- How many seconds ago others were heard of, at first and last: when the database could be reached.
+SELECT
+    (julianday(%(now)s) - julianday(started_at)) * 86400.0,
+    CASE WHEN heartbeat_at > '0001-01-01 00:00:00.000000' THEN
+        (julianday(%(now)s) - julianday(heartbeat_at)) * 86400.0
+    END
+FROM dbos_executor
+WHERE executor_id <> %(executor_id)s

@@ -1,0 +1,173 @@
+"""When the silence of others counts: only while they could have been heard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from django_dbos.executor import Executor, attendance
+from django_dbos.executor.attendance import RETURN, Attendance
+from django_dbos.models import Executor as ExecutorRow
+from tests.executor import workflows
+from tests.executor.test_executor import _claim_for, _register_dead
+
+INTERVAL = 2.5
+
+
+class Clock:
+    """A monotonic clock that is set forward."""
+
+    def __init__(self) -> None:
+        self.now = 10_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(attendance, "time", clock)
+    return clock
+
+
+def beat(clock: Clock, own: Attendance, seconds: float) -> None:
+    """Beat on time for so many seconds."""
+    until = clock.now + seconds
+    while clock.now < until:
+        clock.now = min(clock.now + INTERVAL, until)
+        own.note_beat()
+
+
+@pytest.mark.rule(4)
+def test_who_has_just_started_has_heard_nobody(clock: Clock) -> None:
+    own = Attendance(INTERVAL)
+    own.begin()
+
+    assert own.on_time(3_600) == own.settled(3_600) == 0
+    beat(clock, own, 20)
+    assert own.on_time(3_600) == own.settled(3_600) == 20
+    assert own.on_time(5) == 5
+
+
+@pytest.mark.rule(4)
+def test_an_outage_is_nobody_s_silence(clock: Clock) -> None:
+    own = Attendance(INTERVAL)
+    own.begin()
+    beat(clock, own, 60)
+
+    own.note_failure()
+    clock.now += 300
+    own.note_beat()
+
+    # Who was last heard of 2 s before the outage.
+    assert own.on_time(302) == own.settled(302) == 2
+    beat(clock, own, 18)
+    assert own.on_time(320) == 20
+    assert own.settled(320) == 20 - RETURN
+
+
+@pytest.mark.rule(4)
+def test_what_was_seen_before_short_interruptions_holds_after_them(clock: Clock) -> None:
+    own = Attendance(INTERVAL)
+    own.begin()
+    beat(clock, own, 60)
+    died_at = clock.now
+
+    for _ in range(5):
+        beat(clock, own, 5)
+        own.note_failure()
+        clock.now += 1
+        own.note_beat()
+
+    age = clock.now - died_at
+    # A lease of 20 s is over, and a free lock was seen for long enough.
+    assert own.on_time(age) == age
+    assert 5 <= own.settled(age) <= age - 4 * RETURN
+
+
+@pytest.mark.rule(4)
+def test_a_heartbeat_of_ones_own_that_was_late_says_nothing_of_others(clock: Clock) -> None:
+    own = Attendance(INTERVAL)
+    own.begin()
+    beat(clock, own, 10)
+
+    clock.now += 15
+    own.note_beat()
+
+    assert own.on_time(3_600) == 10
+    beat(clock, own, 5)
+    assert own.on_time(3_600) == 15
+    assert own.settled(3_600) == 15 - RETURN
+
+
+@pytest.mark.rule(4)
+def test_what_the_table_holds_is_evidence_too(clock: Clock) -> None:
+    """Workers that are killed every few seconds, each of which was heard of."""
+    own = Attendance(INTERVAL)
+
+    own.begin([100.0, 20.0, 18.0, 16.5, 12.0, 8.0, 7.0, 4.0, 2.0])
+
+    assert own.on_time(30) == 20
+    assert own.settled(30) == 20 - RETURN
+    assert own.on_time(10) == 10
+
+
+@pytest.mark.rule(4)
+def test_one_heartbeat_of_another_is_no_evidence(clock: Clock) -> None:
+    """The first ones back after an outage."""
+    own = Attendance(INTERVAL)
+
+    own.begin([300.0, 0.5])
+
+    assert own.on_time(300) == own.settled(300) == 0.5
+
+
+@pytest.mark.rule(4)
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+def test_workers_that_are_killed_faster_than_they_judge_leave_evidence(
+    start_executor: Callable[..., Executor], settings: Any
+) -> None:
+    settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.2, "LEASE": 3_600.0}
+    handle = workflows.counts.start(3)
+    dead = _register_dead(has_lock=False)
+    _claim_for(dead, handle.workflow_id)
+    # Its lease is over by far, and the others' rows say that it could have been heard meanwhile.
+    others = [_register_dead(has_lock=False) for _ in range(3)]
+    _age(dead, 7_300.0)
+    _set_lease(dead, 1.0)
+    for position, one in enumerate(others):
+        _age(one, 6_000.0 - 2_990.0 * position)
+
+    # With heartbeats an hour apart: a fresh process needs no time of its own.
+    settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 1_799.0, "LEASE": 3_600.0}
+    start_executor()
+
+    assert handle.get_result(timeout=60) == 3
+    assert not ExecutorRow.objects.filter(executor_id=dead).exists()
+
+
+def _age(executor_id: str, seconds: float) -> None:
+    """Have an executor been started, and last heard of, so many seconds ago."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            moved = "clock_timestamp() - make_interval(secs => %s)"
+        else:
+            moved = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', '-' || %s || ' seconds') || '000'"
+        cursor.execute(
+            f"UPDATE dbos_executor SET started_at = {moved}, heartbeat_at = {moved} "
+            "WHERE executor_id = %s",
+            [seconds, seconds, executor_id],
+        )
+
+
+def _set_lease(executor_id: str, seconds: float) -> None:
+    with connection.cursor() as cursor:
+        value = "make_interval(secs => %s)" if connection.vendor == "postgresql" else "1000000 * %s"
+        cursor.execute(
+            f"UPDATE dbos_executor SET lease = {value} WHERE executor_id = %s",
+            [seconds, executor_id],
+        )
