@@ -182,7 +182,7 @@ class WaitInTest(DbosError):
 
 
 class WorkflowCancelled(DbosError):
-    """The workflow was cancelled, so it has no result. Raised to whoever asks for the result."""
+    """The workflow was cancelled, so it has no result. Raised where the result is asked for."""
 
     message = (
         "Workflow {workflow_id!r} was cancelled, so it has no result. "

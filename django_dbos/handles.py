@@ -73,7 +73,7 @@ class WorkflowHandle(Generic[R]):
         return await calls.aperform("describe", lambda: describe(get_store(), self.workflow_id))
 
     def cancel(self, children: bool = False) -> bool:
-        """Cancel the workflow, with `children` its children too; whether it was active until now.
+        """Cancel the workflow, with `children` its children too; True if it was still active.
 
         Waiting workflows and a worker's async ones stop at once, others before their next step or
         durable operation; a step in progress may still end.
@@ -101,7 +101,7 @@ class WorkflowHandle(Generic[R]):
     def run_now(self) -> bool:
         """Put a delayed workflow in its queue at once, as if its time had come.
 
-        Returns whether it was delayed until now. Raises WorkflowDoesNotExist.
+        Returns True if it was still delayed. Raises WorkflowDoesNotExist.
         """
         return calls.perform("run_now", self._run_now)
 

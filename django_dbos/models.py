@@ -102,7 +102,7 @@ class WorkflowQuerySet(EngineQuerySet["Workflow"]):
         return self.filter(status__in=ACTIVE)
 
     def cancel(self, *, children: bool = False) -> dict[str, bool]:
-        """Cancel each; the answer says by workflow id whether it was active until now."""
+        """Cancel each; returns by workflow id whether it was still active."""
         return self._ask("cancel_workflows", children=children)
 
     def resume(self) -> dict[str, bool]:

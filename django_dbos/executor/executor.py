@@ -234,7 +234,7 @@ class Executor:
         )
 
     def reincarnate(self) -> None:
-        """It is dead, or was silent for as long: leave all runs, and go on under a new id.
+        """Leave all runs and go on under a new id, after being declared dead or silent for a lease.
 
         See CORRECTNESS rule 4.
         """

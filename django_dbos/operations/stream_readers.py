@@ -171,7 +171,7 @@ class StreamReader(_Reader):
         return map(itemgetter(1), self.entries())
 
     def entries(self) -> Iterator[tuple[int, Any]]:
-        """(offset, value) of each: whoever stops resumes at the last offset + 1."""
+        """(offset, value) of each: to resume, begin at the last offset + 1."""
         return _Entries(self, self._begin())
 
     def _read_on(self) -> Generator[tuple[int, Any], None, None]:
