@@ -145,7 +145,8 @@ def workflow(function: Any = None, /, **options: Any) -> Any:
 
     `name` (default: its dotted path) is stored with every execution; `queue_name` (default:
     DBOS["DEFAULT_QUEUE"]); `timeout` in seconds or as a timedelta, from the first run on;
-    `max_recovery_attempts` (default: DBOS["MAX_RECOVERY_ATTEMPTS"]). Methods are refused.
+    `max_recovery_attempts` (default: DBOS["MAX_RECOVERY_ATTEMPTS"]). Of methods only
+    static ones can be workflows.
     """
     decorator = _WorkflowDecorator(**options)
     return decorator if function is None else decorator(function)

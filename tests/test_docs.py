@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from typing import Any
 import pytest
 from django.core.asgi import get_asgi_application
 
+from django_dbos import decorators
 from django_dbos.conf import Settings, get_settings, setting_problems
+from django_dbos.operations.options import StartOptions
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAGES = sorted(PROJECT.glob("docs/**/*.md"))
@@ -93,3 +96,18 @@ def test_the_api_reference_is_up_to_date() -> None:
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+OPTIONS: dict[str, Any] = {
+    "@step": inspect.signature(decorators._StepDecorator).parameters,
+    "@workflow": inspect.signature(decorators._WorkflowDecorator).parameters,
+    "using()": StartOptions.__annotations__,
+}
+
+
+@pytest.mark.parametrize("what", OPTIONS)
+def test_the_tables_of_options_are_complete(what: str) -> None:
+    _, _, rows = (PROJECT / "docs/guides/workflows.md").read_text().partition(f"of `{what}` |")
+    table = rows.partition("\n\n")[0]
+
+    assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(OPTIONS[what])
