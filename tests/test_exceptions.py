@@ -24,6 +24,7 @@ ERRORS = [
     exceptions.MaxRecoveryAttemptsExceeded("order-1", 100),
     exceptions.NondeterminismError("order-1", 3, "step 'charge'", "step 'refund'"),
     exceptions.LimitReached("order-1", "steps", 50_000, "STEP_LIMITS"),
+    exceptions.StepTimeout("shop.charge", 2.5),
     exceptions.StreamClosed("order-1", "log"),
     exceptions.NotInWorkflow("recv"),
     exceptions.NotAllowedInStep("recv", "charge"),
