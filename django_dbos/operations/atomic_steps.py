@@ -291,7 +291,7 @@ class _AtomicStep:
         if isinstance(error, errors.StoreError):
             return True
         is_here = self._has_erred or self._checkpoint is not None or not self._is_connected
-        return isinstance(error, Error) and is_here
+        return is_here and (isinstance(error, Error) or errors.is_exhaustion(error))
 
     def _meaning(self, error: BaseException) -> Meaning | None:
         is_open = connections[self._alias].in_atomic_block

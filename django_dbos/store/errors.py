@@ -5,6 +5,8 @@ They are Django's errors too: whoever starts a workflow in a view catches what a
 
 from __future__ import annotations
 
+import errno
+
 from django.db import (
     DEFAULT_DB_ALIAS,
     DatabaseError,
@@ -19,6 +21,9 @@ from django_dbos.store.meanings import Engine, Meaning
 # Data exceptions and violated constraints.
 VALUE_CLASSES = frozenset({"22", "23"})
 INSUFFICIENT_PRIVILEGE = "42501"
+
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class StoreError(DatabaseError):
@@ -88,8 +93,15 @@ def of_meaning(meaning: Meaning, message: str) -> StoreError:
     return BadStatement(message)
 
 
+def is_exhaustion(error: BaseException) -> bool:
+    """Whether the process has no descriptor or memory left, so that a driver can't connect."""
+    return isinstance(error, OSError) and error.errno in EXHAUSTED
+
+
 def meaning_of(error: BaseException) -> Meaning:
     """What an error means that Django, the store or a driver raised."""
+    if is_exhaustion(error):
+        return meanings.LOST
     driver = _drivers(error)
     if (name := getattr(driver, "sqlite_errorname", None)) is not None:
         return meanings.of_sqlite(name)

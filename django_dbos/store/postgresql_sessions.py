@@ -103,6 +103,9 @@ class OwnSession:
         except (DatabaseError, InterfaceError) as error:
             # Django's, while connecting.
             raise errors.of_meaning(errors.meaning_of(error), str(error)) from error
+        except OSError as error:
+            # No descriptor left to wait on, for example.
+            raise errors.Unavailable(str(error), is_outcome_unknown=True) from error
         finally:
             if self._line is not None and self._pipeline is None:
                 self._line.asked_at = 0.0

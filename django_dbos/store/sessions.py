@@ -111,6 +111,10 @@ def translated_errors(alias: str | None = None) -> Iterator[None]:
         if isinstance(error, ProgrammingError):
             raise
         raise errors.of_meaning(errors.meaning_of(error), str(error)) from error
+    except OSError as error:
+        if errors.is_exhaustion(error):
+            raise errors.Unavailable(str(error)) from error
+        raise
 
 
 def is_of_testcase(block: transaction.Atomic) -> bool:

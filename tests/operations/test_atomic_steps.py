@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -526,3 +527,42 @@ def test_an_error_of_another_database_is_the_steps_own(worker: Executor) -> None
         workflow.start().get_result(timeout=LIMIT)
 
     assert len(calls) == 1
+
+
+@pytest.mark.rule(10)
+@everywhere
+def test_a_process_without_descriptors_waits_for_one(
+    alias: str, worker: Executor, monkeypatch: Any
+) -> None:
+    refused: list[str] = []
+    thread_of_step: list[int] = []
+
+    def body() -> int:
+        calls.append(alias)
+        return 1
+
+    @dbos.step(name="before")
+    def before() -> None:
+        connections[alias].close()
+        thread_of_step.append(threading.get_ident())
+
+    step = dbos.step(atomic=True, using=alias, name="fails")(body)
+    real = type(connections[alias]).get_new_connection
+
+    def get_new_connection(wrapper: Any, params: Any) -> Any:
+        is_steps = wrapper.alias == alias and threading.get_ident() in thread_of_step
+        if is_steps and len(refused) < 3:
+            refused.append(alias)
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(wrapper, params)
+
+    @dbos.workflow
+    def needs_descriptors() -> int:
+        before()
+        return step()
+
+    monkeypatch.setattr(type(connections[alias]), "get_new_connection", get_new_connection)
+
+    assert needs_descriptors.start().get_result(timeout=60) == 1
+    assert len(refused) == 3
+    assert calls == [alias]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sqlite3
 from pathlib import Path
@@ -11,6 +12,7 @@ from django.db import DatabaseError, InternalError, OperationalError
 
 from django_dbos.store import errors, meanings
 from django_dbos.store.meanings import Engine, Meaning, Step
+from django_dbos.store.sessions import translated_errors
 
 psycopg = pytest.importorskip("psycopg")
 
@@ -99,3 +101,11 @@ def test_the_docs_show_the_table() -> None:
         (", ".join(f"`{state}`" for state in one.states), one.what, one.owner, one.engine, one.step)
         for one in lines
     ]
+
+
+@pytest.mark.rule(10)
+def test_a_process_without_descriptors_is_no_mistake_of_a_statement() -> None:
+    with pytest.raises(errors.Unavailable), translated_errors():
+        raise OSError(errno.EMFILE, "Too many open files")
+    with pytest.raises(FileNotFoundError), translated_errors():
+        raise FileNotFoundError(errno.ENOENT, "a step's own")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -272,3 +273,20 @@ def in_thread(act: Callable[[], Any]) -> Any:
     thread.start()
     thread.join(LIMIT)
     return answers[0]
+
+
+@postgresql
+@pytest.mark.rule(10)
+def test_a_session_that_finds_no_descriptor_waits_for_one(session: Any, monkeypatch: Any) -> None:
+    from django_dbos.store import postgresql_sessions
+
+    def refuse(*args: Any, **options: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    session.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(postgresql_sessions, "connect", refuse)
+        with pytest.raises(errors.Unavailable, match="Too many open files"):
+            session.run("list_lanes")
+
+    assert session.run("list_lanes") == []
