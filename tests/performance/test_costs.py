@@ -289,7 +289,7 @@ def test_values_of_a_stream_share_their_commits(
 
 @on_postgresql
 def test_a_child_starts_in_a_free_slot(measure: Measure, meter: Meter, settings: Any) -> None:
-    settings.DBOS = {**settings.DBOS, "HOLD_TIME": 20}
+    settings.DBOS = {**settings.DBOS, "HOLD_TIME": 600}
 
     def start() -> None:
         workflows.has_child.start()
