@@ -721,13 +721,16 @@ async def test_nothing_is_sent_long_after_the_last_question(
 
 
 @pytest.mark.parametrize("kind", ["streams", "events"])
+@pytest.mark.parametrize("recheck", [None, 0.01])
 async def test_a_later_workflow_with_the_id_is_not_followed(
-    async_db: None, settings: Any, kind: str
+    async_db: None, settings: Any, kind: str, recheck: float | None
 ) -> None:
-    settings.DBOS = {**settings.DBOS, "LISTEN": False, "POLL_INTERVAL": 0.05}
-    handle = await writes.using(workflow_id="again").astart(1)
+    given = {"LISTEN": False, "POLL_INTERVAL": 0.05, "RECHECK": recheck}
+    settings.DBOS = {**settings.DBOS, **given}
+    await writes.using(workflow_id="again").astart(1)
+    user = await viewer()
 
-    async with connected(kind, workflow_id=handle.workflow_id, key="s") as client:
+    async with connected(kind, user, workflow_id="again", key="s") as client:
         await aeventually(lambda: get_store().wakeups.is_used)
         # As one statement: the socket may look at any moment.
         await QuerySet(Workflow).filter(pk="again").aupdate(token=uuid.uuid4())
