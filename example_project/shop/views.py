@@ -92,12 +92,26 @@ def answer_order(handle: dbos.WorkflowHandle[Any]) -> JsonResponse:
 @answer_refusals
 def order(request: HttpRequest, workflow_id: str) -> HttpResponse:
     """How an order is getting on: a page that goes on by itself, or JSON."""
-    state = state_of(find_workflow(workflow_id, checkout.name, "order"))
+    workflow = find_workflow(workflow_id, checkout.name, "order")
+    state = state_of(workflow)
     if wants_json(request):
         return JsonResponse(state)
-    placed = Order.objects.filter(workflow_id=workflow_id).first()
     kill = conf.get("SHOP_KILL_COMMAND")
-    return render_live(request, "shop/order.html", {**state, "order": placed, "kill_command": kill})
+    context = {**state, **summary_of(workflow), "kill_command": kill}
+    return render_live(request, "shop/order.html", context)
+
+
+def summary_of(workflow: Workflow) -> dict[str, Any]:
+    """What was ordered, which the workflow knows before the order's row is written."""
+    sku, quantity, _ = workflow.input["args"]
+    product = Product.objects.filter(sku=sku).first()
+    placed = Order.objects.filter(workflow_id=workflow.pk).first()
+    price = product.price * quantity if product else ""
+    return {
+        "quantity": quantity,
+        "product": product.name if product else sku,
+        "total": placed.total if placed else price,
+    }
 
 
 @csrf_exempt

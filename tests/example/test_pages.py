@@ -98,3 +98,18 @@ def test_the_page_of_an_order_says_how_to_kill_the_worker(client: Client, settin
     settings.SHOP_KILL_COMMAND = "kill -9 $(cat .demo/worker.pid)"
 
     assert "<code>kill -9 $(cat .demo/worker.pid)</code>" in client.get(page).content.decode()
+
+
+def test_the_page_of_an_order_says_what_was_ordered_before_a_worker_came(client: Client) -> None:
+    Product.objects.create(sku="MUG", name="Blue mug", price=Decimal(9), stock=3)
+    workflow_id = place_order(client, sku="MUG").json()["workflow_id"]
+
+    shown = client.get(f"/orders/{workflow_id}/").content.decode()
+
+    assert "Blue mug <strong>€ 18.00</strong>" in shown
+
+
+def test_a_refused_import_leads_back_to_the_import(client: Client) -> None:
+    refused = client.post("/imports/", {}, headers={"Accept": "text/html"}).content.decode()
+
+    assert 'href="/imports/">Back to the import' in refused
