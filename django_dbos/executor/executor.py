@@ -13,8 +13,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -97,6 +97,7 @@ class Executor:
         self._is_stopping = False
         self._owns_process = False
         self._stopped = threading.Event()
+        self._lending = threading.Lock()
         self._doubted_at = 0.0
         """When somebody last said that a workflow was cancelled, on the monotonic clock."""
 
@@ -314,9 +315,22 @@ class Executor:
         if logs.is_worth_telling(run):
             self.teller.announce(run)
 
-    def without_slot(self) -> AbstractContextManager[None]:
-        """A run that only waits lends its slot."""
-        return self.slots.lent()
+    @contextmanager
+    def without_slot(self, run: Run) -> Iterator[None]:
+        """A run lends its slot from the first of its branches that waits to the last."""
+        with self._lending:
+            run.waiting_branches += 1
+            is_first = run.waiting_branches == 1
+        if is_first:
+            self.slots.give_back()
+        try:
+            yield
+        finally:
+            with self._lending:
+                run.waiting_branches -= 1
+                is_last = run.waiting_branches == 0
+            if is_last:
+                self.slots.take_again()
 
     # What others tell it
 

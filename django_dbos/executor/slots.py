@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 
 class Slots:
@@ -60,12 +59,7 @@ class Slots:
         if was_full:
             self._on_free()
 
-    @contextmanager
-    def lent(self) -> Iterator[None]:
-        """A run that only waits lends its slot; it takes it back without waiting for one."""
-        self.give_back()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._used += 1
+    def take_again(self) -> None:
+        """A run that had lent its slot needs it, and doesn't wait for a free one."""
+        with self._lock:
+            self._used += 1

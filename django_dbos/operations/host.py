@@ -56,5 +56,8 @@ class Host(Protocol):
     def settled(self, run: Run) -> None:
         """The end of a run that ended before is written; called by the writer."""
 
-    def without_slot(self) -> AbstractContextManager[None]:
-        """A run that only waits in here, without being suspended, doesn't use its slot."""
+    def without_slot(self, run: Run) -> AbstractContextManager[None]:
+        """A run that waits in here, without being suspended, doesn't use its slot.
+
+        Several of its branches may: it has one slot all the same.
+        """

@@ -174,7 +174,7 @@ class InlineHost:
         return False
 
     @contextmanager
-    def without_slot(self) -> Iterator[None]:
+    def without_slot(self, run: Run) -> Iterator[None]:
         yield
 
     def _follow_up(self, plan: Plan) -> None:

@@ -160,6 +160,8 @@ class Run:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.branches: Branches | None = None
         self.task: asyncio.Task[Any] | None = None
+        self.waiting_branches = 0
+        """How many wait without being suspended: meanwhile the run's slot is lent."""
         self.sync_steps = 0
         """How many steps are on an async run's thread for what is sync, or wait for it."""
         self.thread_id = 0

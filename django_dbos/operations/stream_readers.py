@@ -200,7 +200,7 @@ class StreamReader(_Reader):
                 if run is None:
                     watch.wait(pause)
                 else:
-                    with run.host.without_slot():
+                    with run.host.without_slot(run):
                         watch.wait(pause)
                     run.check()
 
@@ -272,7 +272,7 @@ class AsyncStreamReader(_Reader):
                 if run is None:
                     await watch.await_(pause)
                 else:
-                    with run.host.without_slot():
+                    with run.host.without_slot(run):
                         await watch.await_(pause)
                     run.check()
 

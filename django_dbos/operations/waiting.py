@@ -45,7 +45,7 @@ def wait(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:
                 continue
             pause = patience.next_pause(call, wake, answer.remaining)
             if patience.is_resident:
-                with run.host.without_slot():
+                with run.host.without_slot(run):
                     is_expected = watch.wait(pause)
             else:
                 is_expected = watch.wait(pause)
@@ -69,7 +69,7 @@ async def await_(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:  
                 continue
             pause = patience.next_pause(call, wake, answer.remaining)
             if patience.is_resident:
-                with run.host.without_slot():
+                with run.host.without_slot(run):
                     is_expected = await watch.await_(pause)
             else:
                 is_expected = await watch.await_(pause)
@@ -84,7 +84,7 @@ def pause(call: Call, wake: Wake, seconds: float) -> None:
         while (left := until - time.monotonic()) > 0:
             run.check()
             moment = patience.next_pause(call, wake, left)
-            with run.host.without_slot() if patience.is_resident else nullcontext():
+            with run.host.without_slot(run) if patience.is_resident else nullcontext():
                 watch.wait(moment)
     run.check()
 
@@ -97,7 +97,7 @@ async def apause(call: Call, wake: Wake, seconds: float) -> None:
         while (left := until - time.monotonic()) > 0:
             run.check()
             moment = patience.next_pause(call, wake, left)
-            with run.host.without_slot() if patience.is_resident else nullcontext():
+            with run.host.without_slot(run) if patience.is_resident else nullcontext():
                 await watch.await_(moment)
     run.check()
 

@@ -24,6 +24,7 @@ from django.core import mail
 from django.db import connections
 
 from django_dbos.conf import get_settings
+from django_dbos.core.records import run_key
 from django_dbos.store.nudges import Nudges, drain
 from django_dbos.store.watchdog import Line, get_watchdog
 
@@ -266,7 +267,7 @@ class FileChanges(Listener):
                 self.is_connected = True
                 wakeups.notify_everything()
                 last_used = last_change = time.monotonic()
-                with self._waiting(receiver, stopped) as wait:
+                with self._waiting(wakeups, receiver, stopped) as wait:
                     while not stopped.is_set():
                         wait(time.monotonic() - last_change)
                         seen = self._own.version()
@@ -279,7 +280,7 @@ class FileChanges(Listener):
 
     @contextlib.contextmanager
     def _waiting(
-        self, receiver: socket.socket | None, stopped: Stop
+        self, wakeups: Wakeups, receiver: socket.socket | None, stopped: Stop
     ) -> Iterator[Callable[[float], None]]:
         """A function that waits until the next look, so many seconds after the last change."""
         if receiver is None:
@@ -291,9 +292,20 @@ class FileChanges(Listener):
                 if since < LEAST_PAUSE:
                     _pause(stopped, LEAST_PAUSE)
                 is_nudged(IDLE_PAUSE if since < BUSY_TIME else NUDGED_PAUSE)
-                drain(receiver)
+                for message in drain(receiver):
+                    _pass_on_runs(wakeups, message)
 
             yield wait
+
+
+def _pass_on_runs(wakeups: Wakeups, message: bytes) -> None:
+    """Of cancelled workflows: by the file's version alone any of them might be one."""
+    try:
+        keys = [str(key) for key in json.loads(message)]
+    except (TypeError, ValueError):
+        # Anybody who may enter the folder can send one.
+        return
+    wakeups.notify([key for key in keys if key.startswith(run_key(""))])
 
 
 def _pause(stopped: Stop, seconds: float) -> None:

@@ -17,12 +17,15 @@ import re
 import secrets
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 from django_dbos.store.file_locks import file_path
 
+# What says no more than that the file has changed; and how long a message may be.
+CHANGED, MAX_MESSAGE = b"x", 8_192
 NAME = re.compile(r"[0-9a-f]{8}\.sock")
 # How a path can begin at a descriptor: sockets have no calls of their own for that.
 DESCRIPTORS = Path("/proc/self/fd")
@@ -94,19 +97,19 @@ class Nudges:
             with contextlib.suppress(OSError):
                 path.rmdir()
 
-    def send(self) -> None:
-        """Nudge all other processes that listen."""
+    def send(self, messages: Sequence[bytes] = ()) -> None:
+        """Nudge all other processes that listen; tell them more than that the file has changed."""
         with _opened(_path(self._database())) as folder:
             if folder is not None:
-                self._send(folder)
+                self._send(folder, messages)
 
-    def _send(self, folder: Folder) -> None:
+    def _send(self, folder: Folder, messages: Sequence[bytes] = ()) -> None:
         others = [name for name in folder.names() if name not in self._own]
         if others:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.setblocking(False)
-                for name in others:
-                    _send_to(sender, folder, name)
+                for name, message in product(others, messages or [CHANGED]):
+                    _send_to(sender, folder, name, message)
 
     def _bind(self, folder: Folder, name: str) -> socket.socket | None:
         receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -128,16 +131,20 @@ class Nudges:
         self._send(folder)
 
 
-def drain(receiver: socket.socket) -> None:
-    """Forget what has come: one look is as good as many."""
+def drain(receiver: socket.socket) -> list[bytes]:
+    """Return what was told by all that has come: one look at the file is as good as many."""
+    told: list[bytes] = []
     with contextlib.suppress(BlockingIOError):
         while True:
-            receiver.recv(16)
+            message = receiver.recv(MAX_MESSAGE)
+            if message != CHANGED:
+                told.append(message)
+    return told
 
 
-def _send_to(sender: socket.socket, folder: Folder, name: str) -> None:
+def _send_to(sender: socket.socket, folder: Folder, name: str, message: bytes) -> None:
     try:
-        sender.sendto(b"x", folder.address(name))
+        sender.sendto(message, folder.address(name))
     except ConnectionRefusedError:
         # Its process was killed.
         folder.remove(name)

@@ -32,11 +32,13 @@ from django_dbos.core.records import (
     RecordStep,
     Wake,
     Write,
+    run_key,
 )
 from django_dbos.fields import instant_to_text
 from django_dbos.store import rows
 from django_dbos.store.base import PARTS, Store
 from django_dbos.store.file_locks import FileLocks
+from django_dbos.store.listening import pack_keys
 from django_dbos.store.nudges import Nudges
 from django_dbos.store.records import Look, Recovered
 from django_dbos.store.sessions import Params, Row, Session
@@ -356,7 +358,8 @@ class SqliteStore(Store):
     ) -> list[Lane]:
         """Other processes look at all that they wait for when the file has changed."""
         woken = self._wake_waiting(session, wakes) if wakes else []
-        self._nudges.send()
+        runs = [key for key in keys if key.startswith(run_key(""))]
+        self._nudges.send([packed.encode() for packed in pack_keys(runs)])
         return woken
 
     def _wake_waiting(self, session: Session, wakes: Sequence[Wake]) -> list[Lane]:

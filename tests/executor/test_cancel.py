@@ -15,12 +15,17 @@ from django.db import connection, transaction
 import django_dbos as dbos
 from django_dbos.core.records import run_key
 from django_dbos.executor import Executor
+from django_dbos.executor.dispatcher import Dispatcher
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.operations import asking
+from django_dbos.store.nudges import Nudges
 from tests.executor.test_executor import cancel_silently
 from tests.waiting import LIMIT, eventually
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.rule(32)]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.rule(32),
+]
 
 Start = Callable[..., Executor]
 
@@ -141,6 +146,7 @@ def test_what_is_cancelled_cancels_nobody(start_executor: Start) -> None:
     assert other.get_status() == "DELAYED"
 
 
+@pytest.mark.rule(51)
 def test_what_is_cancelled_between_its_claim_and_its_run_begins_no_step(
     start_executor: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,7 +191,36 @@ def test_a_cancel_elsewhere_is_heard_of(workflow: Any, start_executor: Start) ->
     assert began == []
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL has NOTIFY")
+@pytest.mark.parametrize("message", [None, b"[", b"{}", b"7", b'["event:w:k", "run:w"]', b"\xff"])
+def test_a_nudge_says_which_workflow_was_cancelled(
+    message: bytes | None, start_executor: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And puts nobody else in doubt: the file changes all the time."""
+    monkeypatch.setattr(Dispatcher, "audit_soon", lambda dispatcher: None)
+    executor = start_executor()
+    handle = passes_gate.start()
+    assert reached.wait(LIMIT)
+    run = executor.runs[handle.workflow_id]
+    eventually(lambda: executor.store.wakeups.is_listening)
+    elsewhere = Nudges(lambda: str(connection.settings_dict["NAME"]))
+
+    if message is not None:
+        elsewhere.send([message])
+        go.set()
+        assert handle.get_result(timeout=LIMIT) is None
+        assert run.last_doubt is None
+    else:
+        cancel_silently()
+        elsewhere.send([json.dumps([run_key(handle.workflow_id)]).encode()])
+        eventually(lambda: run.last_doubt is not None)
+        go.set()
+        assert left.wait(LIMIT)
+        assert began == []
+
+
 @pytest.mark.rule(14)
+@pytest.mark.rule(51)
 def test_a_notification_that_is_wrong_stops_nobody(start_executor: Start) -> None:
     """Whoever may connect to the database may send one."""
     executor = start_executor()

@@ -125,6 +125,7 @@ def test_the_errors_of_all_attempts_are_kept_when_the_last_one_fails_too(workflo
 
 
 @pytest.mark.rule(17)
+@pytest.mark.rule(52)
 @pytest.mark.parametrize("workflow", KINDS)
 def test_a_crash_loses_no_attempt_that_failed(workflow: Any) -> None:
     handle = workflow.start(3)

@@ -1,0 +1,149 @@
+"""Between two attempts a workflow has no slot that others need, and loses nothing by a stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import django_dbos as dbos
+from django_dbos.executor import Executor
+from django_dbos.models import Checkpoint, Workflow
+from django_dbos.testing import advance
+from tests.executor import workflows
+from tests.waiting import LIMIT, eventually
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Start = Callable[..., Executor]
+
+attempts: list[int] = []
+HOUR = 3_600
+OPTIONS: dict[str, Any] = {"max_attempts": 5, "backoff": 1}
+
+
+@pytest.fixture(autouse=True)
+def _forget_attempts() -> None:
+    attempts.clear()
+
+
+def fail_at_first() -> int:
+    current = dbos.current_workflow()
+    assert current is not None
+    attempts.append(current.attempt)
+    if current.attempt == 1:
+        raise ConnectionError
+    return current.attempt
+
+
+hourly = dbos.step(name="hourly", interval=HOUR, **OPTIONS)(fail_at_first)
+atomic = dbos.step(name="atomic", interval=HOUR, atomic=True, **OPTIONS)(fail_at_first)
+
+
+@dbos.step(interval=HOUR, **OPTIONS)
+async def ahourly() -> int:
+    return fail_at_first()
+
+
+@dbos.workflow
+def sync_one() -> int:
+    return hourly()
+
+
+@dbos.workflow
+def atomic_one() -> int:
+    return atomic()
+
+
+@dbos.workflow
+async def async_one() -> int:
+    return await ahourly()
+
+
+@dbos.workflow
+async def async_of_atomic() -> int:
+    return await atomic.acall()
+
+
+@dbos.workflow
+async def branches() -> list[int]:
+    return list(await asyncio.gather(ahourly(), hourly.acall(), atomic.acall()))
+
+
+KINDS = [sync_one, atomic_one, async_one, async_of_atomic, branches]
+
+
+def have_failed(count: int) -> Callable[[], bool]:
+    return lambda: Checkpoint.objects.filter(state=1, attempts=1).count() == count
+
+
+@pytest.mark.rule(19)
+@pytest.mark.parametrize("workflow", KINDS)
+def test_others_run_between_two_attempts(workflow: Any, start_executor: Start) -> None:
+    executor = start_executor(concurrency=2)
+    handles = workflow.start_many([()] * 4)
+    eventually(have_failed(12 if workflow is branches else 4))
+    eventually(lambda: executor.slots.free == 2)
+
+    assert workflows.counts.start(3).get_result(timeout=LIMIT) == 3
+    assert workflows.acounts.start(3).get_result(timeout=LIMIT) == 3
+    is_resident = workflow is branches
+    assert {one.get_status() for one in handles} == {"PENDING" if is_resident else "WAITING"}
+    # However many of its branches wait, a run has no more than one slot to lend.
+    eventually(lambda: executor.slots.free == 2)
+
+
+@pytest.mark.parametrize("workflow", [one for one in KINDS if one is not branches])
+def test_the_next_attempt_comes_by_the_clock(workflow: Any, start_executor: Start) -> None:
+    start_executor(concurrency=2)
+    handle = workflow.start()
+    eventually(lambda: handle.get_status() == "WAITING")
+
+    advance(HOUR)
+
+    assert handle.get_result(timeout=LIMIT) == 2
+    assert attempts == [1, 2]
+
+
+@dbos.step(interval=60, **OPTIONS)
+def shortly() -> int:
+    return fail_at_first()
+
+
+@dbos.workflow
+def tries_shortly() -> int:
+    return shortly()
+
+
+def test_a_short_delay_keeps_its_slot_only_while_there_are_free_ones(
+    start_executor: Start, settings: Any
+) -> None:
+    settings.DBOS = {**settings.DBOS, "HOLD_TIME": 600}
+    start_executor(concurrency=1)
+
+    handle = tries_shortly.start()
+
+    eventually(lambda: handle.get_status() == "WAITING")
+    assert workflows.counts.start(3).get_result(timeout=LIMIT) == 3
+
+
+@pytest.mark.rule(37)
+@pytest.mark.rule(52)
+def test_a_stop_between_two_attempts_loses_none(start_executor: Start, settings: Any) -> None:
+    settings.DBOS = {**settings.DBOS, "HOLD_TIME": 600}
+    executor = start_executor(concurrency=2)
+    handle = tries_shortly.start()
+    eventually(have_failed(1))
+    assert handle.get_status() == "PENDING"
+
+    executor.stop()
+    assert handle.get_status() == "ENQUEUED"
+    start_executor(concurrency=2)
+    advance(60)
+
+    eventually(lambda: len(attempts) == 2)
+    assert handle.get_result(timeout=LIMIT) == 2
+    assert attempts == [1, 2]
+    assert Workflow.objects.get().recovery_attempts == 0
