@@ -544,6 +544,21 @@ async def test_pages_of_other_sites_are_refused(
         assert client.is_accepted is is_accepted
 
 
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_proxy_that_ends_tls_says_so(async_db: None, settings: Any, is_told: bool) -> None:
+    settings.ALLOWED_HOSTS = ["shop.example"]
+    if is_told:
+        settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    headers = [
+        (b"host", b"shop.example"),
+        (b"origin", b"https://shop.example"),
+        (b"x-forwarded-proto", b"https"),
+    ]
+
+    async with connected("streams", headers=headers, workflow_id="x", key="s") as client:
+        assert client.is_accepted is is_told
+
+
 async def test_what_a_client_says_is_ignored(async_db: None) -> None:
     workflow_id = await finished(writes, 1, False)
 
