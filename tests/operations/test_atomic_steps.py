@@ -18,7 +18,7 @@ import django_dbos as dbos
 from django_dbos.core import registry
 from django_dbos.executor import Executor
 from django_dbos.models import AtomicCheckpoint, Checkpoint, Workflow
-from django_dbos.operations import atomic_steps
+from django_dbos.operations import repeats as repeating
 from django_dbos.store import elsewhere, get_store
 from tests.waiting import LIMIT, eventually
 
@@ -447,8 +447,8 @@ def fails_with(alias: str, times: int, make: Callable[[], Exception], **options:
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: Any) -> Iterator[None]:
-    monkeypatch.setattr(atomic_steps, "FIRST_REPEAT", 0.001)
-    monkeypatch.setattr(atomic_steps, "LAST_REPEAT", 0.01)
+    monkeypatch.setattr(repeating, "FIRST_REPEAT", 0.001)
+    monkeypatch.setattr(repeating, "LAST_REPEAT", 0.01)
     yield
     registry.step_aliases.pop("fails", None)
 

@@ -1,0 +1,205 @@
+"""The transactions of one atomic step: commit one, find out what became of it.
+
+On the workflow database the fence is a transaction's last statement; on another one it is the
+primary key of the checkpoint there (CORRECTNESS rules 12 and 27).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+from django.db import Error, connections, transaction
+
+from django_dbos.core import context
+from django_dbos.core.records import Checkpoint, State, Write
+from django_dbos.exceptions import DbosError, HistoryUnusable, NondeterminismError
+from django_dbos.operations.attempts import Recorder
+from django_dbos.operations.reads import patiently
+from django_dbos.store import elsewhere, errors
+from django_dbos.store.meanings import Meaning
+
+logger = logging.getLogger("django_dbos.executor")
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class NotRecorded(Exception):
+    """Rolls an atomic step back whose checkpoint is there already, or whose claim is gone."""
+
+
+class StepTransaction:
+    """What an atomic step does in its database, one transaction after the other."""
+
+    def __init__(self, recorder: Recorder, arguments: Arguments) -> None:
+        self._recorder = recorder
+        self._arguments = arguments
+        self._call = recorder.call
+        self._run = recorder.call.run
+        self._store = self._run.host.store
+        self._token = self._run.claim.token
+        self.alias = recorder.step.using or self._store.alias
+        self.is_elsewhere = self.alias != self._store.alias
+        self.is_connected = False
+        self._has_erred = False
+        """Whether the latest one had a connection, and whether that has had an error."""
+        self._backend: elsewhere.Backend | None = None
+        """The session that it is, or was, in."""
+        self.checkpoint: Checkpoint | None = None
+        """What it has recorded: its COMMIT may have gone through."""
+
+    def commit(self) -> Any:
+        """Call the function and commit what it did with its checkpoint; return its value."""
+        self.checkpoint = self._backend = None
+        self.is_connected = self._has_erred = False
+        self._forget_old_errors()
+        with transaction.atomic(using=self.alias):
+            self.is_connected = True
+            self._backend = elsewhere.backend_of(self.alias)
+            try:
+                value, checkpoint = self._run_function()
+            except BaseException:
+                # Here, since it is forgotten by the rollback.
+                self._has_erred = connections[self.alias].errors_occurred
+                raise
+            self.checkpoint = checkpoint
+        return value
+
+    def _run_function(self) -> tuple[Any, Checkpoint]:
+        value = self._call_function()
+        checkpoint = self._recorder.returned(value)
+        if self._run.branches is not None:
+            self._run.branches.expect(checkpoint.step_number, checkpoint.record_order)
+        self._record_in_transaction(checkpoint)
+        return value, checkpoint
+
+    def _forget_old_errors(self) -> None:
+        """By the connection's mark it is known whether an error is of this database."""
+        connection = connections[self.alias]
+        if connection.errors_occurred:
+            connection.close_if_unusable_or_obsolete()
+
+    def _call_function(self) -> Any:
+        scope = replace(self._recorder.scope(), atomic_alias=self.alias)
+        with context.entered(self._run, scope):
+            return self._recorder.call_function(*self._arguments)
+
+    def _record_in_transaction(self, checkpoint: Checkpoint) -> None:
+        """The fence: the last statement before COMMIT."""
+        if self.is_elsewhere:
+            # No fence there knows of a cancel.
+            if self._run.interruption is None:
+                self._run.ensure_claim()
+            self._run.check_in_step()
+            is_new = elsewhere.record(self.alias, self._token, checkpoint)
+        else:
+            executor_id = self._run.host.executor_id
+            is_new = self._store.record_atomic_step(
+                executor_id, self._run.claim.claim_number, checkpoint
+            )
+        if not is_new:
+            raise NotRecorded
+
+    # What came of it
+
+    def decide(self, error: BaseException) -> Checkpoint | None:
+        """What the transaction committed after all, once that is certain.
+
+        Perhaps only the answer to COMMIT was lost, or what the step left to on_commit() failed.
+        """
+        if self.checkpoint is None or self.is_in_another:
+            return None
+        if self._is_of_database(error):
+            self.close()
+            if self._backend is not None:
+                backend = self._backend
+                patiently(self._run, lambda: elsewhere.see_off(self.alias, backend))
+        self.await_earlier(self.checkpoint)
+        found = patiently(self._run, self.find)
+        if found is not None:
+            logger.warning(
+                "%s is committed, although %r was raised then", self._call.what, error,
+                exc_info=None if self._is_of_database(error) else error,
+            )  # fmt: skip
+        return found
+
+    def await_earlier(self, checkpoint: Checkpoint) -> None:
+        """Wait until no transaction is under way that has recorded this step."""
+        if self.is_elsewhere:
+            patiently(
+                self._run, lambda: elsewhere.await_earlier(self.alias, self._token, checkpoint)
+            )
+        else:
+            # Its fence has locked the workflow's row.
+            self._run.submit(Write, None)
+
+    def recorded_by_another(self) -> Checkpoint:
+        """What an earlier holder of the claim has recorded, once this run's own was refused."""
+        self._run.submit(Write, None)
+        found = patiently(self._run, self.find)
+        if found is None:
+            error = DbosError(f"{self._call.what} could not be recorded.")
+            self._run.stop(HistoryUnusable(error))
+        return found
+
+    def find(self) -> Checkpoint | None:
+        """What is recorded of this step where its transactions are."""
+        run, call = self._run, self._call
+        if self.is_elsewhere:
+            row = elsewhere.read(self.alias, self._token, call.step_number)
+            if row is None:
+                return None
+            found = replace(call.checkpoint(), step_name=row[0], output=row[1], error=row[2])
+        else:
+            recorded = self._store.reader.read_checkpoint(run.workflow_id, call.step_number)
+            if recorded is None or recorded.state is State.WAITING:
+                # What says when it is to be tried again is no outcome.
+                return None
+            found = recorded
+        try:
+            run.history.check(found, call.step_name)
+        except NondeterminismError as error:
+            run.stop(HistoryUnusable(error))
+        return found
+
+    def _is_of_database(self, error: BaseException) -> bool:
+        """Whether it is an error of the step's database, or of the engine's own statements."""
+        if isinstance(error, errors.StoreError):
+            return True
+        is_here = self._has_erred or self.checkpoint is not None or not self.is_connected
+        return is_here and (isinstance(error, Error) or errors.is_exhaustion(error))
+
+    def meaning(self, error: BaseException) -> Meaning | None:
+        """What an error means that the transaction raised; None if it is none of its database."""
+        is_known = self._is_of_database(error) and not self.is_in_another
+        return errors.meaning_of(error) if is_known else None
+
+    def record_apart(self, checkpoint: Checkpoint) -> bool:
+        """Record an outcome on the other database, in a transaction of its own; False: it is there.
+
+        Raises errors.StoreError if nothing can be recorded there.
+        """
+        return patiently(self._run, lambda: elsewhere.record(self.alias, self._token, checkpoint))
+
+    def copy_for_history(self) -> None:
+        """Copy what is committed on the other database, whatever became of the claim."""
+        if self.checkpoint is not None:
+            elsewhere.await_earlier(self.alias, self._token, self.checkpoint)
+        found = self.find()
+        if found is not None:
+            self._store.record_for_history(self._token, found)
+
+    @property
+    def is_in_another(self) -> bool:
+        """Whether the connection has an open block, a test's: nothing is committed then."""
+        return connections[self.alias].in_atomic_block
+
+    def close(self) -> None:
+        """Have the next statement connect anew."""
+        connections[self.alias].close()
+
+    def ask_for_nothing(self) -> None:
+        """Raise what says that the database can't be asked."""
+        with connections[self.alias].cursor() as cursor:
+            cursor.execute("SELECT 1")

@@ -1,0 +1,71 @@
+"""Repeats of an atomic step that failed through no fault of its own, which are no attempts."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+
+from django_dbos.core.records import Write, run_key
+from django_dbos.operations.atomic_transactions import StepTransaction
+from django_dbos.operations.attempts import Recorder
+from django_dbos.operations.reads import patiently
+from django_dbos.store import errors
+from django_dbos.store.meanings import Step
+
+logger = logging.getLogger("django_dbos.executor")
+
+# Seconds before a step is repeated.
+FIRST_REPEAT, LAST_REPEAT = 0.01, 2.0
+# How often in a row a lost session is nobody's fault, while the database answers in between.
+FORGIVEN_LOSSES = 10
+# Runs of a step whose transaction took too long for the server: the process may have been stopped.
+LEAST_RUNS = 2
+
+
+class Repeats:
+    """Those of one step, and what its errors mean."""
+
+    def __init__(self, recorder: Recorder, step_transaction: StepTransaction) -> None:
+        self._recorder = recorder
+        self._call = recorder.call
+        self._run = recorder.call.run
+        self._transaction = step_transaction
+        self._delay = FIRST_REPEAT
+        self._losses = 0
+
+    def is_forgiven(self, error: BaseException) -> bool:
+        """Whether the step is repeated without counting an attempt."""
+        meaning = self._transaction.meaning(error)
+        if meaning is None:
+            return False
+        if isinstance(error, errors.LockTimeout):
+            # Of the engine's own statement: somebody's transaction holds the workflow's row.
+            return True
+        if meaning.step is Step.REPEAT_AT_FIRST:
+            # Once there was a session, it may be the step's doing that it was lost.
+            self._losses += self._transaction.is_connected
+            patiently(self._run, self._transaction.ask_for_nothing)
+            return self._losses <= FORGIVEN_LOSSES
+        return meaning.step is Step.REPEAT
+
+    def is_last(self, error: BaseException) -> bool:
+        """Whether the attempt that raised this isn't followed by another."""
+        recorder, meaning = self._recorder, self._transaction.meaning(error)
+        if meaning is not None and meaning.step is Step.COUNT_TWICE:
+            runs = max(recorder.step.max_attempts, LEAST_RUNS)
+            return recorder.attempt >= runs
+        return recorder.step.is_last(recorder.attempt, error)
+
+    def wait(self, error: BaseException) -> None:
+        """Before a repeat: a pause, then a look at the claim."""
+        run = self._run
+        logger.warning("%s is repeated, which counts as no attempt: %r", self._call.what, error)
+        until = time.monotonic() + self._delay * random.uniform(0.5, 1.0)
+        self._delay = min(self._delay * 2, LAST_REPEAT)
+        with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
+            while (left := until - time.monotonic()) > 0:
+                run.check()
+                watch.wait(left)
+        run.check()
+        run.submit(Write, None)
