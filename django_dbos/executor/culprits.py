@@ -7,24 +7,19 @@ schema that lags behind, is nobody's (CORRECTNESS rules 10 and 46).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from django_dbos import serializers
 from django_dbos.core import registry
-from django_dbos.core.hints import Hints
-from django_dbos.core.records import Claim, Lane, Wake
-from django_dbos.exceptions import DbosError
+from django_dbos.core.records import Claim, Lane
+from django_dbos.operations.quarantine import quarantine
 from django_dbos.operations.run import Run
 from django_dbos.store import errors
 from django_dbos.store.sessions import Session
 
 if TYPE_CHECKING:
     from django_dbos.executor.executor import Executor
-
-logger = logging.getLogger("django_dbos.executor")
 
 # How many suspects are looked at for one that can be claimed.
 SUSPECTS = 10
@@ -128,20 +123,8 @@ class Culprits:
         ]
 
     def _quarantine(self, workflow_id: str, what: str, error: Exception) -> None:
-        told = DbosError(
-            f"Workflow {workflow_id!r} {what}: {error}. Find out why, then resume() it."
-        )
-        text = serializers.dump_error(told)
-        session, executor_id = self._session(), self._executor.executor_id
-        if self._store.quarantine(session, executor_id, workflow_id, text):
-            logger.error(
-                "Workflow %r is quarantined, since it %s: %r",
-                workflow_id,
-                what,
-                error,
-                extra={"workflow_id": workflow_id},
-            )
-            self._store.tell(session, Hints(keys=[Wake.of_result(workflow_id).key]))
+        executor_id = self._executor.executor_id
+        quarantine(self._store, self._session(), executor_id, workflow_id, what, error)
 
 
 def _raise_unless_of_value(error: Exception) -> None:

@@ -39,6 +39,7 @@ from django_dbos.exceptions import (
     WorkflowCancelled,
 )
 from django_dbos.operations import reads, running
+from django_dbos.operations.quarantine import quarantine
 from django_dbos.operations.run import Run
 from django_dbos.store import errors
 from django_dbos.store.inline_writer import InlineWriter
@@ -105,8 +106,15 @@ class InlineHost:
         if workflow_id in self._in_doubt:
             self.store.release_workflows(session, self.executor_id, [workflow_id])
         self._in_doubt.add(workflow_id)
-        claim = self.store.claim_workflow(session, self.executor_id, workflow_id)
-        run = None if claim is None else self.make_run(claim)
+        try:
+            claim = self.store.claim_workflow(session, self.executor_id, workflow_id)
+            run = None if claim is None else self.make_run(claim)
+        except Exception as error:
+            if not errors.is_of_value(error):
+                raise
+            # Its own fault: whoever awaits it here goes on waiting, as elsewhere.
+            run = None
+            quarantine(self.store, session, self.executor_id, workflow_id, "can't be run", error)
         self._in_doubt.discard(workflow_id)
         return run
 

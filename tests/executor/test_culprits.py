@@ -206,3 +206,24 @@ def test_a_value_is_told_from_a_statement(sqlstate: str, is_of_value: bool) -> N
 def _execute(statement: str, handle: dbos.WorkflowHandle[Any]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement, [handle.workflow_id])
+
+
+@dbos.workflow
+def awaits_another(workflow_id: str) -> str:
+    with pytest.raises(dbos.WaitTimeout):
+        dbos.retrieve_workflow(workflow_id).get_result(timeout=0.5)
+    return "waited"
+
+
+@pytest.mark.rule(46)
+@pytest.mark.parametrize("damage", [UNKNOWN_STATE, NO_CLAIM])
+def test_who_awaits_it_inline_is_not_harmed(damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    handle = remembers.start()
+    run_until_idle()
+    handle.send("!", topic="go")
+    _execute(damage, handle)
+
+    assert awaits_another(handle.workflow_id) == "waited"
+
+    assert _status(handle) == "ERROR"
+    assert f"Workflow {handle.workflow_id!r} is quarantined" in caplog.text
