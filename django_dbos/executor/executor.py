@@ -44,8 +44,8 @@ logger = logging.getLogger("django_dbos.executor")
 
 # Seconds for which the last writes are tried after the grace period.
 LAST_GRACE = 1.0
-# Seconds for which a thread's end is waited for whose statement isn't answered.
-LAST_PATIENCE = 5.0
+# Seconds for which the ends of threads are waited for whose statements aren't answered.
+LAST_PATIENCE = 2.0
 RUN_PREFIX = run_key("")
 # Seconds that a child's claim may have been committed for when its run begins.
 CHILD_AGE = 5.0
@@ -428,8 +428,9 @@ class Executor:
         self.writer.stop()
         patience.cancel()
         # Housekeeping before the row goes: a heartbeat that finds none would begin anew.
+        until = time.monotonic() + LAST_PATIENCE
         for stopped in (self.dispatcher, self.retention, self.teller, self.housekeeping):
-            stopped.loop.stop(timeout=LAST_PATIENCE)
+            stopped.loop.stop(timeout=max(until - time.monotonic(), 0.0))
         self._sign_off(self.executor_id)
         self.pool.stop()
 

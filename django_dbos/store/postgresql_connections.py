@@ -119,7 +119,8 @@ def _connect(alias: str, owner: str, what: str, patience: float) -> tuple[Connec
     # From its very first statement on, those of the project's receivers included.
     wrapper.get_new_connection = get_new_connection
     try:
-        wrapper.connect()
+        with wrapper.wrap_database_errors:
+            wrapper.connect()
     except BaseException:
         for line in lines:
             watchdog.forget(line)
@@ -169,9 +170,14 @@ class Pooling:
         """See by two connections whether one is in between."""
         if self.is_on:
             return
-        with self._open(patience) as first, self._open(patience) as second:
-            if _share(first, second):
-                self._note("two sessions shared one connection to the server")
+        with (
+            connections[self._alias].wrap_database_errors,
+            self._open(patience) as first,
+            self._open(patience) as second,
+        ):
+            is_shared = _share(first, second)
+        if is_shared:
+            self._note("two sessions shared one connection to the server")
 
     @contextmanager
     def _open(self, patience: float) -> Iterator[Connection]:

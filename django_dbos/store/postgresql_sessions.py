@@ -101,7 +101,7 @@ class OwnSession:
         except psycopg.Error as error:
             raise self._translated(error) from error
         except (DatabaseError, InterfaceError) as error:
-            # Django's, while connecting.
+            # While connecting, which Django does.
             raise errors.of_meaning(errors.meaning_of(error), str(error)) from error
         except OSError as error:
             # No descriptor left to wait on, for example.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from django.db.backends.signals import connection_created
 
 import django_dbos as dbos
@@ -130,9 +130,14 @@ def test_a_network_that_swallows_everything_holds_nobody_for_ever(
 @pytest.mark.rule(47)
 @pytest.mark.rule(37)
 def test_stopping_does_not_wait_for_a_dead_network(
-    proxy: Proxy, settings: Any, start_executor: Start, caplog: pytest.LogCaptureFixture
+    proxy: Proxy,
+    settings: Any,
+    start_executor: Start,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Nothing but being told to stop makes it impatient.
+    monkeypatch.setattr("django_dbos.store.postgresql_sessions.MOST", 3_600.0)
     settings.DBOS = {**settings.DBOS, "LEASE": 3600, "HEARTBEAT_INTERVAL": 0.1}
     executor = start_executor()
     assert workflows.counts.start(1).get_result(timeout=LIMIT) == 1
@@ -297,3 +302,15 @@ def test_a_death_beside_restarts_of_a_pooler_is_seen(
             has_ended.set()
             thread.join()
             executor.stop()
+
+
+@pytest.mark.rule(45)
+def test_an_executor_that_starts_without_its_database_says_so_in_django_s_words(
+    proxy: Proxy, transactional_db: None
+) -> None:
+    proxy.refuses.set()
+
+    with pytest.raises(OperationalError):
+        Executor().start()
+
+    assert not get_store().is_pooled
