@@ -17,7 +17,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from django_dbos.admin.base import MAX_COUNTED, EngineAdmin, Links, rows_of
+from django_dbos.admin.base import MAX_COUNTED, VALUES, EngineAdmin, Links, rows_of
 from django_dbos.core.status import ACTIVE
 from django_dbos.models import Workflow
 from django_dbos.store import get_store
@@ -216,8 +216,8 @@ class ActingAdmin(EngineAdmin):
 
 
 def only(workflow_id: str) -> Any:
-    """The rows of one workflow: one or none."""
-    return rows_of(Workflow).filter(workflow_id=workflow_id)
+    """The rows of one workflow, without their values: one or none."""
+    return rows_of(Workflow).filter(workflow_id=workflow_id).defer(*VALUES)
 
 
 def _those_asked_about(request: HttpRequest, queryset: Any) -> Any:

@@ -21,6 +21,8 @@ from django_dbos.conf import get_settings
 PAGE_SIZE = 50
 # A list is counted up to here: more pages than that nobody turns.
 MAX_COUNTED = 10_000
+# What of a workflow may be megabytes.
+VALUES = ("input_text", "output_text", "error_text", "attributes")
 
 
 def rows_of(model: type[models.Model]) -> models.QuerySet[Any]:

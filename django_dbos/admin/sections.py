@@ -10,7 +10,7 @@ from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from django_dbos.admin.base import PAGE_SIZE, Links, link, rows_of
+from django_dbos.admin.base import PAGE_SIZE, VALUES, Links, link, rows_of
 from django_dbos.admin.values import (
     Value,
     attempts,
@@ -257,7 +257,7 @@ def _with_attributes(workflows: QuerySet[Any]) -> QuerySet[Any]:
 
 
 def _without_values(workflows: QuerySet[Any]) -> QuerySet[Any]:
-    return workflows.defer("input_text", "output_text", "error_text", "attributes")
+    return workflows.defer(*VALUES)
 
 
 SECTIONS = (

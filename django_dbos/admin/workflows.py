@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from django_dbos.admin.actions import ActingAdmin, only
-from django_dbos.admin.base import Links, link, rows_of
+from django_dbos.admin.base import VALUES, Links, link, rows_of
 from django_dbos.admin.filters import (
     LOOKED_THROUGH,
     NameFilter,
@@ -36,7 +36,6 @@ from django_dbos.core.status import RESUMABLE, Status
 from django_dbos.exceptions import SerializationError
 from django_dbos.models import Workflow
 
-VALUES = ("input_text", "output_text", "error_text", "attributes")
 MAX_FOUND = 1_000
 
 
@@ -195,7 +194,7 @@ class WorkflowAdmin(ActingAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         workflow_id = unquote(object_id)
-        found = only(workflow_id).defer(*VALUES)
+        found = only(workflow_id)
         workflow = found.first() if "\0" not in workflow_id else None
         if workflow is None:
             raise Http404(gettext("There is no workflow '%s'.") % workflow_id)

@@ -33,8 +33,9 @@ class Reader:
         self._session = session
 
     def get_workflow(self, workflow_id: str) -> Workflow:
-        """Return the row; raise WorkflowDoesNotExist."""
-        workflow = Workflow.objects.using(self._alias).filter(workflow_id=workflow_id).first()
+        """Return the row without what it holds; raise WorkflowDoesNotExist."""
+        found = Workflow.objects.using(self._alias).filter(workflow_id=workflow_id)
+        workflow = found.defer("input_text", "output_text", "error_text", "attributes").first()
         if workflow is None:
             raise WorkflowDoesNotExist(workflow_id)
         return workflow

@@ -499,3 +499,16 @@ def test_what_is_tried_again_says_when_and_what_it_failed_with(operator: Client)
     assert state == "waiting"
     assert attempts.splitlines()[0].startswith(f"1. ConnectionError: {SCRIPT}")
     assert "2. ConnectionError" in attempts
+
+
+@pytest.mark.parametrize("button", ["cancel", "resume"])
+def test_a_button_reads_no_values(operator: Client, button: str) -> None:
+    handle = busy.start()
+    run_until_idle()
+
+    with CaptureQueriesContext(connection) as queries:
+        operator.post(url_of(button, handle.workflow_id), {"confirmed": "1"})
+
+    read = [one["sql"] for one in queries if one["sql"].startswith("SELECT")]
+    for column in ("input", "output", "error", "attributes"):
+        assert not any(f'"dbos_workflow"."{column}"' in one for one in read)
