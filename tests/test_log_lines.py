@@ -40,7 +40,7 @@ OWN = {
 OWN_IN_FILE = {
     # A signal's.
     "executor/inbox.py": {"name"},
-    "executor/culprits.py": {"what"},
+    "operations/quarantine.py": {"what"},
     "operations/limits.py": {"what"},
     "store/postgresql_connections.py": {"why"},
     "store/watchdog.py": {"self.what", "f' of executor {self.owner}' if self.owner else ''"},
