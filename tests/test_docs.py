@@ -111,3 +111,12 @@ def test_the_tables_of_options_are_complete(what: str) -> None:
     table = rows.partition("\n\n")[0]
 
     assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(OPTIONS[what])
+
+
+def test_every_logger_is_in_the_guide_to_workers() -> None:
+    sources = "".join(path.read_text() for path in (PROJECT / "django_dbos").rglob("*.py"))
+    page = (PROJECT / "docs" / "guides" / "workers.md").read_text()
+
+    used = set(re.findall(r'getLogger\("([\w.]+)"\)', sources))
+
+    assert used == set(re.findall(r"^\| `(django_dbos[\w.]*)` \|", page, re.MULTILINE))

@@ -31,6 +31,7 @@ from django_dbos.exceptions import (
     SerializationError,
     Suspended,
 )
+from django_dbos.operations import logs
 from django_dbos.operations.raised import is_foreign, stand_in
 from django_dbos.operations.run import Run
 
@@ -131,6 +132,7 @@ def _warn_of_swallowed(run: Run, raised: BaseException | None) -> None:
             run.workflow_id,
             run.definition.name,
             type(run.interruption).__name__,
+            extra=logs.about(run),
         )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from django_dbos.conf import get_settings
 from django_dbos.exceptions import HistoryUnusable, LimitReached
+from django_dbos.operations import logs
 
 if TYPE_CHECKING:
     from django_dbos.operations.run import Run
@@ -63,4 +64,5 @@ def _judge(run: Run, kind: str, before: int, now: int, limits: tuple[int, int]) 
             what,
             stop,
             setting,
+            extra=logs.about(run),
         )

@@ -23,9 +23,14 @@ logger = logging.getLogger("django_dbos.executor")
 QUIET = frozenset({Status.SUCCESS, Status.WAITING, Status.ENQUEUED})
 
 
+def about(run: Run) -> dict[str, object]:
+    """What every record about a run carries."""
+    return {"workflow_id": run.workflow_id, "workflow_name": run.definition.name}
+
+
 def run_began(run: Run) -> None:
     """Say that a run begins."""
-    logger.info("Workflow %r (%s) runs", run.workflow_id, run.definition.name, extra=_extra_of(run))
+    logger.info("Workflow %r (%s) runs", run.workflow_id, run.definition.name, extra=about(run))
 
 
 def is_worth_telling(run: Run) -> bool:
@@ -46,7 +51,7 @@ def run_ended(run: Run) -> None:
         seconds,
         f": {run.error!r}" if has_failed else "",
         exc_info=run.error if has_failed else None,
-        extra=_extra_of(run),
+        extra=about(run),
     )
 
 
@@ -86,16 +91,12 @@ def step_is_retried(call: Call, error: BaseException, attempt: int, of: int, del
         delay,
         error,
         extra={
-            **_extra_of(run),
+            **about(run),
             "step_name": call.step_name,
             "step_number": call.step_number,
             "attempt": attempt,
         },
     )
-
-
-def _extra_of(run: Run) -> dict[str, object]:
-    return {"workflow_id": run.workflow_id, "workflow_name": run.definition.name}
 
 
 def _level_of(run: Run) -> int:

@@ -15,6 +15,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from django_dbos.core.records import run_key
+from django_dbos.operations import logs
 from django_dbos.store import errors
 from django_dbos.store.sessions import translated_errors
 
@@ -82,6 +83,7 @@ class _Question(Generic[T]):
                 "Workflow %r waits for the database, which is unavailable: %r",
                 self._run.workflow_id,
                 error,
+                extra=logs.about(self._run),
             )
         self.pause = min(max(self.pause * 2, FIRST_BACKOFF), LAST_BACKOFF)
 

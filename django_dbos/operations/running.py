@@ -120,6 +120,7 @@ def _drop_open_transactions(run: Run) -> None:
                 "`with transaction.atomic():`.",
                 run.workflow_id,
                 connection.alias,
+                extra=logs.about(run),
             )
             connection.close()
             # Django refuses to use it again: inside its block it can't connect anew.
@@ -180,6 +181,7 @@ async def _stop_tasks(run: Run) -> None:
             "Await them before it returns.",
             run.workflow_id,
             len(left),
+            extra=logs.about(run),
         )
     run.branches.stop()
     for task in left:
