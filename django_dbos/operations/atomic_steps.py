@@ -19,6 +19,7 @@ from django_dbos.exceptions import (
     NotAllowedInAtomic,
     RunCancelled,
 )
+from django_dbos.operations import logs
 from django_dbos.operations.atomic_transactions import Arguments, NotRecorded, StepTransaction
 from django_dbos.operations.attempts import Recorder, record, record_error, record_failure
 from django_dbos.operations.reads import patiently
@@ -160,7 +161,12 @@ class _AtomicStep:
             is_new = self._transaction.record_apart(checkpoint)
         except errors.StoreError as refused:
             # Then nothing else can be recorded there either.
-            logger.warning("%s can't be recorded where it failed: %r", self._call.what, refused)
+            logger.warning(
+                "%s can't be recorded where it failed: %r",
+                self._call.what,
+                refused,
+                extra=logs.about(self._call.run),
+            )
             is_new = True
         if not is_new:
             return self._adopt(self._transaction.recorded_by_another())
@@ -181,6 +187,7 @@ class _AtomicStep:
                     "It isn't known whether %s was committed on %r before its workflow was "
                     "cancelled; resume() will find out: %r",
                     self._call.what, self._transaction.alias, error,
+                    extra=logs.about(self._call.run),
                 )  # fmt: skip
             else:
                 return

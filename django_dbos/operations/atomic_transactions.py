@@ -15,6 +15,7 @@ from django.db import Error, connections, transaction
 from django_dbos.core import context
 from django_dbos.core.records import Checkpoint, State, Write
 from django_dbos.exceptions import DbosError, HistoryUnusable, NondeterminismError
+from django_dbos.operations import logs
 from django_dbos.operations.attempts import Recorder
 from django_dbos.operations.reads import patiently
 from django_dbos.store import elsewhere, errors
@@ -121,6 +122,7 @@ class StepTransaction:
             logger.warning(
                 "%s is committed, although %r was raised then", self._call.what, error,
                 exc_info=None if self._is_of_database(error) else error,
+                extra=logs.about(self._call.run),
             )  # fmt: skip
         return found
 

@@ -7,6 +7,7 @@ import random
 import time
 
 from django_dbos.core.records import Write, run_key
+from django_dbos.operations import logs
 from django_dbos.operations.atomic_transactions import StepTransaction
 from django_dbos.operations.attempts import Recorder
 from django_dbos.operations.reads import patiently
@@ -60,7 +61,12 @@ class Repeats:
     def wait(self, error: BaseException) -> None:
         """Before a repeat: a pause, then a look at the claim."""
         run = self._run
-        logger.warning("%s is repeated, which counts as no attempt: %r", self._call.what, error)
+        logger.warning(
+            "%s is repeated, which counts as no attempt: %r",
+            self._call.what,
+            error,
+            extra=logs.about(run),
+        )
         until = time.monotonic() + self._delay * random.uniform(0.5, 1.0)
         self._delay = min(self._delay * 2, LAST_REPEAT)
         with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
