@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -33,7 +33,7 @@ class ValueAdmin(EngineAdmin):
         view = self.admin_site.admin_view(self.download_view)
         return [path("<path:object_id>/download/", view, name=name), *super().get_urls()]
 
-    def download_view(self, request: HttpRequest, object_id: str) -> StreamingHttpResponse:
+    def download_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The value as a file."""
         if not self.has_view_permission(request):
             raise PermissionDenied

@@ -16,7 +16,7 @@ from typing import Any
 from django.db import models
 from django.db.models import Case, F, Q, When
 from django.db.models.functions import Cast
-from django.http import StreamingHttpResponse
+from django.http import HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
@@ -27,9 +27,6 @@ from django_dbos.fields import StoredSize
 # others, and alone.
 MAX_SHOWN, MAX_LOADED = 2_000, 64 * 1024
 MAX_SHOWN_ALONE, MAX_LOADED_ALONE = 100_000, 1024 * 1024
-
-# Bytes of a download that are sent at a time.
-PIECE = 64 * 1024
 
 _indented = json.JSONEncoder(indent=2, ensure_ascii=False)
 
@@ -127,13 +124,14 @@ def to_download(column: str, stored: Any) -> Any:
     return serializers.to_plain(stored) if isinstance(stored, str) else stored
 
 
-def as_download(value: Any, name: str) -> StreamingHttpResponse:
-    """A file of plain JSON, which no browser takes for a page."""
+def as_download(value: Any, name: str) -> HttpResponse:
+    """A file of plain JSON, which no browser takes for a page.
+
+    At once: a stored value is in memory as a whole anyway, and ASGI takes no synchronous streams.
+    """
     text = json.dumps(value, ensure_ascii=False).encode()
-    pieces = (text[first : first + PIECE] for first in range(0, len(text), PIECE))
-    response = StreamingHttpResponse(pieces, content_type="application/json")
+    response = HttpResponse(text, content_type="application/json")
     response["Content-Disposition"] = f'attachment; filename="{name}.json"'
-    response["Content-Length"] = len(text)
     response["X-Content-Type-Options"] = "nosniff"
     return response
 

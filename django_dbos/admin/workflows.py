@@ -10,7 +10,6 @@ from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
@@ -166,7 +165,7 @@ class WorkflowAdmin(ActingAdmin):
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/django_dbos/workflow.html", context)
 
-    def rows_view(self, request: HttpRequest, object_id: str, section: str) -> HttpResponseBase:
+    def rows_view(self, request: HttpRequest, object_id: str, section: str) -> HttpResponse:
         """More rows of a section, those of one key, or one row: more of its value, or all."""
         workflow = self.get_workflow(request, object_id)
         found = next((one for one in SECTIONS if one.name == section), None)
