@@ -12,7 +12,7 @@ import logging
 import time
 from typing import Any
 
-from django.db import connections
+from django.db import Error, connections
 
 from django_dbos.core.records import Checkpoint
 from django_dbos.exceptions import (
@@ -27,7 +27,6 @@ from django_dbos.operations.repeats import Repeats
 from django_dbos.operations.retries import aretry, retry
 from django_dbos.operations.run import Run
 from django_dbos.operations.threads import perform_in_turn
-from django_dbos.store import errors
 from django_dbos.store.sessions import is_of_testcase, translated_errors
 
 logger = logging.getLogger("django_dbos.executor")
@@ -159,7 +158,7 @@ class _AtomicStep:
         checkpoint, as_raised = self._recorder.raised(error)
         try:
             is_new = self._transaction.record_apart(checkpoint)
-        except errors.StoreError as refused:
+        except Error as refused:
             # Then nothing else can be recorded there either.
             logger.warning(
                 "%s can't be recorded where it failed: %r",
@@ -181,7 +180,7 @@ class _AtomicStep:
             try:
                 with translated_errors():
                     self._transaction.copy_for_history()
-            except errors.StoreError as error:
+            except Error as error:
                 self._transaction.close()
                 logger.warning(
                     "It isn't known whether %s was committed on %r before its workflow was "

@@ -14,12 +14,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from django.apps import apps
-from django.db import Error, IntegrityError, connections, models, transaction
+from django.db import (
+    Error,
+    IntegrityError,
+    ProgrammingError,
+    connections,
+    models,
+    transaction,
+)
 
 from django_dbos.core.records import Checkpoint
 from django_dbos.fields import DatabaseNow
 from django_dbos.store import errors
-from django_dbos.store.sessions import DjangoSession
+from django_dbos.store.sessions import DjangoSession, translated_errors
 
 if TYPE_CHECKING:
     from django_dbos.models import AtomicCheckpoint
@@ -44,11 +51,12 @@ def record(alias: str, token: UUID, checkpoint: Checkpoint) -> bool:
         error_text=checkpoint.error,
         recorded_at=DatabaseNow(),
     )
-    try:
-        with transaction.atomic(using=alias):
-            models.Model.save(row, using=alias, force_insert=True)
-    except IntegrityError:
-        return False
+    with translated_errors(alias):
+        try:
+            with transaction.atomic(using=alias):
+                models.Model.save(row, using=alias, force_insert=True)
+        except IntegrityError:
+            return False
     return True
 
 
@@ -62,7 +70,8 @@ def await_earlier(alias: str, token: UUID, checkpoint: Checkpoint) -> None:
 def read(alias: str, token: UUID, step_number: int) -> tuple[str, str | None, str | None] | None:
     """Return (step name, output, error) of a step recorded there."""
     rows = _model().objects.using(alias).filter(token=token, step_number=step_number)
-    return rows.values_list("step_name", "output_text", "error_text").first()
+    with translated_errors(alias):
+        return rows.values_list("step_name", "output_text", "error_text").first()
 
 
 def _model() -> type[AtomicCheckpoint]:
@@ -98,7 +107,12 @@ def see_off(alias: str, backend: Backend) -> None:
     session, began = DjangoSession(alias, "postgresql"), time.monotonic()
     while (waited := time.monotonic() - began) < OWN_END + TOLD_END:
         params: dict[str, Any] = backend._asdict() | {"is_told": waited > OWN_END}
-        if not session.run("see_off", params):
+        try:
+            if not session.run("see_off", params):
+                return
+        except ProgrammingError as error:
+            # A role that has been assumed may not end its own login's sessions.
+            logger.warning("A lost session on %r couldn't be ended: %r", alias, error)
             return
         time.sleep(LOOK_PAUSE)
 

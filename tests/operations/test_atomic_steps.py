@@ -12,14 +12,21 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import InternalError, OperationalError, connection, connections, transaction
+from django.db import (
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+    connection,
+    connections,
+    transaction,
+)
 
 import django_dbos as dbos
 from django_dbos.core import registry
 from django_dbos.executor import Executor
 from django_dbos.models import AtomicCheckpoint, Checkpoint, Workflow
 from django_dbos.operations import repeats as repeating
-from django_dbos.store import elsewhere, get_store
+from django_dbos.store import elsewhere, errors, get_store
 from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -177,6 +184,21 @@ def test_a_lost_session_that_does_not_end_is_ended_and_the_step_repeated(
 
     assert handle.get_result(timeout=LIMIT) == 10
     assert balance(alias) == 0
+
+
+@postgresql
+def test_a_lost_session_that_may_not_be_ended_holds_up_nothing_by_itself(
+    caplog: Any, monkeypatch: Any
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise ProgrammingError("permission denied to terminate process")
+
+    backend = elsewhere.backend_of("other") or elsewhere.Backend(1, "dbos:")
+    monkeypatch.setattr(elsewhere.DjangoSession, "run", refuse)
+
+    elsewhere.see_off("other", backend)
+
+    assert "couldn't be ended" in caplog.text
 
 
 @postgresql
@@ -566,3 +588,30 @@ def test_a_process_without_descriptors_waits_for_one(
     assert needs_descriptors.start().get_result(timeout=60) == 1
     assert len(refused) == 3
     assert calls == [alias]
+
+
+def test_a_step_database_that_is_not_migrated_is_named() -> None:
+    rename("dbos_atomic_checkpoint", "put_away")
+    try:
+        with pytest.raises(errors.NotMigrated, match="migrate --database other"):
+            idles_elsewhere()
+    finally:
+        rename("put_away", "dbos_atomic_checkpoint")
+
+    # Nothing can be recorded there, so that it failed is recorded here.
+    assert isinstance(Checkpoint.objects.get().error, dbos.RecordedError | errors.NotMigrated)
+
+
+@dbos.step(atomic=True, using="other", name="idle_elsewhere")
+def idle_elsewhere() -> None:
+    calls.append("other")
+
+
+@dbos.workflow
+def idles_elsewhere() -> None:
+    idle_elsewhere()
+
+
+def rename(table: str, other: str) -> None:
+    with connections["other"].cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO {other}")

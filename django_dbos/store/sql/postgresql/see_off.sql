@@ -3,6 +3,6 @@ SELECT CASE WHEN %(is_told)s THEN pg_terminate_backend(pid) END
 FROM pg_stat_activity
 WHERE pid = %(pid)s
   AND application_name = %(application_name)s
-  AND usename = current_user
+  AND usename = session_user
   AND datname = current_database()
   AND pid <> pg_backend_pid()
