@@ -164,6 +164,24 @@ def test_a_workflow_is_a_claim_an_end_and_a_hint(measure: Measure) -> None:
 
 
 @on_postgresql
+def test_an_attempt_that_fails_is_two_round_trips(measure: Measure) -> None:
+    """Its failure is decided, as all that replaces something is."""
+    costs = measure(workflows.retries.start)
+
+    failure = [*LOOK, "postpone_steps"]
+    outcome = [*LOOK, "replace_checkpoints"]
+    assert costs.of(WRITER) == failure * 2 + outcome + ["end_workflow"]
+    assert costs.trips[WRITER] == 2 * 3 + 1
+
+
+@on_postgresql
+def test_a_step_that_confirms_is_one_round_trip_more(measure: Measure) -> None:
+    costs = measure(workflows.confirms.start)
+
+    assert costs.of(WRITER) == ["lock_claims", "record_checkpoint", "end_workflow"]
+
+
+@on_postgresql
 @pytest.mark.parametrize("count", [1, 10])
 def test_a_step_is_one_round_trip_and_no_read(count: int, measure: Measure) -> None:
     costs = measure(lambda: workflows.steps.start(count))

@@ -33,6 +33,31 @@ def steps(count: int) -> None:
     ended.append("steps")
 
 
+@dbos.step(max_attempts=3, interval=0)
+def third_time_lucky() -> None:
+    current = dbos.current_workflow()
+    assert current is not None
+    if current.attempt < 3:
+        raise ConnectionError
+
+
+@dbos.workflow
+def retries() -> None:
+    third_time_lucky()
+    ended.append("retries")
+
+
+@dbos.step(confirm=True)
+def confirmed() -> None:
+    """Nothing."""
+
+
+@dbos.workflow
+def confirms() -> None:
+    confirmed()
+    ended.append("confirms")
+
+
 @dbos.workflow
 def receives() -> Any:
     message = dbos.recv(timeout=None)
