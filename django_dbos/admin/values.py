@@ -129,7 +129,7 @@ def as_download(value: Any, name: str) -> HttpResponse:
 
     At once: a stored value is in memory as a whole anyway, and ASGI takes no synchronous streams.
     """
-    text = json.dumps(value, ensure_ascii=False).encode()
+    text = _encoded(json.dumps(value, ensure_ascii=False))
     response = HttpResponse(text, content_type="application/json")
     response["Content-Disposition"] = f'attachment; filename="{name}.json"'
     response["X-Content-Type-Options"] = "nosniff"
@@ -180,5 +180,14 @@ def _written(value: Any, limit: int) -> Value:
         pieces.append(piece)
         size += len(piece)
         if size > limit:
-            return Value(text=f"{''.join(pieces)[:limit]}…", is_cut=True)
-    return Value(text="".join(pieces))
+            return Value(text=f"{_encodable(''.join(pieces)[:limit])}…", is_cut=True)
+    return Value(text=_encodable("".join(pieces)))
+
+
+def _encoded(text: str) -> bytes:
+    """JSON as bytes: a lone surrogate, which only other programs can have stored, is escaped."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _encodable(text: str) -> str:
+    return text if text.isascii() else _encoded(text).decode()

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.db.models import QuerySet
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -510,3 +511,15 @@ def test_a_button_reads_no_values(operator: Client, button: str) -> None:
     read = [one["sql"] for one in queries if one["sql"].startswith("SELECT")]
     for column in ("input", "output", "error", "attributes"):
         assert not any(f'"dbos_workflow"."{column}"' in one for one in read)
+
+
+def test_a_surrogate_that_another_program_has_stored_breaks_no_page(admin_client: Client) -> None:
+    handle = quick.start()
+    handle.send("x")
+    QuerySet(Message).update(message_text=r'{"a": "\ud800"}')
+    number = Message.objects.get().pk
+
+    for url in (page_of(handle.workflow_id), f"/admin/django_dbos/message/{number}/change/"):
+        assert r"\ud800" in get(admin_client, url).text
+    url = f"/admin/django_dbos/message/{number}/download/"
+    assert downloaded(admin_client, url)[1] == {"a": "\ud800"}
