@@ -46,6 +46,8 @@ class Housekeeping:
         self._settings = get_settings()
         self._session: Session | None = None
         self._has_lock = False
+        self._shows_lock = False
+        """Whether the table says that it has: without one, silence alone would have to tell."""
         self._previous: Look | None = None
         self._last_beat = time.monotonic()
         self._next_beat = 0.0
@@ -96,6 +98,7 @@ class Housekeeping:
         session = self._own()
         self._recovery.start(session)
         self._has_lock = self._store.hold_lock(session, self._executor.executor_id)
+        self._shows_lock = self._has_lock
         self._store.register_executor(session, self._executor.info(), has_lock=self._has_lock)
         self._last_beat = time.monotonic()
 
@@ -119,7 +122,7 @@ class Housekeeping:
             return
         self._last_beat = now
         self._previous = look
-        if not self._has_lock:
+        if not self._has_lock or self._store.is_pooled:
             self._take_lock(session)
         self._act(session, look)
 
@@ -150,8 +153,9 @@ class Housekeeping:
     def _take_lock(self, session: Session) -> None:
         executor_id = self._executor.executor_id
         self._has_lock = self._store.hold_lock(session, executor_id)
-        if self._has_lock:
-            self._store.mark_locked(session, executor_id)
+        if self._has_lock or self._shows_lock:
+            self._shows_lock = self._has_lock
+            self._store.mark_locked(session, executor_id, has_lock=self._has_lock)
 
     def _act(self, session: Session, look: Look) -> None:
         now = time.monotonic()

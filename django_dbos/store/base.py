@@ -470,9 +470,9 @@ class Store(abc.ABC):
     def unregister_executor(self, session: Session, executor_id: str) -> None:
         """Delete the executor's row."""
 
-    def mark_locked(self, session: Session, executor_id: str) -> None:
-        """Say that the executor's lock is held again; one declared dead stays dead."""
-        session.run("mark_locked", {"executor_id": executor_id})
+    def mark_locked(self, session: Session, executor_id: str, *, has_lock: bool = True) -> None:
+        """Say whether the executor's lock shows that it lives; one declared dead stays dead."""
+        session.run("mark_locked", {"executor_id": executor_id, "has_lock": has_lock})
 
     @abc.abstractmethod
     def beat_and_look(

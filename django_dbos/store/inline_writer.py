@@ -75,7 +75,9 @@ class InlineWriter:
             except errors.StoreError as error:
                 if self._store.is_in_transaction():
                     raise
-                logger.warning("The database is unavailable, trying again: %r", error)
+                # Once an outage, not at every attempt.
+                level = logging.WARNING if backoff == FIRST_BACKOFF else logging.DEBUG
+                logger.log(level, "The database is unavailable, trying again: %r", error)
                 session.close()
                 is_repeat = True
             else:

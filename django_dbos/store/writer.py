@@ -282,7 +282,9 @@ class BatchWriter:
             try:
                 plan = self._apply(batch)
             except errors.Unavailable as error:
-                logger.warning("The database is unavailable, trying again: %r", error)
+                # Once an outage, not at every attempt.
+                level = logging.WARNING if backoff == FIRST_BACKOFF else logging.DEBUG
+                logger.log(level, "The database is unavailable, trying again: %r", error)
                 self._session.close()
                 for submission in batch:
                     submission.is_repeat = True

@@ -93,6 +93,39 @@ def test_a_writer_whose_backend_is_stopped_goes_on_with_another(
     assert Checkpoint.objects.count() == 1
 
 
+@dbos.workflow
+def writes_when_let(count: int) -> None:
+    passes()
+    for number in range(count):
+        dbos.write_stream("numbers", number)
+
+
+@pytest.mark.rule(12)
+@pytest.mark.rule(47)
+def test_what_a_stopped_backend_was_given_is_written_once(
+    impatient: None, start_executor: Start
+) -> None:
+    executor = start_executor()
+    handle = writes_when_let.start(3)
+    assert gates["there"].wait(LIMIT)
+    session: Any = executor.writer._session
+    pid = session.connection.info.backend_pid
+
+    with stopped(session):
+        gates["pass"].set()
+        assert handle.get_result(timeout=LIMIT) is None
+
+    # It was told to end, and doesn't carry out what it was given first.
+    eventually(lambda: not _is_connected(pid))
+    assert list(handle.read_stream("numbers").entries()) == [(0, 0), (1, 1), (2, 2)]
+
+
+def _is_connected(pid: int) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [pid])
+        return cursor.rowcount > 0
+
+
 @pytest.mark.rule(47)
 def test_a_dispatcher_whose_backend_is_stopped_goes_on_with_another(
     impatient: None, start_executor: Start, caplog: pytest.LogCaptureFixture
