@@ -66,7 +66,7 @@ NO_TEXT, TEXT = "CAST(X'FFFE' AS TEXT)", "'text'"
 ON_SQLITE = [
     *(
         ("dbos_workflow", column, value)
-        for value in (NO_TEXT, TEXT, "9223372036854775807")
+        for value in (NO_TEXT, TEXT)
         for column in (
             "token", "input", "user_id", "claim_number", "recovery_attempts",
             "max_recovery_attempts", "timeout", "deadline_at", "started_at",
@@ -74,10 +74,17 @@ ON_SQLITE = [
     ),
     *(
         ("dbos_checkpoint", column, value)
-        for value in (NO_TEXT, TEXT, "9223372036854775807")
+        for value in (NO_TEXT, TEXT)
         for column in (
             "step_name", "state", "fingerprint", "output", "error", "child_workflow_id",
             "record_order", "claim_number", "attempts", "deadline_at", "recorded_at",
+        )
+    ),
+    *(
+        (f"dbos_{table}", column, "9223372036854775807")
+        for table, column in (
+            ("workflow", "claim_number"), ("workflow", "recovery_attempts"),
+            ("workflow", "timeout"), ("checkpoint", "state"), ("checkpoint", "record_order"),
         )
     ),
 ]  # fmt: skip
