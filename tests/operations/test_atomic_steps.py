@@ -348,13 +348,14 @@ def test_a_cancel_while_a_commit_is_under_way_leaves_a_true_history(
         eventually(lambda: is_waiting("COMMIT"))
         cut()
         eventually(lambda: seen)
-        cancelling = threading.Thread(target=cancel, args=[handle.workflow_id])
+        backends: list[int] = []
+        cancelling = threading.Thread(target=cancel, args=[handle.workflow_id, backends])
         cancelling.start()
         if alias == "other":
             cancelling.join(LIMIT)
         else:
             # The step's fence has locked the workflow's row.
-            eventually(lambda: is_waiting(""))
+            eventually(lambda: backends and waits_for_lock(backends[0]))
     cancelling.join(LIMIT)
 
     eventually(Checkpoint.objects.exists)
@@ -366,9 +367,19 @@ def test_a_cancel_while_a_commit_is_under_way_leaves_a_true_history(
     assert calls == [alias]
 
 
-def cancel(workflow_id: str) -> None:
+def cancel(workflow_id: str, backends: list[int]) -> None:
+    connection.ensure_connection()
+    backends.append(connection.connection.info.backend_pid)
     get_store().cancel_workflows([workflow_id])
     connections.close_all()
+
+
+def waits_for_lock(backend: int) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s", [backend]
+        )
+        return bool(cursor.fetchone()[0])
 
 
 @pytest.mark.rule(27)

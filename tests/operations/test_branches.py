@@ -27,10 +27,31 @@ async def branch(name: str, first: float, second: float) -> list[str]:
     return [one, two]
 
 
+# b's first step ends before a's, and its second one after a's second.
+TURNS = ["b1", "a1", "a2", "b2"]
+returned: set[str] = set()
+
+
+@dbos.step
+async def in_turn(value: str) -> str:
+    """End once the steps whose turn is before have been returned to their branches."""
+    while not returned.issuperset(TURNS[: TURNS.index(value)]):  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    return value
+
+
+async def ordered_branch(name: str) -> list[str]:
+    values = []
+    for number in (1, 2):
+        values.append(await in_turn(f"{name}{number}"))
+        returned.add(values[-1])
+    return values
+
+
 @dbos.workflow
 async def gathers() -> list[list[str]]:
-    # b's first step ends before a's, and its second one after a's second.
-    return list(await asyncio.gather(branch("a", 0.02, 0.0), branch("b", 0.0, 0.06)))
+    returned.clear()
+    return list(await asyncio.gather(ordered_branch("a"), ordered_branch("b")))
 
 
 @dbos.workflow
@@ -70,7 +91,7 @@ def test_checkpoints_keep_the_order_in_which_they_were_recorded() -> None:
 
     outputs = Checkpoint.objects.filter(workflow_id=handle.workflow_id).order_by("record_order")
 
-    assert [one.output for one in outputs] == ["b1", "a1", "a2", "b2"]
+    assert [one.output for one in outputs] == TURNS
 
 
 @pytest.mark.rule(21)
