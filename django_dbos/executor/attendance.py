@@ -8,6 +8,7 @@ the table holds was an answer of the database.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 
@@ -40,7 +41,8 @@ class Attendance:
         for start, end in _spans(points, self._late):
             self.add(start, end)
         self._has_failed = False
-        self._last_beat = points[-1] if points else 0.0
+        # Long ago, whatever the clock began with: on Linux the machine's start.
+        self._last_beat = points[-1] if points else -math.inf
         if now - self._last_beat > self._late:
             self._on_time.append((now, now))
             self._settled.append((now, now))

@@ -53,6 +53,16 @@ def test_who_has_just_started_has_heard_nobody(clock: Clock) -> None:
     assert own.on_time(5) == 5
 
 
+def test_the_clock_may_have_begun_just_now(clock: Clock) -> None:
+    """On Linux it begins with the machine: a worker that started right after that crashed."""
+    clock.now = 0.5
+    own = Attendance(INTERVAL)
+    own.begin()
+
+    beat(clock, own, 20)
+    assert own.on_time(3_600) == 20
+
+
 @pytest.mark.rule(4)
 def test_an_outage_is_nobody_s_silence(clock: Clock) -> None:
     own = Attendance(INTERVAL)
