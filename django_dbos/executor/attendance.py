@@ -30,7 +30,7 @@ class Attendance:
         self._return = min(RETURN, interval * LATE)
         self._on_time: list[Span] = []
         self._settled: list[Span] = []
-        self._last_beat = 0.0
+        self._last_beat = -math.inf
         self._has_failed = False
 
     def begin(self, others: Iterable[float] = ()) -> None:

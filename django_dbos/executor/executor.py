@@ -109,7 +109,11 @@ class Executor:
         Raises ImproperlyConfigured where threads can't share the database: SQLite in memory.
         """
         self._refuse_memory()
-        self.housekeeping.register()
+        try:
+            self.housekeeping.register()
+        except BaseException:
+            self.housekeeping.close()
+            raise
         # Registered on this thread's behalf: from here on the session is the loop's.
         self.store.wakeups.add_lane_listener(self._lanes_told)
         self.store.wakeups.add_key_listener(self._keys_told)
