@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 from django.db import Error, connections
@@ -135,6 +136,7 @@ class _AtomicStep:
                 found = self._transaction.decide(error)
                 if found is not None:
                     return found
+                self._recorder.retract()
                 if not self._repeats.is_forgiven(error):
                     raise
                 self._repeats.wait(error)
@@ -148,6 +150,8 @@ class _AtomicStep:
 
     def _adopt(self, found: Checkpoint) -> Any:
         if self._is_elsewhere:
+            self._recorder.announce()
+            found = replace(found, record_order=self._run.history.next_record_order())
             record(self._recorder, found, None)
         return self._run.outcome(found)
 
@@ -155,6 +159,7 @@ class _AtomicStep:
         """Record that it failed: first elsewhere, so that no late COMMIT can make it untrue."""
         if not self._is_elsewhere:
             return record_error(self._recorder, error)
+        self._recorder.announce()
         checkpoint, as_raised = self._recorder.raised(error)
         try:
             is_new = self._transaction.record_apart(checkpoint)

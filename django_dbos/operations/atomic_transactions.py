@@ -69,9 +69,9 @@ class StepTransaction:
 
     def _run_function(self) -> tuple[Any, Checkpoint]:
         value = self._call_function()
+        self._recorder.announce()
         checkpoint = self._recorder.returned(value)
-        if self._run.branches is not None:
-            self._run.branches.expect(checkpoint.step_number, checkpoint.record_order)
+        self._recorder.announce(checkpoint)
         self._record_in_transaction(checkpoint)
         return value, checkpoint
 

@@ -150,6 +150,20 @@ class Recorder:
         text = serializers.dump_error(error)
         return self._checkpoint(error=text), serializers.round_trip_error(error, text)
 
+    def announce(self, checkpoint: Checkpoint | None = None) -> None:
+        """An async run's outcome is recorded from a thread: later ones wait for it.
+
+        Said once before it has its place in the order, so that none comes in between.
+        """
+        if (branches := self.call.run.branches) is not None:
+            order = 0 if checkpoint is None else checkpoint.record_order
+            branches.expect(self.call.step_number, order)
+
+    def retract(self) -> None:
+        """Nothing was recorded: nobody waits for it."""
+        if (branches := self.call.run.branches) is not None:
+            branches.expected(self.call.step_number)
+
     def _note(self, error: BaseException) -> None:
         text = "".join(traceback.format_exception_only(error)).strip()
         self.errors.append({"attempt": self.attempt, "error": text[:MAX_ERROR]})
@@ -165,6 +179,7 @@ class Recorder:
 
 
 def record(recorder: Recorder, checkpoint: Checkpoint, value: Any) -> Any:
+    recorder.announce(checkpoint)
     run, size = recorder.call.run, len(checkpoint.output or "")
     answer = run.submit(RecordStep, recorder.call, checkpoint=checkpoint, size=size)
     # A checkpoint that is there already was recorded by whoever had the claim: it is adopted.
@@ -178,10 +193,12 @@ async def arecord(recorder: Recorder, checkpoint: Checkpoint, value: Any) -> Any
 
 
 def record_error(recorder: Recorder, error: BaseException) -> Any:
+    recorder.announce()
     return record_failure(recorder, *recorder.raised(error))
 
 
 def record_failure(recorder: Recorder, checkpoint: Checkpoint, error: BaseException) -> Any:
+    recorder.announce(checkpoint)
     run = recorder.call.run
     answer = run.submit(RecordStep, recorder.call, checkpoint=checkpoint)
     if answer.checkpoint is not None:

@@ -1,0 +1,150 @@
+"""Atomic steps beside other branches of an async workflow, which they are recorded apart from."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connections
+
+import django_dbos as dbos
+from django_dbos.executor import Executor
+from django_dbos.models import Checkpoint
+from django_dbos.operations import attempts
+from tests.waiting import LIMIT, eventually
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+everywhere = pytest.mark.parametrize("alias", ["default", "other"])
+
+delivered: list[str] = []
+is_failed = threading.Event()
+
+
+@pytest.fixture
+def papers() -> Iterator[None]:
+    """Papers, of which a COMMIT says that there is no folder for them."""
+    for alias in ("default", "other"):
+        with connections[alias].cursor() as cursor:
+            cursor.execute("CREATE TABLE folder (id integer PRIMARY KEY)")
+            cursor.execute(
+                "CREATE TABLE paper (folder integer REFERENCES folder (id) "
+                "DEFERRABLE INITIALLY DEFERRED)"
+            )
+    yield
+    for alias in ("default", "other"):
+        with connections[alias].cursor() as cursor:
+            cursor.execute("DROP TABLE paper")
+            cursor.execute("DROP TABLE folder")
+
+
+def file_in(alias: str) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute("INSERT INTO paper VALUES (1)")
+
+
+@dbos.step(atomic=True, max_attempts=2, interval=3_000, name="file_here")
+def file_here() -> None:
+    file_in("default")
+
+
+@dbos.step(atomic=True, using="other", max_attempts=2, interval=3_000, name="file_elsewhere")
+def file_elsewhere() -> None:
+    file_in("other")
+
+
+@dbos.step
+async def light(number: int) -> int:
+    return number
+
+
+async def lights() -> None:
+    for number in range(5):
+        await light(number)
+
+
+@dbos.workflow
+async def files(alias: str) -> None:
+    step = file_here if alias == "default" else file_elsewhere
+    await asyncio.gather(step.acall(), lights())
+
+
+@pytest.mark.rule(21)
+@everywhere
+def test_the_others_go_on_while_an_attempt_whose_commit_failed_is_to_be_repeated(
+    alias: str, papers: None
+) -> None:
+    with Executor(concurrency=1) as executor:
+        handle = files.start(alias)
+
+        recorded = Checkpoint.objects.filter(workflow_id=handle.workflow_id)
+        eventually(lambda: recorded.filter(step_name__startswith="file_").exists())
+        eventually(lambda: recorded.filter(step_name__endswith="light").count() == 5)
+        handle.cancel()
+        executor.stop()
+
+
+@dbos.step(atomic=True)
+def fails_here() -> None:
+    raise LookupError("here")
+
+
+@dbos.step(atomic=True, using="other")
+def fails_elsewhere() -> None:
+    raise LookupError("elsewhere")
+
+
+@dbos.step
+async def follows() -> None:
+    await asyncio.to_thread(is_failed.wait, LIMIT)
+
+
+async def fail(alias: str) -> None:
+    try:
+        await (fails_here if alias == "default" else fails_elsewhere).acall()
+    except LookupError:
+        delivered.append("fails")
+
+
+async def follow() -> None:
+    await follows()
+    delivered.append("follows")
+
+
+@dbos.workflow
+async def fails_first(alias: str) -> None:
+    await asyncio.gather(fail(alias), follow())
+
+
+@pytest.mark.rule(21)
+@everywhere
+def test_a_failure_recorded_first_is_delivered_first(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = attempts.record_failure
+
+    def record_failure(recorder: Any, checkpoint: Any, error: BaseException) -> Any:
+        """Record it, and be slow to say so: what comes later is recorded meanwhile."""
+        try:
+            return record(recorder, checkpoint, error)
+        finally:
+            is_failed.set()
+            others = Checkpoint.objects.filter(step_name="follows")
+            eventually(others.exists)
+            connections.close_all()
+            threading.Event().wait(0.2)
+
+    delivered.clear()
+    is_failed.clear()
+    monkeypatch.setattr(attempts, "record_failure", record_failure)
+    monkeypatch.setattr("django_dbos.operations.atomic_steps.record_failure", record_failure)
+
+    with Executor(concurrency=1):
+        handle = fails_first.start(alias)
+        handle.get_result(timeout=LIMIT)
+
+    in_order = Checkpoint.objects.filter(workflow_id=handle.workflow_id).order_by("record_order")
+    assert [one.step_name.partition("_")[0] for one in in_order] == ["fails", "follows"]
+    assert delivered == ["fails", "follows"]
