@@ -45,8 +45,10 @@ class Attendance:
         self._last_beat = points[-1] if points else -math.inf
         if now - self._last_beat > self._late:
             self._on_time.append((now, now))
-            self._settled.append((now, now))
             self._last_beat = now
+        # Between the last of theirs and our first others may have lost the database, and be on
+        # their way back.
+        self._settled.append((now, now))
         self.note_beat()
 
     def add(self, start: float, end: float) -> None:

@@ -122,7 +122,8 @@ def test_what_the_table_holds_is_evidence_too(clock: Clock) -> None:
     own.begin([100.0, 20.0, 18.0, 16.5, 12.0, 8.0, 7.0, 4.0, 2.0])
 
     assert own.on_time(30) == 20
-    assert own.settled(30) == 20 - RETURN
+    # Our own time begins now: there may have been an outage a moment ago.
+    assert own.settled(30) == 18 - RETURN
     assert own.on_time(10) == 10
 
 
@@ -133,7 +134,8 @@ def test_one_heartbeat_of_another_is_no_evidence(clock: Clock) -> None:
 
     own.begin([300.0, 0.5])
 
-    assert own.on_time(300) == own.settled(300) == 0.5
+    assert own.on_time(300) == 0.5
+    assert own.settled(300) == 0
 
 
 @pytest.mark.rule(4)
