@@ -13,6 +13,7 @@ from django_dbos.executor.attendance import RETURN, Attendance
 from django_dbos.models import Executor as ExecutorRow
 from tests.executor import workflows
 from tests.executor.test_executor import _claim_for, _register_dead
+from tests.waiting import LIMIT
 
 INTERVAL = 2.5
 
@@ -158,7 +159,7 @@ def test_workers_that_are_killed_faster_than_they_judge_leave_evidence(
     settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 1_799.0, "LEASE": 3_600.0}
     start_executor()
 
-    assert handle.get_result(timeout=60) == 3
+    assert handle.get_result(timeout=LIMIT) == 3
     assert not ExecutorRow.objects.filter(executor_id=dead).exists()
 
 

@@ -596,7 +596,7 @@ def test_a_process_without_descriptors_waits_for_one(
 
     monkeypatch.setattr(type(connections[alias]), "get_new_connection", get_new_connection)
 
-    assert needs_descriptors.start().get_result(timeout=60) == 1
+    assert needs_descriptors.start().get_result(timeout=LIMIT) == 1
     assert len(refused) == 3
     assert calls == [alias]
 
