@@ -61,9 +61,13 @@ def _check_range(seconds: float, value: float | timedelta, *, what: str) -> floa
 
 
 def check_instant(value: datetime, *, what: str) -> datetime:
-    """Return ``value``; raise ValueError, naming ``what``, near the ends of time."""
-    if not FIRST_YEAR < value.year < LAST_YEAR:
-        raise ValueError(
-            f"{what} must be after the year 1 and before the year 9999, but is {value!r}."
-        )
+    """Return ``value``, of the year 9998 at the latest.
+
+    `datetime.max` is how Python says "never", so an instant of the year 9999 is kept as the last
+    one before it. Raises ValueError, naming ``what``, for one of the year 1.
+    """
+    if value.year == FIRST_YEAR:
+        raise ValueError(f"{what} must be after the year 1, but is {value!r}.")
+    if value.year == LAST_YEAR:
+        return datetime.max.replace(year=LAST_YEAR - 1, tzinfo=value.tzinfo)
     return value

@@ -32,7 +32,8 @@ class StartOptions(TypedDict, total=False):
     priority: int
     """From -100 to 100, higher first. Default: 0."""
     run_after: datetime | timedelta | float | None
-    """When it may begin: an instant, or seconds or a timedelta from now. Default: at once."""
+    """When it may begin: an instant, or seconds or a timedelta from now. Default: at once.
+    `datetime.max` means not before run_now()."""
     timeout: timedelta | float | None
     """Seconds or a timedelta, from its first run on; past it the workflow is cancelled. Default:
     the decorator's, and for a child without one its parent's deadline, of which None frees it."""
@@ -124,12 +125,12 @@ def _run_after(value: Any) -> datetime | float | None:
     if not isinstance(value, datetime):
         seconds: float | None = durations.to_seconds(value, what="run_after")
         return seconds
-    durations.check_instant(value, what="run_after")
-    if timezone.is_aware(value):
-        return value
+    instant = durations.check_instant(value, what="run_after")
+    if timezone.is_aware(instant):
+        return instant
     if django_settings.USE_TZ:
         raise ValueError(f"run_after must be aware of its time zone, but is {value!r}.")
-    return timezone.make_aware(value)
+    return timezone.make_aware(instant)
 
 
 def _timeout(value: Any) -> float | None:
