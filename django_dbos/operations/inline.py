@@ -43,7 +43,6 @@ from django_dbos.operations.quarantine import quarantine
 from django_dbos.operations.run import Run
 from django_dbos.store import errors
 from django_dbos.store.inline_writer import InlineWriter
-from django_dbos.store.writer import Writer
 
 if TYPE_CHECKING:
     from django_dbos.store.base import Store
@@ -65,7 +64,7 @@ class InlineHost:
         self.store = store
         self.executor_id = executor_id
         self.is_in_test = store.is_in_test_transaction()
-        self.writer: Writer = InlineWriter(store, executor_id, on_commit=self._follow_up)
+        self.writer = InlineWriter(store, executor_id, on_commit=self._follow_up)
         self.runs: set[Run] = set()
         self._has_heard = False
         """Whether a workflow was cancelled, perhaps one that is claimed here and not yet run."""
@@ -137,7 +136,7 @@ class InlineHost:
         try:
             with self._listening():
                 if run.definition.is_async:
-                    async_to_sync(running.aexecute)(run)
+                    async_to_sync(self._aexecute)(run)
                 else:
                     running.execute(run)
         finally:
@@ -149,11 +148,15 @@ class InlineHost:
         try:
             with self._listening():
                 if run.definition.is_async:
-                    await running.aexecute(run)
+                    await self._aexecute(run)
                 else:
                     await sync_to_async(running.execute)(run)
         finally:
             self.runs.discard(run)
+
+    async def _aexecute(self, run: Run) -> None:
+        self.writer.use_loop()
+        await running.aexecute(run)
 
     def _begin(self, run: Run) -> None:
         self.runs.add(run)

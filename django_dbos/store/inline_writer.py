@@ -1,7 +1,9 @@
 """Writes of workflows that run inline: on their caller's thread and Django's connection.
 
 On a loop they are written in groups, as a worker's are: one call of the thread takes whatever the
-loop's runs have queued up while it was away.
+loop's runs have queued up while it was away. Code on that very thread that writes by way of the
+loop, a sync step for example, has its write done at once: it holds the thread, on which the group
+would wait for it.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import AsyncToSync, sync_to_async
 
 from django_dbos.core import context
 from django_dbos.core.plan import Plan
@@ -38,6 +40,8 @@ class _Queue:
     """What the runs of one loop want written, and whoever waits for the answers."""
 
     def __init__(self) -> None:
+        self.holder = _thread_holder()
+        """Of the thread, where the loop's runs began."""
         self.waiting: deque[tuple[Write, asyncio.Future[Answer]]] = deque()
         self.writing: asyncio.Task[None] | None = None
 
@@ -101,9 +105,18 @@ class InlineWriter:
             answers[position] = self._write(writes[position])
         return answers
 
+    def use_loop(self) -> None:
+        """On a loop, before a run begins: it is known then who holds the thread only later."""
+        self._queue_of(asyncio.get_running_loop())
+
+    def _queue_of(self, loop: asyncio.AbstractEventLoop) -> _Queue:
+        return self._queues.setdefault(loop, _Queue())
+
     async def awrite(self, write: Write) -> Answer:
         loop = asyncio.get_running_loop()
-        queue = self._queues.setdefault(loop, _Queue())
+        queue = self._queue_of(loop)
+        if _thread_holder() is not queue.holder:
+            return await sync_to_async(self._write, thread_sensitive=True)(write)
         answer: asyncio.Future[Answer] = loop.create_future()
         queue.waiting.append((write, answer))
         if queue.writing is None:
@@ -151,3 +164,8 @@ class InlineWriter:
 
     def forget(self, workflow_id: str, claim_number: int) -> None:
         """Nothing is kept of a claim."""
+
+
+def _thread_holder() -> object:
+    """What does the work of the thread while code on it waits for the loop, as asgiref has it."""
+    return getattr(AsyncToSync.executors, "current", None)
