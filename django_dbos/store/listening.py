@@ -30,7 +30,6 @@ from django_dbos.store.watchdog import Line, get_watchdog
 
 if TYPE_CHECKING:
     import psycopg
-    from psycopg.pq import PGnotify
 
     from django_dbos.store.sqlite_sessions import OwnConnection
     from django_dbos.store.wakeups import Wakeups
@@ -213,6 +212,10 @@ class Notifications(Listener):
         self, wakeups: Wakeups, stopped: Stop, connection: psycopg.Connection[Any], line: Line
     ) -> None:
         last_used = looked_at = heard_at = time.monotonic()
+        # Of those that come while psycopg reads an answer.
+        connection.add_notify_handler(
+            lambda told: self._pass_on(wakeups, told.channel, told.payload)
+        )
         with stopped.waiting_for(connection.fileno()) as wait:
             while not stopped.is_set():
                 if wait(LISTEN_TIMEOUT):
@@ -224,16 +227,16 @@ class Notifications(Listener):
                     line.asked_at = time.monotonic()
                     connection.execute(b"")
                     line.asked_at, heard_at = 0.0, time.monotonic()
-                while notification := connection.pgconn.notifies():
-                    self._pass_on(wakeups, notification)
+                while told := connection.pgconn.notifies():
+                    self._pass_on(wakeups, told.relname.decode(), told.extra)
                 if time.monotonic() - looked_at >= LISTEN_TIMEOUT:
                     looked_at = time.monotonic()
                     last_used = self._linger(wakeups, last_used, stopped)
 
-    def _pass_on(self, wakeups: Wakeups, notification: PGnotify) -> None:
+    def _pass_on(self, wakeups: Wakeups, channel: str, payload: str | bytes) -> None:
         try:
-            said = json.loads(notification.extra)
-            if notification.relname.decode() == CHANGED_CHANNEL:
+            said = json.loads(payload)
+            if channel == CHANGED_CHANNEL:
                 wakeups.notify([str(key) for key in said])
             else:
                 queue_name, priority = said

@@ -217,6 +217,31 @@ def test_what_was_said_while_the_connection_was_lost_is_looked_for(
     assert elsewhere.is_listening
 
 
+@pytest.mark.rule(16)
+@postgresql
+def test_what_comes_with_an_answer_is_heard(
+    elsewhere: Wakeups, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listener that has heard nothing for long asks whether the server is there still."""
+    psycopg = pytest.importorskip("psycopg")
+    heard: list[str] = []
+    elsewhere.add_key_listener(heard.extend)
+    execute = psycopg.Connection.execute
+
+    def execute_late(self: Any, query: Any, *args: Any, **options: Any) -> Any:
+        """The question is answered just when there is something to tell."""
+        return execute(self, query or "NOTIFY dbos_changed, '[\"news\"]'", *args, **options)
+
+    monkeypatch.setattr(psycopg.Connection, "execute", execute_late)
+    monkeypatch.setattr(listening, "LISTEN_TIMEOUT", 0.02)
+    settings.DBOS = {**settings.DBOS, "LEASE": 2, "HEARTBEAT_INTERVAL": 0.5}
+    elsewhere.stop()
+    elsewhere.start_listening()
+
+    eventually(lambda: "news" in heard)
+    elsewhere.stop_listening()
+
+
 @pytest.mark.rule(14)
 def test_without_listen_nothing_is_started(store: Store, settings: Any) -> None:
     if not IS_POSTGRESQL:
