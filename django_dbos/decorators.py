@@ -32,7 +32,7 @@ from django_dbos.operations import calls, raised, running, steps
 from django_dbos.operations.asking import refuse_on_loop
 from django_dbos.operations.attempts import StepDefinition
 from django_dbos.operations.run import Run
-from django_dbos.workflow_functions import WorkflowFunction
+from django_dbos.workflow_functions import OTHER_NAMES_OF_START, WorkflowFunction
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -67,7 +67,9 @@ class StepFunction(Generic[P, C, R]):
 
         def __getattr__(self, name: str) -> NoReturn:
             remedy = ""
-            if not name.startswith("_") and hasattr(WorkflowFunction, name):
+            if name in OTHER_NAMES_OF_START:
+                remedy = " Only workflows are started: write one that calls the step."
+            elif not name.startswith("_") and hasattr(WorkflowFunction, name):
                 remedy = " Only workflows have: write one that calls the step."
             raise AttributeError(f"Step {vars(self).get('__name__')!r} has no {name!r}.{remedy}")
 
@@ -148,6 +150,7 @@ def workflow(function: Any = None, /, **options: Any) -> Any:
     `max_recovery_attempts` (default: DBOS["MAX_RECOVERY_ATTEMPTS"]). Of methods only
     static ones can be workflows.
     """
+    names.check_options(options, _WORKFLOW_OPTIONS, of="@workflow")
     decorator = _WorkflowDecorator(**options)
     return decorator if function is None else decorator(function)
 
@@ -196,6 +199,9 @@ class _WorkflowDecorator:
         return WorkflowFunction(definition)
 
 
+_WORKFLOW_OPTIONS = tuple(inspect.signature(_WorkflowDecorator).parameters)
+
+
 @overload
 def step(
     function: Callable[P, Coroutine[Any, Any, R]], /
@@ -234,6 +240,7 @@ def step(function: Any = None, /, **options: Any) -> Any:
     its deadline: for effects that must not follow a cancel. `name` (default: its qualified name) is
     stored with each checkpoint.
     """
+    names.check_options(options, _STEP_OPTIONS, of="@step")
     decorator = _StepDecorator(**options)
     return decorator if function is None else decorator(function)
 
@@ -293,6 +300,9 @@ class _StepDecorator:
         if definition.using is not None:
             registry.step_aliases[definition.name] = definition.using
         return StepFunction(definition)
+
+
+_STEP_OPTIONS = tuple(inspect.signature(_StepDecorator).parameters)
 
 
 def run_step(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

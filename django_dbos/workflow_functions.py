@@ -7,7 +7,17 @@ import functools
 import inspect
 import sys
 from collections.abc import Iterable
-from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    NoReturn,
+    ParamSpec,
+    Self,
+    TypeVar,
+    Unpack,
+    cast,
+)
 
 from django_dbos import serializers
 from django_dbos.core import context, names, registry
@@ -25,6 +35,9 @@ R = TypeVar("R")
 
 # Types whose values can't change.
 CONSTANTS = frozenset({str, int, float, bool, type(None)})
+
+# What task queues call `start`, with options or without.
+OTHER_NAMES_OF_START = frozenset({"apply_async", "defer", "delay", "enqueue", "s", "si"})
 
 Arguments = tuple[Any, ...] | dict[str, Any]
 
@@ -47,6 +60,15 @@ class WorkflowFunction(Generic[P, C, R]):
 
     def __repr__(self) -> str:
         return f"<workflow {self.name}>"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            remedy = ""
+            if name in OTHER_NAMES_OF_START:
+                remedy = " Use start(…), or with options using(…).start(…)."
+            function = vars(self).get("__name__")
+            raise AttributeError(f"Workflow {function!r} has no {name!r}.{remedy}")
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
         """Run it durably and return its result; inside a workflow, as a child workflow.

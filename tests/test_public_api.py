@@ -294,6 +294,39 @@ def test_a_step_that_is_to_be_started_says_how(name: str) -> None:
     assert copy.copy(plain_step).name == plain_step.name
 
 
+@pytest.mark.parametrize("name", ["apply_async", "delay", "enqueue"])
+def test_what_task_queues_call_start_is_answered_with_start(name: str) -> None:
+    with pytest.raises(AttributeError, match=rf"^Workflow 'plain' has no '{name}'. Use start\("):
+        getattr(plain, name)
+    with pytest.raises(AttributeError, match="Only workflows are started: write one that calls"):
+        getattr(plain_step, name)
+    assert not hasattr(plain, "strat")
+    assert copy.copy(plain).name == plain.name
+
+
+@pytest.mark.parametrize(
+    ("decorator", "option", "answer"),
+    [
+        (
+            dbos.step,
+            "max_attemps",
+            "@step has no option 'max_attemps'. Did you mean 'max_attempts'?",
+        ),
+        (
+            dbos.step,
+            "countdown",
+            "@step has no option 'countdown'. Options are name, max_attempts,",
+        ),
+        (dbos.workflow, "queue", "@workflow has no option 'queue'. Did you mean 'queue_name'?"),
+    ],
+)
+def test_an_unknown_option_of_a_decorator_is_named(
+    decorator: Any, option: str, answer: str
+) -> None:
+    with pytest.raises(TypeError, match=re.escape(answer)):
+        decorator(**{option: 3})
+
+
 def test_two_functions_cannot_have_one_name() -> None:
     with pytest.raises(ValueError, match="Give one of them another name"):
 

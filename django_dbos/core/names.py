@@ -73,6 +73,15 @@ def suggest(name: str, candidates: Iterable[str]) -> str:
     return f" Did you mean {match!r}?" if match else ""
 
 
+def check_options(given: Iterable[str], known: Iterable[str], *, of: str) -> None:
+    """Raise TypeError for the first of the ``given`` options that isn't ``known``."""
+    options = list(known)
+    for name in given:
+        if name not in options:
+            suggestion = suggest(name, options) or f" Options are {', '.join(options)}."
+            raise TypeError(f"{of} has no option {name!r}.{suggestion}")
+
+
 def closest(name: str, candidates: Iterable[str]) -> str:
     """Return the candidate most like ``name``, or "" if none is."""
     known = list(candidates)

@@ -68,11 +68,7 @@ class Options:
 
     def merged(self, given: Mapping[str, Any]) -> Options:
         """These options with others on top; raises TypeError for one that there isn't."""
-        known = [field.name for field in fields(self)]
-        for name in given:
-            if name not in known:
-                suggestion = names.suggest(name, known) or f" Options are {', '.join(known)}."
-                raise TypeError(f"using() has no option {name!r}.{suggestion}")
+        names.check_options(given, [field.name for field in fields(self)], of="using()")
         return replace(self, **{name: _CHECKS[name](value) for name, value in given.items()})
 
     def get(self, name: str, default: Any) -> Any:
@@ -129,7 +125,10 @@ def _run_after(value: Any) -> datetime | float | None:
     if timezone.is_aware(instant):
         return instant
     if django_settings.USE_TZ:
-        raise ValueError(f"run_after must be aware of its time zone, but is {value!r}.")
+        raise ValueError(
+            f"run_after must be aware of its time zone, but is {value!r}. "
+            "Use django.utils.timezone.now() or make_aware(), or give seconds or a timedelta."
+        )
     return timezone.make_aware(instant)
 
 
