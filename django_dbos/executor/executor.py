@@ -1,8 +1,8 @@
 """Executor: the composition root of a worker. Starts its threads, and stops them in order.
 
 The threads: a dispatcher claims workflows, a pool runs them, a writer commits what they record, a
-teller wakes and notifies afterwards, housekeeping says "alive" and recovers the dead; one more
-listens. All share the executor's id, under which it holds its claims.
+notifier wakes and notifies afterwards, housekeeping sends heartbeats and recovers the dead; one
+more listens. All share the executor's id, under which it holds its claims.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from django_dbos.core.records import Claim, ExecutorInfo, Lane, NewWorkflow, run
 from django_dbos.exceptions import ClaimLost, HandedOver
 from django_dbos.executor.dispatcher import Dispatcher
 from django_dbos.executor.housekeeping import Housekeeping
+from django_dbos.executor.notifier import Notifier
 from django_dbos.executor.pool import Pool
 from django_dbos.executor.retention import Retention
 from django_dbos.executor.slots import Slots
-from django_dbos.executor.teller import Teller
 from django_dbos.models import Workflow
 from django_dbos.operations import logs
 from django_dbos.operations.run import Run
@@ -87,7 +87,7 @@ class Executor:
         self.store = get_store()
         self.runs: dict[str, Run] = {}
         self.slots = Slots(self.concurrency, self._slot_freed)
-        self.teller = Teller(self.store, lambda: self.executor_id)
+        self.notifier = Notifier(self.store, lambda: self.executor_id)
         self.writer = self._new_writer()
         self.dispatcher = Dispatcher(self, self.queue_names)
         self.housekeeping = Housekeeping(self)
@@ -119,7 +119,7 @@ class Executor:
         self.store.wakeups.add_key_listener(self._keys_told)
         self.store.wakeups.start_listening()
         self.writer.start()
-        for loop in (self.teller.loop, self.housekeeping.loop, self.dispatcher.loop):
+        for loop in (self.notifier.loop, self.housekeeping.loop, self.dispatcher.loop):
             loop.start()
         self.retention.start()
         signals.executor_started.send_robust(Executor, executor_id=self.executor_id)
@@ -199,7 +199,7 @@ class Executor:
 
     @property
     def _is_idle(self) -> bool:
-        return not self.runs and self.teller.is_idle and self.slots.free == self.concurrency
+        return not self.runs and self.notifier.is_idle and self.slots.free == self.concurrency
 
     def __enter__(self) -> Self:
         self.start()
@@ -317,7 +317,7 @@ class Executor:
         self._forget(run)
         self.slots.settle()
         if logs.is_worth_telling(run):
-            self.teller.announce(run)
+            self.notifier.announce(run)
 
     @contextmanager
     def without_slot(self, run: Run) -> Iterator[None]:
@@ -352,7 +352,7 @@ class Executor:
             if suspended.remaining is not None:
                 self.housekeeping.note_due(suspended.remaining)
         if plan.has_news:
-            self.teller.tell(plan)
+            self.notifier.notify(plan)
 
     def _begin_child(self, new: NewWorkflow) -> None:
         claim = Claim(
@@ -433,7 +433,7 @@ class Executor:
         patience.cancel()
         # Housekeeping before the row goes: a heartbeat that finds none would begin anew.
         until = time.monotonic() + LAST_PATIENCE
-        for stopped in (self.dispatcher, self.retention, self.teller, self.housekeeping):
+        for stopped in (self.dispatcher, self.retention, self.notifier, self.housekeeping):
             stopped.loop.stop(timeout=max(until - time.monotonic(), 0.0))
         self._sign_off(self.executor_id)
         self.pool.stop()

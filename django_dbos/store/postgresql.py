@@ -69,8 +69,8 @@ ONE = {
     "receive_messages": "receive_message",
     "end_workflows": "end_workflow",
 }
-# Of so many writes at most others are notified in the message that writes them. In a crowd that is
-# the teller's work, on another connection, meanwhile.
+# Batches up to this size carry their own NOTIFY; larger ones leave it to the notifier, which has a
+# connection of its own.
 FEW = 2
 
 

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 
 import django_dbos as dbos
 from django_dbos.executor import Executor
-from django_dbos.executor.teller import Teller
+from django_dbos.executor.notifier import Notifier
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.testing import advance, run_until_idle
 from tests.waiting import LIMIT, eventually
@@ -232,7 +232,7 @@ def test_a_failure_just_before_the_worker_stops_is_logged(
 ) -> None:
     """`dbos_worker --once` ended without a word about its last workflow."""
     # It comes to nothing before it is stopped.
-    monkeypatch.setattr(Teller, "tick", lambda self: None)
+    monkeypatch.setattr(Notifier, "tick", lambda self: None)
     with Executor():
         handle = pays.start(SECRET)
         with pytest.raises(LookupError):

@@ -19,9 +19,9 @@ from django_dbos.store.sqlite_sessions import OwnConnection
 from tests.waiting import eventually
 
 # Who runs statements, by the name of the thread.
-WRITER, TELLER, DISPATCHER = "writer", "teller", "dispatcher"
+WRITER, NOTIFIER, DISPATCHER = "writer", "notifier", "dispatcher"
 HOUSEKEEPING, ASKER = "housekeeping", "asker"
-OWN = (WRITER, TELLER, DISPATCHER, HOUSEKEEPING)
+OWN = (WRITER, NOTIFIER, DISPATCHER, HOUSEKEEPING)
 # Seconds for which nothing more must have come before a slowed statement goes on.
 CALM = 0.1
 
@@ -102,7 +102,7 @@ class Meter:
         """Measure what runs meanwhile, until the executor has come to rest."""
         if executor is not None:
             # Somebody may know the end of a message's first transaction before the writer does.
-            eventually(lambda: executor.teller.is_idle and not executor.writer._pen.locked())
+            eventually(lambda: executor.notifier.is_idle and not executor.writer._pen.locked())
         self._costs = costs = Costs()
         connections = {}
         if self._asker.vendor == "postgresql":

@@ -20,7 +20,7 @@ from tests.performance.costs import (
     ASKER,
     DISPATCHER,
     HOUSEKEEPING,
-    TELLER,
+    NOTIFIER,
     WRITER,
     Costs,
     Meter,
@@ -158,8 +158,8 @@ def test_a_workflow_is_a_claim_an_end_and_a_hint(measure: Measure) -> None:
     assert costs.of(WRITER) == ["end_workflow"]
     # The hint in a transaction of its own, since what notifies holds up others.
     assert (costs.trips[WRITER], costs.commits[WRITER]) == (1, 2)
-    assert costs.of(TELLER) == WOKEN
-    assert (costs.trips[TELLER], costs.commits[TELLER]) == (1, 1)
+    assert costs.of(NOTIFIER) == WOKEN
+    assert (costs.trips[NOTIFIER], costs.commits[NOTIFIER]) == (1, 1)
     assert costs.of(HOUSEKEEPING) == []
 
 
@@ -189,7 +189,7 @@ def test_a_step_is_one_round_trip_and_no_read(count: int, measure: Measure) -> N
     assert costs.of(WRITER) == ["record_checkpoint"] * count + ["end_workflow"]
     # And the hint that goes with the end.
     assert (costs.trips[WRITER], costs.commits[WRITER]) == (count + 1, count + 2)
-    assert costs.of(TELLER) == WOKEN
+    assert costs.of(NOTIFIER) == WOKEN
 
 
 @on_postgresql
@@ -205,8 +205,8 @@ def test_steps_of_many_workflows_share_their_commits(
     assert costs.commits[WRITER] - costs.notifications[WRITER] == costs.trips[WRITER] <= 20
     # Nothing is looked up, and nothing told more often than it is written.
     assert {one.rstrip("s") for one in costs.of(WRITER)} == {"record_checkpoint", "end_workflow"}
-    assert set(costs.of(TELLER)) <= set(TOLD)
-    assert costs.trips[TELLER] <= costs.trips[WRITER]
+    assert set(costs.of(NOTIFIER)) <= set(TOLD)
+    assert costs.trips[NOTIFIER] <= costs.trips[WRITER]
     # Claims take 8, 32, then all there is room for, and look twice whether that was all; one may
     # begin anew when a start tells of itself.
     assert len(costs.of(DISPATCHER)) <= 6
@@ -246,7 +246,7 @@ def test_a_wait_that_is_woken_looks_once_before_and_once_after(
 ) -> None:
     with meter.measured(executor) as before:
         handle = workflows.receives.start()
-        eventually(lambda: meter.has_run(TELLER, "wake_satisfied"))
+        eventually(lambda: meter.has_run(NOTIFIER, "wake_satisfied"))
 
     costs = measure(lambda: handle.send("message"))
 
@@ -254,7 +254,7 @@ def test_a_wait_that_is_woken_looks_once_before_and_once_after(
     assert before.of(WRITER) == [*look, "lock_claims", "suspend_workflows"]
     assert (before.trips[WRITER], before.commits[WRITER]) == (4, 2)
     # What came between the look and the suspension.
-    assert before.of(TELLER) == ["wake_satisfied"]
+    assert before.of(NOTIFIER) == ["wake_satisfied"]
     # The data, the hint and who waits; then where that is enqueued.
     assert sorted(costs.of(ASKER)) == ["notify", "send_message", "wake_receiver"]
     assert costs.trips[ASKER] == 2
@@ -270,7 +270,7 @@ def test_an_event_goes_with_the_end(measure: Measure) -> None:
     assert costs.of(WRITER) == ["record_event", "end_workflow"]
     # In one message; it may be that the event was on its way before the end came.
     assert (costs.trips[WRITER], costs.commits[WRITER]) in ((1, 2), (2, 4))
-    assert set(costs.of(TELLER)) == set(WOKEN)
+    assert set(costs.of(NOTIFIER)) == set(WOKEN)
 
 
 @on_postgresql
@@ -351,7 +351,7 @@ def test_an_idle_executor_is_one_statement_a_beat(executor: Executor, meter: Met
 
     assert costs.of(HOUSEKEEPING) == ["beat_and_look"] * 3
     assert costs.trips[HOUSEKEEPING] == costs.commits[HOUSEKEEPING] == 3
-    assert costs.trips[WRITER] == costs.trips[TELLER] == costs.trips[DISPATCHER] == 0
+    assert costs.trips[WRITER] == costs.trips[NOTIFIER] == costs.trips[DISPATCHER] == 0
 
 
 @on_sqlite
@@ -380,7 +380,7 @@ def test_a_step_is_one_transaction_and_no_read_on_sqlite(count: int, measure: Me
     # Who waits for the end is woken with it.
     assert costs.of(WRITER) == ["record_checkpoints"] * count + ["end_workflows", *WOKEN_WITH_IT]
     assert costs.commits[WRITER] == count + 1
-    assert costs.of(TELLER) == []
+    assert costs.of(NOTIFIER) == []
 
 
 @on_sqlite
@@ -393,7 +393,7 @@ def test_steps_of_many_workflows_share_their_commits_on_sqlite(
     assert Checkpoint.objects.filter(step_name__endswith="meet").count() == 100
     assert costs.commits[WRITER] <= 20
     assert set(costs.of(WRITER)) == {"record_checkpoints", "end_workflows", *WOKEN_WITH_IT}
-    assert costs.of(TELLER) == []
+    assert costs.of(NOTIFIER) == []
 
 
 @on_sqlite
@@ -415,7 +415,7 @@ def test_a_wait_that_is_woken_is_one_transaction_of_the_sender_on_sqlite(
     received = [*LOOK, "find_messages", "replace_checkpoints", "consume_messages"]
     assert costs.of(WRITER) == [*received, "end_workflows", *WOKEN_WITH_IT]
     assert costs.commits[WRITER] == 2
-    assert before.of(TELLER) == costs.of(TELLER) == []
+    assert before.of(NOTIFIER) == costs.of(NOTIFIER) == []
 
 
 @on_sqlite

@@ -1,8 +1,8 @@
-"""Teller: after the commit of batches, wakes and notifies whoever waits for what they wrote, and
+"""Notifier: after a batch commits, wakes the rows and notifies the processes that wait for it, and
 logs the ends of runs.
 
-Apart from the writer, whose next batch must not wait for it. What is lost here costs a look on a
-timer, never correctness.
+It runs apart from the writer, whose next batch must not wait for it. A lost notification costs a
+poll on a timer, never correctness.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
 
 
-class Teller:
-    """A thread with a connection of its own; plans that queue up are told of at once."""
+class Notifier:
+    """Notifies of committed plans, all queued ones at once, on a connection of its own."""
 
     def __init__(self, store: Store, executor_id: Callable[[], str]) -> None:
         self._store = store
@@ -28,51 +28,51 @@ class Teller:
         self._plans: deque[Plan] = deque()
         self._ended: deque[Run] = deque()
         self._session: Session | None = None
-        self._is_telling = False
-        self.loop = Loop("dbos-teller", self.tick, on_error=self.close, on_end=self._stop)
+        self._is_notifying = False
+        self.loop = Loop("dbos-notifier", self.tick, on_error=self.close, on_end=self._stop)
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing left to tell."""
-        return not self._plans and not self._ended and not self._is_telling
+        """Whether nothing is left to notify or to log."""
+        return not self._plans and not self._ended and not self._is_notifying
 
-    def tell(self, plan: Plan) -> None:
-        """Tell of a committed batch, soon; called by the writer."""
+    def notify(self, plan: Plan) -> None:
+        """Queue the notifications of a committed batch; called by the writer."""
         self._plans.append(plan)
         self.loop.wake()
 
     def announce(self, run: Run) -> None:
-        """Say that a run's end is written, soon; called by the writer."""
+        """Queue the log line of a run whose end is written; called by the writer."""
         self._ended.append(run)
         self.loop.wake()
 
     def tick(self) -> None:
-        """Tell of all that is queued."""
-        self._is_telling = True
+        """Send and log everything that is queued."""
+        self._is_notifying = True
         try:
             plans = [self._plans.popleft() for _ in range(len(self._plans))]
             if plans:
-                self._tell_of(plans)
+                self._notify(plans)
             self._announce_ends()
         finally:
-            self._is_telling = False
+            self._is_notifying = False
 
     def _announce_ends(self) -> None:
         while self._ended:
             running.announce_end(self._ended.popleft())
 
     def _stop(self) -> None:
-        """What ended last is in the log too, whether or not the database is there."""
+        """Log the last ends, even without a database, and close the connection."""
         self._announce_ends()
         self.close()
 
-    def _tell_of(self, plans: list[Plan]) -> None:
+    def _notify(self, plans: list[Plan]) -> None:
         try:
-            self._session = self._session or self._store.connect(self._executor_id(), "teller")
+            self._session = self._session or self._store.connect(self._executor_id(), "notifier")
             self._store.follow_up(self._session, plans)
         except errors.StoreError:
-            # To tell twice does no harm. Meanwhile nothing more is committed, if the database is
-            # away, so that these don't pile up.
+            # A repeated notification does no harm, and the queue doesn't grow: without a database
+            # nothing is committed either.
             self._plans.extendleft(reversed(plans))
             raise
 
