@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import Group
 from django.db import connections
 
@@ -152,6 +153,31 @@ def test_sync_steps_side_by_side_run_at_once(host: str, start_executor: Start) -
     else:
         assert asyncio.run(_called_and_closed(meeting)) == [0, 1, 2]
     assert Group.objects.count() == 3
+
+
+@pytest.mark.rule(39)
+@pytest.mark.parametrize("host", ["worker", "inline"])
+def test_sync_steps_side_by_side_leave_the_loop_its_own_threads(
+    host: str, start_executor: Start
+) -> None:
+    """Each has the loop look something up, on a thread of the loop's, while the others run."""
+    together = threading.Barrier(4)
+
+    @dbos.step
+    def looks_up(number: int) -> int:
+        together.wait(LIMIT)
+        return async_to_sync(asyncio.to_thread)(int, number)
+
+    @dbos.workflow
+    async def meeting() -> list[int]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        return await asyncio.gather(*(looks_up.acall(n) for n in range(4)))
+
+    if host == "worker":
+        start_executor()
+        assert meeting.start().get_result(timeout=LIMIT) == [0, 1, 2, 3]
+    else:
+        assert asyncio.run(_called_and_closed(meeting)) == [0, 1, 2, 3]
 
 
 async def _called_and_closed(workflow: Any) -> Any:
