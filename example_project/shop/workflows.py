@@ -60,6 +60,7 @@ def cancel(order_id: str, reason: str) -> Result:
 def deliver(order_id: str, sku: str, quantity: int, total: str) -> Result:
     dbos.set_event("status", "paid")
     report("paid", "Payment received")
+    report("packing", "Packing your parcel …")
     report("packed", "Parcel packed", pack(order_id)["worker"])
     label = book_courier(order_id)
     report("booked", f"Courier booked, parcel {label['parcel']}", label["worker"])

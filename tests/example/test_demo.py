@@ -28,7 +28,16 @@ from tests.waiting import LIMIT
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parents[2]
-STAGES = ["received", "reserved", "awaiting_payment", "paid", "packed", "booked", "fulfilled"]
+STAGES = [
+    "received",
+    "reserved",
+    "awaiting_payment",
+    "paid",
+    "packing",
+    "packed",
+    "booked",
+    "fulfilled",
+]
 
 
 class Demo:
@@ -189,7 +198,7 @@ def test_an_order_outlives_its_workers(environment: dict[str, str]) -> None:
             for text in stream:
                 frames.append(json.loads(text))
                 stage = frames[-1].get("value", {}).get("stage")
-                if stage in ("reserved", "paid"):
+                if stage in ("reserved", "packing"):
                     killed.append(demo.kill_worker())
                 if stage == "awaiting_payment":
                     demo.pay(workflow_id)

@@ -75,12 +75,13 @@ def test_progress_tells_every_stage_once(client: Client, kettle: Product) -> Non
 
     entries = list(dbos.read_stream(workflow_id, "progress", wait=False).entries())
 
-    assert [offset for offset, _ in entries] == list(range(7))
+    assert [offset for offset, _ in entries] == list(range(8))
     assert [entry["stage"] for _, entry in entries] == [
         "received",
         "reserved",
         "awaiting_payment",
         "paid",
+        "packing",
         "packed",
         "booked",
         "fulfilled",
