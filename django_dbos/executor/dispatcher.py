@@ -1,6 +1,6 @@
 """Dispatcher: claims workflows up to the free slots, and hands them to the pool.
 
-The queues are walked lane by lane, a lane being a queue and a priority; a cursor says where in it.
+A lane is a queue and a priority. Lanes are claimed one after the other, each from its watermark.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from django_dbos.core.records import Claim, Lane
 from django_dbos.core.status import Status
 from django_dbos.exceptions import ClaimLost, RunCancelled
 from django_dbos.executor.culprits import Culprits
-from django_dbos.executor.cursor import Cursor
 from django_dbos.executor.loop import Loop
 from django_dbos.executor.ration import Ration
+from django_dbos.executor.watermark import Watermark
 from django_dbos.operations.run import Run
 from django_dbos.store.sessions import Session
 
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_dbos.executor")
 
-# Seconds that a claim which took all there was is ahead of the next one. What arrives one by one is
-# then claimed, run and ended in batches; what comes after a rest is claimed at once.
+# After a claim has drained a lane, wait this many seconds before claiming again: workflows that
+# arrive one by one are then claimed, run and ended in batches. The first one after a rest is
+# claimed at once.
 BREATH = 0.002
-# Seconds between looks at what is enqueued but was for nobody here the last time.
+# Back-off in seconds between polls while none of the enqueued workflows can run here.
 FIRST_FRUITLESS_PAUSE, LAST_FRUITLESS_PAUSE = 2.0, 20.0
 # Seconds for which a claim must be without a run before it counts as forgotten: a child's is
 # committed a moment before its run begins.
@@ -55,7 +56,7 @@ class Dispatcher:
         self._told: set[Lane] = set()
         self._must_look = True
         self._lanes: set[Lane] = set()
-        self._cursors: dict[Lane, Cursor] = {}
+        self._watermarks: dict[Lane, Watermark] = {}
         self._listed: set[Lane] = set()
         self._listing = Ration()
         self._usual_claim = math.inf
@@ -157,20 +158,20 @@ class Dispatcher:
             lanes = self._store.list_lanes(self._own())
         self._listed = {lane for lane in lanes if self.serves(lane[0])}
         self._add(self._listed)
-        self._cursors = {
-            lane: cursor
-            for lane, cursor in self._cursors.items()
-            if lane in self._lanes or not cursor.is_forgotten
+        self._watermarks = {
+            lane: watermark
+            for lane, watermark in self._watermarks.items()
+            if lane in self._lanes or not watermark.is_forgotten
         }
         if self._listed:
             self._expect_nothing()
             self._claim_suspect(sorted({lane[0] for lane in self._listed}))
 
     def _add(self, lanes: set[Lane]) -> None:
-        """Something is enqueued in these lanes."""
+        """Serve these lanes, in which something is enqueued."""
         for lane in lanes:
-            cursor = self._cursors.setdefault(lane, Cursor())
-            cursor.begin(was_empty=lane not in self._lanes)
+            watermark = self._watermarks.setdefault(lane, Watermark())
+            watermark.begin(was_empty=lane not in self._lanes)
         self._lanes |= lanes
 
     def _serve(self) -> float | None:
@@ -207,33 +208,33 @@ class Dispatcher:
         return sorted(lanes[start:] + lanes[:start], key=lambda lane: -lane[1])
 
     def _claim(self, lane: Lane) -> float | None:
-        """Claim from one lane; return when to claim from it again, None if it is empty."""
-        cursor = self._cursors[lane]
-        if cursor.pause:
-            return cursor.pause
-        looks_back = cursor.must_look_back
-        with cursor.looking_back(self._usual_claim) if looks_back else nullcontext():
+        """Claim from one lane; return the seconds until its next claim, None if it is empty."""
+        watermark = self._watermarks[lane]
+        if watermark.pause:
+            return watermark.pause
+        looks_back = watermark.must_look_back
+        with watermark.looking_back(self._usual_claim) if looks_back else nullcontext():
             began = time.monotonic()
-            has_more, claims, last = self._claim_above(lane, cursor)
+            has_more, claims, last = self._claim_above(lane, watermark)
         is_all = not has_more
-        cursor.note_claim(last, count=len(claims), is_all=is_all, looked_back=looks_back)
+        watermark.note_claim(last, count=len(claims), is_all=is_all, looked_back=looks_back)
         if claims and is_all:
             self._claims_from = time.monotonic() + BREATH
         self._dispatch(claims, began)
         if not (is_all and looks_back):
-            return cursor.pause
+            return watermark.pause
         self._lanes.discard(lane)
         if not claims and lane in self._listed:
             self._explain(lane)
         return None
 
-    def _claim_above(self, lane: Lane, cursor: Cursor) -> tuple[bool, list[Claim], int]:
-        """Whether there may be more, the claims, and the last place that was taken."""
+    def _claim_above(self, lane: Lane, watermark: Watermark) -> tuple[bool, list[Claim], int]:
+        """Return whether there may be more, the claims, and the last position taken."""
         slots, began = self._executor.slots, time.monotonic()
-        wanted = slots.take(cursor.appetite)
+        wanted = slots.take(watermark.appetite)
         claims: list[Claim] = []
         try:
-            claims, last, has_more = self._culprits.claim(lane, above=cursor.above, limit=wanted)
+            claims, last, has_more = self._culprits.claim(lane, above=watermark.above, limit=wanted)
         finally:
             slots.untake(wanted - len(claims))
         self._usual_claim = min(self._usual_claim, time.monotonic() - began)
@@ -356,7 +357,7 @@ class Dispatcher:
     def _recover(self) -> None:
         """After an error: what was claimed without an answer is found by the audit."""
         self.close()
-        self._cursors = {lane: Cursor() for lane in self._lanes}
+        self._watermarks = {lane: Watermark() for lane in self._lanes}
         self._must_look = self._must_audit = True
 
     def close(self) -> None:

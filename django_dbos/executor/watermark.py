@@ -1,9 +1,9 @@
-"""Cursor: how far a dispatcher has taken one lane, and where it claims next.
+"""Watermark: the queue position up to which a dispatcher has claimed one lane.
 
-What is claimed leaves the index of what is enqueued, but not while somebody's old snapshot lasts:
-until then a claim from the bottom reads all that ever was there. So claims go on above the last
-place that was taken. What was committed late, below it, is found by looking back: to the bottom
-while that is cheap, else to where the lane was a while ago (CORRECTNESS rule 29).
+A claimed row leaves the index of enqueued rows, except while an old snapshot lasts: until it ends,
+a claim from the bottom reads every entry that the index ever held. Claims therefore continue above
+the last position taken. Rows that were committed late, below it, are found by looking back: to the
+bottom while that is cheap, otherwise to the lane's position a minute ago (CORRECTNESS rule 29).
 """
 
 from __future__ import annotations
@@ -14,42 +14,41 @@ from contextlib import AbstractContextManager
 from django_dbos.executor.ration import Ration
 
 BOTTOM = -1
-# How many workflows one statement claims: at first, how many times more when it finds as many, at
-# most. While it is under way their slots are taken: children and waits must not find none each
-# time.
+# Claim batch size: initial, growth factor, maximum. Slots are reserved while a claim runs, so a
+# small first batch leaves some for children and waits.
 FIRST_CLAIMS, MORE_CLAIMS, MAX_CLAIMS = 8, 4, 500
-# Seconds after which a lane that gives enough is looked back through all the same.
+# Seconds between looks back in a lane that keeps yielding full batches.
 LOOK_BACK = 3.0
-# Seconds before a lane that gave too little is looked back through.
+# Seconds before looking back in a lane that yielded less than a full batch.
 SECOND_LOOK = 0.05
-# A transaction that was open for longer may commit what only a look to the bottom finds.
+# Seconds; rows of a transaction that was open for longer are found only from the bottom.
 RECENT = 60.0
-# Seconds without use after which a cursor is forgotten: queues come and go.
+# Seconds without use after which a watermark is dropped: queues come and go.
 LIFETIME = 3_600.0
 
 
-class Cursor:
-    """Where one lane is claimed from."""
+class Watermark:
+    """Says from which position one lane is claimed."""
 
     def __init__(self) -> None:
         self.above = BOTTOM
         self.appetite = FIRST_CLAIMS
         self.is_exhausted = False
-        """Whether only what was committed late can be left."""
+        """Whether only rows that were committed late can be left."""
         self._floor = self._next_floor = BOTTOM
-        """Where the lane was more than RECENT ago, and a little later."""
+        """The lane's position more than RECENT ago, and a little later."""
         self._raise_at = 0.0
         self._look_back_at = 0.0
         self._to_bottom, self._to_floor = Ration(), Ration()
 
     @property
     def pause(self) -> float:
-        """Seconds until there may be something to claim."""
+        """Return the seconds until there may be something to claim."""
         return max(self._look_back_at - time.monotonic(), 0.0) if self.is_exhausted else 0.0
 
     @property
     def is_forgotten(self) -> bool:
-        """Whether nothing has been claimed by it for long."""
+        """Whether it has been unused for LIFETIME."""
         return time.monotonic() > self._look_back_at + LIFETIME
 
     @property
@@ -58,7 +57,7 @@ class Cursor:
         return time.monotonic() >= self._look_back_at
 
     def looking_back(self, usual: float) -> AbstractContextManager[None]:
-        """Claim from further down in the block; a claim from here takes so many seconds."""
+        """Start from further down in the block; a claim from here usually takes `usual` seconds."""
         now = time.monotonic()
         if now >= self._raise_at:
             self._floor, self._next_floor = self._next_floor, self.above
@@ -69,10 +68,10 @@ class Cursor:
         return ration.spent(usual)
 
     def note_claim(self, last: int, *, count: int, is_all: bool, looked_back: bool) -> None:
-        """So many were claimed, up to this place: all that there were, or as many as wanted."""
+        """Record a claim of `count` rows up to position `last`; `is_all`: it drained the lane."""
         self.above = last
         self.appetite = FIRST_CLAIMS if is_all else min(self.appetite * MORE_CLAIMS, MAX_CLAIMS)
-        # Then perhaps something below has been committed late.
+        # Rows below may have been committed late.
         self.is_exhausted = is_all and not looked_back
         if self.is_exhausted:
             self._look_back_in(SECOND_LOOK if count else 0.0)
@@ -80,13 +79,13 @@ class Cursor:
             self._look_back_in(0.0 if is_all else LOOK_BACK)
 
     def begin(self, *, was_empty: bool) -> None:
-        """Something has been enqueued in the lane."""
+        """Note that something has been enqueued in the lane."""
         self.is_exhausted = False
         if was_empty and self._to_bottom.is_dear:
-            # It is what was told of, most likely: above.
+            # Most likely the new row, which is above.
             self._look_back_in(LOOK_BACK)
 
     def _look_back_in(self, seconds: float) -> None:
-        """Look back in so many seconds, or when it may be done."""
+        """Schedule the next look back, no sooner than its throttles allow."""
         allowed_at = min(self._to_bottom.allowed_at, self._to_floor.allowed_at)
         self._look_back_at = max(time.monotonic() + seconds, allowed_at)
