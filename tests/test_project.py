@@ -1,5 +1,6 @@
 """The project itself: what its wheel holds, its version, whether its migrations are complete."""
 
+import os
 import re
 import subprocess
 import sys
@@ -106,3 +107,24 @@ def _texts() -> Iterator[Path]:
 @pytest.mark.django_db(databases=["default", "other"])
 def test_the_migrations_are_complete() -> None:
     call_command("makemigrations", "--check", "--dry-run", "django_dbos", verbosity=1)
+
+
+def test_it_loads_where_processes_cannot_fork() -> None:
+    code = (
+        # What isn't ours goes by the system rather than by the function.
+        "import asyncio, logging, os, random, django\n"
+        "del os.register_at_fork\n"
+        "django.setup()\n"
+        "import django_dbos.consumers.hints, django_dbos.executor.executor, django_dbos.testing\n"
+    )
+    setup = {"DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONPATH": str(PROJECT)}
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | setup,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert loaded.returncode == 0, loaded.stderr

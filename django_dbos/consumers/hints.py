@@ -198,7 +198,8 @@ def _begin_anew() -> None:
     _receivers.clear()
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def send_hints(*, keys: Sequence[str], **kwargs: Any) -> None:
