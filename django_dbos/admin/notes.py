@@ -127,8 +127,6 @@ def _awaited(workflow: Workflow) -> str:
             return gettext("event '%(name)s' of workflow '%(id)s'") % {"name": name, "id": other}
         case WakeKind.RESULT:
             return gettext("the result of workflow '%s'") % other
-        case WakeKind.STREAM:
-            return gettext("stream '%(name)s' of workflow '%(id)s'") % {"name": name, "id": other}
     return gettext("something")
 
 

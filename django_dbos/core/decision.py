@@ -15,7 +15,6 @@ from django_dbos.core.records import (
     DONE,
     Answer,
     Checkpoint,
-    Expire,
     Finish,
     NewWorkflow,
     RecordEntry,
@@ -34,9 +33,6 @@ from django_dbos.core.records import (
     Write,
 )
 from django_dbos.core.status import FINISHED, Status
-
-# What may be written past the deadline: only how the run ends.
-ENDINGS = (Expire, Release)
 
 
 def decide(writes: Iterable[Write], facts: Facts) -> Plan:
@@ -64,7 +60,8 @@ class _Decision:
             return stopped
         held = self.facts.held.get(workflow_id)
         if held is not None and held[0] == write.claim_number:
-            return self._expire(write) if held[1] and not isinstance(write, ENDINGS) else None
+            # Past the deadline a run may only give its claim back.
+            return self._expire(write) if held[1] and not isinstance(write, Release) else None
         if held is not None or workflow_id in self.facts.lost:
             status = self.facts.lost.get(workflow_id)
             return self._stop(write, Answer(verdict=Verdict.CLAIM_LOST, status=status))
@@ -104,7 +101,7 @@ class _Decision:
                 return self._set_event(write)
             case RecordEntry():
                 return self._append(write)
-            case Finish() | Suspend() | Release() | Expire():
+            case Finish() | Suspend() | Release():
                 return self._end(write)
         return DONE
 
@@ -243,7 +240,7 @@ class _Decision:
         self.plan.entries.append(Entry.of(write, offset + 1))
         return self._record(write.checkpoint)
 
-    def _end(self, write: Finish | Suspend | Release | Expire) -> Answer:
+    def _end(self, write: Finish | Suspend | Release) -> Answer:
         match write:
             case Finish():
                 self.plan.finished.append(write)
@@ -251,8 +248,6 @@ class _Decision:
                 self.plan.suspended.append(write)
             case Release():
                 self.plan.released.append(write.workflow_id)
-            case Expire():
-                self.plan.finished.append(_cancellation(write))
         self._stop(write, Answer(verdict=Verdict.CLAIM_LOST))
         return DONE
 

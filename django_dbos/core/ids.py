@@ -23,13 +23,8 @@ def new_uuid() -> uuid.UUID:
     return uuid.UUID(int=value)
 
 
-def new_workflow_id() -> str:
-    """The id of a workflow that was given none."""
-    return str(new_uuid())
-
-
 def new_workflow_ids(count: int) -> list[str]:
-    """So many such ids, in order, made as texts: a UUID takes several times as long."""
+    """Ids of workflows that were given none, in order; as texts, a UUID takes much longer."""
     milliseconds = f"{time.time_ns() // 1_000_000:012x}"
     opening = f"{milliseconds[:8]}-{milliseconds[8:]}-7"
     digits = os.urandom(10 * count).hex()

@@ -323,11 +323,6 @@ class Release(Write):
     """Give the claim back to the queue, uncounted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expire(Write):
-    """Cancel the workflow, whose deadline has passed."""
-
-
 class Verdict(StrEnum):
     """What came of a write."""
 

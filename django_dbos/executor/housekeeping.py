@@ -102,12 +102,6 @@ class Housekeeping:
         self._store.register_executor(session, self._executor.info(), has_lock=self._has_lock)
         self._last_beat = time.monotonic()
 
-    def unregister(self) -> None:
-        """Delete the executor's row, and let go of the lock."""
-        session = self._own()
-        self._store.unregister_executor(session, self._executor.executor_id)
-        self._store.release_lock(session, self._executor.executor_id)
-
     def _beat(self) -> None:
         session, executor_id = self._own(), self._executor.executor_id
         look = self._try_to_beat(session, executor_id)

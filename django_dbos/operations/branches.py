@@ -13,13 +13,10 @@ import heapq
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from django_dbos.core import context
-
-if TYPE_CHECKING:
-    from django_dbos.operations.run import Run
 
 # How many passes of the loop all tasks must stay blocked: a result travels through a gather()
 # or a TaskGroup in callbacks, each of which takes a pass.
@@ -33,9 +30,8 @@ EXPECTATION_PAUSE = 0.0005
 class Branches:
     """The tasks of one async run, and the outcomes that wait for their turn."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, run: Run) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._run = run
         self._tasks: set[asyncio.Task[Any]] = set()
         self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
         self._turn_count = 0

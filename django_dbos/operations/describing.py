@@ -85,8 +85,8 @@ def _awaited(row: Any) -> str | None:
             return f"message {row.wake_name!r}" if row.wake_name else "message without a topic"
         case WakeKind.RESULT:
             return f"result of {row.wake_workflow_id!r}"
-        case WakeKind.EVENT | WakeKind.STREAM:
-            return f"{row.wake_kind} {row.wake_name!r} of {row.wake_workflow_id!r}"
+        case WakeKind.EVENT:
+            return f"event {row.wake_name!r} of {row.wake_workflow_id!r}"
     return row.wake_kind  # type: ignore[no-any-return]
 
 

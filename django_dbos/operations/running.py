@@ -52,7 +52,7 @@ async def aexecute(run: Run) -> None:
     """Run an async workflow function on this loop, to its end. Raises as `execute` does."""
     run.loop = asyncio.get_running_loop()
     run.thread_id = threading.get_ident()
-    run.branches = Branches(run.loop, run)
+    run.branches = Branches(run.loop)
     _async_runs[run.workflow_id] = run
     try:
         async with _aobserved(run):

@@ -58,9 +58,6 @@ class Store(abc.ABC):
     """Whether an open atomic step holds the one write lock there is, so that what it writes to
     streams and events must go through its own transaction."""
 
-    has_shared_sessions: ClassVar[bool] = False
-    """Whether any thread may use an executor's own connection, one at a time."""
-
     def __init__(self, alias: str, wakeups: Wakeups) -> None:
         self.alias = alias
         self.wakeups = wakeups

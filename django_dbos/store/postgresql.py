@@ -171,7 +171,6 @@ class PostgresStore(Store):
 
     vendor = "postgresql"
     supports_notifications = True
-    has_shared_sessions = True
 
     def __init__(self, alias: str, wakeups: Wakeups) -> None:
         super().__init__(alias, wakeups)

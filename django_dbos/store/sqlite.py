@@ -76,7 +76,6 @@ class SqliteStore(Store):
 
     vendor = "sqlite"
     writes_in_step_transaction = True
-    has_shared_sessions = True
 
     def __init__(self, alias: str, wakeups: Wakeups, own: OwnConnection, nudges: Nudges) -> None:
         super().__init__(alias, wakeups)

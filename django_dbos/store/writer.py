@@ -215,7 +215,7 @@ class BatchWriter:
 
     def _is_calm(self) -> bool:
         """Whether to write on this thread: in a crowd it's better to queue, the batch is larger."""
-        is_free = self._store.has_shared_sessions and self._was_alone and not self._has_ended
+        is_free = self._was_alone and not self._has_ended
         return is_free and not self._put_off and len(self._queue) <= 1
 
     def _write_queued(self) -> list[Submission]:

@@ -10,7 +10,6 @@ import pytest
 from django_dbos.core.decision import decide, result_checkpoint
 from django_dbos.core.facts import Facts, FoundCheckpoint, FoundWorkflow, questions
 from django_dbos.core.records import (
-    Expire,
     Finish,
     NewMessage,
     RecordSend,
@@ -98,7 +97,6 @@ def test_past_the_deadline_a_run_may_give_its_claim_back() -> None:
     late = holding(held={"w": (3, True)})
 
     assert decide([Release(**CLAIM)], late).released == ["w"]
-    assert [one.status for one in decide([Expire(**CLAIM)], late).finished] == [Status.CANCELLED]
 
 
 def test_nothing_comes_after_the_end() -> None:

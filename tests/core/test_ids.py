@@ -15,7 +15,7 @@ from django_dbos.core import ids
     "make",
     [
         ids.new_workflow_ids,
-        lambda count: [ids.new_workflow_id() for _ in range(count)],
+        lambda count: [ids.new_workflow_ids(1)[0] for _ in range(count)],
         lambda count: [str(ids.new_uuid()) for _ in range(count)],
     ],
     ids=["many", "one by one", "as UUIDs"],

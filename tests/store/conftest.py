@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from django_dbos.core.ids import lock_key, new_executor_id, new_workflow_id
+from django_dbos.core.ids import lock_key, new_executor_id, new_workflow_ids
 from django_dbos.core.records import (
     Checkpoint,
     Claim,
@@ -73,7 +73,7 @@ def claim(store: Store, executor_id: str) -> Callable[..., Claim]:
 
 def new_workflow(**options: Any) -> NewWorkflow:
     values = {
-        "workflow_id": new_workflow_id(),
+        "workflow_id": new_workflow_ids(1)[0],
         "name": "tests.work",
         "input": "{}",
         "queue_name": "default",
