@@ -18,7 +18,7 @@ COLOURS = [
     "Natural",
     "Slate",
 ]
-# Things, what they are made of, and what the cheapest and the dearest of them cost.
+# Things, what they are made of, and their lowest and highest prices.
 THINGS = [
     ("apron", ["linen", "canvas", "denim"], 18, 60),
     ("basket", ["willow", "rattan", "seagrass", "wire"], 15, 90),
@@ -49,8 +49,8 @@ THINGS = [
 
 def products() -> list[tuple[str, str, str, int]]:
     kinds = [
-        (thing, material, colour, size, cheapest, dearest)
-        for thing, materials, cheapest, dearest in THINGS
+        (thing, material, colour, size, lowest, highest)
+        for thing, materials, lowest, highest in THINGS
         for material in materials
         for colour in COLOURS
         for size in SIZES
@@ -58,9 +58,9 @@ def products() -> list[tuple[str, str, str, int]]:
     chance = random.Random(20240229)
     rows = []
     for number, kind in enumerate(sorted(chance.sample(kinds, COUNT)), 1):
-        thing, material, colour, size, cheapest, dearest = kind
+        thing, material, colour, size, lowest, highest = kind
         name = f"{colour} {material} {thing}, {size}"
-        price = chance.randrange(cheapest * 2, dearest * 2) / 2 - 0.05
+        price = chance.randrange(lowest * 2, highest * 2) / 2 - 0.05
         sku = f"{thing.upper().replace(' ', '')[:6]}-{number:05}"
         rows.append((sku, name, f"{price:.2f}", min(int(chance.paretovariate(0.9) * 8), 5000)))
     return rows

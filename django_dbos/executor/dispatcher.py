@@ -20,7 +20,7 @@ from django_dbos.core.status import Status
 from django_dbos.exceptions import ClaimLost, RunCancelled
 from django_dbos.executor.culprits import Culprits
 from django_dbos.executor.loop import Loop
-from django_dbos.executor.ration import Ration
+from django_dbos.executor.throttle import Throttle
 from django_dbos.executor.watermark import Watermark
 from django_dbos.operations.run import Run
 from django_dbos.store.sessions import Session
@@ -58,7 +58,7 @@ class Dispatcher:
         self._lanes: set[Lane] = set()
         self._watermarks: dict[Lane, Watermark] = {}
         self._listed: set[Lane] = set()
-        self._listing = Ration()
+        self._listing = Throttle()
         self._usual_claim = math.inf
         """Seconds that a claim takes at least."""
         self._fruitless_pause = 0.0

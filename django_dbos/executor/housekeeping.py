@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from django_dbos.conf import get_settings
 from django_dbos.core.hints import Hints
 from django_dbos.executor.loop import Loop
-from django_dbos.executor.ration import Ration
 from django_dbos.executor.recovery import SECOND_LOOK, Recovery
+from django_dbos.executor.throttle import Throttle
 from django_dbos.operations import logs
 from django_dbos.store import errors
 from django_dbos.store.records import Look
@@ -59,7 +59,7 @@ class Housekeeping:
         self._next_sweep = now + SWEEP_INTERVAL
         self._next_orphans = now + FIRST_ORPHANS
         self._mismatches = 0
-        self._ration = Ration()
+        self._throttle = Throttle()
         self._recovery = Recovery(executor, self._settings)
         self.loop = Loop("dbos-housekeeping", self.tick, on_error=self._failed, on_end=self.close)
 
@@ -130,8 +130,8 @@ class Housekeeping:
             raise
 
     def _beat_and_look(self, session: Session, executor_id: str) -> Look:
-        previous, is_thorough = self._look_before(), self._ration.is_allowed
-        with self._ration.spent() if is_thorough else nullcontext():
+        previous, is_thorough = self._look_before(), self._throttle.is_allowed
+        with self._throttle.spent() if is_thorough else nullcontext():
             return self._store.beat_and_look(
                 session, executor_id, previous, is_thorough=is_thorough
             )

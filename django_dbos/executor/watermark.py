@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager
 
-from django_dbos.executor.ration import Ration
+from django_dbos.executor.throttle import Throttle
 
 BOTTOM = -1
 # Claim batch size: initial, growth factor, maximum. Slots are reserved while a claim runs, so a
@@ -39,7 +39,7 @@ class Watermark:
         """The lane's position more than RECENT ago, and a little later."""
         self._raise_at = 0.0
         self._look_back_at = 0.0
-        self._to_bottom, self._to_floor = Ration(), Ration()
+        self._to_bottom, self._to_floor = Throttle(), Throttle()
 
     @property
     def pause(self) -> float:
@@ -64,8 +64,8 @@ class Watermark:
             self._raise_at = now + RECENT
         is_to_bottom = self._to_bottom.is_allowed
         self.above = BOTTOM if is_to_bottom else self._floor
-        ration = self._to_bottom if is_to_bottom else self._to_floor
-        return ration.spent(usual)
+        throttle = self._to_bottom if is_to_bottom else self._to_floor
+        return throttle.spent(usual)
 
     def note_claim(self, last: int, *, count: int, is_all: bool, looked_back: bool) -> None:
         """Record a claim of `count` rows up to position `last`; `is_all`: it drained the lane."""
@@ -81,7 +81,7 @@ class Watermark:
     def begin(self, *, was_empty: bool) -> None:
         """Note that something has been enqueued in the lane."""
         self.is_exhausted = False
-        if was_empty and self._to_bottom.is_dear:
+        if was_empty and self._to_bottom.is_expensive:
             # Most likely the new row, which is above.
             self._look_back_in(LOOK_BACK)
 

@@ -42,8 +42,8 @@ SETTINGS = {
     "idle_in_transaction_session_timeout": "0",
     "transaction_timeout": "0",
     # A prepared statement keeps the plan that was made when its tables were small, until the next
-    # ANALYZE: then a scan of the whole table was right, and it no longer is. (Where nothing else is
-    # possible the scan seems so dear that it would be compiled first.)
+    # ANALYZE: then a scan of the whole table was right, and it no longer is. (Where only a scan is
+    # possible it seems so expensive that it would be compiled first: no JIT.)
     "enable_seqscan": "off",
     "jit": "off",
 }

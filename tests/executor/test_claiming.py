@@ -1,4 +1,4 @@
-"""When an executor claims, and what a heartbeat asks, while that is cheap and when it is dear."""
+"""When an executor claims, and what a heartbeat asks, while that is cheap and when it is not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 
-from django_dbos.executor import Executor, dispatcher, ration
+from django_dbos.executor import Executor, dispatcher, throttle
 from django_dbos.store.records import Look
 from tests.executor import workflows
 from tests.waiting import LIMIT, eventually
@@ -24,14 +24,14 @@ Start = Callable[..., Executor]
 @pytest.mark.rule(28)
 @pytest.mark.rule(29)
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="There, one transaction writes at a time")
-@pytest.mark.parametrize("is_dear", [False, True])
+@pytest.mark.parametrize("is_expensive", [False, True])
 def test_what_was_committed_late_is_claimed(
-    is_dear: bool, start_executor: Start, monkeypatch: pytest.MonkeyPatch
+    is_expensive: bool, start_executor: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if is_dear:
+    if is_expensive:
         # Everything that takes time at all; and it may be done again soon.
-        monkeypatch.setattr(ration, "DEAR", -1.0)
-        monkeypatch.setattr(ration, "SHARE", 0.5)
+        monkeypatch.setattr(throttle, "EXPENSIVE", -1.0)
+        monkeypatch.setattr(throttle, "SHARE", 0.5)
     start_executor()
     is_started, may_commit = threading.Event(), threading.Event()
     handles = []

@@ -1,18 +1,18 @@
-"""Where a lane is claimed from, while looking back is cheap and when it is dear."""
+"""Where a lane is claimed from, while looking back is cheap and when it is expensive."""
 
 from __future__ import annotations
 
 import pytest
 
-from django_dbos.executor import ration as rations
+from django_dbos.executor import throttle as throttles
 from django_dbos.executor import watermark as watermarks
-from django_dbos.executor.ration import DEAR, SHARE, Ration
+from django_dbos.executor.throttle import EXPENSIVE, SHARE, Throttle
 from django_dbos.executor.watermark import BOTTOM, FIRST_CLAIMS, MAX_CLAIMS, SECOND_LOOK, Watermark
 
 pytestmark = pytest.mark.rule(29)
 
-# Seconds that a dear look back takes here.
-LONG = 2 * DEAR
+# Seconds that an expensive look back takes here.
+LONG = 2 * EXPENSIVE
 
 
 class Clock:
@@ -34,7 +34,7 @@ clock = Clock()
 @pytest.fixture(autouse=True)
 def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watermarks, "time", clock)
-    monkeypatch.setattr(rations, "time", clock)
+    monkeypatch.setattr(throttles, "time", clock)
 
 
 def look_back(watermark: Watermark, seconds: float = 0.0) -> int:
@@ -60,36 +60,36 @@ def taken_up_to(place: int) -> Watermark:
 
 
 def test_what_takes_long_is_allowed_again_after_fifty_times_as_long() -> None:
-    ration = Ration()
+    throttle = Throttle()
     for _ in range(2):
         began = clock.monotonic()
-        with ration.spent():
+        with throttle.spent():
             clock.sleep(LONG)
 
-    assert ration.is_dear
-    assert not ration.is_allowed
-    assert ration.allowed_at - began >= LONG / SHARE
+    assert throttle.is_expensive
+    assert not throttle.is_allowed
+    assert throttle.allowed_at - began >= LONG / SHARE
 
 
-def test_what_took_long_once_is_not_dear() -> None:
-    ration = Ration()
+def test_what_took_long_once_is_not_expensive() -> None:
+    throttle = Throttle()
     for seconds in (LONG, 0.0, LONG):
-        with ration.spent():
+        with throttle.spent():
             clock.sleep(seconds)
 
-        assert ration.is_allowed
-        assert not ration.is_dear
+        assert throttle.is_allowed
+        assert not throttle.is_expensive
 
 
 def test_what_it_takes_anyhow_does_not_count() -> None:
-    ration = Ration()
+    throttle = Throttle()
 
     for _ in range(2):
-        with ration.spent(usual=1.0):
+        with throttle.spent(usual=1.0):
             clock.sleep(LONG)
 
-    assert ration.is_allowed
-    assert not ration.is_dear
+    assert throttle.is_allowed
+    assert not throttle.is_expensive
 
 
 def test_the_first_claim_is_from_the_bottom() -> None:
@@ -107,7 +107,7 @@ def test_a_cheap_look_back_goes_to_the_bottom_each_time() -> None:
         watermark.begin(was_empty=True)
 
 
-def test_when_looking_back_is_dear_a_lane_begins_where_it_ended() -> None:
+def test_when_looking_back_is_expensive_a_lane_begins_where_it_ended() -> None:
     watermark = taken_up_to(10)
 
     watermark.begin(was_empty=True)
@@ -141,7 +141,7 @@ def test_a_lane_whose_look_back_found_enough_goes_on_at_once() -> None:
     assert watermark.above == 5
 
 
-def test_when_the_bottom_is_too_dear_it_looks_back_to_where_it_was_a_while_ago(
+def test_when_the_bottom_is_too_expensive_it_looks_back_to_where_it_was_a_while_ago(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(watermarks, "RECENT", 0.0)

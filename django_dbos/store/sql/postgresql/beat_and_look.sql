@@ -1,5 +1,5 @@
 -- The one statement of an idle executor: says "alive", and asks what there is to do.
--- What is enqueued and what is held is asked now and then: see Ration.
+-- Only a thorough heartbeat counts what is enqueued and what is held: see Throttle.
 -- No stored time may fail it: a difference of instants would at infinity, one of epochs does not.
 WITH beat AS (
     UPDATE dbos_executor

@@ -1,0 +1,44 @@
+"""Throttle: limits how often an operation runs whose cost is known only afterwards.
+
+While an old snapshot lasts PostgreSQL can remove no dead index entries, so that some statements
+read everything that an index of live rows ever held. Their results are rarely urgent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# The share of wall time that may be spent, and the seconds above which an operation is expensive.
+SHARE, EXPENSIVE = 0.02, 0.01
+
+
+class Throttle:
+    """Limits an expensive operation to 2 % of wall time; a cheap one is always allowed."""
+
+    def __init__(self) -> None:
+        self.allowed_at = 0.0
+        """On the monotonic clock."""
+        self.is_expensive = False
+        """Whether the last two runs both took long: one may have been chance."""
+        self._last_cost = 0.0
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether the operation may run now."""
+        return time.monotonic() >= self.allowed_at
+
+    @contextmanager
+    def spent(self, usual: float = 0.0) -> Iterator[None]:
+        """Measure the block as one run, without the `usual` seconds that it takes at best."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            ended = time.monotonic()
+            cost = ended - began - usual
+            lesser = min(cost, self._last_cost)
+            self._last_cost = cost
+            self.is_expensive = lesser > EXPENSIVE
+            self.allowed_at = ended + lesser / SHARE if self.is_expensive else ended
