@@ -113,7 +113,8 @@ class StepTransaction:
             return None
         if self._is_of_database(error):
             self.close()
-            if self._backend is not None:
+            if self._backend is not None and errors.meaning_of(error).may_have_committed:
+                # Else the server has answered: its session may serve others of a pool by now.
                 backend = self._backend
                 patiently(self._run, lambda: elsewhere.see_off(self.alias, backend))
         self.await_earlier(self.checkpoint)

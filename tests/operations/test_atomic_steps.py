@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from django.db import (
+    IntegrityError,
     InternalError,
     OperationalError,
     ProgrammingError,
@@ -164,6 +165,56 @@ def test_a_commit_under_way_decides_before_the_step_is_called_again(
     assert handle.get_result(timeout=LIMIT) == 10
     assert calls == [alias]
     assert balance(alias) == 0
+
+
+@pytest.fixture
+def tree() -> Iterator[None]:
+    """Nodes, of which a COMMIT says that there is no parent."""
+    for alias in ("default", "other"):
+        with connections[alias].cursor() as cursor:
+            cursor.execute(
+                "CREATE TABLE node (id integer PRIMARY KEY, parent integer REFERENCES node "
+                "DEFERRABLE INITIALLY DEFERRED)"
+            )
+    yield
+    for alias in ("default", "other"):
+        with connections[alias].cursor() as cursor:
+            cursor.execute("DROP TABLE node")
+
+
+def grow(alias: str) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute("INSERT INTO node VALUES (1, 2)")
+
+
+@dbos.step(atomic=True, name="grow_here")
+def grow_here() -> None:
+    grow("default")
+
+
+@dbos.step(atomic=True, using="other", name="grow_elsewhere")
+def grow_elsewhere() -> None:
+    grow("other")
+
+
+@dbos.workflow
+def grows(alias: str) -> None:
+    return grow_here() if alias == "default" else grow_elsewhere()
+
+
+@pytest.mark.rule(12)
+@everywhere
+def test_the_session_of_a_commit_that_was_refused_is_left_alone(
+    alias: str, tree: None, worker: Executor, monkeypatch: Any
+) -> None:
+    """With a pool it may serve another thread by then."""
+    seen: list[Any] = []
+    monkeypatch.setattr(elsewhere, "see_off", lambda alias, backend: seen.append(backend))
+
+    with pytest.raises(IntegrityError):
+        grows.start(alias).get_result(timeout=LIMIT)
+
+    assert seen == []
 
 
 @postgresql
