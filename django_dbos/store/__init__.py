@@ -46,14 +46,14 @@ def _make_store(alias: str) -> Store:
         source: Source = listening.Notifications(alias)
         return PostgresStore(alias, Wakeups(source, may_listen=may_listen))
     if vendor == "sqlite":
-        from django_dbos.store.nudges import Nudges
+        from django_dbos.store.socket_notifier import SocketNotifier
         from django_dbos.store.sqlite import SqliteStore
         from django_dbos.store.sqlite_sessions import OwnConnection
 
         own = OwnConnection(alias)
-        nudges = Nudges(lambda: str(connections[alias].settings_dict["NAME"]))
-        source = listening.FileChanges(alias, own, nudges)
-        return SqliteStore(alias, Wakeups(source, may_listen=may_listen), own, nudges)
+        notifier = SocketNotifier(lambda: str(connections[alias].settings_dict["NAME"]))
+        source = listening.FileChanges(alias, own, notifier)
+        return SqliteStore(alias, Wakeups(source, may_listen=may_listen), own, notifier)
     raise ImproperlyConfigured(
         f"Workflows can't be kept in database {alias!r}: it is {vendor}. Use PostgreSQL, or SQLite "
         "for small sites."

@@ -25,7 +25,7 @@ from django.db import connections
 
 from django_dbos.conf import get_settings
 from django_dbos.core.records import run_key
-from django_dbos.store.nudges import Nudges, drain
+from django_dbos.store.socket_notifier import SocketNotifier, drain
 from django_dbos.store.watchdog import Line, get_watchdog
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ KEEP_IDLE = (
 LISTEN_TIMEOUT = 5.0
 # Seconds between looks at an SQLite file's version: when it changed lately, and at rest.
 BUSY_PAUSE, IDLE_PAUSE, BUSY_TIME = 0.005, 0.02, 1.0
-# The same where other processes say that they have changed it; and how soon we look again.
-NUDGED_PAUSE, LEAST_PAUSE = 0.05, 0.002
+# The same where other processes announce their changes; and the least time between two looks.
+NOTIFIED_PAUSE, LEAST_PAUSE = 0.05, 0.002
 
 
 def pack_keys(keys: Iterable[str]) -> list[str]:
@@ -247,16 +247,16 @@ class Notifications(Listener):
 
 
 class FileChanges(Listener):
-    """SQLite's `PRAGMA data_version`, which other connections' commits change (3.5 µs a look).
+    """SQLite's `PRAGMA data_version`, which other connections' commits change (3.5 µs a read).
 
-    It is looked at when another process says so, and now and then since not all can.
+    It is read when another process announces a change, and on a timer, since not all can.
     """
 
-    def __init__(self, alias: str, own: OwnConnection, nudges: Nudges) -> None:
+    def __init__(self, alias: str, own: OwnConnection, notifier: SocketNotifier) -> None:
         super().__init__(alias)
         self._own = own
         """The executors' connection: what they commit themselves, they tell."""
-        self._nudges = nudges
+        self._notifier = notifier
 
     def _listen(self, wakeups: Wakeups, stopped: Stop) -> None:
 
@@ -265,7 +265,7 @@ class FileChanges(Listener):
             # It is not for us to make.
             raise FileNotFoundError(f"{name} isn't there yet.")
         try:
-            with self._nudges.received() as receiver:
+            with self._notifier.received() as receiver:
                 version = self._own.version()
                 self.is_connected = True
                 wakeups.notify_everything()
@@ -285,16 +285,16 @@ class FileChanges(Listener):
     def _waiting(
         self, wakeups: Wakeups, receiver: socket.socket | None, stopped: Stop
     ) -> Iterator[Callable[[float], None]]:
-        """A function that waits until the next look, so many seconds after the last change."""
+        """Yield a function that waits for the next read; it takes the seconds since a change."""
         if receiver is None:
             yield lambda since: _pause(stopped, BUSY_PAUSE if since < BUSY_TIME else IDLE_PAUSE)
             return
-        with stopped.waiting_for(receiver.fileno()) as is_nudged:
+        with stopped.waiting_for(receiver.fileno()) as is_notified:
 
             def wait(since: float) -> None:
                 if since < LEAST_PAUSE:
                     _pause(stopped, LEAST_PAUSE)
-                is_nudged(IDLE_PAUSE if since < BUSY_TIME else NUDGED_PAUSE)
+                is_notified(IDLE_PAUSE if since < BUSY_TIME else NOTIFIED_PAUSE)
                 for message in drain(receiver):
                     _pass_on_runs(wakeups, message)
 

@@ -39,9 +39,9 @@ from django_dbos.store import rows
 from django_dbos.store.base import PARTS, Store
 from django_dbos.store.file_locks import FileLocks
 from django_dbos.store.listening import pack_keys
-from django_dbos.store.nudges import Nudges
 from django_dbos.store.records import Look, Recovered
 from django_dbos.store.sessions import Params, Row, Session
+from django_dbos.store.socket_notifier import SocketNotifier
 from django_dbos.store.sqlite_sessions import (
     AskingSession,
     OwnConnection,
@@ -77,10 +77,12 @@ class SqliteStore(Store):
     vendor = "sqlite"
     writes_in_step_transaction = True
 
-    def __init__(self, alias: str, wakeups: Wakeups, own: OwnConnection, nudges: Nudges) -> None:
+    def __init__(
+        self, alias: str, wakeups: Wakeups, own: OwnConnection, notifier: SocketNotifier
+    ) -> None:
         super().__init__(alias, wakeups)
         self._own = own
-        self._nudges = nudges
+        self._notifier = notifier
         self._locks = FileLocks(lambda: str(connections[alias].settings_dict["NAME"]))
 
     @property
@@ -121,7 +123,7 @@ class SqliteStore(Store):
         """Tell of what was committed: what waits for it was woken in the same transactions."""
         hints = Hints.merged([Hints.of_plan(plan) for plan in plans])
         self._tell_here(hints.all_keys, hints.lanes)
-        self._nudges.send()
+        self._notifier.send()
 
     def look_up(self, session: Session, executor_id: str, asked: Questions) -> Facts:
         ids = json.dumps(list(asked.claims))
@@ -358,7 +360,7 @@ class SqliteStore(Store):
         """Other processes look at all that they wait for when the file has changed."""
         woken = self._wake_waiting(session, wakes) if wakes else []
         runs = [key for key in keys if key.startswith(run_key(""))]
-        self._nudges.send([packed.encode() for packed in pack_keys(runs)])
+        self._notifier.send([packed.encode() for packed in pack_keys(runs)])
         return woken
 
     def _wake_waiting(self, session: Session, wakes: Sequence[Wake]) -> list[Lane]:

@@ -18,7 +18,7 @@ from django_dbos.executor import Executor
 from django_dbos.executor.dispatcher import Dispatcher
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.operations import asking
-from django_dbos.store.nudges import Nudges
+from django_dbos.store.socket_notifier import SocketNotifier
 from tests.executor.test_executor import cancel_silently
 from tests.waiting import LIMIT, eventually
 
@@ -193,7 +193,7 @@ def test_a_cancel_elsewhere_is_heard_of(workflow: Any, start_executor: Start) ->
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL has NOTIFY")
 @pytest.mark.parametrize("message", [None, b"[", b"{}", b"7", b'["event:w:k", "run:w"]', b"\xff"])
-def test_a_nudge_says_which_workflow_was_cancelled(
+def test_a_datagram_says_which_workflow_was_cancelled(
     message: bytes | None, start_executor: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And puts nobody else in doubt: the file changes all the time."""
@@ -203,7 +203,7 @@ def test_a_nudge_says_which_workflow_was_cancelled(
     assert reached.wait(LIMIT)
     run = executor.runs[handle.workflow_id]
     eventually(lambda: executor.store.wakeups.is_listening)
-    elsewhere = Nudges(lambda: str(connection.settings_dict["NAME"]))
+    elsewhere = SocketNotifier(lambda: str(connection.settings_dict["NAME"]))
 
     if message is not None:
         elsewhere.send([message])

@@ -21,7 +21,7 @@ from django_dbos import store as store_module
 from django_dbos.core.hints import Hints
 from django_dbos.store import get_store, listening
 from django_dbos.store.base import Store
-from django_dbos.store.nudges import Nudges
+from django_dbos.store.socket_notifier import SocketNotifier
 from django_dbos.store.sqlite_sessions import OwnConnection
 from django_dbos.store.wakeups import Wakeups
 from tests.store.conftest import new_workflow
@@ -41,7 +41,7 @@ def elsewhere(transactional_db: None) -> Iterator[Wakeups]:
     wakeups = Wakeups(
         listening.Notifications("default")
         if IS_POSTGRESQL
-        else listening.FileChanges("default", OwnConnection("default"), Nudges(file_name))
+        else listening.FileChanges("default", OwnConnection("default"), SocketNotifier(file_name))
     )
     # The first thing that it says is "look again".
     told: list[Any] = []

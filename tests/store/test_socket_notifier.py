@@ -1,4 +1,4 @@
-"""How processes that share an SQLite file have each other look at it."""
+"""How processes that share an SQLite file notify each other of its changes."""
 
 from __future__ import annotations
 
@@ -13,58 +13,58 @@ from typing import Any
 import pytest
 
 from django_dbos.store.file_locks import FileLocks
-from django_dbos.store.nudges import Nudges, drain
+from django_dbos.store.socket_notifier import SocketNotifier, drain
 
 
-def nudges(folder: Path, name: str = "db.sqlite3") -> Nudges:
-    return Nudges(lambda: str(folder / name))
+def notifier(folder: Path, name: str = "db.sqlite3") -> SocketNotifier:
+    return SocketNotifier(lambda: str(folder / name))
 
 
-def is_nudged(receiver: socket.socket | None) -> bool:
+def is_notified(receiver: socket.socket | None) -> bool:
     assert receiver is not None
     return bool(select.select([receiver], [], [], 0)[0])
 
 
-def test_a_nudge_reaches_all_other_processes(tmp_path: Path) -> None:
-    sender, others = nudges(tmp_path), [nudges(tmp_path), nudges(tmp_path)]
+def test_a_notification_reaches_all_other_processes(tmp_path: Path) -> None:
+    sender, others = notifier(tmp_path), [notifier(tmp_path), notifier(tmp_path)]
     with contextlib.ExitStack() as stack:
         own = stack.enter_context(sender.received())
         receivers = [stack.enter_context(one.received()) for one in others]
 
         sender.send()
 
-        assert [is_nudged(one) for one in receivers] == [True, True]
-        assert not is_nudged(own)
+        assert [is_notified(one) for one in receivers] == [True, True]
+        assert not is_notified(own)
 
 
-def test_many_nudges_are_one_look(tmp_path: Path) -> None:
-    sender = nudges(tmp_path)
-    with nudges(tmp_path).received() as receiver:
-        # Whoever doesn't look for a while holds up nobody.
+def test_many_notifications_are_drained_at_once(tmp_path: Path) -> None:
+    sender = notifier(tmp_path)
+    with notifier(tmp_path).received() as receiver:
+        # A receiver that doesn't read for a while delays no sender.
         for _ in range(2_000):
             sender.send()
-        assert is_nudged(receiver)
+        assert is_notified(receiver)
         assert receiver is not None
         drain(receiver)
 
-        assert not is_nudged(receiver)
+        assert not is_notified(receiver)
 
 
-def test_a_nudge_of_another_database_reaches_nobody(tmp_path: Path) -> None:
-    with nudges(tmp_path).received() as receiver:
-        nudges(tmp_path, "other.sqlite3").send()
+def test_a_notification_of_another_database_reaches_nobody(tmp_path: Path) -> None:
+    with notifier(tmp_path).received() as receiver:
+        notifier(tmp_path, "other.sqlite3").send()
 
-        assert not is_nudged(receiver)
+        assert not is_notified(receiver)
 
 
 def test_sockets_of_killed_processes_are_removed(tmp_path: Path) -> None:
     folder = tmp_path / "db.sqlite3-dbos-listeners"
-    with nudges(tmp_path).received() as receiver:
+    with notifier(tmp_path).received() as receiver:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as killed:
             killed.bind(str(folder / "0dead000.sock"))
-        nudges(tmp_path).send()
+        notifier(tmp_path).send()
 
-        assert is_nudged(receiver)
+        assert is_notified(receiver)
         assert len(list(folder.iterdir())) == 1
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as killed:
             killed.bind(str(folder / "0dead000.sock"))
@@ -73,9 +73,9 @@ def test_sockets_of_killed_processes_are_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [":memory:", "missing/db.sqlite3"])
-def test_where_there_can_be_no_socket_there_are_no_nudges(tmp_path: Path, name: str) -> None:
-    with nudges(tmp_path, name).received() as receiver:
-        nudges(tmp_path, name).send()
+def test_where_there_can_be_no_socket_there_are_no_notifications(tmp_path: Path, name: str) -> None:
+    with notifier(tmp_path, name).received() as receiver:
+        notifier(tmp_path, name).send()
 
         assert receiver is None
 
@@ -99,8 +99,8 @@ def test_a_link_in_the_folders_place_is_not_followed(tmp_path: Path, private: Pa
     link.symlink_to(private)
     before = contents(private)
 
-    nudges(tmp_path).send()
-    with nudges(tmp_path).received() as receiver:
+    notifier(tmp_path).send()
+    with notifier(tmp_path).received() as receiver:
         assert receiver is None
 
     assert contents(private) == before
@@ -109,13 +109,13 @@ def test_a_link_in_the_folders_place_is_not_followed(tmp_path: Path, private: Pa
 
 def test_only_sockets_of_killed_processes_are_removed(tmp_path: Path, private: Path) -> None:
     folder = tmp_path / "db.sqlite3-dbos-listeners"
-    with nudges(tmp_path).received():
+    with notifier(tmp_path).received():
         (folder / "thesis.txt").write_text("precious")
         (folder / "0dead001.sock").write_text("precious")
         (folder / "0dead002.sock").symlink_to(private / "thesis.txt")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
             other.bind(str(folder / "postgres.sock"))
-        nudges(tmp_path).send()
+        notifier(tmp_path).send()
     left = {"thesis.txt", "0dead001.sock", "0dead002.sock", "postgres.sock"}
 
     assert contents(folder) == left
@@ -127,7 +127,7 @@ def test_a_folder_that_others_can_write_to_is_not_used(tmp_path: Path) -> None:
     folder.mkdir()
     folder.chmod(0o777)
 
-    with nudges(tmp_path).received() as receiver:
+    with notifier(tmp_path).received() as receiver:
         assert receiver is None
     assert folder.is_dir()
 
@@ -148,7 +148,7 @@ def test_a_link_in_the_place_of_a_socket_keeps_the_mode_of_its_target(
         chmod(path, mode, **options)
 
     monkeypatch.setattr(os, "chmod", raced)
-    with nudges(tmp_path).received():
+    with notifier(tmp_path).received():
         pass
 
     assert put
@@ -156,11 +156,11 @@ def test_a_link_in_the_place_of_a_socket_keeps_the_mode_of_its_target(
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o750, 0o770, 0o777])
-def test_the_group_of_the_databases_folder_may_nudge_and_nobody_else(
+def test_the_group_of_the_databases_folder_may_notify_and_nobody_else(
     tmp_path: Path, mode: int
 ) -> None:
     tmp_path.chmod(mode)
-    with nudges(tmp_path).received():
+    with notifier(tmp_path).received():
         folder = tmp_path / "db.sqlite3-dbos-listeners"
 
         assert stat.S_IMODE(folder.stat().st_mode) == mode & 0o770
@@ -170,10 +170,10 @@ def test_the_group_of_the_databases_folder_may_nudge_and_nobody_else(
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="paths are limited elsewhere")
 def test_the_length_of_the_databases_path_does_not_matter(tmp_path: Path) -> None:
     name = "d" * 150
-    with nudges(tmp_path, name).received() as receiver:
-        nudges(tmp_path, name).send()
+    with notifier(tmp_path, name).received() as receiver:
+        notifier(tmp_path, name).send()
 
-        assert is_nudged(receiver)
+        assert is_notified(receiver)
 
 
 def test_a_lock_does_not_follow_a_link(tmp_path: Path, private: Path) -> None:

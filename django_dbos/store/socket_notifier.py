@@ -1,12 +1,12 @@
-"""How processes on one machine say "look at the file": datagrams to sockets beside the database.
+"""SocketNotifier: datagrams to Unix sockets beside an SQLite file, which announce its changes.
 
-Only to be quick. Who isn't reached, for want of rights, of sockets or of room in a path, sees by
-the file's version that it has changed, a little later.
+They only save time. A process that isn't reached, because of permissions, of the platform or of the
+length of a path, sees the change a little later by the file's version.
 
-The folder of a database may belong to several users, so nothing that lies there is trusted: the
-folder of the sockets is opened once, without following a link, and only if it is this user's or the
-database owner's and closed to others; all that follows is relative to that descriptor, and touches
-nothing but sockets with names such as these here.
+The folder of a database may belong to several users, so its contents aren't trusted: the folder of
+the sockets is opened once, without following a link, and only if this user or the database's owner
+owns it and others can't write to it. All further calls are relative to that descriptor and touch
+only sockets whose names match NAME.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from pathlib import Path
 
 from django_dbos.store.file_locks import file_path
 
-# What says no more than that the file has changed; and how long a message may be.
+# The message that says only that the file has changed, and the largest message in bytes.
 CHANGED, MAX_MESSAGE = b"x", 8_192
 NAME = re.compile(r"[0-9a-f]{8}\.sock")
-# How a path can begin at a descriptor: sockets have no calls of their own for that.
+# Where a path can begin at a descriptor: sockets have no calls like openat().
 DESCRIPTORS = Path("/proc/self/fd")
 
 
 class Folder:
-    """The open folder of a database's sockets."""
+    """Holds the folder of a database's sockets open."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
 
     def close(self) -> None:
-        """Close it; its sockets stay."""
+        """Close the descriptor; the sockets stay."""
         os.close(self._descriptor)
 
     def names(self) -> list[str]:
-        """The sockets in it."""
+        """Return the names of its sockets."""
         with os.scandir(self._descriptor) as entries:
             return [entry.name for entry in entries if self._is_socket(entry.name)]
 
     def address(self, name: str) -> str:
-        """What a socket there is bound to, or sent to."""
+        """Return the address that a socket here is bound to."""
         at_descriptor = DESCRIPTORS / str(self._descriptor)
         return str((at_descriptor if at_descriptor.exists() else self._path) / name)
 
     def open_to_all(self, name: str) -> None:
-        """Let whoever may enter the folder nudge; where that can't be, the umask decides."""
+        """Let everyone who may enter the folder send; where chmod can't, the umask decides."""
         with contextlib.suppress(OSError, ValueError, NotImplementedError):
             os.chmod(name, 0o666, dir_fd=self._descriptor, follow_symlinks=False)
 
@@ -73,8 +73,11 @@ class Folder:
         return stat.S_ISSOCK(found.st_mode)
 
 
-class Nudges:
-    """A folder with a socket for each process that listens; it vanishes with the last."""
+class SocketNotifier:
+    """Notifies the other processes of a database through a folder with a socket for each listener.
+
+    The last listener removes the folder.
+    """
 
     def __init__(self, database: Callable[[], str]) -> None:
         self._database = database
@@ -82,7 +85,7 @@ class Nudges:
 
     @contextlib.contextmanager
     def received(self) -> Iterator[socket.socket | None]:
-        """A socket that gets them for the length of a block; None where there can't be one."""
+        """Yield a socket that receives notifications; None where there can't be one."""
         path = _path(self._database())
         with _opened(path, is_made=True) as folder:
             name = f"{secrets.token_hex(4)}.sock"
@@ -98,7 +101,7 @@ class Nudges:
                 path.rmdir()
 
     def send(self, messages: Sequence[bytes] = ()) -> None:
-        """Nudge all other processes that listen; tell them more than that the file has changed."""
+        """Send messages to all other listeners; without any, only that the file has changed."""
         with _opened(_path(self._database())) as folder:
             if folder is not None:
                 self._send(folder, messages)
@@ -132,14 +135,14 @@ class Nudges:
 
 
 def drain(receiver: socket.socket) -> list[bytes]:
-    """Return what was told by all that has come: one look at the file is as good as many."""
-    told: list[bytes] = []
+    """Receive everything that has arrived; return the messages that say more than CHANGED."""
+    messages: list[bytes] = []
     with contextlib.suppress(BlockingIOError):
         while True:
             message = receiver.recv(MAX_MESSAGE)
             if message != CHANGED:
-                told.append(message)
-    return told
+                messages.append(message)
+    return messages
 
 
 def _send_to(sender: socket.socket, folder: Folder, name: str, message: bytes) -> None:
@@ -149,7 +152,7 @@ def _send_to(sender: socket.socket, folder: Folder, name: str, message: bytes) -
         # Its process was killed.
         folder.remove(name)
     except OSError:
-        # Its queue is full, so it will look; or it has just gone, or isn't ours to nudge.
+        # Its queue is full, so it is awake; or it has just gone, or we may not send to it.
         return
 
 
@@ -164,7 +167,7 @@ def _path(database: str) -> Path | None:
 
 @contextlib.contextmanager
 def _opened(path: Path | None, *, is_made: bool = False) -> Iterator[Folder | None]:
-    """The folder, for the length of a block; None where there is none that can be trusted."""
+    """Open the folder for the length of a block; yield None if none can be trusted."""
     folder = None if path is None else _open(path, is_made)
     try:
         yield folder
@@ -179,7 +182,7 @@ def _open(path: Path, is_made: bool) -> Folder | None:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(path, flags)
     except OSError:
-        # Nobody listens, or there is something else in its place.
+        # There is no listener, or something else is in the folder's place.
         return None
     if is_new:
         _share(descriptor, path.parent)
@@ -198,7 +201,7 @@ def _make(path: Path) -> bool:
 
 
 def _share(descriptor: int, parent: Path) -> None:
-    """Let the group in that may enter the folder of the database."""
+    """Give the group the rights that it has in the folder of the database."""
     made, around = os.fstat(descriptor), parent.stat()
     if made.st_uid == os.geteuid() and made.st_gid == around.st_gid:
         os.fchmod(descriptor, 0o700 | (around.st_mode & 0o070))
