@@ -14,10 +14,10 @@ from typing import Any, NotRequired, TypedDict
 
 from django.core.exceptions import ValidationError
 
-from django_dbos.core import context, names
+from django_dbos.core import names
 from django_dbos.core.records import NewMessage
 from django_dbos.handles import WorkflowHandle
-from django_dbos.operations import calls, reads
+from django_dbos.operations import calls, context, reads
 from django_dbos.operations.messages import NO_DEFAULT, new_message
 from django_dbos.operations.stream_readers import AsyncStreamReader, StreamReader
 from django_dbos.store import get_store

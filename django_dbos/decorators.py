@@ -25,12 +25,12 @@ from typing import (
 from asgiref.sync import iscoroutinefunction
 
 from django_dbos.conf import LARGEST_INT
-from django_dbos.core import context, durations, names, registry
-from django_dbos.core.context import Scope
+from django_dbos.core import durations, names, registry
 from django_dbos.core.registry import WorkflowDefinition
-from django_dbos.operations import calls, raised, running, steps
+from django_dbos.operations import calls, context, raised, running, steps
 from django_dbos.operations.asking import refuse_on_loop
 from django_dbos.operations.attempts import StepDefinition
+from django_dbos.operations.context import Scope
 from django_dbos.operations.run import Run
 from django_dbos.workflow_functions import OTHER_NAMES_OF_START, WorkflowFunction
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from asgiref.sync import sync_to_async
 from django.apps import apps
 
-from django_dbos.core import context
 from django_dbos.exceptions import DbosError
-from django_dbos.operations import calls
+from django_dbos.operations import calls, context
 from django_dbos.operations.describing import WorkflowDescription, describe
 from django_dbos.operations.messages import NO_DEFAULT, new_message
 from django_dbos.operations.stream_readers import AsyncStreamReader, StreamReader

@@ -20,12 +20,12 @@ from typing import (
 )
 
 from django_dbos import serializers
-from django_dbos.core import context, names, registry
+from django_dbos.core import names, registry
 from django_dbos.core.ids import new_uuid
 from django_dbos.core.records import NewWorkflow
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.handles import WorkflowHandle
-from django_dbos.operations import calls
+from django_dbos.operations import calls, context
 from django_dbos.operations.asking import refuse_on_loop
 from django_dbos.operations.options import Options, StartOptions
 

@@ -12,10 +12,9 @@ from typing import Any
 
 from django.db import Error, connections, transaction
 
-from django_dbos.core import context
 from django_dbos.core.records import Checkpoint, State, Write
 from django_dbos.exceptions import DbosError, HistoryUnusable, NondeterminismError
-from django_dbos.operations import logs
+from django_dbos.operations import context, logs
 from django_dbos.operations.attempts import Recorder
 from django_dbos.operations.reads import patiently
 from django_dbos.store import elsewhere, errors

@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 
 from django_dbos import serializers
 from django_dbos.core.backoff import delay_before_attempt
-from django_dbos.core.context import StepScope
 from django_dbos.core.records import Checkpoint, RecordStep, State
 from django_dbos.exceptions import (
     ModelInstanceGone,
@@ -20,6 +19,7 @@ from django_dbos.exceptions import (
     SerializationError,
     UnknownTypeInHistory,
 )
+from django_dbos.operations.context import StepScope
 from django_dbos.operations.raised import is_foreign, stand_in
 from django_dbos.operations.run import Call
 

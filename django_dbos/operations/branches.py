@@ -10,13 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
-from contextvars import Context
 from typing import Any
-from weakref import WeakKeyDictionary
-
-from django_dbos.core import context
 
 # How many passes of the loop all tasks must stay blocked: a result travels through a gather()
 # or a TaskGroup in callbacks, each of which takes a pass.
@@ -40,12 +34,6 @@ class Branches:
         self._quiet_passes = 0
         self._passes = 0
         self._is_stopped = False
-
-    @contextmanager
-    def tracked(self) -> Iterator[None]:
-        """The run's tasks are known, from their creation on, in here."""
-        with _factory_on(self._loop):
-            yield
 
     def add(self, task: asyncio.Task[Any]) -> None:
         """A task of the run was created."""
@@ -112,46 +100,3 @@ class Branches:
 def _is_blocked(task: asyncio.Task[Any]) -> bool:
     waiter = getattr(task, "_fut_waiter", None)
     return waiter is not None and not waiter.done()
-
-
-_factories: WeakKeyDictionary[asyncio.AbstractEventLoop, _Factory] = WeakKeyDictionary()
-
-
-class _Factory:
-    """A loop's task factory, which tells a run of the tasks that its code creates."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-        self.users = 0
-
-    def __call__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        coroutine: Coroutine[Any, Any, Any],
-        **options: Any,
-    ) -> asyncio.Task[Any]:
-        if self.inner is not None:
-            task = self.inner(loop, coroutine, **options)
-        else:
-            task = asyncio.Task(coroutine, loop=loop, **options)
-        own: Context | None = options.get("context")
-        scope = context.current() if own is None else own.run(context.current)
-        if scope is not None and scope.step is None and scope.run.branches is not None:
-            scope.run.branches.add(task)
-        return task  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _factory_on(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    if loop not in _factories:
-        _factories[loop] = _Factory(loop.get_task_factory())
-        loop.set_task_factory(_factories[loop])
-    factory = _factories[loop]
-    factory.users += 1
-    try:
-        yield
-    finally:
-        factory.users -= 1
-        if factory.users == 0 and loop.get_task_factory() is factory:
-            loop.set_task_factory(factory.inner)
-            del _factories[loop]

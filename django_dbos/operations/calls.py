@@ -14,12 +14,12 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 
 from django_dbos import serializers
-from django_dbos.core import context, durations, names
-from django_dbos.core.context import Scope
+from django_dbos.core import durations, names
 from django_dbos.core.records import NewMessage, NewWorkflow
 from django_dbos.exceptions import NotAllowedInStep, NotInWorkflow
 from django_dbos.operations import (
     asking,
+    context,
     events,
     inline,
     limits,
@@ -31,6 +31,7 @@ from django_dbos.operations import (
     streams,
 )
 from django_dbos.operations.asking import refuse_on_loop
+from django_dbos.operations.context import Scope
 from django_dbos.operations.run import Run, operation_name
 from django_dbos.store import get_store
 

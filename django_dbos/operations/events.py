@@ -6,9 +6,9 @@ from typing import Any
 
 from django_dbos import serializers
 from django_dbos.core import names
-from django_dbos.core.context import StepScope
 from django_dbos.core.records import RecordEvent, State, Wake
 from django_dbos.operations import in_step, limits, waiting
+from django_dbos.operations.context import StepScope
 from django_dbos.operations.messages import timed_out
 from django_dbos.operations.run import Run, operation_name
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from django.db import transaction
 
-from django_dbos.core.context import StepScope
 from django_dbos.core.plan import Plan
 from django_dbos.core.records import Write
+from django_dbos.operations.context import StepScope
 from django_dbos.operations.run import Run
 from django_dbos.store.inline_writer import InlineWriter
 

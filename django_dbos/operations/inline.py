@@ -38,7 +38,7 @@ from django_dbos.exceptions import (
     WaitInTest,
     WorkflowCancelled,
 )
-from django_dbos.operations import reads, running
+from django_dbos.operations import context, reads, running
 from django_dbos.operations.quarantine import quarantine
 from django_dbos.operations.run import Run
 from django_dbos.store import errors
@@ -64,7 +64,9 @@ class InlineHost:
         self.store = store
         self.executor_id = executor_id
         self.is_in_test = store.is_in_test_transaction()
-        self.writer = InlineWriter(store, executor_id, on_commit=self._follow_up)
+        self.writer = InlineWriter(
+            store, executor_id, on_commit=self._follow_up, new_context=context.copy_outside
+        )
         self.runs: set[Run] = set()
         self._has_heard = False
         """Whether a workflow was cancelled, perhaps one that is claimed here and not yet run."""

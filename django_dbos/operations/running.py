@@ -20,12 +20,12 @@ from django.db import connections
 from django.dispatch import Signal
 
 from django_dbos import signals
-from django_dbos.core import context
 from django_dbos.core.status import Status
 from django_dbos.exceptions import HistoryUnusable, NondeterminismError, RunInterrupted
-from django_dbos.operations import ending, logs
+from django_dbos.operations import context, ending, logs
 from django_dbos.operations.branches import Branches
 from django_dbos.operations.run import Run
+from django_dbos.operations.tracking import tracked
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -56,7 +56,7 @@ async def aexecute(run: Run) -> None:
     _async_runs[run.workflow_id] = run
     try:
         async with _aobserved(run):
-            with _working(run), run.branches.tracked():
+            with _working(run), tracked(run.loop):
                 raised = await _acall(run)
                 await ending.aend(run, raised)
     finally:

@@ -10,9 +10,8 @@ from django.db import connections
 from django.db.transaction import TransactionManagementError
 
 from django_dbos import serializers
-from django_dbos.core import context
 from django_dbos.exceptions import DbosError, StepTimeout
-from django_dbos.operations import retries, threads
+from django_dbos.operations import context, retries, threads
 from django_dbos.operations.atomic_steps import arun_atomic, refuse_in_transaction, run_atomic
 from django_dbos.operations.attempts import (
     Recorder,

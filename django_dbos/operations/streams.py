@@ -6,10 +6,10 @@ from typing import Any
 
 from django_dbos import serializers
 from django_dbos.core import names
-from django_dbos.core.context import StepScope
 from django_dbos.core.records import RecordEntry
 from django_dbos.exceptions import StreamClosed
 from django_dbos.operations import in_step
+from django_dbos.operations.context import StepScope
 from django_dbos.operations.run import Run, operation_name
 
 

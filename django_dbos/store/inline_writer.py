@@ -13,12 +13,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import AsyncToSync, sync_to_async
 
-from django_dbos.core import context
 from django_dbos.core.plan import Plan
 from django_dbos.core.records import Answer, Refusal, Verdict, Write
 from django_dbos.store import errors
@@ -56,14 +56,23 @@ class _Queue:
 
 
 class InlineWriter:
-    """Writes on the calling thread, on Django's connection."""
+    """Writes on the calling thread, on Django's connection.
+
+    `new_context` makes the context of a task that writes for all the runs of a loop.
+    """
 
     def __init__(
-        self, store: Store, executor_id: str, *, on_commit: Callable[[Plan], None]
+        self,
+        store: Store,
+        executor_id: str,
+        *,
+        on_commit: Callable[[Plan], None],
+        new_context: Callable[[], Context] = copy_context,
     ) -> None:
         self._store = store
         self._executor_id = executor_id
         self._on_commit = on_commit
+        self._new_context = new_context
         self._queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()
 
     def write(self, write: Write) -> Answer:
@@ -121,9 +130,7 @@ class InlineWriter:
         queue.waiting.append((write, answer))
         if queue.writing is None:
             # Not a task of the run that happens to come first, which may be cancelled.
-            queue.writing = loop.create_task(
-                self._write_queued(queue), context=context.copy_outside()
-            )
+            queue.writing = loop.create_task(self._write_queued(queue), context=self._new_context())
         return await answer
 
     async def _write_queued(self, queue: _Queue) -> None:
