@@ -1,11 +1,11 @@
-"""Group commit: what many runs want written goes out in one transaction.
+"""Group commit: the writes of many runs go out in one transaction.
 
-`BatchWriter` is one thread with one connection. It takes whatever queued up while its last
-commit was in flight, has the store write it, then tells everyone. No timer, no minimum batch: a
-run waits for its checkpoint. While a run is alone it takes the pen and writes on its own thread:
-two thread switches cost as much as half a commit. `InlineWriter`, in a file of its own, writes for
-workflows that run inline. Both have `write` (waits), `awrite`, `post` (does not wait) and `leave`
-(has nothing to wait for).
+`BatchWriter` is one thread with one connection. It takes the writes that queued up while its last
+commit was in flight, has the store write them, then answers every run. There is no timer and no
+minimum batch, since runs wait for their checkpoints. A run that is alone takes the leader lock and
+commits on its own thread: two thread switches cost as much as half a commit. `InlineWriter`, in a
+file of its own, writes for workflows that run inline. Both have `write` (waits), `awrite`, `post`
+(does not wait) and `leave` (the caller is done and may do the write itself).
 """
 
 from __future__ import annotations
@@ -38,24 +38,23 @@ logger = logging.getLogger("django_dbos.store")
 
 MAX_BATCH_ROWS = 500
 MAX_BATCH_BYTES = 8 * 1024 * 1024
-# Seconds before a write that a lock of somebody else's keeps out is tried again: twice as long
-# each time.
+# Back-off in seconds for a write that another session's lock keeps out; it doubles each time.
 FIRST_DEFERRAL, LAST_DEFERRAL = 0.01, 0.5
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 2.0
-# So many of the threads that a batch answers are woken by the writer, which has the next batch to
-# write; each of them first wakes another. All at once they would only wait for the interpreter.
+# The writer wakes this many of the threads that a batch answers, since it has the next batch to
+# write; each of them first wakes another. All at once they would only contend for the interpreter.
 WOKEN_AT_ONCE = 8
-# Seconds for which a writer that is to stop waits for a database that doesn't answer.
+# Seconds for which a stopping writer waits for a database that doesn't answer.
 LAST_PATIENCE = 10.0
 
 Callback = Callable[[Answer], None]
 
 
 class Writer(Protocol):
-    """Where a run's writes go."""
+    """Takes the writes of a run."""
 
     def write(self, write: Write) -> Answer:
-        """Write, and wait until it is durable."""
+        """Write, and wait until the write is durable."""
 
     async def awrite(self, write: Write) -> Answer:
         """See write()."""
@@ -67,11 +66,11 @@ class Writer(Protocol):
         """See post()."""
 
     def leave(self, write: Write, callback: Callback) -> None:
-        """Like post(), from a thread that has nothing else to do: it may be what writes."""
+        """Like post(), from a thread that is done and may therefore lead the group commit."""
 
 
 class Submission:
-    """A write on its way, and whoever waits for its answer."""
+    """A queued write, and the thread, future or callback that waits for its answer."""
 
     __slots__ = (
         "answer", "callback", "future", "gate", "is_repeat", "loop", "next", "tries", "write",
@@ -83,12 +82,12 @@ class Submission:
         self.gate: threading.Lock | None = None
         """Locked until there is an answer: a third of an Event's time."""
         self.next: Submission | None = None
-        """Whose thread is to be woken by this one's."""
+        """The next waiter in the wake-up chain."""
         self.loop: asyncio.AbstractEventLoop | None = None
         self.future: asyncio.Future[Answer] | None = None
         self.answer: Answer | None = None
         self.is_repeat = False
-        """Whether it may be in the tables already: the answer to a COMMIT was lost."""
+        """Whether the write may have been committed already: the answer to a COMMIT was lost."""
         self.tries = 0
 
 
@@ -113,7 +112,7 @@ class PutOff:
 
 
 class BatchWriter:
-    """One thread that writes for many runs."""
+    """Writes for many runs on one thread."""
 
     def __init__(
         self,
@@ -127,16 +126,16 @@ class BatchWriter:
         self._executor_id = executor_id
         self._on_commit = on_commit
         self._on_unused = on_unused
-        """Called when a child that a slot was taken for wasn't started."""
+        """Called when a child was not started although a slot had been reserved for it."""
         self._queue: deque[Submission] = deque()
         self._put_off: dict[str, PutOff] = {}
         self._refused: dict[tuple[str, int], Answer] = {}
         self._wake = threading.Event()
         self._session = store.connect(executor_id, "writer")
-        self._pen = threading.Lock()
-        """Whoever holds it may write, and touch what was put off."""
+        self._leader_lock = threading.Lock()
+        """Its holder leads the group commit: it alone writes, and touches `_put_off`."""
         self._was_alone = True
-        """Whether the last batch was of one workflow: then this one may be as well."""
+        """Whether the last batch was of one workflow; the next one is then likely to be."""
         self._is_stopping = False
         self._abandoned = threading.Event()
         self._has_ended = False
@@ -193,17 +192,17 @@ class BatchWriter:
         self.post(write, callback)
 
     def forget(self, workflow_id: str, claim_number: int) -> None:
-        """The run of this claim has ended: nothing more comes from it."""
+        """Forget the refusals of a claim whose run has ended."""
         self._refused.pop((workflow_id, claim_number), None)
 
     def _submit(self, submission: Submission, *, may_write_here: bool = False) -> None:
-        if may_write_here and self._is_calm() and self._pen.acquire(blocking=False):
+        if may_write_here and self._is_calm() and self._leader_lock.acquire(blocking=False):
             try:
                 self._queue.append(submission)
                 if not self._has_ended:
                     self._write_queued()
             finally:
-                self._pen.release()
+                self._leader_lock.release()
             if self._queue or self._put_off:
                 self._wake.set()
         else:
@@ -214,12 +213,12 @@ class BatchWriter:
             self._refuse_queued()
 
     def _is_calm(self) -> bool:
-        """Whether to write on this thread: in a crowd it's better to queue, the batch is larger."""
+        """Whether to write on this thread; under load, queueing makes larger batches."""
         is_free = self._was_alone and not self._has_ended
         return is_free and not self._put_off and len(self._queue) <= 1
 
     def _write_queued(self) -> list[Submission]:
-        """Write the next batch, with the pen."""
+        """Write the next batch; the caller holds the leader lock."""
         batch = self._take()
         self._write(batch)
         return batch
@@ -227,20 +226,20 @@ class BatchWriter:
     def _run(self) -> None:
         try:
             while not self._has_ended:
-                with self._pen:
+                with self._leader_lock:
                     batch = self._write_queued()
-                    # Under the pen: a run that had it may have put its write off.
+                    # Under the lock: a run that led may have put its write off.
                     self._has_ended = self._is_stopping and not (self._queue or self._put_off)
                 if not batch and not self._has_ended:
                     self._wait()
         finally:
-            with self._pen:
+            with self._leader_lock:
                 self._has_ended = True
                 self._session.close()
             self._refuse_queued()
 
     def _refuse_queued(self) -> None:
-        """Nothing is written any more: whoever still asks has lost the claim."""
+        """Answer queued writes with a lost claim: nothing is written any more."""
         while self._queue:
             self._tell([self._queue.popleft()], [_lost()])
 

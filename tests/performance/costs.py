@@ -102,7 +102,9 @@ class Meter:
         """Measure what runs meanwhile, until the executor has come to rest."""
         if executor is not None:
             # Somebody may know the end of a message's first transaction before the writer does.
-            eventually(lambda: executor.notifier.is_idle and not executor.writer._pen.locked())
+            eventually(
+                lambda: executor.notifier.is_idle and not executor.writer._leader_lock.locked()
+            )
         self._costs = costs = Costs()
         connections = {}
         if self._asker.vendor == "postgresql":

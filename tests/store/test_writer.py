@@ -555,7 +555,7 @@ def test_nobody_overtakes_what_is_queued(
     threads.began.wait(LIMIT)
     threading.Thread(target=let_go_when_queued, args=(writer, threads)).start()
 
-    # The pen is taken; when it is free again, what was posted is written.
+    # The leader lock is held; when it is free again, the posted write is written.
     writer.write(step(held, 1))
     assert StreamEntry.objects.count() == 1
     writer.post(entry(held, "2"))
@@ -683,7 +683,7 @@ def test_a_write_that_is_put_off_while_the_writer_stops_is_answered(
         stopping = threading.Thread(target=writer.stop)
         stopping.start()
         time.sleep(0.1)
-        # The thread that stops waits for the pen by now.
+        # The stopping thread waits for the leader lock by now.
         threads.may_go_on.set()
         time.sleep(0.2)
     stopping.join(LIMIT)
