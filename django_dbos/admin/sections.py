@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
+from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -158,7 +159,7 @@ def _show_step(step: Any, links: Links, is_whole: bool) -> Cells:
     return (
         step.step_number,
         step.step_name,
-        step.get_state_display(),
+        _state_of(step),
         outcome(step, is_whole=is_whole),
         attempts(step, is_whole=is_whole),
         instant(step.started_at),
@@ -166,6 +167,14 @@ def _show_step(step: Any, links: Links, is_whole: bool) -> Cells:
         seconds(step.started_at, step.recorded_at) if is_over else "",
         _linked(links, step.child_workflow_id),
     )
+
+
+def _state_of(step: Any) -> str:
+    """The state as it is stored, but for what raised: it is found at a glance."""
+    if step.state == Checkpoint.State.RECORDED and step.error_text_size is not None:
+        badge = '<span class="dbos-status" data-status="ERROR">{}</span>'
+        return format_html(badge, gettext("failed"))
+    return str(step.get_state_display())
 
 
 def _show_message(message: Any, links: Links, is_whole: bool) -> Cells:

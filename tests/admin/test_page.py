@@ -72,7 +72,8 @@ def test_steps_are_in_order_with_their_outcomes(operator: Client) -> None:
     assert numbers == sorted(numbers)
     (failed,) = [step for step in steps if step[1].endswith("fails")]
     _, _, state, outcome, attempts, started, recorded, duration, _ = failed
-    assert state == "recorded"
+    assert state == "failed"
+    assert {step[2] for step in steps} == {"failed", "recorded", "waiting"}
     assert outcome.startswith(f"ValueError: {SCRIPT}")
     assert "Traceback (most recent call last)" in outcome
     assert attempts == "1"
