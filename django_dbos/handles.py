@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
 
+from django_dbos.core import engine
 from django_dbos.exceptions import DbosError
 from django_dbos.operations import calls, context
 from django_dbos.operations.describing import WorkflowDescription, describe
@@ -201,3 +203,19 @@ class WorkflowHandle(Generic[R]):
 
 def _status(value: str) -> Workflow.Status:
     return apps.get_model("django_dbos", "Workflow").Status(value)
+
+
+class _Engine:
+    """What rows do, which stand below."""
+
+    def handle(self, workflow_id: str) -> WorkflowHandle[Any]:
+        return WorkflowHandle(workflow_id)
+
+    def cancel(self, workflow_ids: Sequence[str], *, children: bool) -> dict[str, bool]:
+        return get_store().cancel_workflows(workflow_ids, children=children)
+
+    def resume(self, workflow_ids: Sequence[str]) -> dict[str, bool]:
+        return get_store().resume_workflows(workflow_ids)
+
+
+engine.register(_Engine())

@@ -12,22 +12,19 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Case, F, Q, When
 from django.utils import timezone
-from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos import serializers
 from django_dbos.core import status as statuses
+from django_dbos.core.engine import get_engine
 from django_dbos.core.ids import MAX_ID_LENGTH
 from django_dbos.fields import DatabaseNow, InstantField, KeyField
-
-if TYPE_CHECKING:
-    from django_dbos.handles import WorkflowHandle
 
 M = TypeVar("M", bound=models.Model)
 
@@ -103,18 +100,14 @@ class WorkflowQuerySet(EngineQuerySet["Workflow"]):
 
     def cancel(self, *, children: bool = False) -> dict[str, bool]:
         """Cancel each; returns by workflow id whether it was still active."""
-        return self._ask("cancel_workflows", children=children)
+        return get_engine().cancel(self._ids(), children=children)
 
     def resume(self) -> dict[str, bool]:
         """Resume each; the answer says by workflow id whether it could be resumed."""
-        return self._ask("resume_workflows")
+        return get_engine().resume(self._ids())
 
-    def _ask(self, method: str, **options: Any) -> dict[str, bool]:
-        # By name, since the store stands above the models.
-        store = import_string("django_dbos.store.get_store")()
-        workflow_ids = list(self.values_list("workflow_id", flat=True))
-        answer: dict[str, bool] = getattr(store, method)(workflow_ids, **options)
-        return answer
+    def _ids(self) -> list[str]:
+        return list(self.values_list("workflow_id", flat=True))
 
 
 class Workflow(EngineRow):
@@ -248,13 +241,9 @@ class Workflow(EngineRow):
         return str(self.workflow_id)
 
     @property
-    def handle(self) -> WorkflowHandle[Any]:
-        """What follows this workflow, and tells it something."""
-        # By name, since handles stand above the models.
-        handle: WorkflowHandle[Any] = import_string("django_dbos.handles.WorkflowHandle")(
-            self.workflow_id
-        )
-        return handle
+    def handle(self) -> Any:
+        """The WorkflowHandle that follows this workflow, and tells it something."""
+        return get_engine().handle(self.workflow_id)
 
     @property
     def is_active(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from decimal import Decimal
 from io import StringIO
 from typing import Any
@@ -99,3 +101,21 @@ def test_the_columns_keep_their_names() -> None:
         assert set(statements) <= {"BEGIN;", "COMMIT;", ""}
     text = models.Workflow._meta.get_field("output_text")
     assert text.column == "output"
+
+
+def test_a_row_has_its_handle_before_the_apps_are_ready() -> None:
+    code = (
+        "import django\n"
+        "from django.conf import settings\n"
+        "from django.db.models.signals import class_prepared\n"
+        "settings.configure(INSTALLED_APPS=['django.contrib.contenttypes', 'django_dbos'])\n"
+        "def look(sender, **kwargs):\n"
+        "    if sender.__name__ == 'Workflow':\n"
+        "        print(sender(workflow_id='w').handle)\n"
+        "class_prepared.connect(look)\n"
+        "django.setup()\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.stdout == "WorkflowHandle('w')\n", done.stderr
