@@ -85,6 +85,13 @@ def explain(workflow: Workflow, executors: LiveExecutors, error: str | None = No
     return _join(_waiting(workflow), _suspicion(workflow), _worker_of(workflow, executors))
 
 
+def finality(workflow: Workflow) -> str:
+    """What remains to be done about one that failed; empty for others."""
+    if workflow.status != Status.ERROR or workflow.is_set_aside:
+        return ""
+    return gettext("It has failed, which is final. To do it again start one under another id.")
+
+
 def _join(*reasons: str) -> str:
     return " ".join(reason for reason in reasons if reason)
 

@@ -27,7 +27,7 @@ from django_dbos.admin.filters import (
     StatusFilter,
     WorkflowList,
 )
-from django_dbos.admin.notes import LiveExecutors, explain
+from django_dbos.admin.notes import LiveExecutors, explain, finality
 from django_dbos.admin.sections import SECTIONS, Label, preview, read, read_value
 from django_dbos.admin.values import as_download, instant, seconds
 from django_dbos.conf import get_settings
@@ -159,7 +159,7 @@ class WorkflowAdmin(ActingAdmin):
             "history_url": links.action("history"),
             "facts": _facts(workflow, links),
             "buttons": self._buttons(request, workflow, links),
-            "note": explain(workflow, LiveExecutors.read()),
+            "note": explain(workflow, LiveExecutors.read()) or finality(workflow),
             **(extra_context or {}),
         }
         request.current_app = self.admin_site.name

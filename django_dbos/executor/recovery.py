@@ -122,16 +122,21 @@ class Recovery:
     def _tell(self, session: Session, executor_id: str, recovered: Recovered) -> None:
         self._has_more |= bool(recovered.count and recovered.left)
         if recovered.count or executor_id not in self._unfinished:
-            logger.warning(
-                "Executor %s is dead: %d of its workflows are enqueued again, %d given up; %d are "
-                "left for the next look",
-                executor_id,
-                len(recovered.enqueued),
-                len(recovered.given_up),
-                recovered.left,
-            )
+            logger.warning("Executor %s is dead: %s", executor_id, _summary(recovered))
         if recovered.left:
             self._unfinished.add(executor_id)
         logs.given_up(recovered.given_up)
         wakes = [Wake.of_result(one) for one in recovered.given_up]
         self._store.tell(session, Hints(wakes=wakes, lanes=recovered.lanes))
+
+
+def _summary(recovered: Recovered) -> str:
+    """What became of a dead executor's workflows, for the log."""
+    if not recovered.count and not recovered.left:
+        return "it had no workflows"
+    said = [f"{len(recovered.enqueued)} of its workflows are enqueued again"]
+    if recovered.given_up:
+        said.append(f"{len(recovered.given_up)} given up")
+    if recovered.left:
+        said.append(f"{recovered.left} left for the next look")
+    return ", ".join(said)

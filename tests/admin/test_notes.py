@@ -244,7 +244,9 @@ def test_a_failed_one_shows_its_first_line_in_the_list(operator: Client) -> None
     (row,) = get(operator, reverse(LIST)).tables["result_list"][1:]
 
     assert row[3] == "errorLookupError: no stock…"
-    assert get(operator, page_of(handle.workflow_id)).note == ""
+    # The page has the error among the outcomes, and says what can be done.
+    said = "It has failed, which is final. To do it again start one under another id."
+    assert get(operator, page_of(handle.workflow_id)).note == said
 
 
 def test_a_huge_error_is_not_read_for_the_list(operator: Client) -> None:

@@ -130,6 +130,15 @@ def test_a_locked_row_holds_up_neither_its_neighbours_nor_other_executors(
     assert not ExecutorRow.objects.filter(pk=first).exists()
 
 
+def test_a_dead_executor_without_workflows_is_told_of_in_few_words(
+    store: Store, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead, _ = dead_with(store, 0)
+    recovery(store).judge(session, store.beat_and_look(session, register(store), None))
+
+    assert f"{dead} is dead: it had no workflows" in caplog.text
+
+
 @pytest.mark.rule(49)
 def test_what_was_locked_is_recovered_when_it_is_free_again(store: Store, session: Session) -> None:
     dead, ids = dead_with(store, 2)
