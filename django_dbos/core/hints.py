@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import field
 
-from django_dbos.core.direct import DirectWrite
+from django_dbos.core.fast_path import FastWrite
 from django_dbos.core.frozen import dataclass
 from django_dbos.core.plan import Plan
 from django_dbos.core.records import (
@@ -93,13 +93,13 @@ def wakes_of(plan: Plan) -> list[Wake]:
     ]
 
 
-def keys_of(writes: Sequence[DirectWrite]) -> list[str]:
+def keys_of(writes: Sequence[FastWrite]) -> list[str]:
     """The keys of which others are to be notified once these are written."""
     wakes = [wake for wake in map(_wake_of, writes) if wake is not None]
     return sorted({key for wake in wakes for key in wake.keys})
 
 
-def _wake_of(write: DirectWrite) -> Wake | None:
+def _wake_of(write: FastWrite) -> Wake | None:
     match write:
         case RecordEntry():
             return Wake.of_stream(write.workflow_id, write.key)

@@ -6,8 +6,8 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
 
-from django_dbos.core.direct import DirectWrite, last_step
 from django_dbos.core.facts import Facts, FoundCheckpoint, FoundWorkflow, Key, Place
+from django_dbos.core.fast_path import FastWrite, last_step
 from django_dbos.core.plan import Entry, EventValue
 from django_dbos.core.records import (
     Checkpoint,
@@ -27,8 +27,8 @@ from django_dbos.core.status import Status
 from django_dbos.store.arrays import array
 from django_dbos.store.sessions import Params, Row
 
-# Statements that fence and write: ends last, since a run's last entry or event may be with it.
-DIRECT = (
+# The fast path's statements. Ends are last, since they depend on a run's last entry or event.
+FAST_PATH = (
     "record_checkpoints",
     "append_entries",
     "record_events",
@@ -140,9 +140,9 @@ def receive_params(wait: RecordWait) -> Params:
     return checkpoint_params(wait.checkpoint) | {"topic": wait.wake.name}
 
 
-def direct_params(writes: Sequence[DirectWrite]) -> dict[str, list[Params]]:
-    """The rows of each statement that writes these, in the order in which they are to run."""
-    found: dict[str, list[Params]] = {name: [] for name in DIRECT}
+def fast_path_params(writes: Sequence[FastWrite]) -> dict[str, list[Params]]:
+    """Return the rows of each fast-path statement, in the order in which these must run."""
+    found: dict[str, list[Params]] = {name: [] for name in FAST_PATH}
     last_steps: dict[str, int | None] = {}
     for write in writes:
         match write:

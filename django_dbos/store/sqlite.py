@@ -17,8 +17,8 @@ from uuid import UUID
 from django.db import connections
 
 from django_dbos.conf import get_settings
-from django_dbos.core.direct import are_direct, note_written
 from django_dbos.core.facts import Facts, FoundCheckpoint, Questions
+from django_dbos.core.fast_path import may_take_fast_path, note_written
 from django_dbos.core.hints import Hints, wakes_of
 from django_dbos.core.plan import Plan
 from django_dbos.core.records import (
@@ -56,9 +56,9 @@ AddRows = Callable[[Facts, list[Row]], None]
 
 # SQLite's own word for it.
 NO_LIMIT = -1
-# What is written without a look before: nearly all that a busy worker writes.
-Direct = RecordStep | Finish
-DIRECT = {RecordStep, Finish}
+# The writes that take the fast path here: nearly all writes of a busy worker.
+StepOrEnd = RecordStep | Finish
+STEP_OR_END = {RecordStep, Finish}
 # As in the VALUES of their statements.
 STEP_COLUMNS = attrgetter(
     "workflow_id", "claim_number", "step_number", "step_name", "fingerprint", "output", "error",
@@ -103,16 +103,22 @@ class SqliteStore(Store):
     def apply(
         self, session: Session, executor_id: str, writes: Sequence[Write], *, is_repeat: bool
     ) -> Plan:
-        if not is_repeat and are_direct(writes) and DIRECT.issuperset(map(type, writes)):
+        if (
+            not is_repeat
+            and may_take_fast_path(writes)
+            and STEP_OR_END.issuperset(map(type, writes))
+        ):
             with suppress(_NotAllWritten):
-                return self._write_directly(session, executor_id, cast(Sequence[Direct], writes))
+                return self._take_fast_path(session, executor_id, cast(Sequence[StepOrEnd], writes))
         return super().apply(session, executor_id, writes, is_repeat=is_repeat)
 
-    def _write_directly(self, session: Session, executor_id: str, writes: Sequence[Direct]) -> Plan:
-        """Steps and ends, each with its fence, in one transaction: all of them, or none."""
+    def _take_fast_path(
+        self, session: Session, executor_id: str, writes: Sequence[StepOrEnd]
+    ) -> Plan:
+        """Write fenced steps and ends in one transaction: all of them, or none."""
         plan, own = Plan(), cast(SqliteSession, session)
         with session.transaction():
-            for name, new in _direct_rows(writes).items():
+            for name, new in _fast_path_rows(writes).items():
                 if own.run_rows(name, new, {"executor_id": executor_id}) < len(new):
                     raise _NotAllWritten
             plan.answers = [note_written(plan, write, ()) for write in writes]
@@ -429,8 +435,8 @@ class SqliteStore(Store):
         return self._run_with_place(self.session(), "resume_workflows", params)
 
 
-def _direct_rows(writes: Sequence[Direct]) -> dict[str, list[tuple[Any, ...]]]:
-    """The rows of each statement that writes these."""
+def _fast_path_rows(writes: Sequence[StepOrEnd]) -> dict[str, list[tuple[Any, ...]]]:
+    """Return the rows of each fast-path statement."""
     found: dict[str, list[tuple[Any, ...]]] = {}
     now = datetime.now(UTC)
     for write in writes:

@@ -1,7 +1,7 @@
-"""Direct writes: what one statement can fence and write, with no look before and no decision.
+"""Fast path: writes that one statement can fence and insert, without look-ups and a decision.
 
-They are steps, stream entries, events, ends and the receipt of messages: nearly all that is
-written. What such a statement doesn't return goes the long way, by a decision.
+They are steps, stream entries, events, ends and the receipt of messages: nearly all writes. A write
+that its statement doesn't return takes the slow path, by a decision.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from django_dbos.core.records import (
     Write,
 )
 
-DirectWrite = RecordStep | RecordEntry | RecordEvent | RecordWait | Finish
+FastWrite = RecordStep | RecordEntry | RecordEvent | RecordWait | Finish
 
 
-def are_direct(writes: Sequence[Write]) -> bool:
-    """Whether these writes need no look before, since statements can fence and write them.
+def may_take_fast_path(writes: Sequence[Write]) -> bool:
+    """Whether statements can fence and insert all these writes without look-ups.
 
-    Where the order of a workflow's writes counts, its statements must keep it.
+    Where the order of a workflow's writes matters, that of the statements must preserve it.
     """
     before: dict[str, Write] = {}
     for write in writes:
-        if not _is_direct(write):
+        if not _is_fast(write):
             return False
         if write.workflow_id in before and not _may_follow(write, before[write.workflow_id]):
             return False
@@ -42,10 +42,10 @@ def are_direct(writes: Sequence[Write]) -> bool:
     return True
 
 
-def _is_direct(write: Write) -> bool:
+def _is_fast(write: Write) -> bool:
     match write:
         case RecordStep():
-            # One that was tried again has a row already.
+            # A step that was retried has a row already.
             return write.checkpoint.attempts == 1
         case RecordEvent():
             return True
@@ -59,7 +59,7 @@ def _is_direct(write: Write) -> bool:
 
 
 def _may_follow(write: Write, before: Write) -> bool:
-    """Whether a workflow's two writes may be direct in one batch.
+    """Whether two writes of a workflow may take the fast path in one batch.
 
     Not with two claims, since a statement returns which step it recorded, but not for which of
     them; nor with two receipts, for which one message might do.
@@ -75,14 +75,14 @@ def _may_follow(write: Write, before: Write) -> bool:
 
 
 def last_step(write: Write) -> int | None:
-    """The step by whose checkpoint it is known that all was written that nobody waited for."""
+    """Return the step whose checkpoint proves that the writes without an answer were written."""
     if isinstance(write, RecordEntry | RecordEvent) and write.checkpoint is not None:
         return write.checkpoint.step_number
     return None
 
 
-def note_written(plan: Plan, write: DirectWrite, row: tuple[Any, ...]) -> Answer:
-    """Add to a plan what a statement has written, by the row that it returned; answer the write."""
+def note_written(plan: Plan, write: FastWrite, row: tuple[Any, ...]) -> Answer:
+    """Add a written row to the plan, as its statement returned it; return the write's answer."""
     match write:
         case RecordWait():
             outcome = replace(write.checkpoint, output=row[2])
