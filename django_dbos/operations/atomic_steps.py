@@ -65,7 +65,7 @@ async def arun_atomic(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[st
                 return await run.aoutcome(recorded)
     finally:
         # It was recorded from another thread: outcomes recorded later wait for this one.
-        await branches.turn(branches.expected(recorder.call.step_number))
+        await branches.turn(recorder.leave())
 
 
 def refuse_in_transaction(run: Run, name: str, alias: str | None) -> None:

@@ -84,6 +84,7 @@ class Recorder:
             self.attempt = before.attempts + 1
             self.errors = json.loads(before.attempt_errors or "[]")
         self._began = time.perf_counter()
+        self._has_left = False
 
     @property
     def duration(self) -> float:
@@ -155,14 +156,25 @@ class Recorder:
 
         Said once before it has its place in the order, so that none comes in between.
         """
-        if (branches := self.call.run.branches) is not None:
-            order = 0 if checkpoint is None else checkpoint.record_order
-            branches.expect(self.call.step_number, order)
+        if (branches := self.call.run.branches) is None:
+            return
+        branches.expect(self.call.step_number, 0 if checkpoint is None else checkpoint.record_order)
+        if self._has_left:
+            # Looked at last: it may just have become so.
+            self.retract()
 
-    def retract(self) -> None:
-        """Nothing was recorded: nobody waits for it."""
-        if (branches := self.call.run.branches) is not None:
-            branches.expected(self.call.step_number)
+    def retract(self) -> int:
+        """Nobody waits for it any more; return its place in the order, if it has one."""
+        branches = self.call.run.branches
+        return 0 if branches is None else branches.expected(self.call.step_number)
+
+    def leave(self) -> int:
+        """The branch that called it goes on, or was cancelled while its thread works on.
+
+        Nothing is announced from here on. Returns what retract() does.
+        """
+        self._has_left = True
+        return self.retract()
 
     def _note(self, error: BaseException) -> None:
         text = "".join(traceback.format_exception_only(error)).strip()

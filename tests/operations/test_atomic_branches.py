@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 
 import django_dbos as dbos
 from django_dbos.executor import Executor
@@ -21,6 +21,7 @@ everywhere = pytest.mark.parametrize("alias", ["default", "other"])
 
 delivered: list[str] = []
 is_failed = threading.Event()
+has_begun, is_left, is_committed = threading.Event(), threading.Event(), threading.Event()
 
 
 @pytest.fixture
@@ -148,3 +149,37 @@ def test_a_failure_recorded_first_is_delivered_first(
     in_order = Checkpoint.objects.filter(workflow_id=handle.workflow_id).order_by("record_order")
     assert [one.step_name.partition("_")[0] for one in in_order] == ["fails", "follows"]
     assert delivered == ["fails", "follows"]
+
+
+@dbos.step(atomic=True, using="other")
+def commits_late() -> None:
+    has_begun.set()
+    is_left.wait(LIMIT)
+    transaction.on_commit(is_committed.set, using="other")
+
+
+@dbos.step
+async def fails_meanwhile() -> None:
+    await asyncio.to_thread(has_begun.wait, LIMIT)
+    raise LookupError
+
+
+@dbos.workflow
+async def goes_on() -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(commits_late.acall())
+            group.create_task(fails_meanwhile())
+    except* LookupError:
+        is_left.set()
+    await asyncio.to_thread(is_committed.wait, LIMIT)
+    await asyncio.gather(light(1), light(2))
+
+
+@pytest.mark.rule(21)
+def test_nobody_waits_for_a_step_whose_branch_was_cancelled() -> None:
+    for event in (has_begun, is_left, is_committed):
+        event.clear()
+
+    with Executor(concurrency=1):
+        goes_on.start().get_result(timeout=LIMIT)
