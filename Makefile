@@ -71,4 +71,5 @@ bench:  ## measure beside the peers (ARGS="--quick", ARGS="--only drain --rounds
 	$(VENV)/python -m benchmarks run $(ARGS)
 
 clean:  ## remove everything that these commands made, databases included
+	@if [ -d .servers ]; then "$$($(find_python))" scripts/servers.py clean; fi
 	rm -rf .venv .venv.lock .tox .servers .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist

@@ -173,8 +173,7 @@ def places(data_dir: Path) -> Iterator[tuple[Path, Path]]:
     """Where a cluster may be: where it was asked for, or in a folder that anybody can enter."""
     binaries = find_binaries()
     yield data_dir, binaries
-    digest = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:16]
-    shelter = SHELTER / f"django-dbos-{digest}"
+    shelter = shelter_of(data_dir)
     shelter.mkdir(exist_ok=True, mode=0o755)
     found = shelter.lstat()
     # Others can make folders there too, and links.
@@ -182,6 +181,17 @@ def places(data_dir: Path) -> Iterator[tuple[Path, Path]]:
         raise ServerError(f"{shelter} isn't a folder of root's alone. Remove it.")
     shelter.chmod(0o755)
     yield shelter / "data", copied(binaries, shelter)
+
+
+def shelter_of(data_dir: Path) -> Path:
+    """The folder for a cluster that can't be where it was asked for."""
+    digest = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:16]
+    return SHELTER / f"django-dbos-{digest}"
+
+
+def remove_shelter(data_dir: Path) -> None:
+    """Delete what is kept elsewhere for a cluster, whose server doesn't run any more."""
+    shutil.rmtree(shelter_of(data_dir), ignore_errors=True)
 
 
 def copied(binaries: Path, shelter: Path) -> Path:

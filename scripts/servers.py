@@ -34,7 +34,7 @@ from typing import IO, NoReturn
 # The folder of this file isn't on the path when another program imports it by file name.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from embedded_postgres import ServerError, start_postgres, stop_postgres
+from embedded_postgres import ServerError, remove_shelter, start_postgres, stop_postgres
 from embedded_valkey import start_valkey, stop_valkey
 
 __all__ = [
@@ -138,6 +138,12 @@ def exclusively(directory: Path) -> Iterator[None]:
         yield
 
 
+def clean(servers: Path = PROJECT / ".servers") -> None:
+    """Delete what this clone's servers keep outside of it. Their data in it is the caller's."""
+    for directory in servers.glob("*"):
+        remove_shelter(directory / FOLDERS["DATABASE_URL"])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run PostgreSQL and Valkey from wheels.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -147,8 +153,12 @@ def main() -> int:
     keep_ = commands.add_parser("keep", help="for this script's own use")
     keep_.add_argument("directory", type=Path)
     keep_.add_argument("names", nargs="+", choices=sorted(STARTERS))
+    commands.add_parser("clean", help="delete what is kept outside of the project")
     arguments = parser.parse_args()
 
+    if arguments.command == "clean":
+        clean()
+        return 0
     if arguments.command == "keep":
         keep(arguments.directory, arguments.names)
         return 0

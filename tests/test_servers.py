@@ -121,3 +121,22 @@ def test_valkey_asks_everybody_for_a_password(valkey: Any, tmp_path: Path) -> No
     if command.exists():
         assert password not in command.read_text()
     assert valkey.start_valkey(tmp_path / "data") == url
+
+
+def test_cleaning_deletes_what_is_kept_outside_for_this_clone_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
+    postgres, servers = map(importlib.import_module, ("embedded_postgres", "servers"))
+    monkeypatch.setattr(postgres, "SHELTER", tmp_path / "outside")
+    ours, others = (
+        postgres.shelter_of(tmp_path / clone / "dev" / "postgres") for clone in ("ours", "others")
+    )
+    (tmp_path / "ours" / "dev").mkdir(parents=True)
+    for shelter in (ours, others):
+        (shelter / "data").mkdir(parents=True)
+
+    servers.clean(tmp_path / "ours")
+
+    assert not ours.exists()
+    assert others.exists()
