@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -143,6 +144,12 @@ def test_attributes_have_the_limit_of_other_values(settings: Any) -> None:
 def test_an_unknown_option_comes_with_a_suggestion() -> None:
     with pytest.raises(TypeError, match="Did you mean 'queue_name'"):
         plain.using(queue="fast")
+
+
+def test_a_naive_instant_is_refused_and_says_how_to_make_one(settings: Any) -> None:
+    settings.USE_TZ = True
+    with pytest.raises(ValueError, match=r"Use django\.utils\.timezone\.now\(\) or make_aware"):
+        plain.using(run_after=datetime(2030, 1, 1))  # noqa: DTZ001
 
 
 def test_options_are_merged() -> None:
