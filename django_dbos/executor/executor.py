@@ -260,8 +260,16 @@ class Executor:
         self.housekeeping.close()
         self.housekeeping.register()
         self._sign_off(old_id)
-        self.dispatcher.is_paused = False
-        self.dispatcher.start_anew()
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Claim again, if nothing is claimed since this began anew and its row is there by now.
+
+        Called at each heartbeat too: the answer to the registration may have been lost.
+        """
+        if self.dispatcher.is_paused and not self._is_stopping:
+            self.dispatcher.is_paused = False
+            self.dispatcher.start_anew()
 
     # Runs
 

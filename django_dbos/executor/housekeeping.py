@@ -116,6 +116,7 @@ class Housekeeping:
             return
         self._last_beat = now
         self._previous = look
+        self._executor.go_on()
         if not self._has_lock or self._store.is_pooled:
             self._take_lock(session)
         self._act(session, look)

@@ -23,7 +23,7 @@ from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.operations.messages import new_message
-from django_dbos.store import get_store, statements
+from django_dbos.store import errors, get_store, statements
 from tests.executor import workflows
 from tests.process import workflows as gated
 from tests.process.workflows import Gate
@@ -301,6 +301,31 @@ def test_an_executor_that_was_silent_for_a_lease_begins_anew(
     assert len(handle.get_result(timeout=LIMIT)) == 10
     assert Workflow.objects.get().recovery_attempts == 0
     assert [one.executor_id for one in ExecutorRow.objects.all()] == [executor.executor_id]
+
+
+@pytest.mark.rule(4)
+@pytest.mark.rule(12)
+def test_a_new_life_begins_though_the_answer_to_its_registration_was_lost(
+    start_executor: Start, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.2}
+    executor = start_executor()
+    old_id, register = executor.executor_id, executor.store.register_executor
+    lost: list[str] = []
+
+    def register_and_lose_answer(session: Any, info: Any, *, has_lock: bool) -> None:
+        register(session, info, has_lock=has_lock)
+        if not lost:
+            lost.append(info.executor_id)
+            raise errors.Unavailable("no answer", is_outcome_unknown=True)
+
+    monkeypatch.setattr(executor.store, "register_executor", register_and_lose_answer)
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM dbos_executor WHERE executor_id = %s", [old_id])
+    eventually(lambda: lost)
+
+    assert workflows.counts.start(3).get_result(timeout=LIMIT) == 3
+    assert executor.executor_id != old_id
 
 
 @pytest.mark.rule(5)
