@@ -149,7 +149,7 @@ def test_an_unknown_option_comes_with_a_suggestion() -> None:
 def test_a_naive_instant_is_refused_and_says_how_to_make_one(settings: Any) -> None:
     settings.USE_TZ = True
     with pytest.raises(ValueError, match=r"Use django\.utils\.timezone\.now\(\) or make_aware"):
-        plain.using(run_after=datetime(2030, 1, 1))  # noqa: DTZ001
+        plain.using(run_after=datetime(2030, 1, 1))
 
 
 def test_options_are_merged() -> None:
