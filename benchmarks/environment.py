@@ -15,13 +15,13 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 DATABASE = "BENCHMARK_DATABASE_URL"
 REDIS = "BENCHMARK_REDIS_URL"
-SOCKET = "BENCHMARK_SOCKET"
+TIMESTAMP_SOCKET = "BENCHMARK_TIMESTAMP_SOCKET"
 # A worker whose environment has this never ends the step `hangs`.
 HANG = "BENCHMARK_HANG"
 # How many pieces of work a worker may have at once, where its system lets us say it.
 CONCURRENCY = 100
-# Few datagrams fit in a socket: if nobody hears them, the work fails instead of hanging.
-TOLD_WITHIN = 10.0
+# Few datagrams fit in a socket: if they aren't received, the task fails instead of hanging.
+SEND_TIMEOUT = 10.0
 
 
 def database_url() -> str:
@@ -63,8 +63,8 @@ def django_database(url: str) -> dict[str, Any]:
     }
 
 
-def tell_time() -> None:
-    """Tell the measuring process that the work's first line runs, by a datagram, now."""
+def send_timestamp() -> None:
+    """Send the current time to the measuring process, from the first line of a task."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.settimeout(TOLD_WITHIN)
-        sender.sendto(struct.pack("d", time.time()), os.environ[SOCKET])
+        sender.settimeout(SEND_TIMEOUT)
+        sender.sendto(struct.pack("d", time.time()), os.environ[TIMESTAMP_SOCKET])

@@ -7,7 +7,7 @@ import os
 import time
 
 import django_dbos as dbos
-from benchmarks.environment import HANG, tell_time
+from benchmarks.environment import HANG, send_timestamp
 
 
 @dbos.step
@@ -68,12 +68,12 @@ async def adoes_nothing() -> None:
 
 @dbos.workflow
 def tells_time() -> None:
-    tell_time()
+    send_timestamp()
 
 
 @dbos.workflow
 def echoes() -> None:
-    dbos.run_step(tell_time)  # once: after a wait the function runs from its first line
+    dbos.run_step(send_timestamp)  # once: after a wait the function runs from its first line
     dbos.set_event("echo", dbos.recv("say", timeout=60))
 
 
@@ -97,9 +97,9 @@ async def sleeps_for_a_day() -> None:
 
 @dbos.workflow
 def naps(seconds: float) -> None:
-    dbos.run_step(tell_time)  # once, as above
+    dbos.run_step(send_timestamp)  # once, as above
     dbos.sleep(seconds)
-    tell_time()
+    send_timestamp()
 
 
 @dbos.workflow

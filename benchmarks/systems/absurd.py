@@ -12,7 +12,7 @@ from typing import Any
 import absurd_sdk
 import absurdctl  # noqa: F401 (its command makes the tables)
 
-from benchmarks.environment import CONCURRENCY, PROJECT, database_url, tell_time
+from benchmarks.environment import CONCURRENCY, PROJECT, database_url, send_timestamp
 from benchmarks.systems.system import System, module
 
 QUEUE = "default"
@@ -28,7 +28,7 @@ def work() -> None:
 
     @app.register_task(name="tells_time")
     def tells_time(params: Any, context: Any) -> None:
-        tell_time()
+        send_timestamp()
 
     @app.register_task(name="takes_steps")
     def takes_steps(params: Any, context: Any) -> int:

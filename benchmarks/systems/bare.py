@@ -108,25 +108,25 @@ class Bare(System):
 
 
 class Echo(threading.Thread):
-    """Answers each NOTIFY with another, and says so when that has arrived."""
+    """Answers each NOTIFY with another, and releases a semaphore when that has arrived."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.answered = threading.Semaphore(0)
-        self.ear: psycopg.Connection[Any] = psycopg.connect(database_url(), autocommit=True)
-        self.ear.execute("LISTEN there")
-        self.mouth: psycopg.Connection[Any] = psycopg.connect(database_url(), autocommit=True)
+        self.listener: psycopg.Connection[Any] = psycopg.connect(database_url(), autocommit=True)
+        self.listener.execute("LISTEN there")
+        self.sender: psycopg.Connection[Any] = psycopg.connect(database_url(), autocommit=True)
         self.back: psycopg.Connection[Any] = psycopg.connect(database_url(), autocommit=True)
         self.back.execute("LISTEN back")
-        self.hears_back = threading.Thread(target=self._hear_back, daemon=True)
-        self.hears_back.start()
+        self.receives_back = threading.Thread(target=self._receive_back, daemon=True)
+        self.receives_back.start()
         self.start()
 
     def run(self) -> None:
-        for _ in self.ear.notifies():
-            self.mouth.execute("NOTIFY back")
+        for _ in self.listener.notifies():
+            self.sender.execute("NOTIFY back")
 
-    def _hear_back(self) -> None:
+    def _receive_back(self) -> None:
         for _ in self.back.notifies():
             self.answered.release()
 

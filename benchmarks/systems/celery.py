@@ -7,7 +7,7 @@ from typing import Any
 
 import celery
 
-from benchmarks.environment import redis_url, tell_time
+from benchmarks.environment import redis_url, send_timestamp
 from benchmarks.systems.redis_queue import RedisQueue
 from benchmarks.systems.system import module
 
@@ -23,7 +23,7 @@ def does_nothing() -> None:
 
 @app.task(name="tells_time")
 def tells_time() -> None:
-    tell_time()
+    send_timestamp()
 
 
 class Celery(RedisQueue):

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy
 from dbos import DBOS, DBOSClient, DBOSConfig, EnqueueOptions, SendMessage
 
-from benchmarks.environment import database_url, tell_time
+from benchmarks.environment import database_url, send_timestamp
 from benchmarks.systems.system import System, module
 
 QUEUE = "benchmark"
@@ -54,12 +54,12 @@ async def adoes_nothing() -> None:
 
 @DBOS.workflow()
 def tells_time() -> None:
-    tell_time()
+    send_timestamp()
 
 
 @DBOS.workflow()
 def echoes() -> None:
-    DBOS.run_step(None, tell_time)
+    DBOS.run_step(None, send_timestamp)
     DBOS.set_event("echo", DBOS.recv("say", timeout_seconds=60))
 
 
@@ -83,9 +83,9 @@ async def sleeps_for_a_day() -> None:
 
 @DBOS.workflow()
 def naps(seconds: float) -> None:
-    DBOS.run_step(None, tell_time)
+    DBOS.run_step(None, send_timestamp)
     DBOS.sleep(seconds)
-    tell_time()
+    send_timestamp()
 
 
 def work() -> None:

@@ -10,7 +10,7 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 
-from benchmarks.environment import redis_url, tell_time
+from benchmarks.environment import redis_url, send_timestamp
 from benchmarks.systems.redis_queue import RedisQueue
 from benchmarks.systems.system import module
 
@@ -28,7 +28,7 @@ def does_nothing() -> None:
 
 @dramatiq.actor
 def tells_time() -> None:
-    tell_time()
+    send_timestamp()
 
 
 class Dramatiq(RedisQueue):

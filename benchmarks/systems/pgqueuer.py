@@ -16,7 +16,7 @@ from pgqueuer.db import AsyncpgDriver, SyncPsycopgDriver
 from pgqueuer.models import Job
 from pgqueuer.queries import SyncQueries
 
-from benchmarks.environment import database_url, tell_time
+from benchmarks.environment import database_url, send_timestamp
 from benchmarks.systems.system import System, module
 
 # How many jobs PgQueuer.run() claims at once: by default, and for throughput.
@@ -34,7 +34,7 @@ async def work(batch_size: int) -> None:
 
     @queuer.entrypoint("tells_time")
     async def tells_time(job: Job) -> None:
-        tell_time()
+        send_timestamp()
 
     await queuer.run(batch_size=batch_size)
 

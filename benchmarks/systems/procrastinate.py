@@ -6,7 +6,7 @@ from typing import Any
 
 from procrastinate import App, PsycopgConnector
 
-from benchmarks.environment import CONCURRENCY, database_url, tell_time
+from benchmarks.environment import CONCURRENCY, database_url, send_timestamp
 from benchmarks.systems.system import System, module
 
 app = App(connector=PsycopgConnector(conninfo=database_url()))
@@ -19,7 +19,7 @@ async def does_nothing() -> None:
 
 @app.task(name="tells_time")
 async def tells_time() -> None:
-    tell_time()
+    send_timestamp()
 
 
 class Procrastinate(System):

@@ -4,7 +4,7 @@ import random
 import time
 from typing import Any
 
-from benchmarks.ear import Ear
+from benchmarks.timestamps import TimestampReceiver
 from benchmarks.workloads.workload import Values, percentiles, workload
 
 PAUSE = 0.02
@@ -20,15 +20,15 @@ PAUSE = 0.02
 )
 def start_to_first_line(system: Any, count: int) -> Values:
     """A piece of work is started on an idle worker, until its first line runs there."""
-    with Ear() as ear, system.ready_worker():
-        return percentiles([one_first_line(system, ear) for _ in range(count)])
+    with TimestampReceiver() as receiver, system.ready_worker():
+        return percentiles([one_first_line(system, receiver) for _ in range(count)])
 
 
-def one_first_line(system: Any, ear: Ear) -> float:
+def one_first_line(system: Any, receiver: TimestampReceiver) -> float:
     rest(system)
     began = time.time()
     system.start_telling()
-    return ear.hear() - began
+    return receiver.receive() - began
 
 
 @workload(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from benchmarks.ear import Ear
+from benchmarks.timestamps import TimestampReceiver
 from benchmarks.workloads.workload import Values, percentiles, workload
 
 # Long enough that every system has its workflow in recv; for django_dbos: and suspended.
@@ -20,13 +20,13 @@ SHORT, LONG = 0.1, 2.0
 )
 def message_round_trip(system: Any, count: int) -> Values:
     """send to a workflow that begins to wait in recv, set_event there, until get_event returns."""
-    with Ear() as ear, system.ready_worker():
-        return percentiles([one_echo(system, ear) for _ in range(count)])
+    with TimestampReceiver() as receiver, system.ready_worker():
+        return percentiles([one_echo(system, receiver) for _ in range(count)])
 
 
-def one_echo(system: Any, ear: Ear) -> float:
+def one_echo(system: Any, receiver: TimestampReceiver) -> float:
     handle = system.start_echo()
-    ear.hear()
+    receiver.receive()
     time.sleep(SHORT)
     return one_round_trip(system, handle)
 
@@ -40,10 +40,10 @@ def one_echo(system: Any, ear: Ear) -> float:
 )
 def message_after_wait(system: Any, count: int) -> Values:
     """The same with workflows that have waited in recv for 2 seconds or more."""
-    with Ear() as ear, system.ready_worker():
+    with TimestampReceiver() as receiver, system.ready_worker():
         handles = [system.start_echo() for _ in range(count)]
         for _ in handles:
-            ear.hear()
+            receiver.receive()
         time.sleep(LONG)
         return percentiles([one_round_trip(system, one) for one in handles])
 

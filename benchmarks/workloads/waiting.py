@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.ear import Ear
 from benchmarks.idling import COSTS, costs_of_idling, logged_statements
 from benchmarks.systems.system import Worker
+from benchmarks.timestamps import TimestampReceiver
 from benchmarks.workloads.workload import Values, percentiles, rate_from_first_to_last, workload
 
 PATIENCE = 600.0
@@ -46,11 +46,15 @@ def many_wait(system: Any, count: int) -> Values:
 )
 def many_sleep(system: Any, count: int) -> Values:
     """100,000 workflows sleep: what their idle worker costs; how late one wakes after 1 s."""
-    with Ear() as ear, logged_statements(system) as log, system.ready_worker() as worker:
+    with (
+        TimestampReceiver() as receiver,
+        logged_statements(system) as log,
+        system.ready_worker() as worker,
+    ):
         system.start_sleeping(count)
         wait_until_all_wait(system, count, worker)
         costs = costs_of_idling(system, worker.process.pid, log, watched(count))
-        late = [one_nap(system, ear) for _ in range(NAPS)]
+        late = [one_nap(system, receiver) for _ in range(NAPS)]
     return {**costs, **percentiles(late, "late, ")}
 
 
@@ -58,10 +62,10 @@ def wait_until_all_wait(system: Any, count: int, worker: Worker) -> None:
     system.wait_for(lambda: system.waiting() >= count, worker, PATIENCE)
 
 
-def one_nap(system: Any, ear: Ear) -> float:
+def one_nap(system: Any, receiver: TimestampReceiver) -> float:
     """How long it takes beyond its time, from the line before the sleep to the line after it."""
     system.start_nap(NAP)
-    began, woke = ear.hear(), ear.hear()
+    began, woke = receiver.receive(), receiver.receive()
     return woke - began - NAP
 
 

@@ -1,4 +1,4 @@
-"""The measuring process's ear: pieces of work tell it by datagram when they begin."""
+"""Receives timestamps in the measuring process: tasks send one by datagram when they begin."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from benchmarks.environment import SOCKET
+from benchmarks.environment import TIMESTAMP_SOCKET
 
-PATIENCE = 30.0
+RECEIVE_TIMEOUT = 30.0
 
 
-class Ear:
-    """Hears the times that `environment.tell_time` tells in workers started meanwhile."""
+class TimestampReceiver:
+    """Receives what `environment.send_timestamp` sends in workers that are started meanwhile."""
 
     def __enter__(self) -> Self:
         self.folder = tempfile.TemporaryDirectory(prefix="benchmark-")
-        os.environ[SOCKET] = str(Path(self.folder.name) / "ear")
+        os.environ[TIMESTAMP_SOCKET] = str(Path(self.folder.name) / "timestamps")
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(os.environ[SOCKET])
-        self.socket.settimeout(PATIENCE)
+        self.socket.bind(os.environ[TIMESTAMP_SOCKET])
+        self.socket.settimeout(RECEIVE_TIMEOUT)
         return self
 
-    def hear(self) -> float:
-        """The next time told."""
+    def receive(self) -> float:
+        """Return the next timestamp, in seconds; raise TimeoutError after RECEIVE_TIMEOUT."""
         time: float = struct.unpack("d", self.socket.recv(8))[0]
         return time
 
