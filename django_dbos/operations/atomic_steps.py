@@ -20,7 +20,6 @@ from django_dbos.exceptions import (
     NotAllowedInAtomic,
     RunCancelled,
 )
-from django_dbos.operations import logs
 from django_dbos.operations.atomic_transactions import Arguments, NotRecorded, StepTransaction
 from django_dbos.operations.attempts import Recorder, record, record_error, record_failure
 from django_dbos.operations.reads import patiently
@@ -169,7 +168,7 @@ class _AtomicStep:
                 "%s can't be recorded where it failed: %r",
                 self._call.what,
                 refused,
-                extra=logs.about(self._call.run),
+                extra=self._call.run.log_fields,
             )
             is_new = True
         if not is_new:
@@ -191,7 +190,7 @@ class _AtomicStep:
                     "It isn't known whether %s was committed on %r before its workflow was "
                     "cancelled; resume() will find out: %r",
                     self._call.what, self._transaction.alias, error,
-                    extra=logs.about(self._call.run),
+                    extra=self._call.run.log_fields,
                 )  # fmt: skip
             else:
                 return

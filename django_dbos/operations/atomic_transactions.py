@@ -14,7 +14,7 @@ from django.db import Error, connections, transaction
 
 from django_dbos.core.records import Checkpoint, State, Write
 from django_dbos.exceptions import DbosError, HistoryUnusable, NondeterminismError
-from django_dbos.operations import context, logs
+from django_dbos.operations import context
 from django_dbos.operations.attempts import Recorder
 from django_dbos.operations.reads import patiently
 from django_dbos.store import elsewhere, errors
@@ -122,7 +122,7 @@ class StepTransaction:
             logger.warning(
                 "%s is committed, although %r was raised then", self._call.what, error,
                 exc_info=None if self._is_of_database(error) else error,
-                extra=logs.about(self._call.run),
+                extra=self._call.run.log_fields,
             )  # fmt: skip
         return found
 

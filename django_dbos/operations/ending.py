@@ -31,7 +31,6 @@ from django_dbos.exceptions import (
     SerializationError,
     Suspended,
 )
-from django_dbos.operations import logs
 from django_dbos.operations.raised import is_foreign, stand_in
 from django_dbos.operations.run import Run
 
@@ -132,7 +131,7 @@ def _warn_of_swallowed(run: Run, raised: BaseException | None) -> None:
             run.workflow_id,
             run.definition.name,
             type(run.interruption).__name__,
-            extra=logs.about(run),
+            extra=run.log_fields,
         )
 
 

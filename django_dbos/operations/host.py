@@ -1,17 +1,24 @@
-"""What a run needs of whoever runs it: the executor, or the caller of an inline workflow."""
+"""What a run needs of whoever runs it: the executor, or the caller of an inline workflow.
+
+And what the helpers of a run, which it calls itself, need of it: its class stands above both.
+"""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+
+from django_dbos.exceptions import RunInterrupted
 
 if TYPE_CHECKING:
-    from django_dbos.operations.run import Run
     from django_dbos.store.base import Store
     from django_dbos.store.writer import Writer
 
 
-class Host(Protocol):
+R = TypeVar("R", contravariant=True)
+
+
+class Host(Protocol[R]):
     """Runs workflows."""
 
     @property
@@ -53,11 +60,30 @@ class Host(Protocol):
         It then gives its slot back, and `settled` is called when it is.
         """
 
-    def settled(self, run: Run) -> None:
+    def settled(self, run: R) -> None:
         """The end of a run that ended before is written; called by the writer."""
 
-    def without_slot(self, run: Run) -> AbstractContextManager[None]:
+    def without_slot(self, run: R) -> AbstractContextManager[None]:
         """A run that waits in here, without being suspended, doesn't use its slot.
 
         Several of its branches may: it has one slot all the same.
         """
+
+
+class HostedRun(Protocol):
+    """One attempt at a workflow, as its helpers see it."""
+
+    workflow_id: str
+    host: Host[Any]
+    messages_sent: int
+    events_set: int
+
+    @property
+    def log_fields(self) -> dict[str, object]:
+        """What every log record about the run carries."""
+
+    def check(self) -> None:
+        """Raise what ends the run, if something does."""
+
+    def stop(self, reason: RunInterrupted) -> NoReturn:
+        """End the run, from within."""

@@ -7,26 +7,22 @@ never ends slows down until a worker has no memory for it.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 from django_dbos.conf import get_settings
 from django_dbos.exceptions import HistoryUnusable, LimitReached
-from django_dbos.operations import logs
-
-if TYPE_CHECKING:
-    from django_dbos.operations.run import Run
+from django_dbos.operations.host import HostedRun
 
 logger = logging.getLogger("django_dbos.executor")
 
 
-def check_steps(run: Run, step_number: int) -> None:
+def check_steps(run: HostedRun, step_number: int) -> None:
     """Before something is recorded at a position that is new."""
     limits = get_settings().step_limits
     if limits is not None and step_number >= limits[0]:
         _judge(run, "steps", step_number - 1, step_number, limits)
 
 
-def count_messages(run: Run, count: int) -> None:
+def count_messages(run: HostedRun, count: int) -> None:
     """Before messages are sent, by a step too."""
     before = run.messages_sent
     run.messages_sent += count
@@ -35,7 +31,7 @@ def count_messages(run: Run, count: int) -> None:
         _judge(run, "messages", before, run.messages_sent, limits)
 
 
-def count_event(run: Run) -> None:
+def count_event(run: HostedRun) -> None:
     """Before an event is set, by a step too."""
     run.events_set += 1
     limits = get_settings().event_limits
@@ -50,7 +46,7 @@ NAMES = {
 }
 
 
-def _judge(run: Run, kind: str, before: int, now: int, limits: tuple[int, int]) -> None:
+def _judge(run: HostedRun, kind: str, before: int, now: int, limits: tuple[int, int]) -> None:
     what, setting = NAMES[kind]
     warn, stop = limits
     if now > stop:
@@ -64,5 +60,5 @@ def _judge(run: Run, kind: str, before: int, now: int, limits: tuple[int, int]) 
             what,
             stop,
             setting,
-            extra=logs.about(run),
+            extra=run.log_fields,
         )

@@ -23,14 +23,9 @@ logger = logging.getLogger("django_dbos.executor")
 QUIET = frozenset({Status.SUCCESS, Status.WAITING, Status.ENQUEUED})
 
 
-def about(run: Run) -> dict[str, object]:
-    """What every record about a run carries."""
-    return {"workflow_id": run.workflow_id, "workflow_name": run.definition.name}
-
-
 def run_began(run: Run) -> None:
     """Say that a run begins."""
-    logger.info("Workflow %r (%s) runs", run.workflow_id, run.definition.name, extra=about(run))
+    logger.info("Workflow %r (%s) runs", run.workflow_id, run.definition.name, extra=run.log_fields)
 
 
 def is_worth_telling(run: Run) -> bool:
@@ -51,7 +46,7 @@ def run_ended(run: Run) -> None:
         seconds,
         f": {run.error!r}" if has_failed else "",
         exc_info=run.error if has_failed else None,
-        extra=about(run),
+        extra=run.log_fields,
     )
 
 
@@ -91,7 +86,7 @@ def step_is_retried(call: Call, error: BaseException, attempt: int, of: int, del
         delay,
         error,
         extra={
-            **about(run),
+            **run.log_fields,
             "step_name": call.step_name,
             "step_number": call.step_number,
             "attempt": attempt,

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import connections
 
 from django_dbos.core.records import run_key
-from django_dbos.operations import logs
+from django_dbos.operations.host import HostedRun
 from django_dbos.store import errors
 from django_dbos.store.sessions import translated_errors
-
-if TYPE_CHECKING:
-    from django_dbos.operations.run import Run
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -29,7 +26,7 @@ T = TypeVar("T")
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 2.0
 
 
-def patiently(run: Run, ask: Callable[[], T]) -> T:
+def patiently(run: HostedRun, ask: Callable[[], T]) -> T:
     """Return what `ask` returns, once the database answers; raise what ends the run meanwhile.
 
     Inside an open transaction it asks once: a transaction that has failed can't go on.
@@ -43,7 +40,7 @@ def patiently(run: Run, ask: Callable[[], T]) -> T:
     return found[0]
 
 
-async def apatiently(run: Run, ask: Callable[[], T]) -> T:
+async def apatiently(run: HostedRun, ask: Callable[[], T]) -> T:
     """See patiently(). It asks on a thread of the run's own."""
     question = _Question(run, ask)
     while (found := await sync_to_async(question.ask)()) is None:
@@ -57,7 +54,7 @@ async def apatiently(run: Run, ask: Callable[[], T]) -> T:
 class _Question(Generic[T]):
     """Something that is asked until the database answers."""
 
-    def __init__(self, run: Run, ask: Callable[[], T]) -> None:
+    def __init__(self, run: HostedRun, ask: Callable[[], T]) -> None:
         self._run = run
         self._ask = ask
         self.pause = 0.0
@@ -83,7 +80,7 @@ class _Question(Generic[T]):
                 "Workflow %r waits for the database, which is unavailable: %r",
                 self._run.workflow_id,
                 error,
-                extra=logs.about(self._run),
+                extra=self._run.log_fields,
             )
         self.pause = min(max(self.pause * 2, FIRST_BACKOFF), LAST_BACKOFF)
 

@@ -7,7 +7,6 @@ import random
 import time
 
 from django_dbos.core.records import Write, run_key
-from django_dbos.operations import logs
 from django_dbos.operations.atomic_transactions import StepTransaction
 from django_dbos.operations.attempts import Recorder
 from django_dbos.operations.reads import patiently
@@ -65,7 +64,7 @@ class Repeats:
             "%s is repeated, which counts as no attempt: %r",
             self._call.what,
             error,
-            extra=logs.about(run),
+            extra=run.log_fields,
         )
         until = time.monotonic() + self._delay * random.uniform(0.5, 1.0)
         self._delay = min(self._delay * 2, LAST_REPEAT)

@@ -134,7 +134,7 @@ class Run:
         self,
         claim: Claim,
         definition: WorkflowDefinition,
-        host: Host,
+        host: Host[Run],
         *,
         checkpoints: Sequence[FoundCheckpoint] = (),
         ended_streams: set[str] | frozenset[str] = frozenset(),
@@ -194,6 +194,11 @@ class Run:
         self._failed_post: Answer | None = None
         self._has_posted = False
         self._left: deque[tuple[Call, str]] = deque()
+
+    @property
+    def log_fields(self) -> dict[str, object]:
+        """What every log record about the run carries."""
+        return {"workflow_id": self.workflow_id, "workflow_name": self.definition.name}
 
     # What ends it
 

@@ -120,7 +120,7 @@ def _drop_open_transactions(run: Run) -> None:
                 "`with transaction.atomic():`.",
                 run.workflow_id,
                 connection.alias,
-                extra=logs.about(run),
+                extra=run.log_fields,
             )
             connection.close()
             # Django refuses to use it again: inside its block it can't connect anew.
@@ -181,7 +181,7 @@ async def _stop_tasks(run: Run) -> None:
             "Await them before it returns.",
             run.workflow_id,
             len(left),
-            extra=logs.about(run),
+            extra=run.log_fields,
         )
     run.branches.stop()
     for task in left:
