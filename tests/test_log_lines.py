@@ -40,6 +40,8 @@ OWN = {
 OWN_IN_FILE = {
     # A signal's.
     "executor/inbox.py": {"name"},
+    # Numbers.
+    "executor/recovery.py": {"_summary(recovered)"},
     "operations/quarantine.py": {"what"},
     "operations/limits.py": {"what"},
     "store/postgresql_connections.py": {"why"},
