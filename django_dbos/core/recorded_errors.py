@@ -19,13 +19,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from django_dbos import exceptions
 from django_dbos.core import codecs
-
-if TYPE_CHECKING:
-    from django_dbos.core.serialization import JSONSerializer
 
 _MAX_TRACEBACK = 20_000
 _MAX_TEXT = 4_000
@@ -44,6 +41,25 @@ class RecordedTraceback(Exception):
 
     def __str__(self) -> str:
         return f'\n"""\n{self.text}"""'
+
+
+class ClassSerializer(Protocol):
+    """Writes values and names their classes: the serializer, which stands above this module."""
+
+    def dumps(self, value: Any) -> str:
+        """Return `value` as text; raise SerializationError."""
+
+    def loads(self, text: str) -> Any:
+        """Return the value that dumps() made the text of."""
+
+    def to_plain(self, text: str) -> codecs.JSONValue:
+        """Return what the text holds as plain JSON values."""
+
+    def class_path(self, cls: type) -> str | None:
+        """Return "module:qualified.name" if that leads back to the class."""
+
+    def rebuildable_class(self, path: str, codec: codecs.ClassCodec) -> type:
+        """Return the class at `path`; raise UnknownTypeInHistory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +89,7 @@ class Parts:
         return cls(**{field.name: record[field.name] for field in dataclasses.fields(cls)})
 
 
-def dump_error(serializer: JSONSerializer, error: BaseException) -> str:
+def dump_error(serializer: ClassSerializer, error: BaseException) -> str:
     """Return ``error`` as text. Never raises: what can't be rebuilt is recorded as it looks."""
     try:
         path = serializer.class_path(type(error))
@@ -88,13 +104,13 @@ def dump_error(serializer: JSONSerializer, error: BaseException) -> str:
     return dump_stand_in(serializer, error)
 
 
-def dump_stand_in(serializer: JSONSerializer, error: BaseException) -> str:
+def dump_stand_in(serializer: ClassSerializer, error: BaseException) -> str:
     """Return text that load_error() makes a RecordedError of, whatever ``error`` is."""
     description = _describe(error)
     return serializer.dumps(description | {"args": None, "args_text": _args_text(error)})
 
 
-def load_error(serializer: JSONSerializer, text: str) -> BaseException:
+def load_error(serializer: ClassSerializer, text: str) -> BaseException:
     """Return the exception that ``text`` was made of, with its ``recorded_traceback``.
 
     Raises UnknownTypeInHistory if its class, or a type in its ``args``, isn't known here.
@@ -112,7 +128,7 @@ def load_error(serializer: JSONSerializer, text: str) -> BaseException:
     return error
 
 
-def load_error_or_stand_in(serializer: JSONSerializer, text: str) -> BaseException:
+def load_error_or_stand_in(serializer: ClassSerializer, text: str) -> BaseException:
     """Return what load_error() does; where that raises, a RecordedError: for mere reports."""
     try:
         return load_error(serializer, text)
@@ -120,13 +136,13 @@ def load_error_or_stand_in(serializer: JSONSerializer, text: str) -> BaseExcepti
         return stand_in_for(serializer, text)
 
 
-def stand_in_for(serializer: JSONSerializer, text: str) -> exceptions.RecordedError:
+def stand_in_for(serializer: ClassSerializer, text: str) -> exceptions.RecordedError:
     """Return a RecordedError that says what was recorded."""
     summary = summarize_error(serializer, text)
     return exceptions.RecordedError(summary.class_path, f"({summary.message!r})", summary.traceback)
 
 
-def round_trip_error(serializer: JSONSerializer, error: BaseException, text: str) -> BaseException:
+def round_trip_error(serializer: ClassSerializer, error: BaseException, text: str) -> BaseException:
     """Return what the first run must raise for ``error``: what a replay of ``text`` will raise.
 
     That is ``error`` itself if it comes back whole; it keeps its traceback and causes, which a
@@ -142,7 +158,7 @@ def round_trip_error(serializer: JSONSerializer, error: BaseException, text: str
     return rebuilt.with_traceback(error.__traceback__)
 
 
-def summarize_error(serializer: JSONSerializer, text: str) -> ErrorSummary:
+def summarize_error(serializer: ClassSerializer, text: str) -> ErrorSummary:
     """Return what ``text`` says about an error, whether or not its class is known here."""
     record = serializer.to_plain(text)
     try:
@@ -155,7 +171,7 @@ def summarize_error(serializer: JSONSerializer, text: str) -> ErrorSummary:
         raise _not_an_error(text) from error
 
 
-def codec_for(serializer: JSONSerializer) -> codecs.ClassCodec:
+def codec_for(serializer: ClassSerializer) -> codecs.ClassCodec:
     """Return the codec for exceptions that are values: returned or sent rather than raised."""
 
     def encode(error: BaseException) -> dict[str, Any]:
@@ -197,7 +213,7 @@ def _taking_apart(error: BaseException) -> Iterator[None]:
         _being_taken_apart.reset(token)
 
 
-def _working_parts(serializer: JSONSerializer, error: BaseException) -> Parts:
+def _working_parts(serializer: ClassSerializer, error: BaseException) -> Parts:
     restored = _restorable_parts(serializer, error)
     called = dataclasses.replace(restored, state=None, lost={})
     for parts in [called, restored] if restored.lost else [restored, called]:
@@ -206,7 +222,7 @@ def _working_parts(serializer: JSONSerializer, error: BaseException) -> Parts:
     raise codecs.Refused("it comes back with other args or another message.")
 
 
-def _restorable_parts(serializer: JSONSerializer, error: BaseException) -> Parts:
+def _restorable_parts(serializer: ClassSerializer, error: BaseException) -> Parts:
     attributes = {**_reduced(error)[1], **codecs.state_of(error)}
     state = {}
     lost = {}
@@ -232,7 +248,7 @@ def _builtin_base(cls: type) -> Any:
     return next(base for base in cls.__mro__ if base.__module__ == "builtins")
 
 
-def _comes_back(serializer: JSONSerializer, error: BaseException, parts: Parts) -> bool:
+def _comes_back(serializer: ClassSerializer, error: BaseException, parts: Parts) -> bool:
     recorded = serializer.loads(serializer.dumps(parts.as_dict()))
     try:
         rebuilt = _rebuild(type(error), Parts.from_dict(recorded))
@@ -308,7 +324,7 @@ def _cut(text: str, limit: int) -> str:
     return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
 
 
-def _load_record(serializer: JSONSerializer, text: str) -> dict[str, Any]:
+def _load_record(serializer: ClassSerializer, text: str) -> dict[str, Any]:
     record = serializer.loads(text)
     if not isinstance(record, dict) or not {"error", "traceback", "args"} <= record.keys():
         raise _not_an_error(text)
