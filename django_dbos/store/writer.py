@@ -91,8 +91,8 @@ class Submission:
         self.tries = 0
 
 
-class PutOff:
-    """Writes of one workflow that a lock of somebody else's keeps out, in their order."""
+class DeferredWrites:
+    """Holds the writes of one workflow that another session's lock keeps out, in their order."""
 
     __slots__ = ("due", "is_alone", "submissions")
 
@@ -100,10 +100,10 @@ class PutOff:
         self.submissions: list[Submission] = []
         self.due = 0.0
         self.is_alone = False
-        """Whether a batch has to wait for the lock: then these go in one of their own."""
+        """Whether a batch would have to wait for the lock: then these go in one of their own."""
 
     def add(self, submission: Submission, *, is_alone: bool) -> None:
-        """Try a write again, later."""
+        """Add a write, and postpone all of them by its back-off."""
         deferral = min(FIRST_DEFERRAL * 2**submission.tries, LAST_DEFERRAL)
         submission.tries = min(submission.tries + 1, 10)
         self.submissions.append(submission)
@@ -128,12 +128,12 @@ class BatchWriter:
         self._on_unused = on_unused
         """Called when a child was not started although a slot had been reserved for it."""
         self._queue: deque[Submission] = deque()
-        self._put_off: dict[str, PutOff] = {}
+        self._deferred: dict[str, DeferredWrites] = {}
         self._refused: dict[tuple[str, int], Answer] = {}
         self._wake = threading.Event()
         self._session = store.connect(executor_id, "writer")
         self._leader_lock = threading.Lock()
-        """Its holder leads the group commit: it alone writes, and touches `_put_off`."""
+        """Its holder leads the group commit: it alone writes, and touches `_deferred`."""
         self._was_alone = True
         """Whether the last batch was of one workflow; the next one is then likely to be."""
         self._is_stopping = False
@@ -203,7 +203,7 @@ class BatchWriter:
                     self._write_queued()
             finally:
                 self._leader_lock.release()
-            if self._queue or self._put_off:
+            if self._queue or self._deferred:
                 self._wake.set()
         else:
             self._queue.append(submission)
@@ -215,7 +215,7 @@ class BatchWriter:
     def _is_calm(self) -> bool:
         """Whether to write on this thread; under load, queueing makes larger batches."""
         is_free = self._was_alone and not self._has_ended
-        return is_free and not self._put_off and len(self._queue) <= 1
+        return is_free and not self._deferred and len(self._queue) <= 1
 
     def _write_queued(self) -> list[Submission]:
         """Write the next batch; the caller holds the leader lock."""
@@ -228,8 +228,8 @@ class BatchWriter:
             while not self._has_ended:
                 with self._leader_lock:
                     batch = self._write_queued()
-                    # Under the lock: a run that led may have put its write off.
-                    self._has_ended = self._is_stopping and not (self._queue or self._put_off)
+                    # Under the lock: a run that led may have deferred its write.
+                    self._has_ended = self._is_stopping and not (self._queue or self._deferred)
                 if not batch and not self._has_ended:
                     self._wait()
         finally:
@@ -245,34 +245,34 @@ class BatchWriter:
 
     def _wait(self) -> None:
         timeout = None
-        if self._put_off:
-            timeout = max(min(one.due for one in self._put_off.values()) - time.monotonic(), 0.0)
+        if self._deferred:
+            timeout = max(min(one.due for one in self._deferred.values()) - time.monotonic(), 0.0)
         self._wake.wait(timeout)
         self._wake.clear()
 
     def _take(self) -> list[Submission]:
-        """What is queued, up to the limits; first what was put off, once its time has come."""
+        """Take the next batch, up to the limits: deferred writes that are due, then the queue."""
         batch: list[Submission] = []
         for workflow_id in self._due():
-            if not self._put_off[workflow_id].is_alone:
-                batch += self._put_off.pop(workflow_id).submissions
+            if not self._deferred[workflow_id].is_alone:
+                batch += self._deferred.pop(workflow_id).submissions
             elif not batch:
-                return self._put_off.pop(workflow_id).submissions
+                return self._deferred.pop(workflow_id).submissions
         size = sum(submission.write.size for submission in batch)
         while self._queue and len(batch) < MAX_BATCH_ROWS and size < MAX_BATCH_BYTES:
             submission = self._queue.popleft()
-            if submission.write.workflow_id in self._put_off:
+            if submission.write.workflow_id in self._deferred:
                 # Its workflow has an earlier write waiting: they commit in order.
-                self._put_off[submission.write.workflow_id].submissions.append(submission)
+                self._deferred[submission.write.workflow_id].submissions.append(submission)
                 continue
             batch.append(submission)
             size += submission.write.size
         return batch
 
     def _due(self) -> list[str]:
-        """The workflows whose writes were put off until now."""
+        """Return the workflows whose deferred writes are due."""
         now, is_abandoned = time.monotonic(), self._abandoned.is_set()
-        return [key for key, one in self._put_off.items() if one.due <= now or is_abandoned]
+        return [key for key, one in self._deferred.items() if one.due <= now or is_abandoned]
 
     def _write(self, batch: list[Submission]) -> None:
         batch = self._without_refused(batch)
@@ -320,7 +320,7 @@ class BatchWriter:
             self._blame(batch[0], error)
             return
         for submission in batch:
-            if submission.write.workflow_id in self._put_off:
+            if submission.write.workflow_id in self._deferred:
                 self._defer([submission], is_alone=False)
             else:
                 self._write([submission])
@@ -347,8 +347,8 @@ class BatchWriter:
 
     def _defer(self, submissions: Sequence[Submission], *, is_alone: bool) -> None:
         for submission in submissions:
-            put_off = self._put_off.setdefault(submission.write.workflow_id, PutOff())
-            put_off.add(submission, is_alone=is_alone)
+            deferred = self._deferred.setdefault(submission.write.workflow_id, DeferredWrites())
+            deferred.add(submission, is_alone=is_alone)
 
     def _without_refused(self, batch: list[Submission]) -> list[Submission]:
         """Once a write of a claim is refused, only the end of its run is written."""

@@ -69,7 +69,7 @@ def test_a_lost_claim_says_what_became_of_the_workflow() -> None:
 
 
 @pytest.mark.rule(2)
-def test_writes_of_a_locked_row_are_put_off_not_lost() -> None:
+def test_writes_of_a_locked_row_are_deferred_not_lost() -> None:
     other = step(1, workflow_id="other")
 
     plan = decide([step(1), other, step(2)], Facts(held={"other": (3, False)}))

@@ -244,7 +244,7 @@ class Door:
 
 @pytest.mark.rule(11)
 @pytest.mark.parametrize("waits", [False, True])
-def test_writes_that_were_put_off_keep_their_order(
+def test_deferred_writes_keep_their_order(
     store: Any, writer: BatchWriter, claim: Claims, applying: Any, waits: bool
 ) -> None:
     held, other = claim(), claim()
@@ -343,7 +343,7 @@ def test_an_open_transaction_that_took_an_id_delays_no_other_workflow(
 
 
 @pytest.mark.rule(12)
-def test_what_may_be_committed_is_asked_for_however_long_it_is_put_off(
+def test_what_may_be_committed_is_asked_for_however_long_it_is_deferred(
     store: Any, writer: BatchWriter, claim: Claims, applying: Any
 ) -> None:
     held = claim()
@@ -667,7 +667,7 @@ def test_an_end_is_told_of_though_what_was_looked_up_beside_it_fails(
 
 @postgresql
 @pytest.mark.rule(10)
-def test_a_write_that_is_put_off_while_the_writer_stops_is_answered(
+def test_a_write_that_is_deferred_while_the_writer_stops_is_answered(
     writer: BatchWriter, claim: Claims, threads: Threads
 ) -> None:
     held = claim()
