@@ -36,15 +36,15 @@ def wait(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:
     if call.found is not None:
         return call.found
     with _watch(run, wake) as watch:
-        patience, is_expected = _Patience(run), call.has_waited
+        policy, is_expected = _HoldPolicy(run), call.has_waited
         while True:
             answer = run.submit(RecordWait, call, **_look(call, wake, timeout, is_expected))
             if answer.verdict is not Verdict.WAITING:
                 return _outcome(answer)
             if inline.run_awaited(run, wake):
                 continue
-            pause = patience.next_pause(call, wake, answer.remaining)
-            if patience.is_resident:
+            pause = policy.next_pause(call, wake, answer.remaining)
+            if policy.is_resident:
                 with run.host.without_slot(run):
                     is_expected = watch.wait(pause)
             else:
@@ -59,7 +59,7 @@ async def await_(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:  
         await run.turn(call.found)
         return call.found
     with _watch(run, wake) as watch:
-        patience, is_expected = _Patience(run), call.has_waited
+        policy, is_expected = _HoldPolicy(run), call.has_waited
         while True:
             look = _look(call, wake, timeout, is_expected)
             answer = await run.asubmit(RecordWait, call, **look)
@@ -67,8 +67,8 @@ async def await_(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:  
                 return _outcome(answer)
             if await inline.arun_awaited(run, wake):
                 continue
-            pause = patience.next_pause(call, wake, answer.remaining)
-            if patience.is_resident:
+            pause = policy.next_pause(call, wake, answer.remaining)
+            if policy.is_resident:
                 with run.host.without_slot(run):
                     is_expected = await watch.await_(pause)
             else:
@@ -77,14 +77,14 @@ async def await_(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:  
 
 
 def pause(call: Call, wake: Wake, seconds: float) -> None:
-    """Let so many seconds pass; the run may be suspended until its row says that they have."""
+    """Let `seconds` pass; the run may be suspended, until its row is due."""
     run, until = call.run, time.monotonic() + seconds
-    patience = _Patience(run)
+    policy = _HoldPolicy(run)
     with _watch(run, wake) as watch:
         while (left := until - time.monotonic()) > 0:
             run.check()
-            moment = patience.next_pause(call, wake, left)
-            with run.host.without_slot(run) if patience.is_resident else nullcontext():
+            moment = policy.next_pause(call, wake, left)
+            with run.host.without_slot(run) if policy.is_resident else nullcontext():
                 watch.wait(moment)
     run.check()
 
@@ -92,12 +92,12 @@ def pause(call: Call, wake: Wake, seconds: float) -> None:
 async def apause(call: Call, wake: Wake, seconds: float) -> None:
     """See pause()."""
     run, until = call.run, time.monotonic() + seconds
-    patience = _Patience(run)
+    policy = _HoldPolicy(run)
     with _watch(run, wake) as watch:
         while (left := until - time.monotonic()) > 0:
             run.check()
-            moment = patience.next_pause(call, wake, left)
-            with run.host.without_slot(run) if patience.is_resident else nullcontext():
+            moment = policy.next_pause(call, wake, left)
+            with run.host.without_slot(run) if policy.is_resident else nullcontext():
                 await watch.await_(moment)
     run.check()
 
@@ -122,8 +122,8 @@ def _outcome(answer: Answer) -> Checkpoint:
     return answer.checkpoint
 
 
-class _Patience:
-    """How long a run waits in its slot before it looks again, or is suspended."""
+class _HoldPolicy:
+    """Decides how long a run keeps its slot while it waits, and when it is suspended."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -132,7 +132,7 @@ class _Patience:
         self.is_resident = False
 
     def next_pause(self, call: Call, wake: Wake, remaining: float | None) -> float:
-        """Return how long to wait for a notification; suspend the run if it can be."""
+        """Return the seconds to wait for a notification; suspend the run after its hold time."""
         run = self._run
         branches = run.branches
         self.is_resident = run.host.is_inline or (branches is not None and branches.is_concurrent)
@@ -148,7 +148,7 @@ class _Patience:
         return min(left, _or_for_ever(remaining))
 
     def _may_hold(self, wake: Wake) -> bool:
-        """A slot is held while there are free ones; who runs on a test's thread takes nobody's."""
+        """Whether free slots are left; a retry on a test's thread may hold, since it takes none."""
         host = self._run.host
         return host.may_hold() or (wake.kind is WakeKind.RETRY and not host.owns_connections)
 
