@@ -43,8 +43,8 @@ class News(Enum):
     ENDED = "there can be no more"
 
 
-class Gone(Exception):
-    """Nobody is there any more who could be sent something."""
+class ClientDisconnected(Exception):
+    """Raised by a send after the client has disconnected."""
 
 
 class WorkflowConsumer(AsyncJsonWebsocketConsumer):
@@ -58,9 +58,9 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one socket; however that ends, nothing of it goes on."""
         try:
-            await super().__call__(scope, receive, _raising_gone(send))
-        except Gone as error:
-            logger.debug("A client has gone: %r", error)
+            await super().__call__(scope, receive, _raising_disconnected(send))
+        except ClientDisconnected as error:
+            logger.debug("A client has disconnected: %r", error)
         finally:
             await self._stop_serving()
 
@@ -93,8 +93,8 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
     async def _serve(self) -> None:
         try:
             await self.close(await self._answer())
-        except Gone as error:
-            logger.debug("A client has gone: %r", error)
+        except ClientDisconnected as error:
+            logger.debug("A client has disconnected: %r", error)
 
     async def _stop_serving(self) -> None:
         if self._serving is not None:
@@ -118,7 +118,7 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
             return self.access.refusal.code
         except Refused as refused:
             return refused.code
-        except Gone:
+        except ClientDisconnected:
             raise
         except Exception:
             logger.exception("The socket on workflow %r is closed", self.workflow_id)
@@ -153,13 +153,15 @@ def _query(scope: Any) -> dict[str, str]:
     return {name: values[-1] for name, values in parse_qs(text, keep_blank_values=True).items()}
 
 
-def _raising_gone(send: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+def _raising_disconnected(
+    send: Callable[[Any], Awaitable[None]],
+) -> Callable[[Any], Awaitable[None]]:
     """Servers raise this and that when the client has gone: one error for all of them."""
 
     async def send_or_raise(message: Any) -> None:
         try:
             await send(message)
         except Exception as error:
-            raise Gone(str(error)) from error
+            raise ClientDisconnected(str(error)) from error
 
     return send_or_raise
