@@ -34,24 +34,24 @@ SEND_TIMEOUT, PAUSE, LINGER = 2.0, 5.0, 30.0
 RENEWAL = 3600.0
 
 
-class Outage:
-    """Logs that the layer can't be used, once until it can be again."""
+class FailureLog:
+    """Logs the first of consecutive failures of the channel layer, and their end."""
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._is_known = False
+        self._is_failing = False
 
-    def has_begun(self, error: Exception) -> None:
-        """An attempt has failed."""
-        if not self._is_known:
+    def note_failure(self, error: Exception) -> None:
+        """Log the failure, unless the previous attempt failed too."""
+        if not self._is_failing:
             logger.warning("%s, only looks on a timer: %r", self._what, error)
-        self._is_known = True
+        self._is_failing = True
 
-    def is_over(self) -> None:
-        """An attempt has succeeded."""
-        if self._is_known:
+    def note_success(self) -> None:
+        """Log that the layer works again, if the previous attempt failed."""
+        if self._is_failing:
             logger.info("The channel layer can be used again")
-        self._is_known = False
+        self._is_failing = False
 
 
 class Receiver:
@@ -60,7 +60,7 @@ class Receiver:
     def __init__(self) -> None:
         self.users = 0
         self._task: asyncio.Task[None] | None = None
-        self._outage = Outage("No hints come over the channel layer")
+        self._failures = FailureLog("No hints come over the channel layer")
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -83,7 +83,7 @@ class Receiver:
             try:
                 await self._subscribed()
             except Exception as error:
-                self._outage.has_begun(error)
+                self._failures.note_failure(error)
                 await asyncio.sleep(PAUSE)
 
     async def _subscribed(self) -> None:
@@ -92,7 +92,7 @@ class Receiver:
         try:
             while self.users:
                 await layer.group_add(GROUP, channel)
-                self._outage.is_over()
+                self._failures.note_success()
                 # What was missed until now isn't known.
                 get_store().wakeups.notify([EVERYTHING])
                 with suppress(TimeoutError):
@@ -138,7 +138,7 @@ class Sender:
         self._queue: queue.Queue[str] = queue.Queue(MAX_QUEUED)
         self._thread: threading.Thread | None = None
         self._silent_until = 0.0
-        self._outage = Outage("No hints can be sent over the channel layer")
+        self._failures = FailureLog("No hints can be sent over the channel layer")
 
     def send(self, keys: Iterable[str]) -> None:
         """Send hints soon; never blocks, never raises."""
@@ -162,10 +162,10 @@ class Sender:
                 except Exception as error:
                     self._fail(error)
                 else:
-                    self._outage.is_over()
+                    self._failures.note_success()
 
     def _fail(self, error: Exception) -> None:
-        self._outage.has_begun(error)
+        self._failures.note_failure(error)
         self._silent_until = time.monotonic() + PAUSE
 
     def _next(self) -> list[str] | None:
