@@ -195,8 +195,8 @@ class InlineHost:
         transaction.on_commit(follow_up, using=self.store.alias)
 
 
-class Presence:
-    """The executor row of this process while it runs workflows inline, and its heartbeat."""
+class InlineExecutor:
+    """Keeps this process registered, with heartbeats, while it runs workflows inline."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -206,7 +206,7 @@ class Presence:
         self._ended = threading.Event()
 
     def join(self, store: Store) -> InlineHost:
-        """Return a host under this process's row, which is there from now on."""
+        """Register this process if it isn't, and return a new host under its row."""
         with self._lock:
             if self._pid != os.getpid() or not self._hosts:
                 self._begin(store)
@@ -215,7 +215,7 @@ class Presence:
         return host
 
     def leave(self, host: InlineHost) -> None:
-        """The host has nothing to run any more; the last one takes the row away."""
+        """Remove a host that has ended; the last one deregisters the process."""
         with self._lock:
             self._hosts.discard(host)
             if self._hosts or host.executor_id != self._executor_id:
@@ -254,7 +254,7 @@ class Presence:
         heartbeat.start()
 
     def _beat(self, store: Store, executor_id: str, ended: threading.Event) -> None:
-        """Connects only if a workflow runs for longer than an interval."""
+        """Send heartbeats; connect only once a workflow runs for longer than an interval."""
         interval = get_settings().heartbeat_interval
         session = None
         while not ended.wait(interval):
@@ -287,7 +287,7 @@ class Presence:
                 run.interrupt(ClaimLost())
 
 
-_presence = Presence()
+_executor = InlineExecutor()
 
 
 @contextmanager
@@ -296,13 +296,13 @@ def hosting(store: Store) -> Iterator[InlineHost]:
     if store.is_in_test_transaction():
         yield InlineHost(store, f"test:{os.getpid()}")
         return
-    host = _presence.join(store)
+    host = _executor.join(store)
     store.wakeups.add_key_listener(host.hear)
     try:
         yield host
     finally:
         store.wakeups.remove_key_listener(host.hear)
-        _presence.leave(host)
+        _executor.leave(host)
 
 
 def call(store: Store, new: NewWorkflow) -> Run | None:
