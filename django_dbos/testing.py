@@ -97,10 +97,6 @@ class _TestHost(InlineHost):
                 return claims[0]
         return None
 
-    def give_back(self, run: Run) -> None:
-        """Release a claim that isn't run."""
-        self.store.release_workflows(self.store.session(), self.executor_id, [run.workflow_id])
-
 
 @contextmanager
 def _test_host(store: Store) -> Iterator[_TestHost]:

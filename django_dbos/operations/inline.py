@@ -7,6 +7,7 @@ could see them (CORRECTNESS rules 33, 36 and 40).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -21,6 +22,7 @@ from django.db import transaction
 
 from django_dbos.conf import get_settings
 from django_dbos.core import registry
+from django_dbos.core.hints import Hints
 from django_dbos.core.ids import lock_key, new_executor_id
 from django_dbos.core.plan import Plan
 from django_dbos.core.records import (
@@ -131,6 +133,12 @@ class InlineHost:
             checkpoints=checkpoints.get(claim.workflow_id, ()),
             ended_streams=ended.get(claim.workflow_id, frozenset()),
         )
+
+    def give_back(self, run: Run) -> None:
+        """Release a claim that isn't run."""
+        session, ids = self.store.session(), [run.workflow_id]
+        lanes = self.store.release_workflows(session, self.executor_id, ids)
+        self.store.tell(session, Hints(lanes=lanes))
 
     def perform(self, run: Run) -> None:
         """Run a workflow to its end on this thread."""
@@ -317,14 +325,50 @@ def call(store: Store, new: NewWorkflow) -> Run | None:
 async def acall(store: Store, new: NewWorkflow) -> Run | None:
     """See call()."""
     hosted = hosting(store)
-    host = await sync_to_async(hosted.__enter__)()
+    host, run = await _begun(hosted, new)
     try:
-        run = await sync_to_async(host.start)(new)
         if run is not None:
             await host.aperform(run)
     finally:
         await sync_to_async(hosted.__exit__)(None, None, None)
     return run
+
+
+async def _begun(
+    hosted: AbstractContextManager[InlineHost], new: NewWorkflow
+) -> tuple[InlineHost, Run | None]:
+    """A host, and the run of what was started there.
+
+    Its thread goes on when the caller is cancelled: the workflow must not stay claimed by a living
+    process that doesn't run it (CORRECTNESS rule 3).
+    """
+    beginning = asyncio.ensure_future(sync_to_async(_begin)(hosted, new))
+    try:
+        return await asyncio.shield(beginning)
+    except asyncio.CancelledError:
+        await asyncio.wait([beginning])
+        if beginning.exception() is None:
+            await sync_to_async(_give_up)(hosted, *beginning.result())
+        raise
+
+
+def _begin(
+    hosted: AbstractContextManager[InlineHost], new: NewWorkflow
+) -> tuple[InlineHost, Run | None]:
+    host = hosted.__enter__()
+    try:
+        return host, host.start(new)
+    except BaseException:
+        hosted.__exit__(None, None, None)
+        raise
+
+
+def _give_up(hosted: AbstractContextManager[InlineHost], host: InlineHost, run: Run | None) -> None:
+    try:
+        if run is not None:
+            host.give_back(run)
+    finally:
+        hosted.__exit__(None, None, None)
 
 
 def has_outcome(run: Run | None) -> bool:

@@ -16,6 +16,7 @@ import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.models import Executor as ExecutorRow
+from django_dbos.operations.inline import InlineHost
 from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
 from tests.waiting import LIMIT
@@ -144,6 +145,32 @@ async def test_an_abandoned_call_gives_its_workflow_back(async_db: None) -> None
     task = asyncio.create_task(called())
     await asyncio.wait_for(began.wait(), LIMIT)
     task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    row = await sync_to_async(Workflow.objects.get)()
+    assert (row.status, row.recovery_attempts) == ("ENQUEUED", 0)
+    assert not await sync_to_async(ExecutorRow.objects.exists)()
+
+
+@pytest.mark.rule(3)
+async def test_a_call_that_is_abandoned_while_it_begins_gives_its_workflow_back(
+    async_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, is_claimed, may_return = InlineHost.start, threading.Event(), threading.Event()
+
+    def start_slowly(self: InlineHost, new: Any) -> Any:
+        run = start(self, new)
+        is_claimed.set()
+        may_return.wait(LIMIT)
+        return run
+
+    monkeypatch.setattr(InlineHost, "start", start_slowly)
+    task = asyncio.create_task(adoubles(4))
+    await asyncio.to_thread(is_claimed.wait, LIMIT)
+    task.cancel()
+    await asyncio.sleep(0)
+    may_return.set()
     with pytest.raises(asyncio.CancelledError):
         await task
 
