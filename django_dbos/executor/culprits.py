@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from django_dbos.core import registry
 from django_dbos.core.records import Claim, Lane
+from django_dbos.operations.host import Host
 from django_dbos.operations.quarantine import quarantine
 from django_dbos.operations.run import Run
 from django_dbos.store import errors
 from django_dbos.store.sessions import Session
-
-if TYPE_CHECKING:
-    from django_dbos.executor.executor import Executor
 
 # How many suspects are looked at for one that can be claimed.
 SUSPECTS = 10
@@ -28,7 +25,7 @@ SUSPECTS = 10
 class Culprits:
     """Claims and loads for one executor, on its dispatcher's connection."""
 
-    def __init__(self, executor: Executor, session: Callable[[], Session]) -> None:
+    def __init__(self, executor: Host[Run], session: Callable[[], Session]) -> None:
         self._executor = executor
         self._store = executor.store
         self._session = session

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
 
 from django_dbos.conf import Settings
 from django_dbos.core import registry
@@ -19,12 +18,11 @@ from django_dbos.core.hints import Hints
 from django_dbos.core.records import Wake
 from django_dbos.executor.attendance import Attendance
 from django_dbos.operations import logs
+from django_dbos.operations.host import Host
+from django_dbos.operations.run import Run
 from django_dbos.store import elsewhere, errors
 from django_dbos.store.records import Look, Recovered
 from django_dbos.store.sessions import Session
-
-if TYPE_CHECKING:
-    from django_dbos.executor.executor import Executor
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -39,7 +37,7 @@ MISSED = 1.4
 class Recovery:
     """Judges other executors by what one of them sees."""
 
-    def __init__(self, executor: Executor, settings: Settings) -> None:
+    def __init__(self, executor: Host[Run], settings: Settings) -> None:
         self._executor = executor
         self._store = executor.store
         self._lease = settings.lease

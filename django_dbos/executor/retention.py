@@ -11,16 +11,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from django_dbos.conf import get_settings
 from django_dbos.executor.loop import Loop
+from django_dbos.operations.host import Host
+from django_dbos.operations.run import Run
 from django_dbos.store import errors
 from django_dbos.store.base import PARTS
 from django_dbos.store.sessions import Session
-
-if TYPE_CHECKING:
-    from django_dbos.executor.executor import Executor
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -36,7 +34,7 @@ MAX_WORKFLOWS = 250
 class Retention:
     """A thread that runs one statement at each call, and rests for as long as that took."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Host[Run]) -> None:
         settings = get_settings()
         self._executor = executor
         self._store = executor.store
