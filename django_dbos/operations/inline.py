@@ -74,6 +74,8 @@ class InlineHost:
         """Whether a workflow was cancelled, perhaps one that is claimed here and not yet run."""
         self._in_doubt: set[str] = set()
         """What was perhaps claimed, by a statement that failed."""
+        self._not_run: set[str] = set()
+        """What was claimed, and isn't run yet."""
 
     def hear(self, keys: list[str]) -> None:
         """Of changed keys: a workflow that may have been cancelled asks before its next step."""
@@ -119,7 +121,20 @@ class InlineHost:
             run = None
             quarantine(self.store, session, self.executor_id, workflow_id, "can't be run", error)
         self._in_doubt.discard(workflow_id)
+        if run is not None:
+            self._not_run.add(workflow_id)
         return run
+
+    def let_go(self) -> None:
+        """Release what was claimed and isn't run, since whoever awaited it was cancelled."""
+        left = [*self._in_doubt, *self._not_run]
+        if left:
+            self._release(left)
+
+    def _release(self, workflow_ids: list[str]) -> None:
+        session = self.store.session()
+        lanes = self.store.release_workflows(session, self.executor_id, workflow_ids)
+        self.store.tell(session, Hints(lanes=lanes))
 
     def make_run(self, claim: Claim) -> Run:
         """A run of a claimed workflow, with its history."""
@@ -136,9 +151,7 @@ class InlineHost:
 
     def give_back(self, run: Run) -> None:
         """Release a claim that isn't run."""
-        session, ids = self.store.session(), [run.workflow_id]
-        lanes = self.store.release_workflows(session, self.executor_id, ids)
-        self.store.tell(session, Hints(lanes=lanes))
+        self._release([run.workflow_id])
 
     def perform(self, run: Run) -> None:
         """Run a workflow to its end on this thread."""
@@ -170,6 +183,7 @@ class InlineHost:
 
     def _begin(self, run: Run) -> None:
         self.runs.add(run)
+        self._not_run.discard(run.workflow_id)
         if self._has_heard:
             self._has_heard = False
             run.doubt()
@@ -310,6 +324,10 @@ def hosting(store: Store) -> Iterator[InlineHost]:
         yield host
     finally:
         store.wakeups.remove_key_listener(host.hear)
+        try:
+            host.let_go()
+        except errors.StoreError as error:
+            logger.warning("What was claimed and not run couldn't be released: %r", error)
         _executor.leave(host)
 
 

@@ -179,6 +179,36 @@ async def test_a_call_that_is_abandoned_while_it_begins_gives_its_workflow_back(
     assert not await sync_to_async(ExecutorRow.objects.exists)()
 
 
+@pytest.mark.rule(3)
+async def test_a_call_that_is_abandoned_while_it_takes_a_child_gives_both_back(
+    async_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, is_claimed, may_return = InlineHost.claim, threading.Event(), threading.Event()
+
+    def claim_slowly(self: InlineHost, workflow_id: str) -> Any:
+        run = claim(self, workflow_id)
+        is_claimed.set()
+        may_return.wait(LIMIT)
+        return run
+
+    @dbos.workflow
+    async def parent() -> int:
+        return await adoubles(4)
+
+    monkeypatch.setattr(InlineHost, "claim", claim_slowly)
+    task = asyncio.create_task(parent())
+    await asyncio.to_thread(is_claimed.wait, LIMIT)
+    task.cancel()
+    await asyncio.sleep(0)
+    may_return.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    statuses = await sync_to_async(lambda: {one.status for one in Workflow.objects.all()})()
+    assert statuses == {"ENQUEUED"}
+    assert not await sync_to_async(ExecutorRow.objects.exists)()
+
+
 @pytest.mark.rule(40)
 async def test_async_workflows_run_inline_on_a_loop(async_db: None) -> None:
     assert await adoubles(4) == 8
