@@ -104,13 +104,13 @@ class Housekeeping:
 
     def _beat(self) -> None:
         session, executor_id = self._own(), self._executor.executor_id
-        look = self._try_to_beat(session, executor_id)
+        look = self._try_heartbeat(session, executor_id)
         now = time.monotonic()
         silence = now - self._last_beat
         is_late = silence > self._settings.lease
         self._next_beat = now + self._settings.heartbeat_interval
         if is_late or not look.is_registered:
-            # Somebody may have, or has, given this executor's work away (CORRECTNESS rule 4).
+            # Its work may have been, or has been, given to others (CORRECTNESS rule 4).
             self._last_beat = now
             self._executor.reincarnate()
             return
@@ -121,21 +121,19 @@ class Housekeeping:
             self._take_lock(session)
         self._act(session, look)
 
-    def _try_to_beat(self, session: Session, executor_id: str) -> Look:
+    def _try_heartbeat(self, session: Session, executor_id: str) -> Look:
         try:
-            return self._beat_and_look(session, executor_id)
+            return self._send_heartbeat(session, executor_id)
         except errors.Unavailable:
             # The others may still be on their way back, and what they told is lost.
             self._recovery.note_failure()
             self._next_sweep = 0.0
             raise
 
-    def _beat_and_look(self, session: Session, executor_id: str) -> Look:
+    def _send_heartbeat(self, session: Session, executor_id: str) -> Look:
         previous, is_thorough = self._look_before(), self._throttle.is_allowed
         with self._throttle.spent() if is_thorough else nullcontext():
-            return self._store.beat_and_look(
-                session, executor_id, previous, is_thorough=is_thorough
-            )
+            return self._store.heartbeat(session, executor_id, previous, is_thorough=is_thorough)
 
     def _look_before(self) -> Look | None:
         """What the next look goes on from. Now and then nothing: then it asks for a sweep."""

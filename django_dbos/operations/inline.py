@@ -282,7 +282,7 @@ class InlineExecutor:
         while not ended.wait(interval):
             session = session or store.connect(executor_id, "inline")
             try:
-                look = store.beat_and_look(session, executor_id, None)
+                look = store.heartbeat(session, executor_id, None)
             except errors.StoreError as error:
                 logger.warning("Executor %s missed a heartbeat: %r", executor_id, error)
                 session.close()

@@ -472,7 +472,7 @@ class Store(abc.ABC):
         session.run("mark_locked", {"executor_id": executor_id, "has_lock": has_lock})
 
     @abc.abstractmethod
-    def beat_and_look(
+    def heartbeat(
         self,
         session: Session,
         executor_id: str,
@@ -480,10 +480,10 @@ class Store(abc.ABC):
         *,
         is_thorough: bool = True,
     ) -> Look:
-        """Beat, and see what there is to do: a thorough look may take long."""
+        """Record a heartbeat, and return what there is to do; a thorough one also counts rows."""
 
     def list_heartbeats(self, session: Session, executor_id: str) -> list[float]:
-        """Return how many seconds ago executors other than this one were heard of."""
+        """Return the ages in seconds of the other executors' heartbeats."""
         found = session.run("list_heartbeats", {"executor_id": executor_id})
         return [age for row in found for age in row if age is not None]
 

@@ -349,7 +349,7 @@ class PostgresStore(Store):
     def unregister_executor(self, session: Session, executor_id: str) -> None:
         session.run("unregister_executor", {"executor_id": executor_id})
 
-    def beat_and_look(
+    def heartbeat(
         self,
         session: Session,
         executor_id: str,
@@ -363,7 +363,7 @@ class PostgresStore(Store):
             "message_mark": previous.message_mark if previous else None,
             "event_mark": previous.event_mark if previous else None,
         }
-        row = session.run("beat_and_look", params)[0]
+        row = session.run("heartbeat", params)[0]
         found = dict(zip(LOOK_COLUMNS, row, strict=True))
         for column in ("expired_executors", "unlocked_executors"):
             found[column] = {one: float(age) for one, age in found[column]}

@@ -33,7 +33,7 @@ logger = logging.getLogger("django_dbos.store")
 T = TypeVar("T")
 
 # Planned at each call: the best plan depends on the values.
-NOT_PREPARED = frozenset({"beat_and_look", "wake_satisfied"})
+NOT_PREPARED = frozenset({"heartbeat", "wake_satisfied"})
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 BEGIN_POOLED = f"{BEGIN} READ WRITE"
 # Seconds that any answer may take, at first: half a lease within these bounds. How many times as

@@ -270,7 +270,7 @@ class SqliteStore(Store):
     def unregister_executor(self, session: Session, executor_id: str) -> None:
         session.run("unregister_executor", {"executor_id": executor_id})
 
-    def beat_and_look(
+    def heartbeat(
         self,
         session: Session,
         executor_id: str,
@@ -278,7 +278,7 @@ class SqliteStore(Store):
         *,
         is_thorough: bool = True,
     ) -> Look:
-        found = session.run("beat_and_look", {"executor_id": executor_id})
+        found = session.run("heartbeat", {"executor_id": executor_id})
         row = found[0] if found else (False, None, None, 0, "{}", "{}", False)
         return Look(
             is_registered=bool(found),

@@ -89,7 +89,7 @@ def test_a_look_that_took_long_asks_less_the_next_time(
     settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.1}
     executor = Executor()
     looks: list[tuple[bool, Look]] = []
-    beat = executor.store.beat_and_look
+    beat = executor.store.heartbeat
 
     def beat_slowly(*args: Any, is_thorough: bool) -> Look:
         time.sleep(0.3 if is_thorough else 0.0)
@@ -97,7 +97,7 @@ def test_a_look_that_took_long_asks_less_the_next_time(
         looks.append((is_thorough, look))
         return look
 
-    monkeypatch.setattr(executor.store, "beat_and_look", beat_slowly)
+    monkeypatch.setattr(executor.store, "heartbeat", beat_slowly)
 
     with executor:
         eventually(lambda: len(looks) >= 5)

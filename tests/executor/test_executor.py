@@ -194,7 +194,7 @@ def test_an_unknown_function_waits_for_who_knows_it(
         eventually(lambda: "isn't known here" in caplog.text)
         # It isn't looked for again and again, but a few times at the most with each heartbeat.
         monkeypatch.setattr(statements, "load", note)
-        eventually(lambda: ran.count("beat_and_look") >= 5)
+        eventually(lambda: ran.count("heartbeat") >= 5)
         assert ran.count("claim_workflows") <= 20
     finally:
         registry.workflows[workflows.waits.name] = definition
@@ -568,10 +568,10 @@ def test_an_idle_executor_is_quiet(
 
     def is_quiet() -> bool:
         """Five heartbeats in a row, and on SQLite, whose file they change, a look after each."""
-        beats = [n for n, name in enumerate(ran) if name == "beat_and_look"]
+        beats = [n for n, name in enumerate(ran) if name == "heartbeat"]
         if len(beats) < 6:
             return False
-        between = [name for name in ran[beats[-6] : beats[-1]] if name != "beat_and_look"]
+        between = [name for name in ran[beats[-6] : beats[-1]] if name != "heartbeat"]
         return set(between) <= {"list_lanes"} and len(between) <= 5
 
     eventually(is_quiet)

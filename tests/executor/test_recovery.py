@@ -115,12 +115,12 @@ def test_a_locked_row_holds_up_neither_its_neighbours_nor_other_executors(
 
     with cancelled_in_an_open_transaction(ids[0]):
         for _ in range(3):
-            judging.judge(session, store.beat_and_look(session, me, None))
+            judging.judge(session, store.heartbeat(session, me, None))
         held = statuses()
         # It is found again at each look, and told of once.
         assert [row.executor_id for row in ExecutorRow.objects.filter(pk=first)] == [first]
         assert not judging.suspects_somebody
-    judging.judge(session, store.beat_and_look(session, me, None))
+    judging.judge(session, store.heartbeat(session, me, None))
 
     assert {held[one] for one in [*ids[1:], *others]} == {"ENQUEUED"}
     assert held[ids[0]] == "PENDING"
@@ -134,7 +134,7 @@ def test_a_dead_executor_without_workflows_is_told_of_in_few_words(
     store: Store, session: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     dead, _ = dead_with(store, 0)
-    recovery(store).judge(session, store.beat_and_look(session, register(store), None))
+    recovery(store).judge(session, store.heartbeat(session, register(store), None))
 
     assert f"{dead} is dead: it had no workflows" in caplog.text
 
@@ -146,10 +146,10 @@ def test_what_was_locked_is_recovered_when_it_is_free_again(store: Store, sessio
 
     with transaction.atomic():
         store.cancel_workflows([ids[0]])
-        judging.judge(session, store.beat_and_look(session, me, None))
+        judging.judge(session, store.heartbeat(session, me, None))
         transaction.set_rollback(True)
     assert ExecutorRow.objects.filter(pk=dead).exists()
-    judging.judge(session, store.beat_and_look(session, me, None))
+    judging.judge(session, store.heartbeat(session, me, None))
 
     assert set(statuses().values()) == {"ENQUEUED"}
     assert not ExecutorRow.objects.filter(pk=dead).exists()
@@ -165,11 +165,11 @@ def test_more_than_one_look_takes_is_recovered_in_several(
     monkeypatch.setattr("django_dbos.store.postgresql.RECOVERY_LIMIT", 2)
     monkeypatch.setattr("django_dbos.store.postgresql.RECOVERY_SHARE", 0.0)
 
-    judging.judge(session, store.beat_and_look(session, me, None))
+    judging.judge(session, store.heartbeat(session, me, None))
     assert sorted(statuses().values()) == ["ENQUEUED"] * 2 + ["PENDING"] * 3
     assert judging.suspects_somebody
     for _ in range(2):
-        judging.judge(session, store.beat_and_look(session, me, None))
+        judging.judge(session, store.heartbeat(session, me, None))
 
     assert {statuses()[one] for one in ids} == {"ENQUEUED"}
     assert not judging.suspects_somebody
@@ -201,7 +201,7 @@ def test_a_session_that_may_not_be_ended_stops_no_recovery(
     judging = recovery(store)
     try:
         for _ in range(2):
-            judging.judge(session, store.beat_and_look(session, register(store), None))
+            judging.judge(session, store.heartbeat(session, register(store), None))
         user = connection.settings_dict["USER"]
 
         assert set(statuses().values()) == {"ENQUEUED"}
@@ -229,7 +229,7 @@ def test_an_error_of_one_recovery_stops_no_other(
 
     monkeypatch.setattr(type(store), "unregister_executor", fail)
     judging = recovery(store)
-    judging.judge(session, store.beat_and_look(session, register(store), None))
+    judging.judge(session, store.heartbeat(session, register(store), None))
 
     assert f"Executor {first} can't be recovered yet: LockTimeout('somebody has it')" in caplog.text
     assert statuses()[others[0]] == "ENQUEUED"

@@ -149,7 +149,7 @@ def test_an_instant_that_python_cannot_show_fails_no_list(
     assert shown is None if connection.vendor == "sqlite" and stored[:1] != "0" else shown.year
     # A heartbeat asks for the next of all that is due.
     executor_id = register(get_store())
-    look = get_store().beat_and_look(get_store().session(), executor_id, None)
+    look = get_store().heartbeat(get_store().session(), executor_id, None)
     assert look.is_registered
     assert look.next_due is not None
 
@@ -164,7 +164,7 @@ def test_an_executor_with_an_endless_lease_fails_no_heartbeat() -> None:
             "UPDATE dbos_executor SET lease = %s WHERE executor_id = %s", [endless, other]
         )
 
-    look = store.beat_and_look(store.session(), executor_id, None)
+    look = store.heartbeat(store.session(), executor_id, None)
 
     assert look.expired_executors == {}
 

@@ -349,7 +349,7 @@ def test_an_idle_executor_is_one_statement_a_beat(executor: Executor, meter: Met
             executor.housekeeping.loop.wake()
             eventually(lambda: executor.housekeeping._next_beat > 0)
 
-    assert costs.of(HOUSEKEEPING) == ["beat_and_look"] * 3
+    assert costs.of(HOUSEKEEPING) == ["heartbeat"] * 3
     assert costs.trips[HOUSEKEEPING] == costs.commits[HOUSEKEEPING] == 3
     assert costs.trips[WRITER] == costs.trips[NOTIFIER] == costs.trips[DISPATCHER] == 0
 

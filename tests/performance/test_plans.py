@@ -135,8 +135,8 @@ MARKS = {"message_mark": history.WORKFLOWS, "event_mark": history.WORKFLOWS}
 WORKING: dict[str, Params] = {
     "append_entries": {"executor_id": EXECUTOR, **POSTED},
     "append_entry": {"executor_id": EXECUTOR, **first_of(POSTED)},
-    "beat_and_look": {"executor_id": EXECUTOR, "is_thorough": True, **MARKS},
-    "beat_and_look, the first": {
+    "heartbeat": {"executor_id": EXECUTOR, "is_thorough": True, **MARKS},
+    "heartbeat, the first": {
         "executor_id": EXECUTOR,
         "is_thorough": True,
         "message_mark": None,
@@ -253,7 +253,7 @@ MODES = [(NOW, STALE), (NOW, FRESH), (ONCE, STALE), (ONCE, FRESH), (EARLY, STALE
 # Those that go through what is live, or a part of it that has a size of its own. The others are
 # about a few keys, or a time that has come for a few.
 THROUGH_LIVE = {
-    "beat_and_look", "claim_workflows", "list_held", "list_orphans", "recover_workflows",
+    "heartbeat", "claim_workflows", "list_held", "list_orphans", "recover_workflows",
     "wake_satisfied",
 }  # fmt: skip
 # Checkpoints and entries are a few a key; a row is found, and then found again to be changed.

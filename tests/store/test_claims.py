@@ -172,7 +172,7 @@ def test_who_was_declared_dead_claims_nothing(store: Store, executor_id: str) ->
     )
 
     assert claims == []
-    assert not store.beat_and_look(store.session(), executor_id, None).is_registered
+    assert not store.heartbeat(store.session(), executor_id, None).is_registered
 
 
 @pytest.mark.rule(8)
@@ -247,7 +247,7 @@ def test_a_held_lock_shows_life(store: Store, executor_id: str) -> None:
     holder = store.connect(other, "housekeeping")
     assert store.hold_lock(holder, other)
     store.mark_locked(holder, other)
-    looks = [store.beat_and_look(store.session(), executor_id, None).unlocked_executors]
+    looks = [store.heartbeat(store.session(), executor_id, None).unlocked_executors]
 
     # The process dies: its connection goes, or the lock of its file.
     store.release_lock(holder, other)
@@ -260,7 +260,7 @@ def test_a_held_lock_shows_life(store: Store, executor_id: str) -> None:
 
 def _eventually_unlocked(store: Store, executor_id: str, looks: list[dict[str, float]]) -> None:
     def look() -> dict[str, float]:
-        looks.append(store.beat_and_look(store.session(), executor_id, None).unlocked_executors)
+        looks.append(store.heartbeat(store.session(), executor_id, None).unlocked_executors)
         return looks[-1]
 
     eventually(look)

@@ -81,7 +81,7 @@ def test_what_is_due_is_enqueued_beside_a_row_without_a_time(
     _set(f"due_at = {bad}, claim_number = {LAST}", ids[:1])
     _set("due_at = '2020-01-01 00:00:00'", ids[1:])
 
-    look = store.beat_and_look(session, register(store), None)
+    look = store.heartbeat(session, register(store), None)
     assert look.next_due is not None
     assert look.next_due < 0
     store.enqueue_due(session, 10)

@@ -1,4 +1,4 @@
--- The one statement of an idle executor: says "alive", and asks what there is to do.
+-- The one statement of an idle executor: records its heartbeat, and returns what there is to do.
 -- Only a thorough heartbeat counts what is enqueued and what is held: see Throttle.
 -- No stored time may fail it: a difference of instants would at infinity, one of epochs does not.
 WITH beat AS (

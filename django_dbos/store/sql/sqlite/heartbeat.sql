@@ -1,4 +1,4 @@
--- The one statement of an idle executor: says "alive", and asks what there is to do.
+-- The one statement of an idle executor: records its heartbeat, and returns what there is to do.
 -- It returns nothing when the executor isn't registered; the lists are JSON.
 -- What is no time is due at once: it must not hide what is due after it.
 UPDATE dbos_executor
