@@ -238,8 +238,8 @@ class Executor:
             workflow_names=known_names(),
         )
 
-    def reincarnate(self) -> None:
-        """Leave all runs and go on under a new id, after being declared dead or silent for a lease.
+    def reregister(self) -> None:
+        """Interrupt all runs and register under a new id, once silent for a lease or declared dead.
 
         See CORRECTNESS rule 4.
         """

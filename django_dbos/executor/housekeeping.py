@@ -112,7 +112,7 @@ class Housekeeping:
         if is_late or not look.is_registered:
             # Its work may have been, or has been, given to others (CORRECTNESS rule 4).
             self._last_beat = now
-            self._executor.reincarnate()
+            self._executor.reregister()
             return
         self._last_beat = now
         self._previous = look
