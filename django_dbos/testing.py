@@ -116,4 +116,4 @@ def _test_host(store: Store) -> Iterator[_TestHost]:
     try:
         yield host
     finally:
-        store.unregister_executor(store.session(), host.executor_id)
+        store.deregister_executor(store.session(), host.executor_id)

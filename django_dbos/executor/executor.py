@@ -259,7 +259,7 @@ class Executor:
             self.pool.rename_connections()
         self.housekeeping.close()
         self.housekeeping.register()
-        self._sign_off(old_id)
+        self._deregister(old_id)
         self.go_on()
 
     def go_on(self) -> None:
@@ -443,7 +443,7 @@ class Executor:
         until = time.monotonic() + LAST_PATIENCE
         for stopped in (self.dispatcher, self.retention, self.notifier, self.housekeeping):
             stopped.loop.stop(timeout=max(until - time.monotonic(), 0.0))
-        self._sign_off(self.executor_id)
+        self._deregister(self.executor_id)
         self.pool.stop()
 
     def stop_now(self) -> None:
@@ -452,9 +452,9 @@ class Executor:
         self.dispatcher.is_paused = True
         # What it has just claimed would be left behind.
         self.dispatcher.loop.stop(timeout=LAST_GRACE / 2)
-        self._sign_off(self.executor_id)
+        self._deregister(self.executor_id)
 
-    def _sign_off(self, executor_id: str) -> None:
+    def _deregister(self, executor_id: str) -> None:
         try:
             session = self.store.connect(executor_id, "last")
             try:
@@ -462,10 +462,10 @@ class Executor:
                 if held:
                     self.store.release_workflows(session, executor_id, held)
                 if not (held and self.store.list_held(session, executor_id)):
-                    self.store.unregister_executor(session, executor_id)
+                    self.store.deregister_executor(session, executor_id)
                 # Else somebody's transaction has locked one: the others recover it.
                 self.store.release_lock(session, executor_id)
             finally:
                 session.close()
         except errors.StoreError as error:
-            logger.warning("Executor %s couldn't sign off: %r", executor_id, error)
+            logger.warning("Executor %s couldn't deregister: %r", executor_id, error)

@@ -244,9 +244,9 @@ class InlineExecutor:
                 return
             self._ended.set()
         try:
-            host.store.unregister_executor(host.store.session(), host.executor_id)
+            host.store.deregister_executor(host.store.session(), host.executor_id)
         except errors.StoreError as error:
-            logger.warning("Executor %s couldn't unregister: %r", host.executor_id, error)
+            logger.warning("Executor %s couldn't deregister: %r", host.executor_id, error)
 
     def _begin(self, store: Store) -> None:
         self._pid = os.getpid()

@@ -464,7 +464,7 @@ class Store(abc.ABC):
         """Write the executor's row."""
 
     @abc.abstractmethod
-    def unregister_executor(self, session: Session, executor_id: str) -> None:
+    def deregister_executor(self, session: Session, executor_id: str) -> None:
         """Delete the executor's row."""
 
     def mark_locked(self, session: Session, executor_id: str, *, has_lock: bool = True) -> None:

@@ -346,8 +346,8 @@ class PostgresStore(Store):
     def register_executor(self, session: Session, info: ExecutorInfo, *, has_lock: bool) -> None:
         session.run("register_executor", asdict(info) | {"has_lock": has_lock})
 
-    def unregister_executor(self, session: Session, executor_id: str) -> None:
-        session.run("unregister_executor", {"executor_id": executor_id})
+    def deregister_executor(self, session: Session, executor_id: str) -> None:
+        session.run("deregister_executor", {"executor_id": executor_id})
 
     def heartbeat(
         self,
@@ -407,7 +407,7 @@ class PostgresStore(Store):
                 break
         left = len(self.list_held(session, executor_id))
         if not left:
-            self.unregister_executor(session, executor_id)
+            self.deregister_executor(session, executor_id)
         return Recovered(
             left=left,
             enqueued=[row[0] for row in recovered if row[1] == Status.ENQUEUED],

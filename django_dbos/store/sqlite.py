@@ -267,8 +267,8 @@ class SqliteStore(Store):
         lease = {"lease_microseconds": int(info.lease * 1_000_000)}
         session.run("register_executor", asdict(info) | lease | {"has_lock": has_lock})
 
-    def unregister_executor(self, session: Session, executor_id: str) -> None:
-        session.run("unregister_executor", {"executor_id": executor_id})
+    def deregister_executor(self, session: Session, executor_id: str) -> None:
+        session.run("deregister_executor", {"executor_id": executor_id})
 
     def heartbeat(
         self,
@@ -327,7 +327,7 @@ class SqliteStore(Store):
                 "max_recovery_attempts": get_settings().max_recovery_attempts,
             }
             given_up = {row[0] for row in session.run("give_up", params)}
-            self.unregister_executor(session, executor_id)
+            self.deregister_executor(session, executor_id)
         return Recovered(
             enqueued=[row[0] for row in found if row[0] not in given_up],
             given_up=sorted(given_up),

@@ -183,7 +183,7 @@ def test_stopping_does_not_wait_for_a_dead_network(
     stopping.join(LIMIT)
 
     assert not stopping.is_alive()
-    assert "couldn't sign off" in caplog.text
+    assert "couldn't deregister" in caplog.text
 
 
 @pytest.fixture(params=[True, False], ids=["hides pids", "shows pids"])

@@ -220,14 +220,14 @@ def test_an_error_of_one_recovery_stops_no_other(
     caplog.set_level(logging.WARNING)
     first, _ = dead_with(store, 1)
     _, others = dead_with(store, 1)
-    unregister = type(store).unregister_executor
+    deregister = type(store).deregister_executor
 
     def fail(self: Store, asked: Session, executor_id: str) -> None:
         if executor_id == first:
             raise errors.LockTimeout("somebody has it")
-        unregister(self, asked, executor_id)
+        deregister(self, asked, executor_id)
 
-    monkeypatch.setattr(type(store), "unregister_executor", fail)
+    monkeypatch.setattr(type(store), "deregister_executor", fail)
     judging = recovery(store)
     judging.judge(session, store.heartbeat(session, register(store), None))
 
@@ -253,7 +253,7 @@ def test_a_locked_row_is_left_to_the_others_when_a_worker_stops(
 
     assert held == {gates[0].workflow_id: "PENDING", gates[1].workflow_id: "ENQUEUED"}
     assert first.executor_id in left
-    assert "couldn't sign off" not in caplog.text
+    assert "couldn't deregister" not in caplog.text
     with second:
         assert gates[1].get_result(timeout=LIMIT) is None
         now = time.monotonic()

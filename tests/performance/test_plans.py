@@ -242,7 +242,7 @@ ASKING: dict[str, Params] = {
 NOT_GUARDED = {
     "advance_checkpoints", "advance_workflows",  # tests only
     "declare_dead", "list_heartbeats", "mark_locked",  # executors only
-    "register_executor", "unregister_executor",  # the same
+    "register_executor", "deregister_executor",  # the same
     "end_lost_session", "end_sessions", "notify", "read_mark", "see_off", "take_lock",  # no table
 }  # fmt: skip
 

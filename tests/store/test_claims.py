@@ -230,7 +230,7 @@ def test_suspects_are_claimed_one_at_a_time(store: Store, executor_id: str) -> N
 def test_executors_without_a_row_are_found(store: Store, claim: Claims) -> None:
     held = claim()
     executor_id = str(Workflow.objects.get().executor_id)
-    store.unregister_executor(store.session(), executor_id)
+    store.deregister_executor(store.session(), executor_id)
 
     assert store.list_orphans(store.session()) == [executor_id]
     recovered = store.recover_executor(
