@@ -1,0 +1,48 @@
+"""Names of other libraries that aren't public, and whose end would only be felt, not seen."""
+
+from __future__ import annotations
+
+import asyncio
+
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, async_to_sync, sync_to_async
+from django.db import transaction
+from django.test import TestCase
+
+from django_dbos.operations.branches import _is_blocked
+from django_dbos.store.inline_writer import _thread_holder
+from django_dbos.store.sessions import is_of_testcase
+
+
+async def test_a_task_tells_what_it_waits_for() -> None:
+    awaited = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(asyncio.wait_for(awaited, None))
+    assert not _is_blocked(task)
+
+    await asyncio.sleep(0)
+    assert _is_blocked(task)
+
+    awaited.set_result(None)
+    assert not _is_blocked(task)
+    await task
+
+
+def test_asgiref_tells_what_does_the_work_of_a_callers_thread() -> None:
+    async def holder() -> object:
+        return _thread_holder()
+
+    assert _thread_holder() is None
+    assert async_to_sync(holder)() is not None
+
+
+async def test_asgiref_tells_which_contexts_have_a_thread_of_their_own() -> None:
+    async with ThreadSensitiveContext() as own:
+        assert own not in SyncToAsync.context_to_thread_executor
+        await sync_to_async(id)(own)
+        assert own in SyncToAsync.context_to_thread_executor
+
+
+class DjangosTestCase(TestCase):
+    def test_it_marks_the_transactions_of_tests(self) -> None:
+        blocks = transaction.get_connection().atomic_blocks
+        assert blocks
+        assert all(map(is_of_testcase, blocks))
