@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
@@ -18,6 +19,8 @@ from typing import Protocol, Self
 
 from django_dbos.core.durations import LONGEST_WAIT
 from django_dbos.core.records import Lane
+
+logger = logging.getLogger("django_dbos.store")
 
 # Told to everybody: "look again, whatever you wait for", after a connection was lost.
 EVERYTHING = "*"
@@ -247,5 +250,10 @@ class Wakeups:
             self._source.rest(self)
 
     def _start_source(self) -> None:
-        if self._source is not None and not _is_muted.get() and self._may_listen():
+        if self._source is None or _is_muted.get() or not self._may_listen():
+            return
+        try:
             self._source.start(self)
+        except (OSError, RuntimeError) as error:
+            # No descriptor or no thread left: a wait is nobody's mistake, and ends by its timer.
+            logger.warning("Not listening to the database, waiters look on a timer: %r", error)

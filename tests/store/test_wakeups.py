@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
 import threading
@@ -110,6 +111,25 @@ async def test_a_cancelled_wait_leaves_the_watch_usable() -> None:
         wakeups.notify(["a"])
 
         assert await watch.await_(0)
+
+
+@pytest.mark.rule(16)
+def test_without_a_descriptor_left_to_listen_a_wait_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(listening, "Stop", fail)
+    wakeups = Wakeups(listening.Notifications("default"))
+
+    with wakeups.watch("key") as watch:
+        assert not wakeups.is_listening
+        wakeups.notify(["key"])
+        assert watch.wait(0)
+
+    assert not wakeups.is_used
+    assert "Not listening" in caplog.text
 
 
 def test_executors_are_told_of_lanes_and_keys() -> None:
