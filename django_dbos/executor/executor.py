@@ -151,7 +151,7 @@ class Executor:
             run.interrupt(HandedOver())
         self._wait_for_runs(self.grace_period if grace is None else grace)
         self.store.hurry(self.executor_id, LAST_GRACE)
-        self._let_go()
+        self._release()
         self.store.relax(self.executor_id)
         self.store.wakeups.stop_listening()
         self._stopped.set()
@@ -426,20 +426,20 @@ class Executor:
         while self.runs and time.monotonic() < until:
             time.sleep(0.005)
 
-    def _let_go(self) -> None:
-        """Release what didn't end in time, and end the threads."""
+    def _release(self) -> None:
+        """Release the runs that didn't end in time, and stop the threads."""
         left = list(self.runs.values())
         if left:
             ids = [run.workflow_id for run in left]
             logger.warning("Executor %s leaves %d runs: %r", self.executor_id, len(ids), ids[:10])
             for run in left:
                 run.interrupt(ClaimLost())
-        # It would try for ever while the database is away; then the others must recover.
+        # Without a database the writer would retry for ever; other executors recover these runs.
         patience = threading.Timer(LAST_GRACE, self.writer.abandon)
         patience.start()
         self.writer.stop()
         patience.cancel()
-        # Housekeeping before the row goes: a heartbeat that finds none would begin anew.
+        # Housekeeping stops before the row goes: a heartbeat without a row would reregister.
         until = time.monotonic() + LAST_PATIENCE
         for stopped in (self.dispatcher, self.retention, self.notifier, self.housekeeping):
             stopped.loop.stop(timeout=max(until - time.monotonic(), 0.0))
@@ -450,7 +450,7 @@ class Executor:
         """Release every claim without waiting for runs: the process is about to end."""
         self._is_stopping = True
         self.dispatcher.is_paused = True
-        # What it has just claimed would be left behind.
+        # Workflows that it has just claimed would be left behind.
         self.dispatcher.loop.stop(timeout=LAST_GRACE / 2)
         self._deregister(self.executor_id)
 
