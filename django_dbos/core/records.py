@@ -35,7 +35,6 @@ class Claim:
     name: str
     input: str
     token: uuid.UUID
-    queue_name: str
     user_id: str | None = None
     recovery_attempts: int = 0
     remaining: float | None = None

@@ -369,7 +369,6 @@ class Executor:
             name=new.name,
             input=new.input,
             token=new.token,
-            queue_name=new.queue_name,
             user_id=new.user_id,
             remaining=None if new.timeout is None else new.timeout.total_seconds(),
         )

@@ -295,8 +295,8 @@ class PostgresStore(Store):
             "above": above,
             "limit": limit,
         }
-        claimed = sorted(session.run("claim_workflows", params), key=lambda row: row[10])
-        last = claimed[-1][10] if claimed else above
+        claimed = sorted(session.run("claim_workflows", params), key=lambda row: row[9])
+        last = claimed[-1][9] if claimed else above
         return [rows.to_claim(row) for row in claimed], last
 
     def claim_workflow(self, session: Session, executor_id: str, workflow_id: str) -> Claim | None:

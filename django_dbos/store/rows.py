@@ -184,11 +184,10 @@ def to_claim(row: Row) -> Claim:
         name=row[2],
         input=row[3],
         token=row[4],
-        queue_name=row[5],
-        user_id=row[6],
-        recovery_attempts=row[7],
-        remaining=row[8],
-        has_history=bool(row[9]),
+        user_id=row[5],
+        recovery_attempts=row[6],
+        remaining=row[7],
+        has_history=bool(row[8]),
     )
 
 

@@ -213,8 +213,8 @@ class SqliteStore(Store):
         }
         # A transaction: what can't be read isn't claimed.
         with session.transaction():
-            claimed = sorted(session.run("claim_workflows", params), key=lambda row: row[10])
-            last = claimed[-1][10] if claimed else above
+            claimed = sorted(session.run("claim_workflows", params), key=lambda row: row[9])
+            last = claimed[-1][9] if claimed else above
             return [_claim(row) for row in claimed], last
 
     def claim_workflow(self, session: Session, executor_id: str, workflow_id: str) -> Claim | None:
@@ -511,4 +511,4 @@ def _workflow(new: NewWorkflow, executor_id: str | None) -> Params:
 
 def _claim(row: Row) -> Claim:
     """SQLite's columns hold values of any type: ValueError and TypeError tell of others."""
-    return rows.to_claim((*row[:4], UUID(row[4]), *row[5:7], int(row[7]), *row[8:]))
+    return rows.to_claim((*row[:4], UUID(row[4]), row[5], int(row[6]), *row[7:]))

@@ -20,7 +20,7 @@ FROM (
 WHERE workflow.workflow_id = chosen.workflow_id
 RETURNING
     workflow.workflow_id, workflow.claim_number, workflow.name, workflow.input, workflow.token,
-    workflow.queue_name, workflow.user_id, workflow.recovery_attempts,
+    workflow.user_id, workflow.recovery_attempts,
     (extract(epoch FROM workflow.deadline_at) - extract(epoch FROM clock_timestamp()))::float8
         AS remaining,
     workflow.claim_number > 1 AS has_history, workflow.queue_sequence
