@@ -140,8 +140,8 @@ def test_a_stop_between_two_attempts_loses_none(start_executor: Start, settings:
 
     executor.stop()
     assert handle.get_status() == "ENQUEUED"
+    advance(60)  # before the next run has read how long it is to wait
     start_executor(concurrency=2)
-    advance(60)
 
     eventually(lambda: len(attempts) == 2)
     assert handle.get_result(timeout=LIMIT) == 2
