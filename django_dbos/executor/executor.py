@@ -34,7 +34,7 @@ from django_dbos.executor.pool import Pool
 from django_dbos.executor.retention import Retention
 from django_dbos.executor.slots import Slots
 from django_dbos.models import Workflow
-from django_dbos.operations import logs
+from django_dbos.operations import logs, threads
 from django_dbos.operations.run import Run
 from django_dbos.store import errors, get_store
 from django_dbos.store.wakeups import EVERYTHING
@@ -444,6 +444,7 @@ class Executor:
             stopped.loop.stop(timeout=max(until - time.monotonic(), 0.0))
         self._deregister(self.executor_id)
         self.pool.stop()
+        threads.end_idle_threads()
 
     def stop_now(self) -> None:
         """Release every claim without waiting for runs: the process is about to end."""

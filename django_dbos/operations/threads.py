@@ -9,10 +9,11 @@ one. A test's transaction is one connection's, so there all of them take turns.
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -29,8 +30,9 @@ R = TypeVar("R")
 async def perform(run: Run, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Call a sync function on the run's thread, or beside it if that is busy."""
     if run.sync_steps and not run.host.takes_turns:
-        apart = sync_to_async(_apart, thread_sensitive=False, executor=_threads())
-        return raised.given(await apart(function, *args, **kwargs))
+        with _threads.in_use() as executor:
+            apart = sync_to_async(_apart, thread_sensitive=False, executor=executor)
+            return raised.given(await apart(function, *args, **kwargs))
     return await perform_in_turn(run, function, *args, **kwargs)
 
 
@@ -45,15 +47,53 @@ async def perform_in_turn(
         run.sync_steps -= 1
 
 
-@functools.cache
-def _threads() -> ThreadPoolExecutor:
-    """Those of this process, started as they are needed."""
-    return ThreadPoolExecutor(get_settings().concurrency, thread_name_prefix="dbos-step")
+class _Threads:
+    """Those of this process for steps side by side: at most CONCURRENCY, started when needed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._executor: ThreadPoolExecutor | None = None
+        self._calls = 0
+
+    @contextmanager
+    def in_use(self) -> Iterator[ThreadPoolExecutor]:
+        """Keep the threads for a call."""
+        with self._lock:
+            self._calls += 1
+            if self._executor is None:
+                count = get_settings().concurrency
+                self._executor = ThreadPoolExecutor(count, thread_name_prefix="dbos-step")
+            executor = self._executor
+        try:
+            yield executor
+        finally:
+            with self._lock:
+                self._calls -= 1
+
+    def end_if_idle(self) -> None:
+        """End the threads, unless a call needs them."""
+        with self._lock:
+            if self._executor is not None and not self._calls:
+                self._executor.shutdown(wait=False)
+                self._executor = None
+
+
+_threads = _Threads()
+
+
+def end_idle_threads() -> None:
+    """End the threads for steps side by side when an executor stops, unless another uses them."""
+    _threads.end_if_idle()
+
+
+def _forget_threads() -> None:
+    """In a forked process, which has none of them."""
+    global _threads
+    _threads = _Threads()
 
 
 if hasattr(os, "register_at_fork"):
-    # A forked process has none of them.
-    os.register_at_fork(after_in_child=_threads.cache_clear)
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 def _apart(

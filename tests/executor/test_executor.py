@@ -520,7 +520,7 @@ def test_who_connects_to_a_signal_while_a_run_ends_is_told(
 @pytest.mark.rule(35)
 def test_stopping_leaves_no_thread_and_no_row(start_executor: Start) -> None:
     executor = start_executor(concurrency=4)
-    for workflow in (workflows.counts, workflows.acounts):
+    for workflow in (workflows.counts, workflows.acounts, workflows.adds_side_by_side):
         assert workflow.start(2).get_result(timeout=LIMIT) == 2
 
     executor.stop()

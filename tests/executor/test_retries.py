@@ -139,7 +139,8 @@ def test_a_stop_between_two_attempts_loses_none(start_executor: Start, settings:
     assert handle.get_status() == "PENDING"
 
     executor.stop()
-    assert handle.get_status() == "ENQUEUED"
+    # Handed over from its slot, or suspended when the stop came before it had begun to wait there.
+    assert handle.get_status() in ("ENQUEUED", "WAITING")
     advance(60)  # before the next run has read how long it is to wait
     start_executor(concurrency=2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -38,6 +39,11 @@ async def acounts(number: int) -> int:
     for _ in range(number):
         total = await aadd(total, 1)
     return total
+
+
+@dbos.workflow
+async def adds_side_by_side(number: int) -> int:
+    return sum(await asyncio.gather(*(add.acall(0, 1) for _ in range(number))))
 
 
 @dbos.workflow
