@@ -24,7 +24,6 @@ from django_dbos.models import Checkpoint, Event, EventVersion, Workflow
 from django_dbos.store import listening
 from django_dbos.store.base import Store
 from tests.store.conftest import checkpoint, entry, step
-from tests.waiting import LIMIT
 
 Claims = Callable[..., Claim]
 Apply = Callable[..., list[Answer]]
@@ -185,17 +184,18 @@ def heard(store: Store) -> Iterator[Callable[[], list[str]]]:
     with psycopg.connect(
         **{**params, "cursor_factory": psycopg.Cursor}, autocommit=True
     ) as listener:
+        told: list[str] = []
+        listener.add_notify_handler(lambda one: told.extend(json.loads(one.payload)))
         listener.execute(f"LISTEN {listening.CHANGED_CHANNEL}")
 
         def heard() -> list[str]:
             # What was notified before this is heard of before it.
             listener.execute(f"NOTIFY {listening.CHANGED_CHANNEL}, '[\"the end\"]'")
-            found: list[str] = []
-            for one in listener.notifies(timeout=LIMIT):
-                found += json.loads(one.payload)
-                if found[-1] == "the end":
-                    break
-            return found[:-1]
+            while "the end" not in told:
+                listener.execute("SELECT 1")
+            found = told[: told.index("the end")]
+            told.clear()
+            return found
 
         yield heard
 
