@@ -17,7 +17,7 @@ from django.core.exceptions import ValidationError
 from django_dbos.core import names
 from django_dbos.core.records import NewMessage
 from django_dbos.handles import WorkflowHandle
-from django_dbos.operations import calls, context, reads
+from django_dbos.operations import context, entry, reads
 from django_dbos.operations.messages import NO_DEFAULT, new_message
 from django_dbos.operations.stream_readers import AsyncStreamReader, StreamReader
 from django_dbos.store import get_store
@@ -35,14 +35,14 @@ def send(
     Raises WorkflowDoesNotExist, and NotAllowedInAtomic when only another database has an open
     transaction.
     """
-    calls.send([new_message(workflow_id, message, topic, idempotency_key)])
+    entry.send([new_message(workflow_id, message, topic, idempotency_key)])
 
 
 async def asend(
     workflow_id: str, message: Any, topic: str | None = None, idempotency_key: str | None = None
 ) -> None:
     """See send()."""
-    await calls.asend([new_message(workflow_id, message, topic, idempotency_key)])
+    await entry.asend([new_message(workflow_id, message, topic, idempotency_key)])
 
 
 class OutgoingMessage(TypedDict):
@@ -61,13 +61,13 @@ def send_many(messages: Iterable[OutgoingMessage]) -> None:
     not be sent.
     """
     if new := _messages(messages):
-        calls.send(new)
+        entry.send(new)
 
 
 async def asend_many(messages: Iterable[OutgoingMessage]) -> None:
     """See send_many()."""
     if new := _messages(messages):
-        await calls.asend(new)
+        await entry.asend(new)
 
 
 def recv(topic: str | None = None, timeout: Duration = 60, default: Any = NO_DEFAULT) -> Any:
@@ -76,7 +76,7 @@ def recv(topic: str | None = None, timeout: Duration = 60, default: Any = NO_DEF
     In order of sending, each message once. After `timeout` (default 60 s) returns `default` if
     given, else raises WaitTimeout. Raises NotInWorkflow and NotAllowedInStep.
     """
-    return calls.recv(topic, timeout, default)
+    return entry.recv(topic, timeout, default)
 
 
 async def arecv(
@@ -85,7 +85,7 @@ async def arecv(
     default: Any = NO_DEFAULT,
 ) -> Any:
     """See recv()."""
-    return await calls.arecv(topic, timeout, default)
+    return await entry.arecv(topic, timeout, default)
 
 
 def set_event(key: str, value: Any) -> None:
@@ -94,12 +94,12 @@ def set_event(key: str, value: Any) -> None:
     From a workflow exactly once. Doesn't wait for the commit: whatever waits next does. Raises
     NotInWorkflow.
     """
-    calls.set_event(key, value)
+    entry.set_event(key, value)
 
 
 async def aset_event(key: str, value: Any) -> None:
     """See set_event()."""
-    await calls.aset_event(key, value)
+    await entry.aset_event(key, value)
 
 
 def get_event(workflow_id: str, key: str, timeout: Duration = 60, default: Any = NO_DEFAULT) -> Any:
@@ -109,7 +109,7 @@ def get_event(workflow_id: str, key: str, timeout: Duration = 60, default: Any =
     workflow, a replay returns what was seen at first. Raises WorkflowDoesNotExist,
     NotAllowedInStep, NotAllowedInAtomic.
     """
-    return calls.get_event(workflow_id, key, timeout, default)
+    return entry.get_event(workflow_id, key, timeout, default)
 
 
 async def aget_event(
@@ -119,7 +119,7 @@ async def aget_event(
     default: Any = NO_DEFAULT,
 ) -> Any:
     """See get_event()."""
-    return await calls.aget_event(workflow_id, key, timeout, default)
+    return await entry.aget_event(workflow_id, key, timeout, default)
 
 
 def get_all_events(workflow_id: str) -> dict[str, Any]:
@@ -128,13 +128,13 @@ def get_all_events(workflow_id: str) -> dict[str, Any]:
     Raises WorkflowDoesNotExist.
     """
     names.check_workflow_id(workflow_id)
-    return calls.perform("get_all_events", lambda: calls.read_events(workflow_id))
+    return entry.perform("get_all_events", lambda: entry.read_events(workflow_id))
 
 
 async def aget_all_events(workflow_id: str) -> dict[str, Any]:
     """See get_all_events()."""
     names.check_workflow_id(workflow_id)
-    return await calls.aperform("get_all_events", lambda: calls.read_events(workflow_id))
+    return await entry.aperform("get_all_events", lambda: entry.read_events(workflow_id))
 
 
 def write_stream(key: str, value: Any) -> None:
@@ -143,22 +143,22 @@ def write_stream(key: str, value: Any) -> None:
     From a workflow exactly once, from a step at least once. Doesn't wait for the commit: whatever
     waits next does. Raises StreamClosed after `close_stream`, and NotInWorkflow.
     """
-    calls.write_stream(key, value)
+    entry.write_stream(key, value)
 
 
 async def awrite_stream(key: str, value: Any) -> None:
     """See write_stream()."""
-    await calls.awrite_stream(key, value)
+    await entry.awrite_stream(key, value)
 
 
 def close_stream(key: str) -> None:
     """End a stream of this workflow: its readers stop after the last value."""
-    calls.close_stream(key)
+    entry.close_stream(key)
 
 
 async def aclose_stream(key: str) -> None:
     """See close_stream()."""
-    await calls.aclose_stream(key)
+    await entry.aclose_stream(key)
 
 
 def read_stream(
@@ -171,14 +171,14 @@ def read_stream(
     `reader.entries()` yields (offset, value). A value that doesn't come within `timeout` raises
     WaitTimeout. Raises WorkflowDoesNotExist.
     """
-    return calls.read_stream(workflow_id, key, offset, timeout, wait)
+    return entry.read_stream(workflow_id, key, offset, timeout, wait)
 
 
 def aread_stream(
     workflow_id: str, key: str, offset: int = 0, timeout: Duration = None, wait: bool = True
 ) -> AsyncStreamReader:
     """See read_stream(): `async for value in aread_stream(...)`."""
-    return calls.aread_stream(workflow_id, key, offset, timeout, wait)
+    return entry.aread_stream(workflow_id, key, offset, timeout, wait)
 
 
 def sleep(duration: float | timedelta) -> None:
@@ -186,25 +186,25 @@ def sleep(duration: float | timedelta) -> None:
 
     Raises NotInWorkflow and NotAllowedInStep.
     """
-    calls.sleep_for(duration)
+    entry.sleep_for(duration)
 
 
 async def asleep(duration: float | timedelta) -> None:
     """See sleep()."""
-    await calls.asleep_for(duration)
+    await entry.asleep_for(duration)
 
 
 def retrieve_workflow(workflow_id: str) -> WorkflowHandle[Any]:
     """Return the handle of an existing workflow; raise WorkflowDoesNotExist."""
     names.check_workflow_id(workflow_id)
-    calls.perform("retrieve_workflow", lambda: _exists(workflow_id))
+    entry.perform("retrieve_workflow", lambda: _exists(workflow_id))
     return WorkflowHandle(workflow_id)
 
 
 async def aretrieve_workflow(workflow_id: str) -> WorkflowHandle[Any]:
     """See retrieve_workflow()."""
     names.check_workflow_id(workflow_id)
-    await calls.aperform("retrieve_workflow", lambda: _exists(workflow_id))
+    await entry.aperform("retrieve_workflow", lambda: _exists(workflow_id))
     return WorkflowHandle(workflow_id)
 
 
@@ -242,7 +242,7 @@ class CurrentWorkflow:
         from django.contrib.auth import get_user_model
 
         users = get_user_model()._default_manager
-        run = calls.workflow_run(context.current())
+        run = entry.workflow_run(context.current())
         try:
             found = users.filter(pk=self.user_id)
             # A step's own queries are attempted again as its definition says.

@@ -31,9 +31,9 @@ class DbosConfig(AppConfig):
         autodiscover_modules("workflows")
 
     def _connect_hints(self) -> None:
-        from django_dbos.consumers import hints
+        from django_dbos.consumers import channel_layer
 
-        signals.keys_changed.connect(hints.send_hints, dispatch_uid="django_dbos.hints")
+        signals.keys_changed.connect(channel_layer.send_hints, dispatch_uid="django_dbos.hints")
 
 
 def _complete_tables(*, using: str, **kwargs: object) -> None:

@@ -27,9 +27,9 @@ from asgiref.sync import iscoroutinefunction
 from django_dbos.conf import LARGEST_INT
 from django_dbos.core import durations, names, registry
 from django_dbos.core.registry import WorkflowDefinition
-from django_dbos.operations import calls, context, raised, running, steps
-from django_dbos.operations.asking import refuse_on_loop
+from django_dbos.operations import context, entry, raised, runner, steps
 from django_dbos.operations.attempts import StepDefinition
+from django_dbos.operations.client import refuse_on_loop
 from django_dbos.operations.context import Scope
 from django_dbos.operations.run import Run
 from django_dbos.workflow_functions import OTHER_NAMES_OF_START, WorkflowFunction
@@ -311,7 +311,7 @@ def run_step(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> 
     Raises NotInWorkflow outside of a workflow, and TypeError for what can't be called.
     """
     refuse_on_loop("run_step", "arun_step")
-    calls.run_of(context.current(), "run_step")
+    entry.run_of(context.current(), "run_step")
     return cast(R, _as_step(function)(*args, **kwargs))
 
 
@@ -322,7 +322,7 @@ async def arun_step(
     **kwargs: P.kwargs,
 ) -> R:
     """See run_step(). A sync function runs on a thread."""
-    calls.run_of(context.current(), "arun_step")
+    entry.run_of(context.current(), "arun_step")
     return cast(R, await _as_step(function).acall(*args, **kwargs))
 
 
@@ -412,7 +412,7 @@ def _check_errors(value: Any) -> tuple[type[Exception], ...] | Callable[[Excepti
 def _warn_of_stray_thread(name: str) -> None:
     """A step that a workflow calls through a pool of its own would silently not be recorded."""
     thread = threading.current_thread()
-    if running.is_working() and thread is not threading.main_thread():
+    if runner.is_working() and thread is not threading.main_thread():
         warnings.warn(
             f"Step {name!r} was called on thread {thread.name!r}, which belongs to no workflow: "
             "it isn't recorded. Call it from the workflow, or pass the context on with "

@@ -11,7 +11,7 @@ from django.apps import apps
 
 from django_dbos.core import engine
 from django_dbos.exceptions import DbosError
-from django_dbos.operations import calls, context
+from django_dbos.operations import context, entry
 from django_dbos.operations.describing import WorkflowDescription, describe
 from django_dbos.operations.messages import NO_DEFAULT, new_message
 from django_dbos.operations.stream_readers import AsyncStreamReader, StreamReader
@@ -48,30 +48,30 @@ class WorkflowHandle(Generic[R]):
         Raises WaitTimeout after `timeout` seconds (None: waits for ever, 0: looks once),
         WorkflowCancelled, MaxRecoveryAttemptsExceeded, and NotAllowedInAtomic inside `atomic()`.
         """
-        return calls.get_result(self.workflow_id, timeout)  # type: ignore[no-any-return]
+        return entry.get_result(self.workflow_id, timeout)  # type: ignore[no-any-return]
 
     async def aget_result(self, timeout: float | timedelta | None = None) -> R:  # noqa: ASYNC109
         """See get_result()."""
-        return await calls.aget_result(self.workflow_id, timeout)  # type: ignore[no-any-return]
+        return await entry.aget_result(self.workflow_id, timeout)  # type: ignore[no-any-return]
 
     def get_status(self) -> Workflow.Status:
         """Return the status; raise WorkflowDoesNotExist."""
-        return _status(calls.perform("get_status", self._read_status))
+        return _status(entry.perform("get_status", self._read_status))
 
     async def aget_status(self) -> Workflow.Status:
         """See get_status()."""
-        return _status(await calls.aperform("get_status", self._read_status))
+        return _status(await entry.aperform("get_status", self._read_status))
 
     def describe(self) -> WorkflowDescription:
         """Return status, name, queue, times, error and more, read in one query.
 
         Raises WorkflowDoesNotExist.
         """
-        return calls.perform("describe", lambda: describe(get_store(), self.workflow_id))
+        return entry.perform("describe", lambda: describe(get_store(), self.workflow_id))
 
     async def adescribe(self) -> WorkflowDescription:
         """See describe()."""
-        return await calls.aperform("describe", lambda: describe(get_store(), self.workflow_id))
+        return await entry.aperform("describe", lambda: describe(get_store(), self.workflow_id))
 
     def cancel(self, children: bool = False) -> bool:
         """Cancel the workflow, with `children` its children too; True if it was still active.
@@ -80,11 +80,11 @@ class WorkflowHandle(Generic[R]):
         durable operation; a step in progress may still end.
         Raises WorkflowDoesNotExist.
         """
-        return calls.perform("cancel", lambda: self._cancel(children))
+        return entry.perform("cancel", lambda: self._cancel(children))
 
     async def acancel(self, children: bool = False) -> bool:
         """See cancel()."""
-        return await calls.aperform("cancel", lambda: self._cancel(children))
+        return await entry.aperform("cancel", lambda: self._cancel(children))
 
     def resume(self) -> bool:
         """Put a cancelled, given-up, quarantined or waiting workflow back in its queue.
@@ -93,40 +93,40 @@ class WorkflowHandle(Generic[R]):
         begins at once, see run_now(). Returns whether it could be resumed. Raises
         WorkflowDoesNotExist.
         """
-        return calls.perform("resume", self._resume)
+        return entry.perform("resume", self._resume)
 
     async def aresume(self) -> bool:
         """See resume()."""
-        return await calls.aperform("resume", self._resume)
+        return await entry.aperform("resume", self._resume)
 
     def run_now(self) -> bool:
         """Put a delayed workflow in its queue at once, as if its time had come.
 
         Returns True if it was still delayed. Raises WorkflowDoesNotExist.
         """
-        return calls.perform("run_now", self._run_now)
+        return entry.perform("run_now", self._run_now)
 
     async def arun_now(self) -> bool:
         """See run_now()."""
-        return await calls.aperform("run_now", self._run_now)
+        return await entry.aperform("run_now", self._run_now)
 
     def send(
         self, message: Any, topic: str | None = None, idempotency_key: str | None = None
     ) -> None:
         """See django_dbos.send()."""
-        calls.send([new_message(self.workflow_id, message, topic, idempotency_key)])
+        entry.send([new_message(self.workflow_id, message, topic, idempotency_key)])
 
     async def asend(
         self, message: Any, topic: str | None = None, idempotency_key: str | None = None
     ) -> None:
         """See django_dbos.send()."""
-        await calls.asend([new_message(self.workflow_id, message, topic, idempotency_key)])
+        await entry.asend([new_message(self.workflow_id, message, topic, idempotency_key)])
 
     def get_event(
         self, key: str, timeout: float | timedelta | None = 60, default: Any = NO_DEFAULT
     ) -> Any:
         """See django_dbos.get_event()."""
-        return calls.get_event(self.workflow_id, key, timeout, default)
+        return entry.get_event(self.workflow_id, key, timeout, default)
 
     async def aget_event(
         self,
@@ -135,7 +135,7 @@ class WorkflowHandle(Generic[R]):
         default: Any = NO_DEFAULT,
     ) -> Any:
         """See django_dbos.get_event()."""
-        return await calls.aget_event(self.workflow_id, key, timeout, default)
+        return await entry.aget_event(self.workflow_id, key, timeout, default)
 
     def read_stream(
         self,
@@ -145,7 +145,7 @@ class WorkflowHandle(Generic[R]):
         wait: bool = True,
     ) -> StreamReader:
         """See django_dbos.read_stream()."""
-        return calls.read_stream(self.workflow_id, key, offset, timeout, wait)
+        return entry.read_stream(self.workflow_id, key, offset, timeout, wait)
 
     def aread_stream(
         self,
@@ -155,22 +155,22 @@ class WorkflowHandle(Generic[R]):
         wait: bool = True,
     ) -> AsyncStreamReader:
         """See django_dbos.read_stream()."""
-        return calls.aread_stream(self.workflow_id, key, offset, timeout, wait)
+        return entry.aread_stream(self.workflow_id, key, offset, timeout, wait)
 
     def events(self) -> dict[str, Any]:
         """See django_dbos.get_all_events()."""
-        return calls.perform("get_all_events", lambda: calls.read_events(self.workflow_id))
+        return entry.perform("get_all_events", lambda: entry.read_events(self.workflow_id))
 
     async def aevents(self) -> dict[str, Any]:
         """See django_dbos.get_all_events()."""
-        return await calls.aperform("get_all_events", lambda: calls.read_events(self.workflow_id))
+        return await entry.aperform("get_all_events", lambda: entry.read_events(self.workflow_id))
 
     def steps(self) -> list[Checkpoint]:
         """Return the workflow's checkpoints, in the order of their step numbers.
 
         Raises WorkflowDoesNotExist, and DbosError in workflow code.
         """
-        if calls.workflow_run(context.current()) is not None:
+        if entry.workflow_run(context.current()) is not None:
             raise DbosError("steps() can't be recorded. Call it in a step, and return what counts.")
         found = get_store().reader.read_checkpoints(self.workflow_id)
         if not found:

@@ -137,7 +137,7 @@ class Workflow(EngineRow):
     )
     name = KeyField(_("name"), max_length=255)
     status = KeyField(_("status"), max_length=30, choices=Status.choices)
-    is_set_aside = models.BooleanField(
+    is_quarantined = models.BooleanField(
         _("quarantined"),
         db_default=False,
         help_text=_("The engine stopped it (see the error); resume it after a fix."),
@@ -287,7 +287,7 @@ class Checkpoint(EngineRow):
     fingerprint = KeyField(_("fingerprint of the arguments"), max_length=32, null=True)
     output_text = models.TextField(_("output"), db_column="output", null=True)
     error_text = models.TextField(_("error"), db_column="error", null=True)
-    child_workflow_id = KeyField(_("other workflow"), max_length=MAX_ID_LENGTH, null=True)
+    related_workflow_id = KeyField(_("related workflow"), max_length=MAX_ID_LENGTH, null=True)
     record_order = models.IntegerField(_("record order"))
     claim_number = models.IntegerField(_("claim number"))
     attempts = models.SmallIntegerField(_("attempts"), db_default=1)

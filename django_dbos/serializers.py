@@ -30,10 +30,10 @@ from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString
 
 from django_dbos import conf, exceptions
-from django_dbos.core import recorded_errors
-from django_dbos.core.codecs import Refused
-from django_dbos.core.recorded_errors import ErrorSummary
-from django_dbos.core.serialization import JSONSerializer, find_loaded_class
+from django_dbos.core.values import errors
+from django_dbos.core.values.codecs import Refused
+from django_dbos.core.values.errors import ErrorSummary
+from django_dbos.core.values.json import JSONSerializer, find_loaded_class
 
 
 class Serializer(Protocol):
@@ -112,9 +112,9 @@ def to_plain(text: str) -> Any:
 
 def dump_error(error: BaseException) -> str:
     """Return ``error`` as JSON text. None is refused: what can't be rebuilt is described."""
-    text = recorded_errors.dump_error(json_serializer, error)
+    text = errors.dump_error(json_serializer, error)
     if len(text.encode()) > conf.get_settings().max_payload_bytes:
-        return recorded_errors.dump_stand_in(json_serializer, error)
+        return errors.dump_stand_in(json_serializer, error)
     return text
 
 
@@ -124,12 +124,12 @@ def load_error(text: str) -> BaseException:
     Raises SerializationError, mostly UnknownTypeInHistory, if its class or its args aren't known
     here.
     """
-    return recorded_errors.load_error(json_serializer, text)
+    return errors.load_error(json_serializer, text)
 
 
 def load_error_or_stand_in(text: str) -> BaseException:
     """Return what load_error() does; where that raises, a RecordedError: for mere reports."""
-    return recorded_errors.load_error_or_stand_in(json_serializer, text)
+    return errors.load_error_or_stand_in(json_serializer, text)
 
 
 def load_error_to_raise(text: str) -> Exception:
@@ -140,7 +140,7 @@ def load_error_to_raise(text: str) -> Exception:
     error = load_error_or_stand_in(text)
     if isinstance(error, Exception):
         return error
-    return recorded_errors.stand_in_for(json_serializer, text)
+    return errors.stand_in_for(json_serializer, text)
 
 
 def round_trip_error(error: BaseException, text: str | None = None) -> BaseException:
@@ -148,12 +148,12 @@ def round_trip_error(error: BaseException, text: str | None = None) -> BaseExcep
 
     ``text`` is what dump_error() made of it.
     """
-    return recorded_errors.round_trip_error(json_serializer, error, text or dump_error(error))
+    return errors.round_trip_error(json_serializer, error, text or dump_error(error))
 
 
 def summarize_error(text: str) -> ErrorSummary:
     """Return the class, message and traceback of a recorded error without rebuilding it."""
-    return recorded_errors.summarize_error(json_serializer, text)
+    return errors.summarize_error(json_serializer, text)
 
 
 def fingerprint(args_text: str) -> str:

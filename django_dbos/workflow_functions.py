@@ -25,8 +25,8 @@ from django_dbos.core.ids import new_uuid
 from django_dbos.core.records import NewWorkflow
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.handles import WorkflowHandle
-from django_dbos.operations import calls, context
-from django_dbos.operations.asking import refuse_on_loop
+from django_dbos.operations import context, entry
+from django_dbos.operations.client import refuse_on_loop
 from django_dbos.operations.options import Options, StartOptions
 
 P = ParamSpec("P")
@@ -80,7 +80,7 @@ class WorkflowFunction(Generic[P, C, R]):
             self._refuse_in_sync_workflow()
             return cast(C, self._acall(args, kwargs))
         refuse_on_loop(self.name, f"{self._definition.function.__name__}.acall")
-        return cast(C, calls.call(self._new(args, kwargs)))
+        return cast(C, entry.call(self._new(args, kwargs)))
 
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it from async code, be it sync or async."""
@@ -94,12 +94,12 @@ class WorkflowFunction(Generic[P, C, R]):
         stored. Nothing is left behind then.
         """
         refuse_on_loop("start", "astart")
-        (workflow_id,) = calls.start([self._new(args, kwargs)])
+        (workflow_id,) = entry.start([self._new(args, kwargs)])
         return WorkflowHandle(workflow_id)
 
     async def astart(self, *args: P.args, **kwargs: P.kwargs) -> WorkflowHandle[R]:
         """See start()."""
-        (workflow_id,) = await calls.astart([self._new(args, kwargs)])
+        (workflow_id,) = await entry.astart([self._new(args, kwargs)])
         return WorkflowHandle(workflow_id)
 
     def start_many(self, arguments: Iterable[Arguments]) -> list[WorkflowHandle[R]]:
@@ -108,12 +108,12 @@ class WorkflowFunction(Generic[P, C, R]):
         All of them are started, or none. See start().
         """
         refuse_on_loop("start_many", "astart_many")
-        ids = calls.start_many(*self._many(arguments))
+        ids = entry.start_many(*self._many(arguments))
         return [WorkflowHandle(one) for one in ids]
 
     async def astart_many(self, arguments: Iterable[Arguments]) -> list[WorkflowHandle[R]]:
         """See start_many()."""
-        ids = await calls.astart_many(*self._many(arguments))
+        ids = await entry.astart_many(*self._many(arguments))
         return [WorkflowHandle(one) for one in ids]
 
     def using(self, **options: Unpack[StartOptions]) -> Self:
@@ -126,7 +126,7 @@ class WorkflowFunction(Generic[P, C, R]):
         return other
 
     async def _acall(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
-        return cast(R, await calls.acall(self._new(args, kwargs)))
+        return cast(R, await entry.acall(self._new(args, kwargs)))
 
     @property
     def _given_id(self) -> str:
@@ -136,7 +136,7 @@ class WorkflowFunction(Generic[P, C, R]):
         values = self._options.values(self._definition)
         text = self._input(args, kwargs)
         token = new_uuid()
-        workflow_id = self._given_id or calls.id_for(token)
+        workflow_id = self._given_id or entry.id_for(token)
         return NewWorkflow(workflow_id=workflow_id, input=text, token=token, **values)
 
     def _many(self, arguments: Iterable[Arguments]) -> tuple[NewWorkflow, list[str]]:

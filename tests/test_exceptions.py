@@ -7,8 +7,8 @@ import pytest
 from django.db.transaction import TransactionManagementError
 
 from django_dbos import exceptions
-from django_dbos.core import recorded_errors
-from django_dbos.core.serialization import JSONSerializer
+from django_dbos.core.values import errors
+from django_dbos.core.values.json import JSONSerializer
 
 ERRORS = [
     exceptions.WorkflowDoesNotExist("order-1"),
@@ -67,7 +67,7 @@ def test_an_error_survives_copying(error: exceptions.DbosError) -> None:
 def test_an_error_survives_being_recorded(error: exceptions.DbosError) -> None:
     serializer = JSONSerializer()
 
-    loaded = recorded_errors.load_error(serializer, recorded_errors.dump_error(serializer, error))
+    loaded = errors.load_error(serializer, errors.dump_error(serializer, error))
 
     assert type(loaded) is type(error)
     assert (loaded.args, str(loaded)) == (error.args, str(error))

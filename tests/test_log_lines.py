@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import django_dbos as dbos
-from django_dbos.executor.log_lines import LineFormatter
+from django_dbos.executor.cli.log_lines import LineFormatter
 from django_dbos.testing import run_until_idle
 
 PACKAGE = Path(dbos.__file__).parent

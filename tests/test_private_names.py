@@ -8,7 +8,7 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext, async_to_sync, syn
 from django.db import transaction
 from django.test import TestCase
 
-from django_dbos.operations.branches import _is_blocked
+from django_dbos.operations.ordering import _is_blocked
 from django_dbos.store.inline_writer import _thread_holder
 from django_dbos.store.sessions import is_of_testcase
 

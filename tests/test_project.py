@@ -115,7 +115,8 @@ def test_it_loads_where_processes_cannot_fork() -> None:
         "import asyncio, logging, os, random, django\n"
         "del os.register_at_fork\n"
         "django.setup()\n"
-        "import django_dbos.consumers.hints, django_dbos.executor.executor, django_dbos.testing\n"
+        "import django_dbos.consumers.channel_layer, django_dbos.executor.executor\n"
+        "import django_dbos.testing\n"
     )
     setup = {"DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONPATH": str(PROJECT)}
 

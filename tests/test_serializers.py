@@ -24,7 +24,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy
 
 from django_dbos import exceptions, serializers
-from django_dbos.core.serialization import JSONSerializer
+from django_dbos.core.values.json import JSONSerializer
 
 
 class Reversed:

@@ -59,7 +59,7 @@ class StatusFilter(_Choice):
         # The conditions after the first are true anyway: they make the partial indexes usable.
         match value:
             case "SET_ASIDE":
-                return Q(status=Status.ERROR, is_set_aside=True)
+                return Q(status=Status.ERROR, is_quarantined=True)
             case Status.DELAYED:
                 return Q(status=value, due_at__isnull=False)
             case Status.WAITING:

@@ -70,7 +70,7 @@ class LiveExecutors:
 
 def explain(workflow: Workflow, executors: LiveExecutors, error: str | None = None) -> str:
     """The reasons, as sentences; empty if it runs or is done."""
-    if workflow.is_set_aside:
+    if workflow.is_quarantined:
         return _join(
             gettext("Quarantined by the engine; resume it after a fix."), _first_line(error)
         )
@@ -87,7 +87,7 @@ def explain(workflow: Workflow, executors: LiveExecutors, error: str | None = No
 
 def finality(workflow: Workflow) -> str:
     """What remains to be done about one that failed; empty for others."""
-    if workflow.status != Status.ERROR or workflow.is_set_aside:
+    if workflow.status != Status.ERROR or workflow.is_quarantined:
         return ""
     return gettext("It has failed, which is final. To do it again start one under another id.")
 

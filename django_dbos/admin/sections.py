@@ -165,7 +165,7 @@ def _show_step(step: Any, links: Links, is_whole: bool) -> Cells:
         instant(step.started_at),
         instant(step.recorded_at),
         seconds(step.started_at, step.recorded_at) if is_over else "",
-        _linked(links, step.child_workflow_id),
+        _linked(links, step.related_workflow_id),
     )
 
 

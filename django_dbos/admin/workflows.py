@@ -244,7 +244,7 @@ def _parts(name: str) -> list[str]:
 
 
 def _is_resumable(workflow: Workflow) -> bool:
-    return workflow.is_set_aside or workflow.status in RESUMABLE
+    return workflow.is_quarantined or workflow.status in RESUMABLE
 
 
 def _facts(workflow: Workflow, links: Links) -> list[tuple[Label, Any]]:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 from django_dbos.conf import get_settings
-from django_dbos.consumers import hints, origins
+from django_dbos.consumers import channel_layer, origins
 from django_dbos.consumers.access import Access, Refused, one_more_socket
 from django_dbos.core import names
 from django_dbos.exceptions import WorkflowDoesNotExist
@@ -127,7 +127,7 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
 
     async def _follow(self) -> None:
         wakeups = get_store().wakeups
-        with hints.listening(), wakeups.watch(*self.keys()) as watch:
+        with channel_layer.listening(), wakeups.watch(*self.keys()) as watch:
             while (news := await self.send_news()) is not News.ENDED:
                 if news is News.NONE_LEFT:
                     pause = get_settings().poll_interval * (RELAXED if wakeups.is_listening else 1)

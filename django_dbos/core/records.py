@@ -72,7 +72,7 @@ class Checkpoint:
     fingerprint: str | None = None
     output: str | None = None
     error: str | None = None
-    child_workflow_id: str | None = None
+    related_workflow_id: str | None = None
     attempts: int = 1
     attempt_errors: str | None = None
     """What the attempts failed with, as JSON, once there was more than one."""
@@ -299,7 +299,7 @@ class Finish(Write):
     status: Status
     output: str | None = None
     error: str | None = None
-    is_set_aside: bool = False
+    is_quarantined: bool = False
 
     @property
     def place(self) -> tuple[str, int]:

@@ -22,7 +22,7 @@ ACTIVE = frozenset({Status.ENQUEUED, Status.DELAYED, Status.PENDING, Status.WAIT
 FINISHED = frozenset(Status) - ACTIVE
 # Streams of these count as closed; after a cancellation a resume may write on.
 CLOSING = frozenset({Status.SUCCESS, Status.ERROR})
-# Set aside by the engine (see Workflow.is_set_aside), ERROR can be resumed as well.
+# Quarantined by the engine (see Workflow.is_quarantined), ERROR can be resumed as well.
 RESUMABLE = frozenset(
     {Status.CANCELLED, Status.DELAYED, Status.MAX_RECOVERY_ATTEMPTS_EXCEEDED, Status.WAITING}
 )

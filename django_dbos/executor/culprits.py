@@ -12,9 +12,9 @@ from itertools import islice
 
 from django_dbos.core import registry
 from django_dbos.core.records import Claim, Lane
-from django_dbos.operations.host import Host
 from django_dbos.operations.quarantine import quarantine
 from django_dbos.operations.run import Run
+from django_dbos.operations.runtime import Host
 from django_dbos.store import errors
 from django_dbos.store.sessions import Session
 

@@ -23,22 +23,22 @@ from django.core.exceptions import ImproperlyConfigured
 from django_dbos import signals
 from django_dbos.conf import get_settings
 from django_dbos.core import names, registry
+from django_dbos.core.batch.plan import Plan
 from django_dbos.core.ids import lock_key, new_executor_id
-from django_dbos.core.plan import Plan
 from django_dbos.core.records import Claim, ExecutorInfo, Lane, NewWorkflow, run_key
 from django_dbos.exceptions import ClaimLost, HandedOver
 from django_dbos.executor.dispatcher import Dispatcher
-from django_dbos.executor.housekeeping import Housekeeping
+from django_dbos.executor.duties.heartbeat import Housekeeping
+from django_dbos.executor.duties.retention import Retention
 from django_dbos.executor.notifier import Notifier
 from django_dbos.executor.pool import Pool
-from django_dbos.executor.retention import Retention
 from django_dbos.executor.slots import Slots
 from django_dbos.models import Workflow
 from django_dbos.operations import logs, threads
 from django_dbos.operations.run import Run
 from django_dbos.store import errors, get_store
-from django_dbos.store.wakeups import EVERYTHING
-from django_dbos.store.writer import BatchWriter
+from django_dbos.store.group_commit import BatchWriter
+from django_dbos.store.pubsub import EVERYTHING
 
 logger = logging.getLogger("django_dbos.executor")
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from django_dbos.core.plan import Plan
+from django_dbos.core.batch.plan import Plan
 from django_dbos.executor.loop import Loop
-from django_dbos.operations import running
+from django_dbos.operations import runner
 from django_dbos.operations.run import Run
 from django_dbos.store import errors
 from django_dbos.store.base import Store
@@ -59,7 +59,7 @@ class Notifier:
 
     def _announce_ends(self) -> None:
         while self._ended:
-            running.announce_end(self._ended.popleft())
+            runner.announce_end(self._ended.popleft())
 
     def _stop(self) -> None:
         """Log the last ends, even without a database, and close the connection."""

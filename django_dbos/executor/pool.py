@@ -12,7 +12,7 @@ from collections.abc import Callable
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import close_old_connections, connections, reset_queries
 
-from django_dbos.operations import running
+from django_dbos.operations import runner
 from django_dbos.operations.run import Run
 
 logger = logging.getLogger("django_dbos.executor")
@@ -122,7 +122,7 @@ class Pool:
         close_old_connections()
         reset_queries()
         try:
-            running.execute(run)
+            runner.execute(run)
         except BaseException:
             logger.exception("Workflow %r was interrupted", run.workflow_id)
         finally:
@@ -184,7 +184,7 @@ class Pool:
         try:
             async with ThreadSensitiveContext() as own:
                 try:
-                    await running.aexecute(run)
+                    await runner.aexecute(run)
                 finally:
                     if own in SyncToAsync.context_to_thread_executor:
                         await sync_to_async(connections.close_all)()

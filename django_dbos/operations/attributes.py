@@ -7,7 +7,7 @@ from typing import Any
 
 from django_dbos import serializers
 from django_dbos.core.names import check_text
-from django_dbos.core.serialization import MAX_DEPTH
+from django_dbos.core.values.json import MAX_DEPTH
 
 # A key or a text may be as long as the limit of all of them allows.
 ANY_LENGTH = 2**62

@@ -60,7 +60,7 @@ def describe(store: Store, workflow_id: str) -> WorkflowDescription:
         workflow_id=row.workflow_id,
         name=row.name,
         status=Workflow.Status(row.status),
-        is_quarantined=row.is_set_aside,
+        is_quarantined=row.is_quarantined,
         queue_name=row.queue_name,
         priority=row.priority,
         deduplication_id=row.deduplication_id,

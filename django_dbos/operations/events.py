@@ -7,7 +7,7 @@ from typing import Any
 from django_dbos import serializers
 from django_dbos.core import names
 from django_dbos.core.records import RecordEvent, State, Wake
-from django_dbos.operations import in_step, limits, waiting
+from django_dbos.operations import limits, step_writes, waits
 from django_dbos.operations.context import StepScope
 from django_dbos.operations.messages import timed_out
 from django_dbos.operations.run import Run, operation_name
@@ -20,7 +20,7 @@ def set_event(run: Run, step: StepScope | None, key: str, value: Any) -> None:
     """
     values = _setting(run, key, value)
     if step is not None:
-        in_step.post(run, step, RecordEvent, checkpoint=None, **values)
+        step_writes.post(run, step, RecordEvent, checkpoint=None, **values)
         return
     call = run.begin("set_event", operation_name("set_event", key))
     if call.found is None:
@@ -32,7 +32,7 @@ async def aset_event(run: Run, step: StepScope | None, key: str, value: Any) -> 
     """See set_event()."""
     values = _setting(run, key, value)
     if step is not None:
-        await in_step.apost(run, step, RecordEvent, checkpoint=None, **values)
+        await step_writes.apost(run, step, RecordEvent, checkpoint=None, **values)
         return
     call = run.begin("aset_event", operation_name("set_event", key))
     if call.found is None:
@@ -50,7 +50,7 @@ def _setting(run: Run, key: str, value: Any) -> dict[str, Any]:
 def get_event(run: Run, workflow_id: str, key: str, timeout: float | None, default: Any) -> Any:
     """Wait until an event is there; record what it was."""
     call = run.begin("get_event", operation_name("get_event", key))
-    checkpoint = waiting.wait(call, Wake.of_event(workflow_id, key), timeout)
+    checkpoint = waits.wait(call, Wake.of_event(workflow_id, key), timeout)
     if checkpoint.state is State.TIMED_OUT:
         return timed_out(what(workflow_id, key), timeout, default)
     return run.outcome(checkpoint)
@@ -65,7 +65,7 @@ async def aget_event(
 ) -> Any:
     """See get_event()."""
     call = run.begin("aget_event", operation_name("get_event", key))
-    checkpoint = await waiting.await_(call, Wake.of_event(workflow_id, key), timeout)
+    checkpoint = await waits.await_(call, Wake.of_event(workflow_id, key), timeout)
     if checkpoint.state is State.TIMED_OUT:
         return timed_out(what(workflow_id, key), timeout, default)
     return await run.aoutcome(checkpoint)

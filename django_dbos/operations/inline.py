@@ -22,9 +22,9 @@ from django.db import transaction
 
 from django_dbos.conf import get_settings
 from django_dbos.core import registry
-from django_dbos.core.hints import Hints
+from django_dbos.core.batch.notifications import Hints
+from django_dbos.core.batch.plan import Plan
 from django_dbos.core.ids import lock_key, new_executor_id
-from django_dbos.core.plan import Plan
 from django_dbos.core.records import (
     Claim,
     ExecutorInfo,
@@ -40,7 +40,7 @@ from django_dbos.exceptions import (
     WaitInTest,
     WorkflowCancelled,
 )
-from django_dbos.operations import context, reads, running
+from django_dbos.operations import context, reads, runner
 from django_dbos.operations.quarantine import quarantine
 from django_dbos.operations.run import Run
 from django_dbos.store import errors
@@ -161,7 +161,7 @@ class InlineHost:
                 if run.definition.is_async:
                     async_to_sync(self._aexecute)(run)
                 else:
-                    running.execute(run)
+                    runner.execute(run)
         finally:
             self.runs.discard(run)
 
@@ -173,13 +173,13 @@ class InlineHost:
                 if run.definition.is_async:
                     await self._aexecute(run)
                 else:
-                    await sync_to_async(running.execute)(run)
+                    await sync_to_async(runner.execute)(run)
         finally:
             self.runs.discard(run)
 
     async def _aexecute(self, run: Run) -> None:
         self.writer.use_loop()
-        await running.aexecute(run)
+        await runner.aexecute(run)
 
     def _begin(self, run: Run) -> None:
         self.runs.add(run)

@@ -10,7 +10,7 @@ import logging
 
 from django_dbos.conf import get_settings
 from django_dbos.exceptions import HistoryUnusable, LimitReached
-from django_dbos.operations.host import HostedRun
+from django_dbos.operations.runtime import HostedRun
 
 logger = logging.getLogger("django_dbos.executor")
 

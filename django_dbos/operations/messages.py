@@ -15,7 +15,7 @@ from django_dbos.core.records import (
     Wake,
 )
 from django_dbos.exceptions import WaitTimeout, WorkflowDoesNotExist
-from django_dbos.operations import waiting
+from django_dbos.operations import waits
 from django_dbos.operations.run import Call, Run, operation_name
 
 
@@ -78,7 +78,7 @@ async def asend(run: Run, messages: Sequence[NewMessage]) -> None:
 def recv(run: Run, topic: str | None, timeout: float | None, default: Any) -> Any:
     """Wait for the next message of a topic and consume it."""
     call = run.begin("recv", _recv_name(topic))
-    checkpoint = waiting.wait(call, _wake(run, topic), timeout)
+    checkpoint = waits.wait(call, _wake(run, topic), timeout)
     if checkpoint.state is State.TIMED_OUT:
         return timed_out(f"a message{_on(topic)}", timeout, default)
     return run.outcome(checkpoint)
@@ -87,7 +87,7 @@ def recv(run: Run, topic: str | None, timeout: float | None, default: Any) -> An
 async def arecv(run: Run, topic: str | None, timeout: float | None, default: Any) -> Any:  # noqa: ASYNC109
     """See recv()."""
     call = run.begin("arecv", _recv_name(topic))
-    checkpoint = await waiting.await_(call, _wake(run, topic), timeout)
+    checkpoint = await waits.await_(call, _wake(run, topic), timeout)
     if checkpoint.state is State.TIMED_OUT:
         return timed_out(f"a message{_on(topic)}", timeout, default)
     return await run.aoutcome(checkpoint)

@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from django_dbos import serializers
-from django_dbos.core.hints import Hints
+from django_dbos.core.batch.notifications import Hints
 from django_dbos.core.records import Wake
 from django_dbos.exceptions import DbosError
 

@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from django_dbos.core.records import run_key
-from django_dbos.operations.host import HostedRun
+from django_dbos.operations.runtime import HostedRun
 from django_dbos.store import errors
 from django_dbos.store.sessions import translated_errors
 

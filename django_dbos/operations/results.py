@@ -34,7 +34,7 @@ from django_dbos.exceptions import (
     WorkflowCancelled,
     WorkflowIdConflict,
 )
-from django_dbos.operations import waiting
+from django_dbos.operations import waits
 from django_dbos.operations.run import Call, Run, operation_name
 
 
@@ -89,7 +89,7 @@ class _Children:
 
     def next_write(self) -> tuple[type[RecordStart] | type[RecordStep], dict[str, Any]]:
         checkpoint = self._call.checkpoint(
-            output=json.dumps(self.ids), child_workflow_id=self.ids[0]
+            output=json.dumps(self.ids), related_workflow_id=self.ids[0]
         )
         if not self._new:
             return RecordStep, {"checkpoint": checkpoint}
@@ -158,7 +158,7 @@ def _as_child(call: Call, new: NewWorkflow, position: int, count: int) -> NewWor
 def get_result(run: Run, workflow_id: str, timeout: float | None) -> Any:
     """Wait for another workflow's result, and record it."""
     call = run.begin("get_result", operation_name("get_result"))
-    checkpoint = waiting.wait(call, Wake.of_result(workflow_id), timeout)
+    checkpoint = waits.wait(call, Wake.of_result(workflow_id), timeout)
     _raise_ending(checkpoint, workflow_id, timeout)
     return run.outcome(checkpoint)
 
@@ -166,7 +166,7 @@ def get_result(run: Run, workflow_id: str, timeout: float | None) -> Any:
 async def aget_result(run: Run, workflow_id: str, timeout: float | None) -> Any:  # noqa: ASYNC109
     """See get_result()."""
     call = run.begin("aget_result", operation_name("get_result"))
-    checkpoint = await waiting.await_(call, Wake.of_result(workflow_id), timeout)
+    checkpoint = await waits.await_(call, Wake.of_result(workflow_id), timeout)
     _raise_ending(checkpoint, workflow_id, timeout)
     return await run.aoutcome(checkpoint)
 

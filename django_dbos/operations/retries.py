@@ -8,7 +8,7 @@ far off is suspended like any other that waits.
 from __future__ import annotations
 
 from django_dbos.core.records import Checkpoint, RecordRetry, Wake, WakeKind
-from django_dbos.operations import logs, waiting
+from django_dbos.operations import logs, waits
 from django_dbos.operations.attempts import Recorder
 
 WAKE = Wake(kind=WakeKind.RETRY)
@@ -20,7 +20,7 @@ def retry(recorder: Recorder, error: BaseException) -> Checkpoint | None:
     checkpoint, delay = _postponed(recorder, error)
     answer = call.run.submit(RecordRetry, call, checkpoint=checkpoint, delay=delay)
     if answer.checkpoint is None:
-        waiting.pause(call, WAKE, delay)
+        waits.pause(call, WAKE, delay)
     return answer.checkpoint
 
 
@@ -30,7 +30,7 @@ async def aretry(recorder: Recorder, error: BaseException) -> Checkpoint | None:
     checkpoint, delay = _postponed(recorder, error)
     answer = await call.run.asubmit(RecordRetry, call, checkpoint=checkpoint, delay=delay)
     if answer.checkpoint is None:
-        await waiting.apause(call, WAKE, delay)
+        await waits.apause(call, WAKE, delay)
     return answer.checkpoint
 
 
@@ -46,10 +46,10 @@ def _postponed(recorder: Recorder, error: BaseException) -> tuple[Checkpoint, fl
 def wait_for_rest(recorder: Recorder) -> None:
     """Wait until the next attempt is due, if an earlier run has made one that failed."""
     if recorder.attempt > 1 and (left := recorder.call.remaining) > 0:
-        waiting.pause(recorder.call, WAKE, left)
+        waits.pause(recorder.call, WAKE, left)
 
 
 async def await_rest(recorder: Recorder) -> None:
     """See wait_for_rest()."""
     if recorder.attempt > 1 and (left := recorder.call.remaining) > 0:
-        await waiting.apause(recorder.call, WAKE, left)
+        await waits.apause(recorder.call, WAKE, left)

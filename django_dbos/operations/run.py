@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from asgiref.sync import SyncToAsync, async_to_sync
 
 from django_dbos import serializers
-from django_dbos.core.facts import FoundCheckpoint
+from django_dbos.core.batch.lookups import FoundCheckpoint
 from django_dbos.core.history import History
 from django_dbos.core.records import (
     Answer,
@@ -44,11 +44,11 @@ from django_dbos.exceptions import (
     Suspended,
 )
 from django_dbos.operations import limits, reads
-from django_dbos.operations.host import Host
+from django_dbos.operations.runtime import Host
 
 if TYPE_CHECKING:
-    from django_dbos.operations.branches import Branches
-    from django_dbos.store.writer import Writer
+    from django_dbos.operations.ordering import Branches
+    from django_dbos.store.group_commit import Writer
 
 T = TypeVar("T")
 W = TypeVar("W", bound=Write)
@@ -80,7 +80,7 @@ class Call:
         *,
         output: str | None = None,
         error: str | None = None,
-        child_workflow_id: str | None = None,
+        related_workflow_id: str | None = None,
         attempts: int = 1,
         attempt_errors: str | None = None,
         duration: float = 0.0,
@@ -95,7 +95,7 @@ class Call:
             fingerprint=self.fingerprint,
             output=output,
             error=error,
-            child_workflow_id=child_workflow_id,
+            related_workflow_id=related_workflow_id,
             attempts=attempts,
             attempt_errors=attempt_errors,
             duration=duration,

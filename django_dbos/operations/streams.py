@@ -8,7 +8,7 @@ from django_dbos import serializers
 from django_dbos.core import names
 from django_dbos.core.records import RecordEntry
 from django_dbos.exceptions import StreamClosed
-from django_dbos.operations import in_step
+from django_dbos.operations import step_writes
 from django_dbos.operations.context import StepScope
 from django_dbos.operations.run import Run, operation_name
 
@@ -21,7 +21,7 @@ def write_stream(run: Run, step: StepScope | None, key: str, value: Any) -> None
     values = _entry(run, key, value)
     if step is not None:
         _refuse_closed(run, key)
-        in_step.post(run, step, RecordEntry, checkpoint=None, **values)
+        step_writes.post(run, step, RecordEntry, checkpoint=None, **values)
         return
     call = run.begin("write_stream", operation_name("write_stream", key))
     if call.found is None:
@@ -35,7 +35,7 @@ async def awrite_stream(run: Run, step: StepScope | None, key: str, value: Any) 
     values = _entry(run, key, value)
     if step is not None:
         _refuse_closed(run, key)
-        await in_step.apost(run, step, RecordEntry, checkpoint=None, **values)
+        await step_writes.apost(run, step, RecordEntry, checkpoint=None, **values)
         return
     call = run.begin("awrite_stream", operation_name("write_stream", key))
     if call.found is None:
@@ -48,7 +48,7 @@ def close_stream(run: Run, step: StepScope | None, key: str) -> None:
     """End a stream; closing it again changes nothing."""
     values = _end(key)
     if step is not None:
-        in_step.post(run, step, RecordEntry, checkpoint=None, **values)
+        step_writes.post(run, step, RecordEntry, checkpoint=None, **values)
     else:
         call = run.begin("close_stream", operation_name("close_stream", key))
         if call.found is None:
@@ -61,7 +61,7 @@ async def aclose_stream(run: Run, step: StepScope | None, key: str) -> None:
     """See close_stream()."""
     values = _end(key)
     if step is not None:
-        await in_step.apost(run, step, RecordEntry, checkpoint=None, **values)
+        await step_writes.apost(run, step, RecordEntry, checkpoint=None, **values)
     else:
         call = run.begin("aclose_stream", operation_name("close_stream", key))
         if call.found is None:

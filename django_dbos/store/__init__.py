@@ -15,7 +15,7 @@ from django_dbos.conf import get_settings
 
 if TYPE_CHECKING:
     from django_dbos.store.base import Store
-    from django_dbos.store.wakeups import Source
+    from django_dbos.store.pubsub import Source
 
 
 _stores: dict[str, Store] = {}
@@ -35,24 +35,25 @@ def get_store() -> Store:
 
 def _make_store(alias: str) -> Store:
     # Imported here: the stores need the models, and PostgreSQL's needs psycopg.
-    from django_dbos.store import listening
-    from django_dbos.store.wakeups import Wakeups
+    from django_dbos.store.pubsub import Wakeups
 
     may_listen = functools.partial(_may_listen, alias)
     vendor = connections[alias].vendor
     if vendor == "postgresql":
-        from django_dbos.store.postgresql import PostgresStore
+        from django_dbos.store.postgresql.listener import PostgresListener
+        from django_dbos.store.postgresql.store import PostgresStore
 
-        source: Source = listening.Notifications(alias)
+        source: Source = PostgresListener(alias)
         return PostgresStore(alias, Wakeups(source, may_listen=may_listen))
     if vendor == "sqlite":
-        from django_dbos.store.socket_notifier import SocketNotifier
-        from django_dbos.store.sqlite import SqliteStore
-        from django_dbos.store.sqlite_sessions import OwnConnection
+        from django_dbos.store.sqlite.listener import SqliteListener
+        from django_dbos.store.sqlite.sessions import OwnConnection
+        from django_dbos.store.sqlite.socket_notifier import SocketNotifier
+        from django_dbos.store.sqlite.store import SqliteStore
 
         own = OwnConnection(alias)
         notifier = SocketNotifier(lambda: str(connections[alias].settings_dict["NAME"]))
-        source = listening.FileChanges(alias, own, notifier)
+        source = SqliteListener(alias, own, notifier)
         return SqliteStore(alias, Wakeups(source, may_listen=may_listen), own, notifier)
     raise ImproperlyConfigured(
         f"Workflows can't be kept in database {alias!r}: it is {vendor}. Use PostgreSQL, or SQLite "

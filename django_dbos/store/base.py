@@ -16,11 +16,11 @@ from uuid import UUID
 from django.db import connections, models, transaction
 
 from django_dbos import exceptions, signals
-from django_dbos.core.decision import decide
-from django_dbos.core.facts import Facts, FoundCheckpoint, Questions, questions
-from django_dbos.core.hints import Hints
+from django_dbos.core.batch.decide import decide
+from django_dbos.core.batch.lookups import Facts, FoundCheckpoint, Questions, questions
+from django_dbos.core.batch.notifications import Hints
+from django_dbos.core.batch.plan import Plan
 from django_dbos.core.ids import new_workflow_ids
-from django_dbos.core.plan import Plan
 from django_dbos.core.records import (
     Checkpoint,
     Claim,
@@ -34,10 +34,10 @@ from django_dbos.core.records import (
 from django_dbos.core.status import ACTIVE, Status
 from django_dbos.models import SUSPECT_ATTEMPTS, Workflow
 from django_dbos.store import errors
+from django_dbos.store.pubsub import Wakeups
 from django_dbos.store.reader import Reader
 from django_dbos.store.records import Look, Recovered, Started
 from django_dbos.store.sessions import DjangoSession, Row, Session, is_of_testcase
-from django_dbos.store.wakeups import Wakeups
 from django_dbos.store.watchdog import get_watchdog
 
 # What belongs to a workflow, by the statements that delete it.
@@ -243,7 +243,7 @@ class Store(abc.ABC):
         return list(found.values_list("workflow_id", flat=True))
 
     def resume_workflows(self, workflow_ids: Sequence[str]) -> dict[str, bool]:
-        """Put back what was cancelled, set aside, given up or is waiting, batch by batch.
+        """Put back what was cancelled, quarantined, given up or is waiting, batch by batch.
 
         What can't be is left alone: also one whose deduplication id another workflow has by now.
         """
@@ -406,7 +406,7 @@ class Store(abc.ABC):
         )
 
     def quarantine(self, session: Session, executor_id: str, workflow_id: str, error: str) -> bool:
-        """Set aside a workflow that can't be claimed, or was and can't be run; False: it's gone."""
+        """Quarantined a workflow that can't be claimed, or was and can't be run; False: it's gone."""
         params = {"workflow_id": workflow_id, "executor_id": executor_id, "error": error}
         return bool(session.run("quarantine_workflow", params))
 

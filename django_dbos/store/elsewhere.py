@@ -130,7 +130,7 @@ def end_sessions(executor_id: str, aliases: Iterable[str]) -> None:
 
 def _end_sessions(executor_id: str, alias: str) -> None:
     # A megabyte that nobody needs on SQLite.
-    from django_dbos.store.postgresql_connections import application_name
+    from django_dbos.store.postgresql.connections import application_name
 
     session = DjangoSession(alias, "postgresql")
     try:

@@ -19,10 +19,10 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import AsyncToSync, sync_to_async
 
-from django_dbos.core.plan import Plan
+from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import Answer, Refusal, Verdict, Write
 from django_dbos.store import errors
-from django_dbos.store.writer import (
+from django_dbos.store.group_commit import (
     FIRST_BACKOFF,
     LAST_BACKOFF,
     MAX_BATCH_BYTES,

@@ -6,9 +6,9 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
 
-from django_dbos.core.facts import Facts, FoundCheckpoint, FoundWorkflow, Key, Place
-from django_dbos.core.fast_path import FastWrite, last_step
-from django_dbos.core.plan import Entry, EventValue
+from django_dbos.core.batch.fast_path import FastWrite, last_step
+from django_dbos.core.batch.lookups import Facts, FoundCheckpoint, FoundWorkflow, Key, Place
+from django_dbos.core.batch.plan import Entry, EventValue
 from django_dbos.core.records import (
     Checkpoint,
     Claim,
@@ -46,7 +46,7 @@ def checkpoint_params(checkpoint: Checkpoint, timeout: float | None = None) -> P
         "fingerprint": checkpoint.fingerprint,
         "output": checkpoint.output,
         "error": checkpoint.error,
-        "child_workflow_id": checkpoint.child_workflow_id,
+        "related_workflow_id": checkpoint.related_workflow_id,
         "record_order": checkpoint.record_order,
         "claim_number": checkpoint.claim_number,
         "attempts": checkpoint.attempts,
@@ -117,7 +117,7 @@ def finish_params(finish: Finish) -> Params:
         "status": finish.status.value,
         "output": finish.output,
         "error": finish.error,
-        "is_set_aside": finish.is_set_aside,
+        "is_quarantined": finish.is_quarantined,
     }
 
 
@@ -201,7 +201,7 @@ def to_checkpoint(row: Row) -> FoundCheckpoint:
         fingerprint=row[4],
         output=row[5],
         error=row[6],
-        child_workflow_id=row[7],
+        related_workflow_id=row[7],
         record_order=row[8],
         claim_number=row[9],
         attempts=row[11],
@@ -228,12 +228,12 @@ def add_events(facts: Facts, rows: list[Row]) -> None:
 
 
 def add_workflows(facts: Facts, rows: list[Row]) -> None:
-    for workflow_id, name, status, is_set_aside, *values in rows:
+    for workflow_id, name, status, is_quarantined, *values in rows:
         output, error, parent_id, step_number, user_id = values
         facts.workflows[workflow_id] = FoundWorkflow(
             name=name,
             status=Status(status),
-            is_set_aside=bool(is_set_aside),
+            is_quarantined=bool(is_quarantined),
             output=output,
             error=error,
             parent_id=parent_id,

@@ -1,4 +1,4 @@
-"""The SQL of the stores: one statement a file, `sql/<vendor>/<name>.sql`."""
+"""The SQL of the stores: one statement a file, `<vendor>/sql/<name>.sql`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def numbered(text: str) -> tuple[str, tuple[str, ...]]:
 @cache
 def load(vendor: str, name: str) -> str:
     """The text of a statement, without its comments, read once."""
-    text = files("django_dbos.store").joinpath("sql", vendor, f"{name}.sql").read_text("utf-8")
+    text = files("django_dbos.store").joinpath(vendor, "sql", f"{name}.sql").read_text("utf-8")
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("--")]
     return "\n".join(lines)
 
 
 def names(vendor: str) -> list[str]:
     """Every statement there is."""
-    folder = files("django_dbos.store").joinpath("sql", vendor)
+    folder = files("django_dbos.store").joinpath(vendor, "sql")
     return sorted(entry.name[:-4] for entry in folder.iterdir() if entry.name.endswith(".sql"))

@@ -32,10 +32,10 @@ def rows(page: Page) -> list[list[str]]:
     return [row for row in page.tables.get("result_list", []) if row and row[0] == ""]
 
 
-def set_aside(workflow_id: str) -> None:
+def quarantined(workflow_id: str) -> None:
     """As the engine does it with a workflow whose code has changed."""
     QuerySet(Workflow).filter(workflow_id=workflow_id).update(
-        status="ERROR", is_set_aside=True, error_text=serializers.dump_error(ValueError(SCRIPT))
+        status="ERROR", is_quarantined=True, error_text=serializers.dump_error(ValueError(SCRIPT))
     )
 
 
@@ -139,7 +139,7 @@ def test_delayed_ones_are_found(operator: Client) -> None:
 def test_those_that_are_quarantined_are_found_with_the_reason(operator: Client) -> None:
     start_three()
     workflow_id = quick.start().workflow_id
-    set_aside(workflow_id)
+    quarantined(workflow_id)
 
     page = get(operator, reverse(LIST), {"status": "SET_ASIDE"})
 
@@ -223,7 +223,7 @@ def test_many_rows_cost_no_more_queries(operator: Client) -> None:
     counts = []
     for count in (1, 59):
         for handle in quick.start_many([()] * count):
-            set_aside(handle.workflow_id)
+            quarantined(handle.workflow_id)
         with CaptureQueriesContext(connection) as queries:
             page = get(operator, reverse(LIST))
         counts.append(len(queries))

@@ -213,7 +213,7 @@ def test_one_that_was_given_up_can_be_resumed(operator: Client) -> None:
 def test_one_that_is_quarantined_says_why(operator: Client) -> None:
     handle = quick.start()
     error = serializers.dump_error(ValueError(f"{SCRIPT}{'x' * 5_000}"))
-    change(handle.workflow_id, status="ERROR", is_set_aside=True, error_text=error)
+    change(handle.workflow_id, status="ERROR", is_quarantined=True, error_text=error)
 
     page = get(operator, page_of(handle.workflow_id))
     (row,) = get(operator, reverse(LIST)).tables["result_list"][1:]

@@ -16,7 +16,7 @@ import pytest
 from channels.layers import get_channel_layer
 from django.conf import settings as django_settings
 
-from django_dbos.consumers import hints
+from django_dbos.consumers import channel_layer
 from django_dbos.store import get_store
 from tests.waiting import LIMIT, aeventually, eventually
 
@@ -45,12 +45,12 @@ async def heard() -> AsyncIterator[list[str]]:
     wakeups = get_store().wakeups
 
     def is_subscribed() -> bool:
-        hints.send_hints(keys=["first"])
+        channel_layer.send_hints(keys=["first"])
         return "first" in keys
 
     wakeups.add_key_listener(keys.extend)
     try:
-        with hints.listening():
+        with channel_layer.listening():
             await aeventually(is_subscribed)
             yield keys
     finally:
@@ -65,20 +65,20 @@ async def test_a_hint_wakes_who_watches_its_key(async_db: None) -> None:
             while await watch.await_(0.2):
                 pass
 
-            hints.send_hints(keys=["other"])
+            channel_layer.send_hints(keys=["other"])
             await aeventually(lambda: "other" in keys)
             was_woken = await watch.await_(0.1)
-            hints.send_hints(keys=["hinted"])
+            channel_layer.send_hints(keys=["hinted"])
 
             assert (was_woken, await watch.await_(LIMIT)) == (False, True)
 
 
 @needs_layer
 async def test_many_keys_are_all_sent(async_db: None) -> None:
-    keys = {f"key {number}" for number in range(3 * hints.MAX_SENT)}
+    keys = {f"key {number}" for number in range(3 * channel_layer.MAX_SENT)}
 
     async with heard() as found:
-        hints.send_hints(keys=sorted(keys))
+        channel_layer.send_hints(keys=sorted(keys))
 
         await aeventually(lambda: keys <= set(found))
 
@@ -90,7 +90,7 @@ async def test_hints_come_after_a_long_silence_too(
     async with heard() as keys:
         # redis-py 8 gives up after 5 seconds in which nothing came.
         await asyncio.sleep(6)
-        hints.send_hints(keys=["late"])
+        channel_layer.send_hints(keys=["late"])
         await aeventually(lambda: "late" in keys)
 
     assert ours(caplog) == []
@@ -100,16 +100,16 @@ async def test_hints_come_after_a_long_silence_too(
 async def test_membership_in_the_group_is_renewed(
     async_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hints, "RENEWAL", 0.5)
+    monkeypatch.setattr(channel_layer, "RENEWAL", 0.5)
 
     async with heard() as keys:
         # As if the layer had forgotten the member.
         redis = get_channel_layer().connection(0)
-        await redis.delete(get_channel_layer()._group_key(hints.GROUP))
+        await redis.delete(get_channel_layer()._group_key(channel_layer.GROUP))
         keys.clear()
 
         def arrives() -> bool:
-            hints.send_hints(keys=["renewed"])
+            channel_layer.send_hints(keys=["renewed"])
             return "renewed" in keys
 
         await aeventually(arrives)
@@ -120,8 +120,8 @@ async def test_without_a_layer_nothing_is_sent_or_received(settings: Any) -> Non
         settings.CHANNEL_LAYERS = layers
         before = asyncio.all_tasks()
 
-        hints.send_hints(keys=["any"])
-        with hints.listening():
+        channel_layer.send_hints(keys=["any"])
+        with channel_layer.listening():
             assert asyncio.all_tasks() == before
 
 
@@ -129,11 +129,11 @@ async def test_a_layer_that_is_misconfigured_is_as_good_as_none(
     settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "nowhere.Layer"}}
-    hints._warn_once.cache_clear()
+    channel_layer._warn_once.cache_clear()
 
     for _ in range(3):
-        hints.send_hints(keys=["any"])
-        with hints.listening():
+        channel_layer.send_hints(keys=["any"])
+        with channel_layer.listening():
             pass
 
     assert ["nowhere.Layer" in record.message for record in ours(caplog)] == [True]
@@ -144,17 +144,17 @@ def test_an_outage_is_logged_once_and_blocks_nobody(
     settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.CHANNEL_LAYERS = NOBODY_THERE
-    monkeypatch.setattr(hints, "PAUSE", 0.01)
-    monkeypatch.setattr(hints, "LINGER", 2.0)
-    sender = hints.Sender()
-    sent, may_send, tried = hints._send, threading.Event(), []
+    monkeypatch.setattr(channel_layer, "PAUSE", 0.01)
+    monkeypatch.setattr(channel_layer, "LINGER", 2.0)
+    sender = channel_layer.Sender()
+    sent, may_send, tried = channel_layer._send, threading.Event(), []
 
     async def send(keys: list[str]) -> None:
         tried.append(keys)
         await asyncio.to_thread(may_send.wait, LIMIT)
         await sent(keys)
 
-    monkeypatch.setattr(hints, "_send", send)
+    monkeypatch.setattr(channel_layer, "_send", send)
 
     # Nobody waits for what is being sent.
     for number in range(30):
@@ -166,12 +166,12 @@ def test_an_outage_is_logged_once_and_blocks_nobody(
         return len(tried) > 3
 
     eventually(is_tried_again)
-    monkeypatch.setattr(hints, "LINGER", 0.1)
+    monkeypatch.setattr(channel_layer, "LINGER", 0.1)
     wait_for_end(sender)
     assert [one.levelno for one in ours(caplog)] == [logging.WARNING]
 
 
-def wait_for_end(sender: hints.Sender) -> None:
+def wait_for_end(sender: channel_layer.Sender) -> None:
     eventually(lambda: sender._thread is None)
 
 
@@ -180,9 +180,9 @@ def test_when_too_much_is_queued_hints_are_dropped(
     settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.CHANNEL_LAYERS = NOBODY_THERE
-    monkeypatch.setattr(hints, "MAX_QUEUED", 10)
-    monkeypatch.setattr(hints, "LINGER", 0.1)
-    sender = hints.Sender()
+    monkeypatch.setattr(channel_layer, "MAX_QUEUED", 10)
+    monkeypatch.setattr(channel_layer, "LINGER", 0.1)
+    sender = channel_layer.Sender()
 
     sender.send([f"key {number}" for number in range(10_000)])
     wait_for_end(sender)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from django_dbos.core.decision import decide, result_checkpoint
-from django_dbos.core.facts import Facts, FoundCheckpoint, FoundWorkflow, questions
+from django_dbos.core.batch.decide import decide, result_checkpoint
+from django_dbos.core.batch.lookups import Facts, FoundCheckpoint, FoundWorkflow, questions
 from django_dbos.core.records import (
     Finish,
     NewMessage,
@@ -206,8 +206,8 @@ def test_what_awaiting_a_result_gives(target: FoundWorkflow | None, state: State
 
 
 @pytest.mark.rule(23)
-def test_a_workflow_set_aside_has_no_result() -> None:
-    target = found(status=Status.ERROR, is_set_aside=True)
+def test_a_quarantined_workflow_has_no_result() -> None:
+    target = found(status=Status.ERROR, is_quarantined=True)
 
     assert result_checkpoint(checkpoint(), target) is None
 
@@ -338,8 +338,8 @@ def test_a_closed_stream_takes_no_more_and_closing_again_is_nothing() -> None:
 
 
 @pytest.mark.rule(11)
-def test_after_a_refused_entry_the_run_can_only_be_set_aside_or_given_back() -> None:
-    aside = Finish(status=Status.ERROR, is_set_aside=True, **CLAIM)
+def test_after_a_refused_entry_the_run_can_only_be_quarantined_or_given_back() -> None:
+    aside = Finish(status=Status.ERROR, is_quarantined=True, **CLAIM)
     closed = holding(tails={("w", "k"): (4, True)})
 
     plan = decide([entry("5"), step(2), Finish(status=Status.SUCCESS, **CLAIM), aside], closed)

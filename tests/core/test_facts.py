@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django_dbos.core.facts import questions
+from django_dbos.core.batch.lookups import questions
 from tests.core.writes import MESSAGE, step, wait
 
 

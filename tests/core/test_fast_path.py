@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from django_dbos.core.fast_path import may_take_fast_path
+from django_dbos.core.batch.fast_path import may_take_fast_path
 from django_dbos.core.records import Finish, Release
 from django_dbos.core.status import Status
 from tests.core.writes import CLAIM, checkpoint, entry, event, step
@@ -20,7 +20,7 @@ def test_only_steps_or_only_the_end_of_a_workflow_take_the_fast_path() -> None:
     assert may_take_fast_path([one, other, end])
     # Their order counts: a step that isn't recorded must keep the end from being written.
     assert not may_take_fast_path([one, replace(end, workflow_id="w")])
-    assert not may_take_fast_path([one, replace(end, is_set_aside=True)])
+    assert not may_take_fast_path([one, replace(end, is_quarantined=True)])
     assert not may_take_fast_path([one, Release(workflow_id="c", claim_number=1)])
     # Which of them the statement has recorded isn't said.
     assert not may_take_fast_path([one, replace(one, claim_number=2)])
@@ -36,6 +36,6 @@ def test_an_end_takes_the_fast_path_after_a_write_that_has_a_checkpoint(write: A
     assert not may_take_fast_path([own, write, end])
     assert not may_take_fast_path([end, own])
     assert not may_take_fast_path([own, replace(end, claim_number=4)])
-    assert not may_take_fast_path([own, replace(end, is_set_aside=True)])
+    assert not may_take_fast_path([own, replace(end, is_quarantined=True)])
     # Of two kinds the order would count.
     assert not may_take_fast_path([entry("1"), event("1")])

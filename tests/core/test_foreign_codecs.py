@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from django_dbos import exceptions
-from django_dbos.core.serialization import JSONSerializer
+from django_dbos.core.values.json import JSONSerializer
 
 attrs = pytest.importorskip("attrs")
 pydantic = pytest.importorskip("pydantic")
@@ -239,7 +239,7 @@ def test_fields_that_were_added_since_have_their_defaults() -> None:
 def test_nobody_imports_the_libraries() -> None:
     code = (
         "import sys\n"
-        "from django_dbos.core.serialization import JSONSerializer\n"
+        "from django_dbos.core.values.json import JSONSerializer\n"
         "serializer = JSONSerializer()\n"
         "class Own: pass\n"
         "try: serializer.dumps(Own())\n"

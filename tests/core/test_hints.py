@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from django_dbos.core.decision import decide
-from django_dbos.core.hints import Hints, wakes_of
+from django_dbos.core.batch.decide import decide
+from django_dbos.core.batch.notifications import Hints, wakes_of
 from django_dbos.core.records import Finish, NewMessage, RecordSend
 from django_dbos.core.status import Status
 from tests.core.writes import CLAIM, checkpoint, event, found, holding, step
@@ -23,8 +23,8 @@ def test_each_wake_is_told_once() -> None:
 
 
 @pytest.mark.rule(23)
-def test_whoever_awaits_a_workflow_that_is_set_aside_waits_on() -> None:
-    aside = Finish(status=Status.ERROR, is_set_aside=True, **CLAIM)
+def test_whoever_awaits_a_workflow_that_is_quarantined_waits_on() -> None:
+    aside = Finish(status=Status.ERROR, is_quarantined=True, **CLAIM)
 
     assert wakes_of(decide([aside], holding())) == []
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from django_dbos import exceptions
-from django_dbos.core import recorded_errors
-from django_dbos.core.serialization import JSONSerializer
+from django_dbos.core.values import errors
+from django_dbos.core.values.json import JSONSerializer
 
 serializer = JSONSerializer()
 
@@ -127,18 +127,18 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
 
 
 def dump(error: BaseException) -> str:
-    text = recorded_errors.dump_error(serializer, error)
+    text = errors.dump_error(serializer, error)
     json.loads(text)
     text.encode()
     return text
 
 
 def load(text: str) -> BaseException:
-    return recorded_errors.load_error(serializer, text)
+    return errors.load_error(serializer, text)
 
 
 def first_run(error: BaseException) -> BaseException:
-    return recorded_errors.round_trip_error(serializer, error, dump(error))
+    return errors.round_trip_error(serializer, error, dump(error))
 
 
 WHOLE = [
@@ -339,7 +339,7 @@ def test_an_error_that_cannot_be_rebuilt_has_a_stand_in_already_in_the_first_run
     error = raised(error)
     text = dump(error)
 
-    seen, replayed = recorded_errors.round_trip_error(serializer, error, text), load(text)
+    seen, replayed = errors.round_trip_error(serializer, error, text), load(text)
 
     for one in (seen, replayed):
         assert type(one) is exceptions.RecordedError
@@ -408,7 +408,7 @@ def test_a_class_that_is_gone_is_an_error_of_its_own() -> None:
 def test_those_who_only_report_get_a_stand_in_for_it() -> None:
     text = renamed(dump(raised(Declined(51, card="4711"))))
 
-    error = recorded_errors.load_error_or_stand_in(serializer, text)
+    error = errors.load_error_or_stand_in(serializer, text)
 
     assert type(error) is exceptions.RecordedError
     assert str(error) == f"{__name__}.Renamed('card 4711 was declined with 51')"
@@ -416,7 +416,7 @@ def test_those_who_only_report_get_a_stand_in_for_it() -> None:
 
 
 def test_those_who_only_report_get_the_error_itself_where_it_is_known() -> None:
-    error = recorded_errors.load_error_or_stand_in(serializer, dump(Declined(51, card="4711")))
+    error = errors.load_error_or_stand_in(serializer, dump(Declined(51, card="4711")))
 
     assert type(error) is Declined
 
@@ -443,7 +443,7 @@ def test_only_exceptions_are_rebuilt() -> None:
 
 
 def test_a_summary_needs_no_class() -> None:
-    summary = recorded_errors.summarize_error(serializer, renamed(dump(raised(ValueError("x")))))
+    summary = errors.summarize_error(serializer, renamed(dump(raised(ValueError("x")))))
 
     assert (summary.class_path, summary.message) == ("builtins.ValueError", "x")
     assert "raise error from cause" in summary.traceback
@@ -454,7 +454,7 @@ def test_a_text_that_holds_no_error_is_refused(text: str) -> None:
     with pytest.raises(exceptions.SerializationError, match="doesn't hold an error"):
         load(text)
     with pytest.raises(exceptions.SerializationError, match="doesn't hold an error"):
-        recorded_errors.summarize_error(serializer, text)
+        errors.summarize_error(serializer, text)
 
 
 # Exceptions as values

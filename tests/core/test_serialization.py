@@ -20,7 +20,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import pytest
 
 from django_dbos import exceptions
-from django_dbos.core.serialization import MAX_DEPTH, JSONSerializer, find_loaded_class
+from django_dbos.core.values.json import MAX_DEPTH, JSONSerializer, find_loaded_class
 
 serializer = JSONSerializer()
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
@@ -322,7 +322,7 @@ def test_a_generic_dataclass_may_know_what_it_was_called_as() -> None:
 
 def test_equal_sets_give_equal_texts_in_every_process() -> None:
     program = (
-        "from django_dbos.core.serialization import JSONSerializer\n"
+        "from django_dbos.core.values.json import JSONSerializer\n"
         "print(JSONSerializer().dumps({'a', 'b', 'c', 'd', ('e', 1)}))"
     )
 
@@ -487,7 +487,7 @@ def test_what_a_script_defines_is_refused() -> None:
     """Its module is "__main__" there, and another script is "__main__" elsewhere."""
     program = (
         "import enum\n"
-        "from django_dbos.core.serialization import JSONSerializer\n"
+        "from django_dbos.core.values.json import JSONSerializer\n"
         "class E(enum.Enum):\n    A = 1\n"
         "JSONSerializer().dumps(E.A)"
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from django_dbos.core.facts import Facts, FoundWorkflow
-from django_dbos.core.plan import Plan
+from django_dbos.core.batch.lookups import Facts, FoundWorkflow
+from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import (
     Checkpoint,
     NewWorkflow,
@@ -60,7 +60,7 @@ def new(workflow_id: str, **options: Any) -> NewWorkflow:
 
 def found(name: str = "f", status: Status = Status.PENDING, **options: Any) -> FoundWorkflow:
     values = {
-        "is_set_aside": False,
+        "is_quarantined": False,
         "output": None,
         "error": None,
         "parent_id": None,

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_dbos.executor import Executor, attendance
-from django_dbos.executor.attendance import RETURN, Attendance
+from django_dbos.executor import Executor
+from django_dbos.executor.duties import attendance
+from django_dbos.executor.duties.attendance import RETURN, Attendance
 from django_dbos.models import Executor as ExecutorRow
 from tests.executor import workflows
 from tests.executor.test_executor import _claim_for, _register_dead

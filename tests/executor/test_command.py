@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError, SystemCheckError
 
-from django_dbos.executor import command
+from django_dbos.executor.cli import command
 from tests.executor import workflows
 
 

@@ -54,7 +54,7 @@ ON_POSTGRESQL = [
     ("dbos_checkpoint", "fingerprint", "'other'"),
     ("dbos_checkpoint", "output", "'{'"),
     ("dbos_checkpoint", "error", "'{'"),
-    ("dbos_checkpoint", "child_workflow_id", "''"),
+    ("dbos_checkpoint", "related_workflow_id", "''"),
     ("dbos_checkpoint", "record_order", "2147483647"),
     ("dbos_checkpoint", "claim_number", "-2147483648"),
     ("dbos_checkpoint", "attempts", "-1"),
@@ -76,7 +76,7 @@ ON_SQLITE = [
         ("dbos_checkpoint", column, value)
         for value in (NO_TEXT, TEXT)
         for column in (
-            "step_name", "state", "fingerprint", "output", "error", "child_workflow_id",
+            "step_name", "state", "fingerprint", "output", "error", "related_workflow_id",
             "record_order", "claim_number", "attempts", "deadline_at", "recorded_at",
         )
     ),
@@ -112,7 +112,7 @@ def test_a_value_that_cannot_be_read_harms_nobody_elses_workflow(
     assert late.get_result(timeout=LIMIT) == 1
     eventually(lambda: _status(culprit) not in ACTIVE)
     eventually(lambda: not executor.runs and executor.slots.free == 8)
-    if Workflow.objects.filter(pk=culprit.workflow_id, is_set_aside=True).exists():
+    if Workflow.objects.filter(pk=culprit.workflow_id, is_quarantined=True).exists():
         assert repr(culprit.workflow_id) in caplog.text
 
 
@@ -141,7 +141,7 @@ def test_who_is_quarantined_says_why_and_can_be_resumed(
 
     eventually(lambda: _status(handle) == "ERROR")
     row = Workflow.objects.filter(pk=handle.workflow_id).defer("token").get()
-    assert row.is_set_aside
+    assert row.is_quarantined
     assert "Find out why, then resume() it" in str(row.error)
     assert f"Workflow {handle.workflow_id!r} is quarantined, since it " in caplog.text
     _execute(

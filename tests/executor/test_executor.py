@@ -17,7 +17,7 @@ from django.db import connection, transaction
 import django_dbos as dbos
 from django_dbos import signals
 from django_dbos.core import registry
-from django_dbos.core.hints import Hints
+from django_dbos.core.batch.notifications import Hints
 from django_dbos.core.ids import new_executor_id
 from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint, Workflow

@@ -170,7 +170,7 @@ def test_stopping_does_not_wait_for_a_dead_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Nothing but being told to stop makes it impatient.
-    monkeypatch.setattr("django_dbos.store.postgresql_sessions.MOST", 3_600.0)
+    monkeypatch.setattr("django_dbos.store.postgresql.sessions.MOST", 3_600.0)
     settings.DBOS = {**settings.DBOS, "LEASE": 3600, "HEARTBEAT_INTERVAL": 0.1}
     executor = start_executor()
     assert workflows.counts.start(1).get_result(timeout=LIMIT) == 1

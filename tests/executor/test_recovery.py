@@ -17,7 +17,7 @@ import django_dbos as dbos
 from django_dbos.conf import get_settings
 from django_dbos.core.records import Claim
 from django_dbos.executor import Executor
-from django_dbos.executor.recovery import Recovery
+from django_dbos.executor.duties.recovery import Recovery
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.models import Workflow
 from django_dbos.store import errors, get_store
@@ -162,8 +162,8 @@ def test_more_than_one_look_takes_is_recovered_in_several(
     """Recovery is done between heartbeats, which mustn't be late for it."""
     _, ids = dead_with(store, 5)
     judging, me = recovery(store), register(store)
-    monkeypatch.setattr("django_dbos.store.postgresql.RECOVERY_LIMIT", 2)
-    monkeypatch.setattr("django_dbos.store.postgresql.RECOVERY_SHARE", 0.0)
+    monkeypatch.setattr("django_dbos.store.postgresql.store.RECOVERY_LIMIT", 2)
+    monkeypatch.setattr("django_dbos.store.postgresql.store.RECOVERY_SHARE", 0.0)
 
     judging.judge(session, store.heartbeat(session, me, None))
     assert sorted(statuses().values()) == ["ENQUEUED"] * 2 + ["PENDING"] * 3

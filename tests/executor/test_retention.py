@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 
 import django_dbos as dbos
 from django_dbos.executor import Executor
-from django_dbos.executor.retention import INTERVAL, Retention
+from django_dbos.executor.duties.retention import INTERVAL, Retention
 from django_dbos.models import (
     AtomicCheckpoint,
     Event,
@@ -147,7 +147,7 @@ def test_no_statement_deletes_more_rows_than_it_is_to(
     one = retention(store)
     one._rows = 2
     one._patience = 1e9  # so that it isn't slowed down, and
-    monkeypatch.setattr("django_dbos.executor.retention.MAX_ROWS", 2)  # doesn't grow
+    monkeypatch.setattr("django_dbos.executor.duties.retention.MAX_ROWS", 2)  # doesn't grow
 
     run_to_the_end(one)
 

@@ -197,7 +197,7 @@ def test_code_that_reads_on_where_it_had_left_is_noticed(monkeypatch: pytest.Mon
     run_on()
 
     workflow = Workflow.objects.get(pk=handle.workflow_id)
-    assert workflow.is_set_aside
+    assert workflow.is_quarantined
     assert "leaving it at offset 1" in str(workflow.error)
 
     monkeypatch.undo()

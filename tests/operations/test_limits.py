@@ -122,7 +122,7 @@ def test_a_workflow_is_warned_of_and_then_quarantined(
     run_until_idle()
 
     row = Workflow.objects.get(pk=workflow_id)
-    assert row.is_set_aside
+    assert row.is_quarantined
     assert isinstance(row.error, dbos.LimitReached)
     assert row.error.setting == setting
     assert setting in str(row.error)

@@ -160,7 +160,7 @@ def test_another_step_at_a_position_sets_the_workflow_aside() -> None:
     with pytest.raises(dbos.NondeterminismError, match=r"'add'.*other"):
         handle.get_result()
     row = Workflow.objects.get()
-    assert (row.status, row.is_set_aside) == ("ERROR", True)
+    assert (row.status, row.is_quarantined) == ("ERROR", True)
     assert Checkpoint.objects.count() == 1
 
     # After a fix it goes on from its history.
@@ -171,7 +171,7 @@ def test_another_step_at_a_position_sets_the_workflow_aside() -> None:
 
 
 @pytest.mark.rule(23)
-def test_a_function_that_ends_before_its_history_is_set_aside() -> None:
+def test_a_function_that_ends_before_its_history_is_quarantined() -> None:
     counts = [2]
 
     @dbos.workflow

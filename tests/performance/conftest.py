@@ -42,7 +42,7 @@ def meter(transactional_db: None, quiet: None, monkeypatch: pytest.MonkeyPatch) 
 def prepare(writer: Any) -> None:
     """Which of these a run uses depends on how many wrote at once."""
     if connections["default"].vendor == "postgresql":
-        from django_dbos.store.postgresql import ONE
+        from django_dbos.store.postgresql.store import ONE
 
         for name in (*ONE, *ONE.values()):
             writer._prepare(name, statements.numbered(statements.load("postgresql", name))[0])

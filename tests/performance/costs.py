@@ -15,7 +15,7 @@ from typing import Any
 
 from django_dbos.executor import Executor
 from django_dbos.store import statements
-from django_dbos.store.sqlite_sessions import OwnConnection
+from django_dbos.store.sqlite.sessions import OwnConnection
 from tests.waiting import eventually
 
 # Who runs statements, by the name of the thread.

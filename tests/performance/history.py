@@ -42,7 +42,7 @@ ANALYZE = "ANALYZE " + ", ".join(TABLES)
 RECENTLY = "now() - n * interval '1 second'"
 WORKFLOW = """
     INSERT INTO dbos_workflow (
-        workflow_id, token, name, status, is_set_aside, queue_name, priority, queue_sequence,
+        workflow_id, token, name, status, is_quarantined, queue_name, priority, queue_sequence,
         deduplication_id, input, output, executor_id, claim_number, recovery_attempts, parent_id,
         parent_step_number, wake_kind, wake_workflow_id, wake_name, due_at, deadline_at,
         created_at, started_at, finished_at

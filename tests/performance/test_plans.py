@@ -25,7 +25,7 @@ from tests.store.conftest import new_workflow, register
 psycopg = pytest.importorskip("psycopg")
 
 # They need it, too.
-from django_dbos.store.postgresql_sessions import NOT_PREPARED  # noqa: E402
+from django_dbos.store.postgresql.sessions import NOT_PREPARED  # noqa: E402
 from tests.performance import explain  # noqa: E402
 from tests.performance.explain import Plan  # noqa: E402
 
@@ -58,7 +58,7 @@ CHECKPOINTS: Params = {
     "fingerprint": NOTHING,
     "output": ["1"] * TEN,
     "error": NOTHING,
-    "child_workflow_id": NOTHING,
+    "related_workflow_id": NOTHING,
     "record_order": [7] * TEN,
     "claim_number": [1] * TEN,
     "attempts": [1] * TEN,
@@ -88,7 +88,7 @@ ENDS: Params = {
     "status": ["SUCCESS"] * TEN,
     "output": ["1"] * TEN,
     "error": NOTHING,
-    "is_set_aside": [False] * TEN,
+    "is_quarantined": [False] * TEN,
     "after_step": [1, *NOTHING[1:]],
 }
 POSTED: Params = {

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_dbos.executor.inbox import SECOND_AFTER
+from django_dbos.executor.cli.inbox import SECOND_AFTER
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.models import Executor as ExecutorRow
 from tests.process import workflows

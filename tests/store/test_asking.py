@@ -40,7 +40,7 @@ def test_a_start_whose_hint_fails_is_told_from_one_that_was_there(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hints = (["SELECT 1 / 0"], {})
-    monkeypatch.setattr("django_dbos.store.postgresql.notifications", lambda *_: hints)
+    monkeypatch.setattr("django_dbos.store.postgresql.store.notifications", lambda *_: hints)
     new = new_workflow(workflow_id="there")
 
     (started,) = store.start_workflows([new])
@@ -131,7 +131,7 @@ def test_whatever_the_connection_is_set_to_values_arrive_as_they_are(
 
 def test_without_listen_nobody_is_notified(store: Store, settings: Any) -> None:
     settings.DBOS = {**settings.DBOS, "LISTEN": False}
-    from django_dbos.store.postgresql_sessions import notifications
+    from django_dbos.store.postgresql.sessions import notifications
 
     assert notifications("dbos_enqueued", ["x"]) == ([], {})
     store.start_workflows([new_workflow(workflow_id="there")])

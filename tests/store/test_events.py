@@ -21,7 +21,7 @@ from django_dbos.core.records import (
 )
 from django_dbos.core.status import Status
 from django_dbos.models import Checkpoint, Event, EventVersion, Workflow
-from django_dbos.store import listening
+from django_dbos.store import listener
 from django_dbos.store.base import Store
 from tests.store.conftest import checkpoint, entry, step
 
@@ -180,19 +180,21 @@ def heard(store: Store) -> Iterator[Callable[[], list[str]]]:
     """The keys that other processes have been notified of by now, in the order of notification."""
     import psycopg
 
+    from django_dbos.store.postgresql.listener import CHANGED_CHANNEL
+
     params: dict[str, Any] = connection.get_connection_params()
     with psycopg.connect(
         **{**params, "cursor_factory": psycopg.Cursor}, autocommit=True
-    ) as listener:
+    ) as outside:
         told: list[str] = []
-        listener.add_notify_handler(lambda one: told.extend(json.loads(one.payload)))
-        listener.execute(f"LISTEN {listening.CHANGED_CHANNEL}")
+        outside.add_notify_handler(lambda one: told.extend(json.loads(one.payload)))
+        outside.execute(f"LISTEN {CHANGED_CHANNEL}")
 
         def heard() -> list[str]:
             # What was notified before this is heard of before it.
-            listener.execute(f"NOTIFY {listening.CHANGED_CHANNEL}, '[\"the end\"]'")
+            outside.execute(f"NOTIFY {CHANGED_CHANNEL}, '[\"the end\"]'")
             while "the end" not in told:
-                listener.execute("SELECT 1")
+                outside.execute("SELECT 1")
             found = told[: told.index("the end")]
             told.clear()
             return found
@@ -249,7 +251,7 @@ def test_a_notification_that_fails_does_not_undo_or_double_what_is_committed(
     store: Store, session: Any, executor_id: str, claim: Claims, monkeypatch: Any
 ) -> None:
     # Too much for one notification, which PostgreSQL refuses.
-    monkeypatch.setattr(listening, "MAX_PAYLOAD", 100_000)
+    monkeypatch.setattr(listener, "MAX_PAYLOAD", 100_000)
     held = claim(workflow_id="\N{GRINNING FACE}" * 255)
     write = event(held, "1", key="\N{GRINNING FACE}" * 255)
 

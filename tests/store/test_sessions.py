@@ -15,8 +15,8 @@ from django_dbos.core.records import Claim, RecordStart, Refusal, Verdict
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.store import errors
 from django_dbos.store.base import Store
+from django_dbos.store.group_commit import BatchWriter
 from django_dbos.store.sessions import translated_errors
-from django_dbos.store.writer import BatchWriter
 from tests.store.conftest import checkpoint, entry, new_workflow, step
 from tests.waiting import LIMIT
 
@@ -278,14 +278,14 @@ def in_thread(act: Callable[[], Any]) -> Any:
 @postgresql
 @pytest.mark.rule(10)
 def test_a_session_that_finds_no_descriptor_waits_for_one(session: Any, monkeypatch: Any) -> None:
-    from django_dbos.store import postgresql_sessions
+    from django_dbos.store.postgresql.store import sessions
 
     def refuse(*args: Any, **options: Any) -> Any:
         raise OSError(errno.EMFILE, "Too many open files")
 
     session.close()
     with monkeypatch.context() as patched:
-        patched.setattr(postgresql_sessions, "connect", refuse)
+        patched.setattr(sessions, "connect", refuse)
         with pytest.raises(errors.Unavailable, match="Too many open files"):
             session.run("list_lanes")
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from django_dbos.store.file_locks import FileLocks
-from django_dbos.store.socket_notifier import SocketNotifier, drain
+from django_dbos.store.sqlite.file_locks import FileLocks
+from django_dbos.store.sqlite.socket_notifier import SocketNotifier, drain
 
 
 def notifier(folder: Path, name: str = "db.sqlite3") -> SocketNotifier:

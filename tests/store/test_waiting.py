@@ -14,7 +14,7 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 import django_dbos as dbos
-from django_dbos.core.hints import Hints
+from django_dbos.core.batch.notifications import Hints
 from django_dbos.core.ids import child_workflow_id
 from django_dbos.core.records import (
     Claim,
@@ -28,8 +28,8 @@ from django_dbos.core.records import (
 )
 from django_dbos.models import Message, Workflow
 from django_dbos.store.base import Store
+from django_dbos.store.pubsub import EVERYTHING
 from django_dbos.store.sessions import Session
-from django_dbos.store.wakeups import EVERYTHING
 from tests.store.conftest import checkpoint, new_workflow
 from tests.waiting import LIMIT
 

@@ -19,12 +19,14 @@ from django.db import connection
 
 import django_dbos as dbos
 from django_dbos import store as store_module
-from django_dbos.core.hints import Hints
-from django_dbos.store import get_store, listening
+from django_dbos.core.batch.notifications import Hints
+from django_dbos.store import get_store, listener
 from django_dbos.store.base import Store
-from django_dbos.store.socket_notifier import SocketNotifier
-from django_dbos.store.sqlite_sessions import OwnConnection
-from django_dbos.store.wakeups import Wakeups
+from django_dbos.store.listener import Listener
+from django_dbos.store.pubsub import Wakeups
+from django_dbos.store.sqlite.listener import SqliteListener
+from django_dbos.store.sqlite.sessions import OwnConnection
+from django_dbos.store.sqlite.socket_notifier import SocketNotifier
 from tests.store.conftest import new_workflow
 from tests.waiting import LIMIT, eventually
 
@@ -36,14 +38,19 @@ def file_name() -> str:
     return str(connection.settings_dict["NAME"])
 
 
+def new_listener() -> Listener:
+    if IS_POSTGRESQL:
+        # psycopg, which this imports, isn't there in SQLite's environments.
+        from django_dbos.store.postgresql.listener import PostgresListener
+
+        return PostgresListener("default")
+    return SqliteListener("default", OwnConnection("default"), SocketNotifier(file_name))
+
+
 @pytest.fixture
 def elsewhere(transactional_db: None) -> Iterator[Wakeups]:
     """The waiters of another process: they share nothing with this one's but the database."""
-    wakeups = Wakeups(
-        listening.Notifications("default")
-        if IS_POSTGRESQL
-        else listening.FileChanges("default", OwnConnection("default"), SocketNotifier(file_name))
-    )
+    wakeups = Wakeups(new_listener())
     # The first thing that it says is "look again".
     told: list[Any] = []
     wakeups.add_lane_listener(told.append)
@@ -120,8 +127,8 @@ def test_without_a_descriptor_left_to_listen_a_wait_goes_on(
     def fail() -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(listening, "Stop", fail)
-    wakeups = Wakeups(listening.Notifications("default"))
+    monkeypatch.setattr(listener, "Stop", fail)
+    wakeups = Wakeups(new_listener())
 
     with wakeups.watch("key") as watch:
         assert not wakeups.is_listening
@@ -253,7 +260,7 @@ def test_what_comes_with_an_answer_is_heard(
         return execute(self, query or "NOTIFY dbos_changed, '[\"news\"]'", *args, **options)
 
     monkeypatch.setattr(psycopg.Connection, "execute", execute_late)
-    monkeypatch.setattr(listening, "LISTEN_TIMEOUT", 0.02)
+    monkeypatch.setattr(listener, "LISTEN_TIMEOUT", 0.02)
     settings.DBOS = {**settings.DBOS, "LEASE": 2, "HEARTBEAT_INTERVAL": 0.5}
     elsewhere.stop()
     elsewhere.start_listening()
@@ -313,18 +320,18 @@ def test_who_comes_while_another_leaves_is_not_left_without_a_source(store: Stor
 def test_a_source_that_nobody_uses_for_long_ends(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "is_testing", lambda: False)
-    monkeypatch.setattr(listening, "LINGER", 600.0)
-    monkeypatch.setattr(listening, "LISTEN_TIMEOUT", 0.02)
+    monkeypatch.setattr(listener, "is_testing", lambda: False)
+    monkeypatch.setattr(listener, "LINGER", 600.0)
+    monkeypatch.setattr(listener, "LISTEN_TIMEOUT", 0.02)
     with store.wakeups.watch("a"):
         eventually(lambda: store.wakeups.is_listening)
-        monkeypatch.setattr(listening, "LINGER", 0.1)
+        monkeypatch.setattr(listener, "LINGER", 0.1)
         time.sleep(0.2)
         assert store.wakeups.is_listening
-        monkeypatch.setattr(listening, "LINGER", 600.0)
+        monkeypatch.setattr(listener, "LINGER", 600.0)
 
     assert listeners()
-    monkeypatch.setattr(listening, "LINGER", 0.1)
+    monkeypatch.setattr(listener, "LINGER", 0.1)
     eventually(lambda: not listeners())
     with store.wakeups.watch("a"):
         eventually(lambda: store.wakeups.is_listening)
@@ -337,7 +344,7 @@ def test_many_open_files_do_not_disturb_it(store: Store) -> None:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit[1], 4096), limit[1]))
     files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
-    heard = Wakeups(listening.Notifications("default"))
+    heard = Wakeups(new_listener())
     try:
         with heard.watch("a") as watch:
             watch.wait(LIMIT)

@@ -15,7 +15,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 
-from django_dbos.core.plan import Plan
+from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import (
     DONE,
     Claim,
@@ -29,9 +29,9 @@ from django_dbos.core.records import (
 from django_dbos.core.status import Status
 from django_dbos.models import Checkpoint, StreamEntry, Workflow
 from django_dbos.store import errors
-from django_dbos.store import writer as writer_module
+from django_dbos.store import group_commit as writer_module
 from django_dbos.store.base import Store
-from django_dbos.store.writer import BatchWriter
+from django_dbos.store.group_commit import BatchWriter
 from tests.store.conftest import checkpoint, entry, new_workflow, step
 from tests.waiting import LIMIT, aeventually, eventually
 
@@ -117,7 +117,7 @@ def test_one_bad_write_does_not_fail_its_batch(writer: BatchWriter, claim: Claim
 
 @pytest.mark.rule(10)
 @pytest.mark.rule(11)
-def test_after_a_refusal_a_run_may_only_be_set_aside(
+def test_after_a_refusal_a_run_may_only_be_quarantined(
     store: Any, writer: BatchWriter, claim: Claims, applying: Any
 ) -> None:
     held = claim()
@@ -142,14 +142,14 @@ def test_after_a_refusal_a_run_may_only_be_set_aside(
             claim_number=held.claim_number,
             status=Status.ERROR,
             error="{}",
-            is_set_aside=True,
+            is_quarantined=True,
         )
     )
 
     assert [one.verdict for one in answers] == [Verdict.DONE, Verdict.REFUSED, Verdict.REFUSED]
     assert refused.refusal is Refusal.DATABASE
     assert aside.verdict is Verdict.DONE
-    assert Workflow.objects.get().is_set_aside
+    assert Workflow.objects.get().is_quarantined
 
 
 @pytest.mark.rule(10)

@@ -9,7 +9,7 @@ from django.core.checks import Tags
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_dbos.checks import TAG
-from django_dbos.executor import command
+from django_dbos.executor.cli import command
 
 
 class Command(BaseCommand):

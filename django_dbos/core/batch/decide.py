@@ -1,0 +1,275 @@
+"""What a batch of writes does to the tables: decided once, for both databases.
+
+A store takes the fence, answers the batch's `Questions` with `Facts`, lets `decide` turn them
+into a `Plan`, and writes the plan, all in one transaction. Nothing here waits or does I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from django_dbos.core.batch.lookups import Facts, FoundCheckpoint, FoundWorkflow, Place
+from django_dbos.core.batch.plan import Entry, EventValue, Plan
+from django_dbos.core.records import (
+    DONE,
+    Answer,
+    Checkpoint,
+    Finish,
+    NewWorkflow,
+    RecordEntry,
+    RecordEvent,
+    RecordRetry,
+    RecordSend,
+    RecordStart,
+    RecordStep,
+    RecordWait,
+    Refusal,
+    Release,
+    State,
+    Suspend,
+    Verdict,
+    WakeKind,
+    Write,
+)
+from django_dbos.core.status import FINISHED, Status
+
+
+def decide(writes: Iterable[Write], facts: Facts) -> Plan:
+    """Decide each write in turn. Once one of a claim fails, its later ones fail with it."""
+    return _Decision(facts).of(writes)
+
+
+class _Decision:
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.plan = Plan()
+        self.stopped: dict[Place, Answer] = {}
+
+    def of(self, writes: Iterable[Write]) -> Plan:
+        for position, write in enumerate(writes):
+            answer = self._fence(write, position) or self._answer(write)
+            self.plan.answers.append(answer)
+        return self.plan
+
+    def _fence(self, write: Write, position: int) -> Answer | None:
+        """What stands against a write, and then against all later ones of its claim."""
+        workflow_id = write.workflow_id
+        stopped = self.stopped.get((workflow_id, write.claim_number))
+        if stopped is not None and not (stopped.refusal and is_giving_up(write)):
+            return stopped
+        held = self.facts.held.get(workflow_id)
+        if held is not None and held[0] == write.claim_number:
+            # Past the deadline a run may only give its claim back.
+            return self._expire(write) if held[1] and not isinstance(write, Release) else None
+        if held is not None or workflow_id in self.facts.lost:
+            status = self.facts.lost.get(workflow_id)
+            return self._stop(write, Answer(verdict=Verdict.CLAIM_LOST, status=status))
+        self.plan.deferred.append(position)
+        return DONE
+
+    def _stop(self, write: Write, answer: Answer) -> Answer:
+        self.stopped[write.workflow_id, write.claim_number] = answer
+        return answer
+
+    def _expire(self, write: Write) -> Answer:
+        self.plan.finished.append(_cancellation(write))
+        return self._stop(write, Answer(verdict=Verdict.PAST_DEADLINE))
+
+    def _answer(self, write: Write) -> Answer:
+        checkpoint: Checkpoint | None = getattr(write, "checkpoint", None)
+        found = checkpoint and self.facts.checkpoints.get(
+            (write.workflow_id, checkpoint.step_number)
+        )
+        if found and found.checkpoint.state is not State.WAITING:
+            return Answer(verdict=Verdict.FOUND, checkpoint=found.checkpoint)
+        match write:
+            case RecordStep() if found:
+                self.plan.outcomes.append(write.checkpoint)
+            case RecordStep():
+                return self._record(write.checkpoint)
+            case RecordRetry():
+                self.plan.retries.append((write.checkpoint, write.delay))
+                return Answer(verdict=Verdict.WAITING, remaining=write.delay)
+            case RecordWait():
+                return self._wait(write, found or None)
+            case RecordSend():
+                return self._send(write)
+            case RecordStart():
+                return self._start(write)
+            case RecordEvent():
+                return self._set_event(write)
+            case RecordEntry():
+                return self._append(write)
+            case Finish() | Suspend() | Release():
+                return self._end(write)
+        return DONE
+
+    def _record(self, checkpoint: Checkpoint | None) -> Answer:
+        if checkpoint is not None:
+            self.plan.checkpoints.append((checkpoint, None))
+        return DONE
+
+    def _wait(self, write: RecordWait, begun: FoundCheckpoint | None) -> Answer:
+        outcome = self._look(write)
+        remaining = begun.remaining if begun else write.timeout
+        if outcome is None and remaining is not None and remaining <= 0:
+            outcome = replace(write.checkpoint, state=State.TIMED_OUT)
+        if outcome is None:
+            if not begun:
+                waiting = replace(write.checkpoint, state=State.WAITING)
+                self.plan.checkpoints.append((waiting, write.timeout))
+            return Answer(verdict=Verdict.WAITING, remaining=remaining)
+        if begun:
+            self.plan.outcomes.append(outcome)
+        else:
+            self.plan.checkpoints.append((outcome, None))
+        return Answer(verdict=Verdict.FOUND, checkpoint=outcome)
+
+    def _look(self, write: RecordWait) -> Checkpoint | None:
+        """The outcome of a wait whose time hasn't come, if what it waits for has."""
+        wake, checkpoint = write.wake, write.checkpoint
+        match wake.kind:
+            case WakeKind.MESSAGE:
+                messages = self.facts.messages.get((wake.workflow_id, wake.name))
+                if not messages:
+                    return None
+                message_id, text = messages.popleft()
+                self.plan.consumed.append((message_id, checkpoint.step_number))
+                return replace(checkpoint, output=text)
+            case WakeKind.EVENT:
+                event = self.facts.events.get((wake.workflow_id, wake.name))
+                return event and replace(checkpoint, output=event[0])
+            case WakeKind.RESULT:
+                return result_checkpoint(checkpoint, self.facts.workflows.get(wake.workflow_id))
+        return None
+
+    def _send(self, write: RecordSend) -> Answer:
+        for message in write.messages:
+            if message.workflow_id not in self.facts.workflows:
+                return Answer(
+                    verdict=Verdict.REFUSED,
+                    refusal=Refusal.NO_RECEIVER,
+                    subject=message.workflow_id,
+                )
+        self.plan.messages.extend(write.messages)
+        return self._record(write.checkpoint)
+
+    def _start(self, write: RecordStart) -> Answer:
+        """All of them, or none; later writes of the batch find what this one has started."""
+        for position, new in enumerate(write.workflows):
+            taken = self._taken(new)
+            if taken is not None:
+                self._unnote(write.workflows[:position])
+                return taken
+            self._note(new)
+        self.plan.workflows.extend((new, write.is_reserved) for new in write.workflows)
+        return self._record(write.checkpoint)
+
+    def _note(self, new: NewWorkflow) -> None:
+        self.facts.workflows[new.workflow_id] = FoundWorkflow(
+            name=new.name,
+            status=Status.ENQUEUED,
+            is_quarantined=False,
+            output=None,
+            error=None,
+            parent_id=new.parent_id,
+            parent_step_number=new.parent_step_number,
+            user_id=new.user_id,
+        )
+        if new.deduplication_id is not None:
+            self.facts.deduplications[new.queue_name, new.deduplication_id] = (
+                new.workflow_id,
+                new.user_id,
+            )
+
+    def _unnote(self, workflows: Iterable[NewWorkflow]) -> None:
+        for new in workflows:
+            del self.facts.workflows[new.workflow_id]
+            if new.deduplication_id is not None:
+                del self.facts.deduplications[new.queue_name, new.deduplication_id]
+
+    def _taken(self, new: NewWorkflow) -> Answer | None:
+        """Who has the id, or the deduplication id, of a workflow that is to be started."""
+        existing = self.facts.workflows.get(new.workflow_id)
+        if existing is not None:
+            return Answer(
+                verdict=Verdict.REFUSED,
+                refusal=Refusal.ID_TAKEN,
+                subject=new.workflow_id,
+                existing_name=existing.name,
+                existing_user_id=existing.user_id,
+                is_own=(existing.name, existing.parent_id, existing.parent_step_number)
+                == (new.name, new.parent_id, new.parent_step_number),
+            )
+        if new.deduplication_id is None:
+            return None
+        holder = self.facts.deduplications.get((new.queue_name, new.deduplication_id))
+        if holder is None:
+            return None
+        return Answer(
+            verdict=Verdict.REFUSED,
+            refusal=Refusal.DUPLICATE,
+            subject=new.workflow_id,
+            existing_id=holder[0],
+            existing_user_id=holder[1],
+        )
+
+    def _set_event(self, write: RecordEvent) -> Answer:
+        if write.write_id in self.facts.written:
+            return DONE
+        key = (write.workflow_id, write.key)
+        version = self.facts.events.get(key, ("", 0))[1] + 1
+        self.facts.events[key] = (write.value, version)
+        self.plan.event_values.append(EventValue.of(write, version))
+        return self._record(write.checkpoint)
+
+    def _append(self, write: RecordEntry) -> Answer:
+        if write.write_id in self.facts.written:
+            return DONE
+        key = (write.workflow_id, write.key)
+        offset, is_ended = self.facts.tails.get(key, (-1, False))
+        if is_ended and write.value is None:
+            return self._record(write.checkpoint)
+        if is_ended:
+            # Nobody waits for this answer: what follows in the queue doesn't know of it.
+            refusal = Refusal.STREAM_CLOSED
+            answer = Answer(verdict=Verdict.REFUSED, refusal=refusal, subject=write.key)
+            return self._stop(write, answer)
+        self.facts.tails[key] = (offset + 1, write.value is None)
+        self.plan.entries.append(Entry.of(write, offset + 1))
+        return self._record(write.checkpoint)
+
+    def _end(self, write: Finish | Suspend | Release) -> Answer:
+        match write:
+            case Finish():
+                self.plan.finished.append(write)
+            case Suspend():
+                self.plan.suspended.append(write)
+            case Release():
+                self.plan.released.append(write.workflow_id)
+        self._stop(write, Answer(verdict=Verdict.CLAIM_LOST))
+        return DONE
+
+
+def is_giving_up(write: Write) -> bool:
+    """Whether a write ends a run of which an earlier write was refused."""
+    return isinstance(write, Release) or (isinstance(write, Finish) and write.is_quarantined)
+
+
+def _cancellation(write: Write) -> Finish:
+    return Finish(
+        workflow_id=write.workflow_id, claim_number=write.claim_number, status=Status.CANCELLED
+    )
+
+
+def result_checkpoint(checkpoint: Checkpoint, target: FoundWorkflow | None) -> Checkpoint | None:
+    """What waiting for another workflow's result gives, once that has one."""
+    if target is None or target.status not in FINISHED or target.is_quarantined:
+        return None
+    match target.status:
+        case Status.CANCELLED:
+            return replace(checkpoint, state=State.AWAITED_CANCELLED)
+        case Status.MAX_RECOVERY_ATTEMPTS_EXCEEDED:
+            return replace(checkpoint, state=State.AWAITED_EXCEEDED)
+    return replace(checkpoint, output=target.output, error=target.error)

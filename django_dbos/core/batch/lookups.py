@@ -1,0 +1,117 @@
+"""What must be known, under the fence, before a batch is decided: questions and answers."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import field
+from uuid import UUID
+
+from django_dbos.core.frozen import dataclass
+from django_dbos.core.records import (
+    Checkpoint,
+    RecordEntry,
+    RecordEvent,
+    RecordSend,
+    RecordStart,
+    RecordWait,
+    Wake,
+    WakeKind,
+    Write,
+)
+from django_dbos.core.status import Status
+
+Place = tuple[str, int]
+Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Questions:
+    """What must be looked up, under the fence, before a batch can be decided."""
+
+    claims: dict[str, int] = field(default_factory=dict)
+    checkpoints: list[Place] = field(default_factory=list)
+    messages: Counter[Key] = field(default_factory=Counter)
+    events: set[Key] = field(default_factory=set)
+    workflows: set[str] = field(default_factory=set)
+    deduplications: set[Key] = field(default_factory=set)
+    tails: set[Key] = field(default_factory=set)
+    write_ids: set[UUID] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundWorkflow:
+    """What a batch may want to know of another workflow."""
+
+    name: str
+    status: Status
+    is_quarantined: bool
+    output: str | None
+    error: str | None
+    parent_id: str | None
+    parent_step_number: int | None
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundCheckpoint:
+    """A checkpoint in the table; a wait's with the seconds that are left of it."""
+
+    checkpoint: Checkpoint
+    remaining: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Facts:
+    """The answers."""
+
+    held: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    """By workflow id: the claim number, and whether the deadline has passed."""
+    lost: dict[str, Status | None] = field(default_factory=dict)
+    """Claims that are somebody else's by now, with the workflow's status."""
+    checkpoints: dict[Place, FoundCheckpoint] = field(default_factory=dict)
+    messages: dict[Key, deque[tuple[int, str]]] = field(default_factory=dict)
+    events: dict[Key, tuple[str, int]] = field(default_factory=dict)
+    workflows: dict[str, FoundWorkflow] = field(default_factory=dict)
+    deduplications: dict[Key, tuple[str, str | None]] = field(default_factory=dict)
+    tails: dict[Key, tuple[int, bool]] = field(default_factory=dict)
+    written: set[UUID] = field(default_factory=set)
+
+
+def questions(writes: Iterable[Write], *, is_repeat: bool) -> Questions:
+    """What to look up for these writes; a repeat asks as well which are in the tables."""
+    asked = Questions()
+    for write in writes:
+        # Of a zombie's claim and the one after it, the later is the one that may hold.
+        known = asked.claims.get(write.workflow_id, write.claim_number)
+        asked.claims[write.workflow_id] = max(known, write.claim_number)
+        checkpoint: Checkpoint | None = getattr(write, "checkpoint", None)
+        if checkpoint is not None:
+            asked.checkpoints.append((write.workflow_id, checkpoint.step_number))
+        match write:
+            case RecordWait():
+                _ask_of_wait(asked, write.wake)
+            case RecordSend():
+                asked.workflows.update(message.workflow_id for message in write.messages)
+            case RecordStart():
+                for new in write.workflows:
+                    asked.workflows.add(new.workflow_id)
+                    if new.deduplication_id is not None:
+                        asked.deduplications.add((new.queue_name, new.deduplication_id))
+            case RecordEvent():
+                asked.events.add((write.workflow_id, write.key))
+            case RecordEntry():
+                asked.tails.add((write.workflow_id, write.key))
+        if is_repeat and isinstance(write, RecordEvent | RecordEntry):
+            asked.write_ids.add(write.write_id)
+    return asked
+
+
+def _ask_of_wait(asked: Questions, wake: Wake) -> None:
+    match wake.kind:
+        case WakeKind.MESSAGE:
+            asked.messages[wake.workflow_id, wake.name] += 1
+        case WakeKind.EVENT:
+            asked.events.add((wake.workflow_id, wake.name))
+        case WakeKind.RESULT:
+            asked.workflows.add(wake.workflow_id)

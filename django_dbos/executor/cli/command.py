@@ -1,0 +1,129 @@
+"""What `manage.py dbos_worker` does: one executor, or several processes with one each."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.core.management.base import CommandError
+from django.core.signals import setting_changed
+from django.db import connections
+from django.db.migrations.executor import MigrationExecutor
+
+from django_dbos.conf import get_settings
+from django_dbos.core import names, registry
+from django_dbos.executor.cli import life, reload, supervisor
+from django_dbos.executor.cli.inbox import Inbox
+from django_dbos.executor.cli.log_lines import LineFormatter
+from django_dbos.executor.executor import Executor
+from django_dbos.models import Workflow
+from django_dbos.store import errors
+
+logger = logging.getLogger("django_dbos.executor")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """The command's arguments."""
+
+    queues: list[str] | None
+    concurrency: int | None
+    processes: int
+    database: str | None
+    once: bool
+    reload: bool
+    verbosity: int
+
+
+def run(arguments: Arguments) -> int:
+    """Run until stopped; return the exit code."""
+    _check(arguments)
+    _show_log(arguments.verbosity)
+    if arguments.database is not None:
+        use_database(arguments.database)
+    with Inbox() as inbox:
+        is_child = supervisor.listen_to_parent(inbox)
+        if arguments.processes > 1:
+            return supervisor.run(arguments.processes, inbox)
+        if arguments.reload and not is_child:
+            return supervisor.run(1, inbox, reload.ENVIRONMENT)
+        if arguments.reload:
+            reload.watch(inbox)
+        return life.run(lambda: _make_executor(arguments), inbox, once=arguments.once)
+
+
+def _check(arguments: Arguments) -> None:
+    if arguments.processes < 1:
+        raise CommandError(f"--processes must be at least 1, not {arguments.processes}.")
+    if arguments.concurrency is not None and arguments.concurrency < 1:
+        raise CommandError(f"--concurrency must be at least 1, not {arguments.concurrency}.")
+    if arguments.processes > 1 and (arguments.once or arguments.reload):
+        raise CommandError("--processes goes with neither --once nor --reload.")
+    if arguments.once and arguments.reload:
+        raise CommandError("--once doesn't go with --reload.")
+
+
+def use_database(alias: str) -> None:
+    """Keep workflows in this database, whatever DBOS["DATABASE"] says."""
+    if alias not in connections:
+        raise CommandError(
+            f"--database {alias!r} isn't in DATABASES, which has {', '.join(connections)}."
+        )
+    settings.DBOS = {**getattr(settings, "DBOS", {}), "DATABASE": alias}
+    setting_changed.send(sender=Arguments, setting="DBOS", value=settings.DBOS, enter=True)
+
+
+def check_migrations() -> None:
+    """Raise CommandError while the engine's tables aren't there."""
+    connection = connections[get_settings().database]
+    executor = MigrationExecutor(connection)
+    targets = [key for key in executor.loader.graph.leaf_nodes() if key[0] == "django_dbos"]
+    if executor.migration_plan(targets):
+        raise CommandError(
+            f"The tables of django_dbos aren't migrated in database {connection.alias!r}. Run "
+            f"`{errors.migrate_command(connection.alias)}` first."
+        )
+
+
+def _make_executor(arguments: Arguments) -> Executor:
+    check_migrations()
+    executor = Executor(arguments.queues, concurrency=arguments.concurrency)
+    warn_of_unknown_queues(executor.queue_names or ())
+    # From here on this thread needs none.
+    connections[get_settings().database].close()
+    executor.own_process()
+    return executor
+
+
+def warn_of_unknown_queues(queue_names: Iterable[str]) -> None:
+    """Log the queues that no function names and in which nothing is enqueued: typing errors."""
+    settings = get_settings()
+    named = {one.queue_name for one in registry.workflows.values() if one.queue_name}
+    known = {settings.default_queue, *named}
+    # There is an index for what is enqueued; finished workflows would be searched one by one.
+    enqueued = Workflow.objects.using(settings.database).filter(status=Workflow.Status.ENQUEUED)
+    for name in queue_names:
+        if name not in known and not enqueued.filter(queue_name=name).exists():
+            logger.warning(
+                "Queue %r is named by no workflow function, and nothing is enqueued in it.%s",
+                name,
+                names.suggest(name, sorted(known)),
+            )
+
+
+def _show_log(verbosity: int) -> None:
+    """Where the project configures no logging for it, the worker's lines go to stderr.
+
+    A level that the project has set is kept.
+    """
+    root = logging.getLogger("django_dbos")
+    if verbosity == 0 or root.hasHandlers():
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter())
+    root.addHandler(handler)
+    if root.level == logging.NOTSET:
+        root.setLevel(logging.DEBUG if verbosity > 1 else logging.INFO)

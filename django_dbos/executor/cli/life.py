@@ -1,0 +1,159 @@
+"""An executor's life in a process of its own: its threads work, the main one waits for signals."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import logging
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+
+from django.db import connections
+
+from django_dbos.executor.cli.inbox import Inbox, Notice
+from django_dbos.executor.executor import Executor
+from django_dbos.store import errors
+from django_dbos.store.sessions import translated_errors
+
+logger = logging.getLogger("django_dbos.executor")
+
+T = TypeVar("T")
+
+# Seconds that are left for releasing the claims of a process that stops at once.
+LAST_SECOND = 1.0
+# Seconds that steps in progress have to finish after a change of code.
+RELOAD_GRACE = 0.3
+# Seconds between two attempts to reach the database at the start, and between lines about them.
+FIRST_PAUSE, LAST_PAUSE, SAY_AGAIN = 0.1, 2.0, 30.0
+CANNOT_OPEN = "unable to open database file"
+# The exit code that has the parent of `--reload` start another process: Django's.
+CODE_CHANGED = 3
+
+
+class Life:
+    """Makes, starts and stops an executor on a thread, and says in the inbox when it has ended."""
+
+    def __init__(self, make_executor: Callable[[], Executor], inbox: Inbox, *, once: bool) -> None:
+        self._make_executor = make_executor
+        self._inbox = inbox
+        self._once = once
+        self._asked = threading.Event()
+        self._grace: float | None = None
+        self._executor: Executor | None = None
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._live, name="dbos-life", daemon=True)
+
+    def begin(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def end(self, grace: float | None = None) -> None:
+        """Have the work handed over; steps in progress have `grace` seconds (None: the setting)."""
+        if not self._asked.is_set():
+            self._grace = grace
+            self._asked.set()
+            if self._executor is not None:
+                logger.info("Executor %s hands over", self._executor.executor_id)
+
+    def end_at_once(self) -> NoReturn:
+        """Release all claims and end the process, whatever runs."""
+        if self._executor is not None:
+            last = threading.Thread(target=self._executor.stop_now, daemon=True)
+            last.start()
+            last.join(LAST_SECOND)
+        end_process(1)
+
+    @property
+    def has_runs(self) -> bool:
+        """Whether functions run on that didn't end in time."""
+        return self._executor is not None and bool(self._executor.runs)
+
+    def _live(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            self.error = error
+        finally:
+            connections.close_all()
+            self._inbox.tell(Notice.ENDED)
+
+    def _work(self) -> None:
+        executor = self._executor = self._when_reachable(self._make_executor)
+        if executor is None or self._asked.is_set():
+            return
+        if not self._when_reachable(lambda: _start(executor)):
+            return
+        give_memory_back()
+        if self._once:
+            threading.Thread(target=self._end_when_idle, name="dbos-once", daemon=True).start()
+        self._asked.wait()
+        executor.stop(self._grace)
+
+    def _when_reachable(self, act: Callable[[], T]) -> T | None:
+        """Do it once the database is there; None when the process is to end before that."""
+        pause, said_at = FIRST_PAUSE, -math.inf
+        while True:
+            try:
+                with translated_errors():
+                    return act()
+            except errors.Unavailable as error:
+                if CANNOT_OPEN in str(error):
+                    # SQLite's folder isn't there: a mistake, most likely.
+                    raise
+                if time.monotonic() - said_at >= SAY_AGAIN:
+                    said_at = time.monotonic()
+                    logger.warning("The database is unavailable, waiting for it: %r", error)
+            connections.close_all()
+            if self._asked.wait(pause):
+                return None
+            pause = min(pause * 2, LAST_PAUSE)
+
+    def _end_when_idle(self) -> None:
+        assert self._executor is not None
+        self._executor.wait_until_idle()
+        self.end()
+
+
+def run(make_executor: Callable[[], Executor], inbox: Inbox, *, once: bool = False) -> int:
+    """Run an executor until the inbox says otherwise; return the exit code."""
+    life = Life(make_executor, inbox, once=once)
+    life.begin()
+    code = 0
+    while (notice := inbox.wait()) is not Notice.ENDED:
+        if notice is Notice.STOP_NOW:
+            life.end_at_once()
+        code = CODE_CHANGED if notice is Notice.CODE_CHANGED else 0
+        life.end(RELOAD_GRACE if code else None)
+    if life.error is not None:
+        raise life.error
+    if life.has_runs:
+        # Python would wait for the threads of some of them before the process ends.
+        end_process(code)
+    return code
+
+
+def _start(executor: Executor) -> bool:
+    executor.start()
+    return True
+
+
+def end_process(code: int) -> NoReturn:
+    """End this process without waiting for its threads."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def give_memory_back() -> None:
+    """Give what starting up took for a moment back to the system: a megabyte, with glibc."""
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        # Other C libraries haven't got it, and Windows has none to be asked like this.
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,252 @@
+"""Run a workflow function: load its input, call it, and have its end written.
+
+Sync functions run on the calling thread, async ones on the running loop. Either is observed: the
+log and the signals say when a run starts and how it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from django.apps import apps
+from django.db import connections
+from django.dispatch import Signal
+
+from django_dbos import signals
+from django_dbos.core.status import Status
+from django_dbos.exceptions import HistoryUnusable, NondeterminismError, RunInterrupted
+from django_dbos.operations import completion, context, logs
+from django_dbos.operations.ordering import Branches
+from django_dbos.operations.run import Run
+from django_dbos.operations.tracking import tracked
+
+logger = logging.getLogger("django_dbos.executor")
+
+FINAL = frozenset({Status.SUCCESS, Status.ERROR, Status.CANCELLED})
+
+_working_runs: set[int] = set()
+_async_runs: dict[str, Run] = {}
+
+
+def execute(run: Run) -> None:
+    """Run a sync workflow function on this thread, to its end.
+
+    Raises nothing but what came from outside the workflow, a KeyboardInterrupt for example.
+    """
+    run.thread_id = threading.get_ident()
+    with _observed(run), _working(run):
+        raised = _call(run)
+        if run.host.owns_connections:
+            _drop_open_transactions(run)
+        completion.end(run, raised)
+
+
+async def aexecute(run: Run) -> None:
+    """Run an async workflow function on this loop, to its end. Raises as `execute` does."""
+    run.loop = asyncio.get_running_loop()
+    run.thread_id = threading.get_ident()
+    run.branches = Branches(run.loop)
+    _async_runs[run.workflow_id] = run
+    try:
+        async with _aobserved(run):
+            with _working(run), tracked(run.loop):
+                raised = await _acall(run)
+                await completion.aend(run, raised)
+    finally:
+        if _async_runs.get(run.workflow_id) is run:
+            del _async_runs[run.workflow_id]
+
+
+def leaving(workflow_id: str) -> Future[None] | None:
+    """What is done once the async function of a cancelled workflow has left.
+
+    None if it doesn't run in this process.
+    """
+    run = _async_runs.get(workflow_id)
+    if run is None or run.loop is None or run.task is None or run.loop.is_closed():
+        return None
+    return asyncio.run_coroutine_threadsafe(_done(run.task), run.loop)
+
+
+def is_working() -> bool:
+    """Whether a worker in this process is running workflows."""
+    return bool(_working_runs)
+
+
+@contextmanager
+def _working(run: Run) -> Iterator[None]:
+    """While a worker's runs are under way, a step on a thread of no run is a mistake."""
+    if not run.host.owns_connections:
+        yield
+        return
+    _working_runs.add(id(run))
+    try:
+        yield
+    finally:
+        _working_runs.discard(id(run))
+
+
+# The call
+
+
+def _call(run: Run) -> BaseException | None:
+    """Call the function; its value goes to `run.value`, what it raised is returned."""
+    try:
+        with context.entered(run):
+            arguments = run.load(run.claim.input)
+            run.value = run.definition.function(*arguments["args"], **arguments["kwargs"])
+            _check_finished(run)
+    except BaseException as error:
+        return error
+    return None
+
+
+def _drop_open_transactions(run: Run) -> None:
+    """An open one would swallow what the next workflow on this thread writes.
+
+    And on SQLite it would keep the end of this one from being written.
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            logger.error(
+                "Workflow %r left a transaction open on database %r. It was rolled back. Use "
+                "`with transaction.atomic():`.",
+                run.workflow_id,
+                connection.alias,
+                extra=run.log_fields,
+            )
+            connection.close()
+            # Django refuses to use it again: inside its block it can't connect anew.
+            del connections[connection.alias]
+
+
+async def _acall(run: Run) -> BaseException | None:
+    """See _call()."""
+    try:
+        arguments = await run.aload(run.claim.input)
+    except RunInterrupted as error:
+        return error
+    with context.entered(run):
+        function = run.definition.function
+        run.task = asyncio.ensure_future(function(*arguments["args"], **arguments["kwargs"]))
+    try:
+        await _done(run.task)
+    except asyncio.CancelledError as error:
+        # Whoever awaits the run was cancelled: nobody waits for the workflow any more.
+        await _stop_tasks(run)
+        return error
+    await _stop_tasks(run)
+    if run.task.cancelled():
+        # Without an interruption it is the workflow's own doing: once more would be the same.
+        return run.interruption or RuntimeError(
+            f"Workflow {run.workflow_id!r} awaited something that was cancelled."
+        )
+    if (error_raised := run.task.exception()) is not None:
+        return error_raised
+    run.value = run.task.result()
+    try:
+        _check_finished(run)
+    except RunInterrupted as error:
+        return error
+    return None
+
+
+async def _done(task: asyncio.Task[Any]) -> None:
+    """Wait until a task has ended, whatever came of it; asyncio.wait() takes longer."""
+    if task.done():
+        return
+    waiter = asyncio.get_running_loop().create_future()
+
+    def wake(_: object) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    task.add_done_callback(wake)
+    await waiter
+
+
+async def _stop_tasks(run: Run) -> None:
+    assert run.branches is not None
+    left = run.branches.live_tasks()
+    if left and run.interruption is None and run.task not in left:
+        logger.warning(
+            "Workflow %r ended while %d of its tasks were running; they are cancelled. "
+            "Await them before it returns.",
+            run.workflow_id,
+            len(left),
+            extra=run.log_fields,
+        )
+    run.branches.stop()
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left)
+
+
+def _check_finished(run: Run) -> None:
+    try:
+        run.history.check_finished()
+    except NondeterminismError as error:
+        run.stop(HistoryUnusable(error))
+
+
+# The log and the signals
+
+
+@contextmanager
+def _observed(run: Run) -> Iterator[None]:
+    """Say when the run starts and how it ends."""
+    logs.run_began(run)
+    _send(run, signals.workflow_started)
+    run.began = time.perf_counter()
+    try:
+        yield
+    finally:
+        if not run.ends_later:
+            announce_end(run)
+
+
+@asynccontextmanager
+async def _aobserved(run: Run) -> AsyncIterator[None]:
+    """See _observed(). Receivers that are sync run on the run's own thread."""
+    logs.run_began(run)
+    await _asend(run, signals.workflow_started)
+    run.began = time.perf_counter()
+    try:
+        yield
+    finally:
+        if not run.ends_later:
+            logs.run_ended(run)
+            # Before the run is over: its thread and its connections end with it.
+            if run.ended_as in FINAL:
+                await _asend(run, signals.workflow_finished, status=run.ended_as)
+
+
+def announce_end(run: Run) -> None:
+    """Say how a run has ended."""
+    logs.run_ended(run)
+    if run.ended_as in FINAL:
+        _send(run, signals.workflow_finished, status=run.ended_as)
+
+
+def _send(run: Run, signal: Signal, **extra: Any) -> None:
+    sender = apps.get_model("django_dbos", "Workflow")
+    if signal.has_listeners(sender):
+        signal.send_robust(sender, **_values(run), **extra)
+
+
+async def _asend(run: Run, signal: Signal, **extra: Any) -> None:
+    sender = apps.get_model("django_dbos", "Workflow")
+    if signal.has_listeners(sender):
+        await signal.asend_robust(sender, **_values(run), **extra)
+
+
+def _values(run: Run) -> dict[str, str]:
+    return {"workflow_id": run.workflow_id, "name": run.definition.name}

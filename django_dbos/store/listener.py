@@ -1,0 +1,167 @@
+"""The thread by which a process learns of commits in other processes.
+
+One thread and one connection a process, from the first watcher on until nobody has watched for a
+minute; in tests until nobody watches, since a test database can't be dropped while one is connected
+to it. Forked processes start their own.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import json
+import logging
+import os
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from django.core import mail
+
+if TYPE_CHECKING:
+    from django_dbos.store.pubsub import Wakeups
+
+logger = logging.getLogger("django_dbos.store")
+
+# NOTIFY takes less than 8,000 bytes. The longest key, of two names of 255 characters, is 6,200 when
+# JSON escapes each.
+MAX_PAYLOAD = 7_900
+# Seconds without a watcher after which the connection is closed.
+LINGER = 60.0
+FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
+# Seconds between two looks whether anybody still watches.
+LISTEN_TIMEOUT = 5.0
+
+
+def pack_keys(keys: Iterable[str]) -> list[str]:
+    """Payloads that carry these keys, many in one: a hundred notifications take as long as most
+    of what they tell of."""
+    packed: list[list[str]] = []
+    room = 0
+    for key in keys:
+        # As JSON writes it, with its quotes and its comma.
+        size = len(json.dumps(key)) + 2
+        if size > room:
+            packed.append([])
+            room = MAX_PAYLOAD
+        packed[-1].append(key)
+        room -= size
+    return [json.dumps(some) for some in packed]
+
+
+def is_testing() -> bool:
+    """Whether Django's test environment is set up: its mark is the outbox."""
+    return hasattr(mail, "outbox")
+
+
+class Stop(threading.Event):
+    """An event that also ends a wait for a socket."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._receiver, self._sender = socket.socketpair()
+
+    def set(self) -> None:
+        super().set()
+        with contextlib.suppress(OSError):
+            self._sender.send(b"x")
+
+    @contextlib.contextmanager
+    def waiting_for(self, descriptor: int) -> Iterator[Callable[[float], bool]]:
+        """A function that waits until there is something to read there, for so many seconds.
+
+        It returns False after the time, or when stopped.
+        """
+        # Not select(), which fails in a process that has 1,024 files and sockets open.
+        with selectors.DefaultSelector() as selector:
+            selector.register(descriptor, selectors.EVENT_READ)
+            selector.register(self._receiver, selectors.EVENT_READ)
+            yield lambda timeout: any(key.fd == descriptor for key, _ in selector.select(timeout))
+
+    def close(self) -> None:
+        """Close the sockets: nobody waits any more."""
+        self._receiver.close()
+        self._sender.close()
+
+
+class Listener(abc.ABC):
+    """A thread that connects, listens, and connects again when the connection is lost."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+        self.is_connected = False
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopped: Stop | None = None
+        self._pid = 0
+
+    def start(self, wakeups: Wakeups) -> None:
+        """Start the thread, unless it runs in this very process."""
+        with self._lock:
+            if self._thread is not None and self._pid == os.getpid() and self._thread.is_alive():
+                return
+            self._pid = os.getpid()
+            self.is_connected = False
+            self._stopped = Stop()
+            self._thread = threading.Thread(
+                target=self._run, args=(wakeups, self._stopped), name="dbos-listener", daemon=True
+            )
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the thread, which closes its connection."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            if self._stopped is not None:
+                self._stopped.set()
+        if thread is not None and self._pid == os.getpid() and thread.is_alive():
+            thread.join(5.0)
+
+    def rest(self, wakeups: Wakeups) -> None:
+        """Nobody watches any more."""
+        if not is_testing():
+            return
+        with self._lock:
+            if wakeups.is_used or self._stopped is None:
+                # Somebody does again: whoever starts to watch says so before it starts this.
+                return
+            thread, self._thread = self._thread, None
+            self._stopped.set()
+        if thread is not None and self._pid == os.getpid():
+            thread.join(5.0)
+
+    def _run(self, wakeups: Wakeups, stopped: Stop) -> None:
+        backoff = FIRST_BACKOFF
+        while not stopped.is_set():
+            try:
+                self._listen(wakeups, stopped)
+            except Exception as error:
+                # Once an outage, not at every attempt.
+                is_news = self.is_connected or backoff == FIRST_BACKOFF
+                level = logging.WARNING if is_news else logging.DEBUG
+                logger.log(level, "Not listening to the database, trying again: %r", error)
+                backoff = FIRST_BACKOFF if self.is_connected else backoff
+                self.is_connected = False
+                stopped.wait(backoff)
+                backoff = min(backoff * 2, LAST_BACKOFF)
+        self.is_connected = False
+        stopped.close()
+
+    @abc.abstractmethod
+    def _listen(self, wakeups: Wakeups, stopped: Stop) -> None:
+        """Connect, tell everybody to look, and pass on what comes until stopped."""
+
+    def _linger(self, wakeups: Wakeups, last_used: float, stopped: Stop) -> float:
+        """Stop once nobody has watched for long; return when somebody last did."""
+        now = time.monotonic()
+        with self._lock:
+            if wakeups.is_used:
+                return now
+            if now - last_used > LINGER:
+                if self._stopped is stopped:
+                    self._thread = None
+                stopped.set()
+        return last_used

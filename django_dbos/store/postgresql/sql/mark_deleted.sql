@@ -1,0 +1,24 @@
+-- Marks finished workflows past their age, the oldest first: they are to be deleted, in several
+-- statements, and nobody may resume them from here on. Marks that a dead worker left are found again.
+-- A parent stays while a child of its is active, which can be cancelled with it.
+-- An array: see claim_workflows. The time as a subquery: only so can the index look it up.
+UPDATE dbos_workflow
+SET finished_at = '-infinity'
+WHERE workflow_id = ANY(ARRAY(
+    SELECT workflow_id
+    FROM dbos_workflow AS old
+    WHERE created_at < (SELECT clock_timestamp() - make_interval(secs => %(age)s))
+      AND finished_at < clock_timestamp() - make_interval(secs => %(age)s)
+      AND NOT is_quarantined
+      AND NOT EXISTS (
+          SELECT
+          FROM dbos_workflow AS child
+          WHERE child.parent_id = old.workflow_id
+            AND child.status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
+          OFFSET 0
+      )
+    ORDER BY created_at
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+))
+RETURNING workflow_id

@@ -1,0 +1,44 @@
+-- Re-enqueues waiting workflows whose awaited message, event or result is there: the look
+-- after a suspension (of those), and the sweep for wake-ups that were lost (of all).
+-- An array: see claim_workflows. OFFSET 0, since else a whole table may be read and hashed.
+UPDATE dbos_workflow
+SET status = 'ENQUEUED',
+    due_at = NULL,
+    wake_kind = NULL,
+    wake_workflow_id = NULL,
+    wake_name = NULL,
+    queue_sequence = nextval('dbos_queue_sequence')
+WHERE workflow_id = ANY(ARRAY(
+    SELECT waiting.workflow_id
+    FROM dbos_workflow AS waiting
+    WHERE waiting.status = 'WAITING'
+      AND waiting.wake_workflow_id IS NOT NULL
+      AND (%(workflow_ids)s::text[] IS NULL
+           OR waiting.workflow_id = ANY(%(workflow_ids)s::text[]))
+      AND CASE waiting.wake_kind
+          WHEN 'message' THEN EXISTS (
+              SELECT
+              FROM dbos_message
+              WHERE workflow_id = waiting.wake_workflow_id
+                AND topic = waiting.wake_name
+                AND consumed_at IS NULL
+              OFFSET 0
+          )
+          WHEN 'event' THEN EXISTS (
+              SELECT
+              FROM dbos_event
+              WHERE workflow_id = waiting.wake_workflow_id AND key = waiting.wake_name
+              OFFSET 0
+          )
+          WHEN 'result' THEN EXISTS (
+              SELECT
+              FROM dbos_workflow AS target
+              WHERE target.workflow_id = waiting.wake_workflow_id
+                AND target.finished_at IS NOT NULL
+                AND NOT target.is_quarantined
+              OFFSET 0
+          )
+      END
+    FOR UPDATE OF waiting SKIP LOCKED
+))
+RETURNING queue_name, priority

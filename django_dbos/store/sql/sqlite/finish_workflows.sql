@@ -1,9 +1,0 @@
-UPDATE dbos_workflow
-SET status = %(status)s,
-    is_set_aside = %(is_set_aside)s,
-    output = %(output)s,
-    error = %(error)s,
-    claim_number = claim_number + 1,
-    executor_id = NULL,
-    finished_at = %(now)s
-WHERE workflow_id = %(workflow_id)s

@@ -1,0 +1,70 @@
+-- The one statement of an idle executor: records its heartbeat, and returns what there is to do.
+-- It returns nothing when the executor isn't registered; the lists are JSON.
+-- What is no time is due at once: it must not hide what is due after it.
+UPDATE dbos_executor
+SET heartbeat_at = %(now)s
+WHERE executor_id = %(executor_id)s AND heartbeat_at > '0001-01-01 00:00:00.000000'
+RETURNING
+    EXISTS (SELECT 1 FROM dbos_workflow WHERE status = 'ENQUEUED') AS has_enqueued,
+    (
+        SELECT (coalesce(julianday(due_at), 0) - julianday(%(now)s)) * 86400.0
+        FROM dbos_workflow
+        WHERE status IN ('DELAYED', 'WAITING') AND due_at IS NOT NULL
+        ORDER BY due_at
+        LIMIT 1
+    ) AS next_due,
+    (
+        SELECT (coalesce(julianday(deadline_at), 0) - julianday(%(now)s)) * 86400.0
+        FROM dbos_workflow
+        WHERE status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING') AND deadline_at IS NOT NULL
+        ORDER BY deadline_at
+        LIMIT 1
+    ) AS next_deadline,
+    (
+        SELECT count(*)
+        FROM dbos_workflow
+        WHERE status = 'PENDING' AND executor_id = %(executor_id)s
+    ) AS held_count,
+    -- Each with the seconds since its last heartbeat.
+    (
+        SELECT json_group_object(
+            executor_id, (julianday(%(now)s) - julianday(heartbeat_at)) * 86400.0
+        )
+        FROM dbos_executor
+        WHERE executor_id <> %(executor_id)s
+          AND julianday(heartbeat_at) + lease / 86400000000.0 < julianday(%(now)s)
+    ) AS expired_executors,
+    (
+        SELECT json_group_object(
+            executor_id, (julianday(%(now)s) - julianday(heartbeat_at)) * 86400.0
+        )
+        FROM dbos_executor
+        WHERE executor_id <> %(executor_id)s AND has_lock
+    ) AS locking_executors,
+    EXISTS (
+        SELECT 1
+        FROM dbos_workflow AS waiting
+        WHERE waiting.status = 'WAITING'
+          AND waiting.wake_workflow_id IS NOT NULL
+          AND CASE waiting.wake_kind
+              WHEN 'message' THEN EXISTS (
+                  SELECT 1
+                  FROM dbos_message
+                  WHERE workflow_id = waiting.wake_workflow_id
+                    AND topic = waiting.wake_name
+                    AND consumed_at IS NULL
+              )
+              WHEN 'event' THEN EXISTS (
+                  SELECT 1
+                  FROM dbos_event
+                  WHERE workflow_id = waiting.wake_workflow_id AND key = waiting.wake_name
+              )
+              WHEN 'result' THEN EXISTS (
+                  SELECT 1
+                  FROM dbos_workflow AS target
+                  WHERE target.workflow_id = waiting.wake_workflow_id
+                    AND target.finished_at IS NOT NULL
+                    AND NOT target.is_quarantined
+              )
+          END
+    ) AS has_lost_wakeup

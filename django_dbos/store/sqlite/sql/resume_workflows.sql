@@ -1,0 +1,29 @@
+UPDATE dbos_workflow
+SET status = 'ENQUEUED',
+    is_quarantined = 0,
+    output = NULL,
+    error = NULL,
+    claim_number = claim_number + 1,
+    recovery_attempts = 0,
+    executor_id = NULL,
+    due_at = NULL,
+    wake_kind = NULL,
+    wake_workflow_id = NULL,
+    wake_name = NULL,
+    deadline_at = CASE WHEN status = 'DELAYED' THEN deadline_at END,
+    finished_at = NULL,
+    queue_sequence = %(place)s
+WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s))
+  AND (status IN ('CANCELLED', 'DELAYED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', 'WAITING') OR is_quarantined)
+  -- Not what is being deleted: see mark_deleted.
+  AND (finished_at IS NULL OR finished_at > '0001-01-01 00:00:00.000000')
+  AND NOT EXISTS (
+      SELECT 1
+      FROM dbos_workflow AS holder
+      WHERE holder.queue_name = dbos_workflow.queue_name
+        AND holder.deduplication_id = dbos_workflow.deduplication_id
+        AND holder.deduplication_id IS NOT NULL
+        AND holder.status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
+        AND holder.workflow_id <> dbos_workflow.workflow_id
+  )
+RETURNING workflow_id, queue_name, priority

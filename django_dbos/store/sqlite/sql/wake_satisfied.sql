@@ -1,0 +1,34 @@
+UPDATE dbos_workflow
+SET status = 'ENQUEUED',
+    due_at = NULL,
+    wake_kind = NULL,
+    wake_workflow_id = NULL,
+    wake_name = NULL,
+    queue_sequence = %(place)s
+WHERE status = 'WAITING'
+  AND wake_workflow_id IS NOT NULL
+  AND (%(workflow_ids)s IS NULL
+       OR workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s)))
+  AND CASE wake_kind
+      WHEN 'message' THEN EXISTS (
+          SELECT 1
+          FROM dbos_message AS message
+          WHERE message.workflow_id = dbos_workflow.wake_workflow_id
+            AND message.topic = dbos_workflow.wake_name
+            AND message.consumed_at IS NULL
+      )
+      WHEN 'event' THEN EXISTS (
+          SELECT 1
+          FROM dbos_event AS event
+          WHERE event.workflow_id = dbos_workflow.wake_workflow_id
+            AND event.key = dbos_workflow.wake_name
+      )
+      WHEN 'result' THEN EXISTS (
+          SELECT 1
+          FROM dbos_workflow AS target
+          WHERE target.workflow_id = dbos_workflow.wake_workflow_id
+            AND target.finished_at IS NOT NULL
+            AND NOT target.is_quarantined
+      )
+  END
+RETURNING queue_name, priority
