@@ -24,16 +24,18 @@ class DbosConfig(AppConfig):
 
     def ready(self) -> None:
         register(checks.check_dbos, checks.TAG)
-        # Without a layer nobody would send hints; Channels itself is optional.
+        # Without a layer nobody would send notifications; Channels itself is optional.
         if getattr(settings, "CHANNEL_LAYERS", None) and find_spec("channels") is not None:
-            self._connect_hints()
+            self._connect_notifications()
         post_migrate.connect(_complete_tables, sender=self, dispatch_uid="django_dbos.tables")
         autodiscover_modules("workflows")
 
-    def _connect_hints(self) -> None:
+    def _connect_notifications(self) -> None:
         from django_dbos.consumers import channel_layer
 
-        signals.keys_changed.connect(channel_layer.send_hints, dispatch_uid="django_dbos.hints")
+        signals.keys_changed.connect(
+            channel_layer.send_notifications, dispatch_uid="django_dbos.notifications"
+        )
 
 
 def _complete_tables(*, using: str, **kwargs: object) -> None:

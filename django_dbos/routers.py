@@ -16,14 +16,14 @@ STEP_MODEL = "atomiccheckpoint"
 class DbosRouter:
     """Sends the engine's tables to DBOS["DATABASE"], the step table to STEP_DATABASES."""
 
-    def db_for_read(self, model: type[models.Model], **hints: Any) -> str | None:
+    def db_for_read(self, model: type[models.Model], **notifications: Any) -> str | None:
         return self._home(model)
 
-    def db_for_write(self, model: type[models.Model], **hints: Any) -> str | None:
+    def db_for_write(self, model: type[models.Model], **notifications: Any) -> str | None:
         return self._home(model)
 
     def allow_migrate(
-        self, db: str, app_label: str, model_name: str | None = None, **hints: Any
+        self, db: str, app_label: str, model_name: str | None = None, **notifications: Any
     ) -> bool | None:
         if app_label != APP_LABEL:
             return None

@@ -33,7 +33,7 @@ STARTED: list[subprocess.Popen[bytes]] = []
 def start_valkey(directory: Path) -> str:
     """Return the URL of a running server of `directory`: the one running, or a new one.
 
-    It keeps nothing: a channel layer carries hints only.
+    It keeps nothing: a channel layer carries notifications only.
     """
     if running_port(directory):
         return valkey_url(directory)

@@ -19,7 +19,7 @@ PROJECT = Path(__file__).parent.parent
 PACKAGE = PROJECT / "django_dbos"
 # What is made from the sources, or is for an editor's eyes.
 TEXTS = (".md", ".py", ".html", ".toml", ".txt")
-# What a command or a hint has installed: all that follows on its line.
+# What a command or a notification has installed: all that follows on its line.
 INSTALLED = re.compile(r"pip install (.+)")
 REQUIREMENT = re.compile(r"django[-_](?:dbos|durable)[\w-]*(?:\[[\w,]+\])?")
 NOT_SHIPPED = ("__pycache__", ".pyc", ".pyo", ".swp", "~")

@@ -1,4 +1,4 @@
-"""Hints over the channel layer: "these keys have changed", never data.
+"""Notifications over the channel layer: "these keys have changed", never data.
 
 Where LISTEN does not reach (a transaction pooler, LISTEN switched off), they spare sockets the wait
 for their next look. A layer that is absent, slow or down costs time, never correctness: a thread
@@ -25,7 +25,7 @@ from django_dbos.store.pubsub import EVERYTHING
 
 logger = logging.getLogger("django_dbos.consumers")
 
-GROUP = "dbos.hints"
+GROUP = "dbos.notifications"
 MAX_QUEUED, MAX_SENT = 10_000, 500
 # Seconds: how long a send may take, how long the layer is left alone after an error, how long the
 # thread waits for more before it ends.
@@ -55,16 +55,16 @@ class FailureLog:
 
 
 class Receiver:
-    """Receives hints on one event loop for as long as sockets of it are open."""
+    """Receives notifications on one event loop for as long as sockets of it are open."""
 
     def __init__(self) -> None:
         self.users = 0
         self._task: asyncio.Task[None] | None = None
-        self._failures = FailureLog("No hints come over the channel layer")
+        self._failures = FailureLog("No notifications come over the channel layer")
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hints of other processes notify this one's watchers in here."""
+        """Notifications of other processes notify this one's watchers in here."""
         self.users += 1
         if self._task is None and _layer() is not None:
             self._task = asyncio.create_task(self._receive())
@@ -119,7 +119,7 @@ _receivers: dict[asyncio.AbstractEventLoop, Receiver] = {}
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Receive hints on the running loop in here."""
+    """Receive notifications on the running loop in here."""
     loop = asyncio.get_running_loop()
     receiver = _receivers.setdefault(loop, Receiver())
     try:
@@ -131,17 +131,17 @@ def listening() -> Iterator[None]:
 
 
 class Sender:
-    """A thread that sends hints; it starts with the first, and ends when there are none."""
+    """A thread that sends notifications; it starts with the first, and ends when there are none."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._queue: queue.Queue[str] = queue.Queue(MAX_QUEUED)
         self._thread: threading.Thread | None = None
         self._silent_until = 0.0
-        self._failures = FailureLog("No hints can be sent over the channel layer")
+        self._failures = FailureLog("No notifications can be sent over the channel layer")
 
     def send(self, keys: Iterable[str]) -> None:
-        """Send hints soon; never blocks, never raises."""
+        """Send notifications soon; never blocks, never raises."""
         if time.monotonic() < self._silent_until:
             return
         with self._lock:
@@ -151,7 +151,9 @@ class Sender:
             except queue.Full as error:
                 self._fail(error)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="dbos-hints", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run, name="dbos-notifications", daemon=True
+                )
                 self._thread.start()
 
     def _run(self) -> None:
@@ -185,7 +187,7 @@ class Sender:
 
 async def _send(keys: list[str]) -> None:
     async with asyncio.timeout(SEND_TIMEOUT):
-        await _layer().group_send(GROUP, {"type": "dbos.hints", "keys": keys})
+        await _layer().group_send(GROUP, {"type": "dbos.notifications", "keys": keys})
 
 
 _sender = Sender()
@@ -202,7 +204,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_anew)
 
 
-def send_hints(*, keys: Sequence[str], **kwargs: Any) -> None:
+def send_notifications(*, keys: Sequence[str], **kwargs: Any) -> None:
     """Receives `keys_changed`."""
     if _layer() is not None:
         _sender.send(keys)

@@ -1,4 +1,4 @@
-"""Waits outside of workflows: look, wait for a notification, look again."""
+"""Waits outside of workflows: poll, wait for a notification, look again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PATIENCE = 5.0
 # before its result is said to be that.
 LAST_WORDS = 1.0
 
-Look = Callable[[], tuple[Any] | None]
+Poll = Callable[[], tuple[Any] | None]
 
 
 def refuse_on_loop(operation: str, twin: str) -> None:
@@ -104,28 +104,28 @@ class Wait:
         return f"its status is {workflow.status}"
 
 
-def look_until(wait: Wait, store: Store, keys: tuple[str, ...], look: Look) -> tuple[Any] | None:
+def poll_until(wait: Wait, store: Store, keys: tuple[str, ...], poll: Poll) -> tuple[Any] | None:
     """Return what a look found; None once the time is up."""
     # Nobody needs to begin to listen for what is there already.
-    if not store.wakeups.is_listening and (found := look()) is not None:
+    if not store.wakeups.is_listening and (found := poll()) is not None:
         return found
     with store.wakeups.watch(*keys) as watch:
-        while (found := look()) is None and (pause := wait.pause()) is not None:
+        while (found := poll()) is None and (pause := wait.pause()) is not None:
             wait.refuse_in_transaction()
             watch.wait(pause)
             wait.explain()
     return found
 
 
-async def alook_until(
-    wait: Wait, store: Store, keys: tuple[str, ...], look: Look
+async def apoll_until(
+    wait: Wait, store: Store, keys: tuple[str, ...], poll: Poll
 ) -> tuple[Any] | None:
-    """See look_until()."""
-    alook = sync_to_async(look)
-    if not store.wakeups.is_listening and (found := await alook()) is not None:
+    """See poll_until()."""
+    apoll = sync_to_async(poll)
+    if not store.wakeups.is_listening and (found := await apoll()) is not None:
         return found
     with store.wakeups.watch(*keys) as watch:
-        while (found := await alook()) is None and (pause := wait.pause()) is not None:
+        while (found := await apoll()) is None and (pause := wait.pause()) is not None:
             await sync_to_async(wait.refuse_in_transaction)()
             await watch.await_(pause)
             await sync_to_async(wait.explain)()
@@ -137,7 +137,7 @@ def get_result(store: Store, workflow_id: str, timeout: float | None) -> Any:
     store.refuse_in_transaction("get_result")
     wait = Wait(store, "get_result", workflow_id, timeout)
     keys = (Wake.of_result(workflow_id).key,)
-    found = look_until(wait, store, keys, lambda: _look_at_end(store, workflow_id))
+    found = poll_until(wait, store, keys, lambda: _look_at_end(store, workflow_id))
     if (left := _leaving(found, workflow_id)) is not None:
         futures.wait([left], LAST_WORDS)
     return _result(found, workflow_id, timeout)
@@ -147,7 +147,7 @@ async def aget_result(store: Store, workflow_id: str, timeout: float | None) -> 
     """See get_result()."""
     wait = Wait(store, "aget_result", workflow_id, timeout)
     keys = (Wake.of_result(workflow_id).key,)
-    found = await alook_until(wait, store, keys, lambda: _look_at_end(store, workflow_id))
+    found = await apoll_until(wait, store, keys, lambda: _look_at_end(store, workflow_id))
     if (left := _leaving(found, workflow_id)) is not None:
         await asyncio.wait([asyncio.wrap_future(left)], timeout=LAST_WORDS)
     return await sync_to_async(_result)(found, workflow_id, timeout)
@@ -184,7 +184,7 @@ def get_event(store: Store, workflow_id: str, key: str, timeout: float | None, d
         store.refuse_in_transaction("get_event")
     wait = Wait(store, "get_event", workflow_id, timeout)
     keys = _event_keys(workflow_id, key)
-    found = look_until(wait, store, keys, lambda: _look_at_event(store, workflow_id, key))
+    found = poll_until(wait, store, keys, lambda: _look_at_event(store, workflow_id, key))
     return _event(found, workflow_id, key, timeout, default)
 
 
@@ -198,7 +198,7 @@ async def aget_event(
     """See get_event()."""
     wait = Wait(store, "aget_event", workflow_id, timeout)
     keys = _event_keys(workflow_id, key)
-    found = await alook_until(wait, store, keys, lambda: _look_at_event(store, workflow_id, key))
+    found = await apoll_until(wait, store, keys, lambda: _look_at_event(store, workflow_id, key))
     return await sync_to_async(_event)(found, workflow_id, key, timeout, default)
 
 

@@ -22,7 +22,7 @@ from django.db import transaction
 
 from django_dbos.conf import get_settings
 from django_dbos.core import registry
-from django_dbos.core.batch.notifications import Hints
+from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.ids import lock_key, new_executor_id
 from django_dbos.core.records import (
@@ -134,7 +134,7 @@ class InlineHost:
     def _release(self, workflow_ids: list[str]) -> None:
         session = self.store.session()
         lanes = self.store.release_workflows(session, self.executor_id, workflow_ids)
-        self.store.tell(session, Hints(lanes=lanes))
+        self.store.tell(session, Notifications(lanes=lanes))
 
     def make_run(self, claim: Claim) -> Run:
         """A run of a claimed workflow, with its history."""

@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from django_dbos import serializers
-from django_dbos.core.batch.notifications import Hints
+from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.records import Wake
 from django_dbos.exceptions import DbosError
 
@@ -33,4 +33,4 @@ def quarantine(
             error,
             extra={"workflow_id": workflow_id},
         )
-        store.tell(session, Hints(keys=[Wake.of_result(workflow_id).key]))
+        store.tell(session, Notifications(keys=[Wake.of_result(workflow_id).key]))

@@ -47,11 +47,11 @@ def _make_store(alias: str) -> Store:
         return PostgresStore(alias, Wakeups(source, may_listen=may_listen))
     if vendor == "sqlite":
         from django_dbos.store.sqlite.listener import SqliteListener
-        from django_dbos.store.sqlite.sessions import OwnConnection
+        from django_dbos.store.sqlite.sessions import WorkerConnection
         from django_dbos.store.sqlite.socket_notifier import SocketNotifier
         from django_dbos.store.sqlite.store import SqliteStore
 
-        own = OwnConnection(alias)
+        own = WorkerConnection(alias)
         notifier = SocketNotifier(lambda: str(connections[alias].settings_dict["NAME"]))
         source = SqliteListener(alias, own, notifier)
         return SqliteStore(alias, Wakeups(source, may_listen=may_listen), own, notifier)

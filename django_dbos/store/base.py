@@ -18,7 +18,7 @@ from django.db import connections, models, transaction
 from django_dbos import exceptions, signals
 from django_dbos.core.batch.decide import decide
 from django_dbos.core.batch.lookups import Facts, FoundCheckpoint, Questions, questions
-from django_dbos.core.batch.notifications import Hints
+from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.ids import new_workflow_ids
 from django_dbos.core.records import (
@@ -36,7 +36,7 @@ from django_dbos.models import SUSPECT_ATTEMPTS, Workflow
 from django_dbos.store import errors
 from django_dbos.store.pubsub import Wakeups
 from django_dbos.store.reader import Reader
-from django_dbos.store.records import Look, Recovered, Started
+from django_dbos.store.records import HeartbeatReport, Recovered, Started
 from django_dbos.store.sessions import DjangoSession, Row, Session, is_of_testcase
 from django_dbos.store.watchdog import get_watchdog
 
@@ -209,7 +209,7 @@ class Store(abc.ABC):
     def send_messages(self, messages: Sequence[NewMessage]) -> None:
         """Store messages in the caller's transaction; all of them, or none."""
         wakes = {Wake.of_message(one.workflow_id, one.topic) for one in messages}
-        missing = self._insert_messages(messages, Hints(wakes=list(wakes)))
+        missing = self._insert_messages(messages, Notifications(wakes=list(wakes)))
         if missing:
             raise exceptions.WorkflowDoesNotExist(min(missing))
 
@@ -235,7 +235,7 @@ class Store(abc.ABC):
 
     def _cancel_batch(self, workflow_ids: Sequence[str]) -> set[str]:
         cancelled = self._cancel(workflow_ids)
-        self._after_commit(Hints.of_cancelled(sorted(cancelled)))
+        self._after_commit(Notifications.of_cancelled(sorted(cancelled)))
         return cancelled
 
     def _children_of(self, workflow_ids: Sequence[str]) -> list[str]:
@@ -250,7 +250,7 @@ class Store(abc.ABC):
         asked, resumed = list(dict.fromkeys(workflow_ids)), set[str]()
         for batch in _batches(asked):
             found = self._resume_batch(batch)
-            self._after_commit(Hints(lanes=sorted({(row[1], row[2]) for row in found})))
+            self._after_commit(Notifications(lanes=sorted({(row[1], row[2]) for row in found})))
             resumed.update(row[0] for row in found)
         return {workflow_id: workflow_id in resumed for workflow_id in asked}
 
@@ -269,7 +269,7 @@ class Store(abc.ABC):
     def run_now(self, workflow_id: str) -> bool:
         """Enqueue a delayed workflow; False if it isn't delayed."""
         lanes = self._enqueue_delayed(workflow_id)
-        self._after_commit(Hints(lanes=lanes))
+        self._after_commit(Notifications(lanes=lanes))
         return bool(lanes)
 
     @abc.abstractmethod
@@ -277,7 +277,9 @@ class Store(abc.ABC):
         """Insert what can be, on Django's connection, and tell of it; return those ids."""
 
     @abc.abstractmethod
-    def _insert_messages(self, messages: Sequence[NewMessage], hints: Hints) -> set[str]:
+    def _insert_messages(
+        self, messages: Sequence[NewMessage], notifications: Notifications
+    ) -> set[str]:
         """Insert messages, on Django's connection, and tell of them; return who is missing.
 
         Then nothing is inserted.
@@ -406,7 +408,7 @@ class Store(abc.ABC):
         )
 
     def quarantine(self, session: Session, executor_id: str, workflow_id: str, error: str) -> bool:
-        """Quarantined a workflow that can't be claimed, or was and can't be run; False: it's gone."""
+        """Quarantine a workflow that can't be claimed, or was and can't be run."""
         params = {"workflow_id": workflow_id, "executor_id": executor_id, "error": error}
         return bool(session.run("quarantine_workflow", params))
 
@@ -476,10 +478,10 @@ class Store(abc.ABC):
         self,
         session: Session,
         executor_id: str,
-        previous: Look | None,
+        previous: HeartbeatReport | None,
         *,
         is_thorough: bool = True,
-    ) -> Look:
+    ) -> HeartbeatReport:
         """Record a heartbeat, and return what there is to do; a thorough one also counts rows."""
 
     def list_heartbeats(self, session: Session, executor_id: str) -> list[float]:
@@ -540,43 +542,45 @@ class Store(abc.ABC):
 
     # After a commit
 
-    def _after_commit(self, hints: Hints) -> None:
+    def _after_commit(self, notifications: Notifications) -> None:
         """Data first, flip second, never in one transaction (CORRECTNESS rule 15)."""
-        if hints.is_empty:
+        if notifications.is_empty:
             return
         session = self.session()
         if self.commits_by_hand():
             # Django doesn't know when that will be. Rows that wait are found by the sweep.
-            self._notify_with_commit(session, hints)
+            self._notify_with_commit(session, notifications)
             return
 
         def tell() -> None:
-            self.tell(session, hints)
+            self.tell(session, notifications)
 
-        # Hints only: a lost one must not fail the request whose data is committed.
+        # Notifications only: a lost one must not fail the request whose data is committed.
         transaction.on_commit(tell, using=self.alias, robust=True)
 
-    def _notify_with_commit(self, session: Session, hints: Hints) -> None:
+    def _notify_with_commit(self, session: Session, notifications: Notifications) -> None:
         """Notify other processes as soon as the open transaction is committed, if that can be."""
         return
 
     def follow_up(self, session: Session, plans: Sequence[Plan]) -> None:
         """After the commit of batches: wake and notify whoever waits for what they wrote."""
-        hints = Hints.merged([Hints.of_plan(plan) for plan in plans])
+        notifications = Notifications.merged([Notifications.of_plan(plan) for plan in plans])
         suspended = [one.workflow_id for plan in plans for one in plan.suspended]
         if suspended:
             # What they wait for may have come while they were still running.
-            hints.lanes += self.wake_satisfied(session, suspended)
-        self.tell(session, hints)
+            notifications.lanes += self.wake_satisfied(session, suspended)
+        self.tell(session, notifications)
 
-    def tell(self, session: Session, hints: Hints) -> None:
+    def tell(self, session: Session, notifications: Notifications) -> None:
         """After a commit: wake what waits for what is there now, here and in other processes."""
-        if hints.is_empty:
+        if notifications.is_empty:
             return
-        keys = hints.all_keys
+        keys = notifications.all_keys
         # Whoever waits in memory first: it looks while the others are being woken.
-        self._tell_here(keys, hints.lanes)
-        woken = self._notify_and_wake(session, hints.news, hints.lanes, hints.wakes)
+        self._tell_here(keys, notifications.lanes)
+        woken = self._notify_and_wake(
+            session, notifications.news, notifications.lanes, notifications.wakes
+        )
         if woken:
             self._tell_here([], woken)
             self._notify_and_wake(session, [], woken, [])

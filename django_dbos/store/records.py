@@ -44,7 +44,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class HeartbeatReport:
     """What an executor sees when it beats: whether it is alive, and what there is to do."""
 
     is_registered: bool

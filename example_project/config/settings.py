@@ -104,7 +104,7 @@ DATABASES = {
 DATABASE_ROUTERS = ["django_dbos.routers.DbosRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# The layer only hints that there is something new: without Redis, progress is read by polling.
+# The layer only says that there is something new: without Redis, progress is polled.
 if REDIS_URL := os.environ.get("REDIS_URL"):
     CHANNEL_LAYERS = {
         "default": {

@@ -350,7 +350,7 @@ def test_who_may_not_look_sees_nothing(client: Client) -> None:
 class FromOther:
     """A replica that lags behind: it has nothing yet."""
 
-    def db_for_read(self, model: Any, **hints: Any) -> str | None:
+    def db_for_read(self, model: Any, **notifications: Any) -> str | None:
         return "other" if model._meta.app_label == "django_dbos" else None
 
 

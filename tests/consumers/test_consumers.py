@@ -249,7 +249,7 @@ async def test_a_server_that_stops_leaves_nothing_of_a_socket(async_db: None, ki
         await aeventually(lambda: get_store().wakeups.is_used)
         await client.drop()
 
-    # The receiver of hints still leaves its group.
+    # The receiver of notifications still leaves its group.
     await aeventually(lambda: asyncio.all_tasks() == before)
     assert not get_store().wakeups.is_used
 

@@ -186,7 +186,7 @@ def test_another_sites_page_gets_no_socket(start_server: Callable[..., Server]) 
     not settings.REDIS_URL or connection.vendor != "postgresql",
     reason="needs a channel layer, and a database that isn't watched but through LISTEN",
 )
-def test_hints_alone_bring_what_another_process_writes(
+def test_notifications_alone_bring_what_another_process_writes(
     start_server: Callable[..., Server], worker: Executor, viewer: str
 ) -> None:
     server = start_server(LISTEN=False, POLL_INTERVAL=60)
@@ -217,5 +217,5 @@ def test_sockets_do_without_a_layer_that_is_down(
             assert json.loads(stream.recv(timeout=LIMIT)) == {"offset": number, "value": number}
     _, output = server.stop(signal.SIGTERM)
 
-    assert output.count("No hints come over the channel layer") == 1
+    assert output.count("No notifications come over the channel layer") == 1
     assert "Traceback" not in output

@@ -12,7 +12,7 @@ import pytest
 from django.db import connection, connections, transaction
 
 from django_dbos.executor import Executor, dispatcher, throttle
-from django_dbos.store.records import Look
+from django_dbos.store.records import HeartbeatReport
 from tests.executor import workflows
 from tests.waiting import LIMIT, eventually
 
@@ -88,10 +88,10 @@ def test_a_look_that_took_long_asks_less_the_next_time(
 ) -> None:
     settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.1}
     executor = Executor()
-    looks: list[tuple[bool, Look]] = []
+    looks: list[tuple[bool, HeartbeatReport]] = []
     beat = executor.store.heartbeat
 
-    def beat_slowly(*args: Any, is_thorough: bool) -> Look:
+    def beat_slowly(*args: Any, is_thorough: bool) -> HeartbeatReport:
         time.sleep(0.3 if is_thorough else 0.0)
         look = beat(*args, is_thorough=is_thorough)
         looks.append((is_thorough, look))

@@ -17,7 +17,7 @@ from django.db import connection, transaction
 import django_dbos as dbos
 from django_dbos import signals
 from django_dbos.core import registry
-from django_dbos.core.batch.notifications import Hints
+from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.ids import new_executor_id
 from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint, Workflow
@@ -385,7 +385,7 @@ def test_a_wake_up_whose_sender_died_is_found(start_executor: Start, settings: A
     # The sender dies between its commit and the wake-up.
     store = get_store()
     with transaction.atomic():
-        store._insert_messages([_message(handle.workflow_id)], Hints())
+        store._insert_messages([_message(handle.workflow_id)], Notifications())
     executor.housekeeping._next_sweep = 0.0
 
     assert handle.get_result(timeout=LIMIT) == "unheard"
@@ -578,9 +578,9 @@ def test_an_idle_executor_is_quiet(
 
 
 def _own_threads() -> list[str]:
-    """But for the one that sends hints over the channel layer, which isn't an executor's."""
+    """Without the sender over the channel layer, which isn't an executor's."""
     names = [one.name for one in threading.enumerate()]
-    return [name for name in names if name.startswith("dbos") and name != "dbos-hints"]
+    return [name for name in names if name.startswith("dbos") and name != "dbos-notifications"]
 
 
 @pytest.mark.parametrize(

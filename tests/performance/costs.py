@@ -15,7 +15,7 @@ from typing import Any
 
 from django_dbos.executor import Executor
 from django_dbos.store import statements
-from django_dbos.store.sqlite.sessions import OwnConnection
+from django_dbos.store.sqlite.sessions import WorkerConnection
 from tests.waiting import eventually
 
 # Who runs statements, by the name of the thread.
@@ -71,14 +71,14 @@ class Meter:
                 begin(wrapper)
 
             monkeypatch.setattr(type(asker), "_start_transaction_under_autocommit", note_begin)
-            own_begin = OwnConnection.begin
+            own_begin = WorkerConnection.begin
 
-            def note_own_begin(own: OwnConnection, connection: Any) -> None:
+            def note_own_begin(own: WorkerConnection, connection: Any) -> None:
                 if self._costs is not None:
                     self._costs.commits[_who()] += 1
                 own_begin(own, connection)
 
-            monkeypatch.setattr(OwnConnection, "begin", note_own_begin)
+            monkeypatch.setattr(WorkerConnection, "begin", note_own_begin)
 
     @contextmanager
     def slowed(self, executor: Executor) -> Iterator[None]:

@@ -79,7 +79,7 @@ def test_a_start_is_one_message_to_the_server(meter: Meter) -> None:
 
 
 @on_postgresql
-def test_a_start_in_a_transaction_adds_an_insert_and_a_hint(meter: Meter) -> None:
+def test_a_start_in_a_transaction_adds_an_insert_and_a_notification(meter: Meter) -> None:
     with meter.measured() as bare, transaction.atomic():
         connection.cursor().execute("SELECT 1")
     with meter.measured() as costs, transaction.atomic():
@@ -93,7 +93,7 @@ def test_a_start_in_a_transaction_adds_an_insert_and_a_hint(meter: Meter) -> Non
 
 @on_postgresql
 @pytest.mark.parametrize("count", [2, 1_000])
-def test_many_starts_are_one_statement_and_a_hint(meter: Meter, count: int) -> None:
+def test_many_starts_are_one_statement_and_a_notification(meter: Meter, count: int) -> None:
     with meter.measured() as costs:
         workflows.nothing.start_many([()] * count)
 
@@ -102,7 +102,9 @@ def test_many_starts_are_one_statement_and_a_hint(meter: Meter, count: int) -> N
 
 
 @on_postgresql
-def test_many_starts_in_a_transaction_add_a_savepoint_an_insert_and_a_hint(meter: Meter) -> None:
+def test_many_starts_in_a_transaction_add_a_savepoint_an_insert_and_a_notify(
+    meter: Meter,
+) -> None:
     with meter.measured() as bare, transaction.atomic():
         connection.cursor().execute("SELECT 1")
     with meter.measured() as costs, transaction.atomic():
@@ -149,7 +151,7 @@ def test_to_look_is_one_read(name: str, executor: Executor, meter: Meter) -> Non
 
 
 @on_postgresql
-def test_a_workflow_is_a_claim_an_end_and_a_hint(measure: Measure) -> None:
+def test_a_workflow_is_a_claim_an_end_and_a_notification(measure: Measure) -> None:
     costs = measure(workflows.nothing.start)
 
     assert set(costs.of(DISPATCHER)) == {"claim_workflows"}

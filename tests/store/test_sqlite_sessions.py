@@ -17,7 +17,7 @@ from django_dbos.core.status import Status
 from django_dbos.fields import instant_to_text
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.store import errors
-from django_dbos.store.sqlite.sessions import OwnConnection, for_rows, parts_of, to_text
+from django_dbos.store.sqlite.sessions import WorkerConnection, for_rows, parts_of, to_text
 from tests.store.conftest import step
 from tests.waiting import LIMIT
 
@@ -30,8 +30,8 @@ Claims = Callable[..., Claim]
 
 
 @pytest.fixture
-def own(transactional_db: None) -> Iterator[OwnConnection]:
-    own = OwnConnection("default")
+def own(transactional_db: None) -> Iterator[WorkerConnection]:
+    own = WorkerConnection("default")
     yield own
     own.close()
 
@@ -77,7 +77,7 @@ def test_a_transaction_that_fails_leaves_nothing_and_its_connection_usable(own: 
         cursor.execute("DELETE FROM dbos_sequence WHERE name = 'b'")
 
 
-def test_an_inner_transaction_is_part_of_the_outer_one(own: OwnConnection) -> None:
+def test_an_inner_transaction_is_part_of_the_outer_one(own: WorkerConnection) -> None:
     class Stop(Exception):
         pass
 
@@ -92,7 +92,7 @@ def test_an_inner_transaction_is_part_of_the_outer_one(own: OwnConnection) -> No
 
 @pytest.mark.rule(38)
 def test_a_locked_database_is_an_outage(
-    own: OwnConnection, monkeypatch: pytest.MonkeyPatch
+    own: WorkerConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with own.in_use() as raw:
         raw.execute("PRAGMA busy_timeout = 10")
@@ -114,7 +114,7 @@ def test_a_locked_database_is_an_outage(
         pass
 
 
-def test_its_version_tells_of_the_commits_of_others_alone(own: OwnConnection) -> None:
+def test_its_version_tells_of_the_commits_of_others_alone(own: WorkerConnection) -> None:
     before = own.version()
     with own.transaction(), own.in_use() as raw:
         raw.execute("DELETE FROM dbos_sequence WHERE name = 'none'")
@@ -131,7 +131,7 @@ def test_its_version_tells_of_the_commits_of_others_alone(own: OwnConnection) ->
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_forked_process_leaves_the_connection_to_its_parent(own: OwnConnection) -> None:
+def test_a_forked_process_leaves_the_connection_to_its_parent(own: WorkerConnection) -> None:
     with own.in_use() as raw:
         raw.execute("SELECT 1")
     child = os.fork()

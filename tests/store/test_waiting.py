@@ -14,7 +14,7 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 import django_dbos as dbos
-from django_dbos.core.batch.notifications import Hints
+from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.ids import child_workflow_id
 from django_dbos.core.records import (
     Claim,
@@ -114,7 +114,7 @@ def test_the_sweep_finds_what_a_dead_sender_left(
     # The sender commits and dies before it wakes anybody.
     if kind == "message":
         with transaction.atomic():
-            store._insert_messages([message_to(held)], Hints())
+            store._insert_messages([message_to(held)], Notifications())
     elif kind == "event":
         with connection.cursor() as cursor:
             cursor.execute(

@@ -1,8 +1,8 @@
 """What others are told after a commit: that what they may be waiting for is there now.
 
-Others are workflows that wait, whose rows are enqueued by a `Wake`; whoever watches a key, in this
-process or in another; and executors, which claim from the lanes where something was enqueued. They
-are told where to look, never what is there, and a hint that is lost costs a look on a timer.
+The receivers are waiting workflows, whose rows a `Wake` enqueues; watchers of keys, in this process
+and in others; and executors, which claim from the lanes that got something. A notification says
+where to read and never carries data, so one that is lost costs only the wait for the next poll.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from django_dbos.core.records import (
 
 
 @dataclass(slots=True, kw_only=True)
-class Hints:
+class Notifications:
     """What to tell others after a commit."""
 
     wakes: list[Wake] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Hints:
     """Keys that other processes know of already."""
 
     @classmethod
-    def of_plan(cls, plan: Plan) -> Hints:
+    def of_plan(cls, plan: Plan) -> Notifications:
         """What to tell of a batch."""
         keys = [Wake.of_stream(one.workflow_id, one.key).key for one in plan.entries]
         keys += [Wake.of_result(one.workflow_id).key for one in plan.finished if one.is_quarantined]
@@ -50,7 +50,7 @@ class Hints:
         )
 
     @classmethod
-    def of_cancelled(cls, workflow_ids: Sequence[str]) -> Hints:
+    def of_cancelled(cls, workflow_ids: Sequence[str]) -> Notifications:
         """What to tell of workflows that were cancelled while somebody may run them."""
         return cls(
             wakes=[Wake.of_result(one) for one in workflow_ids],
@@ -58,7 +58,7 @@ class Hints:
         )
 
     @classmethod
-    def merged(cls, several: Sequence[Hints]) -> Hints:
+    def merged(cls, several: Sequence[Notifications]) -> Notifications:
         """All of them in one; what one of them has to notify isn't old for another's sake."""
         news = {key for one in several for key in one.news}
         return cls(

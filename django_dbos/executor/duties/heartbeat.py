@@ -13,13 +13,13 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from django_dbos.conf import get_settings
-from django_dbos.core.batch.notifications import Hints
+from django_dbos.core.batch.notifications import Notifications
 from django_dbos.executor.duties.recovery import SECOND_LOOK, Recovery
 from django_dbos.executor.loop import Loop
 from django_dbos.executor.throttle import Throttle
 from django_dbos.operations import logs
 from django_dbos.store import errors
-from django_dbos.store.records import Look
+from django_dbos.store.records import HeartbeatReport
 from django_dbos.store.sessions import Session
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Housekeeping:
         self._has_lock = False
         self._shows_lock = False
         """Whether the table says that it has: without one, silence alone would have to tell."""
-        self._previous: Look | None = None
+        self._previous: HeartbeatReport | None = None
         self._last_beat = time.monotonic()
         self._next_beat = 0.0
         self._due_at: float | None = None
@@ -104,24 +104,24 @@ class Housekeeping:
 
     def _beat(self) -> None:
         session, executor_id = self._own(), self._executor.executor_id
-        look = self._try_heartbeat(session, executor_id)
+        report = self._try_heartbeat(session, executor_id)
         now = time.monotonic()
         silence = now - self._last_beat
         is_late = silence > self._settings.lease
         self._next_beat = now + self._settings.heartbeat_interval
-        if is_late or not look.is_registered:
+        if is_late or not report.is_registered:
             # Its work may have been, or has been, given to others (CORRECTNESS rule 4).
             self._last_beat = now
             self._executor.reregister()
             return
         self._last_beat = now
-        self._previous = look
+        self._previous = report
         self._executor.go_on()
         if not self._has_lock or self._store.is_pooled:
             self._take_lock(session)
-        self._act(session, look)
+        self._act(session, report)
 
-    def _try_heartbeat(self, session: Session, executor_id: str) -> Look:
+    def _try_heartbeat(self, session: Session, executor_id: str) -> HeartbeatReport:
         try:
             return self._send_heartbeat(session, executor_id)
         except errors.Unavailable:
@@ -130,12 +130,12 @@ class Housekeeping:
             self._next_sweep = 0.0
             raise
 
-    def _send_heartbeat(self, session: Session, executor_id: str) -> Look:
+    def _send_heartbeat(self, session: Session, executor_id: str) -> HeartbeatReport:
         previous, is_thorough = self._look_before(), self._throttle.is_allowed
         with self._throttle.spent() if is_thorough else nullcontext():
             return self._store.heartbeat(session, executor_id, previous, is_thorough=is_thorough)
 
-    def _look_before(self) -> Look | None:
+    def _look_before(self) -> HeartbeatReport | None:
         """What the next look goes on from. Now and then nothing: then it asks for a sweep."""
         now = time.monotonic()
         if now < self._next_sweep:
@@ -150,31 +150,31 @@ class Housekeeping:
             self._shows_lock = self._has_lock
             self._store.mark_locked(session, executor_id, has_lock=self._has_lock)
 
-    def _act(self, session: Session, look: Look) -> None:
+    def _act(self, session: Session, report: HeartbeatReport) -> None:
         now = time.monotonic()
-        self._due_at = None if look.next_due is None else now + look.next_due
-        self._deadline_at = None if look.next_deadline is None else now + look.next_deadline
-        if look.has_enqueued:
+        self._due_at = None if report.next_due is None else now + report.next_due
+        self._deadline_at = None if report.next_deadline is None else now + report.next_deadline
+        if report.has_enqueued:
             self._executor.dispatcher.look_again()
         if not self._store.wakeups.is_listening:
             # Nobody else says that a workflow was cancelled.
             self._executor.doubt_all()
-        self._check_held(look)
-        recovered = self._recovery.judge(session, look)
+        self._check_held(report)
+        recovered = self._recovery.judge(session, report)
         if self._recovery.suspects_somebody:
             # Once more, soon: who looks dead twice is dead.
             self._next_beat = min(self._next_beat, now + SECOND_LOOK)
         # Who died may have committed what others wait for, and told nobody.
-        if recovered or look.has_lost_wakeup:
-            self._tell(Hints(lanes=self._store.wake_satisfied(session)))
+        if recovered or report.has_lost_wakeup:
+            self._tell(Notifications(lanes=self._store.wake_satisfied(session)))
         if now >= self._next_orphans:
             self._next_orphans = now + ORPHANS_INTERVAL
             self._recovery.recover_orphans(session)
 
-    def _check_held(self, look: Look) -> None:
-        if look.held_count is None:
+    def _check_held(self, report: HeartbeatReport) -> None:
+        if report.held_count is None:
             return
-        is_wrong = look.held_count != len(self._executor.runs)
+        is_wrong = report.held_count != len(self._executor.runs)
         self._mismatches = self._mismatches + 1 if is_wrong else 0
         if self._mismatches >= 2:
             self._executor.dispatcher.audit()
@@ -182,20 +182,20 @@ class Housekeeping:
     def _enqueue_due(self) -> None:
         self._due_at = None
         lanes = self._store.enqueue_due(self._own(), LIMIT)
-        self._tell(Hints(lanes=lanes))
+        self._tell(Notifications(lanes=lanes))
         if lanes:
             self._next_beat = 0.0
 
     def _expire(self) -> None:
         self._deadline_at = None
         expired = self._store.expire_deadlines(self._own(), LIMIT)
-        self._tell(Hints.of_cancelled(expired))
+        self._tell(Notifications.of_cancelled(expired))
         logs.deadlines_passed(expired)
         if expired:
             self._next_beat = 0.0
 
-    def _tell(self, hints: Hints) -> None:
-        self._store.tell(self._own(), hints)
+    def _tell(self, notifications: Notifications) -> None:
+        self._store.tell(self._own(), notifications)
 
     def _own(self) -> Session:
         if self._session is None:

@@ -14,14 +14,14 @@ import time
 
 from django_dbos.conf import Settings
 from django_dbos.core import registry
-from django_dbos.core.batch.notifications import Hints
+from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.records import Wake
 from django_dbos.executor.duties.attendance import Attendance
 from django_dbos.operations import logs
 from django_dbos.operations.run import Run
 from django_dbos.operations.runtime import Host
 from django_dbos.store import elsewhere, errors
-from django_dbos.store.records import Look, Recovered
+from django_dbos.store.records import HeartbeatReport, Recovered
 from django_dbos.store.sessions import Session
 
 logger = logging.getLogger("django_dbos.executor")
@@ -59,21 +59,21 @@ class Recovery:
         self.attendance.note_failure()
         self._unlocked_since.clear()
 
-    def judge(self, session: Session, look: Look) -> bool:
+    def judge(self, session: Session, report: HeartbeatReport) -> bool:
         """Recover who is dead; return whether anybody was."""
         now, attendance = time.monotonic(), self.attendance
         attendance.note_beat()
         dead = [
             one
-            for one, age in look.expired_executors.items()
+            for one, age in report.expired_executors.items()
             if attendance.on_time(age) >= self._lease
         ]
         self._unlocked_since = {
-            one: self._unlocked_since.get(one, now) for one in look.unlocked_executors
+            one: self._unlocked_since.get(one, now) for one in report.unlocked_executors
         }
         unlocked_long = [
             one
-            for one, age in look.unlocked_executors.items()
+            for one, age in report.unlocked_executors.items()
             if one not in dead
             and now - self._unlocked_since[one] >= SECOND_LOOK
             and attendance.settled(age) >= SILENT_LONG
@@ -83,7 +83,7 @@ class Recovery:
         recovered += [one for one in unlocked_long if self._recover(session, one, is_unlocked=True)]
         for executor_id in recovered:
             self._unlocked_since.pop(executor_id, None)
-        self._unfinished &= {*look.expired_executors, *look.unlocked_executors}
+        self._unfinished &= {*report.expired_executors, *report.unlocked_executors}
         return bool(recovered)
 
     @property
@@ -125,7 +125,7 @@ class Recovery:
             self._unfinished.add(executor_id)
         logs.given_up(recovered.given_up)
         wakes = [Wake.of_result(one) for one in recovered.given_up]
-        self._store.tell(session, Hints(wakes=wakes, lanes=recovered.lanes))
+        self._store.tell(session, Notifications(wakes=wakes, lanes=recovered.lanes))
 
 
 def _summary(recovered: Recovered) -> str:

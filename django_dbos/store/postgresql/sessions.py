@@ -44,11 +44,11 @@ LEAST, MOST, MOST_TIMES, MEMORY = 1.0, 30.0, 16, 600.0
 END_LOOKS, END_PAUSE = 20, 0.05
 # What is left in a session by a transaction: RETURNING set_config() takes 0.02 ms more.
 MARK = "SET dbos.mark = %(mark)s"
-# Hints only, so their commit needs no fsync: a lost one costs a look on a timer.
+# Notifications only, so their commit needs no fsync: a lost one costs a look on a timer.
 LAZILY = "SET LOCAL synchronous_commit=off"
 
 
-class OwnSession:
+class WorkerSession:
     """A connection of the executor's own, made anew whenever it was lost."""
 
     def __init__(
@@ -184,8 +184,8 @@ class OwnSession:
         with self._asking():
             connection = self._ask()
             calls = [self._call(name, params) for name, params in work]
-            hints, params = notifications(channel, payloads)
-            told = [_filled_in(connection, one, params) for one in hints]
+            notifications, params = notify_statements(channel, payloads)
+            told = [_filled_in(connection, one, params) for one in notifications]
             try:
                 cursor = connection.execute(_apart([";".join(calls), *told]))
             except BaseException:
@@ -357,7 +357,7 @@ def _translated(error: psycopg.Error) -> errors.StoreError:
     return errors.of_sqlstate(sqlstate, str(error))
 
 
-class AskingSession(DjangoSession):
+class ClientSession(DjangoSession):
     """Django's connection, for callers outside of executors.
 
     Several transactions can go in one message to the server: a round trip takes as long as a
@@ -372,17 +372,17 @@ class AskingSession(DjangoSession):
         return self._send(_apart(texts), lambda cursor: _results(cursor, len(work)))
 
     def run_then(
-        self, statement: Statement, hints: Sequence[str], mark: str
+        self, statement: Statement, notifications: Sequence[str], mark: str
     ) -> tuple[int | None, list[Row]]:
-        """Run a statement, then hints; return how many rows it wrote, and what a hint returns.
+        """Run a statement, then notifications; return the rows written and what these return.
 
-        The hints are texts with the statement's parameters. With the statement's transaction a
-        `mark` stays in the session. By that it is known when only a hint has failed, which must not
-        fail a call whose data is committed: then None stands for the number, which isn't known.
+        The notifications are texts that take the statement's parameters. The statement's
+        transaction leaves `mark` in the session, which shows when only a notification has failed:
+        that must not fail a call whose data is committed. The number of rows is then None.
         """
         name, params = statement
         written = f"BEGIN;{statements.load(self.vendor, name)};{MARK};COMMIT;"
-        message = self._with(written + _apart(hints), {**params, "mark": mark})
+        message = self._with(written + _apart(notifications), {**params, "mark": mark})
         try:
             return self._send(message, _written_and_told)
         except errors.StoreError as error:
@@ -422,7 +422,7 @@ def _literals(
     return {name: transformer.as_literal(params[name]).decode(encoding) for name in names}
 
 
-def notifications(channel: str, payloads: Sequence[str]) -> tuple[list[str], Params]:
+def notify_statements(channel: str, payloads: Sequence[str]) -> tuple[list[str], Params]:
     """The text that notifies other processes, if they are to be, and its parameters."""
     if not get_settings().listen or not payloads:
         return [], {}

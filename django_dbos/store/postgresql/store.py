@@ -17,7 +17,7 @@ from django.db import DatabaseError, InterfaceError, connections
 from django_dbos.conf import get_settings
 from django_dbos.core.batch.fast_path import FastWrite, may_take_fast_path, note_written
 from django_dbos.core.batch.lookups import Facts, FoundCheckpoint, Questions
-from django_dbos.core.batch.notifications import Hints, keys_of
+from django_dbos.core.batch.notifications import Notifications, keys_of
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.ids import lock_key, new_uuid, new_workflow_ids
 from django_dbos.core.records import (
@@ -38,9 +38,9 @@ from django_dbos.store.base import Store
 from django_dbos.store.listener import pack_keys
 from django_dbos.store.postgresql.connections import Pooling, application_name, keepalives
 from django_dbos.store.postgresql.listener import CHANGED_CHANNEL, ENQUEUED_CHANNEL
-from django_dbos.store.postgresql.sessions import AskingSession, OwnSession, notifications
+from django_dbos.store.postgresql.sessions import ClientSession, WorkerSession, notify_statements
 from django_dbos.store.pubsub import Wakeups
-from django_dbos.store.records import Look, Recovered
+from django_dbos.store.records import HeartbeatReport, Recovered
 from django_dbos.store.sessions import Params, Row, Session, Statement
 
 logger = logging.getLogger("django_dbos.store")
@@ -189,8 +189,8 @@ class PostgresStore(Store):
             # There may be no connection left but for work.
             logger.info("It isn't known whether a pooler is in between: %r", error)
 
-    def session(self) -> AskingSession:
-        return AskingSession(self.alias, self.vendor)
+    def session(self) -> ClientSession:
+        return ClientSession(self.alias, self.vendor)
 
     def name_process(self, executor_id: str) -> None:
         for alias in connections:
@@ -200,9 +200,9 @@ class PostgresStore(Store):
                 for name, value in keepalives(get_settings().lease).items():
                     options.setdefault(name, value)
 
-    def connect(self, executor_id: str, purpose: str) -> OwnSession:
+    def connect(self, executor_id: str, purpose: str) -> WorkerSession:
         lease = get_settings().lease
-        return OwnSession(self.alias, executor_id, purpose, pooling=self._pooling, lease=lease)
+        return WorkerSession(self.alias, executor_id, purpose, pooling=self._pooling, lease=lease)
 
     def apply(
         self, session: Session, executor_id: str, writes: Sequence[Write], *, is_repeat: bool
@@ -247,7 +247,7 @@ class PostgresStore(Store):
         plan, left = Plan(notified=keys), []
         work = _fast_path_work(executor_id, writes)
         if keys:
-            own = cast(OwnSession, session)
+            own = cast(WorkerSession, session)
             found = own.run_and_notify(work, CHANGED_CHANNEL, pack_keys(keys))
         else:
             found = session.run_all(work)
@@ -354,10 +354,10 @@ class PostgresStore(Store):
         self,
         session: Session,
         executor_id: str,
-        previous: Look | None,
+        previous: HeartbeatReport | None,
         *,
         is_thorough: bool = True,
-    ) -> Look:
+    ) -> HeartbeatReport:
         params = {
             "executor_id": executor_id,
             "is_thorough": is_thorough,
@@ -368,7 +368,7 @@ class PostgresStore(Store):
         found = dict(zip(LOOK_COLUMNS, row, strict=True))
         for column in ("expired_executors", "unlocked_executors"):
             found[column] = {one: float(age) for one, age in found[column]}
-        return Look(**found)
+        return HeartbeatReport(**found)
 
     def enqueue_due(self, session: Session, limit: int) -> list[Lane]:
         return rows.lanes(session.run("enqueue_due", {"limit": limit}))
@@ -470,7 +470,7 @@ class PostgresStore(Store):
         params = rows.transposed([rows.workflow_params(one) for one in new])
         inserted = {row[0] for row in self.session().run("insert_workflows", params)}
         lanes = self._lanes_of([one for one in new if one.workflow_id in inserted])
-        self._after_commit(Hints(lanes=lanes))
+        self._after_commit(Notifications(lanes=lanes))
         return inserted
 
     def start_many(self, like: NewWorkflow, inputs: Sequence[str]) -> list[str]:
@@ -481,7 +481,7 @@ class PostgresStore(Store):
         # One statement is all or nothing by itself; in a transaction that goes on after its error.
         with nullcontext() if self._commits_at_once() else self.session().transaction():
             self.session().run("insert_alike", params)
-            self._after_commit(Hints(lanes=self._lanes_of([like])))
+            self._after_commit(Notifications(lanes=self._lanes_of([like])))
         return ids
 
     def _commits_at_once(self) -> bool:
@@ -491,9 +491,9 @@ class PostgresStore(Store):
     def _insert_and_tell(self, new: NewWorkflow) -> set[str]:
         """Two transactions in one message to the server: the workflow, and who is told of it."""
         session, lanes, mark = self.session(), self._lanes_of([new]), str(new.token)
-        hints, payloads = notifications(ENQUEUED_CHANNEL, _lane_payloads(lanes))
+        notify, payloads = notify_statements(ENQUEUED_CHANNEL, _lane_payloads(lanes))
         params = {**rows.workflow_params(new), **payloads}
-        inserted, _ = session.run_then(("insert_workflow", params), hints, mark)
+        inserted, _ = session.run_then(("insert_workflow", params), notify, mark)
         if inserted is None:
             inserted = self._workflows().filter(token=new.token, pk=new.workflow_id).count()
         if not inserted:
@@ -501,19 +501,21 @@ class PostgresStore(Store):
         self.wakeups.notify_lanes(lanes)
         return {new.workflow_id}
 
-    def _insert_messages(self, messages: Sequence[NewMessage], hints: Hints) -> set[str]:
+    def _insert_messages(
+        self, messages: Sequence[NewMessage], notifications: Notifications
+    ) -> set[str]:
         if len(messages) == 1 and self._commits_at_once():
-            return self._send_and_tell(messages[0], hints)
+            return self._send_and_tell(messages[0], notifications)
         params = rows.transposed([rows.message_params(one) for one in messages])
         missing = {row[0] for row in self.session().run("send_messages", params)}
         if not missing:
-            self._after_commit(hints)
+            self._after_commit(notifications)
         return missing
 
-    def _send_and_tell(self, message: NewMessage, hints: Hints) -> set[str]:
+    def _send_and_tell(self, message: NewMessage, notifications: Notifications) -> set[str]:
         """See _insert_and_tell()."""
         session, mark = self.session(), new_uuid().hex
-        notify, payloads = notifications(CHANGED_CHANNEL, pack_keys(hints.all_keys))
+        notify, payloads = notify_statements(CHANGED_CHANNEL, pack_keys(notifications.all_keys))
         params = {**rows.message_params(message), **payloads}
         # The same parameters say who may wait for it.
         wake = statements.load(self.vendor, "wake_receiver")
@@ -522,9 +524,9 @@ class PostgresStore(Store):
             # It was sent before, or to nobody; or that isn't known, and the receiver tells.
             known = session.run("read_status", {"workflow_id": message.workflow_id})
             return set() if known else {message.workflow_id}
-        self._tell_here(hints.all_keys, [])
+        self._tell_here(notifications.all_keys, [])
         # Not tell(): if that fails, the message is sent all the same.
-        self._after_commit(Hints(lanes=rows.lanes(woken)))
+        self._after_commit(Notifications(lanes=rows.lanes(woken)))
         return set()
 
     def _cancel(self, workflow_ids: Sequence[str]) -> set[str]:
@@ -537,9 +539,9 @@ class PostgresStore(Store):
     def _resume(self, workflow_ids: Sequence[str]) -> list[Row]:
         return self.session().run("resume_workflows", {"workflow_ids": list(workflow_ids)})
 
-    def _notify_with_commit(self, session: Session, hints: Hints) -> None:
+    def _notify_with_commit(self, session: Session, notifications: Notifications) -> None:
         # The server does so by itself: what a transaction notifies of goes out when it commits.
-        session.run_all(_notifications(hints.news, hints.lanes))
+        session.run_all(_notifications(notifications.news, notifications.lanes))
 
     def _notify_and_wake(
         self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
@@ -573,7 +575,7 @@ def _keys_to_notify(session: Session, writes: Sequence[FastWrite]) -> list[str]:
 
     That takes a session of the executor's own.
     """
-    can_notify = isinstance(session, OwnSession) and not session.is_pooled
+    can_notify = isinstance(session, WorkerSession) and not session.is_pooled
     if len(writes) > FEW or not can_notify or not get_settings().listen:
         return []
     return keys_of(writes)

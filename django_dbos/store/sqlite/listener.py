@@ -18,7 +18,7 @@ from django_dbos.store.sqlite.socket_notifier import SocketNotifier, drain
 
 if TYPE_CHECKING:
     from django_dbos.store.pubsub import Wakeups
-    from django_dbos.store.sqlite.sessions import OwnConnection
+    from django_dbos.store.sqlite.sessions import WorkerConnection
 
 # Seconds between looks at an SQLite file's version: when it changed lately, and at rest.
 BUSY_PAUSE, IDLE_PAUSE, BUSY_TIME = 0.005, 0.02, 1.0
@@ -32,7 +32,7 @@ class SqliteListener(Listener):
     It is read when another process announces a change, and on a timer, since not all can.
     """
 
-    def __init__(self, alias: str, own: OwnConnection, notifier: SocketNotifier) -> None:
+    def __init__(self, alias: str, own: WorkerConnection, notifier: SocketNotifier) -> None:
         super().__init__(alias)
         self._own = own
         """The executors' connection: what they commit themselves, they tell."""

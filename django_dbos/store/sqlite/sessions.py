@@ -47,7 +47,7 @@ class SqliteSession(Session, Protocol):
         """Run a statement with VALUES for rows of those, in their order; say how many it wrote."""
 
 
-class AskingSession(DjangoSession):
+class ClientSession(DjangoSession):
     """Django's connection of this thread."""
 
     def run(self, name: str, params: Params | None = None) -> list[Row]:
@@ -69,7 +69,7 @@ class AskingSession(DjangoSession):
         return written
 
 
-class OwnConnection:
+class WorkerConnection:
     """The one connection of a process's executors, made anew whenever it was closed.
 
     Whoever uses it holds the lock. Nobody waits for that lock with a transaction of Django's open,
@@ -150,10 +150,10 @@ _VALUES = re.compile(r"(.*VALUES )(\([^;]*?\)s\s*\))(.*)", re.DOTALL)
 _parents: list[sqlite3.Connection] = []
 
 
-class OwnSession:
+class WorkerSession:
     """One user of the executors' connection."""
 
-    def __init__(self, connection: OwnConnection) -> None:
+    def __init__(self, connection: WorkerConnection) -> None:
         self._connection = connection
 
     def run(self, name: str, params: Params | None = None) -> list[Row]:

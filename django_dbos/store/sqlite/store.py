@@ -19,7 +19,7 @@ from django.db import connections
 from django_dbos.conf import get_settings
 from django_dbos.core.batch.fast_path import may_take_fast_path, note_written
 from django_dbos.core.batch.lookups import Facts, FoundCheckpoint, Questions
-from django_dbos.core.batch.notifications import Hints, wakes_of
+from django_dbos.core.batch.notifications import Notifications, wakes_of
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import (
     Checkpoint,
@@ -39,14 +39,14 @@ from django_dbos.store import rows
 from django_dbos.store.base import PARTS, Store
 from django_dbos.store.listener import pack_keys
 from django_dbos.store.pubsub import Wakeups
-from django_dbos.store.records import Look, Recovered
+from django_dbos.store.records import HeartbeatReport, Recovered
 from django_dbos.store.sessions import Params, Row, Session
 from django_dbos.store.sqlite.file_locks import FileLocks
 from django_dbos.store.sqlite.sessions import (
-    AskingSession,
-    OwnConnection,
-    OwnSession,
+    ClientSession,
     SqliteSession,
+    WorkerConnection,
+    WorkerSession,
     now_text,
     to_text,
 )
@@ -78,7 +78,7 @@ class SqliteStore(Store):
     writes_in_step_transaction = True
 
     def __init__(
-        self, alias: str, wakeups: Wakeups, own: OwnConnection, notifier: SocketNotifier
+        self, alias: str, wakeups: Wakeups, own: WorkerConnection, notifier: SocketNotifier
     ) -> None:
         super().__init__(alias, wakeups)
         self._own = own
@@ -94,11 +94,11 @@ class SqliteStore(Store):
         self._locks.close()
         self._own.leave_to_parent()
 
-    def session(self) -> AskingSession:
-        return AskingSession(self.alias, self.vendor)
+    def session(self) -> ClientSession:
+        return ClientSession(self.alias, self.vendor)
 
-    def connect(self, executor_id: str, purpose: str) -> OwnSession:
-        return OwnSession(self._own)
+    def connect(self, executor_id: str, purpose: str) -> WorkerSession:
+        return WorkerSession(self._own)
 
     def apply(
         self, session: Session, executor_id: str, writes: Sequence[Write], *, is_repeat: bool
@@ -127,8 +127,8 @@ class SqliteStore(Store):
 
     def follow_up(self, session: Session, plans: Sequence[Plan]) -> None:
         """Tell of what was committed: what waits for it was woken in the same transactions."""
-        hints = Hints.merged([Hints.of_plan(plan) for plan in plans])
-        self._tell_here(hints.all_keys, hints.lanes)
+        notifications = Notifications.merged([Notifications.of_plan(plan) for plan in plans])
+        self._tell_here(notifications.all_keys, notifications.lanes)
         self._notifier.send()
 
     def look_up(self, session: Session, executor_id: str, asked: Questions) -> Facts:
@@ -274,13 +274,13 @@ class SqliteStore(Store):
         self,
         session: Session,
         executor_id: str,
-        previous: Look | None,
+        previous: HeartbeatReport | None,
         *,
         is_thorough: bool = True,
-    ) -> Look:
+    ) -> HeartbeatReport:
         found = session.run("heartbeat", {"executor_id": executor_id})
         row = found[0] if found else (False, None, None, 0, "{}", "{}", False)
-        return Look(
+        return HeartbeatReport(
             is_registered=bool(found),
             has_enqueued=bool(row[0]),
             next_due=row[1],
@@ -407,10 +407,12 @@ class SqliteStore(Store):
         with session.transaction():
             inserted = self._insert(session, [(one, None) for one in new])
             lanes = self._lanes_of([one for one in new if one.workflow_id in inserted])
-            self._after_commit(Hints(lanes=lanes))
+            self._after_commit(Notifications(lanes=lanes))
         return inserted
 
-    def _insert_messages(self, messages: Sequence[NewMessage], hints: Hints) -> set[str]:
+    def _insert_messages(
+        self, messages: Sequence[NewMessage], notifications: Notifications
+    ) -> set[str]:
         session, wanted = self.session(), {one.workflow_id for one in messages}
         with session.transaction():
             found = session.run("look_at_claims", {"workflow_ids": json.dumps(sorted(wanted))})
@@ -418,8 +420,8 @@ class SqliteStore(Store):
             if not missing:
                 params = [rows.message_params(one) for one in messages]
                 session.run_many("insert_messages", params)
-                lanes = self._wake_waiting(session, hints.wakes)
-                self._after_commit(Hints(keys=hints.all_keys, lanes=lanes))
+                lanes = self._wake_waiting(session, notifications.wakes)
+                self._after_commit(Notifications(keys=notifications.all_keys, lanes=lanes))
         return missing
 
     def _cancel(self, workflow_ids: Sequence[str]) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from django_dbos.core.batch.decide import decide
-from django_dbos.core.batch.notifications import Hints, wakes_of
+from django_dbos.core.batch.notifications import Notifications, wakes_of
 from django_dbos.core.records import Finish, NewMessage, RecordSend
 from django_dbos.core.status import Status
 from tests.core.writes import CLAIM, checkpoint, event, found, holding, step
@@ -34,9 +34,12 @@ def test_a_plain_step_is_no_news() -> None:
 
 
 def test_what_one_has_to_tell_is_not_old_because_another_has_told_it() -> None:
-    told, untold = Hints(keys=["a", "b"], notified={"a", "b"}), Hints(keys=["b", "c"])
+    told, untold = (
+        Notifications(keys=["a", "b"], notified={"a", "b"}),
+        Notifications(keys=["b", "c"]),
+    )
 
-    both = Hints.merged([told, untold])
+    both = Notifications.merged([told, untold])
 
     assert both.all_keys == ["a", "b", "c"]
     assert both.news == ["b", "c"]

@@ -1,4 +1,4 @@
-"""Hints over the channel layer: soon, only hints, and no matter when they don't come."""
+"""Notifications over the channel layer: soon, never data, and no harm when they are lost."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 @asynccontextmanager
 async def heard() -> AsyncIterator[list[str]]:
-    """The keys that are heard of, from when hints surely come."""
+    """The keys that are heard of, from when notifications surely come."""
     keys: list[str] = []
     wakeups = get_store().wakeups
 
     def is_subscribed() -> bool:
-        channel_layer.send_hints(keys=["first"])
+        channel_layer.send_notifications(keys=["first"])
         return "first" in keys
 
     wakeups.add_key_listener(keys.extend)
@@ -58,17 +58,17 @@ async def heard() -> AsyncIterator[list[str]]:
 
 
 @needs_layer
-async def test_a_hint_wakes_who_watches_its_key(async_db: None) -> None:
+async def test_a_notification_wakes_who_watches_its_key(async_db: None) -> None:
     async with heard() as keys:
         with get_store().wakeups.watch("hinted") as watch:
             # LISTEN tells everybody to look, once it is there.
             while await watch.await_(0.2):
                 pass
 
-            channel_layer.send_hints(keys=["other"])
+            channel_layer.send_notifications(keys=["other"])
             await aeventually(lambda: "other" in keys)
             was_woken = await watch.await_(0.1)
-            channel_layer.send_hints(keys=["hinted"])
+            channel_layer.send_notifications(keys=["hinted"])
 
             assert (was_woken, await watch.await_(LIMIT)) == (False, True)
 
@@ -78,19 +78,19 @@ async def test_many_keys_are_all_sent(async_db: None) -> None:
     keys = {f"key {number}" for number in range(3 * channel_layer.MAX_SENT)}
 
     async with heard() as found:
-        channel_layer.send_hints(keys=sorted(keys))
+        channel_layer.send_notifications(keys=sorted(keys))
 
         await aeventually(lambda: keys <= set(found))
 
 
 @needs_layer
-async def test_hints_come_after_a_long_silence_too(
+async def test_notifications_come_after_a_long_silence_too(
     async_db: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with heard() as keys:
         # redis-py 8 gives up after 5 seconds in which nothing came.
         await asyncio.sleep(6)
-        channel_layer.send_hints(keys=["late"])
+        channel_layer.send_notifications(keys=["late"])
         await aeventually(lambda: "late" in keys)
 
     assert ours(caplog) == []
@@ -109,7 +109,7 @@ async def test_membership_in_the_group_is_renewed(
         keys.clear()
 
         def arrives() -> bool:
-            channel_layer.send_hints(keys=["renewed"])
+            channel_layer.send_notifications(keys=["renewed"])
             return "renewed" in keys
 
         await aeventually(arrives)
@@ -120,7 +120,7 @@ async def test_without_a_layer_nothing_is_sent_or_received(settings: Any) -> Non
         settings.CHANNEL_LAYERS = layers
         before = asyncio.all_tasks()
 
-        channel_layer.send_hints(keys=["any"])
+        channel_layer.send_notifications(keys=["any"])
         with channel_layer.listening():
             assert asyncio.all_tasks() == before
 
@@ -132,7 +132,7 @@ async def test_a_layer_that_is_misconfigured_is_as_good_as_none(
     channel_layer._warn_once.cache_clear()
 
     for _ in range(3):
-        channel_layer.send_hints(keys=["any"])
+        channel_layer.send_notifications(keys=["any"])
         with channel_layer.listening():
             pass
 
@@ -176,7 +176,7 @@ def wait_for_end(sender: channel_layer.Sender) -> None:
 
 
 @needs_client
-def test_when_too_much_is_queued_hints_are_dropped(
+def test_when_too_much_is_queued_notifications_are_dropped(
     settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.CHANNEL_LAYERS = NOBODY_THERE
@@ -193,13 +193,13 @@ def test_when_too_much_is_queued_hints_are_dropped(
 FORKING = """
 import os, sys, django
 django.setup()
-from django_dbos.consumers import hints
+from django_dbos.consumers import channel_layer
 
 # Another thread's, at the moment of the fork.
-hints._sender._lock.acquire()
+channel_layer._sender._lock.acquire()
 child = os.fork()
 if not child:
-    os._exit(0 if hints._sender._lock.acquire(timeout=5) else 1)
+    os._exit(0 if channel_layer._sender._lock.acquire(timeout=5) else 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 

@@ -17,14 +17,14 @@ from tests.store.conftest import new_workflow
 pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own")
 
 
-def start(store: Any, hints: list[str], **options: Any) -> Any:
+def start(store: Any, notifications: list[str], **options: Any) -> Any:
     new = new_workflow(**options)
     statement = ("insert_workflow", rows.workflow_params(new))
-    return store.session().run_then(statement, hints, str(new.token))
+    return store.session().run_then(statement, notifications, str(new.token))
 
 
 @pytest.mark.rule(15)
-def test_a_hint_that_fails_does_not_fail_what_is_committed(store: Store) -> None:
+def test_a_notification_that_fails_does_not_fail_what_is_committed(store: Store) -> None:
     assert start(store, ["SELECT 2"], workflow_id="first") == (1, [(2,)])
 
     # How much was written isn't known.
@@ -36,11 +36,11 @@ def test_a_hint_that_fails_does_not_fail_what_is_committed(store: Store) -> None
 
 
 @pytest.mark.rule(15)
-def test_a_start_whose_hint_fails_is_told_from_one_that_was_there(
+def test_a_start_whose_notification_fails_is_told_from_one_that_was_there(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hints = (["SELECT 1 / 0"], {})
-    monkeypatch.setattr("django_dbos.store.postgresql.store.notifications", lambda *_: hints)
+    failing = (["SELECT 1 / 0"], {})
+    monkeypatch.setattr("django_dbos.store.postgresql.store.notify_statements", lambda *_: failing)
     new = new_workflow(workflow_id="there")
 
     (started,) = store.start_workflows([new])
@@ -130,10 +130,11 @@ def test_whatever_the_connection_is_set_to_values_arrive_as_they_are(
 
 
 def test_without_listen_nobody_is_notified(store: Store, settings: Any) -> None:
-    settings.DBOS = {**settings.DBOS, "LISTEN": False}
-    from django_dbos.store.postgresql.sessions import notifications
+    from django_dbos.store.postgresql.sessions import notify_statements
 
-    assert notifications("dbos_enqueued", ["x"]) == ([], {})
+    settings.DBOS = {**settings.DBOS, "LISTEN": False}
+
+    assert notify_statements("dbos_enqueued", ["x"]) == ([], {})
     store.start_workflows([new_workflow(workflow_id="there")])
 
     assert Workflow.objects.get().status == "ENQUEUED"
