@@ -176,7 +176,7 @@ def _duration(value: Any, what: str) -> float:
     if value is None:
         raise TypeError(f"{what} must be seconds or a timedelta, not None.")
     # No thread can wait for longer, and nobody sees the difference.
-    seconds: float = durations.to_seconds(value, what=what)
+    seconds: float = durations.to_seconds(value, label=what)
     return min(seconds, durations.LONGEST_WAIT)
 
 
@@ -216,7 +216,7 @@ def _bool(value: Any, what: str) -> bool:
 
 
 def _name(value: Any, what: str) -> str:
-    return names.check_text(value, what=what)
+    return names.check_text(value, label=what)
 
 
 def _alias(value: Any, what: str) -> str:

@@ -150,7 +150,7 @@ def workflow(function: Any = None, /, **options: Any) -> Any:
     `max_recovery_attempts` (default: DBOS["MAX_RECOVERY_ATTEMPTS"]). Of methods only
     static ones can be workflows.
     """
-    names.check_options(options, _WORKFLOW_OPTIONS, of="@workflow")
+    names.check_options(options, _WORKFLOW_OPTIONS, owner="@workflow")
     decorator = _WorkflowDecorator(**options)
     return decorator if function is None else decorator(function)
 
@@ -166,7 +166,7 @@ class _WorkflowDecorator:
     ) -> None:
         self._name = None if name is None else names.check_name(name)
         self._queue_name = None if queue_name is None else names.check_queue_name(queue_name)
-        self._timeout = durations.to_seconds(timeout, what="timeout")
+        self._timeout = durations.to_seconds(timeout, label="timeout")
         if self._timeout == 0:
             raise ValueError("timeout must be more than 0: the workflow could never run.")
         self._max_recovery_attempts = _check_count(max_recovery_attempts, "max_recovery_attempts")
@@ -240,7 +240,7 @@ def step(function: Any = None, /, **options: Any) -> Any:
     its deadline: for effects that must not follow a cancel. `name` (default: its qualified name) is
     stored with each checkpoint.
     """
-    names.check_options(options, _STEP_OPTIONS, of="@step")
+    names.check_options(options, _STEP_OPTIONS, owner="@step")
     decorator = _StepDecorator(**options)
     return decorator if function is None else decorator(function)
 
@@ -270,12 +270,12 @@ class _StepDecorator:
         self._definition = functools.partial(
             StepDefinition,
             max_attempts=_check_attempts(max_attempts),
-            interval=durations.to_seconds(interval, what="interval"),
+            interval=durations.to_seconds(interval, label="interval"),
             backoff=float(backoff),
-            max_interval=durations.to_seconds(max_interval, what="max_interval"),
+            max_interval=durations.to_seconds(max_interval, label="max_interval"),
             jitter=float(jitter),
             retry_on=_check_errors(retry_on),
-            timeout=durations.to_seconds(timeout, what="timeout"),
+            timeout=durations.to_seconds(timeout, label="timeout"),
             is_atomic=atomic,
             using=using,
             confirm=confirm,

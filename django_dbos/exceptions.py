@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree.
+"""The exceptions that django_dbos raises, in one tree.
 
 ::
 
@@ -26,16 +26,8 @@
             ├── UnknownTypeInHistory
             └── ModelInstanceGone
 
-    BaseException
-    └── RunInterrupted                     internal: ``except Exception`` must not catch these
-        ├── Suspended
-        ├── ClaimLost
-        ├── RunCancelled
-        ├── HandedOver
-        └── HistoryUnusable
-
-Each error keeps what it was made from, in ``args`` and as attributes: so it survives pickling,
-copying and being recorded in a history. Its message is made from them when it is asked for.
+Each error keeps its constructor's arguments, in ``args`` and as attributes, so that it survives
+pickling, copying and being recorded in a history. ``str()`` formats its message from them.
 """
 
 from __future__ import annotations
@@ -46,10 +38,10 @@ from django.db.transaction import TransactionManagementError
 
 
 class DbosError(Exception):
-    """The base of every error that django_dbos raises."""
+    """The base class of all errors that django_dbos raises."""
 
-    # Filled in with the error's attributes. A template rather than a finished text in ``args``: an
-    # exception is pickled and copied by calling its class with its ``args`` again.
+    # A template, formatted with the error's attributes. The finished text can't be in ``args``:
+    # pickle and copy call the class with its ``args`` again.
     message: ClassVar[str] = ""
 
     def __str__(self) -> str:
@@ -57,7 +49,7 @@ class DbosError(Exception):
 
 
 class WorkflowDoesNotExist(DbosError):
-    """There is no workflow with this id."""
+    """No workflow has this id."""
 
     message = (
         "Workflow {workflow_id!r} doesn't exist. Check the id; "
@@ -70,12 +62,11 @@ class WorkflowDoesNotExist(DbosError):
 
 
 class WorkflowIdConflict(DbosError):
-    """The id belongs to an execution of another workflow function."""
+    """The id belongs to a workflow of another function."""
 
     message = (
-        "Workflow id {workflow_id!r} belongs to an execution of {existing_name!r}, so it can't be "
-        "used "
-        "for {name!r}. Start it with an id of its own."
+        "Workflow id {workflow_id!r} is taken by a workflow of function {existing_name!r}, so it "
+        "can't be used for {name!r}. Start {name!r} under another id."
     )
 
     def __init__(self, workflow_id: str, existing_name: str, name: str) -> None:
@@ -86,23 +77,29 @@ class WorkflowIdConflict(DbosError):
 
 
 class UserConflict(WorkflowIdConflict):
-    """The id, or the deduplication id, belongs to a workflow of another user."""
+    """The workflow id or deduplication id belongs to a workflow of another user.
+
+    The other workflow's result is withheld.
+    """
 
     message = (
-        "{what} {taken_id!r} is in use by a workflow of another user than {user_id!r}, whose "
-        "result nobody else gets. Ids are shared by all users: put the user's or tenant's key "
-        "into them."
+        "{id_kind} {taken_id!r} is taken by a workflow that doesn't belong to user {user_id!r}, "
+        "who therefore can't get its result. All users share one set of ids: make the user's or "
+        "tenant's key part of them."
     )
 
-    def __init__(self, what: str, taken_id: str, user_id: str) -> None:
-        DbosError.__init__(self, what, taken_id, user_id)
-        self.what = what
+    def __init__(self, id_kind: str, taken_id: str, user_id: str) -> None:
+        DbosError.__init__(self, id_kind, taken_id, user_id)
+        self.id_kind = id_kind
         self.taken_id = taken_id
         self.user_id = user_id
 
 
 class DuplicateWorkflow(DbosError):
-    """The workflow was started before, and the caller asked to be told so."""
+    """The workflow exists already, and the start asked for an error in that case.
+
+    See ``on_existing="reject"`` and ``on_duplicate="reject"`` of using().
+    """
 
     def __init__(self, workflow_id: str, deduplication_id: str | None = None) -> None:
         super().__init__(workflow_id, deduplication_id)
@@ -112,13 +109,12 @@ class DuplicateWorkflow(DbosError):
     def __str__(self) -> str:
         if self.deduplication_id is None:
             return (
-                f"Workflow {self.workflow_id!r} exists already. "
+                f"Workflow {self.workflow_id!r} already exists. "
                 'Use on_existing="return" to get a handle to it instead.'
             )
         return (
             f"Deduplication id {self.deduplication_id!r} is taken by workflow "
-            f"{self.workflow_id!r}, "
-            "which hasn't finished yet. "
+            f"{self.workflow_id!r}, which hasn't finished yet. "
             'Use on_duplicate="return" to get a handle to it instead.'
         )
 
@@ -141,17 +137,17 @@ class UnknownWorkflow(DbosError):
 
 
 class WaitTimeout(DbosError, TimeoutError):
-    """What was waited for didn't come in time."""
+    """The wait for a result, message, event or stream value has timed out."""
 
     message = (
-        "Waited {timeout:g} seconds for {what}, which didn't come. Give a longer timeout, "
-        "or timeout=None to wait for ever."
+        "Waited {timeout:g} seconds for {awaited}, which didn't come. Use a longer timeout, "
+        "or timeout=None to wait indefinitely."
     )
 
-    def __init__(self, what: str, timeout: float) -> None:
-        # Not super().__init__(): OSError would take two arguments for errno and strerror.
-        BaseException.__init__(self, what, timeout)
-        self.what = what
+    def __init__(self, awaited: str, timeout: float) -> None:
+        # Not super().__init__(): OSError would read two arguments as errno and strerror.
+        BaseException.__init__(self, awaited, timeout)
+        self.awaited = awaited
         self.timeout = timeout
 
 
@@ -168,11 +164,11 @@ class StepTimeout(DbosError, TimeoutError):
 
 
 class WaitInTest(DbosError):
-    """A wait inside a test's transaction, where nothing that it waits for can come."""
+    """An operation waits inside a test's transaction, where nothing can end the wait."""
 
     message = (
-        "{operation} waits for what can't come: inside a test's transaction no other process sees "
-        "anything. Start the workflow with start() and run it with "
+        "{operation} waits for another process, but other processes don't see the rows of a "
+        "test's transaction. Start the workflow with start() and run it with "
         "django_dbos.testing.run_until_idle(), or use TransactionTestCase and a worker."
     )
 
@@ -182,11 +178,11 @@ class WaitInTest(DbosError):
 
 
 class WorkflowCancelled(DbosError):
-    """The workflow was cancelled, so it has no result. Raised where the result is asked for."""
+    """The workflow was cancelled. Raised by calls that return its result."""
 
     message = (
         "Workflow {workflow_id!r} was cancelled, so it has no result. "
-        "Its handle's resume() runs it on from its last recorded step."
+        "Call resume() on its handle to continue it after its last recorded step."
     )
 
     def __init__(self, workflow_id: str) -> None:
@@ -195,12 +191,11 @@ class WorkflowCancelled(DbosError):
 
 
 class MaxRecoveryAttemptsExceeded(DbosError):
-    """Too many executors in a row died with the workflow, and none recorded anything new."""
+    """Too many executors in a row died while running the workflow, with nothing new recorded."""
 
     message = (
         "Workflow {workflow_id!r} was given up: {attempts} workers in a row died while running "
-        "it. Find out why (memory, signals, native crashes), then put it back with its handle's "
-        "resume()."
+        "it. Find the cause (memory, signals, native crashes), then call resume() on its handle."
     )
 
     def __init__(self, workflow_id: str, attempts: int) -> None:
@@ -210,13 +205,12 @@ class MaxRecoveryAttemptsExceeded(DbosError):
 
 
 class NondeterminismError(DbosError):
-    """A replayed workflow did something else than what its history holds."""
+    """A replayed workflow diverged from its recorded history."""
 
     message = (
         "Workflow {workflow_id!r} recorded {recorded} as step {step_number}, but its code now "
-        "reaches "
-        "{called} there. Bring back the code that made the history, or make the workflow take the "
-        "same steps in the same order, then resume() it."
+        "reaches {called} there. Restore the code that recorded the history, or make the workflow "
+        "take the same steps in the same order, then resume() it."
     )
 
     def __init__(self, workflow_id: str, step_number: int, recorded: str, called: str) -> None:
@@ -228,24 +222,24 @@ class NondeterminismError(DbosError):
 
 
 class LimitReached(DbosError):
-    """The workflow has recorded as much as one may, and is quarantined."""
+    """The workflow has exceeded a limit on its steps, messages or events, and is quarantined."""
 
     message = (
-        "Workflow {workflow_id!r} has reached the limit of {limit} {what}. Have it start another "
-        "workflow that goes on, or call for batches in children; with a higher DBOS[{setting!r}], "
-        "resume() it."
+        "Workflow {workflow_id!r} has reached the limit of {limit} {counted}. Have it continue in "
+        "a new workflow, or process batches in child workflows; to continue this one, raise "
+        "DBOS[{setting!r}] and resume() it."
     )
 
-    def __init__(self, workflow_id: str, what: str, limit: int, setting: str) -> None:
-        super().__init__(workflow_id, what, limit, setting)
+    def __init__(self, workflow_id: str, counted: str, limit: int, setting: str) -> None:
+        super().__init__(workflow_id, counted, limit, setting)
         self.workflow_id = workflow_id
-        self.what = what
+        self.counted = counted
         self.limit = limit
         self.setting = setting
 
 
 class StreamClosed(DbosError):
-    """The stream takes no more values: it was closed, or its workflow has ended."""
+    """The stream accepts no more values, as it was closed or its workflow has ended."""
 
     message = (
         "Stream {key!r} of workflow {workflow_id!r} is closed, so nothing can be written to it. "
@@ -262,8 +256,7 @@ class NotInWorkflow(DbosError):
     """The operation was called outside a workflow."""
 
     message = (
-        "{operation}() only works inside a workflow. Call it from a function decorated with "
-        "@workflow."
+        "{operation}() can only be called inside a workflow: a function decorated with @workflow."
     )
 
     def __init__(self, operation: str) -> None:
@@ -286,11 +279,11 @@ class NotAllowedInStep(DbosError):
 
 
 class NotAllowedInAtomic(DbosError, TransactionManagementError):
-    """The operation was called inside an open transaction that it can't work in.
+    """The operation was called inside an open transaction in which it can't work.
 
-    Either it waits for what other processes do, or records it, on the database that has the open
-    block; or (``workflow_database`` is given) the block is on another database than the workflows',
-    so that the operation would take effect even if the block were rolled back.
+    Without ``workflow_database``, the operation waits for other processes or records such a wait,
+    and the open block is on the same database. With it, the open block is on another database than
+    the workflows', so the operation would take effect even if the block were rolled back.
     """
 
     def __init__(
@@ -317,22 +310,28 @@ class NotAllowedInAtomic(DbosError, TransactionManagementError):
 
 
 class PayloadTooLarge(DbosError):
-    """The value is larger than DBOS["MAX_PAYLOAD_BYTES"] once it is serialized."""
+    """The serialized value is larger than DBOS["MAX_PAYLOAD_BYTES"]."""
 
     message = (
-        "{what} takes {size} bytes, more than the {limit} that DBOS['MAX_PAYLOAD_BYTES'] allows. "
+        "{label} takes {size} bytes, more than the {limit} that DBOS['MAX_PAYLOAD_BYTES'] allows. "
         "Store it elsewhere (a file, a model) and pass its key, or raise the setting."
     )
 
-    def __init__(self, what: str, size: int, limit: int) -> None:
-        super().__init__(what, size, limit)
-        self.what = what
+    def __init__(self, label: str, size: int, limit: int) -> None:
+        super().__init__(label, size, limit)
+        self.label = label
         self.size = size
         self.limit = limit
 
 
 class RecordedError(DbosError):
-    """Stands in for a recorded exception that can't be rebuilt, and says what it was."""
+    """A stand-in for a recorded exception that can't be rebuilt.
+
+    Attributes:
+        class_path: The original class, as "module:qualified.name".
+        args_text: The ``repr()`` of the original ``args``.
+        traceback_text: The original traceback.
+    """
 
     def __init__(self, class_path: str, args_text: str, traceback_text: str = "") -> None:
         super().__init__(class_path, args_text, traceback_text)
@@ -341,27 +340,27 @@ class RecordedError(DbosError):
         self.traceback_text = traceback_text
 
     def __str__(self) -> str:
-        # No advice here: this is somebody else's error, and its own message is what matters.
+        # No advice: the error is the project's, and its own message is the useful part.
         return f"{self.class_path.replace(':', '.')}{self.args_text}"
 
 
 class SerializationError(DbosError):
-    """A value can't be written as text, or a recorded text can't be read back."""
+    """A value can't be serialized, or a recorded text can't be deserialized."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
 
 
 class UnknownTypeInHistory(SerializationError):
-    """A recorded value is of a type that this process can't find, or that has changed since."""
+    """The type of a recorded value can't be found, or has changed since."""
 
 
 class ModelInstanceGone(SerializationError):
-    """A recorded model instance has been deleted since."""
+    """A recorded model instance has since been deleted."""
 
     message = (
-        "{label} with primary key {pk!r} was recorded, but isn't in database {using!r} any more. "
-        "Pass primary keys rather than instances, and look them up in a step."
+        "{label} with primary key {pk!r} was recorded, but is no longer in database {using!r}. "
+        "Pass primary keys instead of instances, and fetch the objects in a step."
     )
 
     def __init__(self, label: str, pk: object, using: str) -> None:
@@ -369,34 +368,3 @@ class ModelInstanceGone(SerializationError):
         self.label = label
         self.pk = pk
         self.using = using
-
-
-class RunInterrupted(BaseException):
-    """The engine unwinds a run. Internal: user code must let it pass."""
-
-
-class Suspended(RunInterrupted):
-    """The workflow waits for something, and gives its slot back meanwhile."""
-
-
-class ClaimLost(RunInterrupted):
-    """The workflow belongs to another executor by now, so this run may not write."""
-
-
-class RunCancelled(RunInterrupted):
-    """The workflow was cancelled, or its deadline has passed."""
-
-
-class HandedOver(RunInterrupted):
-    """This executor is stopping: another one runs the workflow on."""
-
-
-class HistoryUnusable(RunInterrupted):
-    """The run can't go on from this history; ``error`` says why."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
-
-    def __str__(self) -> str:
-        return str(self.error)

@@ -61,7 +61,7 @@ async def arun_until_idle(queues: Iterable[str] | None = None, max_runs: int = 1
 
 def advance(duration: float | timedelta) -> None:
     """Let so much time pass for all that is due later: sleeps, waits, delayed starts, deadlines."""
-    seconds = durations.to_seconds(duration, what="duration")
+    seconds = durations.to_seconds(duration, label="duration")
     get_store().advance(seconds)
 
 

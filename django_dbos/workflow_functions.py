@@ -24,6 +24,7 @@ from django_dbos.core import names, registry
 from django_dbos.core.ids import new_uuid
 from django_dbos.core.records import NewWorkflow
 from django_dbos.core.registry import WorkflowDefinition
+from django_dbos.django_values import json_serializer
 from django_dbos.handles import WorkflowHandle
 from django_dbos.operations import context, entry
 from django_dbos.operations.client import refuse_on_loop
@@ -153,7 +154,7 @@ class WorkflowFunction(Generic[P, C, R]):
         inputs: list[str] = []
         before: Arguments | None = None
         # Other serializers may write the same differently each time.
-        may_repeat = serializers.get_serializer() is serializers.json_serializer
+        may_repeat = serializers.get_serializer() is json_serializer
         for item in arguments:
             if not isinstance(item, tuple | dict):
                 raise TypeError(
@@ -175,7 +176,7 @@ class WorkflowFunction(Generic[P, C, R]):
                 self._signature.bind(*args, **kwargs)
             except TypeError as error:
                 raise TypeError(f"{self.name}(): {error}") from None
-        return serializers.dumps({"args": list(args), "kwargs": kwargs}, what=self._what)
+        return serializers.dumps({"args": list(args), "kwargs": kwargs}, label=self._what)
 
     def _refuse_in_sync_workflow(self) -> None:
         scope = context.current()

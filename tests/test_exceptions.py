@@ -6,7 +6,7 @@ import pickle
 import pytest
 from django.db.transaction import TransactionManagementError
 
-from django_dbos import exceptions
+from django_dbos import exceptions, interruptions
 from django_dbos.core.values import errors
 from django_dbos.core.values.json import JSONSerializer
 
@@ -45,11 +45,13 @@ def test_every_error_of_the_tree_is_tried_here() -> None:
     assert tried == _subclasses(exceptions.DbosError)
 
 
-def test_the_tree_is_drawn_at_the_top_of_the_module() -> None:
-    drawn = exceptions.__doc__ or ""
-
-    for cls in _subclasses(exceptions.DbosError) | _subclasses(exceptions.RunInterrupted):
-        assert f"── {cls.__name__}" in drawn
+def test_each_tree_is_drawn_at_the_top_of_its_module() -> None:
+    for module, base in (
+        (exceptions, exceptions.DbosError),
+        (interruptions, interruptions.RunInterrupted),
+    ):
+        for cls in _subclasses(base):
+            assert f"── {cls.__name__}" in (module.__doc__ or "")
 
 
 @every_error
@@ -74,7 +76,7 @@ def test_an_error_survives_being_recorded(error: exceptions.DbosError) -> None:
 
 
 @every_error
-def test_a_message_names_what_it_is_about(error: exceptions.DbosError) -> None:
+def test_a_message_contains_every_attribute(error: exceptions.DbosError) -> None:
     message = str(error)
 
     assert "{" not in message
@@ -93,8 +95,8 @@ def test_a_message_names_what_it_is_about(error: exceptions.DbosError) -> None:
         (
             exceptions.WaitTimeout("a message", 1.5),
             (
-                "Waited 1.5 seconds for a message, which didn't come. Give a longer timeout, or "
-                "timeout=None to wait for ever."
+                "Waited 1.5 seconds for a message, which didn't come. Use a longer timeout, or "
+                "timeout=None to wait indefinitely."
             ),
         ),
         (
@@ -120,7 +122,7 @@ def test_on_commit_is_named_where_another_database_is_in_a_transaction() -> None
     assert "transaction.on_commit(..., using='other')" in message
 
 
-def test_errors_can_be_caught_as_what_python_and_django_call_them() -> None:
+def test_errors_can_be_caught_as_errors_of_python_and_django() -> None:
     assert issubclass(exceptions.WaitTimeout, TimeoutError)
     assert issubclass(exceptions.NotAllowedInAtomic, TransactionManagementError)
 
@@ -131,15 +133,15 @@ def test_a_wait_timeout_has_no_errno() -> None:
     assert (error.errno, error.strerror) == (None, None)
 
 
-def test_what_interrupts_a_run_passes_through_except_exception() -> None:
-    for cls in _subclasses(exceptions.RunInterrupted):
+def test_an_interruption_passes_through_except_exception() -> None:
+    for cls in _subclasses(interruptions.RunInterrupted):
         assert not issubclass(cls, Exception)
 
 
 def test_an_unusable_history_carries_the_reason() -> None:
     reason = exceptions.NondeterminismError("order-1", 3, "step 'a'", "step 'b'")
 
-    interruption = exceptions.HistoryUnusable(reason)
+    interruption = interruptions.HistoryUnusable(reason)
 
     assert interruption.error is reason
     assert str(interruption) == str(reason)
@@ -162,7 +164,7 @@ def _assert_same(other: BaseException, error: BaseException) -> None:
 def _subclasses(cls: type) -> set[type]:
     found: set[type] = set()
     below: list[type] = type.__subclasses__(cls)
-    for one in below:
-        if one.__module__ == exceptions.__name__:
-            found |= {one} | _subclasses(one)
+    for subclass in below:
+        if subclass.__module__ == cls.__module__:
+            found |= {subclass} | _subclasses(subclass)
     return found

@@ -1,4 +1,4 @@
-"""No log line can be forged: what users choose is logged by its repr, which has no line breaks."""
+"""Log lines can't be forged: texts of users are logged by their repr, without line breaks."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from django_dbos.testing import run_until_idle
 PACKAGE = Path(dbos.__file__).parent
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 CONVERSION = re.compile(r"%[-+ #0]*[\d*]*(?:\.[\d*]+)?([a-zA-Z%])")
-# What the engine itself has made, of plain letters: executors' ids; names of threads, operations,
-# signals and classes; texts put together of such and of reprs.
+# Texts of the engine's own, in plain letters: executors' ids; names of threads, operations, signals
+# and classes; texts that combine these and reprs.
 OWN_ENDS = ("executor_id", "__name__")
 OWN = {
     "self.description",
@@ -38,13 +38,13 @@ OWN = {
     "f': {run.error!r}' if has_failed else ''",
 }
 OWN_IN_FILE = {
-    # A signal's.
-    "executor/inbox.py": {"name"},
+    # The name of a signal.
+    "executor/cli/inbox.py": {"name"},
     # Numbers.
-    "executor/recovery.py": {"_summary(recovered)"},
+    "executor/duties/recovery.py": {"_summary(recovered)"},
     "operations/quarantine.py": {"what"},
     "operations/limits.py": {"what"},
-    "store/postgresql_connections.py": {"why"},
+    "store/postgresql/connections.py": {"why"},
     "store/watchdog.py": {"self.what", "f' of executor {self.owner}' if self.owner else ''"},
 }
 
@@ -53,13 +53,13 @@ def calls() -> Iterator[tuple[Path, ast.Call]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                of = ast.unparse(node.func.value)
-                if of.endswith("logger") and node.func.attr in LEVELS:
+                receiver = ast.unparse(node.func.value)
+                if receiver.endswith("logger") and node.func.attr in LEVELS:
                     yield path.relative_to(PACKAGE), node
 
 
 def texts_of(call: ast.Call) -> list[str]:
-    """The arguments that are logged as they are."""
+    """Return the arguments that are logged unescaped."""
     assert isinstance(call.func, ast.Attribute)
     text, *arguments = call.args[1:] if call.func.attr == "log" else call.args
     formats = ast.literal_eval(text)
@@ -69,7 +69,7 @@ def texts_of(call: ast.Call) -> list[str]:
     return [ast.unparse(argument) for kind, argument in pairs if kind not in "rdfga"]
 
 
-def test_what_users_choose_is_never_logged_as_it_is() -> None:
+def test_texts_of_users_are_never_logged_unescaped() -> None:
     found = list(calls())
     assert len(found) > 30
 
@@ -79,11 +79,11 @@ def test_what_users_choose_is_never_logged_as_it_is() -> None:
         for text in texts_of(call)
         if text not in OWN | OWN_IN_FILE.get(path.as_posix(), set()) and not text.endswith(OWN_ENDS)
     }
-    assert wrong == {}, "log these by %r: line breaks in them would make lines of their own"
+    assert wrong == {}, "log these by %r: a line break in them would begin a new line"
 
 
 @pytest.mark.parametrize("outcome", ["SUCCESS", "ERROR"])
-def test_an_id_with_a_line_break_makes_no_line(
+def test_a_line_break_in_an_id_begins_no_line(
     db: None, caplog: pytest.LogCaptureFixture, outcome: str
 ) -> None:
     forged = f"7\n2026-01-01 WARNING a line of somebody else's \x1b[31m{outcome}"
@@ -91,12 +91,14 @@ def test_an_id_with_a_line_break_makes_no_line(
         ends.using(workflow_id=forged).start(outcome)
         run_until_idle()
 
-    messages = [one.getMessage() for one in caplog.records if one.name.startswith("django_dbos")]
-    assert any("somebody else's" in one for one in messages)
-    assert not any("\n2026-01-01" in one or "\x1b" in one for one in messages)
+    messages = [
+        record.getMessage() for record in caplog.records if record.name.startswith("django_dbos")
+    ]
+    assert any("somebody else's" in message for message in messages)
+    assert not any("\n2026-01-01" in message or "\x1b" in message for message in messages)
 
 
-def test_an_exceptions_message_cannot_pass_for_a_record() -> None:
+def test_the_message_of_an_exception_cannot_look_like_a_log_record() -> None:
     formatter = LineFormatter()
     try:
         raise ValueError("bad\n2026-01-01 00:00:00 WARNING forged\r\x1b[2J\x9b\u2028end\n\nafter")

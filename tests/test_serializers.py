@@ -23,7 +23,7 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy
 
-from django_dbos import exceptions, serializers
+from django_dbos import django_values, exceptions, serializers
 from django_dbos.core.values.json import JSONSerializer
 
 
@@ -65,7 +65,7 @@ def plain_settings() -> Iterator[None]:
 
 
 def dumps(value: Any) -> str:
-    return serializers.dumps(value, what="The result of step 'charge'")
+    return serializers.dumps(value, label="The result of step 'charge'")
 
 
 def round_trip(value: Any) -> Any:
@@ -168,7 +168,7 @@ def test_text_of_an_unknown_format_is_an_error(text: str) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("no.such.Serializer", "names 'no.such.Serializer': No module named"),
+        ("no.such.Serializer", "is 'no.such.Serializer': No module named"),
         (f"{__name__}.Nameless", "whose name is 'json'"),
         (f"{__name__}.not_a_serializer", "whose name is None"),
         (f"{__name__}.Colour.RED", "DBOS"),
@@ -465,7 +465,7 @@ def test_a_library_that_was_not_imported_yet_is_imported_for_its_error() -> None
 def test_only_listed_modules_are_imported(settings: Any, module: str, is_found: bool) -> None:
     settings.DBOS = {**settings.DBOS, "IMPORT_MODULES": ["smtplib", "library.errors"]}
 
-    assert serializers._may_be_imported(module) is is_found
+    assert django_values._may_be_imported(module) is is_found
 
 
 @pytest.mark.parametrize("kind", ["exception", "enum", "dataclass", "namedtuple"])

@@ -1,1 +1,1 @@
-"""The rules, without any I/O: no ORM, no database driver, no threads, no event loop."""
+"""The rules of the engine, free of I/O: no ORM, no database driver, no threads, no event loop."""

@@ -1,4 +1,4 @@
-"""How long to wait before a step is tried again."""
+"""The delay between two attempts at a step: exponential back-off with jitter."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ def delay_before_attempt(
     jitter: float,
     random: Callable[[], float] = random_module.random,
 ) -> float:
-    """Return the seconds to wait before attempt ``attempt``; the first one is 1 and never waits.
+    """Return the seconds to wait before an attempt.
 
-    The delay is ``interval`` before the second attempt and grows by the factor ``backoff`` with
-    each further one, up to ``max_interval``. ``jitter`` (0 to 1) is the share of it that is taken
-    off at random, so that steps which failed together aren't tried again together.
+    Args:
+        attempt: The number of the attempt. The first is 1, and is never delayed.
+        interval: The delay before the second attempt, in seconds.
+        backoff: The factor by which the delay grows with each further attempt.
+        max_interval: The longest delay, in seconds.
+        jitter: The largest share (0 to 1) of the delay that is taken off at random, so that steps
+            which failed together aren't retried together.
+        random: Returns a number from 0 to 1.
     """
     if attempt <= 1 or interval == 0:
-        # However often it is doubled: a power of two may overflow, times 0 or not.
+        # Even times 0, a large power of the factor may overflow.
         return 0.0
     try:
         delay = min(interval * backoff ** (attempt - 2), max_interval)

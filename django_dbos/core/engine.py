@@ -1,4 +1,7 @@
-"""What rows do through the engine. It stands above the models, so it registers itself here."""
+"""The operations that model rows offer through the engine.
+
+The engine stands above the models and registers itself here, so that no import points up.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,23 @@ from typing import Any, Protocol
 
 
 class Engine(Protocol):
-    """Acts on workflows by their ids."""
+    """Operations on workflows, given by their ids."""
 
     def handle(self, workflow_id: str) -> Any:
         """Return a WorkflowHandle."""
 
     def cancel(self, workflow_ids: Sequence[str], *, children: bool) -> dict[str, bool]:
-        """Return by id whether the workflow was still active."""
+        """Cancel workflows; return by id whether each one was still active."""
 
     def resume(self, workflow_ids: Sequence[str]) -> dict[str, bool]:
-        """Return by id whether the workflow could be resumed."""
+        """Resume workflows; return by id whether each one could be resumed."""
 
 
 _engine: Engine | None = None
 
 
 def register(engine: Engine) -> None:
-    """Make the engine known. Importing any module of the package has done so."""
+    """Set the engine; importing the package does so."""
     global _engine
     _engine = engine
 

@@ -1,4 +1,4 @@
-"""One workflow's checkpoints: the next step number, and what was recorded under it."""
+"""A workflow's checkpoints, and the position of a run in them."""
 
 from __future__ import annotations
 
@@ -10,38 +10,41 @@ from django_dbos.exceptions import NondeterminismError
 
 
 class History:
-    """What a workflow's earlier runs have recorded, and how far this run has come with it."""
+    """The checkpoints that earlier runs of a workflow have recorded, and this run's position."""
 
     def __init__(self, workflow_id: str, checkpoints: Iterable[Checkpoint] = ()) -> None:
         self._workflow_id = workflow_id
-        self._checkpoints = {one.step_number: one for one in checkpoints}
+        self._checkpoints = {checkpoint.step_number: checkpoint for checkpoint in checkpoints}
         self._last_recorded = max(self._checkpoints, default=0)
-        last_order = max((c.record_order for c in self._checkpoints.values()), default=0)
-        # Atomic steps of an async run are recorded on another thread: next() is one operation.
-        self._orders = itertools.count(last_order + 1)
+        orders = (checkpoint.record_order for checkpoint in self._checkpoints.values())
+        # Atomic steps of an async run are recorded on another thread; next() is atomic.
+        self._orders = itertools.count(max(orders, default=0) + 1)
         self.step_number = 0
-        """The position of the latest operation; 0 before the first."""
+        """The position of the latest operation; 0 before the first one."""
 
     @property
     def is_replaying(self) -> bool:
-        """Whether operations that were recorded are still to come."""
+        """True while recorded operations lie ahead of the run's position."""
         return self.step_number < self._last_recorded
 
     def next_step_number(self) -> int:
-        """Take the next position."""
+        """Advance to the next position and return it."""
         self.step_number += 1
         return self.step_number
 
     def next_record_order(self) -> int:
-        """Take the next place in the order of outcomes: after all that are recorded."""
+        """Return the next number in the order of outcomes, higher than all recorded ones."""
         return next(self._orders)
 
     def find(
         self, step_number: int, step_name: str, fingerprint: str | None = None
     ) -> Checkpoint | None:
-        """Return the outcome recorded at a position; raise NondeterminismError if of another step.
+        """Return the outcome recorded at a position, or None.
 
-        The deadline of a wait that isn't over is no outcome.
+        The deadline of an unfinished wait isn't an outcome.
+
+        Raises:
+            NondeterminismError: The position belongs to another step, or to other arguments.
         """
         found = self._checkpoints.get(step_number)
         if found is None:
@@ -50,12 +53,12 @@ class History:
         return None if found.state is State.WAITING else found
 
     def wait_at(self, step_number: int) -> Checkpoint | None:
-        """Return what says, at a position, until when an earlier run has waited there."""
+        """Return the checkpoint that records the deadline of an unfinished wait, or None."""
         found = self._checkpoints.get(step_number)
         return found if found is not None and found.state is State.WAITING else None
 
     def check(self, found: Checkpoint, step_name: str, fingerprint: str | None = None) -> None:
-        """Raise NondeterminismError unless the checkpoint is this step's, with these arguments."""
+        """Raise NondeterminismError unless the checkpoint is of this step and these arguments."""
         if found.step_name != step_name:
             raise NondeterminismError(
                 self._workflow_id, found.step_number, f"{found.step_name!r}", f"{step_name!r}"
@@ -69,8 +72,8 @@ class History:
             )
 
     def check_finished(self) -> None:
-        """Raise NondeterminismError if the function ended before all that was recorded."""
+        """Raise NondeterminismError if the function ended before its last recorded operation."""
         if self.is_replaying:
-            left = min(number for number in self._checkpoints if number > self.step_number)
-            name = self._checkpoints[left].step_name
-            raise NondeterminismError(self._workflow_id, left, f"{name!r}", "its end")
+            unreached = min(number for number in self._checkpoints if number > self.step_number)
+            name = self._checkpoints[unreached].step_name
+            raise NondeterminismError(self._workflow_id, unreached, f"{name!r}", "its end")

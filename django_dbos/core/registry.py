@@ -1,4 +1,4 @@
-"""The workflow functions that this process knows, by name."""
+"""The workflow functions that are registered in this process, by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django_dbos.exceptions import UnknownWorkflow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowDefinition:
-    """A workflow function, and what its decorator said of it. Durations are seconds."""
+    """A workflow function and its decorator's options. Durations are in seconds."""
 
     name: str
     function: Callable[..., Any]
@@ -24,11 +24,11 @@ class WorkflowDefinition:
 
 workflows: dict[str, WorkflowDefinition] = {}
 step_aliases: dict[str, str] = {}
-"""By name, the database of every atomic step that names one: @step(using=...)."""
+"""The database alias of each atomic step that names one, @step(using=...), by step name."""
 
 
 def register(definition: WorkflowDefinition) -> None:
-    """Make a workflow function known; ValueError if another one has its name."""
+    """Register a workflow function; raise ValueError if another function has its name."""
     known = workflows.get(definition.name)
     if known is not None and _origin(known) != _origin(definition):
         raise ValueError(
@@ -39,7 +39,7 @@ def register(definition: WorkflowDefinition) -> None:
 
 
 def find(name: str) -> WorkflowDefinition:
-    """Return the workflow function of that name; raise UnknownWorkflow."""
+    """Return the workflow function named ``name``; raise UnknownWorkflow if there is none."""
     definition = workflows.get(name)
     if definition is None:
         raise UnknownWorkflow(name, names.closest(name, workflows))
@@ -47,5 +47,5 @@ def find(name: str) -> WorkflowDefinition:
 
 
 def _origin(definition: WorkflowDefinition) -> str:
-    """Where the function is written: the same again when its module is reloaded."""
+    """Return the path of the function, which stays the same when its module is reloaded."""
     return f"{definition.function.__module__}.{definition.function.__qualname__}"

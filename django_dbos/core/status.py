@@ -1,4 +1,4 @@
-"""The statuses of a workflow, named and stored as DBOS names them (WAITING is ours)."""
+"""The statuses of a workflow, stored under the names that DBOS gives them (WAITING is ours)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """What a workflow is doing, and thereby who may touch its row."""
+    """The state of a workflow, which also decides who may write its row."""
 
     ENQUEUED = "ENQUEUED"
     DELAYED = "DELAYED"
@@ -20,9 +20,10 @@ class Status(StrEnum):
 
 ACTIVE = frozenset({Status.ENQUEUED, Status.DELAYED, Status.PENDING, Status.WAITING})
 FINISHED = frozenset(Status) - ACTIVE
-# Streams of these count as closed; after a cancellation a resume may write on.
+# These close the workflow's streams; after a cancellation, a resumed workflow may write on.
 CLOSING = frozenset({Status.SUCCESS, Status.ERROR})
-# Quarantined by the engine (see Workflow.is_quarantined), ERROR can be resumed as well.
+# ERROR can be resumed as well if the engine has quarantined the workflow, see
+# Workflow.is_quarantined.
 RESUMABLE = frozenset(
     {Status.CANCELLED, Status.DELAYED, Status.MAX_RECOVERY_ATTEMPTS_EXCEEDED, Status.WAITING}
 )

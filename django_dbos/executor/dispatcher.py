@@ -17,11 +17,11 @@ from django_dbos.conf import get_settings
 from django_dbos.core import registry
 from django_dbos.core.records import Claim, Lane
 from django_dbos.core.status import Status
-from django_dbos.exceptions import ClaimLost, RunCancelled
 from django_dbos.executor.culprits import Culprits
 from django_dbos.executor.loop import Loop
 from django_dbos.executor.throttle import Throttle
 from django_dbos.executor.watermark import Watermark
+from django_dbos.interruptions import ClaimLost, RunCancelled
 from django_dbos.operations.run import Run
 from django_dbos.store.sessions import Session
 

@@ -26,13 +26,13 @@ from django_dbos.core import names, registry
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.ids import lock_key, new_executor_id
 from django_dbos.core.records import Claim, ExecutorInfo, Lane, NewWorkflow, run_key
-from django_dbos.exceptions import ClaimLost, HandedOver
 from django_dbos.executor.dispatcher import Dispatcher
 from django_dbos.executor.duties.heartbeat import Housekeeping
 from django_dbos.executor.duties.retention import Retention
 from django_dbos.executor.notifier import Notifier
 from django_dbos.executor.pool import Pool
 from django_dbos.executor.slots import Slots
+from django_dbos.interruptions import ClaimLost, HandedOver
 from django_dbos.models import Workflow
 from django_dbos.operations import logs, threads
 from django_dbos.operations.run import Run

@@ -16,10 +16,8 @@ from typing import Any
 from django.db import Error, connections
 
 from django_dbos.core.records import Checkpoint
-from django_dbos.exceptions import (
-    NotAllowedInAtomic,
-    RunCancelled,
-)
+from django_dbos.exceptions import NotAllowedInAtomic
+from django_dbos.interruptions import RunCancelled
 from django_dbos.operations.atomic_transactions import Arguments, NotRecorded, StepTransaction
 from django_dbos.operations.attempts import Recorder, record, record_error, record_failure
 from django_dbos.operations.reads import patiently

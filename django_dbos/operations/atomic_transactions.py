@@ -13,7 +13,8 @@ from typing import Any
 from django.db import Error, connections, transaction
 
 from django_dbos.core.records import Checkpoint, State, Write
-from django_dbos.exceptions import DbosError, HistoryUnusable, NondeterminismError
+from django_dbos.exceptions import DbosError, NondeterminismError
+from django_dbos.interruptions import HistoryUnusable
 from django_dbos.operations import context
 from django_dbos.operations.attempts import Recorder
 from django_dbos.operations.reads import patiently

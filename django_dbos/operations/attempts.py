@@ -15,10 +15,10 @@ from django_dbos.core.records import Checkpoint, RecordStep, State
 from django_dbos.exceptions import (
     ModelInstanceGone,
     PayloadTooLarge,
-    RunInterrupted,
     SerializationError,
     UnknownTypeInHistory,
 )
+from django_dbos.interruptions import RunInterrupted
 from django_dbos.operations.context import StepScope
 from django_dbos.operations.raised import is_foreign, stand_in
 from django_dbos.operations.run import Call
@@ -130,7 +130,7 @@ class Recorder:
     def returned(self, value: Any) -> Checkpoint:
         """The checkpoint of a value; raises what says why it can't be stored."""
         return self._checkpoint(
-            output=serializers.dumps(value, what=f"The result of {self.call.what}")
+            output=serializers.dumps(value, label=f"The result of {self.call.what}")
         )
 
     def failed(self, error: BaseException) -> Checkpoint:

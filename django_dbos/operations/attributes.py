@@ -34,7 +34,7 @@ def to_text(value: Any) -> str | None:
 
 def _check(value: Any, room: int, where: str) -> None:
     if isinstance(value, str):
-        check_text(value, what=f"A text in {where}", max_length=ANY_LENGTH, allow_empty=True)
+        check_text(value, label=f"A text in {where}", max_length=ANY_LENGTH, allow_empty=True)
     elif isinstance(value, dict | list | tuple):
         if room == 0:
             raise ValueError(
@@ -49,4 +49,4 @@ def _check(value: Any, room: int, where: str) -> None:
 
 def _check_keys(value: dict[Any, Any], where: str) -> None:
     for key in value:
-        check_text(key, what=f"A key in {where}", max_length=ANY_LENGTH, allow_empty=True)
+        check_text(key, label=f"A key in {where}", max_length=ANY_LENGTH, allow_empty=True)

@@ -21,14 +21,13 @@ from functools import partial
 from django_dbos import serializers
 from django_dbos.core.records import Answer, Finish, Release, Suspend, Verdict, Write
 from django_dbos.core.status import Status
-from django_dbos.exceptions import (
+from django_dbos.exceptions import PayloadTooLarge, SerializationError
+from django_dbos.interruptions import (
     ClaimLost,
     HandedOver,
     HistoryUnusable,
-    PayloadTooLarge,
     RunCancelled,
     RunInterrupted,
-    SerializationError,
     Suspended,
 )
 from django_dbos.operations.raised import is_foreign, stand_in
@@ -85,7 +84,7 @@ def _ending(run: Run, raised: BaseException | None) -> Write | None:
 def _success(run: Run) -> Finish:
     what = f"The result of workflow {run.workflow_id!r} ({run.definition.name})"
     try:
-        output = serializers.dumps(run.value, what=what)
+        output = serializers.dumps(run.value, label=what)
     except (SerializationError, PayloadTooLarge) as error:
         return _failure(run, error)
     return run.fenced(Finish, status=Status.SUCCESS, output=output, size=len(output))

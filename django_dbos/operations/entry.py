@@ -117,7 +117,7 @@ def _sent_by(new: Sequence[NewMessage], scope: Scope | None) -> list[NewMessage]
 def recv(topic: str | None, timeout: Any, default: Any) -> Any:
     """Wait for a message."""
     run = run_of(scope_of("recv"), "recv")
-    topic, seconds = names.check_topic(topic), durations.to_seconds(timeout, what="timeout")
+    topic, seconds = names.check_topic(topic), durations.to_seconds(timeout, label="timeout")
     if run.loop is not None:
         return run.on_loop(lambda: messages.arecv(run, topic, seconds, default))
     return messages.recv(run, topic, seconds, default)
@@ -126,7 +126,7 @@ def recv(topic: str | None, timeout: Any, default: Any) -> Any:
 async def arecv(topic: str | None, timeout: Any, default: Any) -> Any:  # noqa: ASYNC109
     """See recv()."""
     run = run_of(ascope_of("arecv"), "arecv")
-    topic, seconds = names.check_topic(topic), durations.to_seconds(timeout, what="timeout")
+    topic, seconds = names.check_topic(topic), durations.to_seconds(timeout, label="timeout")
     return await messages.arecv(run, topic, seconds, default)
 
 
@@ -157,7 +157,7 @@ def get_event(workflow_id: str, key: str, timeout: Any, default: Any) -> Any:
     scope = scope_of("get_event")
     refuse_in_step(scope, "get_event")
     workflow_id, key = names.check_workflow_id(workflow_id), names.check_key(key)
-    seconds = durations.to_seconds(timeout, what="timeout")
+    seconds = durations.to_seconds(timeout, label="timeout")
     run = workflow_run(scope)
     if run is None:
         return client.get_event(get_store(), workflow_id, key, seconds, default)
@@ -171,7 +171,7 @@ async def aget_event(workflow_id: str, key: str, timeout: Any, default: Any) -> 
     scope = ascope_of("aget_event")
     refuse_in_step(scope, "aget_event")
     workflow_id, key = names.check_workflow_id(workflow_id), names.check_key(key)
-    seconds = durations.to_seconds(timeout, what="timeout")
+    seconds = durations.to_seconds(timeout, label="timeout")
     run = workflow_run(scope)
     if run is None:
         return await client.aget_event(get_store(), workflow_id, key, seconds, default)
@@ -261,7 +261,7 @@ def _reading(workflow_id: str, key: str, offset: int, timeout: Any, wait: bool) 
         "workflow_id": names.check_workflow_id(workflow_id),
         "key": names.check_key(key),
         "offset": offset,
-        "timeout": durations.to_seconds(timeout, what="timeout"),
+        "timeout": durations.to_seconds(timeout, label="timeout"),
         "wait": wait,
     }
 
@@ -286,7 +286,7 @@ async def asleep_for(duration: Any) -> None:
 
 
 def _sleeping(duration: Any) -> float:
-    seconds: float | None = durations.to_seconds(duration, what="duration")
+    seconds: float | None = durations.to_seconds(duration, label="duration")
     if seconds is None:
         raise TypeError("duration must be seconds or a timedelta, not None.")
     return seconds
@@ -402,7 +402,7 @@ def get_result(workflow_id: str, timeout: Any) -> Any:
     """Wait for a workflow's result."""
     scope = scope_of("get_result")
     refuse_in_step(scope, "get_result")
-    seconds = durations.to_seconds(timeout, what="timeout")
+    seconds = durations.to_seconds(timeout, label="timeout")
     run = workflow_run(scope)
     if run is None:
         return client.get_result(get_store(), workflow_id, seconds)
@@ -415,7 +415,7 @@ async def aget_result(workflow_id: str, timeout: Any) -> Any:  # noqa: ASYNC109
     """See get_result()."""
     scope = ascope_of("aget_result")
     refuse_in_step(scope, "aget_result")
-    seconds = durations.to_seconds(timeout, what="timeout")
+    seconds = durations.to_seconds(timeout, label="timeout")
     run = workflow_run(scope)
     if run is None:
         return await client.aget_result(get_store(), workflow_id, seconds)

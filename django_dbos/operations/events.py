@@ -42,7 +42,7 @@ async def aset_event(run: Run, step: StepScope | None, key: str, value: Any) -> 
 
 def _setting(run: Run, key: str, value: Any) -> dict[str, Any]:
     key = names.check_key(key)
-    text = serializers.dumps(value, what=f"Event {key!r} of workflow {run.workflow_id!r}")
+    text = serializers.dumps(value, label=f"Event {key!r} of workflow {run.workflow_id!r}")
     limits.count_event(run)
     return {"key": key, "value": text, "size": len(text)}
 

@@ -34,12 +34,8 @@ from django_dbos.core.records import (
     run_key,
 )
 from django_dbos.core.status import Status
-from django_dbos.exceptions import (
-    ClaimLost,
-    HistoryUnusable,
-    WaitInTest,
-    WorkflowCancelled,
-)
+from django_dbos.exceptions import WaitInTest, WorkflowCancelled
+from django_dbos.interruptions import ClaimLost, HistoryUnusable
 from django_dbos.operations import context, reads, runner
 from django_dbos.operations.quarantine import quarantine
 from django_dbos.operations.run import Run

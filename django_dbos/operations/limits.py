@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 
 from django_dbos.conf import get_settings
-from django_dbos.exceptions import HistoryUnusable, LimitReached
+from django_dbos.exceptions import LimitReached
+from django_dbos.interruptions import HistoryUnusable
 from django_dbos.operations.runtime import HostedRun
 
 logger = logging.getLogger("django_dbos.executor")

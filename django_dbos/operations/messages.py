@@ -41,7 +41,7 @@ def new_message(
     return NewMessage(
         workflow_id=workflow_id,
         topic=names.check_topic(topic) or "",
-        message=serializers.dumps(message, what=f"A message to workflow {workflow_id!r}"),
+        message=serializers.dumps(message, label=f"A message to workflow {workflow_id!r}"),
         idempotency_key=names.check_idempotency_key(idempotency_key),
         sender_id=sender_id,
     )

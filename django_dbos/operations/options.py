@@ -68,7 +68,7 @@ class Options:
 
     def merged(self, given: Mapping[str, Any]) -> Options:
         """These options with others on top; raises TypeError for one that there isn't."""
-        names.check_options(given, [field.name for field in fields(self)], of="using()")
+        names.check_options(given, [field.name for field in fields(self)], owner="using()")
         return replace(self, **{name: _CHECKS[name](value) for name, value in given.items()})
 
     def get(self, name: str, default: Any) -> Any:
@@ -119,9 +119,9 @@ def _priority(value: Any) -> int:
 def _run_after(value: Any) -> datetime | float | None:
     """An instant, or the seconds from the start on."""
     if not isinstance(value, datetime):
-        seconds: float | None = durations.to_seconds(value, what="run_after")
+        seconds: float | None = durations.to_seconds(value, label="run_after")
         return seconds
-    instant = durations.check_instant(value, what="run_after")
+    instant = durations.check_instant(value, label="run_after")
     if timezone.is_aware(instant):
         return instant
     if django_settings.USE_TZ:
@@ -133,7 +133,7 @@ def _run_after(value: Any) -> datetime | float | None:
 
 
 def _timeout(value: Any) -> float | None:
-    seconds: float | None = durations.to_seconds(value, what="timeout")
+    seconds: float | None = durations.to_seconds(value, label="timeout")
     if seconds == 0:
         raise ValueError("timeout must be more than 0: the workflow could never run.")
     return seconds
@@ -148,7 +148,7 @@ def _return_or_reject(name: str, value: Any) -> str:
 def _user(value: Any) -> str | None:
     """A user, its pk, or None; nobody who isn't logged in has a pk."""
     pk = getattr(value, "pk", value) if not isinstance(value, str | int) else value
-    return None if pk is None else names.check_text(str(pk), what="A user's pk")
+    return None if pk is None else names.check_text(str(pk), label="A user's pk")
 
 
 _CHECKS: dict[str, Any] = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 
-from django_dbos.exceptions import RunInterrupted
+from django_dbos.interruptions import RunInterrupted
 
 if TYPE_CHECKING:
     from django_dbos.operations.run import Run

@@ -24,7 +24,7 @@ def perform(run: Run, operation: str, step_name: str, do: Callable[[], T]) -> T:
         value = reads.patiently(run, do)
     except DbosError as error:
         run.fail(call, error)
-    output = serializers.dumps(value, what=f"What {call.what} read")
+    output = serializers.dumps(value, label=f"What {call.what} read")
     answer = run.submit(RecordStep, call, checkpoint=call.checkpoint(output=output))
     return value if answer.checkpoint is None else run.outcome(answer.checkpoint)
 
@@ -40,6 +40,6 @@ async def aperform(run: Run, operation: str, step_name: str, do: Callable[[], T]
         value = await reads.apatiently(run, do)
     except DbosError as error:
         await run.afail(call, error)
-    output = serializers.dumps(value, what=f"What {call.what} read")
+    output = serializers.dumps(value, label=f"What {call.what} read")
     answer = await run.asubmit(RecordStep, call, checkpoint=call.checkpoint(output=output))
     return value if answer.checkpoint is None else await run.aoutcome(answer.checkpoint)

@@ -32,15 +32,13 @@ from django_dbos.core.records import (
 )
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.core.status import Status
-from django_dbos.exceptions import (
+from django_dbos.exceptions import DbosError, NondeterminismError, SerializationError
+from django_dbos.interruptions import (
     ClaimLost,
-    DbosError,
     HandedOver,
     HistoryUnusable,
-    NondeterminismError,
     RunCancelled,
     RunInterrupted,
-    SerializationError,
     Suspended,
 )
 from django_dbos.operations import limits, reads

@@ -21,7 +21,8 @@ from django.dispatch import Signal
 
 from django_dbos import signals
 from django_dbos.core.status import Status
-from django_dbos.exceptions import HistoryUnusable, NondeterminismError, RunInterrupted
+from django_dbos.exceptions import NondeterminismError
+from django_dbos.interruptions import HistoryUnusable, RunInterrupted
 from django_dbos.operations import completion, context, logs
 from django_dbos.operations.ordering import Branches
 from django_dbos.operations.run import Run

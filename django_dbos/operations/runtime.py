@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
-from django_dbos.exceptions import RunInterrupted
+from django_dbos.interruptions import RunInterrupted
 
 if TYPE_CHECKING:
     from django_dbos.store.base import Store

@@ -84,7 +84,7 @@ def _fingerprint(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str
     if not run.branches.is_concurrent:
         return None
     try:
-        return serializers.fingerprint(serializers.dumps([args, kwargs], what="arguments"))
+        return serializers.fingerprint(serializers.dumps([args, kwargs], label="arguments"))
     except DbosError:
         return None
 

@@ -72,7 +72,7 @@ async def aclose_stream(run: Run, step: StepScope | None, key: str) -> None:
 
 def _entry(run: Run, key: str, value: Any) -> dict[str, Any]:
     key = names.check_key(key)
-    text = serializers.dumps(value, what=f"A value for stream {key!r} of {run.workflow_id!r}")
+    text = serializers.dumps(value, label=f"A value for stream {key!r} of {run.workflow_id!r}")
     return {"key": key, "value": text, "size": len(text)}
 
 

@@ -14,26 +14,26 @@ from django_dbos.core import durations
     [(0, 0.0), (5, 5.0), (0.25, 0.25), (timedelta(minutes=2, milliseconds=500), 120.5)],
 )
 def test_seconds_and_timedeltas_become_float_seconds(value: Any, seconds: float) -> None:
-    result = durations.to_seconds(value, what="timeout")
+    result = durations.to_seconds(value, label="timeout")
 
     assert result == seconds
     assert type(result) is float
 
 
 def test_none_stays_none() -> None:
-    assert durations.to_seconds(None, what="timeout") is None
+    assert durations.to_seconds(None, label="timeout") is None
 
 
 @pytest.mark.parametrize("value", [-1, -0.001, timedelta(seconds=-1)])
 def test_a_negative_duration_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="timeout can't be negative, but is"):
-        durations.to_seconds(value, what="timeout")
+        durations.to_seconds(value, label="timeout")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 10**400])
 def test_an_endless_duration_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="timeout must be a finite number of seconds"):
-        durations.to_seconds(value, what="timeout")
+        durations.to_seconds(value, label="timeout")
 
 
 @pytest.mark.parametrize(
@@ -44,25 +44,25 @@ def test_more_than_a_thousand_years_is_refused(value: Any) -> None:
     with pytest.raises(
         ValueError, match=r"timeout can't be more than 1,000 years, but is "
     ) as told:
-        durations.to_seconds(value, what="timeout")
+        durations.to_seconds(value, label="timeout")
 
     assert repr(value) in str(told.value)
 
 
 def test_a_thousand_years_are_a_duration() -> None:
-    assert durations.to_seconds(timedelta(days=365_250), what="timeout") == durations.LONGEST
+    assert durations.to_seconds(timedelta(days=365_250), label="timeout") == durations.LONGEST
 
 
 def test_an_instant_of_the_first_year_is_refused() -> None:
     with pytest.raises(ValueError, match=r"run_after must be after the year 1, but is "):
-        durations.check_instant(datetime.min, what="run_after")
+        durations.check_instant(datetime.min, label="run_after")
 
 
 @pytest.mark.parametrize(
     "value", [datetime.max, datetime.max.replace(tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)]
 )
 def test_an_instant_of_the_last_year_is_kept_as_the_one_before_it(value: datetime) -> None:
-    kept = durations.check_instant(value, what="run_after")
+    kept = durations.check_instant(value, label="run_after")
 
     assert kept == datetime(9998, 12, 31, 23, 59, 59, 999_999, tzinfo=value.tzinfo)
 
@@ -72,4 +72,4 @@ def test_another_type_is_refused_by_name(value: Any) -> None:
     with pytest.raises(
         TypeError, match="timeout must be seconds or a timedelta, not " + type(value).__name__
     ):
-        durations.to_seconds(value, what="timeout")
+        durations.to_seconds(value, label="timeout")

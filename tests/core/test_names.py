@@ -14,11 +14,11 @@ class Key(StrEnum):
 
 @pytest.mark.parametrize("text", ["a", "x" * 255, "zażółć", "with space", "😀" * 255, "\x01\x7f"])
 def test_an_ordinary_text_is_returned(text: str) -> None:
-    assert names.check_text(text, what="A key") == text
+    assert names.check_text(text, label="A key") == text
 
 
 def test_a_subclass_of_str_becomes_a_str() -> None:
-    key = names.check_text(Key.PROGRESS, what="A key")
+    key = names.check_text(Key.PROGRESS, label="A key")
 
     assert key == "progress"
     assert type(key) is str
@@ -35,27 +35,27 @@ def test_a_subclass_of_str_becomes_a_str() -> None:
 )
 def test_what_a_database_cannot_hold_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        names.check_text(text, what="A key")
+        names.check_text(text, label="A key")
 
 
 @pytest.mark.parametrize("value", [None, 5, b"key", ["key"]])
 def test_what_is_no_str_is_refused_by_type(value: Any) -> None:
     with pytest.raises(TypeError, match="A key must be a str, not " + type(value).__name__):
-        names.check_text(value, what="A key")
+        names.check_text(value, label="A key")
 
 
 def test_empty_is_allowed_where_asked_for() -> None:
-    assert names.check_text("", what="A note", allow_empty=True) == ""
+    assert names.check_text("", label="A note", allow_empty=True) == ""
 
 
 def test_the_limit_can_be_chosen() -> None:
     with pytest.raises(ValueError, match="longer than 3 characters, but 'four' has 4"):
-        names.check_text("four", what="A key", max_length=3)
+        names.check_text("four", label="A key", max_length=3)
 
 
 def test_a_refusal_shows_only_the_start_of_a_long_text() -> None:
     with pytest.raises(ValueError, match="longer than") as caught:
-        names.check_text("x" * 100_000, what="A key")
+        names.check_text("x" * 100_000, label="A key")
 
     assert len(str(caught.value)) < 200
 

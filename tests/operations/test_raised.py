@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import django_dbos as dbos
-from django_dbos.exceptions import RunCancelled
 from django_dbos.executor import Executor
+from django_dbos.interruptions import RunCancelled
 from django_dbos.models import Checkpoint, Message, Workflow
 from django_dbos.operations.raised import is_foreign
 from tests.waiting import LIMIT

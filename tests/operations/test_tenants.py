@@ -40,7 +40,7 @@ def start_inside(**options: Any) -> Any:
     handle = starts.using(user=user).start(**options)
     run_until_idle()
     answer = handle.get_result()
-    if "another user" in answer:
+    if "doesn't belong to user" in answer:
         raise dbos.UserConflict("The answer", answer, str(user))
     return answer
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django_dbos import exceptions
+from django_dbos.core.texts import is_encodable
 from django_dbos.core.values import codecs, errors, foreign_codecs
 from django_dbos.core.values.codecs import ClassCodec, JSONValue, Refused, ValueCodec
 
@@ -269,10 +270,9 @@ _encoder = json.JSONEncoder(
 
 def _to_text(value: JSONValue) -> str:
     text = _encoder.encode(value)
-    if not text.isascii():
-        # Raises UnicodeEncodeError, a ValueError, for lone surrogates, which no database takes. NUL
-        # is written as \u0000, which all of them do.
-        text.encode()
+    # NUL isn't a problem: JSON writes it as \u0000.
+    if not is_encodable(text):
+        raise ValueError("The text contains a lone surrogate.")
     return text
 
 
@@ -314,23 +314,13 @@ def _looks_tagged(pairs: dict[Any, Any]) -> bool:
 
 def _check_atom(value: Any) -> Any:
     cls = type(value)
-    if cls is str and not _is_encodable(value):
+    if cls is str and not is_encodable(value):
         raise Refused(f"the str {value[:80]!r} contains a lone surrogate. Record bytes instead.")
     if cls is float and not math.isfinite(value):
         raise Refused(f"{value!r} isn't a JSON number. Use None or a str for it.")
     if cls is int and not -_LONG_INT < value < _LONG_INT:
         _check_long_int(value)
     return value
-
-
-def _is_encodable(value: str) -> bool:
-    if value.isascii():
-        return True
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 _LONG_INT = 10**600

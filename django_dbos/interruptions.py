@@ -1,0 +1,45 @@
+"""The reasons why the engine unwinds a run, none of which is an error. Internal.
+
+::
+
+    BaseException
+    └── RunInterrupted                     ``except Exception`` in user code must not catch these
+        ├── Suspended
+        ├── ClaimLost
+        ├── RunCancelled
+        ├── HandedOver
+        └── HistoryUnusable
+"""
+
+from __future__ import annotations
+
+
+class RunInterrupted(BaseException):
+    """The base of all interruptions. User code must let it pass."""
+
+
+class Suspended(RunInterrupted):
+    """The workflow waits, and frees its slot until the wait is over."""
+
+
+class ClaimLost(RunInterrupted):
+    """Another executor has claimed the workflow, so this run may no longer write."""
+
+
+class RunCancelled(RunInterrupted):
+    """The workflow was cancelled, or its deadline has passed."""
+
+
+class HandedOver(RunInterrupted):
+    """This executor is stopping; another one continues the workflow."""
+
+
+class HistoryUnusable(RunInterrupted):
+    """The run can't continue from this history, for the reason in ``error``."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+    def __str__(self) -> str:
+        return str(self.error)
