@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from django.conf import settings
 from django.db import connections
 
 from django_dbos.executor import Executor
+
+# A shell starts what runs in its background with SIGINT ignored, which workers would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
