@@ -1,7 +1,12 @@
 """Write docs/reference/api.md from the package's docstrings; `--check` only compares.
 
-The public names are those of each module's `__all__`. An async twin (`asend`) is named beside
-the function that it mirrors (`send`), instead of having an entry of its own.
+The page lists the public names by subject (SUBJECTS). An async twin (`asend`) is named beside the
+function that it mirrors (`send`) instead of having an entry of its own.
+
+Why a script and not Sphinx's autodoc: the page is read where it lies, by people on a code host and
+by coding assistants through llms.txt, and autodoc would leave directives there. The site then
+builds without Django and without the package. The choice of names, members and constructors below
+would be the same list with autodoc.
 """
 
 from __future__ import annotations
@@ -10,39 +15,124 @@ import argparse
 import ast
 import dataclasses
 import importlib
-import importlib.util
 import inspect
 import itertools
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any, is_typeddict
+from typing import Any, get_overloads, is_typeddict
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAGE = PROJECT / "docs" / "reference" / "api.md"
-# Beside the root, whose names come first; a module is shown if it exists and has `__all__`.
-MODULES = ("testing", "executor", "routers", "consumers", "routing", "signals")
 WIDTH = 88
 INTRODUCTION = """\
 # API reference
 
-Made from the docstrings by `make docs-api`. Everything here is importable from the module that
-heads its section. `await` the twin named beside a function on an event loop.
+Every public name, by subject. A name without a module, such as `send`, is imported from
+`django_dbos`; a name with one, such as `testing.advance`, from that module (`django_dbos.testing`).
+On an event loop, await the async twin named beside a function. `Duration` stands for seconds, a
+`timedelta` or None. The page is generated from the docstrings by `make docs-api`.
 """
 
 
-class Verbatim:
-    """An annotation that is printed as its source has it, without quotes."""
+# Paragraphs: a title, the names (indented) and an introduction.
+SUBJECTS = """\
+Workflows and steps
+    workflow step run_step current_workflow WorkflowFunction StepFunction CurrentWorkflow logger
+Decorators make functions durable. The guide to [workflows and steps](../guides/workflows.md)
+explains how they run.
 
-    def __init__(self, annotation: Any) -> None:
-        is_text = isinstance(annotation, str)
-        self.text = annotation if is_text else inspect.formatannotation(annotation)
+Starting, and handles
+    WorkflowHandle retrieve_workflow start_by_name WorkflowDescription
+`WorkflowFunction.start` returns a handle, by which the caller waits, cancels and resumes.
 
-    def __repr__(self) -> str:
-        return self.text
+Messages
+    send send_many recv OutgoingMessage
+A message goes to one workflow, which consumes it once, in order, by topic.
+
+Events
+    set_event get_event get_all_events
+An event is a key with a value that a workflow publishes. The latest value counts.
+
+Streams
+    write_stream close_stream read_stream StreamReader AsyncStreamReader
+A stream keeps every value that was written under a key, in order and without gaps.
+
+Time
+    sleep
+A workflow that sleeps occupies a row, not a thread; so does one that waits in `recv`, `get_event`,
+`read_stream` or `WorkflowHandle.get_result`.
+
+Queues and options
+    StartOptions
+`WorkflowFunction.using` takes the queue, priority, delay, id and other options of a start.
+
+Reading and administration
+    models.Workflow models.WorkflowQuerySet models.Checkpoint models.Message models.Event
+    models.EventVersion models.StreamEntry models.Executor models.ExecutorQuerySet
+    admin.WorkflowAdmin admin.MessageAdmin admin.EventAdmin admin.ExecutorAdmin
+The models are the query API: their rows can be read and filtered, but not changed, by the ORM. The
+[admin](../guides/admin.md) shows them.
+
+Live pages
+    routing.websocket_urlpatterns consumers.StreamConsumer consumers.EventConsumer
+Channels consumers send streams and events to browsers. The guide to
+[websockets](../guides/websockets.md) sets them up.
+
+Settings, checks and signals
+    routers.DbosRouter serializers.register serializers.Serializer signals.workflow_started
+    signals.workflow_finished signals.executor_started signals.executor_stopped
+    signals.keys_changed
+[Settings](../settings.md), [system checks](../checks.md) and [signals](signals.md) have pages of
+their own; these are the names that code imports.
+
+Testing
+    testing.run_until_idle testing.advance
+Tests run workflows on their own thread and connection, as the guide to
+[testing](../guides/testing.md) shows.
+
+Worker
+    executor.Executor
+`manage.py dbos_worker` runs an executor in each worker process; tests and small sites can run one
+in code.
+
+Exceptions
+    DbosError WorkflowDoesNotExist WorkflowIdConflict UserConflict DuplicateWorkflow UnknownWorkflow
+    WaitTimeout StepTimeout WaitInTest WorkflowCancelled MaxRecoveryAttemptsExceeded
+    NondeterminismError LimitReached StreamClosed NotInWorkflow NotAllowedInStep NotAllowedInAtomic
+    PayloadTooLarge RecordedError SerializationError UnknownTypeInHistory ModelInstanceGone
+Every error derives from `DbosError`. Messages name the value at fault and the remedy.
+"""
+# Values have no docstrings of their own.
+NOTES = {
+    "logger": "A `logging.Logger` for workflow code, silent while a workflow replays.",
+    "routing.websocket_urlpatterns": "The URL patterns of the consumers, for a `URLRouter`.",
+    "signals.workflow_started": "A run of a workflow begins.",
+    "signals.workflow_finished": "A workflow has ended in a worker, and its end is committed.",
+    "signals.executor_started": "An executor has registered.",
+    "signals.executor_stopped": "An executor has stopped.",
+    "signals.keys_changed": "Watched keys have changed; for the engine's own waits.",
+}
+# Classes that users create themselves; of all others the constructor isn't shown.
+CREATED = {"WorkflowHandle", "executor.Executor"}
+# Classes of which these members alone are for users; of all others every documented member is.
+MEMBERS: dict[str, tuple[str, ...]] = {
+    "executor.Executor": ("start", "stop", "run", "wait_until_idle"),
+    "consumers.StreamConsumer": (),
+    "consumers.EventConsumer": (),
+    "admin.WorkflowAdmin": (),
+    "admin.MessageAdmin": (),
+    "admin.EventAdmin": (),
+    "admin.ExecutorAdmin": (),
+    "routers.DbosRouter": (),
+}
+SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields|Example|Examples):$")
+# The name of a class in a sentence, with or without backticks, but not as a part of an expression.
+CLASS_NAME = re.compile(r"(?<![\w`\[.\"/])`?([A-Z][a-z]+[A-Z]\w+)`?(?![\w`\]\"/(]|\.\w)")
+END = "end of the docstring"
 
 
 def main() -> int:
@@ -62,54 +152,142 @@ def main() -> int:
 
 
 def render() -> str:
-    """The whole page."""
-    return "\n".join([INTRODUCTION, *(line for module in modules() for line in section(module))])
-
-
-def modules() -> Iterator[ModuleType]:
+    """Return the whole page."""
     # Some modules import models, which need settings.
     sys.path.insert(0, str(PROJECT))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     importlib.import_module("django").setup()
-    yield importlib.import_module("django_dbos")
-    for name in MODULES:
-        if importlib.util.find_spec(f"django_dbos.{name}"):
-            module = importlib.import_module(f"django_dbos.{name}")
-            if hasattr(module, "__all__"):
-                yield module
+    return "\n".join([INTRODUCTION, *itertools.chain.from_iterable(map(section, subjects()))])
 
 
-def section(module: ModuleType) -> Iterator[str]:
-    yield f"## `{module.__name__}`\n"
-    yield f"{inspect.getdoc(module)}\n"
-    names = set(module.__all__)
-    for name in module.__all__:
-        if not is_twin(name, names) and not name.startswith("__"):
-            yield from entry(name, getattr(module, name), names, depth=3)
+def subjects() -> Iterator[tuple[str, str, list[str]]]:
+    """Yield title, introduction and names of each subject."""
+    for paragraph in SUBJECTS.strip().split("\n\n"):
+        title, *lines = paragraph.splitlines()
+        names = [line for line in lines if line.startswith(" ")]
+        yield title, "\n".join(lines[len(names) :]), " ".join(names).split()
 
 
-def entry(name: str, value: Any, names: set[str], depth: int) -> Iterator[str]:
-    """One name: heading, signature, docstring, and a class's public methods."""
-    yield f"{'#' * depth} `{name}`\n"
-    if signature := signature_of(value):
-        yield f"```python\n{layout(name, signature)}\n```\n"
-    if f"a{name}" in names:
-        yield f"Async twin: `a{name}`.\n"
-    if inspect.getdoc(value) and not is_plain_value(value):
-        yield f"{inspect.getdoc(value)}\n"
+def section(subject: tuple[str, str, list[str]]) -> Iterator[str]:
+    title, introduction, names = subject
+    yield f"## {title}\n"
+    yield f"{introduction}\n"
+    for name in names:
+        yield from entry(name)
+
+
+def entry(name: str) -> Iterator[str]:
+    """Yield one name: heading, signature, twin, docstring, and a class's public members."""
+    value, siblings = find(name)
+    yield f"### `{name}`\n"
+    is_created = not inspect.isclass(value) or name in CREATED
+    yield from description(name.rpartition(".")[2], value, siblings, has_signature=is_created)
+    if name in NOTES:
+        yield f"{NOTES[name]}\n"
     if inspect.isclass(value):
         yield from fields_of(value)
-        members = {key: member for key, member in vars(value).items() if not key.startswith("_")}
-        for key, member in members.items():
-            function = getattr(member, "__func__", member)
-            if isinstance(member, property) and member.__doc__:
-                yield f"{'#' * (depth + 1)} `{key}`\n\n{inspect.getdoc(member)}\n"
-            elif not is_twin(key, set(members)) and is_documented_function(function):
-                yield from entry(key, function, set(members), depth + 1)
+        yield from columns_of(value)
+        yield from members_of(name, value)
+
+
+def find(name: str) -> tuple[Any, dict[str, Any]]:
+    """Return the value of a public name, and the names beside it."""
+    module_name, _, attribute = f"django_dbos.{name}".rpartition(".")
+    siblings = vars(importlib.import_module(module_name))
+    return siblings[attribute], siblings
+
+
+def members_of(name: str, cls: type) -> Iterator[str]:
+    members = {key: member for key, member in vars(cls).items() if not key.startswith("_")}
+    for key, member in members.items():
+        if key not in MEMBERS.get(name, members):
+            continue
+        heading = f"#### `{cls.__name__}.{key}`\n"
+        function = getattr(member, "__func__", member)
+        if isinstance(member, property) and member.__doc__:
+            yield heading
+            yield f"{prose(member)}\n"
+        elif not is_twin(key, members) and inspect.isfunction(function) and function.__doc__:
+            yield heading
+            yield from description(key, function, members, has_signature=True)
+
+
+def description(
+    name: str, value: Any, siblings: dict[str, Any], *, has_signature: bool
+) -> Iterator[str]:
+    if has_signature and (signature := signature_of(value)):
+        yield f"```python\n{layout(name, signature)}\n```\n"
+    if f"a{name}" in siblings:
+        yield f"Async twin: `a{name}`.\n"
+    # A constant's docstring is only its type's.
+    if callable(value) or inspect.getdoc(value) != inspect.getdoc(type(value)):
+        yield f"{prose(value)}\n"
+
+
+def is_twin(name: str, siblings: dict[str, Any]) -> bool:
+    return name.startswith("a") and name[1:] in siblings
+
+
+# --- Docstrings -----------------------------------------------------------------------------
+
+
+def prose(value: Any) -> str:
+    """Return a docstring in Google's form as Markdown, with links to the classes it names."""
+    lines = (inspect.getdoc(value) or "").replace("``", "`").splitlines()
+    own = getattr(value, "__name__", "")
+    return "\n".join(linked(line, own) for line in in_markdown(lines)).strip()
+
+
+def in_markdown(lines: list[str]) -> Iterator[str]:
+    title, block = "", list[str]()
+    # The end marker closes the last section.
+    for line in [*lines, END]:
+        if title and line and not line.startswith(" "):
+            yield from section_of_docstring(title, textwrap.dedent("\n".join(block)).splitlines())
+            title, block = "", []
+        if match := SECTION.match(line):
+            title = match[1]
+        elif title:
+            block.append(line)
+        elif line != END:
+            yield line
+
+
+def section_of_docstring(title: str, lines: list[str]) -> Iterator[str]:
+    """Yield a section such as Args: a list, a paragraph or an example."""
+    if title.startswith("Example"):
+        yield from [
+            "Example:",
+            "",
+            "```python",
+            *"\n".join(lines).strip("\n").splitlines(),
+            "```",
+            "",
+        ]
+        return
+    yield from [f"{title.replace('Args', 'Parameters')}:", ""]
+    for line in lines:
+        name, colon, text = line.partition(": ")
+        if colon and re.fullmatch(r"\*{0,2}[\w, .*]+(?: \(.*\))?", name):
+            yield f"* `{name}`: {text}" if title in ("Args", "Attributes") else f"* {name}: {text}"
+        else:
+            yield f"  {line}" if line.startswith(" ") else line
+    yield ""
+
+
+def linked(line: str, own: str) -> str:
+    """Return a line whose names of public classes are links, but for the entry's own."""
+    public = SUBJECTS.split()
+
+    def link(match: re.Match[str]) -> str:
+        is_link = match[1] in public and match[1] != own
+        return f"[{match[1]}](#{match[1].lower()})" if is_link else match[0]
+
+    return CLASS_NAME.sub(link, line)
 
 
 def fields_of(cls: type) -> Iterator[str]:
-    """What a dataclass or a TypedDict has, with the docstrings below its fields."""
+    """Yield the fields of a dataclass or a TypedDict, with the docstrings below them."""
     if not (dataclasses.is_dataclass(cls) or is_typeddict(cls)):
         return
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
@@ -118,46 +296,70 @@ def fields_of(cls: type) -> Iterator[str]:
         if isinstance(statement, ast.AnnAssign):
             line = f"* `{ast.unparse(statement.target)}: {ast.unparse(statement.annotation)}`"
             if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
-                line += ": " + " ".join(str(following.value.value).split())
+                line += ": " + linked(" ".join(str(following.value.value).split()), cls.__name__)
             yield line
     yield ""
 
 
-def is_twin(name: str, names: set[str]) -> bool:
-    return name.startswith("a") and name[1:] in names
+def columns_of(cls: type) -> Iterator[str]:
+    """Yield the columns of a model."""
+    if meta := getattr(cls, "_meta", None):
+        columns = ", ".join(f"`{field.name}`" for field in meta.get_fields() if field.concrete)
+        yield from textwrap.wrap(f"Columns: {columns}.", 100, break_long_words=False)
+        yield ""
 
 
-def is_plain_value(value: Any) -> bool:
-    """Whether the docstring is only its type's, as with a constant."""
-    return not callable(value) and inspect.getdoc(value) == inspect.getdoc(type(value))
+# --- Signatures -----------------------------------------------------------------------------
 
 
-def is_documented_function(value: Any) -> bool:
-    return inspect.isroutine(value) and bool(value.__doc__)
+class Verbatim:
+    """A text that a signature prints without quotes."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def annotation_of(annotation: Any) -> Any:
+    """Return an annotation that is printed as its source has it."""
+    if annotation is inspect.Parameter.empty:
+        return annotation
+    is_text = isinstance(annotation, str)
+    return Verbatim(annotation if is_text else inspect.formatannotation(annotation))
+
+
+def default_of(default: Any) -> Any:
+    """Return a default that is printed as its source has it: a class by its name."""
+    is_class = inspect.isclass(default) and default is not inspect.Parameter.empty
+    return Verbatim(default.__name__) if is_class else default
 
 
 def signature_of(value: Any) -> inspect.Signature | None:
     if not callable(value) or (inspect.isclass(value) and issubclass(value, BaseException)):
         return None
-    try:
-        signature = inspect.signature(value)
-    except (TypeError, ValueError):
-        return None
+    overloads = get_overloads(value) if inspect.isfunction(value) else []
+    # The last overload of a decorator is the one with its options.
+    signature = inspect.signature(overloads[-1] if overloads else value)
     empty = inspect.Parameter.empty
     parameters = [
-        one if one.annotation is empty else one.replace(annotation=Verbatim(one.annotation))
-        for one in signature.parameters.values()
-        if one.name != "self"
+        parameter.replace(
+            annotation=annotation_of(parameter.annotation), default=default_of(parameter.default)
+        )
+        for parameter in signature.parameters.values()
+        if parameter.name != "self"
     ]
     answer = signature.return_annotation
+    # A constructor returns nothing, and the object that a decorator returns has no public name.
+    has_answer = not inspect.isclass(value) and not str(answer).startswith("_")
     return signature.replace(
-        parameters=parameters,
-        return_annotation=answer if answer is empty else Verbatim(answer),
+        parameters=parameters, return_annotation=annotation_of(answer) if has_answer else empty
     )
 
 
 def layout(name: str, signature: inspect.Signature) -> str:
-    """On one line if it fits, else a parameter a line."""
+    """Return a signature on one line if it fits, else with a parameter a line."""
     if len(line := f"{name}{signature}") <= WIDTH:
         return line
     answer = f"{signature}".rsplit(")", 1)[1]
@@ -165,7 +367,7 @@ def layout(name: str, signature: inspect.Signature) -> str:
 
 
 def words(signature: inspect.Signature) -> Iterator[str]:
-    """The parameters, with the marks of positional-only and keyword-only ones between them."""
+    """Yield the parameters, with the marks of positional-only and keyword-only ones between."""
     kinds = inspect.Parameter
     has_star = False
     parameters = list(signature.parameters.values())

@@ -6,7 +6,9 @@ import inspect
 import re
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,39 @@ def test_the_api_reference_is_up_to_date() -> None:
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_api_reference_lists_every_public_name_once() -> None:
+    """And nothing that users don't create, set or call."""
+    page = (PROJECT / "docs" / "reference" / "api.md").read_text()
+    entries = re.split(r"^### ", page, flags=re.MULTILINE)[1:]
+    listed = [name for entry in entries for name in names_of_entry(entry)]
+    modules = ["", "admin", "consumers", "executor", "signals", "testing"]
+    public = {
+        f"{module}.{name}".lstrip(".")
+        for module in modules
+        for name in import_module(f"django_dbos.{module}".rstrip(".")).__all__
+    }
+
+    assert Counter(listed).most_common(1)[0][1] == 1
+    assert {name for name in listed if name.partition(".")[0] in {*modules, name}} == public
+    assert "Store" not in re.findall(r"\w+", page)
+
+
+def names_of_entry(entry: str) -> list[str]:
+    """The name in an entry's heading, and its async twin."""
+    name = entry.partition("\n")[0].strip("`")
+    twins = re.findall(r"^Async twin: `(\w+)`", entry.partition("\n#### ")[0], re.MULTILINE)
+    module, dot, _ = name.rpartition(".")
+    return [name, *(f"{module}{dot}{twin}" for twin in twins)]
+
+
+def test_the_api_reference_shows_of_an_executor_only_its_life() -> None:
+    page = (PROJECT / "docs" / "reference" / "api.md").read_text()
+
+    methods = re.findall(r"^#### `Executor\.(?!is_live)(\w+)`", page, re.MULTILINE)
+
+    assert methods == ["start", "stop", "run", "wait_until_idle"]
 
 
 OPTIONS: dict[str, Any] = {
