@@ -21,7 +21,7 @@ endef
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-loaded lint types format docs docs-api bench clean
+.PHONY: help demo test test-all test-loaded lint types format docs docs-api sync bench clean
 
 help:  ## list these targets
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ docs:  ## build the documentation site into build/site
 docs-api:  ## write the API reference from the docstrings
 	$(prepare) dev
 	$(VENV)/python scripts/docs_api.py
+
+sync:  ## generate the sync twins of async operations
+	$(prepare) dev
+	$(VENV)/python scripts/async_to_sync.py
 
 bench:  ## measure beside the peers (ARGS="--quick", ARGS="--only drain --rounds 5", …)
 	$(prepare) peers servers

@@ -18,11 +18,12 @@ from django.db import Error, connections
 from django_dbos.core.records import Checkpoint
 from django_dbos.exceptions import NotAllowedInAtomic
 from django_dbos.interruptions import RunCancelled
+from django_dbos.operations._sync.retries import retry
 from django_dbos.operations.atomic_transactions import Arguments, NotRecorded, StepTransaction
 from django_dbos.operations.attempts import Recorder, record, record_error, record_failure
 from django_dbos.operations.reads import patiently
 from django_dbos.operations.repeats import Repeats
-from django_dbos.operations.retries import aretry, retry
+from django_dbos.operations.retries import aretry
 from django_dbos.operations.run import Run
 from django_dbos.operations.threads import perform_in_turn
 from django_dbos.store.sessions import is_of_testcase, translated_errors

@@ -30,6 +30,7 @@ from django_dbos.operations import (
     stream_readers,
     streams,
 )
+from django_dbos.operations._sync import recorded_call as sync_recorded_call
 from django_dbos.operations.client import refuse_on_loop
 from django_dbos.operations.context import Scope
 from django_dbos.operations.run import Run, operation_name
@@ -434,7 +435,7 @@ def perform(operation: str, do: Callable[[], T]) -> T:
         return run.on_loop(
             lambda: recorded_call.aperform(run, operation, operation_name(operation), do)
         )
-    return recorded_call.perform(run, operation, operation_name(operation), do)
+    return sync_recorded_call.perform(run, operation, operation_name(operation), do)
 
 
 async def aperform(operation: str, do: Callable[[], T]) -> T:

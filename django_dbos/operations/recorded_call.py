@@ -1,4 +1,4 @@
-"""Read or change other workflows from workflow code: once, and what that said is recorded."""
+"""Read or change other workflows from workflow code: once, with the answer recorded."""
 
 from __future__ import annotations
 
@@ -14,23 +14,8 @@ from django_dbos.operations.run import Run
 T = TypeVar("T")
 
 
-def perform(run: Run, operation: str, step_name: str, do: Callable[[], T]) -> T:
-    """Do it, and record its answer; or return what an earlier run was answered."""
-    call = run.begin(operation, step_name)
-    if call.found is not None:
-        return run.outcome(call.found)  # type: ignore[no-any-return]
-    run.ensure_claim()
-    try:
-        value = reads.patiently(run, do)
-    except DbosError as error:
-        run.fail(call, error)
-    output = serializers.dumps(value, label=f"What {call.what} read")
-    answer = run.submit(RecordStep, call, checkpoint=call.checkpoint(output=output))
-    return value if answer.checkpoint is None else run.outcome(answer.checkpoint)
-
-
 async def aperform(run: Run, operation: str, step_name: str, do: Callable[[], T]) -> T:
-    """See perform()."""
+    """Call `do` and record what it returned or raised; in a replay, return what was recorded."""
     call = run.begin(operation, step_name)
     if call.found is not None:
         await run.turn(call.found)
@@ -40,6 +25,6 @@ async def aperform(run: Run, operation: str, step_name: str, do: Callable[[], T]
         value = await reads.apatiently(run, do)
     except DbosError as error:
         await run.afail(call, error)
-    output = serializers.dumps(value, label=f"What {call.what} read")
+    output = serializers.dumps(value, label=f"The answer to {call.what}")
     answer = await run.asubmit(RecordStep, call, checkpoint=call.checkpoint(output=output))
     return value if answer.checkpoint is None else await run.aoutcome(answer.checkpoint)

@@ -12,6 +12,7 @@ from django.db.transaction import TransactionManagementError
 from django_dbos import serializers
 from django_dbos.exceptions import DbosError, StepTimeout
 from django_dbos.operations import context, retries, threads
+from django_dbos.operations._sync import retries as sync_retries
 from django_dbos.operations.atomic_steps import arun_atomic, refuse_in_transaction, run_atomic
 from django_dbos.operations.attempts import (
     Recorder,
@@ -35,7 +36,7 @@ def run_step(run: Run, step: StepDefinition, args: tuple[Any, ...], kwargs: dict
     if call.found is not None:
         return run.outcome(call.found)
     recorder = Recorder(call, step)
-    retries.wait_for_rest(recorder)
+    sync_retries.pause_until_due(recorder)
     if step.is_atomic:
         return run_atomic(recorder, args, kwargs)
     while True:
@@ -44,7 +45,7 @@ def run_step(run: Run, step: StepDefinition, args: tuple[Any, ...], kwargs: dict
             checkpoint = recorder.returned(value)
         except (Exception, SystemExit) as error:
             if not step.is_last(recorder.attempt, error):
-                found = retries.retry(recorder, error)
+                found = sync_retries.retry(recorder, error)
                 if found is None:
                     continue
                 return run.outcome(found)
@@ -61,7 +62,7 @@ async def arun_step(
         await run.turn(call.found)
         return await run.aoutcome(call.found)
     recorder = Recorder(call, step)
-    await retries.await_rest(recorder)
+    await retries.apause_until_due(recorder)
     if step.is_atomic:
         return await arun_atomic(recorder, args, kwargs)
     while True:
