@@ -1,4 +1,4 @@
-"""The app: registers the checks and finds every app's `workflows.py`. Starts nothing."""
+"""The app config: registers the checks, and imports each app's `workflows.py`. Starts nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django_dbos import checks, signals
 
 
 class DbosConfig(AppConfig):
-    """`django_dbos` in INSTALLED_APPS."""
+    """The config of "django_dbos" in INSTALLED_APPS."""
 
     name = "django_dbos"
     label = "django_dbos"
@@ -23,8 +23,9 @@ class DbosConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        """Register checks and signal receivers, and import every app's `workflows.py`."""
         register(checks.check_dbos, checks.TAG)
-        # Without a layer nobody would send notifications; Channels itself is optional.
+        # Notifications need a channel layer, and Channels itself is optional.
         if getattr(settings, "CHANNEL_LAYERS", None) and find_spec("channels") is not None:
             self._connect_notifications()
         post_migrate.connect(_complete_tables, sender=self, dispatch_uid="django_dbos.tables")

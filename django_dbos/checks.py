@@ -1,23 +1,23 @@
-"""System checks: the mistakes that people make with settings, each with what to do.
+"""System checks for common mistakes in settings; each hint gives the remedy.
 
-| id | what |
+| id | problem |
 | --- | --- |
-| django_dbos.E001 | a value in settings.DBOS that can't be used |
+| django_dbos.E001 | settings.DBOS has an invalid value |
 | django_dbos.E002 | the workflow database is neither PostgreSQL nor SQLite |
-| django_dbos.E003 | PostgreSQL through psycopg 2 |
-| django_dbos.E004 | SQLite without immediate transactions |
-| django_dbos.E005 | an atomic step on a database that isn't in STEP_DATABASES |
-| django_dbos.E006 | SERIALIZER names nothing that can write and read values |
-| django_dbos.E007 | another project's package has taken this one's place in part |
-| django_dbos.W001 | no DbosRouter, though tables belong to other databases than the default |
-| django_dbos.W002 | ATOMIC_REQUESTS on the workflow database |
-| django_dbos.W003 | Channels without a channel layer |
-| django_dbos.W004 | a channel layer in memory, outside of development |
-| django_dbos.W005 | a database that may lose the last transactions when the power fails |
-| django_dbos.W006 | CAN_READ names nothing that can be called |
-| django_dbos.W007 | another router answers before DbosRouter |
-| django_dbos.W008 | a pool with fewer connections than a worker runs workflows |
-| django_dbos.W009 | a `workflows.py` beside the settings, where nobody looks for one |
+| django_dbos.E003 | PostgreSQL is used through psycopg 2 |
+| django_dbos.E004 | SQLite is used without immediate transactions |
+| django_dbos.E005 | the database of an atomic step isn't in STEP_DATABASES |
+| django_dbos.E006 | SERIALIZER isn't the path of a serializer |
+| django_dbos.E007 | another distribution has overwritten files of this package |
+| django_dbos.W001 | DbosRouter is missing, but tables belong to another database than the default |
+| django_dbos.W002 | the workflow database has ATOMIC_REQUESTS |
+| django_dbos.W003 | Channels is installed without a channel layer |
+| django_dbos.W004 | the channel layer is in memory, outside of development |
+| django_dbos.W005 | the database may lose its last transactions in a power failure |
+| django_dbos.W006 | CAN_READ isn't the path of a function |
+| django_dbos.W007 | another router takes precedence over DbosRouter |
+| django_dbos.W008 | the connection pool is smaller than the concurrency of a worker |
+| django_dbos.W009 | a `workflows.py` beside the settings isn't discovered |
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from django_dbos.serializers import get_serializer
 
 TAG = "django_dbos"
 DISTRIBUTION = "django-durable-workflows"
-# Somebody else's project, whose package has the same name.
+# An unrelated project whose package has the same name.
 STRANGER = "django-dbos"
 ROUTER = "django_dbos.routers.DbosRouter"
 MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
@@ -58,7 +58,7 @@ SQLITE_OPTIONS = """Paste this into the database's entry in DATABASES:
 
 
 def check_dbos(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Everything about django_dbos that can be seen without asking a database."""
+    """Return all problems that can be detected without querying a database."""
     problems = [
         Error(
             problem.message, hint=problem.hint or None, obj="settings.DBOS", id="django_dbos.E001"
@@ -82,12 +82,13 @@ def check_dbos(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) ->
 
 
 def _check_distribution() -> Iterator[CheckMessage]:
-    # An editable install of this project under that name, as there once was, lists no modules.
-    paths = (path for one in distributions(name=STRANGER) for path in one.files or ())
+    # This project once had that name. An editable install from then lists no modules.
+    found = distributions(name=STRANGER)
+    paths = (path for distribution in found for path in distribution.files or ())
     if any(path.parts[0] == "django_dbos" for path in paths):
         yield Error(
-            f"The distribution {STRANGER!r} is installed. It is another project, whose files "
-            "overwrite those of this one or are overwritten by them.",
+            f"The distribution {STRANGER!r} is installed. It belongs to another project, and the "
+            "two packages overwrite each other's files.",
             hint=f"Run pip uninstall {STRANGER} {DISTRIBUTION}, then pip install {DISTRIBUTION}.",
             obj="django_dbos",
             id="django_dbos.E007",
@@ -102,15 +103,15 @@ def _check_database(settings: Settings) -> Iterator[CheckMessage]:
         yield from _check_sqlite(options, where)
     elif connection.vendor != "postgresql":
         yield Error(
-            f"Workflows can't be kept in {where}: it is {connection.vendor}.",
-            hint="Use PostgreSQL, or SQLite for small sites, and name its alias in "
-            "DBOS['DATABASE'].",
+            f"{where} can't store workflows: its database is {connection.vendor}.",
+            hint="Use PostgreSQL, or SQLite for small sites, and set DBOS['DATABASE'] to its "
+            "alias.",
             obj=where,
             id="django_dbos.E002",
         )
     elif find_spec("psycopg") is None:
         yield Error(
-            f"{where} is used through psycopg 2, which the engine doesn't speak.",
+            f"{where} is used through psycopg 2, which the engine doesn't support.",
             hint="Install psycopg 3: pip install 'django-durable-workflows[postgres]'.",
             obj=where,
             id="django_dbos.E003",
@@ -123,39 +124,39 @@ def _check_sqlite(options: Mapping[str, Any], where: str) -> Iterator[CheckMessa
     if str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
         yield Error(
             f"{where} is SQLite without immediate transactions: workers and web processes would "
-            'fail with "database is locked".',
+            'fail with "database is locked" errors.',
             hint=SQLITE_OPTIONS,
             obj=where,
             id="django_dbos.E004",
         )
     levels = SQLITE_LEVEL.findall(str(options.get("init_command", "")))
     if levels and levels[-1].lower() in ("off", "normal", "0", "1"):
-        yield _forgetful(where, 'Set "PRAGMA synchronous=FULL" in its init_command.')
+        yield _not_durable(where, 'Set "PRAGMA synchronous=FULL" in its init_command.')
 
 
 def _check_postgresql(
     options: Mapping[str, Any], where: str, concurrency: int
 ) -> Iterator[CheckMessage]:
     commits = POSTGRESQL_COMMIT.findall(str(options.get("options", "")))
-    # "local" waits for this server's disk, and only leaves out the replicas'.
+    # "local" is durable: it waits for this server's disk, though not for its replicas.
     if commits and commits[-1].lower() in ("off", "false", "no", "0"):
-        yield _forgetful(where, "Leave synchronous_commit out of its OPTIONS.")
+        yield _not_durable(where, "Remove synchronous_commit from its OPTIONS.")
 
     size = _pool_size(options.get("pool"))
     if size is not None and size < concurrency:
         yield checks.Warning(
             f"{where} has a pool of {size} connections, but a worker runs {concurrency} workflows "
-            "at a time: where all of them use the ORM, some wait for a connection until they fail.",
-            hint=f"Raise \"max_size\" of the pool to {concurrency}, or lower DBOS['CONCURRENCY'].",
+            "at a time: if all of them use the ORM, some fail while they wait for a connection.",
+            hint=f"Raise the pool's \"max_size\" to {concurrency}, or lower DBOS['CONCURRENCY'].",
             obj=where,
             id="django_dbos.W008",
         )
 
 
-def _forgetful(where: str, hint: str) -> CheckMessage:
+def _not_durable(where: str, hint: str) -> CheckMessage:
     return checks.Warning(
-        f"{where} may lose its last transactions when the power fails: a step that was recorded "
-        "would run again.",
+        f"{where} may lose its last transactions in a power failure: a recorded step would then "
+        "run again.",
         hint=hint,
         obj=where,
         id="django_dbos.W005",
@@ -163,11 +164,11 @@ def _forgetful(where: str, hint: str) -> CheckMessage:
 
 
 def _pool_size(pool: Any) -> int | None:
-    """The most connections of Django's pool; None without one."""
+    """Return the maximum size of Django's connection pool, or None without a pool."""
     if not pool:
         return None
     given = pool if isinstance(pool, Mapping) else {}
-    # As psycopg_pool reads it: no maximum is the minimum, which is 4.
+    # psycopg_pool's defaults: the maximum is the minimum, and that is 4.
     return int(given.get("max_size") or given.get("min_size", 4))
 
 
@@ -175,8 +176,8 @@ def _check_steps(settings: Settings) -> Iterator[CheckMessage]:
     for name, alias in sorted(registry.step_aliases.items()):
         if alias != settings.database and alias not in settings.step_databases:
             yield Error(
-                f"Step {name!r} is atomic on database {alias!r}, which holds no table for its "
-                "checkpoints.",
+                f"Step {name!r} is atomic on database {alias!r}, which has no table for its "
+                "checkpoint.",
                 hint=f"Add {alias!r} to DBOS['STEP_DATABASES'] and migrate it: "
                 f"manage.py migrate --database {alias}.",
                 obj=name,
@@ -190,7 +191,7 @@ def _check_serializer() -> Iterator[CheckMessage]:
     except ImproperlyConfigured as error:
         yield Error(
             str(error),
-            hint="Name 'json', 'pickle', or something with a name, dumps() and loads().",
+            hint="Use 'json', 'pickle', or the path of an object with name, dumps() and loads().",
             obj="settings.DBOS",
             id="django_dbos.E006",
         )
@@ -199,18 +200,19 @@ def _check_serializer() -> Iterator[CheckMessage]:
 def _check_router(settings: Settings) -> Iterator[CheckMessage]:
     if _is_routed_well(settings):
         return
-    ours = import_string(ROUTER)
-    if any(isinstance(one, ours) for one in router.routers):
+    router_class = import_string(ROUTER)
+    if any(isinstance(installed, router_class) for installed in router.routers):
         yield checks.Warning(
-            "Another router sends tables of django_dbos elsewhere before DbosRouter is asked.",
+            "Another router takes precedence over DbosRouter and sends tables of django_dbos to "
+            "another database.",
             hint=f"Put {ROUTER!r} first in DATABASE_ROUTERS.",
             obj="settings.DATABASE_ROUTERS",
             id="django_dbos.W007",
         )
     else:
         yield checks.Warning(
-            "Nothing tells Django in which database the tables of django_dbos are: they would be "
-            "migrated in each.",
+            "No router assigns the tables of django_dbos to their database: every database would "
+            "get them.",
             hint=f"Add {ROUTER!r} to DATABASE_ROUTERS.",
             obj="settings.DATABASE_ROUTERS",
             id="django_dbos.W001",
@@ -218,11 +220,11 @@ def _check_router(settings: Settings) -> Iterator[CheckMessage]:
 
 
 def _is_routed_well(settings: Settings) -> bool:
-    """Whether the tables are migrated where they are used, whoever sees to it.
+    """Return whether the routers, of any origin, migrate the tables where the engine uses them.
 
-    Reads aren't asked about: a replica may serve the project's own.
+    Reads don't matter: a project may send its own to a replica.
     """
-    # Asked for here, since checks are imported before there are models.
+    # Checks are imported before the models are loaded.
     workflow = apps.get_model("django_dbos", "Workflow")
     step = apps.get_model("django_dbos", "AtomicCheckpoint")
     home, steps = settings.database, set(settings.step_databases)
@@ -238,8 +240,8 @@ def _is_routed_well(settings: Settings) -> bool:
 def _check_atomic_requests(settings: Settings) -> Iterator[CheckMessage]:
     if connections[settings.database].settings_dict.get("ATOMIC_REQUESTS"):
         yield checks.Warning(
-            f"DATABASES[{settings.database!r}] has ATOMIC_REQUESTS: what a view starts or sends "
-            "takes effect when the request is over, and a view can't wait for a result in it.",
+            f"DATABASES[{settings.database!r}] has ATOMIC_REQUESTS: starts and messages take "
+            "effect only at the end of the request, so a view can't wait for a result.",
             hint="Decorate views that wait with @transaction.non_atomic_requests, and silence "
             "this check.",
             obj=f"DATABASES[{settings.database!r}]",
@@ -253,16 +255,16 @@ def _check_channels() -> Iterator[CheckMessage]:
     layers = getattr(django_settings, "CHANNEL_LAYERS", None) or {}
     if "default" not in layers:
         yield checks.Warning(
-            "Channels is installed without a channel layer: where LISTEN doesn't reach, sockets "
-            "hear of news only by looking.",
-            hint="Configure CHANNEL_LAYERS with channels_redis, or silence this check: everything "
-            "works without one.",
+            "Channels is installed without a channel layer: without LISTEN, sockets notice "
+            "changes only by polling.",
+            hint="Configure CHANNEL_LAYERS with channels_redis, or silence this check: a channel "
+            "layer is optional.",
             obj="settings.CHANNEL_LAYERS",
             id="django_dbos.W003",
         )
     elif layers["default"].get("BACKEND") == MEMORY_LAYER and not django_settings.DEBUG:
         yield checks.Warning(
-            "The channel layer is in memory, so that it reaches no other process.",
+            "The channel layer is in memory, so it doesn't reach other processes.",
             hint="Configure CHANNEL_LAYERS with channels_redis, or remove it.",
             obj="settings.CHANNEL_LAYERS",
             id="django_dbos.W004",
@@ -270,14 +272,14 @@ def _check_channels() -> Iterator[CheckMessage]:
 
 
 def _check_discovery() -> Iterator[CheckMessage]:
-    """The package that `startproject` makes around the settings isn't an app."""
+    """Warn of workflows in the settings' package: as `startproject` creates it, it isn't an app."""
     modules = (django_settings.SETTINGS_MODULE, getattr(django_settings, "ROOT_URLCONF", None))
     installed = {config.name for config in apps.get_app_configs()}
-    for package in sorted({str(one or "").rpartition(".")[0] for one in modules} - {""}):
+    for package in sorted({str(path or "").rpartition(".")[0] for path in modules} - {""}):
         if package not in installed and _has_unseen_workflows(package):
             yield checks.Warning(
                 f"{package}.workflows isn't discovered: {package!r} isn't in INSTALLED_APPS.",
-                hint="Move it into an app, such as manage.py startapp makes, or add "
+                hint="Move it into an app (manage.py startapp creates one), or add "
                 f"{package!r} to INSTALLED_APPS.",
                 obj=f"{package}.workflows",
                 id="django_dbos.W009",
@@ -298,8 +300,8 @@ def _check_can_read() -> Iterator[CheckMessage]:
     except ImproperlyConfigured as error:
         yield checks.Warning(
             str(error),
-            hint="Name a function that takes (user, workflow, kind, key). Until then it allows "
-            "nobody.",
+            hint="Use the path of a function that takes (user, workflow, kind, key). Until then "
+            "access is denied to everyone who needs its permission.",
             obj="settings.DBOS",
             id="django_dbos.W006",
         )

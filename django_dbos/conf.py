@@ -1,7 +1,7 @@
-"""settings.DBOS, read when it is first needed, as one frozen dataclass.
+"""settings.DBOS, parsed on first use into a frozen dataclass.
 
-What is wrong with it is found in one place and told in two ways: ``get_settings()`` raises
-ImproperlyConfigured, ``setting_problems()`` lists the problems for the system checks.
+Invalid settings are reported in two ways: ``get_settings()`` raises ImproperlyConfigured, and
+``setting_problems()`` lists the problems for the system checks.
 """
 
 from __future__ import annotations
@@ -19,57 +19,59 @@ from django.utils.module_loading import import_string
 from django_dbos.core import durations, names
 
 LARGEST_INT = 2**31 - 1
-"""The largest number that a column of integers holds."""
+"""The largest value of an integer column."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings in force. Keys in settings.DBOS are in capitals; durations here are seconds."""
+    """The settings in use. Keys in settings.DBOS are in capitals; durations here are in seconds."""
 
-    # Where workflows live, and where the checkpoints of atomic steps on other databases do.
+    # The aliases of the workflow database, and of the other databases with atomic steps, which
+    # hold the checkpoints of these steps.
     database: str = "default"
     step_databases: tuple[str, ...] = ()
 
-    # "json", "pickle", or the dotted path to a serializer.
+    # "json", "pickle", or the dotted path to a serializers.Serializer.
     serializer: str = "json"
     max_payload_bytes: int = 4 * 1024 * 1024
-    # Modules, with those below them, that a recorded class may be imported from.
+    # Modules (submodules included) from which the class of a recorded value may be imported.
     import_modules: tuple[str, ...] = ("smtplib",)
 
     listen: bool = True
     transaction_pooler: bool = False
 
-    # An executor that wasn't heard of for `lease` is dead; it makes itself heard every
-    # `heartbeat_interval`.
+    # An executor sends a heartbeat every `heartbeat_interval`; after `lease` without one, it counts
+    # as dead.
     lease: float = 20.0
     heartbeat_interval: float = 2.5
-    # A workflow that waits keeps its slot this long before it is suspended.
+    # A waiting workflow keeps its slot for this long before it is suspended.
     hold_time: float = 0.5
-    # How often a waiter looks when nothing tells it to.
+    # The interval at which a wait polls while no notification arrives.
     poll_interval: float = 1.0
     max_recovery_attempts: int = 100
-    # What one workflow may record before a warning, and before it is quarantined; None: no limit.
+    # The numbers of records of one workflow that log a warning, and that quarantine it. None sets
+    # no limit.
     step_limits: tuple[int, int] | None = (10_000, 50_000)
     message_limits: tuple[int, int] | None = (10_000, 50_000)
     event_limits: tuple[int, int] | None = (10_000, 50_000)
-    # After SIGTERM, steps in progress have this long to finish.
+    # The time that running steps have to finish after SIGTERM.
     grace_period: float = 30.0
 
     default_queue: str = "default"
     concurrency: int = 32
-    # Finished workflows older than this are deleted; None keeps them for ever.
+    # The age at which finished workflows are deleted; None keeps them forever.
     retention: float | None = None
-    # Who may read a stream or an event from a browser: (user, workflow, kind, key) -> bool.
+    # Decides whether a browser may read a stream or an event: (user, workflow, kind, key) -> bool.
     can_read: Callable[..., Any] | str | None = None
-    # How often that is asked again while a socket is open; None: only when it opens.
+    # The interval at which an open socket checks this again; None checks only when it opens.
     recheck: float | None = 60.0
-    # How many sockets one user may have open in a process; None: any number.
+    # The number of sockets that a user may have open in one process; None sets no limit.
     sockets_per_user: int | None = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingProblem:
-    """Something wrong with settings.DBOS: what is wrong, and what to do. No key: with all of it."""
+    """An invalid setting, with a hint. The key is empty if settings.DBOS as a whole is invalid."""
 
     key: str
     message: str
@@ -78,7 +80,7 @@ class SettingProblem:
 
 @functools.cache
 def get_settings() -> Settings:
-    """Return the settings in force; raises ImproperlyConfigured if any of them can't be used."""
+    """Return the settings in use; raise ImproperlyConfigured if any of them is invalid."""
     values, problems = _read()
     if problems:
         lines = [f"{problem.message} {problem.hint}".strip() for problem in problems]
@@ -87,21 +89,21 @@ def get_settings() -> Settings:
 
 
 def setting_problems() -> list[SettingProblem]:
-    """Return everything that is wrong with settings.DBOS; nothing is raised."""
+    """Return all problems with settings.DBOS, without raising."""
     return _read()[1]
 
 
 def get_can_read() -> Callable[..., Any] | None:
-    """Return the function that CAN_READ names, or None if nobody may read."""
+    """Return the CAN_READ function, or None; raise ImproperlyConfigured if its path is wrong."""
     can_read = get_settings().can_read
     if not isinstance(can_read, str):
         return can_read
     try:
         function = import_string(can_read)
     except ImportError as error:
-        raise ImproperlyConfigured(f"DBOS['CAN_READ'] names {can_read!r}: {error}") from error
+        raise ImproperlyConfigured(f"DBOS['CAN_READ'] is {can_read!r}: {error}") from error
     if not callable(function):
-        raise ImproperlyConfigured(f"DBOS['CAN_READ'] names {can_read!r}, which can't be called.")
+        raise ImproperlyConfigured(f"DBOS['CAN_READ'] is {can_read!r}, which isn't callable.")
     return function  # type: ignore[no-any-return]
 
 
@@ -156,108 +158,112 @@ def _conflicts(settings: Settings) -> list[SettingProblem]:
         f"interval of {settings.heartbeat_interval:g} s."
     )
     hint = (
-        "Raise LEASE or lower HEARTBEAT_INTERVAL: one late heartbeat must not cost an executor "
-        "its workflows."
+        "Raise LEASE or lower HEARTBEAT_INTERVAL, so that an executor doesn't lose its workflows "
+        "to a single late heartbeat."
     )
     return [SettingProblem(key="LEASE", message=message, hint=hint)]
 
 
-# What follows checks one value each: it is given the value and what to call it.
+# Parsers: each returns the value of one setting, or raises TypeError or ValueError with a message
+# that begins with the label.
 
 
-def _positive_duration(value: Any, what: str) -> float:
-    seconds = _duration(value, what)
+def _positive_duration(value: Any, label: str) -> float:
+    seconds = _duration(value, label)
     if seconds == 0:
-        raise ValueError(f"{what} must be more than 0.")
+        raise ValueError(f"{label} must be more than 0.")
     return seconds
 
 
-def _duration(value: Any, what: str) -> float:
+def _duration(value: Any, label: str) -> float:
     if value is None:
-        raise TypeError(f"{what} must be seconds or a timedelta, not None.")
-    # No thread can wait for longer, and nobody sees the difference.
-    seconds: float = durations.to_seconds(value, label=what)
+        raise TypeError(f"{label} must be seconds or a timedelta, not None.")
+    # Threads can't wait longer than that, and the difference is of no consequence.
+    seconds: float = durations.to_seconds(value, label=label)
     return min(seconds, durations.LONGEST_WAIT)
 
 
-def _optional_duration(value: Any, what: str) -> float | None:
-    return None if value is None else _positive_duration(value, what)
+def _optional_duration(value: Any, label: str) -> float | None:
+    return None if value is None else _positive_duration(value, label)
 
 
-def _positive_int(value: Any, what: str) -> int:
+def _positive_int(value: Any, label: str) -> int:
     if type(value) is not int:
-        raise TypeError(f"{what} must be an int, not {type(value).__name__} {value!r}.")
+        raise TypeError(f"{label} must be an int, not {type(value).__name__} {value!r}.")
     if value < 1:
-        raise ValueError(f"{what} must be at least 1, but is {value!r}.")
+        raise ValueError(f"{label} must be at least 1, but is {value!r}.")
     if value > LARGEST_INT:
-        raise ValueError(f"{what} must be at most {LARGEST_INT:,}, but is {value!r}.")
+        raise ValueError(f"{label} must be at most {LARGEST_INT:,}, but is {value!r}.")
     return value
 
 
-def _optional_int(value: Any, what: str) -> int | None:
-    return None if value is None else _positive_int(value, what)
+def _optional_int(value: Any, label: str) -> int | None:
+    return None if value is None else _positive_int(value, label)
 
 
-def _limits(value: Any, what: str) -> tuple[int, int] | None:
+def _limits(value: Any, label: str) -> tuple[int, int] | None:
     if value is None:
         return None
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise TypeError(f"{what} must be a pair of ints, or None, not {value!r}.")
-    warn, stop = (_positive_int(one, f"{what}[{n}]") for n, one in enumerate(value))
+        raise TypeError(f"{label} must be a pair of ints, or None, not {value!r}.")
+    warn, stop = (_positive_int(limit, f"{label}[{i}]") for i, limit in enumerate(value))
     if warn > stop:
-        raise ValueError(f"{what} must warn before it stops, but is {value!r}.")
+        raise ValueError(f"{label} must have the lower number first, but is {value!r}.")
     return warn, stop
 
 
-def _bool(value: Any, what: str) -> bool:
+def _bool(value: Any, label: str) -> bool:
     if type(value) is not bool:
-        raise TypeError(f"{what} must be True or False, not {type(value).__name__} {value!r}.")
+        raise TypeError(f"{label} must be True or False, not {type(value).__name__} {value!r}.")
     return value
 
 
-def _name(value: Any, what: str) -> str:
-    return names.check_text(value, label=what)
+def _name(value: Any, label: str) -> str:
+    return names.check_text(value, label=label)
 
 
-def _alias(value: Any, what: str) -> str:
+def _alias(value: Any, label: str) -> str:
     known = list(django_settings.DATABASES)
     if value not in known:
         suggestion = names.suggest(value, known) if isinstance(value, str) else ""
         raise ValueError(
-            f"{what} must be one of the aliases in DATABASES, but is {value!r}.{suggestion}"
+            f"{label} must be one of the aliases in DATABASES, but is {value!r}.{suggestion}"
         )
     return str(value)
 
 
-def _aliases(value: Any, what: str) -> tuple[str, ...]:
+def _aliases(value: Any, label: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
-        raise TypeError(f"{what} must be a list of aliases, not {type(value).__name__} {value!r}.")
-    return tuple(_alias(alias, f"{what}[{index}]") for index, alias in enumerate(value))
+        raise TypeError(f"{label} must be a list of aliases, not {type(value).__name__} {value!r}.")
+    return tuple(_alias(alias, f"{label}[{index}]") for index, alias in enumerate(value))
 
 
-def _modules(value: Any, what: str) -> tuple[str, ...]:
+def _modules(value: Any, label: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
-        raise TypeError(f"{what} must be a list of modules, not {type(value).__name__} {value!r}.")
-    for one in value:
-        if not isinstance(one, str) or not all(part.isidentifier() for part in one.split(".")):
-            raise ValueError(f"{what} must hold dotted names of modules, but has {one!r}.")
+        raise TypeError(
+            f"{label} must be a list of module names, not {type(value).__name__} {value!r}."
+        )
+    for name in value:
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(f"{label} must contain dotted module names, but has {name!r}.")
     return tuple(value)
 
 
-def _serializer(value: Any, what: str) -> str:
+def _serializer(value: Any, label: str) -> str:
     if not isinstance(value, str) or not (value in ("json", "pickle") or "." in value):
         raise ValueError(
-            f"{what} must be 'json', 'pickle' or the dotted path to a serializer, but is {value!r}."
+            f"{label} must be 'json', 'pickle' or the dotted path to a serializer, but is "
+            f"{value!r}."
         )
     return value
 
 
-def _function(value: Any, what: str) -> Callable[..., Any] | str | None:
+def _function(value: Any, label: str) -> Callable[..., Any] | str | None:
     if value is None or callable(value):
         return value  # type: ignore[no-any-return]
     if isinstance(value, str) and "." in value:
         return value
-    raise ValueError(f"{what} must be a function or the dotted path to one, but is {value!r}.")
+    raise ValueError(f"{label} must be a function or the dotted path to one, but is {value!r}.")
 
 
 _PARSERS: dict[str, Callable[[Any, str], Any]] = {
@@ -286,16 +292,16 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
 }
 
 _HINTS = {
-    "DATABASE": "Add the database to DATABASES, or name one that is there.",
-    "STEP_DATABASES": "Add the database to DATABASES, or name one that is there.",
-    "IMPORT_MODULES": "Name modules like 'smtplib' or 'shop.errors'; those below them count too.",
+    "DATABASE": "Add the database to DATABASES, or use an alias that is there.",
+    "STEP_DATABASES": "Add the database to DATABASES, or use an alias that is there.",
+    "IMPORT_MODULES": "List modules like 'smtplib' or 'shop.errors'; submodules are included.",
     **dict.fromkeys(
         ("STEP_LIMITS", "MESSAGE_LIMITS", "EVENT_LIMITS"),
-        "They are a pair: when to warn, and when to stop. None sets no limit.",
+        "The first number logs a warning, the second quarantines the workflow. None sets no limit.",
     ),
-    "RETENTION": "None keeps finished workflows for ever.",
-    "RECHECK": "None asks only when a socket opens.",
+    "RETENTION": "None keeps finished workflows forever.",
+    "RECHECK": "None checks permissions only when a socket opens.",
     "SOCKETS_PER_USER": "None sets no limit.",
-    "CAN_READ": "It is called with (user, workflow, kind, key) and returns whether the user may "
-    "read.",
+    "CAN_READ": "The function is called with (user, workflow, kind, key) and returns whether the "
+    "user may read.",
 }

@@ -31,7 +31,7 @@ class RunCancelled(RunInterrupted):
 
 
 class HandedOver(RunInterrupted):
-    """This executor is stopping; another one continues the workflow."""
+    """The executor is stopping; another one continues the workflow."""
 
 
 class HistoryUnusable(RunInterrupted):

@@ -1,4 +1,4 @@
-"""Where the engine's tables live: add `django_dbos.routers.DbosRouter` to DATABASE_ROUTERS."""
+"""The database router: add `django_dbos.routers.DbosRouter` to DATABASE_ROUTERS."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ STEP_MODEL = "atomiccheckpoint"
 
 
 class DbosRouter:
-    """Sends the engine's tables to DBOS["DATABASE"], the step table to STEP_DATABASES."""
+    """Assigns the engine's tables to DBOS["DATABASE"], and the step table to STEP_DATABASES."""
 
-    def db_for_read(self, model: type[models.Model], **notifications: Any) -> str | None:
+    def db_for_read(self, model: type[models.Model], **hints: Any) -> str | None:
+        """Return the alias of the workflow database for its models, and None for all others."""
         return self._home(model)
 
-    def db_for_write(self, model: type[models.Model], **notifications: Any) -> str | None:
+    def db_for_write(self, model: type[models.Model], **hints: Any) -> str | None:
+        """Return the same as db_for_read()."""
         return self._home(model)
 
     def allow_migrate(
-        self, db: str, app_label: str, model_name: str | None = None, **notifications: Any
+        self, db: str, app_label: str, model_name: str | None = None, **hints: Any
     ) -> bool | None:
+        """Return whether the database gets the table; None for tables of other apps."""
         if app_label != APP_LABEL:
             return None
         try:
             settings = get_settings()
         except ImproperlyConfigured:
-            # Django's checks of models ask as well: the engine's own say what is wrong.
+            # Django's model checks call this too. The engine's own checks report the problem.
             return False
         if model_name == STEP_MODEL:
             return db in settings.step_databases

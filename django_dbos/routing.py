@@ -1,4 +1,4 @@
-"""URLs of the websockets, for `URLRouter(websocket_urlpatterns)` in the project's asgi.py."""
+"""URLs of the websockets, for `URLRouter(websocket_urlpatterns)` in a project's asgi.py."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from django.urls import path
 
 from django_dbos.consumers import EventConsumer, StreamConsumer
 
-# For Channels, applications stand where Django has views.
+# Channels routes to ASGI applications, where Django's types expect views.
 stream_consumer: Any = StreamConsumer.as_asgi()
 event_consumer: Any = EventConsumer.as_asgi()
 

@@ -1,9 +1,14 @@
-"""Signals: what happens to workflows and executors, in the process where it happens.
+"""Signals about workflows and executors, sent in the process where the event happens.
 
-`workflow_started` and `workflow_finished` are sent by the executor (`sender` is the Workflow
-model; `workflow_id`, `name`, and for the latter `status`), after the commit and robustly: a
-receiver that raises is logged. `executor_started` and `executor_stopped` carry `executor_id`.
-`keys_changed` carries `keys`, the texts under which watchers are notified.
+| signal | sent | arguments |
+| --- | --- | --- |
+| `workflow_started` | when a run begins, also after a suspension | `workflow_id`, `name` |
+| `workflow_finished` | after the commit of the workflow's end | `workflow_id`, `name`, `status` |
+| `executor_started`, `executor_stopped` | by the executor | `executor_id` |
+| `keys_changed` | after a commit, to wake waits in this process | `keys`: a list of texts |
+
+The `sender` of the workflow signals is the Workflow model. A receiver that raises is logged, and
+has no effect on the workflow (`Signal.send_robust`).
 """
 
 from django.dispatch import Signal

@@ -1,4 +1,4 @@
-"""The system checks: each with and without the mistake."""
+"""The system checks, each with and without its mistake."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ def messages() -> list[CheckMessage]:
 
 
 def ids() -> set[str]:
-    return {str(one.id).removeprefix("django_dbos.") for one in messages()}
+    return {str(message.id).removeprefix("django_dbos.") for message in messages()}
 
 
-def of(number: str) -> CheckMessage:
-    (found,) = [one for one in messages() if one.id == f"django_dbos.{number}"]
+def only_message(number: str) -> CheckMessage:
+    (found,) = [message for message in messages() if message.id == f"django_dbos.{number}"]
     return found
 
 
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The workflow database's settings, to be changed."""
+    """Return a copy of the workflow database's settings, in use and free to change."""
     changed = {**connections["default"].settings_dict}
     monkeypatch.setattr(connections["default"], "settings_dict", changed)
     return changed
 
 
-def test_the_tests_own_settings_have_no_errors() -> None:
-    assert not {one for one in ids() if one.startswith("E")}
+def test_the_settings_of_the_tests_have_no_errors() -> None:
+    assert not {number for number in ids() if number.startswith("E")}
 
 
 def installed(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, *files: str) -> None:
-    """What pip leaves of a distribution."""
+    """Create the files that pip leaves of a distribution."""
     info = folder / f"{name.replace('-', '_')}-9.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.0\n")
@@ -54,12 +54,12 @@ def installed(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, *files: 
     monkeypatch.setattr(sys, "path", [*sys.path, str(folder)])
 
 
-def test_the_stranger_with_the_packages_name_is_an_error(
+def test_another_distribution_with_the_same_package_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed(tmp_path, monkeypatch, "django-dbos", "django_dbos/__init__.py")
 
-    found = of("E007")
+    found = only_message("E007")
     assert "'django-dbos'" in found.msg
     assert "pip install django-durable-workflows" in str(found.hint)
 
@@ -68,11 +68,11 @@ def test_the_stranger_with_the_packages_name_is_an_error(
     ("name", "file"),
     [
         ("django-durable-workflows", "django_dbos/__init__.py"),
-        # An editable install of this project, from when it had that name.
+        # An editable install of this project from the time when it had that name.
         ("django-dbos", "_editable_impl_django_dbos.pth"),
     ],
 )
-def test_this_project_is_no_stranger(
+def test_this_project_itself_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, file: str
 ) -> None:
     installed(tmp_path, monkeypatch, name, file)
@@ -88,32 +88,30 @@ def test_this_project_is_no_stranger(
         ({"DATABASE": "nowhere"}, "'nowhere'"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_an_error(
-    settings: Any, given: dict[str, Any], message: str
-) -> None:
+def test_an_invalid_setting_is_an_error(settings: Any, given: dict[str, Any], message: str) -> None:
     settings.DBOS = given
 
-    assert message in of("E001").msg
+    assert message in only_message("E001").msg
 
 
 @pytest.mark.django_db(databases=["default", "other"])
-def test_a_mistake_in_the_settings_does_not_end_the_other_checks(settings: Any) -> None:
+def test_an_invalid_setting_does_not_stop_the_other_checks(settings: Any) -> None:
     settings.DBOS = {"LEASES": 20}
 
-    # Django's checks of the models ask the router, which needs the settings.
-    assert "django_dbos.E001" in {one.id for one in run_checks()}
+    # Django's model checks call the router, which reads the settings.
+    assert "django_dbos.E001" in {message.id for message in run_checks()}
 
 
 def test_an_unknown_setting_comes_with_a_suggestion(settings: Any) -> None:
     settings.DBOS = {"LEASES": 20}
 
-    assert "'LEASE'" in str(of("E001").hint)
+    assert "'LEASE'" in str(only_message("E001").hint)
 
 
 def test_another_vendor_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(connections["default"]), "vendor", "mysql")
 
-    assert "mysql" in of("E002").msg
+    assert "mysql" in only_message("E002").msg
     assert "E003" not in ids()
 
 
@@ -124,7 +122,7 @@ def test_psycopg_2_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
 
-    assert "django-durable-workflows[postgres]" in str(of("E003").hint)
+    assert "django-durable-workflows[postgres]" in str(only_message("E003").hint)
 
 
 @pytest.mark.rule(41)
@@ -135,11 +133,11 @@ def test_sqlite_without_immediate_transactions_is_an_error(
     monkeypatch.setattr(type(connections["default"]), "vendor", "sqlite")
     database["OPTIONS"] = options
 
-    assert '"transaction_mode": "IMMEDIATE"' in str(of("E004").hint)
+    assert '"transaction_mode": "IMMEDIATE"' in str(only_message("E004").hint)
 
 
 @pytest.mark.rule(41)
-def test_the_options_of_the_hint_pass(
+def test_the_options_in_the_hint_pass(
     monkeypatch: pytest.MonkeyPatch, database: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(type(connections["default"]), "vendor", "sqlite")
@@ -159,18 +157,18 @@ def test_the_options_of_the_hint_pass(
         "PRAGMA synchronous=FULL; PRAGMA synchronous='normal';",
     ],
 )
-def test_sqlite_that_may_forget_is_a_warning(
+def test_sqlite_without_durable_commits_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, database: dict[str, Any], command: str
 ) -> None:
     monkeypatch.setattr(type(connections["default"]), "vendor", "sqlite")
     database["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "init_command": command}
 
-    assert "FULL" in str(of("W005").hint)
+    assert "FULL" in str(only_message("W005").hint)
 
 
 @pytest.mark.rule(38)
 @pytest.mark.parametrize("command", ["", "PRAGMA synchronous=EXTRA;", "PRAGMA synchronous = 2"])
-def test_sqlite_that_forgets_nothing_passes(
+def test_sqlite_with_durable_commits_passes(
     monkeypatch: pytest.MonkeyPatch, database: dict[str, Any], command: str
 ) -> None:
     monkeypatch.setattr(type(connections["default"]), "vendor", "sqlite")
@@ -181,7 +179,7 @@ def test_sqlite_that_forgets_nothing_passes(
 
 @pytest.fixture
 def postgresql(monkeypatch: pytest.MonkeyPatch, database: dict[str, Any]) -> dict[str, Any]:
-    """The settings as of PostgreSQL with psycopg 3, whatever is installed."""
+    """Return settings as of PostgreSQL with psycopg 3, regardless of the installed packages."""
     monkeypatch.setattr(type(connections["default"]), "vendor", "postgresql")
     monkeypatch.setattr(checks, "find_spec", lambda name: object())
     return database
@@ -196,7 +194,7 @@ def postgresql(monkeypatch: pytest.MonkeyPatch, database: dict[str, Any]) -> dic
         ("-c statement_timeout=1s", False),
     ],
 )
-def test_postgresql_that_may_forget_is_a_warning(
+def test_postgresql_without_durable_commits_is_a_warning(
     postgresql: dict[str, Any], options: str, is_forgetful: bool
 ) -> None:
     postgresql["OPTIONS"] = {"options": options}
@@ -231,19 +229,19 @@ def test_an_atomic_step_needs_its_database_in_the_settings(
 
     settings.DBOS = {**settings.DBOS, "STEP_DATABASES": []}
 
-    assert "--database other" in str(of("E005").hint)
+    assert "--database other" in str(only_message("E005").hint)
 
 
 @pytest.mark.parametrize(
     "dbos", [{"STEP_DATABASES": ["other"]}, {"DATABASE": "other"}], ids=["steps", "workflows"]
 )
-def test_tables_elsewhere_need_the_router(settings: Any, dbos: dict[str, Any]) -> None:
+def test_tables_on_another_database_need_the_router(settings: Any, dbos: dict[str, Any]) -> None:
     settings.DBOS = dbos
     assert not ids() & {"W001", "W007"}
 
     settings.DATABASE_ROUTERS = []
 
-    assert checks.ROUTER in str(of("W001").hint)
+    assert checks.ROUTER in str(only_message("W001").hint)
 
 
 def test_one_database_needs_no_router(settings: Any) -> None:
@@ -254,7 +252,7 @@ def test_one_database_needs_no_router(settings: Any) -> None:
 
 
 class ToOther:
-    """Writes and migrates everything elsewhere."""
+    """Sends all writes and migrations to another database."""
 
     def db_for_write(self, model: Any, **hints: Any) -> str:
         return "other"
@@ -264,19 +262,19 @@ class ToOther:
 
 
 class FromReplica:
-    """Reads elsewhere, which is the project's own affair."""
+    """Reads from another database, which projects may do."""
 
     def db_for_read(self, model: Any, **hints: Any) -> str:
         return "other"
 
 
-def test_another_router_must_not_answer_first(settings: Any) -> None:
+def test_another_router_must_not_take_precedence(settings: Any) -> None:
     settings.DATABASE_ROUTERS = [checks.ROUTER, "tests.test_checks.ToOther"]
     assert "W007" not in ids()
 
     settings.DATABASE_ROUTERS = ["tests.test_checks.ToOther", checks.ROUTER]
 
-    assert checks.ROUTER in str(of("W007").hint)
+    assert checks.ROUTER in str(only_message("W007").hint)
 
 
 def test_a_replica_for_reads_is_no_mistake(settings: Any) -> None:
@@ -291,7 +289,7 @@ def test_a_serializer_must_be_one(settings: Any, path: str) -> None:
 
     settings.DBOS = {**settings.DBOS, "SERIALIZER": path}
 
-    assert path in of("E006").msg
+    assert path in only_message("E006").msg
 
 
 def test_atomic_requests_are_a_warning(database: dict[str, Any]) -> None:
@@ -299,7 +297,7 @@ def test_atomic_requests_are_a_warning(database: dict[str, Any]) -> None:
 
     database["ATOMIC_REQUESTS"] = True
 
-    assert "non_atomic_requests" in str(of("W002").hint)
+    assert "non_atomic_requests" in str(only_message("W002").hint)
 
 
 def test_channels_without_a_layer_is_a_warning(settings: Any) -> None:
@@ -311,7 +309,7 @@ def test_channels_without_a_layer_is_a_warning(settings: Any) -> None:
     assert "W003" in ids()
 
 
-def test_without_channels_nobody_misses_a_layer(settings: Any) -> None:
+def test_a_missing_layer_is_no_warning_without_channels(settings: Any) -> None:
     settings.CHANNEL_LAYERS = {}
     settings.INSTALLED_APPS = [name for name in settings.INSTALLED_APPS if name != "channels"]
 
@@ -328,12 +326,12 @@ def test_a_layer_in_memory_is_a_warning_outside_development(settings: Any) -> No
 
 
 @pytest.mark.parametrize("path", ["tests.nowhere.can_read", "tests.test_checks.NOTHING"])
-def test_can_read_must_name_a_function(settings: Any, path: str) -> None:
+def test_can_read_must_be_the_path_of_a_function(settings: Any, path: str) -> None:
     assert "W006" not in ids()
 
     settings.DBOS = {**settings.DBOS, "CAN_READ": path}
 
-    assert path in of("W006").msg
+    assert path in only_message("W006").msg
 
 
 NOTHING = None
@@ -343,7 +341,7 @@ def test_a_check_can_be_silenced(settings: Any) -> None:
     settings.CHANNEL_LAYERS = {}
     settings.SILENCED_SYSTEM_CHECKS = ["django_dbos.W003"]
 
-    assert of("W003").is_silenced()
+    assert only_message("W003").is_silenced()
 
 
 @pytest.mark.parametrize("module", ["tests.settings", "example_project.config.settings"])
@@ -361,8 +359,8 @@ def test_the_settings_of_the_project_pass(tmp_path: Path, module: str) -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-def test_a_worker_does_not_start_with_a_mistake() -> None:
-    """Django asks the router before our check: it raised, and nobody saw the check."""
+def test_a_worker_does_not_start_with_an_invalid_setting() -> None:
+    """Django calls the router before the checks run; when it raised, the check never showed."""
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.settings",
@@ -401,6 +399,6 @@ def test_workflows_beside_the_settings_are_a_warning(
 
     (tmp_path / "newsite" / "workflows.py").touch()
 
-    assert "Move it into an app" in str(of("W009").hint)
+    assert "Move it into an app" in str(only_message("W009").hint)
     settings.ROOT_URLCONF = "nowhere.to.be.urls"
     assert "W009" not in ids()

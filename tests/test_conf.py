@@ -1,4 +1,4 @@
-"""settings.DBOS: its defaults, and what is said about values that can't be used."""
+"""settings.DBOS: its defaults, and the messages about invalid values."""
 
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, fields
@@ -22,7 +22,7 @@ def a_function(user: Any, workflow: Any, kind: str, key: str) -> bool:
     return True
 
 
-def test_nothing_needs_to_be_set() -> None:
+def test_all_settings_are_optional() -> None:
     settings = conf.get_settings()
 
     assert settings == conf.Settings()
@@ -43,7 +43,7 @@ def test_durations_are_seconds_or_timedeltas() -> None:
     assert (settings.lease, settings.hold_time, settings.retention) == (60.0, 2.0, 60.0)
 
 
-def test_settings_are_read_once_and_again_when_they_change() -> None:
+def test_settings_are_parsed_once_and_again_after_a_change() -> None:
     first = conf.get_settings()
 
     with override_settings(DBOS={"CONCURRENCY": 4}):
@@ -95,7 +95,7 @@ def test_step_databases_are_a_list_of_aliases() -> None:
         (None, "DBOS must be a dict, not NoneType None."),
     ],
 )
-def test_what_cannot_be_used_is_refused_by_key_value_and_what_was_wanted(
+def test_an_invalid_value_is_refused_with_its_key_and_the_expected_type(
     given: Any, message: str
 ) -> None:
     with override_settings(DBOS=given):
@@ -108,14 +108,14 @@ def test_what_cannot_be_used_is_refused_by_key_value_and_what_was_wanted(
     assert f"{problems[0].message} {problems[0].hint}".strip() == str(caught.value)
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with override_settings(DBOS={"LISTEN": 1, "LEESE": 5, "CONCURRENCY": 0}):
         keys = [problem.key for problem in conf.setting_problems()]
 
     assert keys == ["LISTEN", "LEESE", "CONCURRENCY"]
 
 
-def test_good_settings_have_no_problems() -> None:
+def test_valid_settings_have_no_problems() -> None:
     assert conf.setting_problems() == []
 
 
@@ -130,18 +130,18 @@ def test_without_can_read_there_is_no_function() -> None:
 
 
 @pytest.mark.parametrize("given", ["tests.test_conf.missing", "no.such.module"])
-def test_a_can_read_that_is_not_there_is_refused(given: str) -> None:
+def test_a_missing_can_read_is_refused(given: str) -> None:
     with (
         override_settings(DBOS={"CAN_READ": given}),
-        pytest.raises(ImproperlyConfigured, match=rf"DBOS\['CAN_READ'\] names '{given}'"),
+        pytest.raises(ImproperlyConfigured, match=rf"DBOS\['CAN_READ'\] is '{given}'"),
     ):
         conf.get_can_read()
 
 
-def test_a_can_read_that_cannot_be_called_is_refused() -> None:
+def test_a_can_read_that_is_not_callable_is_refused() -> None:
     with (
         override_settings(DBOS={"CAN_READ": "tests.test_conf.__doc__"}),
-        pytest.raises(ImproperlyConfigured, match="which can't be called"),
+        pytest.raises(ImproperlyConfigured, match="which isn't callable"),
     ):
         conf.get_can_read()
 
@@ -150,11 +150,11 @@ def test_a_can_read_that_cannot_be_called_is_refused() -> None:
     ("value", "hint"),
     [
         ("default", "For one database, write ['default']."),
-        (["nowhere"], "Add the database to DATABASES, or name one that is there."),
+        (["nowhere"], "Add the database to DATABASES, or use an alias that is there."),
         (7, ""),
     ],
 )
-def test_the_hint_is_for_what_is_wrong(settings: Any, value: object, hint: str) -> None:
+def test_the_hint_fits_the_mistake(settings: Any, value: object, hint: str) -> None:
     settings.DBOS = {"STEP_DATABASES": value}
 
-    assert [one.hint for one in conf.setting_problems()] == [hint]
+    assert [problem.hint for problem in conf.setting_problems()] == [hint]

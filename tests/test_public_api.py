@@ -186,7 +186,7 @@ def test_a_used_id_is_the_same_workflow_or_a_conflict() -> None:
     first = plain.using(workflow_id="used").start(1)
 
     assert plain.using(workflow_id="used").start(2) == first
-    with pytest.raises(dbos.DuplicateWorkflow, match="'used' exists already"):
+    with pytest.raises(dbos.DuplicateWorkflow, match="'used' already exists"):
         plain.using(workflow_id="used", on_existing="reject").start()
     with pytest.raises(dbos.WorkflowIdConflict, match="plain"):
         other.using(workflow_id="used").start()

@@ -17,7 +17,7 @@ class CreateQueueSequence(Operation):
     reversible = True
 
     def state_forwards(self, app_label: str, state: Any) -> None:
-        """It is no part of any model."""
+        """Leave the state unchanged: no model has this."""
 
     def database_forwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
