@@ -278,7 +278,7 @@ def in_thread(act: Callable[[], Any]) -> Any:
 @postgresql
 @pytest.mark.rule(10)
 def test_a_session_that_finds_no_descriptor_waits_for_one(session: Any, monkeypatch: Any) -> None:
-    from django_dbos.store.postgresql.store import sessions
+    from django_dbos.store.postgresql import sessions
 
     def refuse(*args: Any, **options: Any) -> Any:
         raise OSError(errno.EMFILE, "Too many open files")
