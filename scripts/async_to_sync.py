@@ -31,7 +31,7 @@ SOURCES = ROOT / "django_dbos" / "operations"
 TARGETS = SOURCES / "_sync"
 
 # The modules that have a twin.
-MODULES = ("recorded_call", "retries")
+MODULES = ("recorded_call", "retries", "run_writes")
 
 # Where the names of async functions are collected.
 SCANNED = (SOURCES, ROOT / "django_dbos" / "store")
@@ -39,7 +39,7 @@ OTHER_NAMES = {"await_": "wait"}
 
 # Calls that stand for their first argument in sync code.
 UNWRAPPED = frozenset({"sync_to_async", "asyncio.shield"})
-# Awaited calls of these are left out: only concurrent branches take turns.
+# Awaited calls of these are left out, and an `if` around them: only branches take turns.
 LEFT_OUT = frozenset({"turn"})
 
 # Keyed by the local name.
@@ -177,15 +177,18 @@ def _statement_edits(text: str) -> Iterator[Edit]:
             argument = node.args[0]
             yield offsets.start(node), offsets.start(argument), ""
             yield offsets.end(argument), offsets.end(node), ""
-        elif isinstance(node, ast.Expr) and _is_left_out(node.value):
+        elif isinstance(node, ast.stmt) and _is_left_out(node):
             yield offsets.line(node), offsets.line_end(node), ""
 
 
-def _is_left_out(node: ast.expr) -> bool:
+def _is_left_out(node: ast.stmt) -> bool:
+    if isinstance(node, ast.If):
+        return not node.orelse and all(_is_left_out(one) for one in node.body)
     return (
-        isinstance(node, ast.Await)
-        and isinstance(node.value, ast.Call)
-        and ast.unparse(node.value.func).rpartition(".")[2] in LEFT_OUT
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Await)
+        and isinstance(node.value.value, ast.Call)
+        and ast.unparse(node.value.value.func).rpartition(".")[2] in LEFT_OUT
     )
 
 

@@ -49,7 +49,8 @@ SOURCE = '''
 # Why it is there.
 async def aread(self, run: AsyncRun) -> None:
     """Read as `arecv` does: see arecv() and asend."""
-    await run.turn(call)
+    if call is not None:
+        await run.turn(call)
     async with lock, other:  # both
         value = await asyncio.shield(run.asubmit("arecv", é=await sync_to_async(load)(1)))
     return [one async for one in values]  # noqa: ASYNC109

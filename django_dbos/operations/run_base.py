@@ -1,0 +1,286 @@
+"""The state of a run and of its calls, and what ends a run. Nothing here waits or writes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from django_dbos.core.batch.lookups import FoundCheckpoint
+from django_dbos.core.history import History
+from django_dbos.core.records import (
+    Answer,
+    Checkpoint,
+    Claim,
+    Refusal,
+    Verdict,
+    Wake,
+    Write,
+    run_key,
+)
+from django_dbos.core.registry import WorkflowDefinition
+from django_dbos.core.status import Status
+from django_dbos.exceptions import DbosError, NondeterminismError
+from django_dbos.interruptions import (
+    ClaimLost,
+    HandedOver,
+    HistoryUnusable,
+    RunCancelled,
+    RunInterrupted,
+    Suspended,
+)
+from django_dbos.operations.runtime import Host
+
+if TYPE_CHECKING:
+    from django_dbos.operations.ordering import Branches
+
+W = TypeVar("W", bound=Write)
+
+
+class BaseCall:
+    """One operation of a run: its position, and what was recorded there."""
+
+    __slots__ = ("fingerprint", "found", "run", "step_name", "step_number")
+
+    def __init__(
+        self,
+        run: BaseRun,
+        step_number: int,
+        step_name: str,
+        found: Checkpoint | None,
+        fingerprint: str | None = None,
+    ) -> None:
+        self.run = run
+        self.step_number = step_number
+        self.step_name = step_name
+        self.found = found
+        self.fingerprint = fingerprint
+
+    def checkpoint(
+        self,
+        *,
+        output: str | None = None,
+        error: str | None = None,
+        related_workflow_id: str | None = None,
+        attempts: int = 1,
+        attempt_errors: str | None = None,
+        duration: float = 0.0,
+    ) -> Checkpoint:
+        """Return an outcome for this position, the next in the order of outcomes."""
+        return Checkpoint(
+            workflow_id=self.run.workflow_id,
+            step_number=self.step_number,
+            step_name=self.step_name,
+            record_order=self.run.history.next_record_order(),
+            claim_number=self.run.claim.claim_number,
+            fingerprint=self.fingerprint,
+            output=output,
+            error=error,
+            related_workflow_id=related_workflow_id,
+            attempts=attempts,
+            attempt_errors=attempt_errors,
+            duration=duration,
+        )
+
+    @property
+    def has_waited(self) -> bool:
+        """True if an earlier run was suspended in this very wait."""
+        return self.wait is not None
+
+    @property
+    def wait(self) -> Checkpoint | None:
+        """The checkpoint of an earlier run's unfinished wait at this position."""
+        return self.run.history.wait_at(self.step_number)
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until that wait is over; negative once it is."""
+        return self.run.waits_until.get(self.step_number, 0.0) - time.monotonic()
+
+    def refuse_other(self, recorded: str, called: str) -> NoReturn:
+        """End the run, since an earlier one recorded something else at this position."""
+        error = NondeterminismError(self.run.workflow_id, self.step_number, recorded, called)
+        self.run.stop(HistoryUnusable(error))
+
+    @property
+    def what(self) -> str:
+        """This operation, for error messages."""
+        return f"step {self.step_number} ({self.step_name!r}) of workflow {self.run.workflow_id!r}"
+
+
+class BaseRun:
+    """The state of a run."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        definition: WorkflowDefinition,
+        host: Host[Any],
+        *,
+        checkpoints: Sequence[FoundCheckpoint] = (),
+        ended_streams: set[str] | frozenset[str] = frozenset(),
+    ) -> None:
+        self.claim = claim
+        self.workflow_id = claim.workflow_id
+        self.definition = definition
+        self.host = host
+        self.history = History(claim.workflow_id, (found.checkpoint for found in checkpoints))
+        now = time.monotonic()
+        self.waits_until = {
+            found.checkpoint.step_number: now + found.remaining
+            for found in checkpoints
+            if found.remaining is not None
+        }
+        """The ends of waits that earlier runs began, on the monotonic clock."""
+        self.ended_streams = set(ended_streams)
+        self.is_under_way = True
+        """False once the function has ended, and only the end is to be written."""
+        self.began = 0.0
+        """The start, by the clock of `time.perf_counter()`."""
+
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.branches: Branches | None = None
+        self.task: asyncio.Task[Any] | None = None
+        self.waiting_branches = 0
+        """The number of branches that wait without being suspended; the slot is lent meanwhile."""
+        self.sync_steps = 0
+        """The number of sync steps that use an async run's thread, or wait for it."""
+        self.thread_id = 0
+        """The thread that the function runs on; for an async one, its loop's thread."""
+
+        self.interruption: RunInterrupted | None = None
+        """The reason to end the run, unless its function comes to its end first."""
+        self.is_unwinding = False
+        """True once the interruption was raised in the function."""
+        self.suspension: dict[str, Any] = {}
+        """The wake-up that a suspended run waits for."""
+
+        self.value: Any = None
+        self.error: BaseException | None = None
+        """What the function returned or raised, for an inline caller."""
+        self.ended_as = ""
+        """The status that the run left the workflow in; "" while it runs or when it lost it."""
+        self.is_past_deadline = False
+        """True once a write found that the workflow's deadline had passed."""
+        self.is_quarantined = False
+        """True if the engine ended the workflow, to be resumed after a fix."""
+        self.ends_later = False
+        """True if the end was left to the writer: the run is over before that is written."""
+
+        self.last_doubt: object = None
+        """A new object for each hint that the claim may be gone."""
+        self.settled_doubt: object = None
+        """The latest doubt after which the database has confirmed the claim."""
+        self.messages_sent = self.events_set = 0
+        """Counts for the limits; operations found in the history are included."""
+        self.has_posted = False
+        self.left: deque[tuple[BaseCall, str]] = deque()
+        """Iterations over streams that were left early and are not recorded yet."""
+        self._failed_post: Answer | None = None
+
+    @property
+    def log_fields(self) -> dict[str, object]:
+        """The fields that every log record about the run carries."""
+        return {"workflow_id": self.workflow_id, "workflow_name": self.definition.name}
+
+    # What ends it
+
+    def interrupt(self, reason: RunInterrupted) -> None:
+        """Have the run end: from any thread, at its next durable operation, or in its wait.
+
+        `ClaimLost` and `RunCancelled` cancel async code at once; `HandedOver` lets the step in
+        progress finish and be recorded, then releases the claim, uncounted.
+        """
+        if self.interruption is None or isinstance(self.interruption, HandedOver):
+            self.interruption = reason
+        self.host.store.wakeups.notify([run_key(self.workflow_id)])
+        if self.loop is not None and not isinstance(reason, HandedOver):
+            self.loop.call_soon_threadsafe(self._cancel_task)
+
+    def _cancel_task(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+    def doubt(self) -> None:
+        """Have the claim confirmed by the database before the next step; from any thread."""
+        self.last_doubt = object()
+
+    def settle(self, doubt: object) -> None:
+        """Note that the database confirmed the claim after this doubt."""
+        self.settled_doubt = doubt
+
+    def check(self) -> None:
+        """Raise the error that ends the run, if there is one."""
+        if self.interruption is not None:
+            self.is_unwinding = True
+            raise self.interruption
+        if self._failed_post is not None:
+            self.check_answer(self._failed_post, None)
+
+    def check_in_step(self) -> None:
+        """Raise the error that ends the run, unless it lets the step in progress finish."""
+        if not isinstance(self.interruption, HandedOver):
+            self.check()
+
+    def suspend(self, wake: Wake, step_number: int, remaining: float | None) -> NoReturn:
+        """End the run until the wake-up comes, or `remaining` seconds have passed."""
+        self.suspension = {"wake": wake, "step_number": step_number, "remaining": remaining}
+        self.stop(Suspended())
+
+    def stop(self, reason: RunInterrupted) -> NoReturn:
+        """End the run, from within."""
+        if self.interruption is None:
+            self.interruption = reason
+        self.is_unwinding = True
+        raise self.interruption
+
+    # Writes and their answers
+
+    def fenced(self, kind: type[W], **values: Any) -> W:
+        """Return a write under the run's claim."""
+        return kind(workflow_id=self.workflow_id, claim_number=self.claim.claim_number, **values)
+
+    def check_answer(self, answer: Answer, call: BaseCall | None) -> None:
+        """Raise the error that ends the run, if this answer to a write ends it."""
+        match answer.verdict:
+            case Verdict.CLAIM_LOST:
+                cancelled = answer.status is Status.CANCELLED
+                self.stop(RunCancelled() if cancelled else ClaimLost())
+            case Verdict.PAST_DEADLINE:
+                self.is_past_deadline = True
+                self.stop(RunCancelled())
+            case Verdict.REFUSED if answer.refusal is Refusal.DATABASE or call is None:
+                self.stop(HistoryUnusable(self.refusal(answer)))
+            case Verdict.FOUND if call is not None and answer.checkpoint is not None:
+                try:
+                    self.history.check(answer.checkpoint, call.step_name, call.fingerprint)
+                except NondeterminismError as error:
+                    self.stop(HistoryUnusable(error))
+
+    def refusal(self, answer: Answer) -> DbosError:
+        """Return the error for a write that the database refused."""
+        return DbosError(
+            f"The database refused a write of workflow {self.workflow_id!r}: {answer.subject}. "
+            "Find out why, then resume() it."
+        )
+
+    def note_post(self, answer: Answer) -> None:
+        """Keep the first failure of the writes that nothing waits for."""
+        if answer.verdict not in (Verdict.DONE, Verdict.FOUND) and self._failed_post is None:
+            self._failed_post = answer
+
+    def note_left(self, call: BaseCall, output: str) -> None:
+        """Have the next write record that an iteration over a stream was left.
+
+        A finalizer calls this, and must not wait.
+        """
+        if self.is_under_way and self.interruption is None:
+            self.left.append((call, output))
+
+    async def turn(self, checkpoint: Checkpoint) -> None:
+        """Wait for this outcome's turn: branches get outcomes in their recorded order."""
+        assert self.branches is not None
+        await self.branches.turn(checkpoint.record_order)
+        self.check()

@@ -1,0 +1,86 @@
+"""The writes of a run, and the values and errors that it reads from its history."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from django_dbos import serializers
+from django_dbos.core.records import Answer, Checkpoint, RecordStep, Verdict, Write
+from django_dbos.exceptions import SerializationError
+from django_dbos.interruptions import HistoryUnusable
+from django_dbos.operations import reads
+from django_dbos.operations.run_base import BaseCall, BaseRun
+
+
+class AsyncRunWrites(BaseRun):
+    """Writes and recorded values of a run."""
+
+    async def aensure_claim(self, *, always: bool = False) -> None:
+        """Raise what ends the run; ask the database first if the claim is in doubt.
+
+        The row has the claim and the deadline. `always` asks without a doubt.
+        """
+        self.check()
+        doubt = self.last_doubt
+        if always or doubt is not self.settled_doubt:
+            await self.asubmit(Write, None)
+            self.settle(doubt)
+
+    async def asubmit(self, kind: type[Write], call: BaseCall | None, **values: Any) -> Answer:
+        """Write, wait until the write is durable, and raise what ends the run."""
+        await self.arecord_left()
+        write = self.fenced(kind, **values)
+        answer = await self.host.writer.awrite(write)
+        self.check_answer(answer, call)
+        if (checkpoint := _outcome(write, answer)) is not None:
+            await self.turn(checkpoint)
+        return answer
+
+    async def afail(self, call: BaseCall, error: Exception) -> NoReturn:
+        """Record that one of the engine's own operations failed, and raise its error."""
+        checkpoint = call.checkpoint(error=serializers.dump_error(error))
+        answer = await self.asubmit(RecordStep, call, checkpoint=checkpoint)
+        await self.aoutcome(answer.checkpoint or checkpoint)
+        raise error
+
+    async def apost(self, kind: type[Write], **values: Any) -> None:
+        """Write without waiting; the next write that waits, waits for this one as well."""
+        self.has_posted = True
+        await self.host.writer.apost(self.fenced(kind, **values), self.note_post)
+
+    async def arecord_left(self) -> None:
+        """Record the iterations over streams that were left since the last write."""
+        while self.left:
+            call, output = self.left.popleft()
+            await self.apost(RecordStep, checkpoint=call.checkpoint(output=output))
+
+    async def aoutcome(self, checkpoint: Checkpoint) -> Any:
+        """Return the recorded value, or raise the recorded error."""
+        if checkpoint.error is not None:
+            raise await self.aload_error(checkpoint.error)
+        return None if checkpoint.output is None else await self.aload(checkpoint.output)
+
+    async def aload(self, text: str) -> Any:
+        """Return a recorded value; one that can't be read quarantines the workflow."""
+        try:
+            if serializers.needs_thread(text):
+                return await reads.apatiently(self, lambda: serializers.loads(text))
+            return serializers.loads(text)
+        except SerializationError as error:
+            self.stop(HistoryUnusable(error))
+
+    async def aload_error(self, text: str) -> BaseException:
+        """Return a recorded error; one that can't be read quarantines the workflow."""
+        try:
+            if serializers.needs_thread(text):
+                return await reads.apatiently(self, lambda: serializers.load_error(text))
+            return serializers.load_error(text)
+        except SerializationError as error:
+            self.stop(HistoryUnusable(error))
+
+
+def _outcome(write: Write, answer: Answer) -> Checkpoint | None:
+    """Return the outcome that a write has recorded, or has found."""
+    if answer.verdict is Verdict.WAITING:
+        return None
+    return answer.checkpoint or getattr(write, "checkpoint", None)
