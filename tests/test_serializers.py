@@ -317,7 +317,9 @@ class TestModelInstances:
         assert (gone.value.label, gone.value.using) == ("auth.User", "default")
 
     def test_a_queryset_asks_for_a_list(self) -> None:
-        with pytest.raises(exceptions.SerializationError, match="Make a list of what is needed"):
+        with pytest.raises(
+            exceptions.SerializationError, match="Convert the needed part to a list"
+        ):
             dumps(User.objects.all())
 
     def test_plain_json_names_the_instance_without_loading_it(

@@ -192,7 +192,7 @@ class Undecorated(Parcel):
         (Item.model_construct(sku=7), "couldn't be read back"),
         (Item.model_construct(), "couldn't be read back"),
         (pydantic.create_model("Local", number=(int, 1))(), "can't be found again by its name"),
-        (with_an_attribute(), "'other' is no field"),
+        (with_an_attribute(), "'other' isn't a field"),
         (Undecorated(1.0), "isn't registered"),
         (attrs.make_class("Made", ["x"])(1), "can't be found again by its name"),
     ],

@@ -451,9 +451,9 @@ def test_a_summary_needs_no_class() -> None:
 
 @pytest.mark.parametrize("text", ["5", "[]", "{}", '{"error":5}', '{"$decimal":"1"}', "null"])
 def test_a_text_that_holds_no_error_is_refused(text: str) -> None:
-    with pytest.raises(exceptions.SerializationError, match="doesn't hold an error"):
+    with pytest.raises(exceptions.SerializationError, match="doesn't contain an error"):
         load(text)
-    with pytest.raises(exceptions.SerializationError, match="doesn't hold an error"):
+    with pytest.raises(exceptions.SerializationError, match="doesn't contain an error"):
         errors.summarize_error(serializer, text)
 
 

@@ -408,12 +408,12 @@ REFUSED: list[tuple[Any, str]] = [
     (memoryview(b"x"), "type memoryview isn't registered"),
     (range(3), "type range isn't registered"),
     ({"a": 1}.keys(), "type dict_keys isn't registered"),
-    ((i for i in [1]), "type generator isn't registered. Make a list of it."),
+    ((i for i in [1]), "type generator isn't registered. Convert it to a list."),
     (len, "type builtin_function_or_method isn't registered"),
     (types.SimpleNamespace(a=1), "type types.SimpleNamespace isn't registered"),
     (sys.version_info, "type sys.version_info is a subclass of tuple that isn't registered"),
     (dt.datetime(2024, 1, 1, tzinfo=OtherZone()), "its time zone is a"),
-    (Leaky("x"), "its attribute 'connection' is no field of the dataclass"),
+    (Leaky("x"), "its attribute 'connection' isn't a field of its class"),
     (Unset(), "its field 'name' has no value"),
     (DictLike("x"), "its class derives from a built-in type"),
     (NotADataclassItself(Decimal(1)), "NotADataclassItself isn't registered"),
@@ -441,7 +441,7 @@ def test_a_coroutine_asks_for_its_await() -> None:
         return 42
 
     coroutine = answer()
-    with pytest.raises(exceptions.SerializationError, match="Was an await forgotten"):
+    with pytest.raises(exceptions.SerializationError, match="Is an await missing"):
         serializer.dumps({"answer": coroutine})
     coroutine.close()
 
@@ -450,7 +450,7 @@ def test_a_named_tuple_with_attributes_of_its_own_is_refused() -> None:
     value = LabelledPoint(1, 2)
     value.label = "home"  # type: ignore[attr-defined]
 
-    with pytest.raises(exceptions.SerializationError, match="attributes beside its fields"):
+    with pytest.raises(exceptions.SerializationError, match="attributes besides its fields"):
         serializer.dumps(value)
 
 

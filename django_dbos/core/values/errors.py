@@ -1,14 +1,14 @@
-"""Exceptions to text and back: a replay catches what the first run caught.
+"""Serialization of exceptions, so that a replay catches the same exceptions as the first run.
 
-An error is recorded with its class, ``args``, attributes, notes, message and traceback. It is
-rebuilt in one of two ways, of which each is tried when the error is recorded:
+An error is recorded with its class, ``args``, attributes, notes, message and traceback. There are
+two ways to rebuild it, and both are tried when it is recorded:
 
-* restored, as copying would: made without its ``__init__``, then given its attributes. One that
-  can't be recorded is left out, and a note says so;
-* called: ``cls(*args)``, where restoring would leave something out, or doesn't give the same error.
+* restoring, as copy() does: create it without ``__init__``, then set its attributes. An attribute
+  that can't be recorded is left out and mentioned in a note;
+* calling ``cls(*args)``, if restoring would leave an attribute out or gives another error.
 
-What comes back with other ``args`` or another message either way is recorded as text, and raised as
-a RecordedError.
+An error that comes back with other ``args`` or another message in both ways is recorded as text,
+and raised as a RecordedError.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from django_dbos import exceptions
-from django_dbos.core.values import codecs
+from django_dbos.core.values import class_codecs, codecs
 
 _MAX_TRACEBACK = 20_000
 _MAX_TEXT = 4_000
 
-# Python and this module keep these on an exception; they are recorded apart from its own
-# attributes.
+# Attributes that Python and this module set on an exception. They aren't part of its own state.
 _NOT_STATE = frozenset({"__notes__", "recorded_traceback"})
 
 
 class RecordedTraceback(Exception):
-    """The cause of a rebuilt exception: shows where it was raised at the time."""
+    """The cause of a rebuilt exception, which shows the original traceback."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -44,27 +43,27 @@ class RecordedTraceback(Exception):
 
 
 class ClassSerializer(Protocol):
-    """Writes values and names their classes: the serializer, which stands above this module."""
+    """The interface of JSONSerializer, which stands above this module."""
 
     def dumps(self, value: Any) -> str:
-        """Return `value` as text; raise SerializationError."""
+        """Return ``value`` as text; raise SerializationError."""
 
     def loads(self, text: str) -> Any:
-        """Return the value that dumps() made the text of."""
+        """Return the value that dumps() has serialized."""
 
     def to_plain(self, text: str) -> codecs.JSONValue:
-        """Return what the text holds as plain JSON values."""
+        """Return the value in ``text`` as plain JSON values."""
 
     def class_path(self, cls: type) -> str | None:
-        """Return "module:qualified.name" if that leads back to the class."""
+        """Return "module:qualified.name" if it leads back to the class, else None."""
 
     def rebuildable_class(self, path: str, codec: codecs.ClassCodec) -> type:
-        """Return the class at `path`; raise UnknownTypeInHistory."""
+        """Return the class at ``path``; raise UnknownTypeInHistory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorSummary:
-    """What can be said about a recorded error without rebuilding it."""
+    """The parts of a recorded error that can be read without rebuilding it."""
 
     class_path: str
     message: str
@@ -73,24 +72,32 @@ class ErrorSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What an exception is rebuilt from. Without ``state`` its class is called."""
+    """The recorded parts of an exception.
+
+    Attributes:
+        args: Its ``args``.
+        state: Its attributes if it is restored, or None if its class is called.
+        notes: Its notes.
+        lost: The type names, by attribute, of the attributes that were left out.
+    """
 
     args: list[Any]
     state: dict[str, Any] | None
     notes: list[str]
-    # The attributes that were left out, with their types.
     lost: dict[str, str]
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the parts by name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Parts:
+        """Return the parts in a record, which may have other keys."""
         return cls(**{field.name: record[field.name] for field in dataclasses.fields(cls)})
 
 
 def dump_error(serializer: ClassSerializer, error: BaseException) -> str:
-    """Return ``error`` as text. Never raises: what can't be rebuilt is recorded as it looks."""
+    """Return ``error`` as text, or its description if it can't be rebuilt. Never raises."""
     try:
         path = serializer.class_path(type(error))
         if path is not None:
@@ -98,22 +105,22 @@ def dump_error(serializer: ClassSerializer, error: BaseException) -> str:
                 parts = _working_parts(serializer, error)
                 return serializer.dumps(_describe(error) | parts.as_dict())
     except Exception:
-        # A foreign __init__, __str__ or attribute may raise anything. Such an error can't be
-        # rebuilt.
+        # The class's own __init__, __str__ or attributes may raise anything.
         pass
     return dump_stand_in(serializer, error)
 
 
 def dump_stand_in(serializer: ClassSerializer, error: BaseException) -> str:
-    """Return text that load_error() makes a RecordedError of, whatever ``error`` is."""
+    """Return the description of any error, as text that load_error() reads as a RecordedError."""
     description = _describe(error)
     return serializer.dumps(description | {"args": None, "args_text": _args_text(error)})
 
 
 def load_error(serializer: ClassSerializer, text: str) -> BaseException:
-    """Return the exception that ``text`` was made of, with its ``recorded_traceback``.
+    """Return the recorded exception, with its ``recorded_traceback``.
 
-    Raises UnknownTypeInHistory if its class, or a type in its ``args``, isn't known here.
+    Raises:
+        UnknownTypeInHistory: Its class, or a type in its ``args``, can't be found.
     """
     record = _load_record(serializer, text)
     path, recorded_traceback = record["error"], record["traceback"]
@@ -123,13 +130,13 @@ def load_error(serializer: ClassSerializer, text: str) -> BaseException:
     cls = serializer.rebuildable_class(path, codec_for(serializer))
     error = _rebuild_recorded(cls, record)
     vars(error)["recorded_traceback"] = recorded_traceback
-    # Past what a frozen class makes of assignments.
+    # A frozen class refuses assignments.
     object.__setattr__(error, "__cause__", RecordedTraceback(recorded_traceback))
     return error
 
 
 def load_error_or_stand_in(serializer: ClassSerializer, text: str) -> BaseException:
-    """Return what load_error() does; where that raises, a RecordedError: for mere reports."""
+    """Return the recorded exception, or a RecordedError if load_error() would raise."""
     try:
         return load_error(serializer, text)
     except exceptions.SerializationError:
@@ -137,16 +144,16 @@ def load_error_or_stand_in(serializer: ClassSerializer, text: str) -> BaseExcept
 
 
 def stand_in_for(serializer: ClassSerializer, text: str) -> exceptions.RecordedError:
-    """Return a RecordedError that says what was recorded."""
+    """Return a RecordedError with the recorded message and traceback."""
     summary = summarize_error(serializer, text)
     return exceptions.RecordedError(summary.class_path, f"({summary.message!r})", summary.traceback)
 
 
 def round_trip_error(serializer: ClassSerializer, error: BaseException, text: str) -> BaseException:
-    """Return what the first run must raise for ``error``: what a replay of ``text`` will raise.
+    """Return the exception that a replay of ``text`` will raise for ``error``.
 
-    That is ``error`` itself if it comes back whole; it keeps its traceback and causes, which a
-    replay has as text only.
+    The first run raises it too. It is ``error`` itself if nothing of it is lost: its traceback and
+    causes, which a replay has only as text, stay intact.
     """
     record = _load_record(serializer, text)
     if record["args"] is not None and record["state"] is not None and not record["lost"]:
@@ -159,7 +166,7 @@ def round_trip_error(serializer: ClassSerializer, error: BaseException, text: st
 
 
 def summarize_error(serializer: ClassSerializer, text: str) -> ErrorSummary:
-    """Return what ``text`` says about an error, whether or not its class is known here."""
+    """Return the summary of a recorded error, whether or not its class can be found."""
     record = serializer.to_plain(text)
     try:
         return ErrorSummary(
@@ -172,7 +179,7 @@ def summarize_error(serializer: ClassSerializer, text: str) -> ErrorSummary:
 
 
 def codec_for(serializer: ClassSerializer) -> codecs.ClassCodec:
-    """Return the codec for exceptions that are values: returned or sent rather than raised."""
+    """Return the codec for exceptions as values: returned or sent instead of raised."""
 
     def encode(error: BaseException) -> dict[str, Any]:
         with _taking_apart(error):
@@ -190,8 +197,8 @@ def codec_for(serializer: ClassSerializer) -> codecs.ClassCodec:
     )
 
 
-# An exception may hold others, and itself: Django's ValidationError does. Each is tried on its own,
-# inside the trial of the one that holds it, so that few levels are many trials.
+# An exception may contain others and even itself, as Django's ValidationError does. Each one is
+# tried inside the trial of its container, so the number of trials grows exponentially with depth.
 _being_taken_apart: ContextVar[tuple[BaseException, ...]] = ContextVar(
     "being_taken_apart", default=()
 )
@@ -201,7 +208,7 @@ _MAX_NESTED = 4
 @contextmanager
 def _taking_apart(error: BaseException) -> Iterator[None]:
     outer = _being_taken_apart.get()
-    if any(one is error for one in outer):
+    if any(container is error for container in outer):
         raise codecs.Refused("it contains itself.")
     if len(outer) == _MAX_NESTED:
         raise codecs.Refused(f"exceptions are nested more than {_MAX_NESTED} deep.")
@@ -223,7 +230,7 @@ def _working_parts(serializer: ClassSerializer, error: BaseException) -> Parts:
 
 
 def _restorable_parts(serializer: ClassSerializer, error: BaseException) -> Parts:
-    attributes = {**_reduced(error)[1], **codecs.state_of(error)}
+    attributes = {**_reduced(error)[1], **class_codecs.state_of(error)}
     state = {}
     lost = {}
     for name, value in attributes.items():
@@ -238,8 +245,8 @@ def _restorable_parts(serializer: ClassSerializer, error: BaseException) -> Part
 
 
 def _reduced(error: BaseException) -> tuple[list[Any], dict[str, Any]]:
-    # The built-in class's own __reduce__ knows what it keeps in C, such as an OSError's file name.
-    # One that a subclass defines could name any function to call.
+    # The __reduce__ of the built-in class includes state that is kept in C, such as an OSError's
+    # file name. The __reduce__ of a subclass isn't used: it could return any function to call.
     _, args, *state = _builtin_base(type(error)).__reduce__(error)
     return list(args), state[0] if state and state[0] else {}
 
@@ -255,7 +262,7 @@ def _comes_back(serializer: ClassSerializer, error: BaseException, parts: Parts)
         same_args = serializer.dumps(_reduced(rebuilt)[0]) == serializer.dumps(parts.args)
         return same_args and str(rebuilt) == str(error)
     except Exception:
-        # Whatever the class's own code raises.
+        # The class's own code may raise anything.
         return False
 
 
@@ -264,8 +271,8 @@ def _rebuild_recorded(cls: type, record: dict[str, Any]) -> BaseException:
         return _rebuild(cls, Parts.from_dict(record))
     except Exception as error:
         raise exceptions.UnknownTypeInHistory(
-            f"A {codecs.type_name(cls)} was recorded, but can't be rebuilt any more "
-            f"({type(error).__name__}: {error}). Let its class accept what it did."
+            f"A {codecs.type_name(cls)} was recorded, but can no longer be rebuilt "
+            f"({type(error).__name__}: {error}). Make its class accept the same args as before."
         ) from error
 
 
@@ -280,7 +287,7 @@ def _rebuild(cls: type, parts: Parts) -> BaseException:
         for name, value in parts.state.items():
             object.__setattr__(error, name, value)
 
-    lost = [f"Attribute {name!r} ({of}) wasn't recorded." for name, of in parts.lost.items()]
+    lost = [f"Attribute {name!r} ({kind}) wasn't recorded." for name, kind in parts.lost.items()]
     if parts.notes or lost:
         vars(error)["__notes__"] = [*parts.notes, *lost]
     return error
@@ -313,7 +320,7 @@ def _safely(describe: Any, value: object) -> str:
         text: str = describe(value)
     except Exception as error:
         return f"<{type(value).__name__}, whose description raised {type(error).__name__}>"
-    # No database takes lone surrogates, and what describes an error must always be recorded.
+    # A description must always be storable, and no database stores lone surrogates.
     return text.encode(errors="backslashreplace").decode()
 
 
@@ -333,6 +340,6 @@ def _load_record(serializer: ClassSerializer, text: str) -> dict[str, Any]:
 
 def _not_an_error(text: str) -> exceptions.SerializationError:
     return exceptions.SerializationError(
-        f"The recorded text {text[:80]!r} doesn't hold an error. Was it changed by hand, or by "
-        "another program?"
+        f"The recorded text {text[:80]!r} doesn't contain an error. Check whether it was changed "
+        "by hand or by another program."
     )

@@ -1,6 +1,7 @@
-"""pydantic's models and URLs, and attrs' classes, for projects that have these libraries.
+"""Codecs for pydantic's models and URLs and for attrs classes.
 
-Nothing here imports them: a class of theirs can only be met once somebody has.
+The libraries are optional and never imported here: a value of theirs exists only once the project
+has imported them.
 """
 
 from __future__ import annotations
@@ -9,21 +10,18 @@ import sys
 from typing import Any
 
 from django_dbos import exceptions
-from django_dbos.core.values.codecs import (
-    ClassCodec,
-    JSONValue,
-    Refused,
+from django_dbos.core.values.class_codecs import (
     blank,
     current_fields,
-    is_dispensable,
+    decode_fields,
+    encode_fields,
     plain_fields,
-    state_of,
-    type_name,
 )
+from django_dbos.core.values.codecs import ClassCodec, JSONValue, Refused, type_name
 
 
 def _loaded(module: str, name: str) -> Any:
-    """A class of a library, or (), of which nothing is a subclass, while that isn't imported."""
+    """Return a class of a library, or (), which has no subclasses, if it isn't imported."""
     found = sys.modules.get(module)
     return () if found is None else vars(found).get(name, ())
 
@@ -41,7 +39,7 @@ def _is_url(cls: type) -> bool:
 
 
 def _encode_model(value: Any) -> list[Any]:
-    """[values of the fields, those that weren't given]; refused if it would come back otherwise."""
+    """Return [values by field, names of unset fields]; refuse a model that decodes differently."""
     cls, attributes = type(value), vars(value)
     values = {name: attributes[name] for name in cls.model_fields if name in attributes}
     values |= value.__pydantic_extra__ or {}
@@ -54,7 +52,7 @@ def _encode_model(value: Any) -> list[Any]:
     if not is_same:
         raise Refused(
             "it would come back as another one: a validator changes its values, or a private "
-            "attribute isn't what the class sets. Pass its fields."
+            "attribute differs from its default. Pass its fields instead."
         )
     return payload
 
@@ -63,9 +61,10 @@ def _decode_model(cls: Any, payload: list[Any]) -> Any:
     values, *others = payload
     unknown = sorted(values.keys() - cls.model_fields.keys())
     if unknown and cls.model_config.get("extra") != "allow":
-        current_fields(cls, values, [one for one in values if one not in unknown], {})
-    # By their names in the class, also where they have others in JSON (pydantic 2.11 and later).
-    has_alias = any(one.validation_alias is not None for one in cls.model_fields.values())
+        current_fields(cls, values, [name for name in values if name not in unknown], {})
+    # Fields are recorded by their names in the class, not by their aliases. The options need
+    # pydantic 2.11.
+    has_alias = any(field.validation_alias is not None for field in cls.model_fields.values())
     options = {"by_name": True, "by_alias": False} if has_alias else {}
     try:
         instance = cls.model_validate(values, **options)
@@ -94,39 +93,24 @@ def _plain_url(path: str, payload: str) -> JSONValue:
 
 
 def _is_attrs(cls: type) -> bool:
-    # As with dataclasses: a subclass that isn't decorated itself has state that nobody declared.
+    # As with dataclasses, a subclass that isn't decorated itself may have undeclared state.
     return "__attrs_attrs__" in vars(cls)
 
 
 def _encode_attrs(value: Any) -> dict[str, Any]:
-    cls = type(value)
-    blank(cls)
-    state = state_of(value)
-    result = {}
-    for field in cls.__attrs_attrs__:
-        if field.name not in state:
-            raise Refused(f"its field {field.name!r} has no value.")
-        result[field.name] = state.pop(field.name)
-    undeclared = [name for name in state if not is_dispensable(cls, name)]
-    if undeclared:
-        raise Refused(
-            f"its attribute {undeclared[0]!r} is no field of the class, so it would be lost."
-        )
-    return result
+    return encode_fields(value, [field.name for field in type(value).__attrs_attrs__])
 
 
 def _decode_attrs(cls: Any, payload: dict[str, Any]) -> Any:
     library = sys.modules["attr"]
     instance = blank(cls)
-    missing = [field for field in cls.__attrs_attrs__ if field.name not in payload]
+    fields = cls.__attrs_attrs__
     defaults = {
         field.name: _default(field.default, instance)
-        for field in missing
-        if field.default is not library.NOTHING
+        for field in fields
+        if field.name not in payload and field.default is not library.NOTHING
     }
-    names = [field.name for field in cls.__attrs_attrs__]
-    for name, value in current_fields(cls, payload, names, defaults).items():
-        object.__setattr__(instance, name, value)
+    decode_fields(instance, payload, [field.name for field in fields], defaults)
     try:
         library.validate(instance)
     except Exception as error:
