@@ -1,6 +1,7 @@
-"""Channels consumers: streams and events of workflows, live, over websockets.
+"""Channels consumers that send a workflow's streams and events over websockets.
 
-The tables are what is sent; everything else only says when to look. See `django_dbos.routing`.
+The data always comes from the tables; notifications only decide when to read them. The URLs are in
+`django_dbos.routing`.
 """
 
 from django_dbos.consumers.events import EventConsumer

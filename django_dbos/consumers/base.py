@@ -1,8 +1,7 @@
-"""What both consumers share: who may connect and stay, what wakes them, and how they end.
+"""The base class of both consumers: connecting, permissions, waiting for changes, and closing.
 
-A socket costs a task and no thread while nothing happens. It looks at the tables when this process
-or, through LISTEN or the channel layer, another one says that something has changed, and on a timer
-in any case.
+An idle socket costs a task and no thread. It reads the tables after notifications of changes, which
+come from this process or, through LISTEN or the channel layer, from others; and also on a timer.
 """
 
 from __future__ import annotations
@@ -28,44 +27,44 @@ logger = logging.getLogger("django_dbos.consumers")
 NORMAL, TOO_BIG, INTERNAL_ERROR = 1000, 1009, 1011
 BAD_REQUEST = 4400
 
-# Clients have nothing to say, and certainly not more characters than this.
+# The limit on an incoming frame, in characters. Clients have no reason to send any.
 MAX_INCOMING = 4096
-# While other processes' notifications arrive, the timer only makes up for a process that died
-# between its commit and its notification: it can be so many times slower.
+# The factor by which the timer is slower while notifications of other processes arrive. It then
+# only covers a process that died between its commit and its notification.
 RELAXED = 10
 
 
 class News(Enum):
-    """What a look has brought."""
+    """The result of sending the news."""
 
-    NONE_LEFT = "all that there is by now was sent"
-    MORE = "some was sent, and there is more"
-    ENDED = "there can be no more"
+    NONE_LEFT = "all current data was sent"
+    MORE = "a part was sent, and there is more"
+    ENDED = "all data was sent, and no more can come"
 
 
 class ClientDisconnected(Exception):
-    """Raised by a send after the client has disconnected."""
+    """A send failed because the client has disconnected."""
 
 
 class WorkflowConsumer(AsyncJsonWebsocketConsumer):
-    """Sends what one workflow has published, to whoever may read it."""
+    """The base of consumers that send the published data of one workflow to permitted users."""
 
     kind: str
-    # Its socket must outlive a channel layer that is down, so Channels isn't to read from one.
+    # Without an alias Channels reads from no layer, so the socket survives a layer that is down.
     channel_layer_alias = "django_dbos has none"
     _serving: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one socket; however that ends, nothing of it goes on."""
+        """Serve one socket, and stop its task however that ends."""
         try:
             await super().__call__(scope, receive, _raising_disconnected(send))
         except ClientDisconnected as error:
-            logger.debug("A client has disconnected: %r", error)
+            logger.debug("The client has disconnected: %r", error)
         finally:
             await self._stop_serving()
 
     async def connect(self) -> None:
-        """Accept, and only then say why not: a browser hears of no close that comes before."""
+        """Accept the socket first: browsers don't see the code of a close before that."""
         if not origins.is_allowed(self.scope):
             await self.close()
             return
@@ -73,36 +72,36 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
         self._serving = asyncio.create_task(self._serve())
 
     async def receive(self, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> None:
-        """Ignore it."""
+        """Ignore incoming frames; close the socket if one is too big."""
         if len(text_data or bytes_data or "") > MAX_INCOMING:
             await self._stop_serving()
             await self.close(TOO_BIG)
 
     def read_query(self, query: dict[str, str]) -> tuple[str, str | None]:
-        """Return the workflow id and the key; raise ValueError for what is wrong with them."""
+        """Return the workflow id and the key; raise ValueError if one is invalid."""
         raise NotImplementedError
 
     def keys(self) -> Sequence[str]:
-        """The keys under which changes are notified."""
+        """Return the keys under which changes are notified."""
         raise NotImplementedError
 
     async def send_news(self) -> News:
-        """Send some of what the client doesn't have."""
+        """Send some of the data that the client doesn't have yet."""
         raise NotImplementedError
 
     async def _serve(self) -> None:
         try:
-            await self.close(await self._answer())
+            await self.close(await self._send_all())
         except ClientDisconnected as error:
-            logger.debug("A client has disconnected: %r", error)
+            logger.debug("The client has disconnected: %r", error)
 
     async def _stop_serving(self) -> None:
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.wait([self._serving])
 
-    async def _answer(self) -> int:
-        """Send all that the client may have; the code to close with."""
+    async def _send_all(self) -> int:
+        """Send all data, until its end or a refusal; return the code to close with."""
         try:
             self.workflow_id, self.key = self.read_query(_query(self.scope))
         except (TypeError, ValueError) as error:
@@ -114,14 +113,14 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
                 await self.access.check()
                 await self._follow()
         except WorkflowDoesNotExist:
-            # Deleted in the meantime: what somebody who connects now would hear.
+            # The workflow was deleted: give the same answer as to a new connection.
             return self.access.refusal.code
         except Refused as refused:
             return refused.code
         except ClientDisconnected:
             raise
         except Exception:
-            logger.exception("The socket on workflow %r is closed", self.workflow_id)
+            logger.exception("The socket on workflow %r is closed by an error", self.workflow_id)
             return INTERNAL_ERROR
         return NORMAL
 
@@ -132,19 +131,19 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
                 if news is News.NONE_LEFT:
                     pause = get_settings().poll_interval * (RELAXED if wakeups.is_listening else 1)
                     await watch.await_(max(0.0, min(pause, self.access.time_left)))
-                # After the wait, so that nothing is sent which came after the right was taken.
+                # After the wait, so that data is never sent after a permission was revoked.
                 await self.access.check_again()
 
 
 def required(query: dict[str, str], name: str) -> str:
-    """A parameter that must be there; raises ValueError."""
+    """Return a parameter of the query string; raise ValueError if it is missing."""
     if name not in query:
-        raise ValueError(f"The parameter {name!r} is missing: give it as ?{name}=….")
+        raise ValueError(f"The parameter {name!r} is missing. Add it to the address: ?{name}=…")
     return query[name]
 
 
 def workflow_id_of(query: dict[str, str]) -> str:
-    """The workflow id; raises ValueError."""
+    """Return the workflow id; raise ValueError if it is missing or invalid."""
     return names.check_workflow_id(required(query, "workflow_id"))
 
 
@@ -156,7 +155,7 @@ def _query(scope: Any) -> dict[str, str]:
 def _raising_disconnected(
     send: Callable[[Any], Awaitable[None]],
 ) -> Callable[[Any], Awaitable[None]]:
-    """Servers raise this and that when the client has gone: one error for all of them."""
+    """Wrap ``send``: turn the various errors of servers after a disconnect into one."""
 
     async def send_or_raise(message: Any) -> None:
         try:

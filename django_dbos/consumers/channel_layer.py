@@ -1,8 +1,9 @@
-"""Notifications over the channel layer: "these keys have changed", never data.
+"""Notifications of changed keys over the channel layer; they never carry data.
 
-Where LISTEN does not reach (a transaction pooler, LISTEN switched off), they spare sockets the wait
-for their next look. A layer that is absent, slow or down costs time, never correctness: a thread
-sends, and drops what it can't; one task a process receives, for all of its sockets.
+They spare sockets the wait for their next poll where LISTEN isn't available (a transaction pooler,
+DBOS["LISTEN"] switched off). A layer that is absent, slow or down costs time, never correctness.
+One thread per process sends, and drops notifications that it can't send; one task per event loop
+receives for all of its sockets.
 """
 
 from __future__ import annotations
@@ -27,44 +28,44 @@ logger = logging.getLogger("django_dbos.consumers")
 
 GROUP = "dbos.notifications"
 MAX_QUEUED, MAX_SENT = 10_000, 500
-# Seconds: how long a send may take, how long the layer is left alone after an error, how long the
-# thread waits for more before it ends.
+# In seconds: the timeout of a send, the pause after an error of the layer, and the time after which
+# an idle thread ends.
 SEND_TIMEOUT, PAUSE, LINGER = 2.0, 5.0, 30.0
-# Seconds after which a receiver joins the group again: layers forget members, Redis after a day.
+# Seconds after which a receiver joins the group again: memberships expire, in Redis after a day.
 RENEWAL = 3600.0
 
 
 class FailureLog:
-    """Logs the first of consecutive failures of the channel layer, and their end."""
+    """Logs the first of several consecutive failures of the channel layer, and their end."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def __init__(self, description: str) -> None:
+        self.description = description
         self._is_failing = False
 
     def note_failure(self, error: Exception) -> None:
         """Log the failure, unless the previous attempt failed too."""
         if not self._is_failing:
-            logger.warning("%s, only looks on a timer: %r", self._what, error)
+            logger.warning("%s; sockets poll on a timer: %r", self.description, error)
         self._is_failing = True
 
     def note_success(self) -> None:
         """Log that the layer works again, if the previous attempt failed."""
         if self._is_failing:
-            logger.info("The channel layer can be used again")
+            logger.info("The channel layer works again")
         self._is_failing = False
 
 
 class Receiver:
-    """Receives notifications on one event loop for as long as sockets of it are open."""
+    """Receives notifications on one event loop while sockets on it are open."""
 
     def __init__(self) -> None:
         self.users = 0
         self._task: asyncio.Task[None] | None = None
-        self._failures = FailureLog("No notifications come over the channel layer")
+        self._failures = FailureLog("The channel layer delivers no notifications")
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Notifications of other processes notify this one's watchers in here."""
+        """Receive notifications for the length of a block and pass them to this process's waits."""
         self.users += 1
         if self._task is None and _layer() is not None:
             self._task = asyncio.create_task(self._receive())
@@ -77,8 +78,8 @@ class Receiver:
                 self._task = None
 
     async def _receive(self) -> None:
-        # A client library may turn a cancellation that meets a timeout into the latter: the count
-        # of users ends this as well.
+        # The count of users ends this loop too: a client library may turn a cancellation that
+        # coincides with a timeout into the latter.
         while self.users:
             try:
                 await self._subscribed()
@@ -93,7 +94,7 @@ class Receiver:
             while self.users:
                 await layer.group_add(GROUP, channel)
                 self._failures.note_success()
-                # What was missed until now isn't known.
+                # Any key may have changed before this.
                 get_store().wakeups.notify([EVERYTHING])
                 with suppress(TimeoutError):
                     async with asyncio.timeout(RENEWAL):
@@ -106,8 +107,8 @@ class Receiver:
             try:
                 message = await layer.receive(channel)
             except Exception as error:
-                # Nothing came for as long as the layer's client waits: 5 s, with redis-py 8. Its
-                # TimeoutError isn't Python's.
+                # The layer's client has timed out, with redis-py 8 after 5 s. Its TimeoutError
+                # isn't Python's.
                 if type(error).__name__ != "TimeoutError":
                     raise
                 continue
@@ -119,7 +120,7 @@ _receivers: dict[asyncio.AbstractEventLoop, Receiver] = {}
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Receive notifications on the running loop in here."""
+    """Receive notifications on the running event loop for the length of a block."""
     loop = asyncio.get_running_loop()
     receiver = _receivers.setdefault(loop, Receiver())
     try:
@@ -131,17 +132,17 @@ def listening() -> Iterator[None]:
 
 
 class Sender:
-    """A thread that sends notifications; it starts with the first, and ends when there are none."""
+    """Sends notifications on a thread, which starts with the first one and ends when idle."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._queue: queue.Queue[str] = queue.Queue(MAX_QUEUED)
         self._thread: threading.Thread | None = None
         self._silent_until = 0.0
-        self._failures = FailureLog("No notifications can be sent over the channel layer")
+        self._failures = FailureLog("The channel layer sends no notifications")
 
     def send(self, keys: Iterable[str]) -> None:
-        """Send notifications soon; never blocks, never raises."""
+        """Enqueue notifications. Never blocks, never raises."""
         if time.monotonic() < self._silent_until:
             return
         with self._lock:
@@ -171,7 +172,7 @@ class Sender:
         self._silent_until = time.monotonic() + PAUSE
 
     def _next(self) -> list[str] | None:
-        """What is queued, each key once; None when nothing came for a while."""
+        """Wait for keys and return them without duplicates, or None if none came for a while."""
         try:
             keys = {self._queue.get(timeout=LINGER)}
         except queue.Empty:
@@ -194,7 +195,7 @@ _sender = Sender()
 
 
 def _begin_anew() -> None:
-    """A forked process has no such thread, and its copy of the lock may be held for ever."""
+    """Start afresh after a fork: the thread isn't copied, and the lock's copy may stay held."""
     global _sender
     _sender = Sender()
     _receivers.clear()
@@ -205,13 +206,13 @@ if hasattr(os, "register_at_fork"):
 
 
 def send_notifications(*, keys: Sequence[str], **kwargs: Any) -> None:
-    """Receives `keys_changed`."""
+    """Receive the signal ``keys_changed``, and send its keys to other processes."""
     if _layer() is not None:
         _sender.send(keys)
 
 
 def _layer() -> Any:
-    """The channel layer; one in memory reaches nobody whom this process doesn't notify anyway."""
+    """Return the channel layer, or None if it is missing, broken or reaches only this process."""
     try:
         layer: Any = get_channel_layer()
     except Exception as error:
@@ -222,4 +223,4 @@ def _layer() -> Any:
 
 @functools.cache
 def _warn_once(message: str) -> None:
-    logger.warning("The channel layer can't be used: %r", message)
+    logger.warning("The channel layer is unusable: %r", message)

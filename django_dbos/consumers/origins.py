@@ -1,4 +1,4 @@
-"""Which pages may open sockets: those that Django's CSRF protection would take a form from."""
+"""Check of the Origin header: sockets follow the rules of Django's CSRF protection for forms."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ SCHEMES = {"ws": "http", "wss": "https"}
 
 
 def is_allowed(scope: Any) -> bool:
-    """Whether the page that connects is one of this site's; other programs send no origin.
+    """Return whether the origin is this site's or in CSRF_TRUSTED_ORIGINS; log a refusal.
 
-    Scheme, host and port must be those that were asked, or in CSRF_TRUSTED_ORIGINS.
+    Scheme, host and port must match. Only browsers send an origin; without one, the socket is
+    allowed.
     """
     origin = dict(scope.get("headers", [])).get(b"origin")
     if origin is None:
@@ -30,8 +31,9 @@ def is_allowed(scope: Any) -> bool:
     if text == expected or _is_trusted(text):
         return True
     logger.warning(
-        "A socket of a page from %.200r is refused: this site is %r. Where the page is yours, add "
-        "its origin to CSRF_TRUSTED_ORIGINS; behind a proxy see SECURE_PROXY_SSL_HEADER.",
+        "A socket from a page of %.200r is refused: the origin of this site is %r. If the page is "
+        "yours, add its origin to CSRF_TRUSTED_ORIGINS; behind a proxy, see "
+        "SECURE_PROXY_SSL_HEADER.",
         text,
         expected,
     )
@@ -39,10 +41,10 @@ def is_allowed(scope: Any) -> bool:
 
 
 def _own_origin(scope: Any) -> str | None:
-    """What a page of this site has as its origin; None where the host isn't one of it."""
+    """Return the origin of this site's pages, or None if the Host header isn't allowed."""
     scheme = scope.get("scheme", "ws")
-    asked = {**scope, "method": "GET", "scheme": SCHEMES.get(scheme, scheme)}
-    request = ASGIRequest(asked, BytesIO())
+    http_scope = {**scope, "method": "GET", "scheme": SCHEMES.get(scheme, scheme)}
+    request = ASGIRequest(http_scope, BytesIO())
     try:
         return f"{request.scheme}://{request.get_host()}"
     except DisallowedHost:
@@ -53,11 +55,11 @@ def _is_trusted(origin: str) -> bool:
     if origin in settings.CSRF_TRUSTED_ORIGINS:
         return True
     try:
-        asked = urlsplit(origin)
+        parts = urlsplit(origin)
     except ValueError:
         return False
     return any(
-        asked.scheme == one.scheme and is_same_domain(asked.netloc, one.netloc.lstrip("*"))
-        for one in map(urlsplit, settings.CSRF_TRUSTED_ORIGINS)
-        if one.netloc.startswith("*")
+        parts.scheme == trusted.scheme and is_same_domain(parts.netloc, trusted.netloc.lstrip("*"))
+        for trusted in map(urlsplit, settings.CSRF_TRUSTED_ORIGINS)
+        if trusted.netloc.startswith("*")
     )

@@ -217,5 +217,5 @@ def test_sockets_do_without_a_layer_that_is_down(
             assert json.loads(stream.recv(timeout=LIMIT)) == {"offset": number, "value": number}
     _, output = server.stop(signal.SIGTERM)
 
-    assert output.count("No notifications come over the channel layer") == 1
+    assert output.count("The channel layer delivers no notifications") == 1
     assert "Traceback" not in output
