@@ -17,7 +17,25 @@ from django.core.exceptions import ValidationError
 from django_dbos.core import names
 from django_dbos.core.records import NewMessage
 from django_dbos.handles import WorkflowHandle
-from django_dbos.operations import context, entry, reads
+from django_dbos.operations import context, events, outside, reads, streams
+from django_dbos.operations import messages as async_messages
+from django_dbos.operations import sleep as async_sleep
+from django_dbos.operations._sync import events as sync_events
+from django_dbos.operations._sync import messages as sync_messages
+from django_dbos.operations._sync import outside as sync_outside
+from django_dbos.operations._sync import sleep as sync_sleep
+from django_dbos.operations._sync import streams as sync_streams
+from django_dbos.operations.entry import (
+    aenter_anywhere,
+    aenter_step,
+    aenter_workflow,
+    aperform,
+    enter_anywhere,
+    enter_step,
+    enter_workflow,
+    perform,
+    workflow_run,
+)
 from django_dbos.operations.messages import NO_DEFAULT, new_message
 from django_dbos.operations.stream_readers import AsyncStreamReader, StreamReader
 from django_dbos.store import get_store
@@ -35,14 +53,14 @@ def send(
     Raises WorkflowDoesNotExist, and NotAllowedInAtomic when only another database has an open
     transaction.
     """
-    entry.send([new_message(workflow_id, message, topic, idempotency_key)])
+    WorkflowHandle(workflow_id).send(message, topic, idempotency_key)
 
 
 async def asend(
     workflow_id: str, message: Any, topic: str | None = None, idempotency_key: str | None = None
 ) -> None:
     """See send()."""
-    await entry.asend([new_message(workflow_id, message, topic, idempotency_key)])
+    await WorkflowHandle(workflow_id).asend(message, topic, idempotency_key)
 
 
 class OutgoingMessage(TypedDict):
@@ -61,13 +79,13 @@ def send_many(messages: Iterable[OutgoingMessage]) -> None:
     not be sent.
     """
     if new := _messages(messages):
-        entry.send(new)
+        enter_anywhere("send", sync_messages.send, async_messages.asend, sync_outside.send, new)
 
 
 async def asend_many(messages: Iterable[OutgoingMessage]) -> None:
     """See send_many()."""
     if new := _messages(messages):
-        await entry.asend(new)
+        await aenter_anywhere("asend", async_messages.asend, outside.asend, new)
 
 
 def recv(topic: str | None = None, timeout: Duration = 60, default: Any = NO_DEFAULT) -> Any:
@@ -76,7 +94,7 @@ def recv(topic: str | None = None, timeout: Duration = 60, default: Any = NO_DEF
     In order of sending, each message once. After `timeout` (default 60 s) returns `default` if
     given, else raises WaitTimeout. Raises NotInWorkflow and NotAllowedInStep.
     """
-    return entry.recv(topic, timeout, default)
+    return enter_workflow("recv", sync_messages.recv, async_messages.arecv, topic, timeout, default)
 
 
 async def arecv(
@@ -85,7 +103,7 @@ async def arecv(
     default: Any = NO_DEFAULT,
 ) -> Any:
     """See recv()."""
-    return await entry.arecv(topic, timeout, default)
+    return await aenter_workflow("arecv", async_messages.arecv, topic, timeout, default)
 
 
 def set_event(key: str, value: Any) -> None:
@@ -94,12 +112,12 @@ def set_event(key: str, value: Any) -> None:
     From a workflow exactly once. Doesn't wait for the commit: whatever waits next does. Raises
     NotInWorkflow.
     """
-    entry.set_event(key, value)
+    enter_step("set_event", sync_events.set_event, events.aset_event, key, value)
 
 
 async def aset_event(key: str, value: Any) -> None:
     """See set_event()."""
-    await entry.aset_event(key, value)
+    await aenter_step("aset_event", events.aset_event, key, value)
 
 
 def get_event(workflow_id: str, key: str, timeout: Duration = 60, default: Any = NO_DEFAULT) -> Any:
@@ -109,7 +127,7 @@ def get_event(workflow_id: str, key: str, timeout: Duration = 60, default: Any =
     workflow, a replay returns what was seen at first. Raises WorkflowDoesNotExist,
     NotAllowedInStep, NotAllowedInAtomic.
     """
-    return entry.get_event(workflow_id, key, timeout, default)
+    return WorkflowHandle(workflow_id).get_event(key, timeout, default)
 
 
 async def aget_event(
@@ -119,7 +137,7 @@ async def aget_event(
     default: Any = NO_DEFAULT,
 ) -> Any:
     """See get_event()."""
-    return await entry.aget_event(workflow_id, key, timeout, default)
+    return await WorkflowHandle(workflow_id).aget_event(key, timeout, default)
 
 
 def get_all_events(workflow_id: str) -> dict[str, Any]:
@@ -128,13 +146,13 @@ def get_all_events(workflow_id: str) -> dict[str, Any]:
     Raises WorkflowDoesNotExist.
     """
     names.check_workflow_id(workflow_id)
-    return entry.perform("get_all_events", lambda: entry.read_events(workflow_id))
+    return perform("get_all_events", lambda: events.read_all(workflow_id))
 
 
 async def aget_all_events(workflow_id: str) -> dict[str, Any]:
     """See get_all_events()."""
     names.check_workflow_id(workflow_id)
-    return await entry.aperform("get_all_events", lambda: entry.read_events(workflow_id))
+    return await aperform("get_all_events", lambda: events.read_all(workflow_id))
 
 
 def write_stream(key: str, value: Any) -> None:
@@ -143,22 +161,22 @@ def write_stream(key: str, value: Any) -> None:
     From a workflow exactly once, from a step at least once. Doesn't wait for the commit: whatever
     waits next does. Raises StreamClosed after `close_stream`, and NotInWorkflow.
     """
-    entry.write_stream(key, value)
+    enter_step("write_stream", sync_streams.write_stream, streams.awrite_stream, key, value)
 
 
 async def awrite_stream(key: str, value: Any) -> None:
     """See write_stream()."""
-    await entry.awrite_stream(key, value)
+    await aenter_step("awrite_stream", streams.awrite_stream, key, value)
 
 
 def close_stream(key: str) -> None:
     """End a stream of this workflow: its readers stop after the last value."""
-    entry.close_stream(key)
+    enter_step("close_stream", sync_streams.close_stream, streams.aclose_stream, key)
 
 
 async def aclose_stream(key: str) -> None:
     """See close_stream()."""
-    await entry.aclose_stream(key)
+    await aenter_step("aclose_stream", streams.aclose_stream, key)
 
 
 def read_stream(
@@ -171,14 +189,14 @@ def read_stream(
     `reader.entries()` yields (offset, value). A value that doesn't come within `timeout` raises
     WaitTimeout. Raises WorkflowDoesNotExist.
     """
-    return entry.read_stream(workflow_id, key, offset, timeout, wait)
+    return WorkflowHandle(workflow_id).read_stream(key, offset, timeout, wait)
 
 
 def aread_stream(
     workflow_id: str, key: str, offset: int = 0, timeout: Duration = None, wait: bool = True
 ) -> AsyncStreamReader:
     """See read_stream(): `async for value in aread_stream(...)`."""
-    return entry.aread_stream(workflow_id, key, offset, timeout, wait)
+    return WorkflowHandle(workflow_id).aread_stream(key, offset, timeout, wait)
 
 
 def sleep(duration: float | timedelta) -> None:
@@ -186,25 +204,25 @@ def sleep(duration: float | timedelta) -> None:
 
     Raises NotInWorkflow and NotAllowedInStep.
     """
-    entry.sleep_for(duration)
+    enter_workflow("sleep", sync_sleep.sleep, async_sleep.asleep, duration)
 
 
 async def asleep(duration: float | timedelta) -> None:
     """See sleep()."""
-    await entry.asleep_for(duration)
+    await aenter_workflow("asleep", async_sleep.asleep, duration)
 
 
 def retrieve_workflow(workflow_id: str) -> WorkflowHandle[Any]:
     """Return the handle of an existing workflow; raise WorkflowDoesNotExist."""
     names.check_workflow_id(workflow_id)
-    entry.perform("retrieve_workflow", lambda: _exists(workflow_id))
+    perform("retrieve_workflow", lambda: _exists(workflow_id))
     return WorkflowHandle(workflow_id)
 
 
 async def aretrieve_workflow(workflow_id: str) -> WorkflowHandle[Any]:
     """See retrieve_workflow()."""
     names.check_workflow_id(workflow_id)
-    await entry.aperform("retrieve_workflow", lambda: _exists(workflow_id))
+    await aperform("retrieve_workflow", lambda: _exists(workflow_id))
     return WorkflowHandle(workflow_id)
 
 
@@ -242,7 +260,7 @@ class CurrentWorkflow:
         from django.contrib.auth import get_user_model
 
         users = get_user_model()._default_manager
-        run = entry.workflow_run(context.current())
+        run = workflow_run(context.current())
         try:
             found = users.filter(pk=self.user_id)
             # A step's own queries are attempted again as its definition says.

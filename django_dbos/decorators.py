@@ -27,10 +27,10 @@ from asgiref.sync import iscoroutinefunction
 from django_dbos.conf import LARGEST_INT
 from django_dbos.core import durations, names, registry
 from django_dbos.core.registry import WorkflowDefinition
-from django_dbos.operations import context, entry, raised, runner, steps
+from django_dbos.operations import context, raised, runner, steps
 from django_dbos.operations.attempts import StepDefinition
-from django_dbos.operations.client import refuse_on_loop
 from django_dbos.operations.context import Scope
+from django_dbos.operations.entry import refuse_on_loop, run_of
 from django_dbos.operations.run import Run
 from django_dbos.workflow_functions import OTHER_NAMES_OF_START, WorkflowFunction
 
@@ -311,7 +311,7 @@ def run_step(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> 
     Raises NotInWorkflow outside of a workflow, and TypeError for what can't be called.
     """
     refuse_on_loop("run_step", "arun_step")
-    entry.run_of(context.current(), "run_step")
+    run_of(context.current(), "run_step")
     return cast(R, _as_step(function)(*args, **kwargs))
 
 
@@ -322,7 +322,7 @@ async def arun_step(
     **kwargs: P.kwargs,
 ) -> R:
     """See run_step(). A sync function runs on a thread."""
-    entry.run_of(context.current(), "arun_step")
+    run_of(context.current(), "arun_step")
     return cast(R, await _as_step(function).acall(*args, **kwargs))
 
 

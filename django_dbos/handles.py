@@ -11,8 +11,21 @@ from django.apps import apps
 
 from django_dbos.core import engine
 from django_dbos.exceptions import DbosError
-from django_dbos.operations import context, entry
+from django_dbos.operations import context, events, messages, outside, reading, results
+from django_dbos.operations._sync import events as sync_events
+from django_dbos.operations._sync import messages as sync_messages
+from django_dbos.operations._sync import outside as sync_outside
+from django_dbos.operations._sync import results as sync_results
 from django_dbos.operations.describing import WorkflowDescription, describe
+from django_dbos.operations.entry import (
+    aenter,
+    aenter_anywhere,
+    aperform,
+    enter,
+    enter_anywhere,
+    perform,
+    workflow_run,
+)
 from django_dbos.operations.messages import NO_DEFAULT, new_message
 from django_dbos.operations.stream_readers import AsyncStreamReader, StreamReader
 from django_dbos.store import get_store
@@ -48,30 +61,35 @@ class WorkflowHandle(Generic[R]):
         Raises WaitTimeout after `timeout` seconds (None: waits for ever, 0: looks once),
         WorkflowCancelled, MaxRecoveryAttemptsExceeded, and NotAllowedInAtomic inside `atomic()`.
         """
-        return entry.get_result(self.workflow_id, timeout)  # type: ignore[no-any-return]
+        inside, ainside = sync_results.get_result, results.aget_result
+        return enter(  # type: ignore[no-any-return]
+            "get_result", inside, ainside, sync_outside.get_result, self.workflow_id, timeout
+        )
 
     async def aget_result(self, timeout: float | timedelta | None = None) -> R:  # noqa: ASYNC109
         """See get_result()."""
-        return await entry.aget_result(self.workflow_id, timeout)  # type: ignore[no-any-return]
+        return await aenter(
+            "aget_result", results.aget_result, outside.aget_result, self.workflow_id, timeout
+        )
 
     def get_status(self) -> Workflow.Status:
         """Return the status; raise WorkflowDoesNotExist."""
-        return _status(entry.perform("get_status", self._read_status))
+        return _status(perform("get_status", self._read_status))
 
     async def aget_status(self) -> Workflow.Status:
         """See get_status()."""
-        return _status(await entry.aperform("get_status", self._read_status))
+        return _status(await aperform("get_status", self._read_status))
 
     def describe(self) -> WorkflowDescription:
         """Return status, name, queue, times, error and more, read in one query.
 
         Raises WorkflowDoesNotExist.
         """
-        return entry.perform("describe", lambda: describe(get_store(), self.workflow_id))
+        return perform("describe", lambda: describe(get_store(), self.workflow_id))
 
     async def adescribe(self) -> WorkflowDescription:
         """See describe()."""
-        return await entry.aperform("describe", lambda: describe(get_store(), self.workflow_id))
+        return await aperform("describe", lambda: describe(get_store(), self.workflow_id))
 
     def cancel(self, children: bool = False) -> bool:
         """Cancel the workflow, with `children` its children too; True if it was still active.
@@ -80,11 +98,11 @@ class WorkflowHandle(Generic[R]):
         durable operation; a step in progress may still end.
         Raises WorkflowDoesNotExist.
         """
-        return entry.perform("cancel", lambda: self._cancel(children))
+        return perform("cancel", lambda: self._cancel(children))
 
     async def acancel(self, children: bool = False) -> bool:
         """See cancel()."""
-        return await entry.aperform("cancel", lambda: self._cancel(children))
+        return await aperform("cancel", lambda: self._cancel(children))
 
     def resume(self) -> bool:
         """Put a cancelled, given-up, quarantined or waiting workflow back in its queue.
@@ -93,40 +111,49 @@ class WorkflowHandle(Generic[R]):
         begins at once, see run_now(). Returns whether it could be resumed. Raises
         WorkflowDoesNotExist.
         """
-        return entry.perform("resume", self._resume)
+        return perform("resume", self._resume)
 
     async def aresume(self) -> bool:
         """See resume()."""
-        return await entry.aperform("resume", self._resume)
+        return await aperform("resume", self._resume)
 
     def run_now(self) -> bool:
         """Put a delayed workflow in its queue at once, as if its time had come.
 
         Returns True if it was still delayed. Raises WorkflowDoesNotExist.
         """
-        return entry.perform("run_now", self._run_now)
+        return perform("run_now", self._run_now)
 
     async def arun_now(self) -> bool:
         """See run_now()."""
-        return await entry.aperform("run_now", self._run_now)
+        return await aperform("run_now", self._run_now)
 
     def send(
         self, message: Any, topic: str | None = None, idempotency_key: str | None = None
     ) -> None:
         """See django_dbos.send()."""
-        entry.send([new_message(self.workflow_id, message, topic, idempotency_key)])
+        new = [new_message(self.workflow_id, message, topic, idempotency_key)]
+        enter_anywhere("send", sync_messages.send, messages.asend, sync_outside.send, new)
 
     async def asend(
         self, message: Any, topic: str | None = None, idempotency_key: str | None = None
     ) -> None:
         """See django_dbos.send()."""
-        await entry.asend([new_message(self.workflow_id, message, topic, idempotency_key)])
+        new = [new_message(self.workflow_id, message, topic, idempotency_key)]
+        await aenter_anywhere("asend", messages.asend, outside.asend, new)
 
     def get_event(
         self, key: str, timeout: float | timedelta | None = 60, default: Any = NO_DEFAULT
     ) -> Any:
         """See django_dbos.get_event()."""
-        return entry.get_event(self.workflow_id, key, timeout, default)
+        arguments = (self.workflow_id, key, timeout, default)
+        return enter(
+            "get_event",
+            sync_events.get_event,
+            events.aget_event,
+            sync_outside.get_event,
+            *arguments,
+        )
 
     async def aget_event(
         self,
@@ -135,7 +162,8 @@ class WorkflowHandle(Generic[R]):
         default: Any = NO_DEFAULT,
     ) -> Any:
         """See django_dbos.get_event()."""
-        return await entry.aget_event(self.workflow_id, key, timeout, default)
+        arguments = (self.workflow_id, key, timeout, default)
+        return await aenter("aget_event", events.aget_event, outside.aget_event, *arguments)
 
     def read_stream(
         self,
@@ -145,7 +173,7 @@ class WorkflowHandle(Generic[R]):
         wait: bool = True,
     ) -> StreamReader:
         """See django_dbos.read_stream()."""
-        return entry.read_stream(self.workflow_id, key, offset, timeout, wait)
+        return reading.read_stream(self.workflow_id, key, offset, timeout, wait)
 
     def aread_stream(
         self,
@@ -155,22 +183,22 @@ class WorkflowHandle(Generic[R]):
         wait: bool = True,
     ) -> AsyncStreamReader:
         """See django_dbos.read_stream()."""
-        return entry.aread_stream(self.workflow_id, key, offset, timeout, wait)
+        return reading.aread_stream(self.workflow_id, key, offset, timeout, wait)
 
     def events(self) -> dict[str, Any]:
         """See django_dbos.get_all_events()."""
-        return entry.perform("get_all_events", lambda: entry.read_events(self.workflow_id))
+        return perform("get_all_events", lambda: events.read_all(self.workflow_id))
 
     async def aevents(self) -> dict[str, Any]:
         """See django_dbos.get_all_events()."""
-        return await entry.aperform("get_all_events", lambda: entry.read_events(self.workflow_id))
+        return await aperform("get_all_events", lambda: events.read_all(self.workflow_id))
 
     def steps(self) -> list[Checkpoint]:
         """Return the workflow's checkpoints, in the order of their step numbers.
 
         Raises WorkflowDoesNotExist, and DbosError in workflow code.
         """
-        if entry.workflow_run(context.current()) is not None:
+        if workflow_run(context.current()) is not None:
             raise DbosError("steps() can't be recorded. Call it in a step, and return what counts.")
         found = get_store().reader.read_checkpoints(self.workflow_id)
         if not found:

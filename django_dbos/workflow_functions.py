@@ -26,8 +26,17 @@ from django_dbos.core.records import NewWorkflow
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.django_values import json_serializer
 from django_dbos.handles import WorkflowHandle
-from django_dbos.operations import context, entry
-from django_dbos.operations.client import refuse_on_loop
+from django_dbos.operations import context, outside, results
+from django_dbos.operations._sync import outside as sync_outside
+from django_dbos.operations._sync import results as sync_results
+from django_dbos.operations.entry import (
+    aenter,
+    aenter_anywhere,
+    enter,
+    enter_anywhere,
+    id_for,
+    refuse_on_loop,
+)
 from django_dbos.operations.options import Options, StartOptions
 
 P = ParamSpec("P")
@@ -81,7 +90,8 @@ class WorkflowFunction(Generic[P, C, R]):
             self._refuse_in_sync_workflow()
             return cast(C, self._acall(args, kwargs))
         refuse_on_loop(self.name, f"{self._definition.function.__name__}.acall")
-        return cast(C, entry.call(self._new(args, kwargs)))
+        new = self._new(args, kwargs)
+        return cast(C, enter(new.name, sync_results.call, results.acall, sync_outside.call, new))
 
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it from async code, be it sync or async."""
@@ -95,12 +105,16 @@ class WorkflowFunction(Generic[P, C, R]):
         stored. Nothing is left behind then.
         """
         refuse_on_loop("start", "astart")
-        (workflow_id,) = entry.start([self._new(args, kwargs)])
+        new = [self._new(args, kwargs)]
+        (workflow_id,) = enter_anywhere(
+            "start", sync_results.start, results.astart, sync_outside.start, new
+        )
         return WorkflowHandle(workflow_id)
 
     async def astart(self, *args: P.args, **kwargs: P.kwargs) -> WorkflowHandle[R]:
         """See start()."""
-        (workflow_id,) = await entry.astart([self._new(args, kwargs)])
+        new = [self._new(args, kwargs)]
+        (workflow_id,) = await aenter_anywhere("astart", results.astart, outside.astart, new)
         return WorkflowHandle(workflow_id)
 
     def start_many(self, arguments: Iterable[Arguments]) -> list[WorkflowHandle[R]]:
@@ -109,12 +123,19 @@ class WorkflowFunction(Generic[P, C, R]):
         All of them are started, or none. See start().
         """
         refuse_on_loop("start_many", "astart_many")
-        ids = entry.start_many(*self._many(arguments))
+        ids = enter_anywhere(
+            "start_many",
+            sync_results.start_many,
+            results.astart_many,
+            sync_outside.start_many,
+            *self._many(arguments),
+        )
         return [WorkflowHandle(one) for one in ids]
 
     async def astart_many(self, arguments: Iterable[Arguments]) -> list[WorkflowHandle[R]]:
         """See start_many()."""
-        ids = await entry.astart_many(*self._many(arguments))
+        many = self._many(arguments)
+        ids = await aenter_anywhere("astart_many", results.astart_many, outside.astart_many, *many)
         return [WorkflowHandle(one) for one in ids]
 
     def using(self, **options: Unpack[StartOptions]) -> Self:
@@ -127,7 +148,8 @@ class WorkflowFunction(Generic[P, C, R]):
         return other
 
     async def _acall(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
-        return cast(R, await entry.acall(self._new(args, kwargs)))
+        new = self._new(args, kwargs)
+        return cast(R, await aenter(f"{new.name}.acall", results.acall, outside.acall, new))
 
     @property
     def _given_id(self) -> str:
@@ -137,7 +159,7 @@ class WorkflowFunction(Generic[P, C, R]):
         values = self._options.values(self._definition)
         text = self._input(args, kwargs)
         token = new_uuid()
-        workflow_id = self._given_id or entry.id_for(token)
+        workflow_id = self._given_id or id_for(token)
         return NewWorkflow(workflow_id=workflow_id, input=text, token=token, **values)
 
     def _many(self, arguments: Iterable[Arguments]) -> tuple[NewWorkflow, list[str]]:

@@ -31,7 +31,17 @@ SOURCES = ROOT / "django_dbos" / "operations"
 TARGETS = SOURCES / "_sync"
 
 # The modules that have a twin.
-MODULES = ("recorded_call", "retries", "run_writes")
+MODULES = (
+    "events",
+    "messages",
+    "outside",
+    "recorded_call",
+    "results",
+    "retries",
+    "run_writes",
+    "sleep",
+    "streams",
+)
 
 # Where the names of async functions are collected.
 SCANNED = (SOURCES, ROOT / "django_dbos" / "store")

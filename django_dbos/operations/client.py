@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
-from django.core.exceptions import SynchronousOnlyOperation
 
 from django_dbos import serializers
 from django_dbos.conf import get_settings
@@ -38,18 +37,6 @@ PATIENCE = 5.0
 LAST_WORDS = 1.0
 
 Poll = Callable[[], tuple[Any] | None]
-
-
-def refuse_on_loop(operation: str, twin: str) -> None:
-    """Raise SynchronousOnlyOperation on a running event loop, naming what to await instead."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise SynchronousOnlyOperation(
-        f"{operation}() can't be called on a running event loop, which it would block. "
-        f"Use `await {twin}(...)`."
-    )
 
 
 class Wait:

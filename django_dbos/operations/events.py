@@ -5,31 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from django_dbos import serializers
-from django_dbos.core import names
+from django_dbos.core import durations, names
 from django_dbos.core.records import RecordEvent, State, Wake
 from django_dbos.operations import limits, step_writes, waits
 from django_dbos.operations.context import StepScope
 from django_dbos.operations.messages import timed_out
 from django_dbos.operations.run import Run, operation_name
+from django_dbos.store import get_store
 
 
-def set_event(run: Run, step: StepScope | None, key: str, value: Any) -> None:
+async def aset_event(run: Run, step: StepScope | None, key: str, value: Any) -> None:
     """Publish a value; whatever waits next in the workflow waits for its commit.
 
     In a step it has no checkpoint of its own: a step that is tried again sets it again.
     """
-    values = _setting(run, key, value)
-    if step is not None:
-        step_writes.post(run, step, RecordEvent, checkpoint=None, **values)
-        return
-    call = run.begin("set_event", operation_name("set_event", key))
-    if call.found is None:
-        number = call.step_number
-        run.post(RecordEvent, checkpoint=call.checkpoint(), step_number=number, **values)
-
-
-async def aset_event(run: Run, step: StepScope | None, key: str, value: Any) -> None:
-    """See set_event()."""
     values = _setting(run, key, value)
     if step is not None:
         await step_writes.apost(run, step, RecordEvent, checkpoint=None, **values)
@@ -47,28 +36,35 @@ def _setting(run: Run, key: str, value: Any) -> dict[str, Any]:
     return {"key": key, "value": text, "size": len(text)}
 
 
-def get_event(run: Run, workflow_id: str, key: str, timeout: float | None, default: Any) -> Any:
-    """Wait until an event is there; record what it was."""
-    call = run.begin("get_event", operation_name("get_event", key))
-    checkpoint = waits.wait(call, Wake.of_event(workflow_id, key), timeout)
-    if checkpoint.state is State.TIMED_OUT:
-        return timed_out(what(workflow_id, key), timeout, default)
-    return run.outcome(checkpoint)
-
-
 async def aget_event(
     run: Run,
     workflow_id: str,
     key: str,
-    timeout: float | None,  # noqa: ASYNC109
+    timeout: Any,  # noqa: ASYNC109
     default: Any,
 ) -> Any:
-    """See get_event()."""
+    """Wait until a workflow has set an event; record its value and return it."""
+    workflow_id, key, seconds = checked(workflow_id, key, timeout)
     call = run.begin("aget_event", operation_name("get_event", key))
-    checkpoint = await waits.await_(call, Wake.of_event(workflow_id, key), timeout)
+    checkpoint = await waits.await_(call, Wake.of_event(workflow_id, key), seconds)
     if checkpoint.state is State.TIMED_OUT:
-        return timed_out(what(workflow_id, key), timeout, default)
+        return timed_out(what(workflow_id, key), seconds, default)
     return await run.aoutcome(checkpoint)
+
+
+def checked(workflow_id: str, key: str, timeout: Any) -> tuple[str, str, float | None]:
+    """Return the checked arguments of a wait for an event."""
+    seconds = durations.to_seconds(timeout, label="timeout")
+    return names.check_workflow_id(workflow_id), names.check_key(key), seconds
+
+
+def read_all(workflow_id: str) -> dict[str, Any]:
+    """Return the latest value of every event of a workflow, read on this thread."""
+    store = get_store()
+    found = store.reader.read_events(workflow_id)
+    if not found:
+        store.reader.read_status(workflow_id)
+    return {key: serializers.loads(text) for key, text, _ in found}
 
 
 def what(workflow_id: str, key: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from django_dbos import serializers
-from django_dbos.core import names
+from django_dbos.core import durations, names
 from django_dbos.core.records import (
     NewMessage,
     RecordSend,
@@ -15,7 +16,7 @@ from django_dbos.core.records import (
     Wake,
 )
 from django_dbos.exceptions import WaitTimeout, WorkflowDoesNotExist
-from django_dbos.operations import waits
+from django_dbos.operations import limits, waits
 from django_dbos.operations.run import Call, Run, operation_name
 
 
@@ -47,49 +48,30 @@ def new_message(
     )
 
 
-def send(run: Run, messages: Sequence[NewMessage]) -> None:
-    """Send from a workflow, exactly once; wait until the messages are stored."""
-    call = run.begin("send", "dbos.send")
-    checkpoint = call.found
-    if checkpoint is None:
-        answer = run.submit(RecordSend, call, **_sending(call, messages))
-        if answer.verdict is Verdict.REFUSED:
-            run.fail(call, WorkflowDoesNotExist(answer.subject))
-        checkpoint = answer.checkpoint
-    if checkpoint is not None:
-        run.outcome(checkpoint)
-
-
 async def asend(run: Run, messages: Sequence[NewMessage]) -> None:
-    """See send()."""
-    call = run.begin("asend", "dbos.send")
-    checkpoint = call.found
-    if checkpoint is not None:
-        await run.turn(checkpoint)
-    else:
-        answer = await run.asubmit(RecordSend, call, **_sending(call, messages))
-        if answer.verdict is Verdict.REFUSED:
-            await run.afail(call, WorkflowDoesNotExist(answer.subject))
-        checkpoint = answer.checkpoint
-    if checkpoint is not None:
-        run.outcome(checkpoint)
+    """Send from a workflow, exactly once; wait until the messages are stored."""
+    limits.count_messages(run, len(messages))
+    call = run.begin("asend", operation_name("send"))
+    if call.found is not None:
+        await run.turn(call.found)
+        await run.aoutcome(call.found)
+        return
+    answer = await run.asubmit(RecordSend, call, **_sending(call, messages))
+    if answer.verdict is Verdict.REFUSED:
+        await run.afail(call, WorkflowDoesNotExist(answer.subject))
+    if answer.checkpoint is not None:
+        await run.aoutcome(answer.checkpoint)
 
 
-def recv(run: Run, topic: str | None, timeout: float | None, default: Any) -> Any:
+async def arecv(run: Run, topic: str | None, timeout: Any, default: Any) -> Any:  # noqa: ASYNC109
     """Wait for the next message of a topic and consume it."""
-    call = run.begin("recv", _recv_name(topic))
-    checkpoint = waits.wait(call, _wake(run, topic), timeout)
+    topic, seconds = names.check_topic(topic), durations.to_seconds(timeout, label="timeout")
+    call = run.begin("arecv", operation_name("recv", topic))
+    wake = Wake.of_message(run.workflow_id, topic or "")
+    checkpoint = await waits.await_(call, wake, seconds)
     if checkpoint.state is State.TIMED_OUT:
-        return timed_out(f"a message{_on(topic)}", timeout, default)
-    return run.outcome(checkpoint)
-
-
-async def arecv(run: Run, topic: str | None, timeout: float | None, default: Any) -> Any:  # noqa: ASYNC109
-    """See recv()."""
-    call = run.begin("arecv", _recv_name(topic))
-    checkpoint = await waits.await_(call, _wake(run, topic), timeout)
-    if checkpoint.state is State.TIMED_OUT:
-        return timed_out(f"a message{_on(topic)}", timeout, default)
+        awaited = f"a message on topic {topic!r}" if topic else "a message"
+        return timed_out(awaited, seconds, default)
     return await run.aoutcome(checkpoint)
 
 
@@ -103,18 +85,6 @@ def timed_out(what: str, timeout: float | None, default: Any) -> Any:
 def _sending(call: Call, messages: Sequence[NewMessage]) -> dict[str, Any]:
     return {
         "checkpoint": call.checkpoint(),
-        "messages": tuple(messages),
-        "size": sum(len(one.message) for one in messages),
+        "messages": tuple(replace(new, sender_id=call.run.workflow_id) for new in messages),
+        "size": sum(len(new.message) for new in messages),
     }
-
-
-def _wake(run: Run, topic: str | None) -> Wake:
-    return Wake.of_message(run.workflow_id, topic or "")
-
-
-def _recv_name(topic: str | None) -> str:
-    return operation_name("recv", topic)
-
-
-def _on(topic: str | None) -> str:
-    return f" on topic {topic!r}" if topic else ""

@@ -9,14 +9,14 @@ from django_dbos import serializers
 from django_dbos.core.records import RecordStep
 from django_dbos.exceptions import DbosError
 from django_dbos.operations import reads
-from django_dbos.operations.run import Run
+from django_dbos.operations.run import Run, operation_name
 
 T = TypeVar("T")
 
 
-async def aperform(run: Run, operation: str, step_name: str, do: Callable[[], T]) -> T:
+async def aperform(run: Run, operation: str, do: Callable[[], T]) -> T:
     """Call `do` and record what it returned or raised; in a replay, return what was recorded."""
-    call = run.begin(operation, step_name)
+    call = run.begin(operation, operation_name(operation))
     if call.found is not None:
         await run.turn(call.found)
         return await run.aoutcome(call.found)  # type: ignore[no-any-return]

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from django_dbos.conf import get_settings
+from django_dbos.core import durations
 from django_dbos.core.ids import child_workflow_id
 from django_dbos.core.records import (
     Answer,
@@ -38,28 +39,12 @@ from django_dbos.operations import waits
 from django_dbos.operations.run import Call, Run, operation_name
 
 
-def start(run: Run, workflows: Sequence[NewWorkflow]) -> list[str]:
-    """Start children, exactly once, and return their ids; those without an id are given one."""
-    call = run.begin("start", operation_name("start", workflows[0].name))
-    if call.found is not None:
-        return json.loads(_ids_text(run, call.found))  # type: ignore[no-any-return]
-    children = _Children(call, workflows)
-    while True:
-        kind, values = children.next_write()
-        answer = run.submit(kind, call, **values)
-        error = children.settle(answer)
-        if error is not None:
-            run.fail(call, error)
-        if answer.verdict is not Verdict.REFUSED:
-            return children.ids
-
-
 async def astart(run: Run, workflows: Sequence[NewWorkflow]) -> list[str]:
-    """See start()."""
+    """Start children, exactly once, and return their ids; those without an id are given one."""
     call = run.begin("astart", operation_name("start", workflows[0].name))
     if call.found is not None:
         await run.turn(call.found)
-        return json.loads(_ids_text(run, call.found))  # type: ignore[no-any-return]
+        return await _arecorded_ids(run, call.found)
     children = _Children(call, workflows)
     while True:
         kind, values = children.next_write()
@@ -71,10 +56,17 @@ async def astart(run: Run, workflows: Sequence[NewWorkflow]) -> list[str]:
             return children.ids
 
 
-def _ids_text(run: Run, checkpoint: Checkpoint) -> str:
+async def astart_many(run: Run, like: NewWorkflow, inputs: Sequence[str]) -> list[str]:
+    """Start a child like this one for each input, exactly once, and return their ids."""
+    if not inputs:
+        return []
+    return await astart(run, like.repeated([like.workflow_id] * len(inputs), inputs))
+
+
+async def _arecorded_ids(run: Run, checkpoint: Checkpoint) -> list[str]:
     if checkpoint.error is not None:
-        raise run.load_error(checkpoint.error)
-    return checkpoint.output or "[]"
+        raise await run.aload_error(checkpoint.error)
+    return json.loads(checkpoint.output or "[]")  # type: ignore[no-any-return]
 
 
 class _Children:
@@ -155,19 +147,18 @@ def _as_child(call: Call, new: NewWorkflow, position: int, count: int) -> NewWor
     )
 
 
-def get_result(run: Run, workflow_id: str, timeout: float | None) -> Any:
-    """Wait for another workflow's result, and record it."""
-    call = run.begin("get_result", operation_name("get_result"))
-    checkpoint = waits.wait(call, Wake.of_result(workflow_id), timeout)
-    _raise_ending(checkpoint, workflow_id, timeout)
-    return run.outcome(checkpoint)
+async def acall(run: Run, new: NewWorkflow) -> Any:
+    """Run a workflow as a child; return its result or raise its error."""
+    (workflow_id,) = await astart(run, [new])
+    return await aget_result(run, workflow_id, None)
 
 
-async def aget_result(run: Run, workflow_id: str, timeout: float | None) -> Any:  # noqa: ASYNC109
-    """See get_result()."""
+async def aget_result(run: Run, workflow_id: str, timeout: Any) -> Any:  # noqa: ASYNC109
+    """Wait for another workflow's result; record it, and return it."""
+    seconds = durations.to_seconds(timeout, label="timeout")
     call = run.begin("aget_result", operation_name("get_result"))
-    checkpoint = await waits.await_(call, Wake.of_result(workflow_id), timeout)
-    _raise_ending(checkpoint, workflow_id, timeout)
+    checkpoint = await waits.await_(call, Wake.of_result(workflow_id), seconds)
+    _raise_ending(checkpoint, workflow_id, seconds)
     return await run.aoutcome(checkpoint)
 
 

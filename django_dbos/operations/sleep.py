@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django_dbos.core import durations
 from django_dbos.core.records import Wake, WakeKind
 from django_dbos.operations import waits
 from django_dbos.operations.run import Run, operation_name
@@ -9,11 +12,9 @@ from django_dbos.operations.run import Run, operation_name
 WAKE = Wake(kind=WakeKind.SLEEP)
 
 
-def sleep(run: Run, seconds: float) -> None:
-    """Return when so many seconds have passed since the first call."""
-    waits.wait(run.begin("sleep", operation_name("sleep")), WAKE, seconds)
-
-
-async def asleep(run: Run, seconds: float) -> None:
-    """See sleep()."""
+async def asleep(run: Run, duration: Any) -> None:
+    """Return once `duration` has passed since the first call."""
+    seconds: float | None = durations.to_seconds(duration, label="duration")
+    if seconds is None:
+        raise TypeError("duration must be seconds or a timedelta, not None.")
     await waits.await_(run.begin("asleep", operation_name("sleep")), WAKE, seconds)

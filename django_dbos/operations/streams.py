@@ -13,25 +13,11 @@ from django_dbos.operations.context import StepScope
 from django_dbos.operations.run import Run, operation_name
 
 
-def write_stream(run: Run, step: StepScope | None, key: str, value: Any) -> None:
+async def awrite_stream(run: Run, step: StepScope | None, key: str, value: Any) -> None:
     """Append a value; whatever waits next in the workflow waits for its commit.
 
     In a step it has no checkpoint of its own: a step that is tried again writes it again.
     """
-    values = _entry(run, key, value)
-    if step is not None:
-        _refuse_closed(run, key)
-        step_writes.post(run, step, RecordEntry, checkpoint=None, **values)
-        return
-    call = run.begin("write_stream", operation_name("write_stream", key))
-    if call.found is None:
-        _refuse_closed(run, key)
-        number = call.step_number
-        run.post(RecordEntry, checkpoint=call.checkpoint(), step_number=number, **values)
-
-
-async def awrite_stream(run: Run, step: StepScope | None, key: str, value: Any) -> None:
-    """See write_stream()."""
     values = _entry(run, key, value)
     if step is not None:
         _refuse_closed(run, key)
@@ -44,21 +30,8 @@ async def awrite_stream(run: Run, step: StepScope | None, key: str, value: Any) 
         await run.apost(RecordEntry, checkpoint=call.checkpoint(), step_number=number, **values)
 
 
-def close_stream(run: Run, step: StepScope | None, key: str) -> None:
-    """End a stream; closing it again changes nothing."""
-    values = _end(key)
-    if step is not None:
-        step_writes.post(run, step, RecordEntry, checkpoint=None, **values)
-    else:
-        call = run.begin("close_stream", operation_name("close_stream", key))
-        if call.found is None:
-            number = call.step_number
-            run.post(RecordEntry, checkpoint=call.checkpoint(), step_number=number, **values)
-    run.ended_streams.add(key)
-
-
 async def aclose_stream(run: Run, step: StepScope | None, key: str) -> None:
-    """See close_stream()."""
+    """End a stream; closing it again changes nothing."""
     values = _end(key)
     if step is not None:
         await step_writes.apost(run, step, RecordEntry, checkpoint=None, **values)

@@ -11,12 +11,12 @@ from django_dbos.core.records import RecordStep
 from django_dbos.exceptions import DbosError
 from django_dbos.operations import reads
 from django_dbos.operations.recorded_call import T
-from django_dbos.operations.run import Run
+from django_dbos.operations.run import Run, operation_name
 
 
-def perform(run: Run, operation: str, step_name: str, do: Callable[[], T]) -> T:
+def perform(run: Run, operation: str, do: Callable[[], T]) -> T:
     """Call `do` and record what it returned or raised; in a replay, return what was recorded."""
-    call = run.begin(operation, step_name)
+    call = run.begin(operation, operation_name(operation))
     if call.found is not None:
         return run.outcome(call.found)  # type: ignore[no-any-return]
     run.ensure_claim()
