@@ -119,16 +119,16 @@ class Workflow(EngineRow):
     """
 
     class Status(models.TextChoices):
-        ENQUEUED = statuses.Status.ENQUEUED.value, _("enqueued")
+        ENQUEUED = statuses.Status.ENQUEUED.value, _("queued")
         DELAYED = statuses.Status.DELAYED.value, _("delayed")
-        PENDING = statuses.Status.PENDING.value, _("pending")
+        PENDING = statuses.Status.PENDING.value, _("running")
         WAITING = statuses.Status.WAITING.value, _("waiting")
-        SUCCESS = statuses.Status.SUCCESS.value, _("success")
-        ERROR = statuses.Status.ERROR.value, _("error")
+        SUCCESS = statuses.Status.SUCCESS.value, _("succeeded")
+        ERROR = statuses.Status.ERROR.value, _("failed")
         CANCELLED = statuses.Status.CANCELLED.value, _("cancelled")
         MAX_RECOVERY_ATTEMPTS_EXCEEDED = (
             statuses.Status.MAX_RECOVERY_ATTEMPTS_EXCEEDED.value,
-            _("max recovery attempts exceeded"),
+            _("given up"),
         )
 
     workflow_id = KeyField(_("workflow id"), max_length=MAX_ID_LENGTH, primary_key=True)

@@ -1,4 +1,4 @@
-"""Columns are named by the field's words: quarantined, and a related workflow."""
+"""Columns and statuses have common names: quarantined, related workflow, running, queued."""
 
 from django.db import migrations
 
@@ -15,5 +15,23 @@ class Migration(migrations.Migration):
             "checkpoint",
             "related_workflow_id",
             django_dbos.fields.KeyField("related workflow", max_length=255, null=True),
+        ),
+        migrations.AlterField(
+            "workflow",
+            "status",
+            django_dbos.fields.KeyField(
+                "status",
+                max_length=30,
+                choices=[
+                    ("ENQUEUED", "queued"),
+                    ("DELAYED", "delayed"),
+                    ("PENDING", "running"),
+                    ("WAITING", "waiting"),
+                    ("SUCCESS", "succeeded"),
+                    ("ERROR", "failed"),
+                    ("CANCELLED", "cancelled"),
+                    ("MAX_RECOVERY_ATTEMPTS_EXCEEDED", "given up"),
+                ],
+            ),
         ),
     ]

@@ -1,4 +1,4 @@
-"""The websockets alone, for a server in a process of its own."""
+"""An ASGI application with only the websockets, for a server in a process of its own."""
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter

@@ -1,4 +1,4 @@
-"""A websocket client of an ASGI application, without a server in between."""
+"""A websocket client that calls an ASGI application without a server."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ class Client(ApplicationCommunicator):
         self.is_closed = False
 
     async def connect(self) -> None:
-        """Connect; whether that was accepted is in `is_accepted`."""
+        """Connect, and set `is_accepted` to the application's answer."""
         await self.send_input({"type": "websocket.connect"})
         answer = await self.receive_output(LIMIT)
         self.is_accepted = answer["type"] == "websocket.accept"
         self.is_closed = not self.is_accepted
 
     async def drop(self) -> None:
-        """Cancel the application, as a server does that stops."""
+        """Cancel the application, as a stopping server does."""
         self.future.cancel()
         await asyncio.wait([self.future])
 
     async def say(self, text: str) -> None:
-        """Send something."""
+        """Send a text frame."""
         await self.send_input({"type": "websocket.receive", "text": text})
 
     async def frame(self) -> Any:
-        """The next frame."""
+        """Return the next frame."""
         message = await self.receive_output(LIMIT)
         assert message["type"] == "websocket.send", message
         return json.loads(message["text"])
 
     async def frames(self) -> tuple[list[Any], int]:
-        """All frames until the socket is closed, and the code it is closed with."""
+        """Return all frames until the socket is closed, and its close code."""
         found = []
         while True:
             message = await self.receive_output(LIMIT)
@@ -62,6 +62,6 @@ class Client(ApplicationCommunicator):
             found.append(json.loads(message["text"]))
 
     async def disconnect(self) -> None:
-        """Go away, and wait until the application has noticed."""
+        """Disconnect, and wait until the application has ended."""
         await self.send_input({"type": "websocket.disconnect", "code": 1000})
         await self.wait(LIMIT)

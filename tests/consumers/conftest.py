@@ -1,4 +1,4 @@
-"""What the tests of the websockets share."""
+"""Fixtures of the websocket tests."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from channels.layers import channel_layers
 
 @pytest.fixture(autouse=True)
 def _own_layer() -> Iterator[None]:
-    """Every test has an event loop of its own, but Redis' layer keeps locks of the last one."""
+    """Discard the channel layer: Redis' keeps locks of the event loop, which each test has anew."""
     yield
     channel_layers.backends.clear()

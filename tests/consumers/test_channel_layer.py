@@ -1,4 +1,4 @@
-"""Notifications over the channel layer: soon, never data, and no harm when they are lost."""
+"""Notifications over the channel layer: prompt, without data, and harmless when lost."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ NOBODY_THERE = {
 
 
 def ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """But for asyncio's, which counts what a busy machine keeps waiting."""
-    return [one for one in caplog.records if one.name.startswith("django_dbos")]
+    """Return the records of django_dbos. asyncio logs slow callbacks on a busy machine."""
+    return [record for record in caplog.records if record.name.startswith("django_dbos")]
 
 
 @asynccontextmanager
-async def heard() -> AsyncIterator[list[str]]:
-    """The keys that are heard of, from when notifications surely come."""
+async def received_keys() -> AsyncIterator[list[str]]:
+    """Collect the keys of notifications, once the subscription is known to work."""
     keys: list[str] = []
     wakeups = get_store().wakeups
 
@@ -58,10 +58,10 @@ async def heard() -> AsyncIterator[list[str]]:
 
 
 @needs_layer
-async def test_a_notification_wakes_who_watches_its_key(async_db: None) -> None:
-    async with heard() as keys:
+async def test_a_notification_wakes_the_watch_of_its_key(async_db: None) -> None:
+    async with received_keys() as keys:
         with get_store().wakeups.watch("hinted") as watch:
-            # LISTEN tells everybody to look, once it is there.
+            # The listener notifies all keys once it is connected.
             while await watch.await_(0.2):
                 pass
 
@@ -77,18 +77,18 @@ async def test_a_notification_wakes_who_watches_its_key(async_db: None) -> None:
 async def test_many_keys_are_all_sent(async_db: None) -> None:
     keys = {f"key {number}" for number in range(3 * channel_layer.MAX_SENT)}
 
-    async with heard() as found:
+    async with received_keys() as found:
         channel_layer.send_notifications(keys=sorted(keys))
 
         await aeventually(lambda: keys <= set(found))
 
 
 @needs_layer
-async def test_notifications_come_after_a_long_silence_too(
+async def test_notifications_arrive_after_a_long_silence(
     async_db: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with heard() as keys:
-        # redis-py 8 gives up after 5 seconds in which nothing came.
+    async with received_keys() as keys:
+        # redis-py 8 times out after 5 seconds without a message.
         await asyncio.sleep(6)
         channel_layer.send_notifications(keys=["late"])
         await aeventually(lambda: "late" in keys)
@@ -102,8 +102,8 @@ async def test_membership_in_the_group_is_renewed(
 ) -> None:
     monkeypatch.setattr(channel_layer, "RENEWAL", 0.5)
 
-    async with heard() as keys:
-        # As if the layer had forgotten the member.
+    async with received_keys() as keys:
+        # As if the membership had expired.
         redis = get_channel_layer().connection(0)
         await redis.delete(get_channel_layer()._group_key(channel_layer.GROUP))
         keys.clear()
@@ -125,7 +125,7 @@ async def test_without_a_layer_nothing_is_sent_or_received(settings: Any) -> Non
             assert asyncio.all_tasks() == before
 
 
-async def test_a_layer_that_is_misconfigured_is_as_good_as_none(
+async def test_a_misconfigured_layer_is_ignored(
     settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "nowhere.Layer"}}
@@ -140,7 +140,7 @@ async def test_a_layer_that_is_misconfigured_is_as_good_as_none(
 
 
 @needs_client
-def test_an_outage_is_logged_once_and_blocks_nobody(
+def test_an_outage_is_logged_once_and_blocks_no_caller(
     settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.CHANNEL_LAYERS = NOBODY_THERE
@@ -156,7 +156,7 @@ def test_an_outage_is_logged_once_and_blocks_nobody(
 
     monkeypatch.setattr(channel_layer, "_send", send)
 
-    # Nobody waits for what is being sent.
+    # Callers don't wait for the send.
     for number in range(30):
         sender.send([f"key {number}"])
     may_send.set()
@@ -168,7 +168,7 @@ def test_an_outage_is_logged_once_and_blocks_nobody(
     eventually(is_tried_again)
     monkeypatch.setattr(channel_layer, "LINGER", 0.1)
     wait_for_end(sender)
-    assert [one.levelno for one in ours(caplog)] == [logging.WARNING]
+    assert [record.levelno for record in ours(caplog)] == [logging.WARNING]
 
 
 def wait_for_end(sender: channel_layer.Sender) -> None:
@@ -176,7 +176,7 @@ def wait_for_end(sender: channel_layer.Sender) -> None:
 
 
 @needs_client
-def test_when_too_much_is_queued_notifications_are_dropped(
+def test_notifications_are_dropped_while_the_queue_is_full(
     settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.CHANNEL_LAYERS = NOBODY_THERE
@@ -195,7 +195,7 @@ import os, sys, django
 django.setup()
 from django_dbos.consumers import channel_layer
 
-# Another thread's, at the moment of the fork.
+# Held by another thread at the moment of the fork.
 channel_layer._sender._lock.acquire()
 child = os.fork()
 if not child:

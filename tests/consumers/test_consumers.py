@@ -1,4 +1,4 @@
-"""Streams and events over websockets: live, in order, once, and only for who may read them."""
+"""Streams and events over websockets: live, in order, once, and only for permitted users."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def sets(values: dict[str, Any]) -> None:
 async def connected(
     kind: str, user: Any = None, headers: Any = (), scope: Any = None, **query: Any
 ) -> AsyncIterator[Client]:
-    """A client of the consumers, logged in as a superuser unless it is said otherwise."""
+    """Connect a client to the consumers, by default as a superuser."""
     path = f"/ws/dbos/{kind}/?{urlencode(query)}"
     user = user or User(is_superuser=True, is_active=True, pk=1)
     client = Client(URLRouter(websocket_urlpatterns), path, headers, user, **(scope or {}))
@@ -96,13 +96,13 @@ async def test_a_closed_stream_is_sent_in_order_and_ended(async_db: None) -> Non
     async with connected("streams", workflow_id=workflow_id, key="s") as client:
         frames, code = await client.frames()
 
-    # Values are plain JSON: a tuple is a list, without the serializer's tag.
+    # Values are plain JSON: a tuple becomes a list, without the serializer's tag.
     assert frames[:-1] == [{"offset": n, "value": [n, n]} for n in range(450)]
     assert frames[-1] == {"closed": True}
     assert code == 1000
 
 
-async def test_a_client_that_comes_back_misses_nothing(async_db: None) -> None:
+async def test_a_client_that_reconnects_misses_nothing(async_db: None) -> None:
     workflow_id = await finished(writes, 5)
 
     async with connected("streams", workflow_id=workflow_id, key="s", offset=3) as client:
@@ -111,7 +111,7 @@ async def test_a_client_that_comes_back_misses_nothing(async_db: None) -> None:
     assert [frame.get("offset") for frame in frames] == [3, 4, None]
 
 
-async def test_entries_come_as_they_are_written(async_db: None, worker: Executor) -> None:
+async def test_entries_arrive_as_they_are_written(async_db: None, worker: Executor) -> None:
     handle = await talks.astart()
 
     async with connected("streams", workflow_id=handle.workflow_id, key="s") as client:
@@ -125,7 +125,7 @@ async def test_entries_come_as_they_are_written(async_db: None, worker: Executor
 
 
 async def add_entries(workflow_id: str, count: int, value: str) -> None:
-    """Write entries past the engine: fast, and nobody is told."""
+    """Write entries without the engine: fast, and without notifications."""
     rows = [
         StreamEntry(
             workflow_id=workflow_id,
@@ -141,7 +141,7 @@ async def add_entries(workflow_id: str, count: int, value: str) -> None:
     await sync_to_async(QuerySet(StreamEntry).bulk_create)(rows)
 
 
-async def test_a_long_backlog_is_followed_by_what_is_written_meanwhile(
+async def test_entries_written_during_a_long_backlog_follow_it(
     async_db: None, worker: Executor
 ) -> None:
     handle = await talks.astart()
@@ -169,7 +169,7 @@ async def test_big_entries_all_arrive(async_db: None) -> None:
     ]
 
 
-async def test_a_client_that_is_cut_off_again_and_again_gets_everything_once(
+async def test_a_client_that_is_disconnected_repeatedly_gets_each_entry_once(
     async_db: None, worker: Executor
 ) -> None:
     handle = await talks.astart()
@@ -193,7 +193,7 @@ async def test_a_client_that_is_cut_off_again_and_again_gets_everything_once(
     assert found == [*({"offset": n, "value": n} for n in range(40)), {"closed": True}]
 
 
-async def test_sockets_are_woken_and_needn_t_wait_for_their_timer(
+async def test_sockets_are_woken_before_their_timer(
     async_db: None, settings: Any, worker: Executor
 ) -> None:
     settings.DBOS = {**settings.DBOS, "POLL_INTERVAL": 60}
@@ -213,7 +213,9 @@ async def test_sockets_are_woken_and_needn_t_wait_for_their_timer(
     assert ends == [([{"closed": True}], 1000), ([], 1000)]
 
 
-async def test_what_nobody_was_told_of_is_found_on_the_timer(async_db: None, settings: Any) -> None:
+async def test_a_change_without_a_notification_is_found_on_the_timer(
+    async_db: None, settings: Any
+) -> None:
     settings.DBOS = {**settings.DBOS, "LISTEN": False, "POLL_INTERVAL": 0.05}
     handle = await writes.astart(1)
 
@@ -236,12 +238,12 @@ async def test_an_idle_socket_costs_no_thread(async_db: None) -> None:
         await sync_to_async(get_store().reader.read_status)(handle.workflow_id)
         after = {thread.name for thread in threading.enumerate()}
 
-    # One of each in a process, however many sockets it has.
+    # One of each per process, regardless of the number of sockets.
     assert after <= before | {"dbos-listener", "dbos-watchdog"}
 
 
 @pytest.mark.parametrize("kind", ["streams", "events"])
-async def test_a_server_that_stops_leaves_nothing_of_a_socket(async_db: None, kind: str) -> None:
+async def test_a_stopping_server_leaves_nothing_of_a_socket(async_db: None, kind: str) -> None:
     handle = await writes.astart(1)
     before = asyncio.all_tasks()
 
@@ -254,7 +256,7 @@ async def test_a_server_that_stops_leaves_nothing_of_a_socket(async_db: None, ki
     assert not get_store().wakeups.is_used
 
 
-async def test_a_client_that_went_away_while_it_was_sent_something_is_no_error(
+async def test_a_disconnect_during_a_send_is_no_error(
     async_db: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     workflow_id = await finished(writes, 3)
@@ -278,11 +280,11 @@ async def test_a_client_that_went_away_while_it_was_sent_something_is_no_error(
     await events.put({"type": "websocket.disconnect", "code": 1006})
     await asyncio.wait_for(serving, LIMIT)
 
-    assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize("kind", ["streams", "events"])
-async def test_a_workflow_that_is_deleted_is_unknown_from_then_on(
+async def test_a_deleted_workflow_is_unknown_to_its_sockets(
     async_db: None, settings: Any, kind: str
 ) -> None:
     settings.DBOS = {**settings.DBOS, "LISTEN": False, "POLL_INTERVAL": 0.05}
@@ -320,7 +322,7 @@ async def test_events_are_sent_with_their_changes(async_db: None, worker: Execut
     assert (frames, code) == ([], 1000)
 
 
-async def test_of_quick_changes_the_latest_is_sent(async_db: None, worker: Executor) -> None:
+async def test_quick_changes_are_merged_into_the_latest(async_db: None, worker: Executor) -> None:
     handle = await talks.astart()
 
     async with connected("events", workflow_id=handle.workflow_id, key="last") as client:
@@ -334,7 +336,7 @@ async def test_of_quick_changes_the_latest_is_sent(async_db: None, worker: Execu
     assert frames[-1] == {"key": "last", "value": 29, "version": 30}
 
 
-async def test_who_comes_back_gets_the_current_events_first(async_db: None) -> None:
+async def test_a_client_that_reconnects_gets_the_current_events_first(async_db: None) -> None:
     workflow_id = await finished(writes, 3)
 
     answers = []
@@ -345,7 +347,7 @@ async def test_who_comes_back_gets_the_current_events_first(async_db: None) -> N
     assert answers == [([{"key": "done", "value": 3, "version": 1}], 1000)] * 2
 
 
-async def test_one_event_can_be_followed_alone(async_db: None) -> None:
+async def test_a_single_event_can_be_followed(async_db: None) -> None:
     workflow_id = await finished(writes, 2)
 
     async with connected("events", workflow_id=workflow_id, key="nothing") as client:
@@ -356,7 +358,7 @@ async def test_one_event_can_be_followed_alone(async_db: None) -> None:
     assert frames == [{"key": "done", "value": 2, "version": 1}]
 
 
-async def test_an_id_may_hold_any_character(async_db: None) -> None:
+async def test_an_id_may_contain_any_character(async_db: None) -> None:
     workflow_id = await finished(writes, 1, workflow_id="a/b?c=d&e ü")
 
     async with connected("streams", workflow_id=workflow_id, key="s") as client:
@@ -374,7 +376,7 @@ async def test_an_id_may_hold_any_character(async_db: None) -> None:
         (User(pk=9, is_superuser=True, is_active=False), 4403),
     ],
 )
-async def test_nobody_may_read_unless_a_rule_says_so(
+async def test_reading_is_refused_without_a_rule(
     async_db: None, kind: str, user: Any, code: int
 ) -> None:
     workflow_id = await finished(writes, 1, user=7)
@@ -385,11 +387,11 @@ async def test_nobody_may_read_unless_a_rule_says_so(
             assert client.is_accepted
             answers.append(await client.frames())
 
-    # Forbidden and unknown can't be told apart.
+    # Forbidden and unknown are indistinguishable.
     assert answers == [([], code), ([], code)]
 
 
-async def test_the_workflows_own_user_and_viewers_may_read(async_db: None) -> None:
+async def test_the_workflows_user_and_viewers_may_read(async_db: None) -> None:
     viewer = await sync_to_async(User.objects.create_user)("viewer")
     permission = await sync_to_async(Permission.objects.get)(codename="view_workflow")
     await sync_to_async(viewer.user_permissions.add)(permission)
@@ -419,7 +421,7 @@ async def allows_done(user: Any, workflow: Workflow, kind: str, key: str | None)
 
 
 class Rule:
-    """An object whose call is a coroutine; asgiref doesn't take it for one."""
+    """An object with an async __call__, which asgiref doesn't recognize as a coroutine function."""
 
     async def __call__(self, user: Any, workflow: Workflow, kind: str, key: str | None) -> bool:
         return True
@@ -440,7 +442,7 @@ def breaks(user: Any, workflow: Workflow, kind: str, key: str | None) -> bool:
         ("nowhere.rule", "s", 4401),
     ],
 )
-async def test_the_project_decides_for_others(
+async def test_the_projects_rule_decides_for_other_users(
     async_db: None, settings: Any, can_read: Any, key: str, code: int
 ) -> None:
     settings.DBOS = {**settings.DBOS, "CAN_READ": can_read}
@@ -452,7 +454,7 @@ async def test_the_project_decides_for_others(
     assert found == code
 
 
-async def test_of_all_events_those_are_sent_that_the_rule_allows(
+async def test_only_the_events_that_the_rule_allows_are_sent(
     async_db: None, settings: Any, worker: Executor
 ) -> None:
     settings.DBOS = {**settings.DBOS, "CAN_READ": allows_all_but_notes}
@@ -460,7 +462,7 @@ async def test_of_all_events_those_are_sent_that_the_rule_allows(
 
     async with connected("events", AnonymousUser(), workflow_id=handle.workflow_id) as client:
         first = [await client.frame(), await client.frame()]
-        # Those that come later are asked about too.
+        # Later events are checked too.
         await handle.asend({"notes": "private", "late": 3})
         await handle.asend(None)
         later, code = await client.frames()
@@ -469,9 +471,7 @@ async def test_of_all_events_those_are_sent_that_the_rule_allows(
     assert ([frame["key"] for frame in later], code) == (["late"], 1000)
 
 
-async def test_whether_all_events_may_be_asked_for_is_a_question_of_its_own(
-    async_db: None, settings: Any
-) -> None:
+async def test_the_rule_is_called_separately_for_all_events(async_db: None, settings: Any) -> None:
     settings.DBOS = {**settings.DBOS, "CAN_READ": allows_done}
     workflow_id = await finished(writes, 1)
 
@@ -497,7 +497,7 @@ async def test_whether_all_events_may_be_asked_for_is_a_question_of_its_own(
         ("events", {"key": "s"}, "workflow_id"),
     ],
 )
-async def test_a_bad_request_is_told_what_is_wrong(
+async def test_a_bad_request_is_answered_with_its_mistake(
     async_db: None, kind: str, query: dict[str, str], message: str
 ) -> None:
     async with connected(kind, **query) as client:
@@ -514,7 +514,7 @@ async def test_a_bad_request_is_told_what_is_wrong(
         (b"https://app.example", True),
         (b"https://eu.app.example", True),
         (None, True),
-        # Django's CSRF protection takes neither another port nor another scheme.
+        # Django's CSRF protection accepts neither another port nor another scheme.
         (b"http://testserver", False),
         (b"http://testserver:9999", False),
         (b"https://testserver:8000", False),
@@ -545,7 +545,9 @@ async def test_pages_of_other_sites_are_refused(
 
 
 @pytest.mark.parametrize("is_told", [True, False])
-async def test_a_proxy_that_ends_tls_says_so(async_db: None, settings: Any, is_told: bool) -> None:
+async def test_the_scheme_comes_from_the_header_of_a_tls_proxy(
+    async_db: None, settings: Any, is_told: bool
+) -> None:
     settings.ALLOWED_HOSTS = ["shop.example"]
     if is_told:
         settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -559,7 +561,7 @@ async def test_a_proxy_that_ends_tls_says_so(async_db: None, settings: Any, is_t
         assert client.is_accepted is is_told
 
 
-async def test_what_a_client_says_is_ignored(async_db: None) -> None:
+async def test_frames_of_a_client_are_ignored(async_db: None) -> None:
     workflow_id = await finished(writes, 1, False)
 
     async with connected("streams", workflow_id=workflow_id, key="s") as client:
@@ -571,7 +573,7 @@ async def test_what_a_client_says_is_ignored(async_db: None) -> None:
         assert await client.frames() == ([{"closed": False}], 1000)
 
 
-async def test_too_much_talk_ends_the_socket(async_db: None) -> None:
+async def test_a_frame_that_is_too_big_closes_the_socket(async_db: None) -> None:
     handle = await writes.astart(1)
 
     async with connected("streams", workflow_id=handle.workflow_id, key="s") as client:
@@ -600,7 +602,7 @@ async def test_a_channel_layer_that_is_down_costs_nothing(
 
 @asynccontextmanager
 async def captured() -> AsyncIterator[list[dict[str, str]]]:
-    """What is asked on the thread of the ORM."""
+    """Capture the queries on the thread of the ORM."""
     queries = CaptureQueriesContext(connection)
     await sync_to_async(queries.__enter__)()
     found: list[dict[str, str]] = []
@@ -612,7 +614,7 @@ async def captured() -> AsyncIterator[list[dict[str, str]]]:
 
 
 async def viewer() -> Any:
-    """Somebody who may view workflows."""
+    """Return a user with permission to view workflows."""
     user = await sync_to_async(User.objects.create_user)("viewer")
     permission = await sync_to_async(Permission.objects.get)(codename="view_workflow")
     await sync_to_async(user.user_permissions.add)(permission)
@@ -637,7 +639,7 @@ async def change_password(user: Any, session: Any) -> None:
 
 @pytest.fixture
 def often(settings: Any) -> None:
-    """Access is asked again at each look."""
+    """Make sockets check access at each poll."""
     settings.DBOS = {**settings.DBOS, "RECHECK": 0.05, "POLL_INTERVAL": 0.05}
 
 
@@ -659,7 +661,7 @@ async def session_of(user: Any) -> Any:
         (change_password, True, 4401),
     ],
 )
-async def test_a_socket_ends_when_the_right_to_read_does(
+async def test_a_socket_is_closed_when_its_permission_is_revoked(
     async_db: None, often: None, kind: str, take: Any, has_session: bool, code: int
 ) -> None:
     handle = await writes.astart(1)
@@ -674,7 +676,7 @@ async def test_a_socket_ends_when_the_right_to_read_does(
         assert await client.frames() == ([], code)
 
 
-async def test_a_right_that_lasts_is_not_lost(async_db: None, often: None, settings: Any) -> None:
+async def test_a_lasting_permission_is_not_lost(async_db: None, often: None, settings: Any) -> None:
     asked: list[str] = []
 
     def rule(user: Any, workflow: Workflow, kind: str, key: str | None) -> bool:
@@ -691,7 +693,7 @@ async def test_a_right_that_lasts_is_not_lost(async_db: None, often: None, setti
         assert (await client.frames())[1] == 1000
 
 
-async def test_what_comes_after_the_right_was_taken_is_not_sent(
+async def test_data_written_after_the_permission_was_revoked_is_not_sent(
     async_db: None, often: None, worker: Executor
 ) -> None:
     handle = await talks.astart()
@@ -707,7 +709,7 @@ async def test_what_comes_after_the_right_was_taken_is_not_sent(
 
 
 @pytest.mark.parametrize(("kind", "key"), [("streams", "s"), ("events", "last"), ("events", None)])
-async def test_nothing_is_sent_long_after_the_last_question(
+async def test_nothing_is_sent_long_after_the_last_check(
     async_db: None,
     settings: Any,
     worker: Executor,
@@ -747,7 +749,7 @@ async def test_a_later_workflow_with_the_id_is_not_followed(
 
     async with connected(kind, user, workflow_id="again", key="s") as client:
         await aeventually(lambda: get_store().wakeups.is_used)
-        # As one statement: the socket may look at any moment.
+        # As one statement, since the socket may poll at any moment.
         await QuerySet(Workflow).filter(pk="again").aupdate(token=uuid.uuid4())
 
         assert await client.frames() == ([], 4403)
@@ -757,7 +759,7 @@ async def test_a_later_workflow_with_the_id_is_not_followed(
 async def test_a_refused_client_has_no_values_read(
     async_db: None, settings: Any, kind: str
 ) -> None:
-    """A stranger had whole rows read, and could tell by the time it took that an id exists."""
+    """A stranger could have whole rows read, and infer from the time that an id exists."""
     settings.DBOS = {**settings.DBOS, "CAN_READ": lambda *asked: False}
     workflow_id = await finished(writes, 1)
     statements: list[list[str]] = []
@@ -766,15 +768,15 @@ async def test_a_refused_client_has_no_values_read(
         stranger = connected(kind, AnonymousUser(), workflow_id=asked, key="s")
         async with captured() as found, stranger as client:
             assert await client.frames() == ([], 4401)
-        statements.append([one["sql"].replace(asked, "…") for one in found])
+        statements.append([query["sql"].replace(asked, "…") for query in found])
 
     known, unknown = statements
     assert known == unknown
     assert len(known) == 1
-    assert not any(f'"{one}"' in known[0] for one in ("input", "output", "error"))
+    assert not any(f'"{column}"' in known[0] for column in ("input", "output", "error"))
 
 
-async def test_who_is_nobody_costs_no_statement_where_there_is_no_rule(async_db: None) -> None:
+async def test_an_anonymous_user_costs_no_statement_without_a_rule(async_db: None) -> None:
     workflow_id = await finished(writes, 1)
 
     stranger = connected("streams", AnonymousUser(), workflow_id=workflow_id, key="s")
@@ -784,7 +786,7 @@ async def test_who_is_nobody_costs_no_statement_where_there_is_no_rule(async_db:
     assert list(found) == []
 
 
-async def test_a_user_has_only_so_many_sockets(async_db: None, settings: Any) -> None:
+async def test_the_sockets_of_a_user_are_limited(async_db: None, settings: Any) -> None:
     settings.DBOS = {**settings.DBOS, "SOCKETS_PER_USER": 2}
     handle = await writes.astart(1)
     query = {"workflow_id": handle.workflow_id, "key": "s"}
@@ -803,7 +805,7 @@ async def test_a_user_has_only_so_many_sockets(async_db: None, settings: Any) ->
 
 
 async def test_large_entries_are_read_a_few_at_a_time(async_db: None) -> None:
-    """The first page was 50 entries whatever their size."""
+    """The first page used to have 50 entries regardless of their size."""
     handle = await writes.astart(1)
     await add_entries(handle.workflow_id, 20, f'"{"x" * 400_000}"')
     reader = get_store().reader
@@ -819,7 +821,7 @@ async def test_large_entries_are_read_a_few_at_a_time(async_db: None) -> None:
         assert [(await client.frame())["offset"] for _ in range(20)] == list(range(20))
 
 
-async def test_one_entry_is_always_read(async_db: None) -> None:
+async def test_at_least_one_entry_is_read(async_db: None) -> None:
     handle = await writes.astart(1)
     await add_entries(handle.workflow_id, 2, f'"{"x" * 3_000_000}"')
 
@@ -827,10 +829,10 @@ async def test_one_entry_is_always_read(async_db: None) -> None:
         assert [(await client.frame())["offset"] for _ in range(2)] == [0, 1]
 
 
-async def test_of_many_events_all_are_sent_and_only_changes_are_read(
+async def test_all_of_many_events_are_sent_but_only_changed_values_are_read(
     async_db: None, worker: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each look read all values of all events."""
+    """Each poll used to read all values of all events."""
     read: list[list[str]] = []
     read_some = Reader.read_some_events
 

@@ -1,4 +1,4 @@
-"""The websockets behind a real server, which is killed, restarted and stopped."""
+"""The websockets behind a real server that is killed, restarted and stopped."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def echoes() -> None:
 
 
 class Server:
-    """uvicorn on a port of its own, which stays the same when it is started again."""
+    """uvicorn on a port of its own, which it keeps over restarts."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -75,7 +75,7 @@ class Server:
         return connect(address, additional_headers={"Cookie": f"sessionid={cookie}"})
 
     def stop(self, number: signal.Signals) -> tuple[int, str]:
-        """Its exit code and all that it has said."""
+        """Return its exit code and its output."""
         self.process.send_signal(number)
         output, _ = self.process.communicate(timeout=LIMIT)
         return self.process.returncode, output
@@ -106,7 +106,7 @@ def log_in(user: User) -> str:
 
 @pytest.fixture
 def viewer(transactional_db: None) -> str:
-    """The session of a superuser."""
+    """Return the session key of a superuser."""
     return log_in(User.objects.create_superuser("root"))
 
 
@@ -117,7 +117,7 @@ def code_of(websocket: ClientConnection) -> int | None:
     return caught.value.rcvd.code
 
 
-def test_a_client_outlives_a_server_that_is_killed(
+def test_a_client_survives_a_killed_server(
     start_server: Callable[..., Server], worker: Executor, viewer: str
 ) -> None:
     server = start_server()
@@ -136,7 +136,7 @@ def test_a_client_outlives_a_server_that_is_killed(
     assert found == [*({"offset": n, "value": n} for n in range(300)), {"closed": True}]
 
 
-def test_a_server_that_is_stopped_ends_its_sockets_in_silence(
+def test_a_stopped_server_closes_its_sockets_without_errors(
     start_server: Callable[..., Server], viewer: str
 ) -> None:
     server = start_server()
@@ -149,14 +149,14 @@ def test_a_server_that_is_stopped_ends_its_sockets_in_silence(
 
     code, output = server.stop(signal.SIGTERM)
 
-    # 1012: the service restarts.
+    # Code 1012: service restart.
     assert {code_of(websocket) for websocket in websockets} == {1012}
     assert code in (0, -signal.SIGTERM)
     for complaint in ("Traceback", "Warning", "destroyed", "never", "ERROR"):
         assert complaint not in output, output
 
 
-def test_the_session_says_who_may_read(
+def test_the_session_authenticates_the_user(
     start_server: Callable[..., Server], worker: Executor
 ) -> None:
     owner, other = (User.objects.create_user(name) for name in ("owner", "other"))
@@ -172,7 +172,7 @@ def test_the_session_says_who_may_read(
     assert codes == [1000, 4403, 4403, 4403, 4401, 4401]
 
 
-def test_another_sites_page_gets_no_socket(start_server: Callable[..., Server]) -> None:
+def test_a_page_of_another_site_gets_no_socket(start_server: Callable[..., Server]) -> None:
     server = start_server()
     address = f"ws://127.0.0.1:{server.port}/ws/dbos/events/?workflow_id=x"
 
@@ -184,9 +184,9 @@ def test_another_sites_page_gets_no_socket(start_server: Callable[..., Server]) 
 
 @pytest.mark.skipif(
     not settings.REDIS_URL or connection.vendor != "postgresql",
-    reason="needs a channel layer, and a database that isn't watched but through LISTEN",
+    reason="needs a channel layer, and a database that is only watched through LISTEN",
 )
-def test_notifications_alone_bring_what_another_process_writes(
+def test_notifications_alone_deliver_the_writes_of_another_process(
     start_server: Callable[..., Server], worker: Executor, viewer: str
 ) -> None:
     server = start_server(LISTEN=False, POLL_INTERVAL=60)
@@ -201,7 +201,7 @@ def test_notifications_alone_bring_what_another_process_writes(
 
 
 @pytest.mark.skipif(find_spec("channels_redis") is None, reason="channels-redis isn't installed")
-def test_sockets_do_without_a_layer_that_is_down(
+def test_sockets_work_without_a_layer_that_is_down(
     start_server: Callable[..., Server],
     worker: Executor,
     viewer: str,
