@@ -45,11 +45,12 @@ def run(arguments: Arguments) -> int:
     if arguments.database is not None:
         use_database(arguments.database)
     with Inbox() as inbox:
-        is_child = supervisor.listen_to_parent(inbox)
+        is_child = supervisor.listen_to_parent(inbox.tell)
         if arguments.processes > 1:
-            return supervisor.run(arguments.processes, inbox)
+            workers = [supervisor.worker() for _ in range(arguments.processes)]
+            return supervisor.run(workers, inbox)
         if arguments.reload and not is_child:
-            return supervisor.run(1, inbox, reload.ENVIRONMENT)
+            return supervisor.run([supervisor.worker(reload.ENVIRONMENT)], inbox)
         if arguments.reload:
             reload.watch(inbox)
         return life.run(lambda: _make_executor(arguments), inbox, once=arguments.once)
