@@ -17,6 +17,7 @@ from django.core.asgi import get_asgi_application
 
 from django_dbos import decorators
 from django_dbos.conf import Settings, get_settings, setting_problems
+from django_dbos.models import Workflow
 from django_dbos.operations.options import StartOptions
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -146,6 +147,14 @@ def test_the_tables_of_options_are_complete(what: str) -> None:
     table = rows.partition("\n\n")[0]
 
     assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(OPTIONS[what])
+
+
+def test_every_status_is_shown_with_its_label() -> None:
+    page = (PROJECT / "docs" / "reference" / "statuses.md").read_text()
+
+    shown = re.findall(r"^\| `([A-Z_]+)` \| ([\w ]+) \|", page, re.MULTILINE)
+
+    assert shown == [(str(status), status.label) for status in Workflow.Status]
 
 
 def test_every_logger_is_in_the_guide_to_workers() -> None:
