@@ -7,8 +7,6 @@ beside it.
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,12 +14,12 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
-from django_dbos.conf import get_settings
 from django_dbos.core import durations, registry
-from django_dbos.core.ids import lock_key, new_executor_id
-from django_dbos.core.records import Claim, ExecutorInfo
+from django_dbos.core.ids import new_executor_id
+from django_dbos.core.records import Claim
 from django_dbos.exceptions import DbosError
 from django_dbos.operations.inline import InlineHost
+from django_dbos.operations.registration import executor_info
 from django_dbos.operations.run import Run
 from django_dbos.store import get_store
 from django_dbos.store.base import Store
@@ -102,16 +100,7 @@ class _TestHost(InlineHost):
 def _test_host(store: Store) -> Iterator[_TestHost]:
     """A host with an executor row for as long as it lasts: claims need one."""
     host = _TestHost(store, new_executor_id())
-    info = ExecutorInfo(
-        executor_id=host.executor_id,
-        hostname=socket.gethostname()[:255],
-        pid=os.getpid(),
-        is_inline=True,
-        queue_names=None,
-        concurrency=1,
-        lock_key=lock_key(host.executor_id),
-        lease=get_settings().lease,
-    )
+    info = executor_info(host.executor_id, is_inline=True, concurrency=1)
     store.register_executor(store.session(), info, has_lock=False)
     try:
         yield host

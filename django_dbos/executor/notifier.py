@@ -1,35 +1,33 @@
-"""Notifier: after a batch commits, wakes the rows and notifies the processes that wait for it, and
-logs the ends of runs.
+"""Notifier: after a batch commits, wakes the rows and notifies the processes that wait for it.
 
-It runs apart from the writer, whose next batch must not wait for it. A lost notification costs a
-poll on a timer, never correctness.
+It also logs the ends of runs. It runs apart from the writer, whose next batch must not wait for it.
+A lost notification costs a poll on a timer, never correctness.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
 from django_dbos.core.batch.plan import Plan
+from django_dbos.executor.identity import Connection, Identity
 from django_dbos.executor.loop import Loop
 from django_dbos.operations import runner
 from django_dbos.operations.run import Run
 from django_dbos.store import errors
-from django_dbos.store.base import Store
-from django_dbos.store.sessions import Session
 
 
 class Notifier:
     """Notifies of committed plans, all queued ones at once, on a connection of its own."""
 
-    def __init__(self, store: Store, executor_id: Callable[[], str]) -> None:
-        self._store = store
-        self._executor_id = executor_id
+    def __init__(self, identity: Identity) -> None:
+        self._store = identity.store
+        self._connection = Connection(identity, "notifier")
         self._plans: deque[Plan] = deque()
         self._ended: deque[Run] = deque()
-        self._session: Session | None = None
         self._is_notifying = False
-        self.loop = Loop("dbos-notifier", self.tick, on_error=self.close, on_end=self._stop)
+        self.loop = Loop(
+            "dbos-notifier", self.tick, on_error=self._connection.close, on_end=self._stop
+        )
 
     @property
     def is_idle(self) -> bool:
@@ -64,20 +62,13 @@ class Notifier:
     def _stop(self) -> None:
         """Log the last ends, even without a database, and close the connection."""
         self._announce_ends()
-        self.close()
+        self._connection.close()
 
     def _notify(self, plans: list[Plan]) -> None:
         try:
-            self._session = self._session or self._store.connect(self._executor_id(), "notifier")
-            self._store.follow_up(self._session, plans)
+            self._store.follow_up(self._connection.get(), plans)
         except errors.StoreError:
             # A repeated notification does no harm, and the queue doesn't grow: without a database
             # nothing is committed either.
             self._plans.extendleft(reversed(plans))
             raise
-
-    def close(self) -> None:
-        """Close the connection; the next tick makes a new one."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None

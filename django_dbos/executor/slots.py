@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 
 class Slots:
-    """Counts the slots in use; tells when one becomes free.
+    """Counts the slots in use, and calls `on_free` when one becomes free.
 
     A run gives its slot back when its function has ended, before that is written, so that the next
-    one is claimed meanwhile. No more than `capacity` may be on their way like that: while the
+    workflow is claimed meanwhile. At most `capacity` ends may be on their way like that: while the
     database is slow, nothing is claimed ahead of it.
     """
 
@@ -27,14 +27,14 @@ class Slots:
         return min(self.capacity, 2 * self.capacity - self._settling) - self._used
 
     def take(self, count: int = 1) -> int:
-        """Take up to `count` free slots; return how many that were."""
+        """Take up to `count` free slots; return how many were taken."""
         with self._lock:
             taken = max(min(count, self.free), 0)
             self._used += taken
             return taken
 
     def untake(self, count: int) -> None:
-        """Free slots that were taken in vain: that is no news for who took them."""
+        """Free slots that were taken in vain, without calling `on_free`."""
         with self._lock:
             self._used -= count
 
@@ -47,12 +47,12 @@ class Slots:
         self._on_free()
 
     def await_settlement(self) -> None:
-        """A run ends whose end is still to be written."""
+        """Count a run that ends, and whose end is still to be written."""
         with self._lock:
             self._settling += 1
 
     def settle(self) -> None:
-        """It is written."""
+        """Count the end of a run as written."""
         with self._lock:
             was_full = self.free <= 0
             self._settling -= 1
@@ -60,6 +60,6 @@ class Slots:
             self._on_free()
 
     def take_again(self) -> None:
-        """A run that had lent its slot needs it, and doesn't wait for a free one."""
+        """Take a slot for a run that had lent its own, even if none is free."""
         with self._lock:
             self._used += 1

@@ -6,9 +6,10 @@ read everything that an index of live rows ever held. Their results are rarely u
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from django_dbos.executor.clock import Clock
 
 # The share of wall time that may be spent, and the seconds above which an operation is expensive.
 SHARE, EXPENSIVE = 0.02, 0.01
@@ -17,9 +18,10 @@ SHARE, EXPENSIVE = 0.02, 0.01
 class Throttle:
     """Limits an expensive operation to 2 % of wall time; a cheap one is always allowed."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self.allowed_at = 0.0
-        """On the monotonic clock."""
+        """When the operation may run again, on the clock."""
         self.is_expensive = False
         """Whether the last two runs both took long: one may have been chance."""
         self._last_cost = 0.0
@@ -27,16 +29,16 @@ class Throttle:
     @property
     def is_allowed(self) -> bool:
         """Whether the operation may run now."""
-        return time.monotonic() >= self.allowed_at
+        return self._clock() >= self.allowed_at
 
     @contextmanager
     def spent(self, usual: float = 0.0) -> Iterator[None]:
         """Measure the block as one run, without the `usual` seconds that it takes at best."""
-        began = time.monotonic()
+        began = self._clock()
         try:
             yield
         finally:
-            ended = time.monotonic()
+            ended = self._clock()
             cost = ended - began - usual
             lesser = min(cost, self._last_cost)
             self._last_cost = cost

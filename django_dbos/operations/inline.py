@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,10 +23,9 @@ from django_dbos.conf import get_settings
 from django_dbos.core import registry
 from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.batch.plan import Plan
-from django_dbos.core.ids import lock_key, new_executor_id
+from django_dbos.core.ids import new_executor_id
 from django_dbos.core.records import (
     Claim,
-    ExecutorInfo,
     NewWorkflow,
     Wake,
     WakeKind,
@@ -37,7 +35,9 @@ from django_dbos.core.status import Status
 from django_dbos.exceptions import WaitInTest, WorkflowCancelled
 from django_dbos.interruptions import ClaimLost, HistoryUnusable
 from django_dbos.operations import context, reads, runner
+from django_dbos.operations.loading import load_runs
 from django_dbos.operations.quarantine import quarantine
+from django_dbos.operations.registration import executor_info
 from django_dbos.operations.run import Run
 from django_dbos.store import errors
 from django_dbos.store.inline_writer import InlineWriter
@@ -134,16 +134,8 @@ class InlineHost:
 
     def make_run(self, claim: Claim) -> Run:
         """A run of a claimed workflow, with its history."""
-        session, ids = self.store.session(), [claim.workflow_id]
-        checkpoints = self.store.load_histories(session, ids) if claim.has_history else {}
-        ended = self.store.load_ended_streams(session, ids) if claim.has_history else {}
-        return Run(
-            claim,
-            registry.find(claim.name),
-            self,
-            checkpoints=checkpoints.get(claim.workflow_id, ()),
-            ended_streams=ended.get(claim.workflow_id, frozenset()),
-        )
+        (run,) = load_runs(self, [claim], self.store.session)
+        return run
 
     def give_back(self, run: Run) -> None:
         """Release a claim that isn't run."""
@@ -249,16 +241,7 @@ class InlineExecutor:
         self._hosts = set()
         self._executor_id = new_executor_id()
         self._ended = threading.Event()
-        info = ExecutorInfo(
-            executor_id=self._executor_id,
-            hostname=socket.gethostname()[:255],
-            pid=self._pid,
-            is_inline=True,
-            queue_names=None,
-            concurrency=0,
-            lock_key=lock_key(self._executor_id),
-            lease=get_settings().lease,
-        )
+        info = executor_info(self._executor_id, is_inline=True, concurrency=0)
         store.register_executor(store.session(), info, has_lock=False)
         if store.is_private:
             # Nobody else could take its work over, and a second thread that writes would fail.

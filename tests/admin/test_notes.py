@@ -82,11 +82,11 @@ def test_a_function_that_only_workers_know_is_known(operator: Client) -> None:
 
 
 def test_a_worker_publishes_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = json.loads(Executor().info().workflow_names or "null")
+    known = json.loads(Executor().identity.info.workflow_names or "null")
     assert busy.name in known
 
-    monkeypatch.setattr("django_dbos.executor.executor.MAX_NAMES_LENGTH", 100)
-    assert Executor().info().workflow_names is None
+    monkeypatch.setattr("django_dbos.executor.identity.MAX_NAMES_LENGTH", 100)
+    assert Executor().identity.info.workflow_names is None
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,34 +9,21 @@ import pytest
 from django.db import connection
 
 from django_dbos.executor import Executor
-from django_dbos.executor.duties import attendance
 from django_dbos.executor.duties.attendance import RETURN, Attendance
 from django_dbos.models import Executor as ExecutorRow
 from tests.executor import workflows
-from tests.executor.test_executor import _claim_for, _register_dead
+from tests.executors import StoppedClock, claim_for, register_dead
 from tests.waiting import LIMIT
 
 INTERVAL = 2.5
 
 
-class Clock:
-    """A monotonic clock that is set forward."""
-
-    def __init__(self) -> None:
-        self.now = 10_000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(attendance, "time", clock)
-    return clock
+def clock() -> StoppedClock:
+    return StoppedClock()
 
 
-def beat(clock: Clock, own: Attendance, seconds: float) -> None:
+def beat(clock: StoppedClock, own: Attendance, seconds: float) -> None:
     """Beat on time for so many seconds."""
     until = clock.now + seconds
     while clock.now < until:
@@ -45,8 +32,8 @@ def beat(clock: Clock, own: Attendance, seconds: float) -> None:
 
 
 @pytest.mark.rule(4)
-def test_who_has_just_started_has_heard_nobody(clock: Clock) -> None:
-    own = Attendance(INTERVAL)
+def test_who_has_just_started_has_heard_nobody(clock: StoppedClock) -> None:
+    own = Attendance(INTERVAL, clock)
     own.begin()
 
     assert own.on_time(3_600) == own.settled(3_600) == 0
@@ -55,10 +42,10 @@ def test_who_has_just_started_has_heard_nobody(clock: Clock) -> None:
     assert own.on_time(5) == 5
 
 
-def test_the_clock_may_have_begun_just_now(clock: Clock) -> None:
+def test_the_clock_may_have_begun_just_now(clock: StoppedClock) -> None:
     """On Linux it begins with the machine: a worker that started right after that crashed."""
     clock.now = 0.5
-    own = Attendance(INTERVAL)
+    own = Attendance(INTERVAL, clock)
     own.begin()
 
     beat(clock, own, 20)
@@ -66,8 +53,8 @@ def test_the_clock_may_have_begun_just_now(clock: Clock) -> None:
 
 
 @pytest.mark.rule(4)
-def test_an_outage_is_nobody_s_silence(clock: Clock) -> None:
-    own = Attendance(INTERVAL)
+def test_an_outage_is_nobody_s_silence(clock: StoppedClock) -> None:
+    own = Attendance(INTERVAL, clock)
     own.begin()
     beat(clock, own, 60)
 
@@ -83,8 +70,8 @@ def test_an_outage_is_nobody_s_silence(clock: Clock) -> None:
 
 
 @pytest.mark.rule(4)
-def test_what_was_seen_before_short_interruptions_holds_after_them(clock: Clock) -> None:
-    own = Attendance(INTERVAL)
+def test_what_was_seen_before_short_interruptions_holds_after_them(clock: StoppedClock) -> None:
+    own = Attendance(INTERVAL, clock)
     own.begin()
     beat(clock, own, 60)
     died_at = clock.now
@@ -102,8 +89,8 @@ def test_what_was_seen_before_short_interruptions_holds_after_them(clock: Clock)
 
 
 @pytest.mark.rule(4)
-def test_a_heartbeat_of_ones_own_that_was_late_says_nothing_of_others(clock: Clock) -> None:
-    own = Attendance(INTERVAL)
+def test_a_heartbeat_of_ones_own_that_was_late_says_nothing_of_others(clock: StoppedClock) -> None:
+    own = Attendance(INTERVAL, clock)
     own.begin()
     beat(clock, own, 10)
 
@@ -117,9 +104,9 @@ def test_a_heartbeat_of_ones_own_that_was_late_says_nothing_of_others(clock: Clo
 
 
 @pytest.mark.rule(4)
-def test_what_the_table_holds_is_evidence_too(clock: Clock) -> None:
+def test_what_the_table_holds_is_evidence_too(clock: StoppedClock) -> None:
     """Workers that are killed every few seconds, each of which was heard of."""
-    own = Attendance(INTERVAL)
+    own = Attendance(INTERVAL, clock)
 
     own.begin([100.0, 20.0, 18.0, 16.5, 12.0, 8.0, 7.0, 4.0, 2.0])
 
@@ -130,9 +117,9 @@ def test_what_the_table_holds_is_evidence_too(clock: Clock) -> None:
 
 
 @pytest.mark.rule(4)
-def test_one_heartbeat_of_another_is_no_evidence(clock: Clock) -> None:
+def test_one_heartbeat_of_another_is_no_evidence(clock: StoppedClock) -> None:
     """The first ones back after an outage."""
-    own = Attendance(INTERVAL)
+    own = Attendance(INTERVAL, clock)
 
     own.begin([300.0, 0.5])
 
@@ -147,10 +134,10 @@ def test_workers_that_are_killed_faster_than_they_judge_leave_evidence(
 ) -> None:
     settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.2, "LEASE": 3_600.0}
     handle = workflows.counts.start(3)
-    dead = _register_dead(has_lock=False)
-    _claim_for(dead, handle.workflow_id)
+    dead = register_dead(has_lock=False)
+    claim_for(dead, handle.workflow_id)
     # Its lease is over by far, and the others' rows say that it could have been heard meanwhile.
-    others = [_register_dead(has_lock=False) for _ in range(3)]
+    others = [register_dead(has_lock=False) for _ in range(3)]
     _age(dead, 7_300.0)
     _set_lease(dead, 1.0)
     for position, one in enumerate(others):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,20 +14,18 @@ from django.db import connection, transaction
 
 import django_dbos as dbos
 from django_dbos.core.records import run_key
-from django_dbos.executor import Executor
 from django_dbos.executor.dispatcher import Dispatcher
+from django_dbos.executor.runs import Runs
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.operations import client
 from django_dbos.store.sqlite.socket_notifier import SocketNotifier
-from tests.executor.test_executor import cancel_silently
+from tests.executors import Start, cancel_silently
 from tests.waiting import LIMIT, eventually
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.rule(32),
 ]
-
-Start = Callable[..., Executor]
 
 began: list[str] = []
 reached, go, left = threading.Event(), threading.Event(), threading.Event()
@@ -150,13 +148,13 @@ def test_what_is_cancelled_cancels_nobody(start_executor: Start) -> None:
 def test_what_is_cancelled_between_its_claim_and_its_run_begins_no_step(
     start_executor: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin = Executor.begin
+    begin = Runs.begin
 
-    def cancel_first(executor: Executor, run: Any, since: float) -> None:
+    def cancel_first(runs: Runs, run: Any, since: float) -> None:
         assert dbos.WorkflowHandle(run.workflow_id).cancel()
-        begin(executor, run, since)
+        begin(runs, run, since)
 
-    monkeypatch.setattr(Executor, "begin", cancel_first)
+    monkeypatch.setattr(Runs, "begin", cancel_first)
     start_executor()
     go.set()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,11 +13,10 @@ from django.db import connection, connections, transaction
 from django_dbos.executor import Executor, dispatcher, throttle
 from django_dbos.store.records import HeartbeatReport
 from tests.executor import workflows
+from tests.executors import Start
 from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-Start = Callable[..., Executor]
 
 
 @pytest.mark.rule(28)

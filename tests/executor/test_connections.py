@@ -15,12 +15,12 @@ from django.db import connections
 
 import django_dbos as dbos
 from django_dbos import signals
-from django_dbos.executor import Executor, pool
+from django_dbos.executor import pool
+from tests.executors import Start
 from tests.waiting import LIMIT, eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.rule(34)]
 
-Start = Callable[..., Executor]
 
 used: list[Any] = []
 

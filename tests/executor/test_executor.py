@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,21 +16,21 @@ import django_dbos as dbos
 from django_dbos import signals
 from django_dbos.core import registry
 from django_dbos.core.batch.notifications import Notifications
-from django_dbos.core.ids import new_executor_id
 from django_dbos.executor import Executor
+from django_dbos.executor.duties import sweep
+from django_dbos.executor.runs import Runs
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.operations.messages import new_message
 from django_dbos.store import errors, get_store, statements
 from tests.executor import workflows
+from tests.executors import Clock, Start, cancel_silently, claim_for, register_dead
 from tests.process import workflows as gated
 from tests.process.workflows import Gate
 from tests.waiting import LIMIT, eventually
 
 # Step databases too: a dead executor's sessions there are ended as well.
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
-
-Start = Callable[..., Executor]
 
 
 @pytest.mark.parametrize("workflow", [workflows.counts, workflows.acounts])
@@ -73,7 +71,7 @@ def test_waiting_workflows_hold_no_slot_and_no_thread(start_executor: Start) -> 
     eventually(lambda: Workflow.objects.filter(status="WAITING").count() == 100)
 
     eventually(lambda: not executor.runs)
-    assert executor.slots.free == 2
+    assert executor.runs.slots.free == 2
     # Those for runs are as many as there are slots, however many workflows wait.
     assert _own_threads().count("dbos-run") <= 2
     dbos.send_many(
@@ -190,7 +188,7 @@ def test_an_unknown_function_waits_for_who_knows_it(
     try:
         executor = start_executor()
         assert workflows.counts.start(1).get_result(timeout=LIMIT) == 1
-        executor.dispatcher.look()
+        executor.dispatcher.poll()
         eventually(lambda: "isn't known here" in caplog.text)
         # It isn't looked for again and again, but a few times at the most with each heartbeat.
         monkeypatch.setattr(statements, "load", note)
@@ -230,7 +228,7 @@ def test_stop_hands_work_over_uncounted(start_executor: Start, gate: Gate) -> No
 
     stopping = threading.Thread(target=first.stop)
     stopping.start()
-    eventually(lambda: all(run.interruption for run in list(first.runs.values())))
+    eventually(lambda: all(run.interruption for run in first.runs))
     gate.open()
     stopping.join(LIMIT)
 
@@ -286,15 +284,14 @@ def test_an_executor_that_was_declared_dead_begins_anew(
 def test_an_executor_that_was_silent_for_a_lease_begins_anew(
     start_executor: Start, gate: Gate
 ) -> None:
-    executor = start_executor()
+    clock = Clock()
+    executor = start_executor(clock=clock)
     handle = gated.works.start(2, gate.path, 7)
     eventually(lambda: gate.is_reached)
     old_id = executor.executor_id
 
     # As after a long stop of the whole machine, from which nobody else was there to judge it.
-    executor.housekeeping._last_beat -= 3600
-    executor.housekeeping._next_beat = 0.0
-    executor.housekeeping.loop.wake()
+    clock.advance(3600, executor)
 
     eventually(lambda: executor.executor_id != old_id)
     gate.open()
@@ -332,12 +329,12 @@ def test_a_new_life_begins_though_the_answer_to_its_registration_was_lost(
 def test_a_process_whose_lock_is_free_is_dead(start_executor: Start, settings: Any) -> None:
     settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.2, "LEASE": 3600}
     handle = workflows.counts.start(3)
-    dead = _register_dead(has_lock=True)
-    _claim_for(dead, handle.workflow_id)
+    dead = register_dead(has_lock=True)
+    claim_for(dead, handle.workflow_id)
 
     executor = start_executor()
     now = time.monotonic()
-    executor.housekeeping._recovery.attendance.add(now - 3600, now)
+    executor.housekeeping.recovery.attendance.add(now - 3600, now)
 
     assert handle.get_result(timeout=LIMIT) == 3
     assert Workflow.objects.get().recovery_attempts == 1
@@ -350,8 +347,8 @@ def test_nobody_is_judged_before_ones_own_heartbeats_were_on_time(
 ) -> None:
     settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.1, "LEASE": 3.0}
     handle = workflows.counts.start(3)
-    dead = _register_dead(has_lock=False)
-    _claim_for(dead, handle.workflow_id)
+    dead = register_dead(has_lock=False)
+    claim_for(dead, handle.workflow_id)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE dbos_executor SET heartbeat_at = '2020-01-01 00:00:00'")
     began = time.monotonic()
@@ -362,23 +359,11 @@ def test_nobody_is_judged_before_ones_own_heartbeats_were_on_time(
     assert time.monotonic() - began >= 3.0
 
 
-def _register_dead(*, has_lock: bool) -> str:
-    store, executor_id = get_store(), new_executor_id()
-    info = Executor().info()
-    info = replace(info, executor_id=executor_id, lock_key=1)
-    store.register_executor(store.session(), info, has_lock=has_lock)
-    return executor_id
-
-
-def _claim_for(executor_id: str, workflow_id: str) -> None:
-    store = get_store()
-    assert store.claim_workflow(store.session(), executor_id, workflow_id)
-
-
 @pytest.mark.rule(16)
 def test_a_wake_up_whose_sender_died_is_found(start_executor: Start, settings: Any) -> None:
-    settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.2}
-    executor = start_executor()
+    settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.2, "LEASE": 3600}
+    clock = Clock()
+    executor = start_executor(clock=clock)
     handle = workflows.waits.start()
     eventually(lambda: handle.get_status() == "WAITING")
 
@@ -386,7 +371,7 @@ def test_a_wake_up_whose_sender_died_is_found(start_executor: Start, settings: A
     store = get_store()
     with transaction.atomic():
         store._insert_messages([_message(handle.workflow_id)], Notifications())
-    executor.housekeeping._next_sweep = 0.0
+    clock.advance(sweep.PERIOD, executor)
 
     assert handle.get_result(timeout=LIMIT) == "unheard"
 
@@ -464,15 +449,6 @@ async def astarts_when_cancelled(depth: int) -> int:
     return await workflows.anested(depth)
 
 
-def cancel_silently() -> None:
-    """Cancel what runs, which doesn't hear of it before its next write."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE dbos_workflow SET status = 'CANCELLED', executor_id = NULL, "
-            "claim_number = claim_number + 1 WHERE status = 'PENDING'"
-        )
-
-
 @pytest.mark.rule(20)
 @pytest.mark.parametrize("workflow", [starts_when_cancelled, astarts_when_cancelled])
 def test_the_slot_of_a_child_that_is_refused_is_free_again(
@@ -484,7 +460,7 @@ def test_the_slot_of_a_child_that_is_refused_is_free_again(
             workflow.start(1).get_result(timeout=LIMIT)
         eventually(lambda: not executor.runs)
 
-    eventually(lambda: executor.slots.free == 3)
+    eventually(lambda: executor.runs.slots.free == 3)
     assert workflows.counts.start(2).get_result(timeout=LIMIT) == 2
 
 
@@ -500,15 +476,15 @@ def test_who_connects_to_a_signal_while_a_run_ends_is_told(
     def note(sender: Any, status: str, **_: Any) -> None:
         told.append(status)
 
-    def may_end_later(executor: Executor) -> bool:
+    def may_end_later(runs: Runs) -> bool:
         # Nobody is connected yet: the end is left to the writer.
-        answer = asked(executor)
+        answer = asked(runs)
         signals.workflow_finished.connect(note)
         return answer
 
     caplog.set_level("INFO", "django_dbos")
-    asked = Executor.may_end_later
-    monkeypatch.setattr(Executor, "may_end_later", may_end_later)
+    asked = Runs.may_end_later
+    monkeypatch.setattr(Runs, "may_end_later", may_end_later)
     try:
         start_executor()
         workflow.start(1).get_result(timeout=LIMIT)
@@ -581,6 +557,16 @@ def _own_threads() -> list[str]:
     """Without the sender over the channel layer, which isn't an executor's."""
     names = [one.name for one in threading.enumerate()]
     return [name for name in names if name.startswith("dbos") and name != "dbos-notifications"]
+
+
+def test_its_public_methods_are_those_that_users_call() -> None:
+    public = {
+        name
+        for name, member in vars(Executor).items()
+        if callable(member) and not name.startswith("_")
+    }
+
+    assert public == {"start", "stop", "run", "wait_until_idle"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from django_dbos.models import Checkpoint, Workflow
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.store import get_store
 from tests.executor import workflows
-from tests.executor.test_executor import _claim_for, _register_dead
+from tests.executors import Start, claim_for, register_dead
 from tests.store.proxies import Proxy, TransactionPooler, of_server, through
 from tests.waiting import LIMIT, eventually
 
@@ -30,7 +30,6 @@ pytestmark = [
     pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no sessions"),
 ]
 
-Start = Callable[..., Executor]
 gates: dict[str, threading.Event] = {}
 
 
@@ -85,7 +84,7 @@ def test_a_writer_whose_backend_is_stopped_goes_on_with_another(
     handle = is_gated.start()
     assert gates["there"].wait(LIMIT)
 
-    with stopped(executor.writer._session):
+    with stopped(executor.runs.writer._session):
         gates["pass"].set()
         assert handle.get_result(timeout=LIMIT) == "passed"
 
@@ -108,7 +107,7 @@ def test_what_a_stopped_backend_was_given_is_written_once(
     executor = start_executor()
     handle = writes_when_let.start(3)
     assert gates["there"].wait(LIMIT)
-    session: Any = executor.writer._session
+    session: Any = executor.runs.writer._session
     pid = session.connection.info.backend_pid
 
     with stopped(session):
@@ -133,7 +132,7 @@ def test_a_dispatcher_whose_backend_is_stopped_goes_on_with_another(
     executor = start_executor()
     assert workflows.counts.start(1).get_result(timeout=LIMIT) == 1
 
-    with stopped(executor.dispatcher._session):
+    with stopped(executor.dispatcher.connection.session):
         assert workflows.counts.start(3).get_result(timeout=LIMIT) == 3
 
     assert "hasn't answered the dispatcher" in caplog.text
@@ -175,7 +174,7 @@ def test_stopping_does_not_wait_for_a_dead_network(
     executor = start_executor()
     assert workflows.counts.start(1).get_result(timeout=LIMIT) == 1
     proxy.swallows.set()
-    line = executor.housekeeping._session._line
+    line = executor.housekeeping.connection.session._line
     eventually(lambda: line.asked_at and time.monotonic() - line.asked_at > 1)
 
     stopping = threading.Thread(target=executor.stop)
@@ -210,7 +209,7 @@ def test_a_transaction_pooler_that_nobody_told_of_is_noticed(
     assert {one.get_result(timeout=120) for one in handles} == {5}
     assert "Set DBOS['TRANSACTION_POOLER'] = True" in caplog.text
     assert get_store().is_pooled
-    assert "polling" in first.description
+    assert "polling" in first.identity.description
     assert not ExecutorRow.objects.filter(has_lock=True).exists()
     assert not Workflow.objects.exclude(status="SUCCESS").exists()
     assert second.executor_id != first.executor_id
@@ -319,8 +318,8 @@ def test_a_death_beside_restarts_of_a_pooler_is_seen(
     """The connections are lost more often than a lease lasts."""
     settings.DBOS = {**settings.DBOS, "LEASE": 4.0, "HEARTBEAT_INTERVAL": 0.5, "LISTEN": False}
     handle = workflows.counts.start(3)
-    dead = _register_dead(has_lock=False)
-    _claim_for(dead, handle.workflow_id)
+    dead = register_dead(has_lock=False)
+    claim_for(dead, handle.workflow_id)
     has_ended = threading.Event()
 
     with through(of_server(), monkeypatch) as proxy:

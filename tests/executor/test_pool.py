@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from django.contrib.auth.models import Group
 from django.db import transaction
 
 import django_dbos as dbos
-from django_dbos.executor import Executor
 from tests.executor import workflows
+from tests.executors import Start
 from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-Start = Callable[..., Executor]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,12 +18,15 @@ import django_dbos as dbos
 from django_dbos.conf import get_settings
 from django_dbos.core.records import Claim
 from django_dbos.executor import Executor
-from django_dbos.executor.duties.recovery import Recovery
+from django_dbos.executor.clock import Clock
+from django_dbos.executor.duties.recovery import TIME_LIMIT, Recovery
+from django_dbos.executor.identity import Identity
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.models import Workflow
 from django_dbos.store import errors, get_store
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
+from tests.executors import StoppedClock
 from tests.store.conftest import new_workflow, register
 from tests.waiting import LIMIT, eventually
 
@@ -93,11 +97,14 @@ def cancelled_in_an_open_transaction(workflow_id: str) -> Iterator[None]:
         thread.join()
 
 
-def recovery(store: Store) -> Recovery:
+def recovery(store: Store, clock: Clock = time.monotonic) -> Recovery:
     """As an executor's whose own heartbeats have been on time for long."""
-    executor: Any = type("Host", (), {"store": store})
-    judging = Recovery(executor, get_settings())
-    judging.attendance.add(time.monotonic() - 3_600, time.monotonic())
+    identity = Identity(store, None, 1, owns_process=False)
+    heartbeat: Any = SimpleNamespace(hurry=lambda seconds: None)
+    judging = Recovery(
+        identity, get_settings(), clock, heartbeat=heartbeat, on_recovered=lambda: None
+    )
+    judging.attendance.add(clock() - 3_600, clock())
     return judging
 
 
@@ -119,7 +126,7 @@ def test_a_locked_row_holds_up_neither_its_neighbours_nor_other_executors(
         held = statuses()
         # It is found again at each look, and told of once.
         assert [row.executor_id for row in ExecutorRow.objects.filter(pk=first)] == [first]
-        assert not judging.suspects_somebody
+        assert not judging.suspects_any
     judging.judge(session, store.heartbeat(session, me, None))
 
     assert {held[one] for one in [*ids[1:], *others]} == {"ENQUEUED"}
@@ -167,12 +174,37 @@ def test_more_than_one_look_takes_is_recovered_in_several(
 
     judging.judge(session, store.heartbeat(session, me, None))
     assert sorted(statuses().values()) == ["ENQUEUED"] * 2 + ["PENDING"] * 3
-    assert judging.suspects_somebody
+    assert judging.suspects_any
     for _ in range(2):
         judging.judge(session, store.heartbeat(session, me, None))
 
     assert {statuses()[one] for one in ids} == {"ENQUEUED"}
-    assert not judging.suspects_somebody
+    assert not judging.suspects_any
+
+
+@pytest.mark.rule(4)
+def test_recovery_of_many_dead_does_not_delay_the_next_heartbeat(
+    store: Store, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions that don't end are waited for, up to 2 s for each dead executor."""
+    clock = StoppedClock(time.monotonic())
+    end_sessions = type(store)._end_sessions  # type: ignore[attr-defined]
+
+    def end_slowly(*arguments: Any) -> None:
+        clock.sleep(TIME_LIMIT)
+        end_sessions(*arguments)
+
+    monkeypatch.setattr(type(store), "_end_sessions", end_slowly)
+    dead = [dead_with(store, 1)[0] for _ in range(3)]
+    judging, me = recovery(store, clock), register(store)
+
+    for left in (2, 1, 0):
+        judging.judge(session, store.heartbeat(session, me, None))
+        # Another heartbeat comes before the next one is recovered, and comes soon.
+        assert ExecutorRow.objects.filter(pk__in=dead).count() == left
+        assert judging.suspects_any is (left > 0)
+
+    assert set(statuses().values()) == {"ENQUEUED"}
 
 
 @pytest.fixture
@@ -257,7 +289,7 @@ def test_a_locked_row_is_left_to_the_others_when_a_worker_stops(
     with second:
         assert gates[1].get_result(timeout=LIMIT) is None
         now = time.monotonic()
-        second.housekeeping._recovery.attendance.add(now - 3_600, now)
+        second.housekeeping.recovery.attendance.add(now - 3_600, now)
         _silence(first.executor_id)
         eventually(lambda: not ExecutorRow.objects.filter(pk=first.executor_id).exists())
     assert gates[0].get_status() == "CANCELLED"

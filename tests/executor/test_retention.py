@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,8 +13,8 @@ from django.apps import apps
 from django.db.models import QuerySet
 
 import django_dbos as dbos
-from django_dbos.executor import Executor
-from django_dbos.executor.duties.retention import INTERVAL, Retention
+from django_dbos.executor.clock import Clock
+from django_dbos.executor.duties.retention import Retention
 from django_dbos.models import (
     AtomicCheckpoint,
     Event,
@@ -26,11 +27,11 @@ from django_dbos.store import errors, get_store
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
 from django_dbos.testing import run_until_idle
+from tests.executors import Start, StoppedClock
 from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-Start = Callable[..., Executor]
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
@@ -94,24 +95,25 @@ def rows_left() -> dict[str, int]:
     return {model.__name__: model._default_manager.count() for model in models}
 
 
-def retention(store: Store) -> Retention:
+# Statements take no time by this clock: only tests of their time have another one.
+stopped_clock = StoppedClock()
+
+
+def retention(store: Store, clock: Clock = stopped_clock, **options: Any) -> Retention:
     """As a worker's, whose thread hasn't begun."""
-    executor: Any = type("Host", (), {"store": store, "executor_id": "test"})
-    one = Retention(executor)
-    assert one._age is not None
-    one._work = one._delete_old(one._age)
-    return one
+    return Retention(store, clock, **{"age": 3_600.0, "patience": 0.05, **options})
 
 
-def run_to_the_end(*several: Retention) -> int:
-    """Call each in turn until nothing is left to do; return how many statements that took."""
-    count, left = 0, list(several)
+def run_to_the_end(store: Store, *several: Retention) -> None:
+    """Call each in turn until nothing is left to do."""
+    sessions = {
+        duty: store.connect(f"test {number}", "test") for number, duty in enumerate(several)
+    }
+    left = list(several)
     while left:
-        left = [one for one in left if one.tick() != INTERVAL]
-        count += 1
-    for one in several:
-        one.close()
-    return count
+        left = [duty for duty in left if duty.run(sessions[duty]) is not None]
+    for session in sessions.values():
+        session.close()
 
 
 def test_all_that_belongs_to_old_workflows_goes(store: Store) -> None:
@@ -121,7 +123,7 @@ def test_all_that_belongs_to_old_workflows_goes(store: Store) -> None:
     before = rows_left()
     assert all(before.values())
 
-    run_to_the_end(retention(store))
+    run_to_the_end(store, retention(store))
 
     assert [row.workflow_id for row in Workflow.objects.all()] == [young.workflow_id]
     assert StreamEntry.objects.count() == 7
@@ -144,12 +146,10 @@ def test_no_statement_deletes_more_rows_than_it_is_to(
         return count
 
     monkeypatch.setattr(type(store), "delete_part", note)
-    one = retention(store)
-    one._rows = 2
-    one._patience = 1e9  # so that it isn't slowed down, and
-    monkeypatch.setattr("django_dbos.executor.duties.retention.MAX_ROWS", 2)  # doesn't grow
+    # The number doesn't grow, though no statement takes long.
+    monkeypatch.setattr("django_dbos.executor.duties.retention.MAX_ROWS", 2)
 
-    run_to_the_end(one)
+    run_to_the_end(store, retention(store, rows=2))
 
     assert not any(rows_left().values())
     assert all(count <= limit == 2 for count, limit in deleted)
@@ -174,10 +174,7 @@ def test_what_takes_too_long_is_done_with_fewer_rows(
         return delete_part(self, session, part, ids, limit)
 
     monkeypatch.setattr(type(store), "delete_part", cancel_long_ones)
-    one = retention(store)
-    one._patience = 1e9
-
-    run_to_the_end(one)
+    run_to_the_end(store, retention(store))
 
     assert max(limits) == 100
     assert not any(rows_left().values())
@@ -188,10 +185,9 @@ def test_an_outage_is_told_of(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
         raise errors.Unavailable("gone")
 
     monkeypatch.setattr(type(store), "mark_deleted", fail)
-    one = retention(store)
 
     with pytest.raises(errors.Unavailable):
-        run_to_the_end(one)
+        run_to_the_end(store, retention(store))
 
 
 @pytest.mark.rule(50)
@@ -201,14 +197,14 @@ def test_a_parent_stays_while_a_child_of_its_is_active(store: Store) -> None:
     assert parent.get_status() == "SUCCESS"
     age()
 
-    run_to_the_end(retention(store))
+    run_to_the_end(store, retention(store))
     assert parent.get_status() == "SUCCESS"
 
     # It can still be cancelled with its children, and then goes with them.
     assert parent.cancel(children=True) in (False, None)
     assert dbos.retrieve_workflow("child").get_status() == "CANCELLED"
     age()
-    run_to_the_end(retention(store))
+    run_to_the_end(store, retention(store))
     assert not Workflow.objects.exists()
 
 
@@ -219,27 +215,25 @@ def test_what_is_being_deleted_cannot_be_resumed(store: Store) -> None:
     run_until_idle()
     handle.cancel()
     age()
-    dying = retention(store)
-    dying.tick()
-    dying.close()
+    session = store.connect("dying", "test")
+    retention(store).run(session)
+    session.close()
     assert handle.get_status() == "CANCELLED"
     assert Workflow.objects.get().finished_at is not None
 
     assert store.resume_workflows([handle.workflow_id]) == {handle.workflow_id: False}
 
-    run_to_the_end(retention(store))
+    run_to_the_end(store, retention(store))
     assert not any(rows_left().values())
 
 
 @pytest.mark.rule(50)
 def test_workers_share_the_work(store: Store) -> None:
     make(4)
-    several = [retention(store) for _ in range(3)]
-    for one in several:
-        one._rows = 3
-        one._patience = 0.0
+    # Each statement takes longer than it may.
+    several = [retention(store, time.monotonic, rows=3, patience=0.0) for _ in range(3)]
 
-    run_to_the_end(*several)
+    run_to_the_end(store, *several)
 
     assert not any(rows_left().values())
 

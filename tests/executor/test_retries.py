@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 
 import django_dbos as dbos
-from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.testing import advance
 from tests.executor import workflows
+from tests.executors import Start
 from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-Start = Callable[..., Executor]
 
 attempts: list[int] = []
 HOUR = 3_600
@@ -85,14 +84,14 @@ def test_others_run_between_two_attempts(workflow: Any, start_executor: Start) -
     executor = start_executor(concurrency=2)
     handles = workflow.start_many([()] * 4)
     eventually(have_failed(12 if workflow is branches else 4))
-    eventually(lambda: executor.slots.free == 2)
+    eventually(lambda: executor.runs.slots.free == 2)
 
     assert workflows.counts.start(3).get_result(timeout=LIMIT) == 3
     assert workflows.acounts.start(3).get_result(timeout=LIMIT) == 3
     is_resident = workflow is branches
     assert {one.get_status() for one in handles} == {"PENDING" if is_resident else "WAITING"}
     # However many of its branches wait, a run has no more than one slot to lend.
-    eventually(lambda: executor.slots.free == 2)
+    eventually(lambda: executor.runs.slots.free == 2)
 
 
 @pytest.mark.parametrize("workflow", [one for one in KINDS if one is not branches])

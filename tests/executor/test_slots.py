@@ -11,7 +11,7 @@ from django_dbos.executor.slots import Slots
 from django_dbos.models import Workflow
 from django_dbos.store import get_store
 from tests.executor import workflows
-from tests.executor.test_executor import Start
+from tests.executors import Start
 from tests.process import workflows as gated
 from tests.process.workflows import Gate
 from tests.waiting import LIMIT, eventually
@@ -57,7 +57,7 @@ def test_the_next_run_begins_before_the_last_end_is_written(
     assert Workflow.objects.filter(status="ENQUEUED").count() == 3
     may_write.set()
     assert [handle.get_result(timeout=LIMIT) for handle in handles] == [0] * 5
-    eventually(lambda: executor.slots.free == 1 and not executor.runs)
+    eventually(lambda: executor.runs.slots.free == 1 and not executor.runs)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -69,7 +69,7 @@ def test_a_claim_under_way_leaves_slots_for_children(
     claim = executor.store.claim_workflows
 
     def note(*args: Any, **options: Any) -> Any:
-        asked.append((options["limit"], executor.slots.free))
+        asked.append((options["limit"], executor.runs.slots.free))
         return claim(*args, **options)
 
     monkeypatch.setattr(executor.store, "claim_workflows", note)

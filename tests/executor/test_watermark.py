@@ -1,68 +1,49 @@
-"""Where a lane is claimed from, while looking back is cheap and when it is expensive."""
+"""Where a lane is claimed from, while a rescan is cheap and when it is expensive."""
 
 from __future__ import annotations
 
 import pytest
 
-from django_dbos.executor import throttle as throttles
 from django_dbos.executor import watermark as watermarks
 from django_dbos.executor.throttle import EXPENSIVE, SHARE, Throttle
-from django_dbos.executor.watermark import BOTTOM, FIRST_CLAIMS, MAX_CLAIMS, SECOND_LOOK, Watermark
+from django_dbos.executor.watermark import BOTTOM, FIRST_CLAIMS, FIRST_RESCAN, MAX_CLAIMS, Watermark
+from tests.executors import StoppedClock
 
 pytestmark = pytest.mark.rule(29)
 
-# Seconds that an expensive look back takes here.
+# Seconds that an expensive rescan takes here.
 LONG = 2 * EXPENSIVE
 
 
-class Clock:
-    """Stands in for `time`: it goes on when somebody sleeps, and not otherwise."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
+clock = StoppedClock(1_000.0)
 
 
-clock = Clock()
-
-
-@pytest.fixture(autouse=True)
-def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watermarks, "time", clock)
-    monkeypatch.setattr(throttles, "time", clock)
-
-
-def look_back(watermark: Watermark, seconds: float = 0.0) -> int:
-    """Look back, `seconds` longer than a claim takes; return the position it starts from."""
-    with watermark.looking_back(usual=0.0 if seconds else 1.0):
+def rescan(watermark: Watermark, seconds: float = 0.0) -> int:
+    """Rescan for `seconds` longer than a claim takes; return the position it starts from."""
+    with watermark.rescanning(usual=0.0 if seconds else 1.0):
         clock.sleep(seconds)
         return watermark.above
 
 
-def note(watermark: Watermark, place: int, *, is_all: bool, looked_back: bool = False) -> None:
+def note(watermark: Watermark, place: int, *, is_all: bool, is_rescan: bool = False) -> None:
     """Note a claim up to this position."""
-    watermark.note_claim(place, count=1, is_all=is_all, looked_back=looked_back)
+    watermark.note_claim(place, count=1, is_all=is_all, is_rescan=is_rescan)
 
 
 def taken_up_to(place: int) -> Watermark:
-    """Return a watermark whose lane is empty above `place`, after slow looks back."""
-    watermark = Watermark()
+    """Return a watermark whose lane is empty above `place`, after slow rescans."""
+    watermark = Watermark(clock)
     # Twice to the bottom, twice to the floor.
     for _ in range(4):
-        look_back(watermark, LONG)
-    note(watermark, place, is_all=True, looked_back=True)
+        rescan(watermark, LONG)
+    note(watermark, place, is_all=True, is_rescan=True)
     return watermark
 
 
 def test_what_takes_long_is_allowed_again_after_fifty_times_as_long() -> None:
-    throttle = Throttle()
+    throttle = Throttle(clock)
     for _ in range(2):
-        began = clock.monotonic()
+        began = clock()
         with throttle.spent():
             clock.sleep(LONG)
 
@@ -72,7 +53,7 @@ def test_what_takes_long_is_allowed_again_after_fifty_times_as_long() -> None:
 
 
 def test_what_took_long_once_is_not_expensive() -> None:
-    throttle = Throttle()
+    throttle = Throttle(clock)
     for seconds in (LONG, 0.0, LONG):
         with throttle.spent():
             clock.sleep(seconds)
@@ -82,7 +63,7 @@ def test_what_took_long_once_is_not_expensive() -> None:
 
 
 def test_what_it_takes_anyhow_does_not_count() -> None:
-    throttle = Throttle()
+    throttle = Throttle(clock)
 
     for _ in range(2):
         with throttle.spent(usual=1.0):
@@ -93,94 +74,94 @@ def test_what_it_takes_anyhow_does_not_count() -> None:
 
 
 def test_the_first_claim_is_from_the_bottom() -> None:
-    watermark = Watermark()
+    watermark = Watermark(clock)
 
-    assert watermark.must_look_back
-    assert look_back(watermark) == BOTTOM
+    assert watermark.must_rescan
+    assert rescan(watermark) == BOTTOM
 
 
-def test_a_cheap_look_back_goes_to_the_bottom_each_time() -> None:
-    watermark = Watermark()
+def test_a_cheap_rescan_goes_to_the_bottom_each_time() -> None:
+    watermark = Watermark(clock)
     for place in (10, 20):
-        assert look_back(watermark) == BOTTOM
-        note(watermark, place, is_all=True, looked_back=True)
+        assert rescan(watermark) == BOTTOM
+        note(watermark, place, is_all=True, is_rescan=True)
         watermark.begin(was_empty=True)
 
 
-def test_when_looking_back_is_expensive_a_lane_begins_where_it_ended() -> None:
+def test_when_a_rescan_is_expensive_a_lane_begins_where_it_ended() -> None:
     watermark = taken_up_to(10)
 
     watermark.begin(was_empty=True)
 
-    assert not watermark.must_look_back
+    assert not watermark.must_rescan
     assert watermark.above == 10
 
 
-def test_an_exhausted_lane_waits_for_its_look_back_unless_something_is_enqueued() -> None:
+def test_an_exhausted_lane_waits_for_its_rescan_unless_something_is_enqueued() -> None:
     watermark = taken_up_to(10)
     note(watermark, 10, is_all=True)
     # Not before it may: that is later.
-    assert watermark.pause > SECOND_LOOK
+    assert watermark.pause > FIRST_RESCAN
 
     watermark.begin(was_empty=False)
 
     assert watermark.pause == 0.0
-    assert not watermark.must_look_back
+    assert not watermark.must_rescan
 
 
-def test_a_lane_whose_look_back_found_enough_goes_on_at_once() -> None:
-    watermark = Watermark()
+def test_a_lane_whose_rescan_found_enough_goes_on_at_once() -> None:
+    watermark = Watermark(clock)
     note(watermark, 10, is_all=True)
     assert watermark.pause > 0.0
-    look_back(watermark)
+    rescan(watermark)
 
-    note(watermark, 5, is_all=False, looked_back=True)
+    note(watermark, 5, is_all=False, is_rescan=True)
 
     assert watermark.pause == 0.0
-    assert not watermark.must_look_back
+    assert not watermark.must_rescan
     assert watermark.above == 5
 
 
-def test_when_the_bottom_is_too_expensive_it_looks_back_to_where_it_was_a_while_ago(
+def test_when_the_bottom_is_too_expensive_it_rescans_from_where_it_was_a_while_ago(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(watermarks, "RECENT", 0.0)
-    watermark = Watermark()
+    watermark = Watermark(clock)
     note(watermark, 10, is_all=False)
-    look_back(watermark)
+    rescan(watermark)
     note(watermark, 20, is_all=False)
-    look_back(watermark, LONG)
+    rescan(watermark, LONG)
     note(watermark, 30, is_all=False)
-    assert look_back(watermark, LONG) == BOTTOM
+    assert rescan(watermark, LONG) == BOTTOM
     note(watermark, 40, is_all=False)
 
-    assert look_back(watermark) == 30
+    assert rescan(watermark) == 30
 
 
-def test_what_was_taken_lately_is_looked_back_through_all_the_same() -> None:
-    watermark = Watermark()
+def test_what_was_taken_lately_is_is_rescan_through_all_the_same() -> None:
+    watermark = Watermark(clock)
     for _ in range(2):
-        look_back(watermark, LONG)
+        rescan(watermark, LONG)
     note(watermark, 10, is_all=False)
 
-    assert look_back(watermark) == BOTTOM
+    assert rescan(watermark) == BOTTOM
 
 
 def test_claims_grow_while_a_lane_gives_as_many() -> None:
-    watermark, appetites = Watermark(), []
+    watermark, batch_sizes = Watermark(clock), []
     for place in range(5):
         note(watermark, place, is_all=False)
-        appetites.append(watermark.appetite)
-    assert appetites == sorted(appetites)
-    assert appetites[-1] == MAX_CLAIMS
+        batch_sizes.append(watermark.batch_size)
+    assert batch_sizes == sorted(batch_sizes)
+    assert batch_sizes[-1] == MAX_CLAIMS
 
     note(watermark, 6, is_all=True)
-    assert watermark.appetite == FIRST_CLAIMS
+    assert watermark.batch_size == FIRST_CLAIMS
 
 
 def test_an_unused_watermark_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    watermark = Watermark()
-    note(watermark, 10, is_all=True, looked_back=True)
+    watermark = Watermark(clock)
+    note(watermark, 10, is_all=True, is_rescan=True)
     assert not watermark.is_forgotten
 
     monkeypatch.setattr(watermarks, "LIFETIME", -1.0)

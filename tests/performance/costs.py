@@ -84,7 +84,7 @@ class Meter:
     def slowed(self, executor: Executor) -> Iterator[None]:
         """Have each of the writer's statements take until all who would have queued up did."""
         self._slowed = WRITER
-        self._queue = executor.writer._queue
+        self._queue = executor.runs.writer._queue
         yield
         self._slowed = ""
 
@@ -103,7 +103,7 @@ class Meter:
         if executor is not None:
             # Somebody may know the end of a message's first transaction before the writer does.
             eventually(
-                lambda: executor.notifier.is_idle and not executor.writer._leader_lock.locked()
+                lambda: executor.notifier.is_idle and not executor.runs.writer._leader_lock.locked()
             )
         self._costs = costs = Costs()
         connections = {}
@@ -178,5 +178,5 @@ def come_to_rest(executor: Executor) -> None:
     What is told twice may be claimed a moment after that.
     """
     eventually(lambda: executor._is_idle)
-    _calm(lambda: executor.dispatcher.looks)
-    eventually(lambda: not (executor.dispatcher._lanes or executor.dispatcher._told))
+    _calm(lambda: executor.dispatcher.polls)
+    eventually(lambda: executor.dispatcher.lanes.is_empty)

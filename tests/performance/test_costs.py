@@ -346,10 +346,12 @@ def test_a_replay_is_one_load_and_writes_nothing(measure: Measure) -> None:
 @on_postgresql
 def test_an_idle_executor_is_one_statement_a_beat(executor: Executor, meter: Meter) -> None:
     with meter.measured(executor) as costs:
+        heartbeat = executor.housekeeping.heartbeat
         for _ in range(3):
-            executor.housekeeping._next_beat = 0.0
+            last_at = heartbeat.last_at
+            heartbeat.hurry()
             executor.housekeeping.loop.wake()
-            eventually(lambda: executor.housekeeping._next_beat > 0)
+            eventually(lambda last_at=last_at: heartbeat.last_at != last_at)
 
     assert costs.of(HOUSEKEEPING) == ["heartbeat"] * 3
     assert costs.trips[HOUSEKEEPING] == costs.commits[HOUSEKEEPING] == 3

@@ -91,11 +91,11 @@ def check_migrations() -> None:
 
 def _make_executor(arguments: Arguments) -> Executor:
     check_migrations()
-    executor = Executor(arguments.queues, concurrency=arguments.concurrency)
-    warn_of_unknown_queues(executor.queue_names or ())
-    # From here on this thread needs none.
+    queues, concurrency = arguments.queues, arguments.concurrency
+    executor = Executor(queues, concurrency=concurrency, owns_process=True)
+    warn_of_unknown_queues(executor.identity.queue_names or ())
+    # This thread needs no connection from here on.
     connections[get_settings().database].close()
-    executor.own_process()
     return executor
 
 

@@ -17,7 +17,7 @@ from typing import NoReturn, TypeVar
 from django.db import connections
 
 from django_dbos.executor.cli.inbox import Inbox, Notice
-from django_dbos.executor.executor import Executor
+from django_dbos.executor.executor import Executor, release_claims
 from django_dbos.store import errors
 from django_dbos.store.sessions import translated_errors
 
@@ -64,7 +64,7 @@ class Life:
     def end_at_once(self) -> NoReturn:
         """Release all claims and end the process, whatever runs."""
         if self._executor is not None:
-            last = threading.Thread(target=self._executor.stop_now, daemon=True)
+            last = threading.Thread(target=release_claims, args=(self._executor,), daemon=True)
             last.start()
             last.join(LAST_SECOND)
         end_process(1)

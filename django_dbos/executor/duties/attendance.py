@@ -1,31 +1,33 @@
 """Attendance: when the database could be reached, by which the silence of others is judged.
 
-Silence means death only while the silent one could have been heard. After an outage everybody has
-been silent, so that the first one back would take everybody's work (CORRECTNESS rule 4). What is
-known of that isn't lost with a connection, nor does it begin with this process: each heartbeat that
-the table holds was an answer of the database.
+Silence means death only while the silent executor could have been heard. After an outage all have
+been silent, and the first one back would take all the work of the others (CORRECTNESS rule 4).
+This knowledge isn't lost with a connection, nor does it begin with this process: each heartbeat
+in the table was an answer of the database.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable
+
+from django_dbos.executor.clock import Clock
 
 Span = tuple[float, float]
 
-# Heartbeats further apart than so many intervals may have had an outage in between.
+# Heartbeats further apart than this many intervals may have had an outage in between.
 LATE = 2.0
-# Seconds within which who lives has come back after an outage.
+# Seconds within which a living executor has come back after an outage.
 RETURN = 3.0
 # How many spans are kept: of a database that comes and goes, the latest.
 MOST_SPANS = 100
 
 
 class Attendance:
-    """Spans of time, on the monotonic clock, in which heartbeats were on time."""
+    """Spans of time, on the clock, in which heartbeats were on time."""
 
-    def __init__(self, interval: float) -> None:
+    def __init__(self, interval: float, clock: Clock) -> None:
+        self._clock = clock
         self._late = interval * LATE
         self._return = min(RETURN, interval * LATE)
         self._on_time: list[Span] = []
@@ -35,7 +37,7 @@ class Attendance:
 
     def begin(self, others: Iterable[float] = ()) -> None:
         """Begin now; `others` are the ages, in seconds, of heartbeats that the table holds."""
-        now = time.monotonic()
+        now = self._clock()
         self._on_time, self._settled = [], []
         points = sorted({now - age for age in others if age >= 0.0})
         for start, end in _spans(points, self._late):
@@ -46,19 +48,19 @@ class Attendance:
         if now - self._last_beat > self._late:
             self._on_time.append((now, now))
             self._last_beat = now
-        # Between the last of theirs and our first others may have lost the database, and be on
-        # their way back.
+        # Between the last heartbeat of another and the first one here, others may have lost the
+        # database, and be on their way back.
         self._settled.append((now, now))
         self.note_beat()
 
     def add(self, start: float, end: float) -> None:
-        """The database was reached from then to then, as far as is known."""
+        """Record that, as far as is known, the database was reachable from `start` to `end`."""
         self._on_time.append((start, end))
         self._settled.append((min(start + self._return, end), end))
 
     def note_beat(self) -> None:
-        """A heartbeat of our own has been answered."""
-        now = time.monotonic()
+        """Record that a heartbeat of this executor has been answered."""
+        now = self._clock()
         is_late = now - self._last_beat > self._late
         self._extend(self._on_time, now, now if is_late else None)
         self._extend(
@@ -68,19 +70,19 @@ class Attendance:
         self._has_failed = False
 
     def note_failure(self) -> None:
-        """A heartbeat of our own has failed: others may be on their way back."""
+        """Record that a heartbeat of this executor has failed: others may be on their way back."""
         self._has_failed = True
 
     def on_time(self, age: float) -> float:
-        """Of the last `age` seconds, those in which heartbeats were on time."""
-        return _within(self._on_time, time.monotonic(), age)
+        """Return how many of the last `age` seconds had heartbeats that were on time."""
+        return _within(self._on_time, self._clock(), age)
 
     def settled(self, age: float) -> float:
-        """The same, without the seconds in which others were perhaps on their way back."""
-        return _within(self._settled, time.monotonic(), age)
+        """Return the same, without the seconds in which others may have been on their way back."""
+        return _within(self._settled, self._clock(), age)
 
     def _extend(self, spans: list[Span], now: float, begin: float | None) -> None:
-        """Have the last span reach until now; it is another one if it has a beginning."""
+        """Extend the last span to now; `begin` starts another one."""
         if begin is not None:
             spans.append((begin, begin))
         start, end = spans[-1]
@@ -89,7 +91,7 @@ class Attendance:
 
 
 def _spans(points: list[float], gap: float) -> list[Span]:
-    """Points that are no further apart than `gap`, as spans."""
+    """Return spans of points that are no further apart than `gap`."""
     spans: list[Span] = []
     for point in points:
         if spans and point - spans[-1][1] <= gap:

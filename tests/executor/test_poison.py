@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,17 +9,16 @@ from django.db import connection
 
 import django_dbos as dbos
 from django_dbos.core.status import ACTIVE
-from django_dbos.executor import Executor
 from django_dbos.models import Workflow
 from django_dbos.store import errors, get_store
 from django_dbos.store.base import Store
 from django_dbos.testing import run_until_idle
 from tests.executor import workflows
+from tests.executors import Start
 from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-Start = Callable[..., Executor]
 IS_SQLITE = connection.vendor == "sqlite"
 
 
@@ -111,7 +109,7 @@ def test_a_value_that_cannot_be_read_harms_nobody_elses_workflow(
     late = workflows.counts.start(1)
     assert late.get_result(timeout=LIMIT) == 1
     eventually(lambda: _status(culprit) not in ACTIVE)
-    eventually(lambda: not executor.runs and executor.slots.free == 8)
+    eventually(lambda: not executor.runs and executor.runs.slots.free == 8)
     if Workflow.objects.filter(pk=culprit.workflow_id, is_quarantined=True).exists():
         assert repr(culprit.workflow_id) in caplog.text
 

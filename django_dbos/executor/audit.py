@@ -1,0 +1,123 @@
+"""Audit: compares the claims that the table says this executor holds with its runs.
+
+A claim without a run is released: the claim's answer was lost, or its history couldn't be loaded
+(CORRECTNESS rule 3). A run without a claim is interrupted: its workflow was cancelled, or given to
+another executor.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+
+from django_dbos.core.records import Claim, Lane
+from django_dbos.core.status import Status
+from django_dbos.executor.clock import Clock
+from django_dbos.executor.runs import Runs
+from django_dbos.interruptions import ClaimLost, RunCancelled
+from django_dbos.operations.run import Run
+from django_dbos.store.sessions import Session
+
+logger = logging.getLogger("django_dbos.executor")
+
+# Seconds for which a claim must be without a run before it counts as forgotten: a child's is
+# committed a moment before its run begins.
+FORGOTTEN_AFTER = 0.5
+# Seconds between two audits when it isn't known which claim has changed.
+PAUSE = 0.02
+
+
+class Audit:
+    """Compares on request, on the dispatcher's thread; `on_release` receives the lanes enqueued."""
+
+    def __init__(
+        self,
+        runs: Runs,
+        clock: Clock,
+        connect: Callable[[], Session],
+        on_release: Callable[[list[Lane]], None],
+    ) -> None:
+        self._runs = runs
+        self._clock = clock
+        self._connect = connect
+        self._on_release = on_release
+        self._is_requested = self._is_wanted_soon = False
+        self._next_at, self._last_at = math.inf, 0.0
+        self._idle_since: dict[tuple[str, int], float] = {}
+        """Claims without a run, and since when."""
+
+    def request(self) -> None:
+        """Compare at the next opportunity; from any thread."""
+        self._is_requested = True
+
+    def request_soon(self) -> None:
+        """Compare if anything runs, at most once a PAUSE; from any thread."""
+        self._is_wanted_soon = True
+
+    def release(self, claims: Sequence[Claim]) -> None:
+        """Have the next comparison release these claims, which won't run here."""
+        for claim in claims:
+            self._idle_since[claim.workflow_id, claim.claim_number] = -math.inf
+        self._is_requested = True
+
+    @property
+    def pause(self) -> float | None:
+        """The seconds until the next comparison; None: there is none."""
+        if self._next_at == math.inf:
+            return None
+        return max(self._next_at - self._clock(), 0.0)
+
+    def run_if_due(self) -> None:
+        """Compare if that was requested, or if the last comparison left something open."""
+        if self._is_wanted_soon:
+            self._is_wanted_soon = False
+            if len(self._runs):
+                self._next_at = min(self._next_at, self._last_at + PAUSE)
+        if self._is_requested or self._clock() >= self._next_at:
+            self._is_requested = False
+            self._run()
+
+    def _run(self) -> None:
+        runs = {run.workflow_id: run for run in self._runs}
+        doubts = {workflow_id: run.last_doubt for workflow_id, run in runs.items()}
+        self._last_at = self._clock()
+        held = self._runs.store.list_held(self._connect(), self._runs.executor_id)
+        self._release_forgotten(held, runs)
+        lost = []
+        for workflow_id, run in runs.items():
+            if held.get(workflow_id) == run.claim.claim_number:
+                run.settle(doubts[workflow_id])
+            elif run.is_under_way and run.interruption is None:
+                lost.append(run)
+        self._interrupt(lost)
+
+    def _release_forgotten(self, held: dict[str, int], runs: dict[str, Run]) -> None:
+        now = self._clock()
+        self._idle_since = {
+            claim: self._idle_since.get(claim, now)
+            for claim in held.items()
+            if claim[0] not in runs
+        }
+        forgotten = [
+            workflow_id
+            for (workflow_id, _), since in self._idle_since.items()
+            if now - since >= FORGOTTEN_AFTER
+        ]
+        is_sure = len(forgotten) == len(self._idle_since)
+        self._next_at = math.inf if is_sure else now + FORGOTTEN_AFTER
+        if forgotten:
+            logger.warning("Releasing %d workflows that nobody runs here", len(forgotten))
+            executor_id = self._runs.executor_id
+            lanes = self._runs.store.release_workflows(self._connect(), executor_id, forgotten)
+            self._on_release(lanes)
+
+    def _interrupt(self, lost: Sequence[Run]) -> None:
+        """Interrupt runs whose claim is gone."""
+        if not lost:
+            return
+        workflow_ids = [run.workflow_id for run in lost]
+        statuses = self._runs.store.read_statuses(self._connect(), workflow_ids)
+        for run in lost:
+            is_cancelled = statuses.get(run.workflow_id) is Status.CANCELLED
+            run.interrupt(RunCancelled() if is_cancelled else ClaimLost())

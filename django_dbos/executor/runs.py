@@ -1,0 +1,281 @@
+"""Runs: the workflows that this executor runs, and their host, with the slots and the writer."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django_dbos import signals
+from django_dbos.core import registry
+from django_dbos.core.batch.plan import Plan
+from django_dbos.core.records import Claim, NewWorkflow, run_key
+from django_dbos.executor.clock import Clock
+from django_dbos.executor.identity import Identity
+from django_dbos.executor.notifier import Notifier
+from django_dbos.executor.pool import Pool
+from django_dbos.executor.slots import Slots
+from django_dbos.interruptions import ClaimLost, HandedOver, RunInterrupted
+from django_dbos.models import Workflow
+from django_dbos.operations import logs
+from django_dbos.operations.run import Run
+from django_dbos.store.group_commit import BatchWriter
+from django_dbos.store.pubsub import EVERYTHING
+
+logger = logging.getLogger("django_dbos.executor")
+
+RUN_PREFIX = run_key("")
+# A child's claim may have been committed this many seconds before its run begins.
+CHILD_AGE = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effects:
+    """What runs set off on the executor's other threads."""
+
+    slot_freed: Callable[[], None]
+    audit: Callable[[], None]
+    """Have claims compared with runs."""
+    audit_soon: Callable[[], None]
+    """The same, but not again and again."""
+    note_due: Callable[[float], None]
+    """Have what is due in so many seconds enqueued."""
+    note_deadline: Callable[[float], None]
+    """Have a workflow cancelled that has so many seconds left."""
+
+
+class Runs:
+    """The runs of one executor, by workflow; `Host` says what each of them may ask."""
+
+    is_inline = False
+    owns_connections = True
+    takes_turns = False
+
+    def __init__(
+        self, identity: Identity, notifier: Notifier, effects: Effects, clock: Clock
+    ) -> None:
+        self._identity = identity
+        self._notifier = notifier
+        self._effects = effects
+        self._clock = clock
+        self.store = identity.store
+        self.slots = Slots(identity.concurrency, effects.slot_freed)
+        self.pool = Pool(self._done)
+        self.writer = self._new_writer()
+        self.is_stopping = False
+        """Whether nothing more may begin."""
+        self._by_id: dict[str, Run] = {}
+        self._lending = threading.Lock()
+        self._doubted_at = 0.0
+        """When a notification last named a cancelled workflow, on the clock."""
+
+    @property
+    def executor_id(self) -> str:
+        """The id under which the runs are claimed."""
+        return self._identity.executor_id
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __contains__(self, workflow_id: str) -> bool:
+        return workflow_id in self._by_id
+
+    def __getitem__(self, workflow_id: str) -> Run:
+        return self._by_id[workflow_id]
+
+    def __iter__(self) -> Iterator[Run]:
+        """Iterate over the runs of this moment; others may begin and end meanwhile."""
+        return iter(list(self._by_id.values()))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs, and no slot is taken for what is about to."""
+        return not self._by_id and self.slots.free == self.slots.capacity
+
+    # Beginning and ending
+
+    def begin(self, run: Run, since: float) -> None:
+        """Run a workflow in a slot that was taken for it; its claim was sent at `since`."""
+        self._by_id[run.workflow_id] = run
+        if self._doubted_at >= since:
+            # The notification may have named this workflow, before its run was here.
+            run.doubt()
+        try:
+            self.pool.submit(run)
+        except RuntimeError:
+            del self._by_id[run.workflow_id]
+            raise
+        if run.claim.remaining is not None:
+            self._effects.note_deadline(run.claim.remaining)
+
+    def _begin_child(self, new: NewWorkflow) -> None:
+        claim = Claim(
+            workflow_id=new.workflow_id,
+            claim_number=1,
+            name=new.name,
+            input=new.input,
+            token=new.token,
+            user_id=new.user_id,
+            remaining=None if new.timeout is None else new.timeout.total_seconds(),
+        )
+        run = Run(claim, registry.workflows[new.name], self)
+        self.begin(run, since=self._clock() - CHILD_AGE)
+        if self.is_stopping:
+            run.interrupt(HandedOver())
+
+    def _done(self, run: Run) -> None:
+        """Forget a run whose function has ended; called by the pool."""
+        if not run.ends_later:
+            self._forget(run)
+        self.slots.give_back()
+
+    def _forget(self, run: Run) -> None:
+        if self._by_id.get(run.workflow_id) is run:
+            del self._by_id[run.workflow_id]
+        self.writer.forget(run.workflow_id, run.claim.claim_number)
+
+    # What runs ask of their host
+
+    def may_hold(self) -> bool:
+        """Return whether a run that waits may keep its slot for a moment."""
+        return self.slots.free > 0 and not self.is_stopping
+
+    def reserve_slot(self, queue_name: str, workflow_name: str) -> bool:
+        """Take a free slot for a child that this executor can run."""
+        return (
+            not self.is_stopping
+            and self._identity.serves(queue_name)
+            and workflow_name in registry.workflows
+            and bool(self.slots.take())
+        )
+
+    def may_end_later(self) -> bool:
+        """Let a run end before that is written, unless a receiver expects its thread or loop."""
+        if signals.workflow_finished.has_listeners(Workflow):
+            return False
+        self.slots.await_settlement()
+        return True
+
+    def settled(self, run: Run) -> None:
+        """Note that a run's end is written; called by the writer."""
+        self._forget(run)
+        self.slots.settle()
+        if logs.is_worth_telling(run):
+            self._notifier.announce(run)
+
+    @contextmanager
+    def without_slot(self, run: Run) -> Iterator[None]:
+        """Lend a run's slot from the first of its branches that waits to the last."""
+        with self._lending:
+            run.waiting_branches += 1
+            is_first = run.waiting_branches == 1
+        if is_first:
+            self.slots.give_back()
+        try:
+            yield
+        finally:
+            with self._lending:
+                run.waiting_branches -= 1
+                is_last = run.waiting_branches == 0
+            if is_last:
+                self.slots.take_again()
+
+    # After a commit
+
+    def _new_writer(self) -> BatchWriter:
+        return BatchWriter(
+            self.store,
+            self._identity.executor_id,
+            on_commit=self._committed,
+            on_unused=self.slots.give_back,
+        )
+
+    def _committed(self, plan: Plan) -> None:
+        """Act on a committed batch; called by the writer, whose thread must survive it."""
+        for new, is_reserved in plan.workflows:
+            if is_reserved:
+                try:
+                    self._begin_child(new)
+                except Exception:
+                    logger.exception("Child %r couldn't begin", new.workflow_id)
+                    self.slots.give_back()
+                    self._effects.audit()
+        for suspended in plan.suspended:
+            if suspended.remaining is not None:
+                self._effects.note_due(suspended.remaining)
+        if plan.has_news:
+            self._notifier.notify(plan)
+
+    # Cancelled workflows
+
+    def note_keys(self, keys: list[str]) -> None:
+        """Note that these keys have changed: among them are those of cancelled workflows."""
+        for key in keys:
+            if key.startswith(RUN_PREFIX):
+                self._doubt(key[len(RUN_PREFIX) :])
+            elif key == EVERYTHING:
+                # On SQLite that is every change of the file: too often to doubt all runs.
+                self._effects.audit_soon()
+
+    def _doubt(self, workflow_id: str) -> None:
+        """Have the next step of a run, or the audit, check first whether its claim still holds.
+
+        A notification is no proof: any process can send one.
+        """
+        self._doubted_at = self._clock()
+        run = self._by_id.get(workflow_id)
+        if run is not None:
+            run.doubt()
+            self._effects.audit()
+
+    def doubt_all(self) -> None:
+        """Have all runs checked: any of the workflows may have been cancelled."""
+        self._doubted_at = self._clock()
+        for run in self:
+            run.doubt()
+        self._effects.audit_soon()
+
+    # The end of all
+
+    def interrupt(self, reason: type[RunInterrupted]) -> None:
+        """Interrupt every run."""
+        for run in self:
+            run.interrupt(reason())
+
+    def begin_anew(self) -> None:
+        """Interrupt every run, and write under the executor's new id from now on."""
+        old_writer = self.writer
+        self.writer = self._new_writer()
+        self.writer.start()
+        old_writer.stop_abandoned()
+        self.interrupt(ClaimLost)
+        if self._identity.owns_process:
+            self.pool.rename_connections()
+
+    def wait_until_ended(self, seconds: float) -> None:
+        """Wait until no run is left, or for so many seconds."""
+        until = time.monotonic() + seconds
+        while self._by_id and time.monotonic() < until:
+            time.sleep(0.005)
+
+    def abandon(self) -> None:
+        """Interrupt the runs that are left: their claims are about to be released."""
+        left = [run.workflow_id for run in self]
+        if left:
+            executor_id = self._identity.executor_id
+            logger.warning("Executor %s leaves %d runs: %r", executor_id, len(left), left[:10])
+            self.interrupt(ClaimLost)
+
+    def stop_writer(self, patience: float) -> None:
+        """Write what is queued, and end the writer's thread.
+
+        Without a database the writer would retry for ever. After `patience` seconds it gives up;
+        other executors then recover the runs.
+        """
+        timer = threading.Timer(patience, self.writer.abandon)
+        timer.start()
+        self.writer.stop()
+        timer.cancel()
