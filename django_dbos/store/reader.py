@@ -6,18 +6,18 @@ On Django's connection of the calling thread, and so in the caller's transaction
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from typing import cast
 from uuid import UUID
 
-from django.db.models import F, Sum, Window
+from django.db.models import Sum, Window
 
-from django_dbos.core.records import Checkpoint, State
+from django_dbos.core.records import Checkpoint
 from django_dbos.core.status import ACTIVE, CLOSING, Status
 from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.fields import StoredSize
 from django_dbos.models import Checkpoint as CheckpointRow
 from django_dbos.models import Event, Executor, StreamEntry, Workflow
+from django_dbos.store.columns import CHECKPOINT
 from django_dbos.store.records import Outcome, Page
 from django_dbos.store.sessions import Row, Session
 
@@ -123,14 +123,9 @@ class Reader:
 
     def read_checkpoint(self, workflow_id: str, step_number: int) -> Checkpoint | None:
         """Return what is recorded at a position, read on Django's connection."""
-        found = CheckpointRow.objects.using(self._alias).filter(
-            workflow_id=workflow_id, step_number=step_number
-        )
-        apart = ("duration", "output", "error", "attempt_errors")
-        names = [one.name for one in fields(Checkpoint) if one.name not in apart]
-        for values in found.values(*names, output=F("output_text"), error=F("error_text")):
-            return Checkpoint(**{**values, "state": State(values["state"])})
-        return None
+        step = {"workflow_id": workflow_id, "step_number": step_number}
+        found = self._session().run("read_checkpoint", step)
+        return CHECKPOINT.read(found[0]) if found else None
 
     def read_checkpoints(self, workflow_id: str) -> list[CheckpointRow]:
         """Return a workflow's checkpoints, by step number."""

@@ -1,219 +1,174 @@
-"""Between records and the columns of statements: one home for both stores."""
+"""Between records and the rows of statements: for both stores."""
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from django_dbos.core.batch.fast_path import FastWrite, last_step
-from django_dbos.core.batch.lookups import Facts, FoundCheckpoint, FoundWorkflow, Key, Place
-from django_dbos.core.batch.plan import Entry, EventValue
+from django_dbos.core.batch.lookups import Facts, FoundCheckpoint, Key
+from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import (
     Checkpoint,
-    Claim,
     Finish,
     Lane,
-    NewMessage,
     NewWorkflow,
     RecordEntry,
     RecordEvent,
     RecordStep,
     RecordWait,
-    State,
-    Suspend,
 )
 from django_dbos.core.status import Status
 from django_dbos.store.arrays import array
+from django_dbos.store.columns import (
+    CHECKPOINT,
+    CONSUMED,
+    ENTRY,
+    ENTRY_WRITE,
+    EVENT,
+    EVENT_WRITE,
+    FINISH,
+    FOUND_WORKFLOW,
+    MESSAGE,
+    NEW_WORKFLOW,
+    SUSPEND,
+    Columns,
+)
 from django_dbos.store.sessions import Params, Row
 
-# The fast path's statements. Ends are last, since they depend on a run's last entry or event.
-FAST_PATH = (
-    "record_checkpoints",
-    "append_entries",
-    "record_events",
-    "receive_messages",
-    "end_workflows",
-)
+R = TypeVar("R")
 
 
-def checkpoint_params(checkpoint: Checkpoint, timeout: float | None = None) -> Params:
-    return {
-        "workflow_id": checkpoint.workflow_id,
-        "step_number": checkpoint.step_number,
-        "step_name": checkpoint.step_name,
-        "state": int(checkpoint.state),
-        "fingerprint": checkpoint.fingerprint,
-        "output": checkpoint.output,
-        "error": checkpoint.error,
-        "related_workflow_id": checkpoint.related_workflow_id,
-        "record_order": checkpoint.record_order,
-        "claim_number": checkpoint.claim_number,
-        "attempts": checkpoint.attempts,
-        "attempt_errors": checkpoint.attempt_errors,
-        "timeout": timeout,
-        "duration": checkpoint.duration,
-    }
+class Rows(Generic[R]):
+    """Rows of one statement: records, and columns that aren't theirs, by name."""
+
+    __slots__ = ("_columns", "_more", "_records")
+
+    def __init__(self, columns: Columns[R], records: Sequence[R], **more: Sequence[Any]) -> None:
+        self._columns = columns
+        self._records = records
+        self._more = more
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def arrays(self) -> Params:
+        """Return the parameters of a statement that takes all rows at once."""
+        more = {name: array(values) for name, values in self._more.items()}
+        return self._columns.arrays(self._records) | more
+
+    def first(self) -> Params:
+        """Return the parameters of a statement that takes the first row."""
+        params = self._columns.params(self._records[0])
+        for name, values in self._more.items():
+            params[name] = values[0]
+        return params
+
+    def each(self) -> list[Params]:
+        """Return the parameters of a statement that takes one row, for each of them."""
+        listed = map(self._columns.params, self._records)
+        return [
+            params | {name: values[position] for name, values in self._more.items()}
+            for position, params in enumerate(listed)
+        ]
 
 
-def message_params(message: NewMessage) -> Params:
-    return {
-        "workflow_id": message.workflow_id,
-        "topic": message.topic,
-        "message": message.message,
-        "idempotency_key": message.idempotency_key,
-        "sender_id": message.sender_id,
-    }
+def fast_path_rows(writes: Sequence[FastWrite]) -> dict[str, Rows[Any]]:
+    """Return the rows of each fast-path statement, in the order in which these must run.
 
-
-def workflow_params(new: NewWorkflow, executor_id: str | None = None) -> Params:
-    return {
-        "workflow_id": new.workflow_id,
-        "token": new.token,
-        "name": new.name,
-        "queue_name": new.queue_name,
-        "priority": new.priority,
-        "deduplication_id": new.deduplication_id,
-        "input": new.input,
-        "user_id": new.user_id,
-        "attributes": new.attributes,
-        "executor_id": executor_id,
-        "max_recovery_attempts": new.max_recovery_attempts,
-        "parent_id": new.parent_id,
-        "parent_step_number": new.parent_step_number,
-        "delay": new.delay,
-        "run_at": new.run_at,
-        "timeout": new.timeout,
-        "inherits_deadline": new.inherits_deadline,
-    }
-
-
-def event_params(event: EventValue) -> Params:
-    return {
-        "workflow_id": event.workflow_id,
-        "key": event.key,
-        "version": event.version,
-        "value": event.value,
-        "step_number": event.step_number,
-        "write_id": event.write_id,
-    }
-
-
-def entry_params(entry: Entry) -> Params:
-    return {
-        "workflow_id": entry.workflow_id,
-        "key": entry.key,
-        "offset": entry.offset,
-        "value": entry.value,
-        "step_number": entry.step_number,
-        "write_id": entry.write_id,
-    }
-
-
-def finish_params(finish: Finish) -> Params:
-    return {
-        "workflow_id": finish.workflow_id,
-        "claim_number": finish.claim_number,
-        "status": finish.status.value,
-        "output": finish.output,
-        "error": finish.error,
-        "is_quarantined": finish.is_quarantined,
-    }
-
-
-def posted_params(write: RecordEntry | RecordEvent) -> Params:
-    checkpoint = write.checkpoint
-    return {
-        "workflow_id": write.workflow_id,
-        "claim_number": write.claim_number,
-        "key": write.key,
-        "value": write.value,
-        "step_number": write.step_number,
-        "write_id": write.write_id,
-        "step_name": None if checkpoint is None else checkpoint.step_name,
-        "fingerprint": None if checkpoint is None else checkpoint.fingerprint,
-        "record_order": None if checkpoint is None else checkpoint.record_order,
-    }
-
-
-def receive_params(wait: RecordWait) -> Params:
-    return checkpoint_params(wait.checkpoint) | {"topic": wait.wake.name}
-
-
-def fast_path_params(writes: Sequence[FastWrite]) -> dict[str, list[Params]]:
-    """Return the rows of each fast-path statement, in the order in which these must run."""
-    found: dict[str, list[Params]] = {name: [] for name in FAST_PATH}
+    Ends come last: whether one is written depends on the run's last entry or event.
+    """
+    steps: list[Checkpoint] = []
+    entries: list[RecordEntry] = []
+    events: list[RecordEvent] = []
+    waits: list[RecordWait] = []
+    ends: list[Finish] = []
+    after_steps: list[int | None] = []
     last_steps: dict[str, int | None] = {}
     for write in writes:
         match write:
             case RecordStep():
-                found["record_checkpoints"].append(checkpoint_params(write.checkpoint))
+                steps.append(write.checkpoint)
             case RecordEntry():
-                found["append_entries"].append(posted_params(write))
+                entries.append(write)
             case RecordEvent():
-                found["record_events"].append(posted_params(write))
+                events.append(write)
             case RecordWait():
-                found["receive_messages"].append(receive_params(write))
+                waits.append(write)
             case Finish():
-                after = {"after_step": last_steps.get(write.workflow_id)}
-                found["end_workflows"].append(finish_params(write) | after)
+                ends.append(write)
+                after_steps.append(last_steps.get(write.workflow_id))
         last_steps[write.workflow_id] = last_step(write)
-    return {name: params for name, params in found.items() if params}
+    rows: dict[str, Rows[Any]] = {}
+    if steps:
+        rows["record_checkpoints"] = Rows(CHECKPOINT, steps)
+    if entries:
+        rows["append_entries"] = Rows(ENTRY_WRITE, entries, **_steps_of(entries))
+    if events:
+        rows["record_events"] = Rows(EVENT_WRITE, events, **_steps_of(events))
+    if waits:
+        topics = [wait.wake.name for wait in waits]
+        rows["receive_messages"] = Rows(
+            CHECKPOINT, [wait.checkpoint for wait in waits], topic=topics
+        )
+    if ends:
+        rows["end_workflows"] = Rows(FINISH, ends, after_step=after_steps)
+    return rows
 
 
-def suspend_params(suspend: Suspend) -> Params:
-    return {
-        "workflow_id": suspend.workflow_id,
-        "step_number": suspend.step_number,
-        "kind": suspend.wake.kind.value,
-        "target_id": suspend.wake.workflow_id,
-        "name": suspend.wake.name,
+STEP_COLUMNS = ("step_name", "fingerprint", "record_order")
+_step_values = CHECKPOINT.getter(STEP_COLUMNS)
+_NO_STEP = (None,) * len(STEP_COLUMNS)
+
+
+def _steps_of(writes: Sequence[RecordEntry | RecordEvent]) -> dict[str, Sequence[Any]]:
+    """Return columns of the writes' checkpoints; NULL for a write inside a step, which has none."""
+    values = [
+        _NO_STEP if write.checkpoint is None else _step_values(write.checkpoint) for write in writes
+    ]
+    return dict(zip(STEP_COLUMNS, zip(*values, strict=True), strict=True))
+
+
+def plan_rows(plan: Plan) -> dict[str, Rows[Any]]:
+    """Return the rows of each statement that writes a plan, in the order of these statements."""
+    rows: dict[str, Rows[Any]] = {
+        "insert_checkpoints": Rows(
+            CHECKPOINT,
+            [checkpoint for checkpoint, _ in plan.checkpoints],
+            timeout=[timeout for _, timeout in plan.checkpoints],
+        ),
+        "postpone_steps": Rows(
+            CHECKPOINT,
+            [checkpoint for checkpoint, _ in plan.retries],
+            timeout=[delay for _, delay in plan.retries],
+        ),
+        "replace_checkpoints": Rows(CHECKPOINT, plan.outcomes),
+        "consume_messages": Rows(CONSUMED, plan.consumed),
+        "insert_messages": Rows(MESSAGE, plan.messages),
+        "insert_event_versions": Rows(EVENT, plan.event_values),
+        "upsert_events": Rows(EVENT, plan.latest_events),
+        "insert_entries": Rows(ENTRY, plan.entries),
+        "finish_workflows": Rows(FINISH, plan.finished),
+        "suspend_workflows": Rows(SUSPEND, plan.suspended),
     }
+    return {name: found for name, found in rows.items() if len(found)}
 
 
-def transposed(rows: Sequence[Params]) -> Params:
-    """One array a column, for `unnest`."""
-    return {name: array([row[name] for row in rows]) for name in rows[0]}
-
-
-def to_claim(row: Row) -> Claim:
-    """A row of `claim_workflows` or `claim_suspect`."""
-    return Claim(
-        workflow_id=row[0],
-        claim_number=row[1],
-        name=row[2],
-        input=row[3],
-        token=row[4],
-        user_id=row[5],
-        recovery_attempts=row[6],
-        remaining=row[7],
-        has_history=bool(row[8]),
-    )
+def new_workflow_rows(new: Sequence[NewWorkflow], executor_ids: Sequence[str | None]) -> Rows[Any]:
+    """Return the rows of `insert_workflows`; with an executor's id that claims the workflow."""
+    return Rows(NEW_WORKFLOW, new, executor_id=executor_ids)
 
 
 def to_checkpoint(row: Row) -> FoundCheckpoint:
-    """A row of `find_checkpoints` or `load_checkpoints`."""
-    checkpoint = Checkpoint(
-        workflow_id=row[0],
-        step_number=row[1],
-        step_name=row[2],
-        state=State(row[3]),
-        fingerprint=row[4],
-        output=row[5],
-        error=row[6],
-        related_workflow_id=row[7],
-        record_order=row[8],
-        claim_number=row[9],
-        attempts=row[11],
-        attempt_errors=row[12],
-    )
-    return FoundCheckpoint(checkpoint=checkpoint, remaining=row[10])
+    """Return the checkpoint in a row of `find_checkpoints` or `load_checkpoints`."""
+    return FoundCheckpoint(checkpoint=CHECKPOINT.read(row), remaining=row[-1])
 
 
 def add_checkpoints(facts: Facts, rows: list[Row]) -> None:
-    for row in rows:
-        place: Place = (row[0], row[1])
-        facts.checkpoints[place] = to_checkpoint(row)
+    for found in map(to_checkpoint, rows):
+        checkpoint = found.checkpoint
+        facts.checkpoints[checkpoint.workflow_id, checkpoint.step_number] = found
 
 
 def add_messages(facts: Facts, rows: list[Row]) -> None:
@@ -228,18 +183,8 @@ def add_events(facts: Facts, rows: list[Row]) -> None:
 
 
 def add_workflows(facts: Facts, rows: list[Row]) -> None:
-    for workflow_id, name, status, is_quarantined, *values in rows:
-        output, error, parent_id, step_number, user_id = values
-        facts.workflows[workflow_id] = FoundWorkflow(
-            name=name,
-            status=Status(status),
-            is_quarantined=bool(is_quarantined),
-            output=output,
-            error=error,
-            parent_id=parent_id,
-            parent_step_number=step_number,
-            user_id=user_id,
-        )
+    for workflow_id, *values in rows:
+        facts.workflows[workflow_id] = FOUND_WORKFLOW.read(values)
 
 
 def add_deduplications(facts: Facts, rows: list[Row]) -> None:

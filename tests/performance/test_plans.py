@@ -228,6 +228,7 @@ ASKING: dict[str, Params] = {
         "max_bytes": 1_000_000,
     },
     "read_event": {"workflow_id": IDS[0], "key": "progress"},
+    "read_checkpoint": {"workflow_id": IDS[0], "step_number": 1},
     "read_outcome": {"workflow_id": IDS[0]},
     "read_status": {"workflow_id": IDS[0]},
     "read_versions": {"workflow_id": IDS[0], "key": None},
@@ -391,7 +392,6 @@ ASKED_OF_ORM: dict[str, Callable[[Any], Any]] = {
     "events": lambda store: store.reader.read_events(IDS[0]),
     "some events": lambda store: store.reader.read_some_events(IDS[0], ["progress", "status"]),
     "the end of a stream": lambda store: store.reader.read_entries(IDS[0], "progress", 500, 1),
-    "checkpoint": lambda store: store.reader.read_checkpoint(IDS[0], 1),
     "checkpoints": lambda store: store.reader.read_checkpoints(IDS[0]),
 }
 

@@ -10,8 +10,9 @@ from django.db import DatabaseError, connection, transaction
 from django_dbos import exceptions
 from django_dbos.core.records import NewMessage
 from django_dbos.models import Message, Workflow
-from django_dbos.store import errors, rows
+from django_dbos.store import errors
 from django_dbos.store.base import Store
+from django_dbos.store.columns import NEW_WORKFLOW
 from tests.store.conftest import new_workflow
 
 pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own")
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="Postg
 
 def start(store: Any, notifications: list[str], **options: Any) -> Any:
     new = new_workflow(**options)
-    statement = ("insert_workflow", rows.workflow_params(new))
+    statement = ("insert_workflow", NEW_WORKFLOW.params(new))
     return store.session().run_then(statement, notifications, str(new.token))
 
 

@@ -160,12 +160,13 @@ def test_the_end_goes_with_what_nobody_waited_for(last: Any, claim: Claims, appl
 def test_no_end_is_written_without_what_went_before_it(
     store: Store, session: Any, executor_id: str, claim: Claims, count: int
 ) -> None:
-    from django_dbos.store.rows import finish_params, transposed
+    from django_dbos.store.columns import FINISH
+    from django_dbos.store.rows import Rows
 
     held = [claim() for _ in range(count)]
-    params = [{**finish_params(end(one)), "after_step": 7} for one in held]
+    rows = Rows(FINISH, [end(one) for one in held], after_step=[7] * count)
     name, values = (
-        ("end_workflow", params[0]) if count == 1 else ("end_workflows", transposed(params))
+        ("end_workflow", rows.first()) if count == 1 else ("end_workflows", rows.arrays())
     )
 
     assert session.run(name, {**values, "executor_id": executor_id}) == []

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from django_dbos.core.batch.lookups import Facts, FoundCheckpoint, FoundWorkflow, Place
-from django_dbos.core.batch.plan import Entry, EventValue, Plan
+from django_dbos.core.batch.plan import Consumed, Entry, EventValue, Plan
 from django_dbos.core.records import (
     DONE,
     Answer,
@@ -135,7 +135,9 @@ class _Decision:
                 if not messages:
                     return None
                 message_id, text = messages.popleft()
-                self.plan.consumed.append((message_id, checkpoint.step_number))
+                self.plan.consumed.append(
+                    Consumed(message_id=message_id, step_number=checkpoint.step_number)
+                )
                 return replace(checkpoint, output=text)
             case WakeKind.EVENT:
                 event = self.facts.events.get((wake.workflow_id, wake.name))

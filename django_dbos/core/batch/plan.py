@@ -68,6 +68,14 @@ class EventValue:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumed:
+    """A message, and the step of its receiver that consumes it."""
+
+    message_id: int
+    step_number: int
+
+
 @dataclass(slots=True)
 class Plan:
     """What the store writes, and what it answers to each write."""
@@ -79,7 +87,7 @@ class Plan:
     """Steps that are tried again, and in how many seconds: new, or in place of the last time."""
     outcomes: list[Checkpoint] = field(default_factory=list)
     """They replace the checkpoints of waits, and of steps that are tried again."""
-    consumed: list[tuple[int, int]] = field(default_factory=list)
+    consumed: list[Consumed] = field(default_factory=list)
     messages: list[NewMessage] = field(default_factory=list)
     workflows: list[tuple[NewWorkflow, bool]] = field(default_factory=list)
     """New ones, and whether this executor claims them at once."""

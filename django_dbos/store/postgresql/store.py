@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, cast
 from uuid import UUID
 
@@ -35,6 +36,7 @@ from django_dbos.core.status import Status
 from django_dbos.store import errors, rows, statements
 from django_dbos.store.arrays import array
 from django_dbos.store.base import Store
+from django_dbos.store.columns import CHECKPOINT, CLAIM, MESSAGE, NEW_WORKFLOW
 from django_dbos.store.listener import pack_keys
 from django_dbos.store.postgresql.connections import Pooling, application_name, keepalives
 from django_dbos.store.postgresql.listener import CHANGED_CHANNEL, ENQUEUED_CHANNEL
@@ -132,22 +134,8 @@ def _pairs(values: Any, *names: str) -> Params | None:
 def write(session: Session, executor_id: str, plan: Plan) -> None:
     """Write what was decided: the second round trip of a batch, with its COMMIT."""
     _insert_children(session, executor_id, plan)
-    batches: dict[str, list[Params]] = {
-        "insert_checkpoints": [rows.checkpoint_params(*one) for one in plan.checkpoints],
-        "postpone_steps": [rows.checkpoint_params(*one) for one in plan.retries],
-        "replace_checkpoints": [rows.checkpoint_params(one) for one in plan.outcomes],
-        "consume_messages": [
-            {"message_id": message_id, "step_number": step_number}
-            for message_id, step_number in plan.consumed
-        ],
-        "insert_messages": [rows.message_params(one) for one in plan.messages],
-        "insert_event_versions": [rows.event_params(one) for one in plan.event_values],
-        "upsert_events": [rows.event_params(one) for one in plan.latest_events],
-        "insert_entries": [rows.entry_params(one) for one in plan.entries],
-        "finish_workflows": [rows.finish_params(one) for one in plan.finished],
-        "suspend_workflows": [rows.suspend_params(one) for one in plan.suspended],
-    }
-    session.send_all([(name, rows.transposed(batch)) for name, batch in batches.items() if batch])
+    batches = rows.plan_rows(plan)
+    session.send_all([(name, batch.arrays()) for name, batch in batches.items()])
     if plan.released:
         held = {"workflow_ids": plan.released, "executor_id": executor_id}
         plan.lanes += rows.lanes(session.run("release_workflows", held), 1)
@@ -157,13 +145,11 @@ def _insert_children(session: Session, executor_id: str, plan: Plan) -> None:
     """All of them: one whose id was taken since the look isn't there, and must not seem to be."""
     if not plan.workflows:
         return
-    new = [
-        rows.workflow_params(one, executor_id if is_reserved else None)
-        for one, is_reserved in plan.workflows
-    ]
-    inserted = session.run("insert_workflows", rows.transposed(new))
+    new = [workflow for workflow, _ in plan.workflows]
+    holders = [executor_id if is_reserved else None for _, is_reserved in plan.workflows]
+    inserted = session.run("insert_workflows", rows.new_workflow_rows(new, holders).arrays())
     if len(inserted) < len(new):
-        missing = {one["workflow_id"] for one in new} - {row[0] for row in inserted}
+        missing = {workflow.workflow_id for workflow in new} - {row[0] for row in inserted}
         raise errors.Conflict(f"Somebody else has just taken an id of {sorted(missing)}.")
 
 
@@ -268,11 +254,11 @@ class PostgresStore(Store):
     def record_atomic_step(
         self, executor_id: str, claim_number: int, checkpoint: Checkpoint
     ) -> bool:
-        params = rows.checkpoint_params(checkpoint) | {"executor_id": executor_id}
+        params = CHECKPOINT.params(checkpoint) | {"executor_id": executor_id}
         return bool(self.session().run("record_atomic_checkpoint", params))
 
     def record_for_history(self, token: UUID, checkpoint: Checkpoint) -> None:
-        params = rows.checkpoint_params(checkpoint) | {"token": token}
+        params = CHECKPOINT.params(checkpoint) | {"token": token}
         self.session().run("record_for_history", params)
 
     def list_lanes(self, session: Session) -> list[Lane]:
@@ -296,13 +282,13 @@ class PostgresStore(Store):
             "above": above,
             "limit": limit,
         }
-        claimed = sorted(session.run("claim_workflows", params), key=lambda row: row[9])
-        last = claimed[-1][9] if claimed else above
-        return [rows.to_claim(row) for row in claimed], last
+        claimed = sorted(session.run("claim_workflows", params), key=itemgetter(-1))
+        last = claimed[-1][-1] if claimed else above
+        return [CLAIM.read(row) for row in claimed], last
 
     def claim_workflow(self, session: Session, executor_id: str, workflow_id: str) -> Claim | None:
         params = {"executor_id": executor_id, "workflow_id": workflow_id}
-        return next(map(rows.to_claim, session.run("claim_workflow", params)), None)
+        return next(map(CLAIM.read, session.run("claim_workflow", params)), None)
 
     def claim_suspect(
         self,
@@ -317,7 +303,7 @@ class PostgresStore(Store):
             "queue_names": list(queue_names),
             "names": list(names),
         }
-        return [rows.to_claim(row) for row in session.run("claim_suspect", params)]
+        return [CLAIM.read(row) for row in session.run("claim_suspect", params)]
 
     def load_histories(
         self, session: Session, workflow_ids: Sequence[str]
@@ -467,7 +453,7 @@ class PostgresStore(Store):
     def _insert_workflows(self, new: Sequence[NewWorkflow]) -> set[str]:
         if len(new) == 1 and new[0].is_due and self._commits_at_once():
             return self._insert_and_tell(new[0])
-        params = rows.transposed([rows.workflow_params(one) for one in new])
+        params = rows.new_workflow_rows(new, [None] * len(new)).arrays()
         inserted = {row[0] for row in self.session().run("insert_workflows", params)}
         lanes = self._lanes_of([one for one in new if one.workflow_id in inserted])
         self._after_commit(Notifications(lanes=lanes))
@@ -477,7 +463,7 @@ class PostgresStore(Store):
         if len(inputs) == 1 or like.deduplication_id is not None:
             return super().start_many(like, inputs)
         ids = new_workflow_ids(len(inputs))
-        params = {**rows.workflow_params(like), "ids": array(ids), "inputs": array(inputs)}
+        params = {**NEW_WORKFLOW.params(like), "ids": array(ids), "inputs": array(inputs)}
         # One statement is all or nothing by itself; in a transaction that goes on after its error.
         with nullcontext() if self._commits_at_once() else self.session().transaction():
             self.session().run("insert_alike", params)
@@ -492,7 +478,7 @@ class PostgresStore(Store):
         """Two transactions in one message to the server: the workflow, and who is told of it."""
         session, lanes, mark = self.session(), self._lanes_of([new]), str(new.token)
         notify, payloads = notify_statements(ENQUEUED_CHANNEL, _lane_payloads(lanes))
-        params = {**rows.workflow_params(new), **payloads}
+        params = {**NEW_WORKFLOW.params(new), **payloads}
         inserted, _ = session.run_then(("insert_workflow", params), notify, mark)
         if inserted is None:
             inserted = self._workflows().filter(token=new.token, pk=new.workflow_id).count()
@@ -506,7 +492,7 @@ class PostgresStore(Store):
     ) -> set[str]:
         if len(messages) == 1 and self._commits_at_once():
             return self._send_and_tell(messages[0], notifications)
-        params = rows.transposed([rows.message_params(one) for one in messages])
+        params = MESSAGE.arrays(messages)
         missing = {row[0] for row in self.session().run("send_messages", params)}
         if not missing:
             self._after_commit(notifications)
@@ -516,7 +502,7 @@ class PostgresStore(Store):
         """See _insert_and_tell()."""
         session, mark = self.session(), new_uuid().hex
         notify, payloads = notify_statements(CHANGED_CHANNEL, pack_keys(notifications.all_keys))
-        params = {**rows.message_params(message), **payloads}
+        params = {**MESSAGE.params(message), **payloads}
         # The same parameters say who may wait for it.
         wake = statements.load(self.vendor, "wake_receiver")
         sent, woken = session.run_then(("send_message", params), [*notify, wake], mark)
@@ -565,8 +551,8 @@ def _fast_path_work(executor_id: str, writes: Sequence[FastWrite]) -> list[State
     """Return the statements. One row has its own: without arrays it takes a third less time."""
     held: Params = {"executor_id": executor_id}
     return [
-        (name, rows.transposed(params) | held) if len(params) > 1 else (ONE[name], params[0] | held)
-        for name, params in rows.fast_path_params(writes).items()
+        (name, batch.arrays() | held) if len(batch) > 1 else (ONE[name], batch.first() | held)
+        for name, batch in rows.fast_path_rows(writes).items()
     ]
 
 

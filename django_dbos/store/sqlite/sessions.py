@@ -217,13 +217,25 @@ def for_rows(text: str, count: int) -> RowsStatement:
     To run it once is better than to run one for each row: sqlite3 lets go of the interpreter's
     lock whenever a statement runs, and in a crowd that is gone for a while.
     """
-    before, row, after = _VALUES.fullmatch(text).groups()  # type: ignore[union-attr]
+    before, row, after = _split(text)
     repeated = ", ".join([PLACEHOLDER.sub("?", row)] * count)
     return RowsStatement(
         text=f"{PLACEHOLDER.sub('?', before)}{repeated}{PLACEHOLDER.sub('?', after)}",
         before=PLACEHOLDER.findall(before),
         after=PLACEHOLDER.findall(after),
     )
+
+
+def row_names(name: str) -> list[str]:
+    """Return the parameters of a row in the VALUES of a statement, in their order."""
+    _, row, _ = _split(statements.load("sqlite", name))
+    return PLACEHOLDER.findall(row)
+
+
+def _split(text: str) -> tuple[str, str, str]:
+    """Return what comes before a statement's row of VALUES, the row, and what comes after it."""
+    before, row, after = _VALUES.fullmatch(text).groups()  # type: ignore[union-attr]
+    return before, row, after
 
 
 def parts_of(rows: Sequence[Values]) -> Iterator[list[Values]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, cast
 from uuid import UUID
 
@@ -37,6 +37,7 @@ from django_dbos.core.records import (
 from django_dbos.fields import instant_to_text
 from django_dbos.store import rows
 from django_dbos.store.base import PARTS, Store
+from django_dbos.store.columns import CHECKPOINT, CLAIM, FINISH, MESSAGE, NEW_WORKFLOW
 from django_dbos.store.listener import pack_keys
 from django_dbos.store.pubsub import Wakeups
 from django_dbos.store.records import HeartbeatReport, Recovered
@@ -48,6 +49,7 @@ from django_dbos.store.sqlite.sessions import (
     WorkerConnection,
     WorkerSession,
     now_text,
+    row_names,
     to_text,
 )
 from django_dbos.store.sqlite.socket_notifier import SocketNotifier
@@ -59,12 +61,9 @@ NO_LIMIT = -1
 # The writes that take the fast path here: nearly all writes of a busy worker.
 StepOrEnd = RecordStep | Finish
 STEP_OR_END = {RecordStep, Finish}
-# As in the VALUES of their statements.
-STEP_COLUMNS = attrgetter(
-    "workflow_id", "claim_number", "step_number", "step_name", "fingerprint", "output", "error",
-    "related_workflow_id", "record_order", "attempts",
-)  # fmt: skip
-END_COLUMNS = attrgetter("workflow_id", "claim_number", "status.value", "output", "error")
+# As in the VALUES of their statements. The instant at which a step began comes last.
+STEP_VALUES = CHECKPOINT.getter(row_names("record_checkpoints")[:-1])
+END_VALUES = FINISH.getter(row_names("end_workflows"))
 
 
 class _NotAllWritten(Exception):
@@ -147,26 +146,8 @@ class SqliteStore(Store):
             session,
             [(new, executor_id if is_reserved else None) for new, is_reserved in plan.workflows],
         )
-        batches: dict[str, list[Params]] = {
-            "insert_checkpoints": [_checkpoint(*one) for one in plan.checkpoints],
-            "postpone_steps": [_checkpoint(*one) for one in plan.retries],
-            "replace_checkpoints": [rows.checkpoint_params(one) for one in plan.outcomes],
-            "consume_messages": [
-                {"message_id": message_id, "step_number": step_number}
-                for message_id, step_number in plan.consumed
-            ],
-            "insert_messages": [rows.message_params(one) for one in plan.messages],
-            "insert_event_versions": [
-                _with_hex_id(rows.event_params(one)) for one in plan.event_values
-            ],
-            "upsert_events": [rows.event_params(one) for one in plan.latest_events],
-            "insert_entries": [_with_hex_id(rows.entry_params(one)) for one in plan.entries],
-            "finish_workflows": [rows.finish_params(one) for one in plan.finished],
-            "suspend_workflows": [rows.suspend_params(one) for one in plan.suspended],
-        }
-        for name, batch in batches.items():
-            if batch:
-                cast(SqliteSession, session).run_many(name, batch)
+        for name, batch in rows.plan_rows(plan).items():
+            cast(SqliteSession, session).run_many(name, [_adapted(row) for row in batch.each()])
         if plan.released:
             plan.lanes += self.release_workflows(session, executor_id, plan.released)
         self._wake(session, plan)
@@ -183,11 +164,11 @@ class SqliteStore(Store):
     def record_atomic_step(
         self, executor_id: str, claim_number: int, checkpoint: Checkpoint
     ) -> bool:
-        params = _checkpoint(checkpoint) | {"executor_id": executor_id}
+        params = _adapted(CHECKPOINT.params(checkpoint)) | {"executor_id": executor_id}
         return bool(self.session().run("record_atomic_checkpoint", params))
 
     def record_for_history(self, token: UUID, checkpoint: Checkpoint) -> None:
-        params = _checkpoint(checkpoint) | {"token": token.hex}
+        params = _adapted(CHECKPOINT.params(checkpoint) | {"token": token})
         self.session().run("record_for_history", params)
 
     def list_lanes(self, session: Session) -> list[Lane]:
@@ -213,8 +194,8 @@ class SqliteStore(Store):
         }
         # A transaction: what can't be read isn't claimed.
         with session.transaction():
-            claimed = sorted(session.run("claim_workflows", params), key=lambda row: row[9])
-            last = claimed[-1][9] if claimed else above
+            claimed = sorted(session.run("claim_workflows", params), key=itemgetter(-1))
+            last = claimed[-1][-1] if claimed else above
             return [_claim(row) for row in claimed], last
 
     def claim_workflow(self, session: Session, executor_id: str, workflow_id: str) -> Claim | None:
@@ -418,8 +399,7 @@ class SqliteStore(Store):
             found = session.run("look_at_claims", {"workflow_ids": json.dumps(sorted(wanted))})
             missing = wanted - {row[0] for row in found}
             if not missing:
-                params = [rows.message_params(one) for one in messages]
-                session.run_many("insert_messages", params)
+                session.run_many("insert_messages", list(map(MESSAGE.params, messages)))
                 lanes = self._wake_waiting(session, notifications.wakes)
                 self._after_commit(Notifications(keys=notifications.all_keys, lanes=lanes))
         return missing
@@ -446,10 +426,10 @@ def _fast_path_rows(writes: Sequence[StepOrEnd]) -> dict[str, list[tuple[Any, ..
             case RecordStep():
                 step = write.checkpoint
                 started_at = to_text(now - timedelta(seconds=step.duration))
-                row = (*STEP_COLUMNS(step), started_at)
+                row = (*STEP_VALUES(step), started_at)
                 found.setdefault("record_checkpoints", []).append(row)
             case Finish():
-                found.setdefault("end_workflows", []).append(END_COLUMNS(write))
+                found.setdefault("end_workflows", []).append(END_VALUES(write))
     return found
 
 
@@ -483,15 +463,17 @@ def _add_written(facts: Facts, found: list[Row]) -> None:
     facts.written = {UUID(row[0]) for row in found}
 
 
-def _checkpoint(checkpoint: Checkpoint, timeout: float | None = None) -> Params:
-    return rows.checkpoint_params(checkpoint, timeout) | {
-        "deadline_at": None if timeout is None else now_text(timeout),
-        "started_at": now_text(-checkpoint.duration),
+def _adapted(params: Params) -> Params:
+    """Return parameters as SQLite keeps them: UUIDs as hex, instants that PostgreSQL computes."""
+    adapted = {
+        name: value.hex if isinstance(value, UUID) else value for name, value in params.items()
     }
-
-
-def _with_hex_id(params: Params) -> Params:
-    return params | {"write_id": params["write_id"].hex}
+    if "duration" in params:
+        adapted["started_at"] = now_text(-params["duration"])
+    if "timeout" in params:
+        timeout = params["timeout"]
+        adapted["deadline_at"] = None if timeout is None else now_text(timeout)
+    return adapted
 
 
 def _workflow(new: NewWorkflow, executor_id: str | None) -> Params:
@@ -500,7 +482,8 @@ def _workflow(new: NewWorkflow, executor_id: str | None) -> Params:
         due_at = instant_to_text(new.run_at)
     timeout = new.timeout
     is_running = executor_id is not None and timeout is not None
-    return rows.workflow_params(new, executor_id) | {
+    return NEW_WORKFLOW.params(new) | {
+        "executor_id": executor_id,
         "token": new.token.hex,
         "due_at": due_at,
         "timeout": None if timeout is None else timeout // timedelta(microseconds=1),
@@ -511,6 +494,15 @@ def _workflow(new: NewWorkflow, executor_id: str | None) -> Params:
     }
 
 
+TOKEN, ATTEMPTS = map(CLAIM.returned.index, ("token", "recovery_attempts"))
+
+
 def _claim(row: Row) -> Claim:
-    """SQLite's columns hold values of any type: ValueError and TypeError tell of others."""
-    return rows.to_claim((*row[:4], UUID(row[4]), row[5], int(row[6]), *row[7:]))
+    """Return the claim in a row. SQLite's columns may hold values of any type.
+
+    Raises:
+        ValueError, TypeError: The row holds a value of another type.
+    """
+    values = list(row)
+    values[TOKEN], values[ATTEMPTS] = UUID(row[TOKEN]), int(row[ATTEMPTS])
+    return CLAIM.read(values)

@@ -35,8 +35,7 @@ SET status = 'PENDING',
     )
 WHERE workflow_id = ANY(ARRAY(SELECT workflow_id FROM chosen))
 RETURNING
-    workflow.workflow_id, workflow.claim_number, workflow.name, workflow.input, workflow.token,
-    workflow.user_id, workflow.recovery_attempts,
+    -- columns: workflow.claim,
     (extract(epoch FROM workflow.deadline_at) - extract(epoch FROM clock_timestamp()))::float8
         AS remaining,
     workflow.claim_number > 1 AS has_history, workflow.queue_sequence

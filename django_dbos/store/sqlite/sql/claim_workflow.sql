@@ -10,6 +10,6 @@ SET status = 'PENDING',
     )
 WHERE workflow_id = %(workflow_id)s AND status = 'ENQUEUED'
 RETURNING
-    workflow_id, claim_number, name, input, token, user_id, recovery_attempts,
+    -- columns: claim,
     (julianday(deadline_at) - julianday(%(now)s)) * 86400.0 AS remaining,
     claim_number > 1 AS has_history, queue_sequence

@@ -27,6 +27,6 @@ WHERE workflow_id IN (
       WHERE executor_id = %(executor_id)s AND heartbeat_at > '0001-01-01 00:00:00.000000'
   )
 RETURNING
-    workflow_id, claim_number, name, input, token, user_id, recovery_attempts,
+    -- columns: claim,
     (julianday(deadline_at) - julianday(%(now)s)) * 86400.0 AS remaining,
     claim_number > 1 AS has_history, queue_sequence

@@ -1,1 +1,0 @@
-DELETE FROM dbos_executor WHERE executor_id = %(executor_id)s

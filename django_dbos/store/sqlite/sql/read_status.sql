@@ -1,1 +1,0 @@
-SELECT status FROM dbos_workflow WHERE workflow_id = %(workflow_id)s
