@@ -28,10 +28,11 @@ from django_dbos.conf import LARGEST_INT
 from django_dbos.core import durations, names, registry
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.operations import context, raised, runner, steps
-from django_dbos.operations.attempts import StepDefinition
+from django_dbos.operations._sync import steps as sync_steps
 from django_dbos.operations.context import Scope
 from django_dbos.operations.entry import refuse_on_loop, run_of
 from django_dbos.operations.run import Run
+from django_dbos.operations.step_definitions import StepDefinition
 from django_dbos.workflow_functions import OTHER_NAMES_OF_START, WorkflowFunction
 
 P = ParamSpec("P")
@@ -99,7 +100,7 @@ class StepFunction(Generic[P, C, R]):
                 steps.arun_step, scope.run, self._definition, args, kwargs
             )
             return cast(C, scope.run.on_loop(operation))
-        return cast(C, steps.run_step(scope.run, self._definition, args, kwargs))
+        return cast(C, sync_steps.run_step(scope.run, self._definition, args, kwargs))
 
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it from async code, be it sync or async: a sync one runs on a thread."""

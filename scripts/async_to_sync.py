@@ -32,14 +32,17 @@ TARGETS = SOURCES / "_sync"
 
 # The modules that have a twin.
 MODULES = (
+    "completion",
     "events",
     "messages",
     "outside",
     "recorded_call",
+    "recording",
     "results",
     "retries",
     "run_writes",
     "sleep",
+    "steps",
     "streams",
 )
 

@@ -18,10 +18,11 @@ from django.db import Error, connections
 from django_dbos.core.records import Checkpoint
 from django_dbos.exceptions import NotAllowedInAtomic
 from django_dbos.interruptions import RunCancelled
+from django_dbos.operations._sync.recording import record, record_failure
 from django_dbos.operations._sync.retries import retry
 from django_dbos.operations.atomic_transactions import Arguments, NotRecorded, StepTransaction
-from django_dbos.operations.attempts import Recorder, record, record_error, record_failure
 from django_dbos.operations.reads import patiently
+from django_dbos.operations.recorder import Recorder
 from django_dbos.operations.repeats import Repeats
 from django_dbos.operations.retries import aretry
 from django_dbos.operations.run import Run
@@ -143,24 +144,33 @@ class _AtomicStep:
 
     def _copy(self) -> Any:
         if self._is_elsewhere and self._transaction.checkpoint is not None:
-            return record(self._recorder, self._transaction.checkpoint, self._value)
+            return self._record(self._transaction.checkpoint, self._value)
         return self._value
 
     def _adopt(self, found: Checkpoint) -> Any:
         if self._is_elsewhere:
             self._recorder.announce()
             found = replace(found, record_order=self._run.history.next_record_order())
-            record(self._recorder, found, None)
+            self._record(found, None)
         return self._run.outcome(found)
+
+    def _record(self, checkpoint: Checkpoint, value: Any) -> Any:
+        self._recorder.announce(checkpoint)
+        return record(self._recorder, checkpoint, value)
 
     def _fail(self, error: BaseException) -> Any:
         """Record that it failed: first elsewhere, so that no late COMMIT can make it untrue."""
-        if not self._is_elsewhere:
-            return record_error(self._recorder, error)
         self._recorder.announce()
         checkpoint, as_raised = self._recorder.raised(error)
+        if self._is_elsewhere and not self._is_recorded_elsewhere(checkpoint):
+            return self._adopt(self._transaction.recorded_by_another())
+        self._recorder.announce(checkpoint)
+        return record_failure(self._recorder, checkpoint, as_raised)
+
+    def _is_recorded_elsewhere(self, checkpoint: Checkpoint) -> bool:
+        """Record a failure on the step's database; return False if an outcome is there already."""
         try:
-            is_new = self._transaction.record_apart(checkpoint)
+            return self._transaction.record_apart(checkpoint)
         except Error as refused:
             # Then nothing else can be recorded there either.
             logger.warning(
@@ -169,10 +179,7 @@ class _AtomicStep:
                 refused,
                 extra=self._call.run.log_fields,
             )
-            is_new = True
-        if not is_new:
-            return self._adopt(self._transaction.recorded_by_another())
-        return record_failure(self._recorder, checkpoint, as_raised)
+            return True
 
     def _keep_history_true(self) -> None:
         """After a cancel: what is committed elsewhere goes into the history all the same."""

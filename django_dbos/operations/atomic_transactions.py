@@ -16,8 +16,9 @@ from django_dbos.core.records import Checkpoint, State, Write
 from django_dbos.exceptions import DbosError, NondeterminismError
 from django_dbos.interruptions import HistoryUnusable
 from django_dbos.operations import context
-from django_dbos.operations.attempts import Recorder
+from django_dbos.operations.attempts import call_function
 from django_dbos.operations.reads import patiently
+from django_dbos.operations.recorder import Recorder
 from django_dbos.store import elsewhere, errors
 from django_dbos.store.meanings import Meaning
 
@@ -84,7 +85,7 @@ class StepTransaction:
     def _call_function(self) -> Any:
         scope = replace(self._recorder.scope(), atomic_alias=self.alias)
         with context.entered(self._run, scope):
-            return self._recorder.call_function(*self._arguments)
+            return call_function(self._recorder, *self._arguments)
 
     def _record_in_transaction(self, checkpoint: Checkpoint) -> None:
         """The fence: the last statement before COMMIT."""

@@ -36,20 +36,8 @@ from django_dbos.operations.run import Run
 logger = logging.getLogger("django_dbos.executor")
 
 
-def end(run: Run, raised: BaseException | None) -> None:
-    """Have it written how the function ended; raise what came from outside the workflow."""
-    write = _ending(run, raised)
-    if isinstance(write, Finish):
-        run.record_left()
-    if _leave(run, write):
-        return
-    while write is not None:
-        write = _after(run, write, run.host.writer.write(write))
-    _raise_foreign(run, raised)
-
-
 async def aend(run: Run, raised: BaseException | None) -> None:
-    """See end()."""
+    """Write how the function ended; raise an exception of the surrounding program."""
     write = _ending(run, raised)
     if isinstance(write, Finish):
         await run.arecord_left()

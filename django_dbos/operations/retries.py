@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from django_dbos.core.records import Checkpoint, RecordRetry, Wake, WakeKind
 from django_dbos.operations import logs, waits
-from django_dbos.operations.attempts import Recorder
+from django_dbos.operations.recorder import Recorder
 
 WAKE = Wake(kind=WakeKind.RETRY)
 

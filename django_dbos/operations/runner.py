@@ -24,6 +24,7 @@ from django_dbos.core.status import Status
 from django_dbos.exceptions import NondeterminismError
 from django_dbos.interruptions import HistoryUnusable, RunInterrupted
 from django_dbos.operations import completion, context, logs
+from django_dbos.operations._sync import completion as sync_completion
 from django_dbos.operations.ordering import Branches
 from django_dbos.operations.run import Run
 from django_dbos.operations.tracking import tracked
@@ -46,7 +47,7 @@ def execute(run: Run) -> None:
         raised = _call(run)
         if run.host.owns_connections:
             _drop_open_transactions(run)
-        completion.end(run, raised)
+        sync_completion.end(run, raised)
 
 
 async def aexecute(run: Run) -> None:

@@ -13,7 +13,7 @@ from django.db import connections, transaction
 import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint
-from django_dbos.operations import attempts
+from django_dbos.operations import atomic_steps
 from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -124,7 +124,7 @@ async def fails_first(alias: str) -> None:
 def test_a_failure_recorded_first_is_delivered_first(
     alias: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = attempts.record_failure
+    record = atomic_steps.record_failure
 
     def record_failure(recorder: Any, checkpoint: Any, error: BaseException) -> Any:
         """Record it, and be slow to say so: what comes later is recorded meanwhile."""
@@ -139,8 +139,7 @@ def test_a_failure_recorded_first_is_delivered_first(
 
     delivered.clear()
     is_failed.clear()
-    monkeypatch.setattr(attempts, "record_failure", record_failure)
-    monkeypatch.setattr("django_dbos.operations.atomic_steps.record_failure", record_failure)
+    monkeypatch.setattr(atomic_steps, "record_failure", record_failure)
 
     with Executor(concurrency=1):
         handle = fails_first.start(alias)

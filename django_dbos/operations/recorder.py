@@ -1,0 +1,111 @@
+"""The recorder of a step: its attempts so far, and its outcome as a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from dataclasses import replace
+from typing import Any
+
+from django_dbos import serializers
+from django_dbos.core.records import Checkpoint, State
+from django_dbos.operations.context import StepScope
+from django_dbos.operations.run import Call
+from django_dbos.operations.step_definitions import StepDefinition
+
+# The errors of the last MAX_ERRORS failed attempts are kept, each cut after MAX_ERROR characters.
+MAX_ERRORS, MAX_ERROR = 100, 1_000
+
+
+class Recorder:
+    """What a step came to: its value or error as it will be recorded, and how it got there."""
+
+    def __init__(self, call: Call, step: StepDefinition) -> None:
+        self.call = call
+        self.step = step
+        self.attempt = 1
+        """Which attempt this is, or the next one."""
+        self.errors: list[dict[str, Any]] = []
+        """What earlier ones failed with."""
+        if (before := call.wait) is not None:
+            self.attempt = before.attempts + 1
+            self.errors = json.loads(before.attempt_errors or "[]")
+        self._began = time.perf_counter()
+        self._has_left = False
+
+    @property
+    def duration(self) -> float:
+        """Seconds since the first attempt began."""
+        return time.perf_counter() - self._began
+
+    def scope(self) -> StepScope:
+        """Where the code of this attempt is."""
+        return StepScope(
+            step_number=self.call.step_number,
+            step_name=self.step.name,
+            attempt=self.attempt,
+            max_attempts=self.step.max_attempts,
+        )
+
+    def returned(self, value: Any) -> Checkpoint:
+        """The checkpoint of a value; raises what says why it can't be stored."""
+        return self._checkpoint(
+            output=serializers.dumps(value, label=f"The result of {self.call.what}")
+        )
+
+    def failed(self, error: BaseException) -> Checkpoint:
+        """The checkpoint of an attempt that failed, and isn't the last one."""
+        self._note(error)
+        checkpoint = replace(self._checkpoint(), state=State.WAITING)
+        self.attempt += 1
+        return checkpoint
+
+    def raised(self, error: BaseException) -> tuple[Checkpoint, BaseException]:
+        """The checkpoint of an error, and the error as a replay will raise it."""
+        if self.attempt > 1:
+            self._note(error)
+            if isinstance(error, Exception):
+                error.add_note(
+                    f"Step {self.step.name!r} failed in each of {self.attempt} attempts."
+                )
+        text = serializers.dump_error(error)
+        return self._checkpoint(error=text), serializers.round_trip_error(error, text)
+
+    def announce(self, checkpoint: Checkpoint | None = None) -> None:
+        """An async run's outcome is recorded from a thread: later ones wait for it.
+
+        Said once before it has its place in the order, so that none comes in between.
+        """
+        if (branches := self.call.run.branches) is None:
+            return
+        branches.expect(self.call.step_number, 0 if checkpoint is None else checkpoint.record_order)
+        if self._has_left:
+            # Looked at last: it may just have become so.
+            self.retract()
+
+    def retract(self) -> int:
+        """Nobody waits for it any more; return its place in the order, if it has one."""
+        branches = self.call.run.branches
+        return 0 if branches is None else branches.expected(self.call.step_number)
+
+    def leave(self) -> int:
+        """The branch that called it goes on, or was cancelled while its thread works on.
+
+        Nothing is announced from here on. Returns what retract() does.
+        """
+        self._has_left = True
+        return self.retract()
+
+    def _note(self, error: BaseException) -> None:
+        text = "".join(traceback.format_exception_only(error)).strip()
+        self.errors.append({"attempt": self.attempt, "error": text[:MAX_ERROR]})
+        del self.errors[:-MAX_ERRORS]
+
+    def _checkpoint(self, **outcome: Any) -> Checkpoint:
+        return self.call.checkpoint(
+            attempts=self.attempt,
+            attempt_errors=json.dumps(self.errors) if self.errors else None,
+            duration=self.duration,
+            **outcome,
+        )

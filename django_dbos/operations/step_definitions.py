@@ -1,0 +1,58 @@
+"""The definition of a step: its function, and the options of its decorator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django_dbos.core.backoff import delay_before_attempt
+from django_dbos.exceptions import (
+    ModelInstanceGone,
+    PayloadTooLarge,
+    SerializationError,
+    UnknownTypeInHistory,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDefinition:
+    """A step function, and what its decorator said of it. Durations are seconds."""
+
+    name: str
+    function: Callable[..., Any]
+    is_async: bool
+    max_attempts: int = 1
+    interval: float = 1.0
+    backoff: float = 2.0
+    max_interval: float = 3600.0
+    jitter: float = 0.0
+    retry_on: tuple[type[Exception], ...] | Callable[[Exception], object] = (Exception,)
+    timeout: float | None = None
+    is_atomic: bool = False
+    confirm: bool = False
+    using: str | None = None
+
+    def delay_before(self, attempt: int) -> float:
+        """Seconds to wait before an attempt; the first is 1."""
+        return delay_before_attempt(
+            attempt,
+            interval=self.interval,
+            backoff=self.backoff,
+            max_interval=self.max_interval,
+            jitter=self.jitter,
+        )
+
+    def is_last(self, attempt: int, error: BaseException) -> bool:
+        """Whether an attempt that raised this error isn't followed by another."""
+        if attempt >= self.max_attempts or not self._may_retry(error):
+            return True
+        if isinstance(error, UnknownTypeInHistory | ModelInstanceGone):
+            return False
+        # What can't be stored is known once the work is done: to do it again can't help.
+        return isinstance(error, SerializationError | PayloadTooLarge)
+
+    def _may_retry(self, error: BaseException) -> bool:
+        if isinstance(self.retry_on, tuple):
+            return isinstance(error, self.retry_on)
+        return isinstance(error, Exception) and bool(self.retry_on(error))
