@@ -311,7 +311,7 @@ def run_step(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> 
 
     Raises NotInWorkflow outside of a workflow, and TypeError for what can't be called.
     """
-    refuse_on_loop("run_step", "arun_step")
+    refuse_on_loop("run_step")
     run_of(context.current(), "run_step")
     return cast(R, _as_step(function)(*args, **kwargs))
 

@@ -104,7 +104,7 @@ class WorkflowFunction(Generic[P, C, R]):
         only another database has an open transaction, and what says why an argument can't be
         stored. Nothing is left behind then.
         """
-        refuse_on_loop("start", "astart")
+        refuse_on_loop("start")
         new = [self._new(args, kwargs)]
         (workflow_id,) = enter_anywhere(
             "start", sync_results.start, results.astart, sync_outside.start, new
@@ -122,7 +122,7 @@ class WorkflowFunction(Generic[P, C, R]):
 
         All of them are started, or none. See start().
         """
-        refuse_on_loop("start_many", "astart_many")
+        refuse_on_loop("start_many")
         ids = enter_anywhere(
             "start_many",
             sync_results.start_many,
@@ -219,7 +219,7 @@ def start_by_name(
     what WorkflowFunction.using() takes. A worker must know the name, or nothing runs it. See
     WorkflowFunction.start().
     """
-    refuse_on_loop("start_by_name", "astart_by_name")
+    refuse_on_loop("start_by_name")
     return _named(name).using(**(using or {})).start(*args, **kwargs)
 
 

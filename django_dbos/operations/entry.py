@@ -46,7 +46,9 @@ def enter_workflow(
 ) -> T:
     """Do what only workflow code may do."""
     run = run_of(scope_of(operation), operation)
-    return _inside(run, inside, ainside, *args, **kwargs)
+    if run.loop is None:
+        return inside(run, *args, **kwargs)
+    return run.on_loop(lambda: ainside(run, *args, **kwargs))
 
 
 async def aenter_workflow(
@@ -98,7 +100,10 @@ def enter(
     scope = scope_of(operation)
     if scope is None:
         return outside(*args, **kwargs)
-    return _inside(run_of(scope, operation), inside, ainside, *args, **kwargs)
+    run = run_of(scope, operation)
+    if run.loop is None:
+        return inside(run, *args, **kwargs)
+    return run.on_loop(lambda: ainside(run, *args, **kwargs))
 
 
 async def aenter(
@@ -129,7 +134,9 @@ def enter_anywhere(
     run = workflow_run(scope_of(operation))
     if run is None:
         return outside(*args, **kwargs)
-    return _inside(run, inside, ainside, *args, **kwargs)
+    if run.loop is None:
+        return inside(run, *args, **kwargs)
+    return run.on_loop(lambda: ainside(run, *args, **kwargs))
 
 
 async def aenter_anywhere(
@@ -166,37 +173,24 @@ async def aperform(operation: str, do: Callable[[], T]) -> T:
     )
 
 
-def _inside(
-    run: Run,
-    inside: Inside[P, T],
-    ainside: AsyncInside[P, T],
-    /,
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> T:
-    if run.loop is None:
-        return inside(run, *args, **kwargs)
-    return run.on_loop(lambda: ainside(run, *args, **kwargs))
-
-
 # Where a call is made
 
 
-def refuse_on_loop(operation: str, twin: str) -> None:
-    """Raise SynchronousOnlyOperation on a running event loop, with the name of the async twin."""
+def refuse_on_loop(operation: str, twin: str = "") -> None:
+    """Raise SynchronousOnlyOperation on a running event loop; `twin` is what to await instead."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return
     raise SynchronousOnlyOperation(
         f"{operation}() can't be called on a running event loop, which it would block. "
-        f"Use `await {twin}(...)`."
+        f"Use `await {twin or f'a{operation}'}(...)`."
     )
 
 
 def scope_of(operation: str) -> Scope | None:
     """Return the scope of a sync call, which is refused on a running event loop."""
-    refuse_on_loop(operation, f"a{operation}")
+    refuse_on_loop(operation)
     return context.current()
 
 
