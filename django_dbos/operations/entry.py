@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TypeVar, TypeVarTuple
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -27,45 +27,41 @@ from django_dbos.operations._sync import recorded_call as sync_recorded_call
 from django_dbos.operations.context import Scope, StepScope
 from django_dbos.operations.run import Run
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
-Inside = Callable[Concatenate[Run, P], T]
-AsyncInside = Callable[Concatenate[Run, P], Awaitable[T]]
-InsideStep = Callable[Concatenate[Run, StepScope | None, P], T]
-AsyncInsideStep = Callable[Concatenate[Run, StepScope | None, P], Awaitable[T]]
+Inside = Callable[[Run, *Ts], T]
+AsyncInside = Callable[[Run, *Ts], Awaitable[T]]
+InsideStep = Callable[[Run, StepScope | None, *Ts], T]
+AsyncInsideStep = Callable[[Run, StepScope | None, *Ts], Awaitable[T]]
 
 
 def enter_workflow(
     operation: str,
-    inside: Inside[P, T],
-    ainside: AsyncInside[P, T],
+    inside: Inside[*Ts, T],
+    ainside: AsyncInside[*Ts, T],
     /,
-    *args: P.args,
-    **kwargs: P.kwargs,
+    *args: *Ts,
 ) -> T:
     """Do what only workflow code may do."""
     run = run_of(scope_of(operation), operation)
     if run.loop is None:
-        return inside(run, *args, **kwargs)
-    return run.on_loop(lambda: ainside(run, *args, **kwargs))
+        return inside(run, *args)
+    return run.on_loop(lambda: ainside(run, *args))
 
 
-async def aenter_workflow(
-    operation: str, inside: AsyncInside[P, T], /, *args: P.args, **kwargs: P.kwargs
-) -> T:
+async def aenter_workflow(operation: str, inside: AsyncInside[*Ts, T], /, *args: *Ts) -> T:
     """Do what only workflow code may do."""
     run = run_of(ascope_of(operation), operation)
-    return await inside(run, *args, **kwargs)
+    return await inside(run, *args)
 
 
 def enter_step(
     operation: str,
-    inside: InsideStep[P, T],
-    ainside: AsyncInsideStep[P, T],
+    inside: InsideStep[*Ts, T],
+    ainside: AsyncInsideStep[*Ts, T],
     /,
-    *args: P.args,
-    **kwargs: P.kwargs,
+    *args: *Ts,
 ) -> T:
     """Do what workflow code and steps may do."""
     scope = scope_of(operation)
@@ -73,85 +69,79 @@ def enter_step(
         raise NotInWorkflow(operation)
     run, step = scope.run, scope.step
     if run.loop is None:
-        return inside(run, step, *args, **kwargs)
-    return run.on_loop(lambda: ainside(run, step, *args, **kwargs))
+        return inside(run, step, *args)
+    return run.on_loop(lambda: ainside(run, step, *args))
 
 
-async def aenter_step(
-    operation: str, inside: AsyncInsideStep[P, T], /, *args: P.args, **kwargs: P.kwargs
-) -> T:
+async def aenter_step(operation: str, inside: AsyncInsideStep[*Ts, T], /, *args: *Ts) -> T:
     """Do what workflow code and steps may do."""
     scope = ascope_of(operation)
     if scope is None:
         raise NotInWorkflow(operation)
-    return await inside(scope.run, scope.step, *args, **kwargs)
+    return await inside(scope.run, scope.step, *args)
 
 
 def enter(
     operation: str,
-    inside: Inside[P, T],
-    ainside: AsyncInside[P, T],
-    outside: Callable[P, T],
+    inside: Inside[*Ts, T],
+    ainside: AsyncInside[*Ts, T],
+    outside: Callable[[*Ts], T],
     /,
-    *args: P.args,
-    **kwargs: P.kwargs,
+    *args: *Ts,
 ) -> T:
     """Do what workflow code and others may do, but no step."""
     scope = scope_of(operation)
     if scope is None:
-        return outside(*args, **kwargs)
+        return outside(*args)
     run = run_of(scope, operation)
     if run.loop is None:
-        return inside(run, *args, **kwargs)
-    return run.on_loop(lambda: ainside(run, *args, **kwargs))
+        return inside(run, *args)
+    return run.on_loop(lambda: ainside(run, *args))
 
 
 async def aenter(
     operation: str,
-    inside: AsyncInside[P, T],
-    outside: Callable[P, Awaitable[T]],
+    inside: AsyncInside[*Ts, T],
+    outside: Callable[[*Ts], Awaitable[T]],
     /,
-    *args: P.args,
-    **kwargs: P.kwargs,
+    *args: *Ts,
 ) -> T:
     """Do what workflow code and others may do, but no step."""
     scope = ascope_of(operation)
     if scope is None:
-        return await outside(*args, **kwargs)
-    return await inside(run_of(scope, operation), *args, **kwargs)
+        return await outside(*args)
+    return await inside(run_of(scope, operation), *args)
 
 
 def enter_anywhere(
     operation: str,
-    inside: Inside[P, T],
-    ainside: AsyncInside[P, T],
-    outside: Callable[P, T],
+    inside: Inside[*Ts, T],
+    ainside: AsyncInside[*Ts, T],
+    outside: Callable[[*Ts], T],
     /,
-    *args: P.args,
-    **kwargs: P.kwargs,
+    *args: *Ts,
 ) -> T:
     """Do what anybody may do; a step does it as others do, unrecorded."""
     run = workflow_run(scope_of(operation))
     if run is None:
-        return outside(*args, **kwargs)
+        return outside(*args)
     if run.loop is None:
-        return inside(run, *args, **kwargs)
-    return run.on_loop(lambda: ainside(run, *args, **kwargs))
+        return inside(run, *args)
+    return run.on_loop(lambda: ainside(run, *args))
 
 
 async def aenter_anywhere(
     operation: str,
-    inside: AsyncInside[P, T],
-    outside: Callable[P, Awaitable[T]],
+    inside: AsyncInside[*Ts, T],
+    outside: Callable[[*Ts], Awaitable[T]],
     /,
-    *args: P.args,
-    **kwargs: P.kwargs,
+    *args: *Ts,
 ) -> T:
     """Do what anybody may do; a step does it as others do, unrecorded."""
     run = workflow_run(ascope_of(operation))
     if run is None:
-        return await outside(*args, **kwargs)
-    return await inside(run, *args, **kwargs)
+        return await outside(*args)
+    return await inside(run, *args)
 
 
 def perform(operation: str, do: Callable[[], T]) -> T:
