@@ -105,7 +105,7 @@ def test_the_command_follows_no_link(tmp_path: Path) -> None:
     (elsewhere / "SKILL.md").write_text("mine")
     (tmp_path / "django-dbos").symlink_to(elsewhere)
 
-    with pytest.raises(CommandError, match="is a link"):
+    with pytest.raises(CommandError, match="is a symbolic link"):
         call_command("dbos_skills", tmp_path)
 
     assert (elsewhere / "SKILL.md").read_text() == "mine"

@@ -1,8 +1,8 @@
-"""The admin: what runs, waits and has failed, and why; read-only but for cancel and resume.
+"""The admin shows which workflows run, wait or have failed, and why; it can cancel and resume them.
 
-A workflow's page shows at most 50 rows of each kind, with a paged view for the rest: inlines would
-make a page of many megabytes out of a long stream. Everything is read from the workflow database
-itself, never from a replica, and nothing counts, sorts or reads a whole table.
+A workflow's page shows at most 50 rows of each kind, and links to pages with the rest: inlines
+would turn a long stream into a page of many megabytes. All data comes from the workflow database
+itself, never from a replica, and no query counts, sorts or reads a whole table.
 """
 
 from django_dbos.admin.rows import EventAdmin, ExecutorAdmin, MessageAdmin

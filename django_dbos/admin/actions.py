@@ -1,4 +1,4 @@
-"""What may be done to workflows: to cancel them, which asks first, and to resume them."""
+"""The actions on workflows: cancelling them, which asks for confirmation, and resuming them."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from django_dbos.core.status import ACTIVE
 from django_dbos.models import Workflow
 from django_dbos.store import get_store
 
-# How many are asked for in one transaction.
+# Workflows that are cancelled or resumed in one transaction.
 BATCH = 500
-# How many are named when it is asked whether to cancel them.
-MAX_NAMED = 20
-# In the form of that question: that it was answered, and the newest that it was about.
+# Workflows that the confirmation page lists.
+MAX_LISTED = 20
+# Fields of the confirmation form: the answer, and the creation time of the newest workflow.
 ANSWER, NEWEST = "post", "newest"
 FIELDS = ("workflow_id", "name", "status", "created_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
-    """A workflow that is to be cancelled, as the question shows it."""
+class ListedWorkflow:
+    """A workflow as the confirmation page lists it."""
 
     url: str
     workflow_id: str
@@ -42,45 +42,46 @@ class Named:
 
 
 class ActingAdmin(EngineAdmin):
-    """The actions of the list and the buttons of the page, each with its permission."""
+    """The actions of the list and the buttons of the page, with their permissions."""
 
     actions = ("cancel_selected", "cancel_with_children", "resume_selected")
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may cancel workflows."""
+        """Return whether the user may cancel workflows."""
         return bool(request.user.has_perm("django_dbos.cancel_workflow"))
 
     def has_resume_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may resume workflows."""
+        """Return whether the user may resume workflows."""
         return bool(request.user.has_perm("django_dbos.resume_workflow"))
 
-    # Of the list
+    # Actions of the list
 
     @admin.action(description=_("Cancel selected workflows"), permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        """Cancel those that are active."""
+        """Cancel the selected workflows that are active."""
         return self._cancel_many(request, queryset, "cancel_selected", children=False)
 
     @admin.action(
         description=_("Cancel selected workflows and their children"), permissions=["cancel"]
     )
     def cancel_with_children(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        """Cancel those that are active, and what they have started, at any depth."""
+        """Cancel the selected workflows that are active, and their children at any depth."""
         return self._cancel_many(request, queryset, "cancel_with_children", children=True)
 
     @admin.action(description=_("Resume selected workflows"), permissions=["resume"])
     def resume_selected(self, request: HttpRequest, queryset: Any) -> None:
-        """Resume those that can be."""
+        """Resume the selected workflows that can be resumed."""
         self._resume(request, queryset)
 
     def _cancel_many(
         self, request: HttpRequest, queryset: Any, action: str, *, children: bool
     ) -> HttpResponse | None:
         if ANSWER in request.POST:
-            self._cancel(request, _those_asked_about(request, queryset), children=children)
+            self._cancel(request, _confirmed(request, queryset), children=children)
             return None
         chosen = list(queryset.values(*FIELDS)[:MAX_COUNTED])
-        hidden = [(ACTION_CHECKBOX_NAME, one) for one in request.POST.getlist(ACTION_CHECKBOX_NAME)]
+        selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        hidden = [(ACTION_CHECKBOX_NAME, workflow_id) for workflow_id in selected]
         hidden += [("action", action), ("select_across", request.POST.get("select_across", "0"))]
         if chosen:
             hidden.append((NEWEST, chosen[0]["created_at"].isoformat()))
@@ -93,17 +94,17 @@ class ActingAdmin(EngineAdmin):
             more=gettext("Their children are cancelled too, at any depth.") if children else "",
         )
 
-    # Of the page
+    # Buttons of the page
 
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask whether to cancel a workflow, with or without children; then do it."""
+        """Ask for confirmation, then cancel a workflow with or without its children."""
         if not self.has_cancel_permission(request):
             raise PermissionDenied
         workflow = self.get_workflow(request, object_id)
         workflow_id = str(workflow.workflow_id)
         url = Links(self.admin_site.name, workflow_id).workflow()
-        asked = request.POST if request.method == "POST" else request.GET
-        children = "children" in asked
+        query = request.POST if request.method == "POST" else request.GET
+        children = "children" in query
         if request.method == "POST":
             self._cancel(request, only(workflow_id), children=children)
             return HttpResponseRedirect(url)
@@ -113,11 +114,11 @@ class ActingAdmin(EngineAdmin):
             hidden=[("children", "1")] if children else [],
             form_url=request.path,
             back_url=url,
-            more=_of_children(workflow_id, children=children),
+            more=_note_on_children(workflow_id, children=children),
         )
 
     def resume_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """The button of the page that resumes."""
+        """Resume a workflow, for the button of its page."""
         if not self.has_resume_permission(request):
             raise PermissionDenied
         workflow_id = str(self.get_workflow(request, object_id).workflow_id)
@@ -125,10 +126,10 @@ class ActingAdmin(EngineAdmin):
         return HttpResponseRedirect(Links(self.admin_site.name, workflow_id).workflow())
 
     def get_workflow(self, request: HttpRequest, object_id: str) -> Workflow:
-        """The workflow of a page, for who may look at it."""
+        """Return the workflow of a page; raise PermissionDenied if the user may not view it."""
         raise NotImplementedError
 
-    # What both share
+    # Shared by both
 
     def _ask_first(
         self,
@@ -140,7 +141,7 @@ class ActingAdmin(EngineAdmin):
         back_url: str,
         more: str,
     ) -> TemplateResponse:
-        active = [one for one in chosen if one["status"] in ACTIVE]
+        active = [row for row in chosen if row["status"] in ACTIVE]
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -148,8 +149,8 @@ class ActingAdmin(EngineAdmin):
             "title": gettext("Cancel workflows?"),
             "active": len(active),
             "finished": len(chosen) - len(active),
-            "named": [self._named(one) for one in active[:MAX_NAMED]],
-            "unnamed": len(active[MAX_NAMED:]),
+            "listed": [self._listed(row) for row in active[:MAX_LISTED]],
+            "unlisted": len(active[MAX_LISTED:]),
             "more": more,
             "hidden": [(ANSWER, "yes"), *hidden],
             "form_url": form_url,
@@ -158,9 +159,9 @@ class ActingAdmin(EngineAdmin):
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/django_dbos/cancel.html", context)
 
-    def _named(self, row: dict[str, Any]) -> Named:
+    def _listed(self, row: dict[str, Any]) -> ListedWorkflow:
         workflow_id = str(row["workflow_id"])
-        return Named(
+        return ListedWorkflow(
             url=Links(self.admin_site.name, workflow_id).workflow(),
             workflow_id=workflow_id,
             name=str(row["name"]),
@@ -169,59 +170,65 @@ class ActingAdmin(EngineAdmin):
 
     def _cancel(self, request: HttpRequest, queryset: Any, *, children: bool) -> None:
         log = "Cancelled, with its children." if children else "Cancelled."
-        done, left = self._do(
+        done, unchanged = self._apply(
             request, queryset, log, lambda ids: get_store().cancel_workflows(ids, children=children)
         )
-        said = [ngettext("%d cancelled", "%d cancelled", done) % done]
-        if left:
-            said.append(ngettext("%d had finished already", "%d had finished already", left) % left)
+        results = [ngettext("%d cancelled", "%d cancelled", done) % done]
+        if unchanged:
+            text = ngettext("%d had already finished", "%d had already finished", unchanged)
+            results.append(text % unchanged)
         if children:
-            said.append(gettext("their children are cancelled too"))
-        self._tell(request, said, is_complete=not left)
+            results.append(gettext("their children are cancelled too"))
+        self._report(request, results, is_complete=not unchanged)
 
     def _resume(self, request: HttpRequest, queryset: Any) -> None:
-        done, left = self._do(
+        done, unchanged = self._apply(
             request, queryset, "Resumed.", lambda ids: get_store().resume_workflows(ids)
         )
-        said = [ngettext("%d resumed", "%d resumed", done) % done]
-        if left:
-            said.append(ngettext("%d can't be resumed", "%d can't be resumed", left) % left)
-        self._tell(request, said, is_complete=not left)
+        results = [ngettext("%d resumed", "%d resumed", done) % done]
+        if unchanged:
+            text = ngettext("%d can't be resumed", "%d can't be resumed", unchanged)
+            results.append(text % unchanged)
+        self._report(request, results, is_complete=not unchanged)
 
-    def _do(
+    def _apply(
         self,
         request: HttpRequest,
         queryset: Any,
         log: str,
-        do: Callable[[list[str]], dict[str, bool]],
+        change: Callable[[list[str]], dict[str, bool]],
     ) -> tuple[int, int]:
-        """Ask the store batch by batch, and log what was done: how many were, how many weren't."""
-        done = left = 0
+        """Change workflows in batches, and log the changes.
+
+        Returns:
+            The number of changed workflows, and the number of those that couldn't be changed.
+        """
+        done = unchanged = 0
         user_pk: Any = request.user.pk
-        # The newest, and no more than the list counts: that is what "select all" offered.
+        # The newest ones, as many as the list counts: "select all" offered these.
         workflows = list(queryset[:MAX_COUNTED])
         for first in range(0, len(workflows), BATCH):
             batch = workflows[first : first + BATCH]
-            answers = do([str(one.workflow_id) for one in batch])
-            changed = [one for one in batch if answers[str(one.workflow_id)]]
+            answers = change([str(workflow.workflow_id) for workflow in batch])
+            changed = [workflow for workflow in batch if answers[str(workflow.workflow_id)]]
             if changed:
                 LogEntry.objects.log_actions(user_pk, changed, CHANGE, log)
             done += len(changed)
-            left += len(batch) - len(changed)
-        return done, left
+            unchanged += len(batch) - len(changed)
+        return done, unchanged
 
-    def _tell(self, request: HttpRequest, said: list[str], *, is_complete: bool) -> None:
+    def _report(self, request: HttpRequest, results: list[str], *, is_complete: bool) -> None:
         level = messages.SUCCESS if is_complete else messages.WARNING
-        self.message_user(request, f"{', '.join(said)}.", level)
+        self.message_user(request, f"{', '.join(results)}.", level)
 
 
 def only(workflow_id: str) -> Any:
-    """The rows of one workflow, without their values: one or none."""
+    """Return a queryset of one workflow, without its values."""
     return rows_of(Workflow).filter(workflow_id=workflow_id).defer(*VALUES)
 
 
-def _those_asked_about(request: HttpRequest, queryset: Any) -> Any:
-    """Without those that were started since: nobody has agreed to cancel them."""
+def _confirmed(request: HttpRequest, queryset: Any) -> Any:
+    """Exclude workflows that were started after the confirmation page was shown."""
     if NEWEST not in request.POST:
         return queryset
     try:
@@ -229,22 +236,22 @@ def _those_asked_about(request: HttpRequest, queryset: Any) -> Any:
     except ValueError:
         newest = None
     if newest is None:
-        raise BadRequest(f"{NEWEST} must be an instant.")
+        raise BadRequest(f"{NEWEST} must be a date and time in ISO format.")
     return queryset.filter(created_at__lte=newest)
 
 
-def _of_children(workflow_id: str, *, children: bool) -> str:
-    """What becomes of the active ones that it has started itself."""
+def _note_on_children(workflow_id: str, *, children: bool) -> str:
+    """Return a sentence on the fate of the workflow's active children."""
     found = rows_of(Workflow).filter(parent_id=workflow_id, status__in=sorted(ACTIVE))
     count = found[:MAX_COUNTED].count()
     if not count:
         return ""
     if children:
-        said = ngettext(
-            "Its %d active child is cancelled too, with all that it has started.",
-            "Its %d active children are cancelled too, with all that they have started.",
+        text = ngettext(
+            "Its %d active child is cancelled too, with all of its own children.",
+            "Its %d active children are cancelled too, with all of their own children.",
             count,
         )
     else:
-        said = ngettext("Its %d active child goes on.", "Its %d active children go on.", count)
-    return said % count
+        text = ngettext("Its %d active child continues.", "Its %d active children continue.", count)
+    return text % count

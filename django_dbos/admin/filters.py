@@ -1,8 +1,9 @@
-"""The filters of the list of workflows, and how far it looks.
+"""The list of workflows and its filters.
 
-Their choices come from what this process and the executors know: finding all names and queues in
-the table would read all of it. Nor is there an index for names and queues of finished workflows,
-so that, to answer at all beside millions of them, only the newest are looked through.
+The choices of the filters come from this process and the executors' rows: collecting all names and
+queues in the workflow table would read all of it. Names and queues of finished workflows have no
+index either, so these filters only search the newest workflows; a search among millions would not
+return.
 """
 
 from __future__ import annotations
@@ -24,16 +25,18 @@ from django_dbos.core import registry
 from django_dbos.core.status import Status
 from django_dbos.models import Workflow
 
-SET_ASIDE = "SET_ASIDE"
-LOOKED_THROUGH = 100_000
-# Finished well, these are the mass of the table; all others have an index of their own.
+QUARANTINED = "QUARANTINED"
+# The number of the newest workflows that are searched without an index.
+MAX_SEARCHED = 100_000
+# Successful workflows are the bulk of the table; each of the other statuses has a partial index.
 WITHOUT_INDEX = (None, "", Status.SUCCESS.value)
 
 
 class _Choice(admin.SimpleListFilter):
-    """One of the choices, or whatever else stands in the address."""
+    """A filter that accepts other values in the URL besides its choices."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the rows that match the value in the URL."""
         value = self.value()
         if value is None:
             return queryset
@@ -42,23 +45,24 @@ class _Choice(admin.SimpleListFilter):
         return queryset.filter(self.condition(value))
 
     def condition(self, value: str) -> Q:
-        """What the chosen rows have in common."""
+        """Return the condition for a value."""
         return Q(**{str(self.parameter_name): value})
 
 
 class StatusFilter(_Choice):
-    """By status; what is quarantined is a choice of its own."""
+    """Filters by status, with an extra choice for quarantined workflows."""
 
     title = _("status")
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [*Workflow.Status.choices, (SET_ASIDE, _("quarantined"))]
+        """Return all statuses, and "quarantined"."""
+        return [*Workflow.Status.choices, (QUARANTINED, _("quarantined"))]
 
     def condition(self, value: str) -> Q:
-        # The conditions after the first are true anyway: they make the partial indexes usable.
+        """Return the condition, with redundant terms that make partial indexes usable."""
         match value:
-            case "SET_ASIDE":
+            case "QUARANTINED":
                 return Q(status=Status.ERROR, is_quarantined=True)
             case Status.DELAYED:
                 return Q(status=value, due_at__isnull=False)
@@ -69,66 +73,74 @@ class StatusFilter(_Choice):
 
 
 class NameFilter(_Choice):
-    """By workflow function."""
+    """Filters by workflow function."""
 
     title = _("name")
     parameter_name = "name"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the functions that this process or a live executor has registered."""
         known = _live_executors(request).known_names() | {*registry.workflows}
         return [(name, name) for name in sorted(known)]
 
 
 class QueueFilter(_Choice):
-    """By queue."""
+    """Filters by queue."""
 
     title = _("queue")
     parameter_name = "queue_name"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        named = {one.queue_name for one in registry.workflows.values() if one.queue_name}
+        """Return the default queue, the queues of functions, and those that workers serve."""
+        definitions = registry.workflows.values()
+        named = {definition.queue_name for definition in definitions if definition.queue_name}
         served = _live_executors(request).named_queues()
         return [(name, name) for name in sorted({get_settings().default_queue} | named | served)]
 
 
 class WorkflowList(EngineList):
-    """The list, with a note in each row, that looks no further back than is quick."""
+    """The list of workflows, with a note in each row; see the module for its limits."""
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Return the rows, restricted to the newest if the filters have no index."""
         found = super().get_queryset(request, *args, **kwargs)
         self.oldest = self._find_oldest(request)
         return found.filter(created_at__gte=self.oldest) if self.oldest else found
 
     def get_results(self, request: HttpRequest) -> None:
+        """Load a page of rows, and set the note of each."""
         super().get_results(request)
         executors = _live_executors(request)
         rows = list(self.result_list)
-        errors = _errors_of(rows)
+        errors = _read_errors(rows)
         for row in rows:
             row.note = explain(row, executors, errors.get(row.workflow_id))
         self.result_list = rows
 
     def _find_oldest(self, request: HttpRequest) -> datetime | None:
-        """The time before which no workflow is looked for; None if all of them are."""
-        asked = request.GET
-        is_filtered = asked.get("name") or asked.get("queue_name")
-        if not is_filtered or self.query or asked.get("status") not in WITHOUT_INDEX:
+        """Return the creation time of the oldest workflow to search, or None for no limit."""
+        query = request.GET
+        is_filtered = query.get("name") or query.get("queue_name")
+        if not is_filtered or self.query or query.get("status") not in WITHOUT_INDEX:
             return None
         times = rows_of(Workflow).order_by("-created_at").values_list("created_at", flat=True)
-        return next(iter(times[LOOKED_THROUGH - 1 : LOOKED_THROUGH]), None)
+        return next(iter(times[MAX_SEARCHED - 1 : MAX_SEARCHED]), None)
 
 
 def _live_executors(request: Any) -> LiveExecutors:
-    """Read once in a request: the filters and the rows ask for them."""
+    """Return the live executors, which are read once per request for the filters and the rows."""
     if not hasattr(request, "dbos_executors"):
         request.dbos_executors = LiveExecutors.read()
     executors: LiveExecutors = request.dbos_executors
     return executors
 
 
-def _errors_of(workflows: list[Any]) -> dict[str, str]:
-    """Why some have failed: no other values are read for the list, and no long ones."""
-    ids = [one.workflow_id for one in workflows if one.status == Status.ERROR]
+def _read_errors(workflows: list[Any]) -> dict[str, str]:
+    """Return the errors of failed workflows by id, without those that are too long to load.
+
+    The list reads no other values.
+    """
+    ids = [workflow.workflow_id for workflow in workflows if workflow.status == Status.ERROR]
     if not ids:
         return {}
     found = with_values(rows_of(Workflow).filter(pk__in=ids), "error_text", is_whole=False)

@@ -1,4 +1,4 @@
-"""Why a workflow isn't running, as far as its row and the workers' rows tell."""
+"""The reason why a workflow isn't running, derived from its row and the executors' rows."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ MAX_REASON = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """What a live worker does; `queue_names` is None for all queues."""
+    """A live worker. Its `queue_names` are None if it serves all queues."""
 
     queue_names: list[str] | None
     workflow_names: list[str] | None
-    """The workflow functions that it knows; None if it doesn't say."""
+    """The workflow functions that it has registered; None if its row doesn't list them."""
 
     def serves(self, queue_name: str) -> bool:
-        """Whether it takes workflows from the queue."""
+        """Return whether the worker claims workflows from the queue."""
         return self.queue_names is None or queue_name in self.queue_names
 
     def may_know(self, name: str) -> bool:
-        """Whether it knows the function, as far as it says."""
+        """Return whether the worker has registered the function, or doesn't list its functions."""
         return self.workflow_names is None or name in self.workflow_names
 
 
@@ -39,11 +39,11 @@ class LiveExecutors:
 
     ids: frozenset[str]
     workers: tuple[Worker, ...]
-    """Those among them that take workflows from queues."""
+    """Those of the executors that claim workflows from queues."""
 
     @classmethod
     def read(cls) -> LiveExecutors:
-        """Ask the database: one query over a small table."""
+        """Read the executors: one query on a small table."""
         executors: Any = rows_of(Executor)
         rows = [row for row in executors.judged() if row.is_live]
         return cls(
@@ -56,29 +56,31 @@ class LiveExecutors:
         )
 
     def of_queue(self, queue_name: str) -> list[Worker]:
-        """The workers that take workflows from the queue."""
-        return [one for one in self.workers if one.serves(queue_name)]
+        """Return the workers that serve the queue."""
+        return [worker for worker in self.workers if worker.serves(queue_name)]
 
     def named_queues(self) -> set[str]:
-        """The queues that a worker was given by name."""
-        return {name for one in self.workers for name in one.queue_names or ()}
+        """Return the queues that workers serve by name."""
+        return {name for worker in self.workers for name in worker.queue_names or ()}
 
     def known_names(self) -> set[str]:
-        """The workflow functions that a worker knows."""
-        return {name for one in self.workers for name in one.workflow_names or ()}
+        """Return the workflow functions that workers have registered."""
+        return {name for worker in self.workers for name in worker.workflow_names or ()}
 
 
 def explain(workflow: Workflow, executors: LiveExecutors, error: str | None = None) -> str:
-    """The reasons, as sentences; empty if it runs or is done."""
+    """Return the reasons as sentences, or "" if the workflow runs or has succeeded."""
     if workflow.is_quarantined:
         return _join(
-            gettext("Quarantined by the engine; resume it after a fix."), _first_line(error)
+            gettext("Quarantined by the engine; resume it after fixing the cause."),
+            _first_line(error),
         )
     if workflow.status == Status.ERROR:
         return _first_line(error)
     if workflow.status == Status.MAX_RECOVERY_ATTEMPTS_EXCEEDED:
         return gettext(
-            "Given up: one worker after the other died running it. Resume it after a fix."
+            "Given up: several workers in a row died while running it. Resume it after fixing the "
+            "cause."
         )
     if not workflow.is_active:
         return ""
@@ -86,10 +88,10 @@ def explain(workflow: Workflow, executors: LiveExecutors, error: str | None = No
 
 
 def finality(workflow: Workflow) -> str:
-    """What remains to be done about one that failed; empty for others."""
+    """Return advice on a failed workflow, or "" for others."""
     if workflow.status != Status.ERROR or workflow.is_quarantined:
         return ""
-    return gettext("It has failed, which is final. To do it again start one under another id.")
+    return gettext("A failure is final. To try again, start a workflow under another id.")
 
 
 def _join(*reasons: str) -> str:
@@ -113,13 +115,13 @@ def _waiting(workflow: Workflow) -> str:
     if workflow.wake_kind == WakeKind.SLEEP:
         return gettext("Sleeping until %s.") % instant(workflow.due_at)
     if workflow.wake_kind == WakeKind.RETRY:
-        return gettext("A step failed; it is tried again at %s.") % instant(workflow.due_at)
-    what = _awaited(workflow)
+        return gettext("A step has failed; its next attempt is at %s.") % instant(workflow.due_at)
+    awaited = _awaited(workflow)
     if workflow.due_at is None:
-        return gettext("Waiting for %s.") % what
-    return gettext("Waiting for %(what)s, until %(when)s at the latest.") % {
-        "what": what,
-        "when": instant(workflow.due_at),
+        return gettext("Waiting for %s.") % awaited
+    return gettext("Waiting for %(awaited)s, until %(deadline)s at the latest.") % {
+        "awaited": awaited,
+        "deadline": instant(workflow.due_at),
     }
 
 
@@ -141,26 +143,26 @@ def _suspicion(workflow: Workflow) -> str:
     dead = workflow.recovery_attempts
     if not dead:
         return ""
-    told = ngettext("%d worker died running it.", "%d workers died running it.", dead) % dead
+    text = ngettext("%d worker died while running it.", "%d workers died while running it.", dead)
     if dead < SUSPECT_ATTEMPTS:
-        return told
-    return _join(told, gettext("It is a suspect: of those, one runs at a time."))
+        return text % dead
+    return _join(text % dead, gettext("It is a suspect; only one suspect runs at a time."))
 
 
 def _worker_of(workflow: Workflow, executors: LiveExecutors) -> str:
     if workflow.status == Status.PENDING:
         if workflow.executor_id in executors.ids:
             return ""
-        return gettext("Its worker has stopped sending heartbeats; another one will take over.")
+        return gettext("Its worker has stopped sending heartbeats; another worker will recover it.")
     queue_name, name = str(workflow.queue_name), str(workflow.name)
     workers = executors.of_queue(queue_name)
     if not workers:
         return gettext("No live worker serves queue '%s': run manage.py dbos_worker.") % queue_name
-    if any(one.may_know(name) for one in workers):
+    if any(worker.may_know(name) for worker in workers):
         return ""
     return (
         gettext(
-            "No live worker of queue '%s' knows its function: deploy the code, or give a renamed "
+            "No live worker of queue '%s' has its function: deploy the code, or give a renamed "
             "function its old name, @workflow(name=…)."
         )
         % queue_name

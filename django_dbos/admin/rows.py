@@ -1,4 +1,4 @@
-"""The other tables with a key that the admin can handle: messages, events, executors."""
+"""The lists and pages of messages, events and executors."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ from django_dbos.models import Event, Executor, Message
 
 
 class ValueAdmin(EngineAdmin):
-    """Rows with a stored value: a page shows a part of it, and all of it is a file."""
+    """Rows with a stored value. A page shows its beginning; a download has all of it."""
 
     value_column: ClassVar[str]
 
     def get_queryset(self, request: HttpRequest) -> Any:
+        """Return the rows without their values."""
         return super().get_queryset(request).defer(self.value_column)
 
     def get_urls(self) -> list[URLPattern]:
+        """Add the address of the download."""
         name = f"django_dbos_{self.opts.model_name}_download"
         view = self.admin_site.admin_view(self.download_view)
         return [path("<path:object_id>/download/", view, name=name), *super().get_urls()]
 
     def download_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """The value as a file."""
+        """Return the complete value as a file."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         row = self.get_object(request, unquote(object_id))
@@ -48,7 +50,7 @@ class ValueAdmin(EngineAdmin):
 
     @admin.display(description=_("value"))
     def plain_value(self, row: Any) -> SafeString:
-        """The value as plain JSON, or how it begins."""
+        """Return the value, or its beginning, as plain JSON."""
         rows = rows_of(self.model).filter(pk=row.pk)
         loaded = with_values(rows, self.value_column, is_whole=True).first()
         if loaded is None:
@@ -62,12 +64,12 @@ class ValueAdmin(EngineAdmin):
             args=[quote(str(row.pk))],
             current_app=self.admin_site.name,
         )
-        return format_html("{}{}", text, link(url, gettext("Download all of it")))
+        return format_html("{}{}", text, link(url, gettext("Download the complete value")))
 
 
 @admin.register(Message)
 class MessageAdmin(ValueAdmin):
-    """Messages of all workflows, the latest first."""
+    """The messages of all workflows, newest first."""
 
     list_display = ("message_id", "receiver", "topic", "created_at", "consumed_at")
     search_fields = ("workflow_id",)
@@ -88,18 +90,18 @@ class MessageAdmin(ValueAdmin):
 
     @admin.display(description=_("receiver"))
     def receiver(self, message: Message) -> SafeString:
-        """The workflow that it is for."""
+        """Return a link to the receiving workflow."""
         return self.workflow_link(str(message.workflow_id))
 
     @admin.display(description=_("sending workflow"))
     def sender(self, message: Message) -> str:
-        """The workflow that sent it, if one did."""
+        """Return a link to the sending workflow, if there is one."""
         return self.workflow_link(message.sender_id) if message.sender_id else ""
 
 
 @admin.register(Event)
 class EventAdmin(ValueAdmin):
-    """Events of all workflows, with their latest values."""
+    """The events of all workflows, with their current values."""
 
     list_display = ("event_id", "workflow", "key", "version", "updated_at")
     search_fields = ("workflow_id",)
@@ -111,7 +113,7 @@ class EventAdmin(ValueAdmin):
 
     @admin.display(description=_("workflow"))
     def workflow(self, event: Event) -> SafeString:
-        """The workflow that set it."""
+        """Return a link to the workflow of the event."""
         return self.workflow_link(str(event.workflow_id))
 
 
@@ -135,31 +137,32 @@ class ExecutorAdmin(EngineAdmin):
     ordering = ("-started_at",)
 
     def get_queryset(self, request: HttpRequest) -> Any:
+        """Return the rows, annotated with their liveness."""
         return super().get_queryset(request).judged()
 
     @admin.display(description=_("kind"))
     def kind(self, executor: Executor) -> Any:
-        """Whether it takes workflows from queues."""
+        """Return "worker" if it claims workflows from queues, else "runs inline"."""
         return _("runs inline") if executor.is_inline else _("worker")
 
     @admin.display(description=_("workflow functions"))
     def functions(self, executor: Executor) -> Any:
-        """What it knows, which a worker says when it starts."""
+        """Return the workflow functions that it had registered when it started."""
         names = executor.workflow_names
-        return _("not told") if names is None else "\n".join(names) or _("none")
+        return _("unknown") if names is None else "\n".join(names) or _("none")
 
     @admin.display(description=_("alive"), boolean=True)
     def is_alive(self, executor: Executor) -> bool:
-        """Whether it was heard of within its lease."""
+        """Return whether its last heartbeat is within its lease."""
         return executor.is_live
 
     @admin.display(description=_("last heartbeat"))
     def last_heartbeat(self, executor: Any) -> str:
-        """When it was heard of, unless it was declared dead since."""
+        """Return the time of its last heartbeat, unless it was declared dead."""
         return instant(executor.heard_at) or gettext("declared dead")
 
     @admin.display(description=_("queues"))
     def queues(self, executor: Executor) -> Any:
-        """What it listens to."""
+        """Return the queues that it serves."""
         names = executor.queue_names
         return _("all") if names is None else ", ".join(names)

@@ -1,141 +1,26 @@
-"""The parts of a workflow's page: each shows 50 rows of one kind and leads to the rest."""
+"""The sections of a workflow's page: steps, messages, events, streams, children and values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
-from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from django_dbos.admin.base import PAGE_SIZE, VALUES, Links, link, rows_of
+from django_dbos.admin.base import VALUES, Links, link, rows_of, status_label
+from django_dbos.admin.section import Cells, Section
 from django_dbos.admin.values import (
-    Value,
     attempts,
     instant,
     outcome,
     seconds,
     shown,
     shown_json,
-    to_download,
-    with_values,
 )
 from django_dbos.core.status import CLOSING
 from django_dbos.models import Checkpoint, Event, EventVersion, Message, StreamEntry, Workflow
-
-# Text that is translated when it is shown.
-Label = Any
-Cells = tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """One kind of rows of a workflow.
-
-    `keys` are the fields that tell its rows apart: with all of them given, one row is shown, and
-    more of its values; with some, those rows.
-    """
-
-    name: str
-    title: Label
-    model: type[Model]
-    keys: tuple[str, ...]
-    columns: tuple[Label, ...]
-    show: Callable[[Any, Links, bool], Cells]
-    owner: str = "workflow_id"
-    values: tuple[str, ...] = ()
-    narrow: Callable[[QuerySet[Any]], QuerySet[Any]] = field(default=lambda rows: rows)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """A section as a template shows it."""
-
-    name: str
-    title: Label
-    columns: tuple[Label, ...]
-    rows: list[Cells]
-    previous_url: str
-    next_url: str
-
-
-def preview(section: Section, links: Links, workflow_id: str) -> Rows:
-    """The first rows, with their values cut."""
-    return _read(section, links, workflow_id, {}, 0, is_whole=False)
-
-
-def read(section: Section, links: Links, workflow_id: str, asked: Mapping[str, str]) -> Rows:
-    """The rows that a query string asks for: by keys, and page `p` of them.
-
-    Raises ValueError if it asks for what can't be.
-    """
-    chosen = {key: asked[key] for key in section.keys if key in asked}
-    page = _page_number(asked.get("p", "0"))
-    is_whole = len(chosen) == len(section.keys)
-    return _read(section, links, workflow_id, chosen, page, is_whole=is_whole)
-
-
-def read_value(section: Section, workflow_id: str, asked: Mapping[str, str]) -> Any:
-    """All of the value of the row that a query string asks for, as plain JSON.
-
-    Raises ValueError if it asks for what can't be, or isn't there.
-    """
-    chosen = {key: asked[key] for key in section.keys if key in asked}
-    found = rows_of(section.model).filter(**{section.owner: workflow_id, **chosen})
-    row = section.narrow(found).values(*section.values).first() if section.values else None
-    if row is None or len(chosen) < len(section.keys):
-        raise ValueError(gettext("There is no such value."))
-    for column, stored in row.items():
-        if stored is not None:
-            return to_download(column, stored)
-    raise ValueError(gettext("There is no such value."))
-
-
-def _read(
-    section: Section,
-    links: Links,
-    workflow_id: str,
-    chosen: dict[str, str],
-    page: int,
-    *,
-    is_whole: bool,
-) -> Rows:
-    found = rows_of(section.model).filter(**{section.owner: workflow_id, **chosen})
-    found = section.narrow(found).order_by(*section.keys)
-    found = with_values(found, *section.values, is_whole=is_whole)
-    first = page * PAGE_SIZE
-    rows = list(found[first : first + PAGE_SIZE + 1])
-    return Rows(
-        name=section.name,
-        title=section.title,
-        columns=section.columns,
-        rows=[_cells(section, row, links, is_whole) for row in rows[:PAGE_SIZE]],
-        previous_url=links.rows(section.name, **chosen, p=page - 1) if page else "",
-        next_url=links.rows(section.name, **chosen, p=page + 1) if rows[PAGE_SIZE:] else "",
-    )
-
-
-def _page_number(text: str) -> int:
-    number = int(text)
-    # No table is longer, and a larger offset is no number to a database.
-    if not 0 <= number < 10**9:
-        raise ValueError(f"There is no page {text}.")
-    return number
-
-
-def _cells(section: Section, row: Any, links: Links, is_whole: bool) -> Cells:
-    keys = {key: getattr(row, key) for key in section.keys}
-    whole_url = "" if is_whole else links.rows(section.name, **keys)
-    download_url = links.rows(section.name, **keys, download="1") if is_whole else ""
-    return tuple(
-        replace(cell, whole_url=whole_url, download_url=download_url)
-        if isinstance(cell, Value) and cell.is_cut
-        else cell
-        for cell in section.show(row, links, is_whole)
-    )
 
 
 def _linked(links: Links, workflow_id: str | None) -> str:
@@ -170,7 +55,7 @@ def _show_step(step: Any, links: Links, is_whole: bool) -> Cells:
 
 
 def _state_of(step: Any) -> str:
-    """The state as it is stored, but for what raised: it is found at a glance."""
+    """Return the stored state, or a "failed" badge for an error, to be found at a glance."""
     if step.state == Checkpoint.State.RECORDED and step.error_text_size is not None:
         badge = '<span class="dbos-status" data-status="ERROR">{}</span>'
         return format_html(badge, gettext("failed"))
@@ -209,7 +94,7 @@ def _show_version(version: Any, links: Links, is_whole: bool) -> Cells:
 
 
 def _show_stream(first: Any, links: Links, is_whole: bool) -> Cells:
-    # The end of its workflow closes a stream without an entry that says so.
+    # The end of its workflow also closes a stream, without an entry.
     is_closed = first.is_ended or first.owner_status in CLOSING
     return (
         link(links.rows("entries", key=first.key), first.key),
@@ -235,15 +120,15 @@ def _show_child(child: Any, links: Links, is_whole: bool) -> Cells:
     return (
         _linked(links, str(child.workflow_id)),
         child.name,
-        child.get_status_display(),
+        status_label(child),
         child.parent_step_number,
         instant(child.created_at),
         instant(child.finished_at),
     )
 
 
-def _only_streams(entries: QuerySet[Any]) -> QuerySet[Any]:
-    """One row a stream, its first entry, with what its last one says: nothing is grouped."""
+def _one_row_per_stream(entries: QuerySet[Any]) -> QuerySet[Any]:
+    """Return a row per stream: its first entry, annotated from its last one, without grouping."""
     same = rows_of(StreamEntry).filter(workflow_id=OuterRef("workflow_id"), key=OuterRef("key"))
     last = same.order_by("-offset")
     owner = rows_of(Workflow).filter(workflow_id=OuterRef("workflow_id"))
@@ -258,14 +143,14 @@ def _only_streams(entries: QuerySet[Any]) -> QuerySet[Any]:
 
 def _finished(workflows: QuerySet[Any]) -> QuerySet[Any]:
     is_over = Q(output_text__isnull=False) | Q(error_text__isnull=False)
-    return _without_values(workflows.filter(is_over))
+    return _defer_values(workflows.filter(is_over))
 
 
 def _with_attributes(workflows: QuerySet[Any]) -> QuerySet[Any]:
-    return _without_values(workflows.filter(attributes__isnull=False))
+    return _defer_values(workflows.filter(attributes__isnull=False))
 
 
-def _without_values(workflows: QuerySet[Any]) -> QuerySet[Any]:
+def _defer_values(workflows: QuerySet[Any]) -> QuerySet[Any]:
     return workflows.defer(*VALUES)
 
 
@@ -278,7 +163,7 @@ SECTIONS = (
         columns=(),
         show=_show_input,
         values=("input_text",),
-        narrow=_without_values,
+        narrow=_defer_values,
     ),
     Section(
         name="attributes",
@@ -314,7 +199,7 @@ SECTIONS = (
             _("Started"),
             _("Recorded"),
             _("Duration"),
-            _("Other workflow"),
+            _("Related workflow"),
         ),
         show=_show_step,
         values=("output_text", "error_text", "attempt_errors_text"),
@@ -361,7 +246,7 @@ SECTIONS = (
         keys=("key",),
         columns=(_("Key"), _("Values"), _("State"), _("First written"), _("Last written")),
         show=_show_stream,
-        narrow=_only_streams,
+        narrow=_one_row_per_stream,
     ),
     Section(
         name="entries",
@@ -387,6 +272,6 @@ SECTIONS = (
         ),
         show=_show_child,
         owner="parent_id",
-        narrow=_without_values,
+        narrow=_defer_values,
     ),
 )

@@ -1,8 +1,8 @@
-"""Stored values as people read them: plain JSON, never tags, cut where they are long.
+"""Stored values for display: plain JSON without tags, shortened if they are long.
 
-A value may have megabytes, and a page shows hundreds of them. One that is longer than any page
-would show stays in the database until it is asked for by itself; what a page shows of one that is
-nested deep is written no further than it is shown. All of it is a file to download.
+A value may have megabytes, and a page shows hundreds of values. A value that is longer than a page
+would show isn't loaded. Only the displayed part of a deeply nested value is formatted. The complete
+value can be downloaded as a file.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from django.utils.translation import gettext, ngettext
 from django_dbos import exceptions, serializers
 from django_dbos.fields import StoredSize
 
-# Characters that are shown of a value, and bytes beyond which it isn't even loaded for that: among
-# others, and alone.
+# The number of characters of a value that are shown, and the size in bytes up to which it is loaded
+# for that: among other values, and on a page of its own.
 MAX_SHOWN, MAX_LOADED = 2_000, 64 * 1024
 MAX_SHOWN_ALONE, MAX_LOADED_ALONE = 100_000, 1024 * 1024
 
@@ -33,7 +33,7 @@ _indented = json.JSONEncoder(indent=2, ensure_ascii=False)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
-    """A value as it is shown."""
+    """A value, ready for display."""
 
     text: str
     traceback: str = ""
@@ -45,9 +45,12 @@ class Value:
 def with_values(
     queryset: models.QuerySet[Any], *columns: str, is_whole: bool
 ) -> models.QuerySet[Any]:
-    """Load the columns for `shown()` and `outcome()`, where they aren't too long to be shown.
+    """Load columns, except for values that are too long, for shown() and outcome().
 
-    `is_whole`: a single row is shown, and more of it.
+    Args:
+        queryset: The rows.
+        columns: Their columns with values.
+        is_whole: A single row is shown, so that its values may be longer.
     """
     for column in columns:
         text = _as_text(queryset.model, column)
@@ -59,37 +62,38 @@ def with_values(
 
 
 def shown(row: Any, column: str, *, is_whole: bool) -> Value:
-    """The value in a column that `with_values()` has loaded."""
+    """Return the value of a column that with_values() has loaded."""
     return _show(row, column, plain, is_whole)
 
 
 def shown_json(row: Any, column: str, *, is_whole: bool) -> Value:
-    """The same of a column of plain JSON."""
+    """Return the value of a column of plain JSON that with_values() has loaded."""
     return _show(row, column, lambda text, limit: _written(json.loads(text), limit), is_whole)
 
 
 def outcome(row: Any, *, is_whole: bool) -> Value:
-    """What `output_text` says was returned, or what `error_text` says was raised."""
+    """Return the value in `output_text`, or the exception in `error_text`."""
     if row.error_text_size is None:
         return shown(row, "output_text", is_whole=is_whole)
     return _show(row, "error_text", plain_error, is_whole)
 
 
 def attempts(row: Any, *, is_whole: bool) -> Value | int:
-    """How often a step was attempted, and what each attempt failed with."""
+    """Return the number of a step's attempts, or the list of their errors if there are any."""
     if row.attempt_errors_text_size is None:
         return int(row.attempts)
     return _show(row, "attempt_errors_text", _plain_attempts, is_whole)
 
 
 def _plain_attempts(text: str, limit: int) -> Value:
-    said = "\n".join(f"{one['attempt']}. {one['error']}" for one in json.loads(text))
-    is_cut = len(said) > limit
-    return Value(text=f"{said[:limit]}…" if is_cut else said, is_cut=is_cut)
+    errors = json.loads(text)
+    lines = "\n".join(f"{error['attempt']}. {error['error']}" for error in errors)
+    is_cut = len(lines) > limit
+    return Value(text=f"{lines[:limit]}…" if is_cut else lines, is_cut=is_cut)
 
 
 def plain(text: str, limit: int) -> Value:
-    """A stored value as JSON for people, of so many characters at most."""
+    """Return a stored value as indented JSON of at most ``limit`` characters."""
     try:
         return _written(serializers.to_plain(text), limit)
     except (exceptions.SerializationError, RecursionError) as error:
@@ -97,23 +101,23 @@ def plain(text: str, limit: int) -> Value:
 
 
 def plain_error(text: str, limit: int) -> Value:
-    """A recorded exception: its class, message and traceback."""
+    """Return a recorded exception: its class, message and traceback."""
     try:
         summary = serializers.summarize_error(text)
     except exceptions.SerializationError as error:
         return _unreadable(error)
     name = summary.class_path.removeprefix("builtins.")
-    said, traceback = f"{name}: {summary.message}", summary.traceback
+    line, traceback = f"{name}: {summary.message}", summary.traceback
     return Value(
-        text=f"{said[:limit]}…" if len(said) > limit else said,
-        # The last lines of a traceback are those that tell where it happened.
+        text=f"{line[:limit]}…" if len(line) > limit else line,
+        # The last lines of a traceback show where the error occurred.
         traceback=f"…{traceback[-limit:]}" if len(traceback) > limit else traceback,
-        is_cut=max(len(said), len(traceback)) > limit,
+        is_cut=max(len(line), len(traceback)) > limit,
     )
 
 
 def to_download(column: str, stored: Any) -> Any:
-    """All of a column's value as plain JSON; raises SerializationError."""
+    """Return the complete value of a column as plain JSON; raise SerializationError."""
     if column == "error_text":
         summary = serializers.summarize_error(stored)
         return {
@@ -125,9 +129,9 @@ def to_download(column: str, stored: Any) -> Any:
 
 
 def as_download(value: Any, name: str) -> HttpResponse:
-    """A file of plain JSON, which no browser takes for a page.
+    """Return a download of plain JSON that browsers don't display as a page.
 
-    At once: a stored value is in memory as a whole anyway, and ASGI takes no synchronous streams.
+    It isn't streamed: the value is in memory anyway, and ASGI supports no synchronous streams.
     """
     text = _encoded(json.dumps(value, ensure_ascii=False))
     response = HttpResponse(text, content_type="application/json")
@@ -137,7 +141,7 @@ def as_download(value: Any, name: str) -> HttpResponse:
 
 
 def instant(value: datetime | None) -> str:
-    """An instant to the millisecond: steps are often closer than Django's formats tell."""
+    """Return an instant with milliseconds, as steps often differ by less than a second."""
     if value is None:
         return ""
     local = timezone.localtime(value) if timezone.is_aware(value) else value
@@ -145,14 +149,14 @@ def instant(value: datetime | None) -> str:
 
 
 def seconds(start: datetime | None, end: datetime | None) -> str:
-    """How long something took, if it began and ended."""
+    """Return the duration in seconds, or "" if there is no start or no end."""
     if start is None or end is None:
         return ""
     return f"{(end - start).total_seconds():.3f} s"
 
 
 def _unreadable(error: Exception) -> Value:
-    return Value(text=gettext("It can't be shown: %s") % error)
+    return Value(text=gettext("This value can't be shown: %s") % error)
 
 
 def _as_text(model: type[models.Model], column: str) -> Any:
@@ -165,15 +169,15 @@ def _show(row: Any, column: str, read: Callable[[str, int], Value], is_whole: bo
     if size is None:
         return Value(text="")
     if text is None:
-        said = ngettext("%d byte", "%d bytes", size) % size
-        return Value(text=f"({said})", is_cut=True)
+        text = ngettext("%d byte", "%d bytes", size) % size
+        return Value(text=f"({text})", is_cut=True)
     return read(text, MAX_SHOWN_ALONE if is_whole else MAX_SHOWN)
 
 
 def _written(value: Any, limit: int) -> Value:
-    """A value as indented JSON, written no further than it is shown.
+    """Return a value as indented JSON, and stop formatting at the limit.
 
-    Indentation alone can make a hundred times as much of one that is nested deep.
+    Indentation can make a deeply nested value a hundred times as long.
     """
     pieces, size = [], 0
     for piece in _indented.iterencode(value):
@@ -185,7 +189,7 @@ def _written(value: Any, limit: int) -> Value:
 
 
 def _encoded(text: str) -> bytes:
-    """JSON as bytes: a lone surrogate, which only other programs can have stored, is escaped."""
+    """Return JSON as bytes, with lone surrogates, which only other programs store, escaped."""
     return text.encode("utf-8", "backslashreplace")
 
 

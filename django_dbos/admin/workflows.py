@@ -1,4 +1,4 @@
-"""Workflows: the list, and the page of each."""
+"""The list of workflows, and their pages."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from django_dbos.admin.actions import ActingAdmin, only
-from django_dbos.admin.base import VALUES, Links, link, rows_of
+from django_dbos.admin.base import VALUES, Links, link, rows_of, status_label
 from django_dbos.admin.filters import (
-    LOOKED_THROUGH,
+    MAX_SEARCHED,
     NameFilter,
     QueueFilter,
     StatusFilter,
     WorkflowList,
 )
 from django_dbos.admin.notes import LiveExecutors, explain, finality
-from django_dbos.admin.sections import SECTIONS, Label, preview, read, read_value
+from django_dbos.admin.section import Label, preview, read, read_value
+from django_dbos.admin.sections import SECTIONS
 from django_dbos.admin.values import as_download, instant, seconds
 from django_dbos.conf import get_settings
 from django_dbos.core.status import RESUMABLE, Status
@@ -40,7 +41,7 @@ MAX_FOUND = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Button:
-    """Something that may be done to the workflow of a page; what asks first is a link."""
+    """A button of a workflow's page. With `asks_first` it links to a confirmation page."""
 
     url: str
     label: Label
@@ -49,7 +50,7 @@ class Button:
 
 @admin.register(Workflow)
 class WorkflowAdmin(ActingAdmin):
-    """Workflows, newest first."""
+    """The workflows, newest first."""
 
     list_display = (
         "workflow_id",
@@ -58,9 +59,9 @@ class WorkflowAdmin(ActingAdmin):
         "created",
     )
     list_filter = (StatusFilter, NameFilter, QueueFilter)
-    # Found by get_search_results(); the field is shown where there are names here.
+    # get_search_results() does the search; this only makes Django show the search field.
     search_fields = ("workflow_id",)
-    search_help_text = _("The id of a workflow, or how it begins.")
+    search_help_text = _("The id of a workflow, or its beginning.")
     ordering = ("-created_at",)
     sortable_by: ClassVar[Any] = ("created",)
 
@@ -70,33 +71,36 @@ class WorkflowAdmin(ActingAdmin):
     # The list
 
     def get_queryset(self, request: HttpRequest) -> Any:
+        """Return the workflows without their values."""
         return super().get_queryset(request).defer(*VALUES)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[WorkflowList]:
+        """Return the class of the list."""
         return WorkflowList
 
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[Any, bool]:
-        """Find by how ids begin: a range of the primary key, which LIKE can't be everywhere."""
+        """Search by the beginning of ids, as a range: LIKE doesn't use every database's index."""
         if not search_term:
             return queryset, False
         ids = rows_of(Workflow).filter(
             workflow_id__gte=search_term, workflow_id__lt=f"{search_term}\U0010ffff"
         )
         ids = ids.order_by("workflow_id").values_list("workflow_id", flat=True)
-        # Found before they are sorted: else the index on times may be walked for the few.
+        # Not a subquery, for which a planner may walk the index on times to find a few matches.
         return queryset.filter(workflow_id__in=list(ids[:MAX_FOUND])), False
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        context = {"looked_through": LOOKED_THROUGH, **(extra_context or {})}
+        """Add the number of searched workflows to the context."""
+        context = {"max_searched": MAX_SEARCHED, **(extra_context or {})}
         return super().changelist_view(request, context)
 
     @admin.display(description=_("status"))
     def status_shown(self, workflow: Any) -> SafeString:
-        """The status, and why it isn't running or has failed, as WorkflowList has found out."""
+        """Return the status with the note that WorkflowList has set."""
         if not workflow.note:
             return _badge(workflow)
         return format_html(
@@ -105,8 +109,10 @@ class WorkflowAdmin(ActingAdmin):
 
     @admin.display(description=_("name"))
     def name_and_queue(self, workflow: Workflow) -> SafeString:
-        """The function's name, which may be broken at its dots, and the queue if it has its own."""
-        name = format_html_join(mark_safe("<wbr>"), "{}", ((one,) for one in _parts(workflow.name)))
+        """Return the function's name, breakable at its dots, and a queue other than the default."""
+        name = format_html_join(
+            mark_safe("<wbr>"), "{}", ((part,) for part in _parts(workflow.name))
+        )
         if workflow.queue_name == get_settings().default_queue:
             return name
         queue = gettext("queue %s") % workflow.queue_name
@@ -114,7 +120,7 @@ class WorkflowAdmin(ActingAdmin):
 
     @admin.display(description=_("created"), ordering="created_at")
     def created(self, workflow: Workflow) -> str:
-        """When it was started, and how long it took from its first run to its end."""
+        """Return the creation time, and the duration from the first run to the end."""
         when = instant(workflow.created_at).partition(".")[0]
         if not (took := seconds(workflow.started_at, workflow.finished_at)):
             return when
@@ -123,6 +129,7 @@ class WorkflowAdmin(ActingAdmin):
     # The page of one workflow
 
     def get_urls(self) -> list[URLPattern]:
+        """Add the addresses of the buttons and of the rows."""
         view = self.admin_site.admin_view
         return [
             path(
@@ -150,12 +157,13 @@ class WorkflowAdmin(ActingAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
+        """Return the page of a workflow."""
         workflow = self.get_workflow(request, object_id)
         workflow_id = str(workflow.workflow_id)
         links = Links(self.admin_site.name, workflow_id)
         context = {
             **self._context(request, workflow),
-            "sections": [preview(one, links, workflow_id) for one in SECTIONS],
+            "sections": [preview(section, links, workflow_id) for section in SECTIONS],
             "history_url": links.action("history"),
             "facts": _facts(workflow, links),
             "buttons": self._buttons(request, workflow, links),
@@ -166,18 +174,18 @@ class WorkflowAdmin(ActingAdmin):
         return TemplateResponse(request, "admin/django_dbos/workflow.html", context)
 
     def rows_view(self, request: HttpRequest, object_id: str, section: str) -> HttpResponse:
-        """More rows of a section, those of one key, or one row: more of its value, or all."""
+        """Return a page of a section's rows, a single row with longer values, or a download."""
         workflow = self.get_workflow(request, object_id)
-        found = next((one for one in SECTIONS if one.name == section), None)
+        found = next((known for known in SECTIONS if known.name == section), None)
         if found is None:
             raise Http404(gettext("A workflow has no section '%s'.") % section)
         workflow_id = str(workflow.workflow_id)
         links = Links(self.admin_site.name, workflow_id)
         try:
-            asked = _storable(request.GET.dict())
-            if "download" in asked:
-                return as_download(read_value(found, workflow_id, asked), found.name)
-            rows = read(found, links, workflow_id, asked)
+            query = _without_nul(request.GET.dict())
+            if "download" in query:
+                return as_download(read_value(found, workflow_id, query), found.name)
+            rows = read(found, links, workflow_id, query)
         except (ValueError, SerializationError, RecursionError) as error:
             raise Http404(str(error)) from error
         context = {
@@ -190,13 +198,14 @@ class WorkflowAdmin(ActingAdmin):
         return TemplateResponse(request, "admin/django_dbos/rows.html", context)
 
     def get_workflow(self, request: HttpRequest, object_id: str) -> Workflow:
+        """Return the workflow of a page; raise PermissionDenied or Http404."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         workflow_id = unquote(object_id)
         found = only(workflow_id)
         workflow = found.first() if "\0" not in workflow_id else None
         if workflow is None:
-            raise Http404(gettext("There is no workflow '%s'.") % workflow_id)
+            raise Http404(gettext("Workflow '%s' doesn't exist.") % workflow_id)
         return workflow  # type: ignore[no-any-return]
 
     def _context(self, request: HttpRequest, workflow: Workflow) -> dict[str, Any]:
@@ -224,18 +233,18 @@ class WorkflowAdmin(ActingAdmin):
         return buttons
 
 
-def _storable(asked: dict[str, str]) -> dict[str, str]:
-    """A query string without what no database can look for."""
-    if any("\0" in text for text in asked.values()):
+def _without_nul(query: dict[str, str]) -> dict[str, str]:
+    """Return a query string; raise ValueError for NUL, which databases refuse."""
+    if any("\0" in text for text in query.values()):
         raise ValueError(gettext("A key can't contain NUL characters."))
-    return asked
+    return query
 
 
 def _badge(workflow: Workflow) -> SafeString:
     return format_html(
         '<span class="dbos-status" data-status="{}">{}</span>',
         workflow.status,
-        workflow.get_status_display(),
+        status_label(workflow),
     )
 
 
@@ -260,7 +269,7 @@ def _facts(workflow: Workflow, links: Links) -> list[tuple[Label, Any]]:
         (_("Deduplication id"), workflow.deduplication_id),
         (_("Worker"), workflow.executor_id),
         (_("Times claimed or released"), workflow.claim_number),
-        (_("Workers that died running it"), workflow.recovery_attempts),
+        (_("Workers that died while running it"), workflow.recovery_attempts),
         (_("Created"), instant(workflow.created_at)),
         (_("First run"), instant(workflow.started_at)),
         (_("Due"), instant(workflow.due_at)),

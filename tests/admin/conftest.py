@@ -1,4 +1,4 @@
-"""Who looks at the admin, and where things are in it."""
+"""Users of the admin, its addresses, and its pages in parsed form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIST = "admin:django_dbos_workflow_changelist"
 
 @pytest.fixture
 def operator(client: Client) -> Client:
-    """Somebody who may look and act."""
+    """Log in a user who may view, cancel and resume workflows."""
     return log_in(client, "view_workflow", "cancel_workflow", "resume_workflow")
 
 
@@ -43,7 +43,7 @@ def get(client: Client, url: str, data: dict[str, Any] | None = None) -> Page:
 
 
 class Page(HTMLParser):
-    """A page as people see it: its tables' cells, its text, its links and buttons."""
+    """A parsed page: the cells of its tables, its text, its links and its buttons."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -102,5 +102,5 @@ class Page(HTMLParser):
             self.buttons[-1] += data
 
     def body(self, section: str) -> list[list[str]]:
-        """The rows of a section, without the headings of its columns."""
+        """Return the rows of a section without its column headings."""
         return self.sections[section][1:]

@@ -1,4 +1,4 @@
-"""What may be done to workflows, by whom, and what is said about it."""
+"""The actions on workflows: their permissions, effects and messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 
 def act(client: Client, action: str, *workflow_ids: str, **asked: Any) -> str:
-    """Do it to rows of the list, with yes for an answer; the text of the page that follows."""
+    """Run an action of the list and confirm it; return the text of the next page."""
     data = {"action": action, "_selected_action": workflow_ids, "post": "yes", **asked}
     return client.post(reverse(LIST), data, follow=True).content.decode()
 
@@ -68,7 +68,7 @@ def test_cancelling_alone_leaves_the_children(operator: Client) -> None:
     assert statuses() == {"CANCELLED": 1, "WAITING": 1}
 
 
-def test_only_what_is_possible_has_a_button(operator: Client) -> None:
+def test_only_possible_actions_have_buttons(operator: Client) -> None:
     waiting, done, enqueued = busy.start(), quick.start(), quick.using(queue_name="later").start()
     run_until_idle(queues=["default"])
 
@@ -97,7 +97,7 @@ def buttons(client: Client, workflow_id: str) -> list[str]:
     return links + [text for text in page.buttons if text in ("Resume", "Run now")]
 
 
-def test_the_page_leads_to_what_was_done(operator: Client) -> None:
+def test_the_page_links_to_the_log_of_actions(operator: Client) -> None:
     handle = busy.start()
     operator.post(url_of("cancel", handle.workflow_id))
     history = url_of("history", handle.workflow_id)
@@ -109,7 +109,7 @@ def test_the_page_leads_to_what_was_done(operator: Client) -> None:
     assert "staff" in page.text
 
 
-def test_the_list_cancels_many_and_says_what_came_of_it(operator: Client) -> None:
+def test_the_list_cancels_many_and_reports_the_results(operator: Client) -> None:
     active, finished = busy.start(), busy.start()
     run_until_idle()
     finished.cancel()
@@ -117,12 +117,12 @@ def test_the_list_cancels_many_and_says_what_came_of_it(operator: Client) -> Non
     said = act(operator, "cancel_selected", active.workflow_id, finished.workflow_id)
 
     assert active.get_status() == "CANCELLED"
-    assert "1 cancelled, 1 had finished already." in said
-    # What wasn't done isn't logged.
+    assert "1 cancelled, 1 had already finished." in said
+    # Workflows that weren't changed aren't logged.
     assert LogEntry.objects.get().object_id == active.workflow_id
 
 
-def test_the_list_resumes_many_and_says_what_came_of_it(operator: Client) -> None:
+def test_the_list_resumes_many_and_reports_the_results(operator: Client) -> None:
     cancelled, done = busy.start(), quick.start()
     run_until_idle()
     cancelled.cancel()
@@ -143,7 +143,7 @@ def test_cancelling_with_children_reaches_them(operator: Client) -> None:
     assert statuses() == {"CANCELLED": 2}
 
 
-def test_all_pages_can_be_chosen_at_once(operator: Client) -> None:
+def test_all_pages_can_be_selected_at_once(operator: Client) -> None:
     handles = busy.start_many([()] * 60)
     other = quick.start()
 
@@ -161,7 +161,7 @@ def test_all_pages_can_be_chosen_at_once(operator: Client) -> None:
     assert LogEntry.objects.count() == 61
 
 
-def test_all_pages_are_those_of_the_filter(operator: Client) -> None:
+def test_all_pages_means_all_filtered_rows(operator: Client) -> None:
     busy.start_many([()] * 2)
     other = quick.start()
     data = {"action": "cancel_selected", "_selected_action": [other.workflow_id], "post": "yes"}
@@ -172,7 +172,7 @@ def test_all_pages_are_those_of_the_filter(operator: Client) -> None:
     assert other.get_status() == "ENQUEUED"
 
 
-def test_all_pages_are_the_newest_that_are_counted(
+def test_all_pages_means_the_newest_rows_that_are_counted(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("django_dbos.admin.actions.MAX_COUNTED", 2)
@@ -187,7 +187,7 @@ def test_all_pages_are_the_newest_that_are_counted(
 
 def test_many_are_cancelled_with_few_queries(operator: Client) -> None:
     counts = []
-    # The first time, Django looks up the type of what it logs.
+    # The first time, Django queries the content type of the logged object.
     for count in (1, 2, 50):
         ids = [handle.workflow_id for handle in busy.start_many([()] * count)]
         data = {"action": "cancel_selected", "_selected_action": ids, "post": "yes"}
@@ -198,7 +198,7 @@ def test_many_are_cancelled_with_few_queries(operator: Client) -> None:
     assert counts[1] == counts[2] < 20
 
 
-def test_who_may_only_look_can_do_nothing(client: Client) -> None:
+def test_a_user_who_may_only_view_cannot_act(client: Client) -> None:
     viewer = log_in(client, "view_workflow")
     handle = busy.start()
     run_until_idle()
@@ -216,7 +216,7 @@ def test_who_may_only_look_can_do_nothing(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("may", "may_not"), [("cancel", "resume"), ("resume", "cancel")])
-def test_each_permission_is_for_itself(client: Client, may: str, may_not: str) -> None:
+def test_each_permission_allows_only_its_action(client: Client, may: str, may_not: str) -> None:
     somebody = log_in(client, "view_workflow", f"{may}_workflow")
     handle = busy.start()
     run_until_idle()
@@ -232,7 +232,7 @@ def test_each_permission_is_for_itself(client: Client, may: str, may_not: str) -
     assert somebody.post(url_of(may, handle.workflow_id)).status_code == 302
 
 
-def test_who_may_cancel_but_not_look_cannot_act(client: Client) -> None:
+def test_a_user_who_may_cancel_but_not_view_cannot_act(client: Client) -> None:
     somebody = log_in(client, "cancel_workflow")
     handle = busy.start()
 
@@ -241,7 +241,7 @@ def test_who_may_cancel_but_not_look_cannot_act(client: Client) -> None:
     assert handle.get_status() == "ENQUEUED"
 
 
-def test_a_link_does_nothing(operator: Client) -> None:
+def test_a_get_request_changes_nothing(operator: Client) -> None:
     handle = busy.start()
 
     assert operator.get(url_of("resume", handle.workflow_id)).status_code == 405
@@ -251,7 +251,7 @@ def test_a_link_does_nothing(operator: Client) -> None:
     assert handle.get_status() == "ENQUEUED"
 
 
-def test_the_page_asks_before_it_cancels(operator: Client) -> None:
+def test_the_page_asks_for_confirmation_before_it_cancels(operator: Client) -> None:
     handle = parent.start()
     run_until_idle()
     url = url_of("cancel", handle.workflow_id)
@@ -263,14 +263,14 @@ def test_the_page_asks_before_it_cancels(operator: Client) -> None:
         assert "1 active workflow will be cancelled." in page.text
         assert page_of(handle.workflow_id) in page.links
         assert "Yes, cancel" in page.buttons
-    assert "Its 1 active child goes on." in alone.text
+    assert "Its 1 active child continues." in alone.text
     assert "Its 1 active child is cancelled too" in with_children.text
     assert 'name="children"' in with_children.html
     assert 'name="children"' not in alone.html
 
 
 @pytest.mark.parametrize("action", ["cancel_selected", "cancel_with_children"])
-def test_the_list_asks_before_it_cancels(operator: Client, action: str) -> None:
+def test_the_list_asks_for_confirmation_before_it_cancels(operator: Client, action: str) -> None:
     active, finished = busy.start(), quick.start()
     run_until_idle()
     data = {"action": action, "_selected_action": [active.workflow_id, finished.workflow_id]}
@@ -280,7 +280,7 @@ def test_the_list_asks_before_it_cancels(operator: Client, action: str) -> None:
     page = Page(response.content.decode())
     assert active.get_status() == "WAITING"
     assert "1 active workflow will be cancelled." in page.text
-    assert "1 has finished already" in page.text
+    assert "1 has already finished" in page.text
     assert page_of(active.workflow_id) in page.links
     assert page_of(finished.workflow_id) not in page.links
     assert f"{reverse(LIST)}?queue_name=default" in page.links
@@ -290,11 +290,11 @@ def test_the_list_asks_before_it_cancels(operator: Client, action: str) -> None:
     assert active.get_status() == "CANCELLED"
 
 
-def test_who_is_asked_about_all_agrees_to_no_others(
+def test_a_confirmation_covers_only_the_listed_workflows(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is started between the question and the answer isn't cancelled with the rest."""
-    monkeypatch.setattr("django_dbos.admin.actions.MAX_NAMED", 20)
+    """Workflows that start between the question and the answer aren't cancelled."""
+    monkeypatch.setattr("django_dbos.admin.actions.MAX_LISTED", 20)
     handles = busy.start_many([()] * 60)
     data = {
         "action": "cancel_selected",
@@ -313,7 +313,7 @@ def test_who_is_asked_about_all_agrees_to_no_others(
     assert later.get_status() == "ENQUEUED"
 
 
-def test_a_forged_answer_is_refused(operator: Client) -> None:
+def test_a_forged_confirmation_is_refused(operator: Client) -> None:
     handle = busy.start()
     data = {"action": "cancel_selected", "_selected_action": [handle.workflow_id], "post": "yes"}
 
@@ -322,7 +322,7 @@ def test_a_forged_answer_is_refused(operator: Client) -> None:
     assert handle.get_status() == "ENQUEUED"
 
 
-def test_where_nothing_is_active_there_is_no_question(operator: Client) -> None:
+def test_without_an_active_workflow_there_is_nothing_to_confirm(operator: Client) -> None:
     done = quick.start()
     run_until_idle()
 
@@ -332,7 +332,7 @@ def test_where_nothing_is_active_there_is_no_question(operator: Client) -> None:
     assert "Yes, cancel" not in page.buttons
 
 
-def test_another_site_can_do_nothing(admin_user: Any) -> None:
+def test_a_request_from_another_site_is_refused(admin_user: Any) -> None:
     forger = Client(enforce_csrf_checks=True)
     forger.force_login(admin_user)
     handle = busy.start()

@@ -1,4 +1,4 @@
-"""The list of workflows: finds what an operator looks for, at a cost that doesn't grow."""
+"""The list of workflows: searches and filters, at a cost that doesn't grow with the table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 
 def listed(client: Client, **asked: Any) -> list[str]:
-    """The ids of the rows, in their order."""
+    """Return the ids of the rows in order."""
     return [row[1] for row in rows(get(client, reverse(LIST), asked))]
 
 
@@ -33,14 +33,14 @@ def rows(page: Page) -> list[list[str]]:
 
 
 def quarantined(workflow_id: str) -> None:
-    """As the engine does it with a workflow whose code has changed."""
+    """Quarantine a workflow as the engine does after a change of its code."""
     QuerySet(Workflow).filter(workflow_id=workflow_id).update(
         status="ERROR", is_quarantined=True, error_text=serializers.dump_error(ValueError(SCRIPT))
     )
 
 
 def start_three() -> list[str]:
-    """Finished well, failed and waiting, in this order."""
+    """Start three workflows that succeed, fail and wait, in this order."""
     ids = [quick.start().workflow_id, failing.start().workflow_id, busy.start().workflow_id]
     run_until_idle()
     return ids
@@ -64,7 +64,7 @@ def test_the_newest_come_first(operator: Client) -> None:
     assert listed(operator, o="4") == ids
 
 
-def test_a_row_tells_how_it_went(operator: Client) -> None:
+def test_a_row_shows_status_note_and_times(operator: Client) -> None:
     start_three()
 
     waiting, failed, done = rows(get(operator, reverse(LIST)))
@@ -72,8 +72,8 @@ def test_a_row_tells_how_it_went(operator: Client) -> None:
     assert waiting[3].startswith("waitingWaiting for a message on topic 'paid'.")
     assert [[row[2], row[3][:7]] for row in (waiting, failed, done)] == [
         [busy.name, "waiting"],
-        [failing.name, "errorLo"],
-        [quick.name, "success"],
+        [failing.name, "failedL"],
+        [quick.name, "succeed"],
     ]
     times = [row[4].partition("took ") for row in (waiting, failed, done)]
     assert [len(time) for time, _, _ in times] == [len("2000-01-01 00:00:00")] * 3
@@ -81,7 +81,7 @@ def test_a_row_tells_how_it_went(operator: Client) -> None:
     assert all(text.endswith(" s") for _, _, text in times[1:])
 
 
-def test_a_queue_of_its_own_is_beside_the_name(operator: Client) -> None:
+def test_a_queue_other_than_the_default_is_shown(operator: Client) -> None:
     quick.using(queue_name="mail").start()
 
     ((_, _, name, *_),) = rows(get(operator, reverse(LIST)))
@@ -89,7 +89,7 @@ def test_a_queue_of_its_own_is_beside_the_name(operator: Client) -> None:
     assert name == f"{quick.name}queue mail"
 
 
-def test_the_list_finds_by_the_beginning_of_an_id(operator: Client) -> None:
+def test_the_list_searches_by_the_beginning_of_an_id(operator: Client) -> None:
     busy.using(workflow_id="order-1").start()
     busy.using(workflow_id="import-1").start()
 
@@ -98,7 +98,7 @@ def test_the_list_finds_by_the_beginning_of_an_id(operator: Client) -> None:
 
 @pytest.mark.parametrize("asked", ["order 1", "order 1 of ada", "order"])
 def test_an_id_with_blanks_is_found(operator: Client, asked: str) -> None:
-    """Django splits what is searched for into words, each to be found by itself."""
+    """Django splits a search term into words and searches for each."""
     quick.using(workflow_id="order 1 of ada").start()
     quick.using(workflow_id="1").start()
 
@@ -106,13 +106,13 @@ def test_an_id_with_blanks_is_found(operator: Client, asked: str) -> None:
 
 
 @pytest.mark.parametrize("asked", ["%", "_", "rder", "ORDER", "'"])
-def test_what_is_searched_for_is_taken_as_it_is(operator: Client, asked: str) -> None:
+def test_a_search_term_has_no_wildcards(operator: Client, asked: str) -> None:
     quick.using(workflow_id="order").start()
 
     assert listed(operator, q=asked) == []
 
 
-def test_a_search_finds_no_more_than_a_few_pages(
+def test_the_results_of_a_search_are_limited(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("django_dbos.admin.workflows.MAX_FOUND", 2)
@@ -130,22 +130,22 @@ def test_rows_are_filtered_by_status(operator: Client) -> None:
     assert listed(operator, status="DELAYED") == []
 
 
-def test_delayed_ones_are_found(operator: Client) -> None:
+def test_delayed_workflows_are_found(operator: Client) -> None:
     handle = quick.using(run_after=60).start()
 
     assert listed(operator, status="DELAYED") == [handle.workflow_id]
 
 
-def test_those_that_are_quarantined_are_found_with_the_reason(operator: Client) -> None:
+def test_quarantined_workflows_are_found_with_the_reason(operator: Client) -> None:
     start_three()
     workflow_id = quick.start().workflow_id
     quarantined(workflow_id)
 
-    page = get(operator, reverse(LIST), {"status": "SET_ASIDE"})
+    page = get(operator, reverse(LIST), {"status": "QUARANTINED"})
 
     ((_, found, _, status, *_),) = rows(page)
     assert found == workflow_id
-    assert status.startswith("errorQuarantined by the engine")
+    assert status.startswith("quarantinedQuarantined by the engine")
     assert f"ValueError: {SCRIPT}" in status
     assert SCRIPT not in page.html
 
@@ -160,7 +160,7 @@ def test_rows_are_filtered_by_name_and_queue(operator: Client) -> None:
     assert listed(operator, queue_name=SCRIPT) == []
 
 
-def test_the_queues_to_choose_are_those_that_are_served(operator: Client) -> None:
+def test_the_filter_offers_the_served_queues(operator: Client) -> None:
     register(get_store(), queue_names='["mail"]')
 
     links = get(operator, reverse(LIST)).links
@@ -168,8 +168,8 @@ def test_the_queues_to_choose_are_those_that_are_served(operator: Client) -> Non
     assert {"?queue_name=default", "?queue_name=mail"} <= set(links)
 
 
-def test_a_filter_of_nul_is_refused(operator: Client) -> None:
-    """No database can look for it: PostgreSQL's driver raised."""
+def test_a_filter_with_nul_is_refused(operator: Client) -> None:
+    """PostgreSQL's driver raised an error for it."""
     response = operator.get(reverse(LIST), {"name": "a\0b"})
 
     assert response.status_code == 302
@@ -177,24 +177,24 @@ def test_a_filter_of_nul_is_refused(operator: Client) -> None:
 
 
 @pytest.mark.parametrize("status", [{}, {"status": "SUCCESS"}])
-def test_only_the_newest_are_looked_through_without_an_index(
+def test_filters_without_an_index_search_only_the_newest(
     operator: Client, monkeypatch: pytest.MonkeyPatch, status: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(filters, "LOOKED_THROUGH", 2)
+    monkeypatch.setattr(filters, "MAX_SEARCHED", 2)
     ids = [quick.start().workflow_id for _ in range(3)]
     run_until_idle()
 
     page = get(operator, reverse(LIST), {"name": quick.name, **status})
 
     assert [row[1] for row in rows(page)] == ids[:0:-1]
-    assert "are looked through" in page.text
+    assert "only search the newest" in page.text
 
 
 @pytest.mark.parametrize("asked", [{"status": "ERROR"}, {"q": "0"}])
-def test_with_an_index_all_are_looked_through(
+def test_filters_with_an_index_search_all(
     operator: Client, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(filters, "LOOKED_THROUGH", 2)
+    monkeypatch.setattr(filters, "MAX_SEARCHED", 2)
     for _ in range(3):
         failing.start()
     run_until_idle()
@@ -202,10 +202,10 @@ def test_with_an_index_all_are_looked_through(
     page = get(operator, reverse(LIST), {"name": failing.name, **asked})
 
     assert len(rows(page)) == 3
-    assert "are looked through" not in page.text
+    assert "only search the newest" not in page.text
 
 
-def test_the_list_reads_no_values_but_the_errors_of_its_rows(operator: Client) -> None:
+def test_the_list_reads_only_the_errors_of_its_rows(operator: Client) -> None:
     start_three()
 
     with CaptureQueriesContext(connection) as queries:
@@ -213,7 +213,7 @@ def test_the_list_reads_no_values_but_the_errors_of_its_rows(operator: Client) -
 
     read = " ".join(query["sql"] for query in queries if "dbos_workflow" in query["sql"])
     assert read.count('"error_text_loaded"') == 1
-    read = " ".join(one for one in read.split("SELECT") if "error_text_loaded" not in one)
+    read = " ".join(query for query in read.split("SELECT") if "error_text_loaded" not in query)
     assert '"dbos_workflow"."status"' in read
     for column in ("input", "output", "error", "attributes"):
         assert f'"{column}"' not in read
@@ -232,9 +232,7 @@ def test_many_rows_cost_no_more_queries(operator: Client) -> None:
     assert counts[0] == counts[1] <= 9
 
 
-def test_a_list_is_counted_only_as_far_as_it_is_read(
-    operator: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_count_of_a_list_is_bounded(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "MAX_COUNTED", 55)
     quick.start_many([()] * 60)
 
@@ -248,7 +246,7 @@ def test_a_list_is_counted_only_as_far_as_it_is_read(
 
 
 def test_nothing_is_sorted_by_a_column_without_an_index(operator: Client) -> None:
-    """Django hides such links, and still obeyed an address with such a column."""
+    """Django hides such links, but obeyed an address with such a column."""
     start_three()
     page = get(operator, reverse(LIST))
 
@@ -271,11 +269,11 @@ def test_there_are_no_facets(operator: Client) -> None:
 
 
 @pytest.mark.parametrize("lookup", ["input__contains", "attributes__x", "name__regex", "user_id"])
-def test_no_other_column_can_be_looked_for(operator: Client, lookup: str) -> None:
+def test_no_other_column_can_be_filtered(operator: Client, lookup: str) -> None:
     assert operator.get(reverse(LIST), {lookup: "x"}).status_code == 400
 
 
-def test_rows_lead_to_their_pages(operator: Client) -> None:
+def test_rows_link_to_their_pages(operator: Client) -> None:
     (handle,) = quick.start_many([()])
 
     links = [link.partition("?")[0] for link in get(operator, reverse(LIST)).links]

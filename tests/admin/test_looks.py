@@ -1,4 +1,4 @@
-"""How the pages look, as far as their sources tell, and on which site they are."""
+"""The appearance of the pages, judged by their sources, and links on their own site."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def test_dark_mode_comes_from_the_system_or_the_theme() -> None:
 
     colours = re.findall(r"--dbos-\w+: #\w+", theme)
     assert colours == re.findall(r"--dbos-\w+: #\w+", system)
-    # Someone may choose the light theme on a dark system.
+    # A user may choose the light theme on a dark system.
     assert 'html:not([data-theme="light"])' in system
-    assert {one.partition(":")[0] for one in colours} == set(re.findall(r"--dbos-\w+", STYLE))
+    assert {colour.partition(":")[0] for colour in colours} == set(re.findall(r"--dbos-\w+", STYLE))
 
 
-def test_every_status_of_note_has_its_colour() -> None:
+def test_every_notable_status_has_a_colour() -> None:
     coloured = set(re.findall(r'data-status="(\w+)"', STYLE))
 
     assert coloured <= set(Workflow.Status.values)
@@ -55,7 +55,7 @@ def test_every_status_of_note_has_its_colour() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.urls("tests.admin.test_looks")
-def test_links_stay_on_the_site_that_was_asked(admin_client: Client) -> None:
+def test_links_stay_on_the_site_of_the_request(admin_client: Client) -> None:
     handle = parent.start()
     run_until_idle()
     handle.send("x")

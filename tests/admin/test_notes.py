@@ -1,4 +1,4 @@
-"""Why a workflow doesn't run, on its page and in the list."""
+"""The reason why a workflow doesn't run, on its page and in the list."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.urls import reverse
 
 import django_dbos as dbos
 from django_dbos import serializers
+from django_dbos.admin.base import status_label
 from django_dbos.core import registry
 from django_dbos.executor import Executor
 from django_dbos.models import Executor as ExecutorRow
@@ -30,9 +31,9 @@ NO_EXECUTOR = "No live worker serves queue 'default': run manage.py dbos_worker.
 
 
 def note_of(client: Client, workflow_id: str) -> str:
-    """What is said on its page, which the list says as well."""
+    """Return the note on its page; check that the list has the same."""
     said = get(client, page_of(workflow_id)).note
-    status = Workflow.objects.get(pk=workflow_id).get_status_display()
+    status = status_label(Workflow.objects.get(pk=workflow_id))
     rows = get(client, reverse(LIST), {"q": workflow_id}).tables["result_list"]
     assert [row[3] for row in rows if row[1] == workflow_id] == [f"{status}{said}"]
     return said
@@ -42,31 +43,31 @@ def change(workflow_id: str, **columns: Any) -> None:
     QuerySet(Workflow).filter(workflow_id=workflow_id).update(**columns)
 
 
-def test_the_page_says_that_nobody_serves_its_queue(operator: Client) -> None:
+def test_the_note_names_a_queue_without_workers(operator: Client) -> None:
     handle = busy.start()
 
     assert note_of(operator, handle.workflow_id) == NO_EXECUTOR
 
 
 @pytest.mark.rule(9)
-def test_a_function_is_known_if_a_worker_of_the_queue_knows_it(operator: Client) -> None:
-    """It was judged by what the web process knows, which isn't who runs it."""
+def test_a_function_is_registered_if_a_worker_of_the_queue_has_it(operator: Client) -> None:
+    """The functions of the web process used to decide, but it doesn't run workflows."""
     handle = busy.start()
     register(get_store(), workflow_names='["shop.old"]')
     register(get_store(), workflow_names=f'["{busy.name}"]', queue_names='["mail"]')
     register(get_store(), workflow_names=f'["{busy.name}"]', is_inline=True)
 
     said = note_of(operator, handle.workflow_id)
-    assert said.startswith("No live worker of queue 'default' knows its function: deploy the code")
+    assert said.startswith("No live worker of queue 'default' has its function: deploy the code")
 
-    # One that doesn't say, as before it was upgraded, may know it.
+    # A worker that doesn't list its functions, as before its upgrade, may have this one.
     register(get_store())
     assert note_of(operator, handle.workflow_id) == ""
 
 
 @pytest.mark.rule(9)
-def test_a_function_that_only_workers_know_is_known(operator: Client) -> None:
-    """A web process needn't import what workers run."""
+def test_a_function_that_only_workers_have_is_registered(operator: Client) -> None:
+    """A web process needn't import the workflows of workers."""
     handle = busy.start()
     register(get_store(), workflow_names=f'["{busy.name}"]')
 
@@ -81,7 +82,7 @@ def test_a_function_that_only_workers_know_is_known(operator: Client) -> None:
     assert f"?name={busy.name}" in links
 
 
-def test_a_worker_publishes_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_publishes_its_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     known = json.loads(Executor().identity.info.workflow_names or "null")
     assert busy.name in known
 
@@ -90,7 +91,7 @@ def test_a_worker_publishes_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_row_of_a_real_worker_holds_the_names() -> None:
+def test_the_row_of_a_real_worker_lists_its_functions() -> None:
     with Executor() as executor:
         row = ExecutorRow.objects.get(pk=executor.executor_id)
 
@@ -109,7 +110,7 @@ def test_a_live_executor_of_its_queue_is_enough(operator: Client) -> None:
 
 
 def test_a_killed_executor_is_not_live(operator: Client) -> None:
-    """It counted as live until another one declared it dead."""
+    """It used to count as live until another executor declared it dead."""
     handle = busy.start()
     executor_id = register(get_store(), lease=20.0)
     assert note_of(operator, handle.workflow_id) == ""
@@ -127,7 +128,7 @@ def test_an_executor_that_was_declared_dead_is_not_live(operator: Client) -> Non
     assert note_of(operator, handle.workflow_id) == NO_EXECUTOR
 
 
-def test_a_silent_executor_is_told_of(operator: Client) -> None:
+def test_the_note_mentions_an_executor_without_heartbeats(operator: Client) -> None:
     handle = busy.start()
     executor_id = register(get_store(), lease=20.0)
     change(handle.workflow_id, status="PENDING", executor_id=executor_id)
@@ -135,11 +136,11 @@ def test_a_silent_executor_is_told_of(operator: Client) -> None:
 
     age(executor_id, timedelta(seconds=21))
 
-    said = "Its worker has stopped sending heartbeats; another one will take over."
+    said = "Its worker has stopped sending heartbeats; another worker will recover it."
     assert note_of(operator, handle.workflow_id) == said
 
 
-def test_what_is_awaited_and_until_when(operator: Client) -> None:
+def test_the_note_names_the_awaited_and_the_deadline(operator: Client) -> None:
     @dbos.workflow
     def waits(kind: str, other: str) -> Any:
         match kind:
@@ -179,7 +180,7 @@ def test_a_parent_waits_for_its_child(operator: Client) -> None:
     assert note_of(operator, handle.workflow_id) == said
 
 
-def test_a_delayed_one_tells_when_it_starts(operator: Client) -> None:
+def test_the_note_of_a_delayed_workflow_has_its_start(operator: Client) -> None:
     register(get_store())
     handle = quick.using(run_after=3_600).start()
 
@@ -189,12 +190,12 @@ def test_a_delayed_one_tells_when_it_starts(operator: Client) -> None:
 @pytest.mark.parametrize(
     ("dead", "said"),
     [
-        (1, "1 worker died running it."),
-        (2, "2 workers died running it."),
-        (3, "3 workers died running it. It is a suspect: of those, one runs at a time."),
+        (1, "1 worker died while running it."),
+        (2, "2 workers died while running it."),
+        (3, "3 workers died while running it. It is a suspect; only one suspect runs at a time."),
     ],
 )
-def test_those_that_died_with_it_are_told(operator: Client, dead: int, said: str) -> None:
+def test_the_note_counts_the_workers_that_died(operator: Client, dead: int, said: str) -> None:
     register(get_store())
     handle = quick.start()
     change(handle.workflow_id, recovery_attempts=dead)
@@ -202,7 +203,7 @@ def test_those_that_died_with_it_are_told(operator: Client, dead: int, said: str
     assert note_of(operator, handle.workflow_id) == said
 
 
-def test_one_that_was_given_up_can_be_resumed(operator: Client) -> None:
+def test_a_workflow_that_was_given_up_can_be_resumed(operator: Client) -> None:
     handle = quick.start()
     change(handle.workflow_id, status="MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 
@@ -210,7 +211,7 @@ def test_one_that_was_given_up_can_be_resumed(operator: Client) -> None:
     assert "Resume" in get(operator, page_of(handle.workflow_id)).buttons
 
 
-def test_one_that_is_quarantined_says_why(operator: Client) -> None:
+def test_the_note_of_a_quarantined_workflow_has_the_reason(operator: Client) -> None:
     handle = quick.start()
     error = serializers.dump_error(ValueError(f"{SCRIPT}{'x' * 5_000}"))
     change(handle.workflow_id, status="ERROR", is_quarantined=True, error_text=error)
@@ -218,22 +219,22 @@ def test_one_that_is_quarantined_says_why(operator: Client) -> None:
     page = get(operator, page_of(handle.workflow_id))
     (row,) = get(operator, reverse(LIST)).tables["result_list"][1:]
 
-    assert page.note == "Quarantined by the engine; resume it after a fix."
+    assert page.note == "Quarantined by the engine; resume it after fixing the cause."
     assert f"ValueError: {SCRIPT}" in page.sections["outcome"][0][0]
     assert "Resume" in page.buttons
-    # The list has no outcome beside it.
-    assert row[3].startswith(f"error{page.note} ValueError: {SCRIPT}")
+    # The list has no outcome to read it from.
+    assert row[3].startswith(f"quarantined{page.note} ValueError: {SCRIPT}")
     assert len(row[3]) < 400
 
 
-def test_of_the_finished_nothing_is_said(operator: Client) -> None:
+def test_a_successful_workflow_has_no_note(operator: Client) -> None:
     handle = quick.start()
     run_until_idle()
 
     assert note_of(operator, handle.workflow_id) == ""
 
 
-def test_a_failed_one_shows_its_first_line_in_the_list(operator: Client) -> None:
+def test_the_list_shows_the_first_line_of_an_error(operator: Client) -> None:
     @dbos.workflow
     def fails() -> None:
         raise LookupError("no stock\nof KETTLE-1")
@@ -243,9 +244,9 @@ def test_a_failed_one_shows_its_first_line_in_the_list(operator: Client) -> None
 
     (row,) = get(operator, reverse(LIST)).tables["result_list"][1:]
 
-    assert row[3] == "errorLookupError: no stock…"
-    # The page has the error among the outcomes, and says what can be done.
-    said = "It has failed, which is final. To do it again start one under another id."
+    assert row[3] == "failedLookupError: no stock…"
+    # The page shows the error as the outcome, and its note has advice.
+    said = "A failure is final. To try again, start a workflow under another id."
     assert get(operator, page_of(handle.workflow_id)).note == said
 
 
@@ -259,4 +260,4 @@ def test_a_huge_error_is_not_read_for_the_list(operator: Client) -> None:
 
     (row,) = get(operator, reverse(LIST)).tables["result_list"][1:]
 
-    assert row[3] == "error"
+    assert row[3] == "failed"

@@ -1,4 +1,4 @@
-"""The page of a workflow: everything about it, escaped, and in bounded parts."""
+"""The page of a workflow: all of its data, escaped, in sections of bounded size."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def test_values_are_plain_json(operator: Client) -> None:
 
     assert '"tagged"' in page.sections["input"][0][0]
     assert '"tagged"' in page.sections["outcome"][0][0]
-    # Never the tags of the serializer.
+    # The tags of the serializer are never shown.
     assert "$tuple" not in page.text
 
 
-def test_an_error_is_its_class_message_and_traceback(operator: Client) -> None:
+def test_an_error_has_its_class_message_and_traceback(operator: Client) -> None:
     handle = failing.start()
     run_until_idle()
 
@@ -84,7 +84,7 @@ def test_steps_are_in_order_with_their_outcomes(operator: Client) -> None:
     assert waiting[7] == ""
 
 
-def test_messages_tell_whether_they_were_consumed(operator: Client) -> None:
+def test_messages_show_whether_they_were_consumed(operator: Client) -> None:
     handle = busy.start()
     handle.send("early", "other topic")
     handle.send({"amount": 5}, "paid")
@@ -98,7 +98,7 @@ def test_messages_tell_whether_they_were_consumed(operator: Client) -> None:
     assert int(second[6]) > 0
 
 
-def test_events_have_their_history_one_link_away(operator: Client) -> None:
+def test_events_link_to_their_history(operator: Client) -> None:
     handle = busy.start()
     run_until_idle()
 
@@ -128,7 +128,7 @@ def test_streams_are_listed_by_key(operator: Client) -> None:
 
 
 def test_the_end_of_a_workflow_closes_its_streams(operator: Client) -> None:
-    """Only what the stream itself says was looked at."""
+    """The state used to depend on the entries alone."""
     handle = busy.start()
     handle.send(None, "paid")
     run_until_idle()
@@ -141,7 +141,7 @@ def test_the_end_of_a_workflow_closes_its_streams(operator: Client) -> None:
     ]
 
 
-def test_without_an_outcome_there_is_none(operator: Client) -> None:
+def test_a_workflow_without_an_outcome_shows_none(operator: Client) -> None:
     active, done = busy.start(), quick.start()
     run_until_idle()
 
@@ -149,7 +149,7 @@ def test_without_an_outcome_there_is_none(operator: Client) -> None:
     assert get(operator, page_of(done.workflow_id)).sections["outcome"] == [["null"]]
 
 
-def test_parents_and_children_lead_to_each_other(operator: Client) -> None:
+def test_parents_and_children_link_to_each_other(operator: Client) -> None:
     handle = parent.start()
     run_until_idle()
 
@@ -210,7 +210,7 @@ def test_ten_thousand_entries_cost_no_more_queries(operator: Client) -> None:
 
 
 def add_entries(workflow_id: str, count: int) -> None:
-    """As if the workflow had written so many more."""
+    """Insert more entries of the workflow."""
     columns = "workflow_id, key, value, is_end, step_number, write_id, created_at"
     rows = [
         (workflow_id, "many", str(n), False, 1, uuid4().hex, "2026-01-01 00:00:00", n)
@@ -224,7 +224,7 @@ def add_entries(workflow_id: str, count: int) -> None:
         )
 
 
-def test_more_rows_are_on_pages_of_their_own(operator: Client) -> None:
+def test_more_rows_are_on_further_pages(operator: Client) -> None:
     handle = busy.start(120)
     run_until_idle()
     url = url_of("rows", handle.workflow_id, "entries")
@@ -239,7 +239,7 @@ def test_more_rows_are_on_pages_of_their_own(operator: Client) -> None:
     assert f"{url}?key=progress&p=3" not in last.links
 
 
-def test_a_long_value_is_cut_and_is_one_link_away(operator: Client) -> None:
+def test_a_long_value_is_shortened_with_a_link_to_more(operator: Client) -> None:
     long = "x" * 5_000
     handle = quick.start(long)
     handle.send(long)
@@ -278,7 +278,7 @@ def test_a_long_traceback_shows_its_end(operator: Client) -> None:
             raise LookupError("the bottom")
         fall_further(left - 1)
 
-    # By turns, since Python only counts frames that are the same.
+    # Alternating, since Python only merges consecutive identical frames.
     def fall_further(left: int) -> None:
         fall(left)
 
@@ -305,7 +305,7 @@ def test_a_long_traceback_shows_its_end(operator: Client) -> None:
         {"key": "progress", "offset": "x"},
     ],
 )
-def test_what_cannot_be_asked_for_is_not_found(operator: Client, asked: dict[str, str]) -> None:
+def test_an_invalid_query_is_not_found(operator: Client, asked: dict[str, str]) -> None:
     handle = busy.start()
 
     response = operator.get(url_of("rows", handle.workflow_id, "entries"), asked)
@@ -314,7 +314,7 @@ def test_what_cannot_be_asked_for_is_not_found(operator: Client, asked: dict[str
 
 
 @pytest.mark.parametrize("asked", [{"offset": "1" * 30}, {"p": "7"}, {"key": "none"}])
-def test_what_is_not_there_is_an_empty_page(operator: Client, asked: dict[str, str]) -> None:
+def test_a_query_without_rows_is_an_empty_page(operator: Client, asked: dict[str, str]) -> None:
     handle = busy.start()
 
     page = get(operator, url_of("rows", handle.workflow_id, "entries"), asked)
@@ -327,7 +327,7 @@ def test_an_unknown_workflow_is_not_found(operator: Client, workflow_id: str) ->
     assert operator.get(page_of(workflow_id)).status_code == 404
 
 
-def test_an_id_that_no_database_holds_is_not_found(operator: Client) -> None:
+def test_an_id_that_no_database_stores_is_not_found(operator: Client) -> None:
     assert operator.get("/admin/django_dbos/workflow/a%00b/change/").status_code == 404
 
 
@@ -337,25 +337,25 @@ def test_an_unknown_section_is_not_found(operator: Client) -> None:
     assert operator.get(url_of("rows", handle.workflow_id, "nothing")).status_code == 404
 
 
-def test_who_may_not_look_sees_nothing(client: Client) -> None:
+def test_a_user_without_permission_sees_nothing(client: Client) -> None:
     nobody = log_in(client)
     handle = busy.start()
 
     assert nobody.get(page_of(handle.workflow_id)).status_code == 403
     assert nobody.get(url_of("rows", handle.workflow_id, "steps")).status_code == 403
-    # Nor whether there is such a workflow.
+    # The answer doesn't reveal whether the workflow exists either.
     assert nobody.get(page_of("nothing")).status_code == 403
 
 
 class FromOther:
-    """A replica that lags behind: it has nothing yet."""
+    """Reads from a replica that lags behind: it is still empty."""
 
     def db_for_read(self, model: Any, **notifications: Any) -> str | None:
         return "other" if model._meta.app_label == "django_dbos" else None
 
 
 @pytest.mark.django_db(databases=["default", "other"])
-def test_everything_is_read_where_it_is_written(operator: Client, settings: Any) -> None:
+def test_all_data_is_read_from_the_workflow_database(operator: Client, settings: Any) -> None:
     handle = busy.start()
     run_until_idle()
     settings.DATABASE_ROUTERS = ["tests.admin.test_page.FromOther", *settings.DATABASE_ROUTERS]
@@ -370,8 +370,8 @@ def test_everything_is_read_where_it_is_written(operator: Client, settings: Any)
     assert handle.workflow_id in listed.text
 
 
-def test_no_page_shows_many_values_whole(operator: Client) -> None:
-    """An address showed whatever 50 rows held, each of which may have megabytes."""
+def test_no_page_shows_many_complete_values(operator: Client) -> None:
+    """An address used to show 50 complete rows, each of which may have megabytes."""
     handle = quick.start()
     for _ in range(3):
         handle.send("x" * 5_000)
@@ -382,7 +382,7 @@ def test_no_page_shows_many_values_whole(operator: Client) -> None:
     assert "x" * 5_000 not in page.html
 
 
-def test_long_values_are_not_even_read(operator: Client) -> None:
+def test_long_values_are_not_loaded(operator: Client) -> None:
     huge = "x" * (values.MAX_LOADED + 1)
     handle = quick.start(huge)
     handle.send(huge)
@@ -398,7 +398,7 @@ def test_long_values_are_not_even_read(operator: Client) -> None:
 
 
 def nested(depth: int, count: int) -> Any:
-    """What indentation makes much longer."""
+    """Return a value that indentation makes much longer."""
     value: Any = [1] * count
     for _ in range(depth):
         value = [value]
@@ -413,8 +413,8 @@ def downloaded(client: Client, url: str) -> tuple[Any, Any]:
     return response["Content-Disposition"], json.loads(response.content)
 
 
-def test_a_page_shows_no_more_of_a_value_than_a_page_holds(admin_client: Client) -> None:
-    """A message of 1 MiB, nested 95 deep, was a page of 100 MB."""
+def test_the_shown_part_of_a_value_is_bounded(admin_client: Client) -> None:
+    """A message of 1 MiB, nested 95 deep, used to make a page of 100 MB."""
     value = nested(95, 20_000)
     handle = quick.using(attributes={"nested": nested(80, 20_000)}).start(value)
     handle.send(value)
@@ -441,7 +441,7 @@ def test_a_page_shows_no_more_of_a_value_than_a_page_holds(admin_client: Client)
             assert any(found == expected for expected in whole)
 
 
-def test_what_is_larger_still_is_only_a_file(operator: Client) -> None:
+def test_a_very_large_value_is_only_a_download(operator: Client) -> None:
     large = "x" * (values.MAX_LOADED_ALONE + 1)
     handle = quick.start(large)
     run_until_idle()
@@ -464,7 +464,7 @@ def test_an_error_can_be_downloaded(operator: Client) -> None:
 
 
 @pytest.mark.parametrize("section", ["streams", "children", "messages", "nonsense"])
-def test_what_is_no_value_cannot_be_downloaded(operator: Client, section: str) -> None:
+def test_only_values_can_be_downloaded(operator: Client, section: str) -> None:
     handle = quick.start(1)
 
     url = url_of("rows", handle.workflow_id, section)
@@ -486,7 +486,7 @@ def test_a_download_needs_the_permission(client: Client) -> None:
     assert [client.get(url).status_code for url in urls] == [403, 403]
 
 
-def test_what_is_tried_again_says_when_and_what_it_failed_with(operator: Client) -> None:
+def test_a_retried_step_shows_its_errors_and_next_attempt(operator: Client) -> None:
     handle = retrying.start()
     run_until_idle()
     advance(3_600)
@@ -494,7 +494,7 @@ def test_what_is_tried_again_says_when_and_what_it_failed_with(operator: Client)
 
     page = get(operator, page_of(handle.workflow_id))
 
-    assert "it is tried again at" in page.text
+    assert "its next attempt is at" in page.text
     ((_, _, state, _, attempts, *_),) = page.body("steps")
     assert state == "waiting"
     assert attempts.splitlines()[0].startswith(f"1. ConnectionError: {SCRIPT}")
@@ -514,7 +514,7 @@ def test_a_button_reads_no_values(operator: Client, button: str) -> None:
         assert not any(f'"dbos_workflow"."{column}"' in one for one in read)
 
 
-def test_a_surrogate_that_another_program_has_stored_breaks_no_page(admin_client: Client) -> None:
+def test_a_surrogate_stored_by_another_program_breaks_no_page(admin_client: Client) -> None:
     handle = quick.start()
     handle.send("x")
     QuerySet(Message).update(message_text=r'{"a": "\ud800"}')

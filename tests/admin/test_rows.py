@@ -58,7 +58,7 @@ def test_lists_read_no_values(admin_client: Client, model: str, column: str) -> 
 
 
 @pytest.mark.parametrize("model", ["message", "event"])
-def test_they_are_found_by_their_workflow(admin_client: Client, model: str) -> None:
+def test_rows_are_found_by_their_workflow(admin_client: Client, model: str) -> None:
     for workflow_id in ("order 1", "1 order", "order 12"):
         busy.using(workflow_id=workflow_id).start()
         dbos.send(workflow_id, "x")
@@ -73,7 +73,7 @@ def test_they_are_found_by_their_workflow(admin_client: Client, model: str) -> N
 
 
 @pytest.mark.parametrize("model", ["message", "event", "executor"])
-def test_no_other_order_and_no_other_column(admin_client: Client, model: str) -> None:
+def test_no_other_order_and_no_other_filter(admin_client: Client, model: str) -> None:
     busy.start().send("x")
     run_until_idle()
     register(get_store())
@@ -89,7 +89,7 @@ def test_no_other_order_and_no_other_column(admin_client: Client, model: str) ->
     assert admin_client.get(list_of(model), {"pk__gt": "0"}).status_code == 400
 
 
-def test_a_message_tells_its_sender(admin_client: Client) -> None:
+def test_a_message_shows_its_sender(admin_client: Client) -> None:
     @dbos.workflow
     def sender(receiver: str) -> None:
         dbos.send(receiver, "x")
@@ -103,8 +103,8 @@ def test_a_message_tells_its_sender(admin_client: Client) -> None:
     assert {page_of(receiver.workflow_id), page_of(handle.workflow_id)} <= set(page.links)
 
 
-def test_the_list_tells_which_executors_live(admin_client: Client) -> None:
-    """Reading one that was declared dead raised on PostgreSQL."""
+def test_the_list_shows_which_executors_are_alive(admin_client: Client) -> None:
+    """Reading an executor that was declared dead raised an error on PostgreSQL."""
     store = get_store()
     register(store, hostname="alive", queue_names='["mail", "default"]')
     register(store, hostname="inline", is_inline=True, lease=-1.0)
@@ -136,7 +136,7 @@ def test_an_executor_has_a_page(admin_client: Client) -> None:
     assert executor_id != dead
 
 
-def test_the_page_of_a_worker_lists_what_it_knows(admin_client: Client) -> None:
+def test_the_page_of_a_worker_lists_its_functions(admin_client: Client) -> None:
     register(get_store(), workflow_names='["shop.checkout", "shop.refund"]')
     (row,) = Executor.objects.all().judged()
 

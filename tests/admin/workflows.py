@@ -1,4 +1,4 @@
-"""What the admin's tests look at."""
+"""The workflows of the admin's tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def fails() -> None:
 
 @dbos.workflow
 def busy(entries: int = 3) -> Any:
-    """Leave something of every kind, then wait."""
+    """Write rows of every kind, then wait."""
     dbos.set_event("status", {"tagged": (1, 2), "html": SCRIPT})
     for number in range(entries):
         dbos.write_stream("progress", number)

@@ -1,0 +1,1 @@
+"""dbos_worker and dbos_skills."""

@@ -1,4 +1,4 @@
-"""manage.py dbos_worker: runs workflows until it is told to stop."""
+"""manage.py dbos_worker: runs workflows until it receives a signal."""
 
 from __future__ import annotations
 
@@ -13,41 +13,49 @@ from django_dbos.executor.cli import command
 
 
 class Command(BaseCommand):
-    """Arguments only: the work is in django_dbos.executor."""
+    """Parses the arguments. django_dbos.executor.cli does the work."""
 
-    help = "Runs durable workflows. SIGTERM hands the work over and stops; a later second, at once."
-    # Migrations are looked at by the command itself, on the workflow database alone. The checks of
-    # URLs, middleware and templates would import what only a web process needs.
+    help = (
+        "Runs durable workflows. After SIGTERM or SIGINT, running steps have DBOS['GRACE_PERIOD'] "
+        "to finish, and unfinished workflows return to their queues. A second signal, sent a second "
+        "later or more, stops at once."
+    )
+    # The command itself checks migrations, of the workflow database only. The checks of URLs,
+    # middleware and templates would import modules that only web processes need.
     requires_system_checks = (TAG, Tags.models)
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Return a parser that refuses abbreviations: `--queue x` isn't `--queues x`."""
+        """Return a parser that refuses abbreviations, such as `--queue x` for `--queues x`."""
         return super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
         parser.add_argument(
             "--queues",
             action="append",
             metavar="NAME[,NAME]",
-            help="The queues to serve (default: all). May be given several times.",
+            help="The queues to serve (default: all). The option can be repeated.",
         )
         parser.add_argument(
             "--concurrency",
             type=int,
-            help='How many workflows run at once in each process (default: DBOS["CONCURRENCY"]).',
+            help='Concurrent workflows per process (default: DBOS["CONCURRENCY"]).',
         )
         parser.add_argument(
-            "--processes", type=int, default=1, help="How many processes to run (default: 1)."
+            "--processes", type=int, default=1, help="The number of processes (default: 1)."
         )
         parser.add_argument(
             "--database", help='The alias of the workflow database (default: DBOS["DATABASE"]).'
         )
-        parser.add_argument("--once", action="store_true", help="Run what is enqueued, then exit.")
         parser.add_argument(
-            "--reload", action="store_true", help="For development: restart when code changes."
+            "--once", action="store_true", help="Run the enqueued workflows, then exit."
+        )
+        parser.add_argument(
+            "--reload", action="store_true", help="Restart when code changes, for development."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        """Run workers, and exit with their code if it isn't 0."""
         parts = options["queues"] or ()
         queues = [name.strip() for part in parts for name in part.split(",")]
         try:
