@@ -17,8 +17,8 @@ class Command(BaseCommand):
 
     help = (
         "Runs durable workflows. After SIGTERM or SIGINT, running steps have DBOS['GRACE_PERIOD'] "
-        "to finish, and unfinished workflows return to their queues. A second signal, sent a second "
-        "later or more, stops at once."
+        "to finish, and unfinished workflows return to their queues. A second signal, sent at least a "
+        "second later, stops at once."
     )
     # The command itself checks migrations, of the workflow database only. The checks of URLs,
     # middleware and templates would import modules that only web processes need.
