@@ -17,7 +17,7 @@ class Command(BaseCommand):
 
     help = (
         "Runs durable workflows. After SIGTERM or SIGINT, running steps have DBOS['GRACE_PERIOD'] "
-        "to finish, and unfinished workflows return to their queues. A second signal, sent at least a "
+        "to finish, and unfinished workflows return to their queues. Another signal, at least a "
         "second later, stops at once."
     )
     # The command itself checks migrations, of the workflow database only. The checks of URLs,
