@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import subprocess
@@ -147,6 +148,60 @@ def test_the_tables_of_options_are_complete(what: str) -> None:
     table = rows.partition("\n\n")[0]
 
     assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(OPTIONS[what])
+
+
+CONTRIBUTING = sorted((PROJECT / "docs" / "contributing").glob("*.md"))
+FILE = re.compile(r"`([\w./-]+(?:\.(?:py|sql|md|sh|toml|ini)|/))`")
+PLACES = re.compile(r"`([\w/]+\.py)`:\s+`([\w.]+)`")
+
+
+@pytest.mark.parametrize("page", CONTRIBUTING, ids=lambda page: page.stem)
+def test_every_file_that_contributors_are_sent_to_exists(page: Path) -> None:
+    """A path is written from the project's root, from the package, or by its last parts."""
+    tracked = git("ls-files").splitlines()
+    parts = {f"/{path}" for path in tracked}
+    parts |= {f"/{parent.as_posix()}/" for path in tracked for parent in Path(path).parents}
+
+    named = set(FILE.findall(page.read_text()))
+
+    assert [name for name in named if not any(one.endswith(f"/{name}") for one in parts)] == []
+
+
+def git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"This isn't a checkout: {done.stderr}")
+    return done.stdout
+
+
+def walks() -> list[tuple[str, str]]:
+    page = (PROJECT / "docs" / "contributing" / "architecture.md").read_text()
+    texts = re.findall(r"^## Walk \d: .*?\n(.*?)(?=^## )", page, re.MULTILINE | re.DOTALL)
+
+    assert len(texts) == 3
+    return [place for text in texts for place in PLACES.findall(text)]
+
+
+@pytest.mark.parametrize(("path", "name"), walks(), ids=str)
+def test_every_function_of_the_walks_exists(path: str, name: str) -> None:
+    scope: list[ast.stmt] = ast.parse((PROJECT / "django_dbos" / path).read_text()).body
+
+    for part in name.split("."):
+        kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        found = [one for one in scope if isinstance(one, kinds) and one.name == part]
+        assert found, f"{path} has no {name}"
+        scope = found[-1].body
+
+
+def test_every_folder_is_on_the_map() -> None:
+    page = (PROJECT / "docs" / "contributing" / "architecture.md").read_text()
+    package = PROJECT / "django_dbos"
+    folders = {
+        path.parent.relative_to(package).as_posix() + "/" for path in package.rglob("*/__init__.py")
+    }
+
+    assert folders - set(FILE.findall(page)) <= {"migrations/", "management/commands/"}
 
 
 def test_every_status_is_shown_with_its_label() -> None:
