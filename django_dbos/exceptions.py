@@ -96,7 +96,7 @@ class UserConflict(WorkflowIdConflict):
 
 
 class DuplicateWorkflow(DbosError):
-    """The workflow exists already, and the start asked for an error in that case.
+    """The workflow already exists, and the start was to be rejected in that case.
 
     See ``on_existing="reject"`` and ``on_duplicate="reject"`` of using().
     """

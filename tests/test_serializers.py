@@ -1,4 +1,4 @@
-"""What the engine stores values with: the setting, the size limit, and Django's own types."""
+"""Serialization of stored values: the setting, the size limit, and Django's own types."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from django_dbos.core.values.json import JSONSerializer
 
 
 class Reversed:
-    """A serializer of the user's own."""
+    """A project's own serializer."""
 
     name = "reversed"
 
@@ -79,7 +79,7 @@ def test_values_are_written_as_json() -> None:
     assert dumps({"a": [1, Decimal("1.50")]}) == '{"a":[1,{"$decimal":"1.50"}]}'
 
 
-def test_a_refusal_names_what_was_to_be_stored_and_the_type_and_the_place() -> None:
+def test_an_error_names_the_value_its_type_and_its_path() -> None:
     with pytest.raises(exceptions.SerializationError) as caught:
         dumps({"items": [{"price": object()}]})
 
@@ -89,7 +89,7 @@ def test_a_refusal_names_what_was_to_be_stored_and_the_type_and_the_place() -> N
     )
 
 
-def test_pickle_is_used_where_it_is_asked_for() -> None:
+def test_pickle_is_used_if_the_setting_says_so() -> None:
     with override_settings(DBOS={"SERIALIZER": "pickle"}):
         text = dumps({1: range(3)})
         value = serializers.loads(text)
@@ -113,7 +113,7 @@ def test_json_stays_readable_when_the_serializer_changes() -> None:
 
 
 @pytest.mark.parametrize("path", [f"{__name__}.Reversed", f"{__name__}.an_instance"])
-def test_a_serializer_of_the_users_is_named_in_what_it_writes(path: str) -> None:
+def test_the_text_of_a_projects_serializer_has_its_name(path: str) -> None:
     with override_settings(DBOS={"SERIALIZER": path}):
         text = dumps({"a": (1, 2)})
 
@@ -127,7 +127,7 @@ def test_a_serializer_of_the_users_is_named_in_what_it_writes(path: str) -> None
         serializers.loads(text)
 
 
-def test_a_serializer_of_the_users_may_refuse() -> None:
+def test_a_projects_serializer_may_refuse() -> None:
     with (
         override_settings(DBOS={"SERIALIZER": f"{__name__}.Reversed"}),
         pytest.raises(
@@ -139,7 +139,7 @@ def test_a_serializer_of_the_users_may_refuse() -> None:
 
 
 @pytest.mark.parametrize("text", [b"x", None, "a\0b", "\ud800"])
-def test_a_serializer_of_the_users_must_return_text_that_can_be_stored(text: Any) -> None:
+def test_a_projects_serializer_must_return_storable_text(text: Any) -> None:
     with (
         override_settings(DBOS={"SERIALIZER": f"{__name__}.Unstorable"}),
         pytest.raises(exceptions.SerializationError, match="must return a str without NUL"),
@@ -174,7 +174,7 @@ def test_text_of_an_unknown_format_is_an_error(text: str) -> None:
         (f"{__name__}.Colour.RED", "DBOS"),
     ],
 )
-def test_a_setting_that_names_no_serializer_is_a_misconfiguration(path: str, message: str) -> None:
+def test_a_setting_without_a_serializer_is_a_misconfiguration(path: str, message: str) -> None:
     with (
         override_settings(DBOS={"SERIALIZER": path}),
         pytest.raises(ImproperlyConfigured, match=message),
@@ -221,8 +221,8 @@ def test_the_size_of_other_formats_is_counted_too() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("value", ["NUL \0 in it", "ą😀\u2028\x1f", b"\0\xff", {"\0": ("\0",)}])
-def test_a_database_gives_back_what_it_was_given(value: Any) -> None:
-    """PostgreSQL's text holds no NUL; JSON writes it as an escape."""
+def test_a_database_returns_the_stored_text(value: Any) -> None:
+    """PostgreSQL's text can't contain NUL; JSON escapes it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT CAST(%s AS text)", [dumps(value)])
         (text,) = cursor.fetchone()
@@ -238,7 +238,7 @@ def test_a_choice_comes_back_as_itself() -> None:
     assert serializers.to_plain(dumps(Colour.RED)) == "r"
 
 
-def test_a_lazy_translation_is_recorded_in_the_language_of_the_moment() -> None:
+def test_a_lazy_translation_is_recorded_in_the_current_language() -> None:
     with translation.override("de"):
         text = dumps({"label": gettext_lazy("Yes")})
 
@@ -253,7 +253,7 @@ def test_safe_html_stays_safe() -> None:
     assert serializers.to_plain(dumps(mark_safe("<b>"))) == "<b>"
 
 
-def test_request_data_asks_to_be_converted() -> None:
+def test_request_data_is_refused_with_a_hint() -> None:
     with pytest.raises(exceptions.SerializationError, match="QueryDict is a subclass of dict"):
         dumps(QueryDict("a=1"))
 
@@ -265,7 +265,7 @@ def test_an_anonymous_user_is_refused() -> None:
 
 @pytest.mark.django_db(databases=["default", "other"])
 class TestModelInstances:
-    def test_a_saved_instance_is_loaded_anew(self) -> None:
+    def test_a_saved_instance_is_reloaded(self) -> None:
         user = User.objects.create(username="ada")
         text = dumps({"user": user})
         User.objects.filter(pk=user.pk).update(username="grace")
@@ -306,7 +306,7 @@ class TestModelInstances:
         with pytest.raises(exceptions.SerializationError, match="it isn't saved"):
             dumps(user)
 
-    def test_an_instance_that_is_gone_is_an_error_of_its_own(self) -> None:
+    def test_a_missing_instance_has_its_own_error(self) -> None:
         user = User.objects.create(username="ada")
         text = dumps(user)
         User.objects.all().delete()
@@ -316,7 +316,7 @@ class TestModelInstances:
 
         assert (gone.value.label, gone.value.using) == ("auth.User", "default")
 
-    def test_a_queryset_asks_for_a_list(self) -> None:
+    def test_a_queryset_is_refused_with_a_hint(self) -> None:
         with pytest.raises(
             exceptions.SerializationError, match="Convert the needed part to a list"
         ):
@@ -330,7 +330,7 @@ class TestModelInstances:
         with django_assert_num_queries(0):
             assert serializers.to_plain(text) == "auth.User:5"
 
-    def test_reading_one_needs_a_thread(self) -> None:
+    def test_reading_an_instance_needs_a_thread(self) -> None:
         user = User.objects.create(username="ada")
 
         assert serializers.needs_thread(dumps({"user": user}))
@@ -338,7 +338,7 @@ class TestModelInstances:
         with override_settings(DBOS={"SERIALIZER": "pickle"}):
             assert serializers.needs_thread(dumps("ada"))
 
-    def test_an_error_that_holds_an_instance_comes_back(self) -> None:
+    def test_an_error_that_contains_an_instance_comes_back(self) -> None:
         user = User.objects.create(username="ada")
 
         loaded = serializers.load_error(serializers.dump_error(ValueError("blocked", user)))
@@ -346,7 +346,7 @@ class TestModelInstances:
         assert loaded.args == ("blocked", user)
 
 
-def test_a_model_or_database_that_is_gone_is_an_unknown_type() -> None:
+def test_a_missing_model_or_database_is_an_unknown_type() -> None:
     for text in (
         '{"$model":["auth.Gone",5,"default"]}',
         '{"$model":["nonsense",5,"default"]}',
@@ -402,7 +402,7 @@ def test_an_error_of_the_database_comes_back() -> None:
     assert str(loaded) == str(original)
 
 
-def test_an_error_is_json_whatever_the_serializer() -> None:
+def test_an_error_is_json_with_every_serializer() -> None:
     with override_settings(DBOS={"SERIALIZER": "pickle"}):
         text = serializers.dump_error(ValueError("bad"))
 
@@ -418,16 +418,16 @@ def test_an_error_that_is_too_large_is_described() -> None:
     assert type(serializers.load_error(text)) is exceptions.RecordedError
 
 
-def test_those_who_only_report_always_get_an_error() -> None:
+def test_reports_always_get_an_error() -> None:
     text = serializers.dump_error(ValueError("bad")).replace("builtins:ValueError", "gone:Error")
 
     assert str(serializers.load_error_or_stand_in(text)) == "gone.Error('bad')"
 
 
-# Which classes are found
+# Finding classes
 
 
-def test_a_library_that_was_not_imported_yet_is_imported_for_its_error() -> None:
+def test_a_listed_library_is_imported_for_its_error() -> None:
     """Django's mail backend imports smtplib when it sends; a replay sends nothing."""
     text = serializers.dump_error(smtplib.SMTPRecipientsRefused({}))
     program = f"""if True:
@@ -471,7 +471,7 @@ def test_only_listed_modules_are_imported(settings: Any, module: str, is_found: 
 
 
 @pytest.mark.parametrize("kind", ["exception", "enum", "dataclass", "namedtuple"])
-def test_a_stored_text_cannot_have_a_module_imported(kind: str) -> None:
+def test_a_stored_text_cannot_import_other_modules(kind: str) -> None:
     assert "this" not in sys.modules
     with pytest.raises(exceptions.UnknownTypeInHistory, match="IMPORT_MODULES"):
         serializers.loads(f'{{"${kind}:this:x": {{}}}}')
@@ -485,7 +485,7 @@ def test_a_module_that_cannot_be_imported_is_an_unknown_type(settings: Any) -> N
         serializers.loads('{"$enum:tests.no_such_module:E":["A"]}')
 
 
-def test_a_script_is_not_even_looked_for() -> None:
+def test_the_class_of_a_script_is_never_searched() -> None:
     with pytest.raises(
         exceptions.UnknownTypeInHistory, match=r"can't be found\. Import its module"
     ):
@@ -495,7 +495,7 @@ def test_a_script_is_not_even_looked_for() -> None:
 # Plain values, fingerprints, registration
 
 
-def test_plain_values_of_other_formats_are_read_first() -> None:
+def test_plain_values_of_other_formats_are_deserialized_first() -> None:
     with override_settings(DBOS={"SERIALIZER": "pickle"}):
         known, unknown = dumps({"a": Decimal(1)}), dumps(range(3))
 
@@ -505,35 +505,35 @@ def test_plain_values_of_other_formats_are_read_first() -> None:
     assert serializers.to_plain(known) == f"<pickle: {len(known)} characters>"
 
 
-def test_a_fingerprint_tells_arguments_apart() -> None:
+def test_different_arguments_have_different_fingerprints() -> None:
     fingerprints = {
         serializers.fingerprint(dumps(args))
         for args in ([[1], {}], [[2], {}], [["1"], {}], [[1], {"a": 1}], [[1], {"b": 1}])
     }
 
     assert len(fingerprints) == 5
-    assert {len(one) for one in fingerprints} == {16}
+    assert {len(text) for text in fingerprints} == {16}
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ([[], {"a": 1, "b": {"c": 2, "d": 3}}], [[], {"b": {"d": 3, "c": 2}, "a": 1}]),
         ([[{"x", "y", "z"}], {}], [[{"z", "y", "x"}], {}]),
     ],
 )
-def test_a_fingerprint_knows_no_order_where_there_is_none(one: Any, other: Any) -> None:
-    assert serializers.fingerprint(dumps(one)) == serializers.fingerprint(dumps(other))
+def test_a_fingerprint_ignores_the_order_of_keys_and_sets(first: Any, second: Any) -> None:
+    assert serializers.fingerprint(dumps(first)) == serializers.fingerprint(dumps(second))
 
 
 def test_a_fingerprint_never_changes() -> None:
-    """It is stored: another algorithm would make every running workflow non-deterministic."""
+    """Fingerprints are stored: with another algorithm every running workflow would diverge."""
     assert serializers.fingerprint('[["a",1],{}]') == "82164484ca9179ed"
     assert serializers.fingerprint('[[{"b":1,"a":"ą"}],{}]') == "672a70f6999c2357"
     assert serializers.fingerprint("!pickle:{AAA") == "c5f43ba91927c472"
 
 
-def test_users_register_types_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_projects_register_their_own_types(monkeypatch: pytest.MonkeyPatch) -> None:
     class Token:
         def __init__(self, number: uuid.UUID) -> None:
             self.number = number

@@ -24,7 +24,7 @@ class WorkflowDefinition:
 
 workflows: dict[str, WorkflowDefinition] = {}
 step_aliases: dict[str, str] = {}
-"""The database alias of each atomic step that names one, @step(using=...), by step name."""
+"""The database alias of each atomic step that sets it, @step(using=...), by step name."""
 
 
 def register(definition: WorkflowDefinition) -> None:

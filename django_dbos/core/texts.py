@@ -1,4 +1,4 @@
-"""The one question that every text must pass before a database stores it."""
+"""The check of texts for characters that no database stores."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def test_the_first_attempt_does_not_wait() -> None:
     assert delay(1) == 0.0
 
 
-def test_delays_grow_by_the_factor_up_to_the_longest() -> None:
+def test_delays_grow_by_the_factor_up_to_the_maximum() -> None:
     assert [delay(attempt) for attempt in range(2, 8)] == [1, 2, 4, 8, 10, 10]
 
 
@@ -28,7 +28,7 @@ def test_a_factor_of_one_keeps_the_delay() -> None:
     assert [delay(attempt, factor=1.0) for attempt in (2, 3, 50)] == [1, 1, 1]
 
 
-def test_an_interval_above_the_longest_is_cut() -> None:
+def test_an_interval_above_the_maximum_is_reduced_to_it() -> None:
     result = backoff.delay_before_attempt(2, interval=60, backoff=2, max_interval=10, jitter=0)
 
     assert result == 10
@@ -39,7 +39,7 @@ def test_jitter_takes_off_up_to_its_share(random: float, expected: float) -> Non
     assert delay(4, jitter=0.5, random=random) == expected
 
 
-def test_a_huge_number_of_attempts_waits_the_longest() -> None:
+def test_a_huge_number_of_attempts_has_the_maximum_delay() -> None:
     assert delay(100_000) == 10.0
 
 

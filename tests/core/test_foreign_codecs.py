@@ -1,4 +1,4 @@
-"""pydantic's models and attrs' classes come back as they were, or are refused."""
+"""Instances of pydantic models and attrs classes come back unchanged, or are refused."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ ORDER = Order.model_validate(
         {"route": Route((Parcel(1.0), Parcel(2.0, label="x")), 3)},
     ],
 )
-def test_they_come_back_as_they_were(value: Any) -> None:
+def test_instances_come_back_unchanged(value: Any) -> None:
     found = round_trip(value)
 
     assert found == value
@@ -141,13 +141,13 @@ def test_nested_values_keep_their_classes() -> None:
     assert (found.number, found.total) == (7, Decimal("3.50"))
 
 
-def test_what_was_not_given_is_not_given() -> None:
+def test_unset_fields_stay_unset() -> None:
     found = round_trip(Item(sku="pan", size=None))
 
     assert found.model_dump(exclude_unset=True) == {"sku": "pan", "size": None}
 
 
-def test_a_default_that_was_recorded_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recorded_default_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     text = serializer.dumps(ORDER)
     monkeypatch.setattr(Order.model_fields["made"], "default_factory", lambda: "anew")
 
@@ -197,7 +197,7 @@ class Undecorated(Parcel):
         (attrs.make_class("Made", ["x"])(1), "can't be found again by its name"),
     ],
 )
-def test_what_would_not_come_back_is_refused(value: Any, reason: str) -> None:
+def test_a_value_that_would_not_come_back_is_refused(value: Any, reason: str) -> None:
     with pytest.raises(exceptions.SerializationError, match=reason):
         serializer.dumps([value])
 
@@ -222,12 +222,12 @@ def test_a_secret_is_not_stored() -> None:
         ('{"$url:tests.core.test_foreign_codecs:Item":"x"}', "isn't one"),
     ],
 )
-def test_what_does_not_fit_its_class_is_not_made(text: str, reason: str) -> None:
+def test_an_invalid_instance_is_not_created(text: str, reason: str) -> None:
     with pytest.raises(exceptions.UnknownTypeInHistory, match=reason):
         serializer.loads(text)
 
 
-def test_fields_that_were_added_since_have_their_defaults() -> None:
+def test_new_fields_have_their_defaults() -> None:
     parcel = serializer.loads('{"$attrs:tests.core.test_foreign_codecs:Parcel":{"weight":1.0}}')
     item = serializer.loads('{"$pydantic:tests.core.test_foreign_codecs:Item":[{"sku":"pan"}]}')
 
@@ -236,7 +236,7 @@ def test_fields_that_were_added_since_have_their_defaults() -> None:
     assert item == Item(sku="pan")
 
 
-def test_nobody_imports_the_libraries() -> None:
+def test_the_libraries_are_never_imported() -> None:
     code = (
         "import sys\n"
         "from django_dbos.core.values.json import JSONSerializer\n"

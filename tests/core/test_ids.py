@@ -1,4 +1,4 @@
-"""Ids that the engine makes are UUIDv7, whichever way they are made."""
+"""Generated ids are UUIDv7, whether they are created as objects or as text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_ids_are_random_and_begin_with_the_time(make: Callable[[int], list[str]]
 
     assert {(one.version, one.variant) for one in made} == {(7, RFC_4122)}
     assert all(before <= one.int >> 80 <= after for one in made)
-    # Every bit that is to be random is, sooner or later, 0 and 1.
+    # Over many ids, every random bit is 0 and 1.
     random_bits = 0xFFF << 64 | (1 << 62) - 1
     ones, zeros = 0, 0
     for one in made:
@@ -37,7 +37,7 @@ def test_ids_are_random_and_begin_with_the_time(make: Callable[[int], list[str]]
     assert len(set(made)) == 1_000
 
 
-def test_ids_made_together_are_in_order_and_written_as_uuids_are() -> None:
+def test_ids_created_together_are_ordered_and_formatted_as_uuids() -> None:
     made = ids.new_workflow_ids(100)
 
     assert made == sorted(made) == [str(UUID(text)) for text in made]

@@ -1,4 +1,4 @@
-"""Ids, keys, topics and names: what can't be stored is refused, and typing errors are guessed."""
+"""Ids, keys, topics and names: unstorable texts are refused, and typos get suggestions."""
 
 from enum import StrEnum
 from typing import Any
@@ -33,27 +33,27 @@ def test_a_subclass_of_str_becomes_a_str() -> None:
         ("a\ud800", r"A key can't contain lone surrogates, but is 'a\\ud800'."),
     ],
 )
-def test_what_a_database_cannot_hold_is_refused(text: str, message: str) -> None:
+def test_a_text_that_no_database_stores_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         names.check_text(text, label="A key")
 
 
 @pytest.mark.parametrize("value", [None, 5, b"key", ["key"]])
-def test_what_is_no_str_is_refused_by_type(value: Any) -> None:
+def test_another_type_than_str_is_refused_with_its_name(value: Any) -> None:
     with pytest.raises(TypeError, match="A key must be a str, not " + type(value).__name__):
         names.check_text(value, label="A key")
 
 
-def test_empty_is_allowed_where_asked_for() -> None:
+def test_an_empty_text_can_be_allowed() -> None:
     assert names.check_text("", label="A note", allow_empty=True) == ""
 
 
-def test_the_limit_can_be_chosen() -> None:
+def test_the_maximum_length_can_be_set() -> None:
     with pytest.raises(ValueError, match="longer than 3 characters, but 'four' has 4"):
         names.check_text("four", label="A key", max_length=3)
 
 
-def test_a_refusal_shows_only_the_start_of_a_long_text() -> None:
+def test_an_error_shows_only_the_start_of_a_long_text() -> None:
     with pytest.raises(ValueError, match="longer than") as caught:
         names.check_text("x" * 100_000, label="A key")
 
@@ -61,7 +61,7 @@ def test_a_refusal_shows_only_the_start_of_a_long_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("check", "what"),
+    ("check", "label"),
     [
         (names.check_workflow_id, "A workflow id"),
         (names.check_name, "A name"),
@@ -72,16 +72,16 @@ def test_a_refusal_shows_only_the_start_of_a_long_text() -> None:
         (names.check_deduplication_id, "A deduplication id"),
     ],
 )
-def test_each_check_says_what_it_checks(check: Any, what: str) -> None:
+def test_each_check_names_the_value_in_its_error(check: Any, label: str) -> None:
     assert check("fine") == "fine"
-    with pytest.raises(ValueError, match=what):
+    with pytest.raises(ValueError, match=label):
         check("")
 
 
 @pytest.mark.parametrize(
     "check", [names.check_topic, names.check_idempotency_key, names.check_deduplication_id]
 )
-def test_what_may_be_left_out_may_be_none(check: Any) -> None:
+def test_an_optional_text_may_be_none(check: Any) -> None:
     assert check(None) is None
 
 
@@ -95,9 +95,9 @@ def test_what_may_be_left_out_may_be_none(check: Any) -> None:
         ("", ""),
     ],
 )
-def test_the_nearest_name_is_suggested(name: str, suggestion: str) -> None:
+def test_the_closest_name_is_suggested(name: str, suggestion: str) -> None:
     assert names.suggest(name, ["LISTEN", "LEASE", "shop.workflows.checkout"]) == suggestion
 
 
-def test_nothing_is_suggested_from_nothing() -> None:
+def test_without_candidates_nothing_is_suggested() -> None:
     assert names.suggest("x", []) == ""

@@ -1,4 +1,4 @@
-"""Errors as text and back: a replay raises what the first run raised."""
+"""Serialization of errors: a replay raises the same errors as the first run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ serializer = JSONSerializer()
 
 
 class Declined(Exception):
-    """Takes other arguments than it passes on, and counts its calls."""
+    """Takes other arguments than it passes to its base class, and counts its calls."""
 
     calls = 0
 
@@ -58,7 +58,7 @@ class MissingFile(FileNotFoundError):
 
 
 class HttpError(Exception):
-    """Can be called with its args, and then has no response: like those of HTTP clients."""
+    """Can be called with its args, but then lacks its response, like errors of HTTP clients."""
 
     def __init__(self, message: str, response: object = None) -> None:
         super().__init__(message)
@@ -75,7 +75,7 @@ class ApiError(Exception):
 
 
 class SelfContained(Exception):
-    """Holds itself, as Django's ValidationError does, and needs it for its message."""
+    """Contains itself, as Django's ValidationError does, and needs it for its message."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -101,7 +101,7 @@ class BadStr(Exception):
 
 
 class Changing(Exception):
-    """Has another message whenever it is asked."""
+    """Has another message each time."""
 
     asked = 0
 
@@ -182,11 +182,11 @@ def test_an_error_comes_back_with_its_type_args_attributes_and_message(error: An
 
 
 @pytest.mark.parametrize("error", WHOLE, ids=lambda error: type(error).__name__)
-def test_the_first_run_keeps_an_error_that_comes_back_whole(error: BaseException) -> None:
+def test_the_first_run_keeps_an_error_that_loses_nothing(error: BaseException) -> None:
     assert first_run(error) is error
 
 
-def test_what_the_interpreter_keeps_of_an_error_comes_back() -> None:
+def test_state_that_is_kept_in_c_comes_back() -> None:
     missing: Any = load(dump(FileNotFoundError(2, "No such file", "data.csv")))
     wrong: Any = load(dump(ImportError("no module", name="shop")))
     bad: Any = load(dump(SyntaxError("bad", ("x.py", 1, 2, "x y", 1, 3))))
@@ -205,7 +205,7 @@ def test_restoring_an_error_does_not_call_it() -> None:
     assert Declined.calls == calls
 
 
-def test_a_reduce_of_its_own_is_never_run() -> None:
+def test_a_custom_reduce_is_never_called() -> None:
     loaded = load(dump(Evil("x")))
 
     assert type(loaded) is Evil
@@ -239,7 +239,7 @@ def test_the_traceback_is_recorded_with_its_causes() -> None:
     assert "The above exception was the direct cause" in loaded.recorded_traceback
 
 
-def test_whoever_prints_a_replayed_error_sees_where_it_was_raised() -> None:
+def test_a_printed_replayed_error_shows_the_original_traceback() -> None:
     printed = "".join(traceback.format_exception(load(dump(raised(ValueError("bad"))))))
 
     assert "raise error from cause" in printed
@@ -252,7 +252,7 @@ def test_the_first_run_has_the_recorded_traceback_too() -> None:
     assert error.__traceback__ is not None
 
 
-def test_an_error_that_is_recorded_again_is_the_same() -> None:
+def test_recording_an_error_again_changes_nothing() -> None:
     """A step's error becomes its workflow's, and that the parent workflow's."""
     loaded: Any = load(dump(raised(Declined(51, card="4711"))))
 
@@ -263,7 +263,7 @@ def test_an_error_that_is_recorded_again_is_the_same() -> None:
     assert loaded.recorded_traceback in again.recorded_traceback
 
 
-def test_an_endless_traceback_is_cut() -> None:
+def test_a_very_long_traceback_is_shortened() -> None:
     error = ValueError("x" * 100_000)
 
     text = dump(recorded_twice := raised(error))
@@ -273,10 +273,10 @@ def test_an_endless_traceback_is_cut() -> None:
     assert "characters left out" in text
 
 
-# Errors that can't be restored whole
+# Errors that can't be restored completely
 
 
-def test_an_error_that_can_be_called_with_its_args_is() -> None:
+def test_an_error_that_can_be_called_with_its_args_is_called() -> None:
     error = raised(HttpError("404", Response()))
 
     loaded: Any = load(dump(error))
@@ -284,7 +284,7 @@ def test_an_error_that_can_be_called_with_its_args_is() -> None:
     assert (type(loaded), loaded.args, loaded.response) == (HttpError, ("404",), None)
 
 
-def test_an_error_that_holds_itself_is_called() -> None:
+def test_an_error_that_contains_itself_is_called() -> None:
     error = SelfContained("bad")
 
     loaded: Any = load(dump(error))
@@ -293,7 +293,7 @@ def test_an_error_that_holds_itself_is_called() -> None:
     assert loaded.all_of_them == [loaded]
 
 
-def test_otherwise_the_attribute_is_left_out_and_a_note_says_so() -> None:
+def test_an_attribute_that_cannot_be_recorded_is_mentioned_in_a_note() -> None:
     loaded: Any = load(dump(raised(ApiError(Response()))))
 
     assert (type(loaded), loaded.args, loaded.status) == (ApiError, ("status 500",), 500)
@@ -301,7 +301,7 @@ def test_otherwise_the_attribute_is_left_out_and_a_note_says_so() -> None:
     assert loaded.__notes__ == [f"Attribute 'response' ({__name__}.Response) wasn't recorded."]
 
 
-def test_the_first_run_goes_without_what_a_replay_goes_without() -> None:
+def test_the_first_run_lacks_the_same_attributes_as_a_replay() -> None:
     error = raised(ApiError(Response()))
 
     seen = first_run(error)
@@ -333,7 +333,7 @@ def local_error() -> BaseException:
     ],
     ids=lambda one: type(one).__name__,
 )
-def test_an_error_that_cannot_be_rebuilt_has_a_stand_in_already_in_the_first_run(
+def test_the_first_run_raises_a_stand_in_for_an_error_that_cannot_be_rebuilt(
     error: BaseException, message: str
 ) -> None:
     error = raised(error)
@@ -349,7 +349,7 @@ def test_an_error_that_cannot_be_rebuilt_has_a_stand_in_already_in_the_first_run
     assert seen.__cause__ is error
 
 
-def test_a_stand_in_that_is_recorded_again_stays_what_it_is() -> None:
+def test_recording_a_stand_in_again_changes_nothing() -> None:
     stand_in = load(dump(local_error()))
 
     again = load(dump(raised(stand_in)))
@@ -358,7 +358,7 @@ def test_a_stand_in_that_is_recorded_again_stays_what_it_is() -> None:
     assert again.args == stand_in.args
 
 
-def test_errors_that_hold_each_other_are_recorded() -> None:
+def test_errors_that_contain_each_other_are_recorded() -> None:
     one, other = Silent(1), Silent(2)
     one.other, other.other = other, one  # type: ignore[attr-defined]
 
@@ -367,7 +367,7 @@ def test_errors_that_hold_each_other_are_recorded() -> None:
     assert (type(loaded), loaded.code) == (Silent, 1)
 
 
-def test_deeply_nested_groups_are_recorded_soon() -> None:
+def test_deeply_nested_groups_are_recorded_quickly() -> None:
     error: Exception = ValueError("core")
     for _ in range(50):
         error = ExceptionGroup("g", [error])
@@ -375,7 +375,7 @@ def test_deeply_nested_groups_are_recorded_soon() -> None:
     assert type(load(dump(error))) is exceptions.RecordedError
 
 
-def test_errors_are_taken_apart_in_several_threads_at_once() -> None:
+def test_errors_are_recorded_in_several_threads_at_once() -> None:
     error = SelfContained("bad")
     results: list[str] = []
 
@@ -391,21 +391,21 @@ def test_errors_are_taken_apart_in_several_threads_at_once() -> None:
     assert results == ["1: bad"] * 200
 
 
-# Reading in a process that doesn't know the class, or knows another
+# Reading in a process with another class or none
 
 
 def renamed(text: str) -> str:
     return text.replace(":Declined", ":Renamed")
 
 
-def test_a_class_that_is_gone_is_an_error_of_its_own() -> None:
+def test_a_missing_class_is_an_unknown_type() -> None:
     text = renamed(dump(Declined(51, card="4711")))
 
     with pytest.raises(exceptions.UnknownTypeInHistory, match="test_recorded_errors:Renamed"):
         load(text)
 
 
-def test_those_who_only_report_get_a_stand_in_for_it() -> None:
+def test_reports_get_a_stand_in_for_an_unknown_class() -> None:
     text = renamed(dump(raised(Declined(51, card="4711"))))
 
     error = errors.load_error_or_stand_in(serializer, text)
@@ -415,13 +415,13 @@ def test_those_who_only_report_get_a_stand_in_for_it() -> None:
     assert "raise error from cause" in error.traceback_text
 
 
-def test_those_who_only_report_get_the_error_itself_where_it_is_known() -> None:
+def test_reports_get_the_error_itself_if_its_class_is_known() -> None:
     error = errors.load_error_or_stand_in(serializer, dump(Declined(51, card="4711")))
 
     assert type(error) is Declined
 
 
-def test_a_class_that_no_longer_takes_its_args_is_an_error_of_its_own(
+def test_a_class_that_no_longer_accepts_its_args_is_an_unknown_type(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     text = dump(HttpError("404", Response()))
@@ -450,7 +450,7 @@ def test_a_summary_needs_no_class() -> None:
 
 
 @pytest.mark.parametrize("text", ["5", "[]", "{}", '{"error":5}', '{"$decimal":"1"}', "null"])
-def test_a_text_that_holds_no_error_is_refused(text: str) -> None:
+def test_a_text_without_an_error_is_refused(text: str) -> None:
     with pytest.raises(exceptions.SerializationError, match="doesn't contain an error"):
         load(text)
     with pytest.raises(exceptions.SerializationError, match="doesn't contain an error"):
@@ -460,7 +460,7 @@ def test_a_text_that_holds_no_error_is_refused(text: str) -> None:
 # Exceptions as values
 
 
-def test_an_exception_that_is_a_value_comes_back() -> None:
+def test_an_exception_as_a_value_comes_back() -> None:
     loaded = serializer.loads(serializer.dumps({"errors": [Declined(51, card="a"), KeyError(1)]}))
 
     assert [type(one) for one in loaded["errors"]] == [Declined, KeyError]
@@ -476,7 +476,7 @@ def test_an_exception_that_is_a_value_comes_back() -> None:
         (ValueError(1j), "type complex isn't registered"),
     ],
 )
-def test_an_exception_that_is_a_value_is_refused_where_a_raised_one_would_be_replaced(
+def test_an_exception_as_a_value_is_refused_if_it_would_lose_something(
     error: BaseException, message: str
 ) -> None:
     with pytest.raises(exceptions.SerializationError, match=message):

@@ -1,4 +1,4 @@
-"""Values as JSON text and back: the same values of the same types, or a refusal that says where."""
+"""The JSON serializer: values come back with their types, or are refused with a path."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Order:
 
 @dataclasses.dataclass
 class Loud:
-    """Whoever calls its __init__ again is found out."""
+    """Counts the calls of its __init__."""
 
     name: str
     calls: int = 0
@@ -97,7 +97,7 @@ class Box(Generic[T]):
 
 @dataclasses.dataclass
 class Grown:
-    """Has fields that a recorded one may lack."""
+    """Has fields that a recorded instance may lack."""
 
     name: str
     tags: list[str] = dataclasses.field(default_factory=list)
@@ -267,7 +267,7 @@ def test_plain_json_is_written_as_plain_json(value: Any) -> None:
 
 @pytest.mark.parametrize("value", TAGGED, ids=lambda value: repr(value)[:40])
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"key": [x]}, lambda x: (x, {"$a": x})])
-def test_a_registered_type_comes_back_as_it_was(value: Any, wrap: Any) -> None:
+def test_a_value_of_a_registered_type_comes_back_unchanged(value: Any, wrap: Any) -> None:
     text = serializer.dumps(wrap(value))
 
     json.loads(text)
@@ -277,7 +277,7 @@ def test_a_registered_type_comes_back_as_it_was(value: Any, wrap: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [*PLAIN, *TAGGED], ids=lambda value: repr(value)[:40])
-def test_what_was_read_is_written_as_before(value: Any) -> None:
+def test_writing_a_value_again_gives_the_same_text(value: Any) -> None:
     text = serializer.dumps(value)
 
     assert serializer.dumps(serializer.loads(text)) == text
@@ -308,13 +308,13 @@ def test_a_dataclass_is_rebuilt_without_calling_it() -> None:
     assert loaded.shouted == "X"
 
 
-def test_a_field_that_only_the_class_holds_comes_back() -> None:
+def test_a_field_that_only_the_class_has_comes_back() -> None:
     value = Grown("x")
 
     assert serializer.loads(serializer.dumps(value)) == value
 
 
-def test_a_generic_dataclass_may_know_what_it_was_called_as() -> None:
+def test_the_alias_of_a_generic_dataclass_is_left_out() -> None:
     value = Box[int](content=5)
 
     assert serializer.loads(serializer.dumps(value)) == value
@@ -340,7 +340,7 @@ def test_equal_sets_give_equal_texts_in_every_process() -> None:
     assert len(texts) == 1
 
 
-def test_a_list_that_is_there_twice_is_not_a_cycle() -> None:
+def test_a_list_that_occurs_twice_is_not_a_cycle() -> None:
     shared = [1]
 
     assert serializer.loads(serializer.dumps([shared, shared])) == [[1], [1]]
@@ -428,7 +428,7 @@ REFUSED: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("value", "message"), REFUSED, ids=lambda one: repr(type(one)))
-def test_what_would_not_come_back_is_refused(value: Any, message: str) -> None:
+def test_a_value_that_would_not_come_back_is_refused(value: Any, message: str) -> None:
     with pytest.raises(exceptions.SerializationError) as caught:
         serializer.dumps(value)
 
@@ -436,7 +436,7 @@ def test_what_would_not_come_back_is_refused(value: Any, message: str) -> None:
     assert len(str(caught.value)) < 500
 
 
-def test_a_coroutine_asks_for_its_await() -> None:
+def test_a_coroutine_is_refused_with_a_hint_about_await() -> None:
     async def answer() -> int:
         return 42
 
@@ -466,13 +466,13 @@ def test_a_named_tuple_with_attributes_of_its_own_is_refused() -> None:
         lambda inner: Point(inner, 1),
     ],
 )
-def test_a_value_as_deep_as_is_allowed_comes_back(wrap: Any) -> None:
+def test_a_value_of_the_maximum_depth_comes_back(wrap: Any) -> None:
     value = nested(MAX_DEPTH, wrap)
 
     assert serializer.dumps(serializer.loads(serializer.dumps(value))) == serializer.dumps(value)
 
 
-def test_a_full_stack_is_a_refusal_too() -> None:
+def test_a_value_is_refused_when_the_stack_is_full() -> None:
     def dumps_at_the_end_of_the_stack() -> None:
         try:
             dumps_at_the_end_of_the_stack()
@@ -483,8 +483,8 @@ def test_a_full_stack_is_a_refusal_too() -> None:
         dumps_at_the_end_of_the_stack()
 
 
-def test_what_a_script_defines_is_refused() -> None:
-    """Its module is "__main__" there, and another script is "__main__" elsewhere."""
+def test_a_class_of_a_script_is_refused() -> None:
+    """Its module is "__main__", which is another script in another process."""
     program = (
         "import enum\n"
         "from django_dbos.core.values.json import JSONSerializer\n"
@@ -503,7 +503,7 @@ def test_what_a_script_defines_is_refused() -> None:
     assert "can't be found again by its name" in result.stderr
 
 
-# Reading what others wrote, and what was written long ago
+# Reading text of other programs and of older releases
 
 
 @pytest.mark.parametrize(
@@ -519,7 +519,7 @@ def test_what_a_script_defines_is_refused() -> None:
         ("[" * 200_000, "can't be read"),
     ],
 )
-def test_a_text_that_makes_no_sense_is_an_error(text: str, message: str) -> None:
+def test_a_malformed_text_is_an_error(text: str, message: str) -> None:
     with pytest.raises(exceptions.SerializationError, match=message) as caught:
         serializer.loads(text)
 
@@ -551,7 +551,7 @@ HERE = __name__
         ('{"$datetime":["2024-01-01T00:00:00",0,"Mars/Olympus"]}', "Time zone 'Mars/Olympus'"),
     ],
 )
-def test_a_type_that_is_not_known_is_an_error_of_its_own(text: str, message: str | None) -> None:
+def test_an_unknown_type_has_its_own_error(text: str, message: str | None) -> None:
     if message is None:
         assert serializer.loads(text) == Decimal(5)
         return
@@ -560,7 +560,7 @@ def test_a_type_that_is_not_known_is_an_error_of_its_own(text: str, message: str
         serializer.loads(text)
 
 
-def test_a_field_that_was_added_since_has_its_default() -> None:
+def test_a_new_field_has_its_default() -> None:
     line = serializer.loads(f'{{"$dataclass:{HERE}:Line":{{"price":5}}}}')
     span = serializer.loads(f'{{"$namedtuple:{HERE}:Span":{{"start":1}}}}')
     grown = serializer.loads(f'{{"$dataclass:{HERE}:Grown":{{"name":"x"}}}}')
@@ -570,7 +570,7 @@ def test_a_field_that_was_added_since_has_its_default() -> None:
     assert span == Span(1, 7)  # type: ignore[arg-type]
 
 
-def test_looking_for_a_class_imports_nothing_and_runs_nothing() -> None:
+def test_finding_a_class_imports_nothing_and_runs_nothing() -> None:
     class Trap(types.ModuleType):
         def __getattr__(self, name: str) -> Any:
             raise AssertionError("ran")
@@ -584,7 +584,7 @@ def test_looking_for_a_class_imports_nothing_and_runs_nothing() -> None:
         del sys.modules["a_trap"]
 
 
-# Types of the user's own
+# Types that users register
 
 
 def money_serializer(**options: Any) -> JSONSerializer:
@@ -593,7 +593,7 @@ def money_serializer(**options: Any) -> JSONSerializer:
     return own
 
 
-def test_a_registered_type_of_the_users_comes_back() -> None:
+def test_a_type_that_a_user_registers_comes_back() -> None:
     own = money_serializer()
 
     text = own.dumps([Money(5)])
@@ -603,7 +603,7 @@ def test_a_registered_type_of_the_users_comes_back() -> None:
     assert own.to_plain(text) == [5]
 
 
-def test_a_registration_is_of_the_exact_type() -> None:
+def test_a_registration_applies_to_the_exact_type() -> None:
     with pytest.raises(exceptions.SerializationError, match="GiftMoney is a subclass of"):
         money_serializer().dumps(GiftMoney(5))
 
@@ -643,7 +643,7 @@ def test_an_encoder_that_returns_its_own_type_is_a_refusal() -> None:
         own.dumps(Money(5))
 
 
-def test_the_same_registration_may_come_again() -> None:
+def test_the_same_registration_can_be_repeated() -> None:
     own = money_serializer()
 
     own.register(Money, "money", lambda money: money.cents, Money)
@@ -663,7 +663,7 @@ def test_the_same_registration_may_come_again() -> None:
         (list, "items", "list is plain JSON"),
     ],
 )
-def test_a_registration_that_would_clash_is_refused(cls: type, tag: str, message: str) -> None:
+def test_a_conflicting_registration_is_refused(cls: type, tag: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         money_serializer().register(cls, tag, str, str)
 
@@ -724,14 +724,14 @@ def test_plain_json_needs_no_class() -> None:
     assert serializer.to_plain(text) == [{"id": "a"}, 1]
 
 
-def test_a_zone_that_is_gone_leaves_the_local_time() -> None:
+def test_without_its_time_zone_the_local_time_is_shown() -> None:
     text = '{"$datetime":["2024-01-01T00:00:00",0,"Mars/Olympus"]}'
 
     assert serializer.to_plain(text) == "2024-01-01T00:00:00"
 
 
 def assert_same(loaded: Any, value: Any) -> None:
-    """Assert equality, types included, all the way down."""
+    """Assert that values and their types are equal at all levels."""
     assert type(loaded) is type(value)
     if isinstance(value, dict):
         assert list(map(type, loaded)) == list(map(type, value))
