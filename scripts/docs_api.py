@@ -271,7 +271,7 @@ def section_of_docstring(title: str, lines: list[str]) -> Iterator[str]:
         if colon and re.fullmatch(r"\*{0,2}[\w, .*]+(?: \(.*\))?", name):
             yield f"* `{name}`: {text}" if title in ("Args", "Attributes") else f"* {name}: {text}"
         else:
-            yield f"  {line}" if line.startswith(" ") else line
+            yield f"  {line.strip()}" if line.startswith(" ") else line
     yield ""
 
 
@@ -331,9 +331,11 @@ def annotation_of(annotation: Any) -> Any:
 
 
 def default_of(default: Any) -> Any:
-    """Return a default that is printed as its source has it: a class by its name."""
-    is_class = inspect.isclass(default) and default is not inspect.Parameter.empty
-    return Verbatim(default.__name__) if is_class else default
+    """Return a default that is printed as its source has it: a class or a function by its name."""
+    if default is inspect.Parameter.empty or not hasattr(default, "__qualname__"):
+        return default
+    is_builtin = inspect.isclass(default) and default.__module__ == "builtins"
+    return Verbatim(default.__name__ if is_builtin else f"{default.__module__}.{default.__name__}")
 
 
 def signature_of(value: Any) -> inspect.Signature | None:
