@@ -42,9 +42,9 @@ class Absurd(System):
     """Durable tasks in PostgreSQL's stored procedures."""
 
     settings = (
-        f"start_worker(concurrency={CONCURRENCY}), polls every 0.25 s, all threads on one "
-        "connection as the SDK has it; no batch spawn; await_task_result() looks after 50 ms, then "
-        "ever less often"
+        f"start_worker(concurrency={CONCURRENCY}), polls every 0.25 s, all threads on the "
+        "SDK's one connection; no batch spawn; await_task_result() polls after 50 ms, then at "
+        "growing intervals"
     )
     package = "absurd_sdk"
     command = module("benchmarks.systems.absurd")

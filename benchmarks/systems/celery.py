@@ -32,8 +32,8 @@ class Celery(RedisQueue):
     broker, results_in = BROKER, RESULTS
 
     settings = (
-        "prefork with a process a core, prefetch 4, defaults; Redis for broker and results; "
-        "group().apply_async() for many; get() is told by Redis's publish and subscribe"
+        "prefork with a process per core, prefetch 4, defaults; Redis for broker and results; "
+        "group().apply_async() for many; get() is notified by Redis's publish and subscribe"
     )
     package = "celery"
     command = module("celery -A benchmarks.systems.celery worker --loglevel WARNING")

@@ -125,7 +125,7 @@ class DjangoDbos(Engine):
 
     settings = (
         f"dbos_worker --concurrency {CONCURRENCY}, else defaults; start_many, send_many; "
-        "get_result() is told by NOTIFY"
+        "get_result() is notified by NOTIFY"
     )
     package = "django_dbos"
 

@@ -37,7 +37,7 @@ class Dramatiq(RedisQueue):
     broker, results_in = BROKER, RESULTS
 
     settings = (
-        "a process a core with 8 threads each (defaults); Redis for broker and results; "
+        "a process per core with 8 threads each (defaults); Redis for broker and results; "
         "group().run() for many; get_result(block=True) blocks in Redis"
     )
     package = "dramatiq"

@@ -17,7 +17,7 @@ from benchmarks.workloads.workload import Values, rate, rate_from_first_to_last,
     ),
 )
 def drain(system: Any, count: int) -> Values:
-    """A queue is filled with pieces of work that do nothing, then a worker is started."""
+    """A queue is filled with no-ops, then a worker is started."""
     system.fill(count)
     with system.worker() as worker:
         return {"rate": rate_from_first_to_last(system.finished, count, worker)}

@@ -18,7 +18,10 @@ QUEUED, TIMES = 5_000, 3
     is_heavy=True,
 )
 def long_history(system: Any, count: int) -> Values:
-    """5,000 no-ops in an empty database, then beside so many finished workflows of 3 steps each."""
+    """5,000 no-ops in an empty database, then beside finished workflows of 3 steps each.
+
+    The size is their number.
+    """
     empty = median(drain(system) for _ in range(TIMES))
     system.clean()
     system.insert_history(count)

@@ -14,6 +14,6 @@ from benchmarks.workloads.workload import Values, workload
     quick_size=5,
 )
 def idle_worker(system: Any, seconds: int) -> Values:
-    """A worker with nothing to do, for 20 seconds: what it asks the database, and what it costs."""
+    """A worker without work, for 20 seconds: its statements, and its cost."""
     with logged_statements(system) as log, system.ready_worker() as worker:
         return costs_of_idling(system, worker.process.pid, log, seconds)

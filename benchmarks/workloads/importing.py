@@ -31,7 +31,7 @@ CONNECTS = "from benchmarks.systems.django_dbos import connect; connect()"
     quick_size=1,
 )
 def client_process(system: Any, times: int) -> Values:
-    """The time that importing the package takes, and the memory of a process that starts one."""
+    """The time to import the package, and the memory of a process that starts one piece of work."""
     return costs(system.package, STARTS.format(system.name), times)
 
 

@@ -20,7 +20,10 @@ SETTLE = 5.0
     is_heavy=True,
 )
 def kill(system: Any, count: int) -> Values:
-    """A worker dies with 10,000 running workflows, another is alive: until the first, and all."""
+    """A worker with 10,000 running workflows is killed beside a live one.
+
+    The time until the first and until all of them have ended.
+    """
     with system.wide_worker(count, **{HANG: "1"}) as victim:
         system.start_hanging(count)
         system.wait_for(lambda: system.running() == count, victim, PATIENCE)

@@ -19,7 +19,7 @@ PAUSE = 0.02
     sizes={"dbos": 20, "django-tasks-db": 20, "absurd-sdk": 50},
 )
 def start_to_first_line(system: Any, count: int) -> Values:
-    """A piece of work is started on an idle worker, until its first line runs there."""
+    """A piece of work is started on an idle worker; the time until its first line runs there."""
     with TimestampReceiver() as receiver, system.ready_worker():
         return percentiles([one_first_line(system, receiver) for _ in range(count)])
 
@@ -40,7 +40,7 @@ def one_first_line(system: Any, receiver: TimestampReceiver) -> float:
     sizes={"dbos": 20, "django-tasks-db": 20, "absurd-sdk": 50},
 )
 def start_to_result(system: Any, count: int) -> Values:
-    """A no-op is started on an idle worker, until its result is with the caller."""
+    """A no-op is started on an idle worker; the time until the caller has its result."""
     with system.ready_worker():
         return percentiles([one_result(system) for _ in range(count)])
 

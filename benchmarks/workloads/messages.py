@@ -19,7 +19,10 @@ SHORT, LONG = 0.1, 2.0
     sizes={"dbos": 20},
 )
 def message_round_trip(system: Any, count: int) -> Values:
-    """send to a workflow that begins to wait in recv, set_event there, until get_event returns."""
+    """A message is sent to a workflow that begins to wait in recv and then sets an event.
+
+    The time until get_event returns.
+    """
     with TimestampReceiver() as receiver, system.ready_worker():
         return percentiles([one_echo(system, receiver) for _ in range(count)])
 

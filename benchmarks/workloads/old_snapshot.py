@@ -28,8 +28,11 @@ BATCH, MARKED = 5_000, 100
     is_heavy=True,
 )
 def old_snapshot(system: Any, seconds: int) -> Values:
-    """A queue that is kept filled, without and with a transaction that holds an old snapshot: no
-    row is vacuumed. The rate of the last minute of so many seconds, or of their second half."""
+    """A queue is kept filled, without and with a transaction that holds an old snapshot.
+
+    So no row is vacuumed. The rate is that of the last minute, or of the second half of a shorter
+    time; the size is in seconds.
+    """
     counted = min(COUNTED, seconds / 2)
     without = rate_at_the_end(system, 2 * counted, counted)
     with snapshot():

@@ -13,7 +13,7 @@ from benchmarks.workloads.workload import Values, rate, workload
     quick_size=50,
 )
 def start_and_wait(system: Any, count: int) -> Values:
-    """500 no-ops are started one by one from outside, then all results are waited for."""
+    """500 no-ops are started one by one from outside, then their results are awaited."""
     with system.ready_worker():
         return rate(count, lambda: system.results([system.start() for _ in range(count)]))
 
@@ -26,6 +26,6 @@ def start_and_wait(system: Any, count: int) -> Values:
     quick_size=50,
 )
 def start_all_and_wait(system: Any, count: int) -> Values:
-    """1,000 no-ops are started by what the product has for many, then all results awaited."""
+    """1,000 no-ops are started by the product's call for many, then their results are awaited."""
     with system.ready_worker():
         return rate(count, lambda: system.results(system.start_all(count)))

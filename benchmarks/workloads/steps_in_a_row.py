@@ -13,7 +13,7 @@ from benchmarks.workloads.workload import Values, rate, rate_from_first_to_last,
     quick_size=100,
 )
 def steps_in_a_row(system: Any, steps: int) -> Values:
-    """One workflow takes 1,000 steps; each waits until the one before is durable."""
+    """One workflow takes 1,000 steps; each begins when the previous one is durable."""
     with system.ready_worker() as worker:
         before = system.recorded_steps()
         system.start_steps(1, steps)

@@ -30,10 +30,10 @@ UNITS = {
     sizes={"dbos": 2_000, "absurd-sdk": 2_000},
 )
 def two_workers(system: Any, workflows: int) -> Values:
-    """10,000 workflows of one step that does nothing, run by one worker process, then by two.
+    """10,000 workflows of one no-op step, run by one worker process, then by two.
 
-    Nothing but the engine and the database is at work: who uses more than two thirds of the machine
-    with one worker can't be half as fast again with two.
+    Only the engine and the database are at work: a system that uses more than two thirds of the
+    machine with one worker can't be 1.5 times as fast with two.
     """
     return one_and_two(system, workflows, lambda: system.start_steps(workflows, 1))
 
@@ -52,7 +52,10 @@ def bare_workers(bare: Any, workflows: int) -> Values:
     quick_size=1_000,
 )
 def two_workers_that_wait(system: Any, workflows: int) -> Values:
-    """The same with a step that waits for 20 ms, as for a service: 100 at once in each worker."""
+    """The same with a step that waits for 20 ms, as for a service.
+
+    100 run at once in each worker.
+    """
     return one_and_two(system, workflows, lambda: system.start_pauses(workflows, PAUSE))
 
 

@@ -24,7 +24,10 @@ NAPS, NAP = 20, 1.0
     is_heavy=True,
 )
 def many_wait(system: Any, count: int) -> Values:
-    """100,000 workflows wait for a message: what their idle worker costs; then each gets one."""
+    """100,000 workflows wait for a message.
+
+    The cost of their idle worker, then the rate at which messages wake them.
+    """
     with logged_statements(system) as log, system.ready_worker() as worker:
         before, handles = system.finished(), system.start_waiting(count)
         wait_until_all_wait(system, count, worker)
@@ -45,7 +48,10 @@ def many_wait(system: Any, count: int) -> Values:
     is_heavy=True,
 )
 def many_sleep(system: Any, count: int) -> Values:
-    """100,000 workflows sleep: what their idle worker costs; how late one wakes after 1 s."""
+    """100,000 workflows sleep.
+
+    The cost of their idle worker, and the delay of one that wakes after 1 s.
+    """
     with (
         TimestampReceiver() as receiver,
         logged_statements(system) as log,
