@@ -60,9 +60,10 @@ from django_dbos.exceptions import (
     WorkflowIdConflict,
 )
 from django_dbos.handles import WorkflowHandle
+from django_dbos.operations._sync.stream_readers import StreamReader
 from django_dbos.operations.describing import WorkflowDescription
 from django_dbos.operations.options import StartOptions
-from django_dbos.operations.stream_readers import AsyncStreamReader, StreamReader
+from django_dbos.operations.stream_readers import AsyncStreamReader
 from django_dbos.workflow_functions import (
     WorkflowFunction,
     astart_by_name,

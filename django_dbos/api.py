@@ -25,6 +25,7 @@ from django_dbos.operations._sync import messages as sync_messages
 from django_dbos.operations._sync import outside as sync_outside
 from django_dbos.operations._sync import sleep as sync_sleep
 from django_dbos.operations._sync import streams as sync_streams
+from django_dbos.operations._sync.stream_readers import StreamReader
 from django_dbos.operations.entry import (
     aenter_anywhere,
     aenter_step,
@@ -36,8 +37,9 @@ from django_dbos.operations.entry import (
     perform,
     workflow_run,
 )
-from django_dbos.operations.messages import NO_DEFAULT, new_message
-from django_dbos.operations.stream_readers import AsyncStreamReader, StreamReader
+from django_dbos.operations.messages import new_message
+from django_dbos.operations.stream_readers import AsyncStreamReader
+from django_dbos.operations.timeouts import NO_DEFAULT
 from django_dbos.store import get_store
 
 Duration = float | timedelta | None

@@ -16,6 +16,7 @@ from django_dbos.operations._sync import events as sync_events
 from django_dbos.operations._sync import messages as sync_messages
 from django_dbos.operations._sync import outside as sync_outside
 from django_dbos.operations._sync import results as sync_results
+from django_dbos.operations._sync.stream_readers import StreamReader
 from django_dbos.operations.describing import WorkflowDescription, describe
 from django_dbos.operations.entry import (
     aenter,
@@ -26,8 +27,9 @@ from django_dbos.operations.entry import (
     perform,
     workflow_run,
 )
-from django_dbos.operations.messages import NO_DEFAULT, new_message
-from django_dbos.operations.stream_readers import AsyncStreamReader, StreamReader
+from django_dbos.operations.messages import new_message
+from django_dbos.operations.stream_readers import AsyncStreamReader
+from django_dbos.operations.timeouts import NO_DEFAULT
 from django_dbos.store import get_store
 
 if TYPE_CHECKING:

@@ -165,6 +165,7 @@ class Workflow(EngineRow):
     wake_kind = KeyField(_("waits for"), max_length=10, null=True)
     wake_workflow_id = KeyField(_("waits for workflow"), max_length=MAX_ID_LENGTH, null=True)
     wake_name = KeyField(_("waits for name"), max_length=255, null=True)
+    wake_offset = models.IntegerField(_("waits for offset"), null=True)
     due_at = InstantField(_("due at"), null=True)
     timeout = models.DurationField(_("timeout"), null=True)
     deadline_at = InstantField(_("deadline"), null=True)

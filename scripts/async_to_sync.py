@@ -32,6 +32,7 @@ TARGETS = SOURCES / "_sync"
 
 # The modules that have a twin.
 MODULES = (
+    "client",
     "completion",
     "events",
     "messages",
@@ -43,12 +44,21 @@ MODULES = (
     "run_writes",
     "sleep",
     "steps",
+    "stream_readers",
     "streams",
+    "waits",
 )
 
 # Where the names of async functions are collected.
 SCANNED = (SOURCES, ROOT / "django_dbos" / "store")
-OTHER_NAMES = {"await_": "wait"}
+OTHER_NAMES = {
+    "AsyncIterator": "Iterator",
+    "__aiter__": "__iter__",
+    "__anext__": "__next__",
+    "anext": "next",
+    "aread_stream": "read_stream",
+    "await_": "wait",
+}
 
 # Calls that stand for their first argument in sync code.
 UNWRAPPED = frozenset({"sync_to_async", "asyncio.shield"})

@@ -154,6 +154,8 @@ class Wake:
     kind: WakeKind
     workflow_id: str = ""
     name: str = ""
+    offset: int | None = None
+    """The stream offset that a reader waits for."""
 
     @classmethod
     def of_message(cls, workflow_id: str, topic: str) -> Wake:
@@ -171,9 +173,14 @@ class Wake:
         return cls(kind=WakeKind.RESULT, workflow_id=workflow_id)
 
     @classmethod
-    def of_stream(cls, workflow_id: str, key: str) -> Wake:
-        """An entry of a workflow's stream."""
-        return cls(kind=WakeKind.STREAM, workflow_id=workflow_id, name=key)
+    def of_stream(cls, workflow_id: str, key: str, offset: int | None = None) -> Wake:
+        """An entry of a workflow's stream, at this offset or later."""
+        return cls(kind=WakeKind.STREAM, workflow_id=workflow_id, name=key, offset=offset)
+
+    @classmethod
+    def of_streams(cls, workflow_id: str) -> Wake:
+        """The end of a workflow, which is the end of all its streams; also its quarantine."""
+        return cls(kind=WakeKind.STREAM, workflow_id=workflow_id)
 
     @property
     def key(self) -> str:
@@ -182,9 +189,14 @@ class Wake:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """All that is notified of it: for an event also what waits for any of its workflow's."""
+        """All that is notified of it: for an event also what waits for any of its workflow's.
+
+        The end of all streams has none: in memory readers watch for the workflow's result.
+        """
         if self.kind is WakeKind.EVENT and self.name:
             return (self.key, f"{self.kind}:{self.workflow_id}:")
+        if self.kind is WakeKind.STREAM and not self.name:
+            return ()
         return (self.key,)
 
 

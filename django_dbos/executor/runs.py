@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from django_dbos import signals
 from django_dbos.core import registry
 from django_dbos.core.batch.plan import Plan
-from django_dbos.core.records import Claim, NewWorkflow, run_key
+from django_dbos.core.records import Claim, NewWorkflow, Wake, run_key
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.identity import Identity
 from django_dbos.executor.notifier import Notifier
@@ -21,6 +21,7 @@ from django_dbos.executor.slots import Slots
 from django_dbos.interruptions import ClaimLost, HandedOver, RunInterrupted
 from django_dbos.models import Workflow
 from django_dbos.operations import logs
+from django_dbos.operations.loading import load_runs
 from django_dbos.operations.run import Run
 from django_dbos.store.group_commit import BatchWriter
 from django_dbos.store.pubsub import EVERYTHING
@@ -121,7 +122,7 @@ class Runs:
             user_id=new.user_id,
             remaining=None if new.timeout is None else new.timeout.total_seconds(),
         )
-        run = Run(claim, registry.workflows[new.name], self)
+        (run,) = load_runs(self, [claim], self.store.session)
         self.begin(run, since=self._clock() - CHILD_AGE)
         if self.is_stopping:
             run.interrupt(HandedOver())
@@ -138,6 +139,17 @@ class Runs:
         self.writer.forget(run.workflow_id, run.claim.claim_number)
 
     # What runs ask of their host
+
+    def run_awaited(self, run: Run, workflow_id: str) -> bool:
+        """Leave an awaited workflow to its queue."""
+        return False
+
+    async def arun_awaited(self, run: Run, workflow_id: str) -> bool:
+        """Leave an awaited workflow to its queue."""
+        return False
+
+    def refuse_wait(self, run: Run, operation: str, wake: Wake, remaining: float | None) -> None:
+        """Allow every wait."""
 
     def may_hold(self) -> bool:
         """Return whether a run that waits may keep its slot for a moment."""

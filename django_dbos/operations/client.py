@@ -1,13 +1,12 @@
-"""Waits outside of workflows: poll, wait for a notification, look again."""
+"""Waits outside of workflows: for a result, and for an event."""
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures as futures
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from asgiref.sync import sync_to_async
 
@@ -18,67 +17,141 @@ from django_dbos.core.status import ACTIVE, Status
 from django_dbos.exceptions import (
     MaxRecoveryAttemptsExceeded,
     WaitInTest,
+    WaitTimeout,
     WorkflowCancelled,
 )
-from django_dbos.operations import events, results, runner
-from django_dbos.operations.messages import timed_out
+from django_dbos.operations import runner
+from django_dbos.operations.timeouts import default_or_raise, event_label, result_label
+from django_dbos.operations.waits import auntil
 
 if TYPE_CHECKING:
     from django_dbos.models import Workflow
     from django_dbos.store.base import Store
+    from django_dbos.store.pubsub import Watch
     from django_dbos.store.records import Outcome
 
 logger = logging.getLogger("django_dbos")
 
-# Seconds after which a wait says in the log what it may be waiting for in vain.
+T = TypeVar("T")
+
+# Seconds after which a wait logs a likely reason for its length.
 PATIENCE = 5.0
-# Seconds that an async function in this process has to leave, once its workflow was cancelled,
-# before its result is said to be that.
-LAST_WORDS = 1.0
-
-Poll = Callable[[], tuple[Any] | None]
 
 
-class Wait:
-    """One wait of an asking process: how long it may last, and when to say that it does."""
+async def aget_result(store: Store, workflow_id: str, timeout: float | None) -> Any:  # noqa: ASYNC109
+    """Wait until a workflow has ended; return its result, or raise its error."""
+    wait = _AsyncClientWait(
+        store,
+        "aget_result",
+        workflow_id,
+        timeout,
+        lambda: _read_end(store, workflow_id),
+    )
+    found = await _afind(wait, Wake.of_result(workflow_id))
+    if found is not None and found[0].status is Status.CANCELLED:
+        await runner.auntil_left(workflow_id)
+    return await sync_to_async(_result)(found, workflow_id, timeout)
+
+
+async def aget_event(
+    store: Store,
+    workflow_id: str,
+    key: str,
+    timeout: float | None,  # noqa: ASYNC109
+    default: Any,
+) -> Any:
+    """Wait until a workflow has set an event; return its latest value."""
+    wait = _AsyncClientWait(
+        store,
+        "aget_event",
+        workflow_id,
+        timeout,
+        lambda: _read_event(store, workflow_id, key),
+        is_allowed_in_transaction=timeout == 0,
+    )
+    found = await _afind(wait, Wake.of_event(workflow_id, key))
+    if found is None:
+        return default_or_raise(event_label(workflow_id, key), timeout, default)
+    return await sync_to_async(serializers.loads)(found[0])
+
+
+async def _afind(wait: _AsyncClientWait[T], wake: Wake) -> tuple[T] | None:
+    """Return what a wait found; None once its time is up."""
+    # A value that is there already needs no listener.
+    if not wait.is_listening and (found := await wait.poll(False)) is not None:
+        return found
+    with wait.watch(wake) as watch:
+        return await auntil(watch, wait)
+
+
+class ClientWait(Generic[T]):
+    """One wait of a client: its limit, and the log line of a long one. Both colours share this."""
 
     def __init__(
-        self, store: Store, operation: str, workflow_id: str, timeout: float | None
+        self,
+        store: Store,
+        operation: str,
+        workflow_id: str,
+        timeout: float | None,
+        read: Callable[[], tuple[T] | None],
+        *,
+        is_allowed_in_transaction: bool = False,
     ) -> None:
         self._store = store
         self._operation = operation
         self._workflow_id = workflow_id
         self._began = time.monotonic()
         self._timeout = timeout
-        self._has_spoken = False
+        self._read = read
+        self._must_check = not is_allowed_in_transaction
+        self._has_explained = False
 
-    def refuse_in_transaction(self) -> None:
-        """Nothing that is waited for can be seen in a transaction, in a test's neither."""
-        self._store.refuse_in_transaction(self._operation)
-        if self._timeout != 0 and self._store.is_in_test_transaction():
-            raise WaitInTest(f"{self._operation}()")
+    def watch(self, wake: Wake) -> Watch:
+        """Return a watch for the awaited notification."""
+        return self._store.wakeups.watch(wake.key)
 
-    def pause(self) -> float | None:
-        """Seconds until the next look; None once the time is up."""
+    @property
+    def is_listening(self) -> bool:
+        """Whether notifications of other processes arrive."""
+        return self._store.wakeups.is_listening
+
+    def blocking(self) -> AbstractContextManager[None]:
+        """Return a context in which the caller blocks until the next poll."""
+        return nullcontext()
+
+    def _poll(self) -> tuple[T] | None:
+        if self._must_check:
+            self._must_check = False
+            self._store.refuse_in_transaction(self._operation)
+        return self._read()
+
+    def _next_pause(self) -> float | None:
+        """Return the seconds until the next poll, None once the time is up.
+
+        Inside a transaction, also a test's, no change that is waited for can be seen: refuse it.
+        """
         passed = time.monotonic() - self._began
         if self._timeout is not None and passed >= self._timeout:
             return None
+        self._store.refuse_in_transaction(self._operation)
+        if self._store.is_in_test_transaction():
+            raise WaitInTest(f"{self._operation}()")
         left = float("inf") if self._timeout is None else self._timeout - passed
         return min(get_settings().poll_interval, left)
 
-    def explain(self) -> None:
-        """Say once, after a while, why it takes so long."""
-        if self._has_spoken or time.monotonic() - self._began < PATIENCE:
+    def _explain(self) -> None:
+        """Log once, after a while, why the wait takes so long."""
+        waited = time.monotonic() - self._began
+        if self._has_explained or waited < PATIENCE:
             return
-        self._has_spoken = True
+        self._has_explained = True
         workflow = self._store.reader.get_workflow(self._workflow_id)
-        reason = self._reason(workflow)
         logger.warning(
             "%s() has waited %.0f s for workflow %r: %s.",
             self._operation,
-            time.monotonic() - self._began,
+            waited,
             self._workflow_id,
-            reason,
+            self._reason(workflow),
         )
 
     def _reason(self, workflow: Workflow) -> str:
@@ -91,69 +164,25 @@ class Wait:
         return f"its status is {workflow.status}"
 
 
-def poll_until(wait: Wait, store: Store, keys: tuple[str, ...], poll: Poll) -> tuple[Any] | None:
-    """Return what a look found; None once the time is up."""
-    # Nobody needs to begin to listen for what is there already.
-    if not store.wakeups.is_listening and (found := poll()) is not None:
-        return found
-    with store.wakeups.watch(*keys) as watch:
-        while (found := poll()) is None and (pause := wait.pause()) is not None:
-            wait.refuse_in_transaction()
-            watch.wait(pause)
-            wait.explain()
-    return found
+class _AsyncClientWait(ClientWait[T]):
+    async def poll(self, is_expected: bool) -> tuple[T] | None:
+        return await sync_to_async(self._poll)()
+
+    async def pause(self) -> float | None:
+        return await sync_to_async(self._next_pause)()
+
+    async def resume(self) -> None:
+        await sync_to_async(self._explain)()
 
 
-async def apoll_until(
-    wait: Wait, store: Store, keys: tuple[str, ...], poll: Poll
-) -> tuple[Any] | None:
-    """See poll_until()."""
-    apoll = sync_to_async(poll)
-    if not store.wakeups.is_listening and (found := await apoll()) is not None:
-        return found
-    with store.wakeups.watch(*keys) as watch:
-        while (found := await apoll()) is None and (pause := wait.pause()) is not None:
-            await sync_to_async(wait.refuse_in_transaction)()
-            await watch.await_(pause)
-            await sync_to_async(wait.explain)()
-    return found
-
-
-def get_result(store: Store, workflow_id: str, timeout: float | None) -> Any:
-    """Wait until a workflow has ended; return its result, or raise its error."""
-    store.refuse_in_transaction("get_result")
-    wait = Wait(store, "get_result", workflow_id, timeout)
-    keys = (Wake.of_result(workflow_id).key,)
-    found = poll_until(wait, store, keys, lambda: _look_at_end(store, workflow_id))
-    if (left := _leaving(found, workflow_id)) is not None:
-        futures.wait([left], LAST_WORDS)
-    return _result(found, workflow_id, timeout)
-
-
-async def aget_result(store: Store, workflow_id: str, timeout: float | None) -> Any:  # noqa: ASYNC109
-    """See get_result()."""
-    wait = Wait(store, "aget_result", workflow_id, timeout)
-    keys = (Wake.of_result(workflow_id).key,)
-    found = await apoll_until(wait, store, keys, lambda: _look_at_end(store, workflow_id))
-    if (left := _leaving(found, workflow_id)) is not None:
-        await asyncio.wait([asyncio.wrap_future(left)], timeout=LAST_WORDS)
-    return await sync_to_async(_result)(found, workflow_id, timeout)
-
-
-def _leaving(found: tuple[Outcome] | None, workflow_id: str) -> futures.Future[None] | None:
-    """What is done once a cancelled workflow's async function has left, if it runs here."""
-    is_cancelled = found is not None and found[0].status is Status.CANCELLED
-    return runner.leaving(workflow_id) if is_cancelled else None
-
-
-def _look_at_end(store: Store, workflow_id: str) -> tuple[Outcome] | None:
+def _read_end(store: Store, workflow_id: str) -> tuple[Outcome] | None:
     outcome = store.reader.read_outcome(workflow_id)
     return None if outcome.status in ACTIVE else (outcome,)
 
 
 def _result(found: tuple[Outcome] | None, workflow_id: str, timeout: float | None) -> Any:
     if found is None:
-        results.raise_timeout(workflow_id, timeout)
+        raise WaitTimeout(result_label(workflow_id), timeout or 0.0)
     (outcome,) = found
     match outcome.status:
         case Status.CANCELLED:
@@ -165,42 +194,6 @@ def _result(found: tuple[Outcome] | None, workflow_id: str, timeout: float | Non
     return None if outcome.output is None else serializers.loads(outcome.output)
 
 
-def get_event(store: Store, workflow_id: str, key: str, timeout: float | None, default: Any) -> Any:
-    """Wait until a workflow has set an event; return its latest value."""
-    if timeout != 0:
-        store.refuse_in_transaction("get_event")
-    wait = Wait(store, "get_event", workflow_id, timeout)
-    keys = _event_keys(workflow_id, key)
-    found = poll_until(wait, store, keys, lambda: _look_at_event(store, workflow_id, key))
-    return _event(found, workflow_id, key, timeout, default)
-
-
-async def aget_event(
-    store: Store,
-    workflow_id: str,
-    key: str,
-    timeout: float | None,  # noqa: ASYNC109
-    default: Any,
-) -> Any:
-    """See get_event()."""
-    wait = Wait(store, "aget_event", workflow_id, timeout)
-    keys = _event_keys(workflow_id, key)
-    found = await apoll_until(wait, store, keys, lambda: _look_at_event(store, workflow_id, key))
-    return await sync_to_async(_event)(found, workflow_id, key, timeout, default)
-
-
-def _event_keys(workflow_id: str, key: str) -> tuple[str, ...]:
-    return (Wake.of_event(workflow_id, key).key,)
-
-
-def _look_at_event(store: Store, workflow_id: str, key: str) -> tuple[str] | None:
+def _read_event(store: Store, workflow_id: str, key: str) -> tuple[str] | None:
     text = store.reader.read_event(workflow_id, key)
     return None if text is None else (text,)
-
-
-def _event(
-    found: tuple[str] | None, workflow_id: str, key: str, timeout: float | None, default: Any
-) -> Any:
-    if found is None:
-        return timed_out(events.what(workflow_id, key), timeout, default)
-    return serializers.loads(found[0])

@@ -9,17 +9,17 @@ from django_dbos.core import durations, names
 from django_dbos.core.records import RecordEvent, State, Wake
 from django_dbos.operations import limits, step_writes, waits
 from django_dbos.operations.context import StepScope
-from django_dbos.operations.messages import timed_out
 from django_dbos.operations.run import Run, operation_name
+from django_dbos.operations.timeouts import default_or_raise, event_label
 from django_dbos.store import get_store
 
 
 async def aset_event(run: Run, step: StepScope | None, key: str, value: Any) -> None:
-    """Publish a value; whatever waits next in the workflow waits for its commit.
+    """Publish a value; the next write of the workflow that waits, waits for its commit too.
 
     In a step it has no checkpoint of its own: a step that is tried again sets it again.
     """
-    values = _setting(run, key, value)
+    values = _event_values(run, key, value)
     if step is not None:
         await step_writes.apost(run, step, RecordEvent, checkpoint=None, **values)
         return
@@ -29,7 +29,7 @@ async def aset_event(run: Run, step: StepScope | None, key: str, value: Any) -> 
         await run.apost(RecordEvent, checkpoint=call.checkpoint(), step_number=number, **values)
 
 
-def _setting(run: Run, key: str, value: Any) -> dict[str, Any]:
+def _event_values(run: Run, key: str, value: Any) -> dict[str, Any]:
     key = names.check_key(key)
     text = serializers.dumps(value, label=f"Event {key!r} of workflow {run.workflow_id!r}")
     limits.count_event(run)
@@ -48,7 +48,7 @@ async def aget_event(
     call = run.begin("aget_event", operation_name("get_event", key))
     checkpoint = await waits.await_(call, Wake.of_event(workflow_id, key), seconds)
     if checkpoint.state is State.TIMED_OUT:
-        return timed_out(what(workflow_id, key), seconds, default)
+        return default_or_raise(event_label(workflow_id, key), seconds, default)
     return await run.aoutcome(checkpoint)
 
 
@@ -65,8 +65,3 @@ def read_all(workflow_id: str) -> dict[str, Any]:
     if not found:
         store.reader.read_status(workflow_id)
     return {key: serializers.loads(text) for key, text, _ in found}
-
-
-def what(workflow_id: str, key: str) -> str:
-    """The event, for error messages."""
-    return f"event {key!r} of workflow {workflow_id!r}"

@@ -8,26 +8,11 @@ from typing import Any
 
 from django_dbos import serializers
 from django_dbos.core import durations, names
-from django_dbos.core.records import (
-    NewMessage,
-    RecordSend,
-    State,
-    Verdict,
-    Wake,
-)
-from django_dbos.exceptions import WaitTimeout, WorkflowDoesNotExist
+from django_dbos.core.records import NewMessage, RecordSend, State, Verdict, Wake
+from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.operations import limits, waits
 from django_dbos.operations.run import Call, Run, operation_name
-
-
-class _NoDefault:
-    """Tells "no default was given" from None."""
-
-    def __repr__(self) -> str:
-        return "NO_DEFAULT"
-
-
-NO_DEFAULT: Any = _NoDefault()
+from django_dbos.operations.timeouts import default_or_raise, message_label
 
 
 def new_message(
@@ -37,7 +22,7 @@ def new_message(
     idempotency_key: str | None,
     sender_id: str | None = None,
 ) -> NewMessage:
-    """A checked and serialized message."""
+    """Return a checked and serialized message."""
     workflow_id = names.check_workflow_id(workflow_id)
     return NewMessage(
         workflow_id=workflow_id,
@@ -56,7 +41,7 @@ async def asend(run: Run, messages: Sequence[NewMessage]) -> None:
         await run.turn(call.found)
         await run.aoutcome(call.found)
         return
-    answer = await run.asubmit(RecordSend, call, **_sending(call, messages))
+    answer = await run.asubmit(RecordSend, call, **_send_values(call, messages))
     if answer.verdict is Verdict.REFUSED:
         await run.afail(call, WorkflowDoesNotExist(answer.subject))
     if answer.checkpoint is not None:
@@ -70,19 +55,11 @@ async def arecv(run: Run, topic: str | None, timeout: Any, default: Any) -> Any:
     wake = Wake.of_message(run.workflow_id, topic or "")
     checkpoint = await waits.await_(call, wake, seconds)
     if checkpoint.state is State.TIMED_OUT:
-        awaited = f"a message on topic {topic!r}" if topic else "a message"
-        return timed_out(awaited, seconds, default)
+        return default_or_raise(message_label(topic), seconds, default)
     return await run.aoutcome(checkpoint)
 
 
-def timed_out(what: str, timeout: float | None, default: Any) -> Any:
-    """Return the default, if there is one; else raise WaitTimeout."""
-    if default is NO_DEFAULT:
-        raise WaitTimeout(what, timeout or 0.0)
-    return default
-
-
-def _sending(call: Call, messages: Sequence[NewMessage]) -> dict[str, Any]:
+def _send_values(call: Call, messages: Sequence[NewMessage]) -> dict[str, Any]:
     return {
         "checkpoint": call.checkpoint(),
         "messages": tuple(replace(new, sender_id=call.run.workflow_id) for new in messages),

@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 
 from django_dbos.core import durations
 from django_dbos.core.records import NewMessage, NewWorkflow
-from django_dbos.operations import client, context, events, inline, limits
+from django_dbos.operations import client, context, events, inline_calls, limits
 from django_dbos.store import get_store
 
 
@@ -42,9 +42,9 @@ async def acall(new: NewWorkflow) -> Any:
     """Run a workflow inline, to its end; return its result or raise its error."""
     store = get_store()
     await sync_to_async(store.refuse_in_transaction)(new.name)
-    ran = await inline.acall(store, new)
-    if ran is not None and inline.has_outcome(ran):
-        return inline.outcome(ran)
+    ran = await inline_calls.acall(store, new)
+    if ran is not None and inline_calls.has_outcome(ran):
+        return inline_calls.outcome(ran)
     # The id exists already, or another executor has taken the workflow over: the recorded outcome
     # counts.
     return await client.aget_result(store, new.workflow_id, None)

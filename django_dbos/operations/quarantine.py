@@ -33,4 +33,6 @@ def quarantine(
             error,
             extra={"workflow_id": workflow_id},
         )
-        store.tell(session, Notifications(keys=[Wake.of_result(workflow_id).key]))
+        # It has no result yet, but its streams have ended.
+        wakes, keys = [Wake.of_streams(workflow_id)], [Wake.of_result(workflow_id).key]
+        store.tell(session, Notifications(wakes=wakes, keys=keys))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django_dbos.core import durations, names
+from django_dbos.operations._sync.stream_readers import StreamReader
 from django_dbos.operations.entry import ascope_of, scope_of, workflow_run
 from django_dbos.operations.run import operation_name
-from django_dbos.operations.stream_readers import AsyncStreamReader, StreamReader
+from django_dbos.operations.stream_readers import AsyncStreamReader
 from django_dbos.store import get_store
 
 

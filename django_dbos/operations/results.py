@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 from django_dbos.conf import get_settings
 from django_dbos.core import durations
@@ -37,6 +37,7 @@ from django_dbos.exceptions import (
 )
 from django_dbos.operations import waits
 from django_dbos.operations.run import Call, Run, operation_name
+from django_dbos.operations.timeouts import result_label
 
 
 async def astart(run: Run, workflows: Sequence[NewWorkflow]) -> list[str]:
@@ -165,14 +166,9 @@ async def aget_result(run: Run, workflow_id: str, timeout: Any) -> Any:  # noqa:
 def _raise_ending(checkpoint: Checkpoint, workflow_id: str, timeout: float | None) -> None:
     match checkpoint.state:
         case State.TIMED_OUT:
-            raise_timeout(workflow_id, timeout)
+            raise WaitTimeout(result_label(workflow_id), timeout or 0.0)
         case State.AWAITED_CANCELLED:
             raise WorkflowCancelled(workflow_id)
         case State.AWAITED_EXCEEDED:
             attempts = get_settings().max_recovery_attempts
             raise MaxRecoveryAttemptsExceeded(workflow_id, attempts)
-
-
-def raise_timeout(workflow_id: str, timeout: float | None) -> NoReturn:
-    """The result didn't come in time."""
-    raise WaitTimeout(f"the result of workflow {workflow_id!r}", timeout or 0.0)

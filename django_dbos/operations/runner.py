@@ -7,11 +7,11 @@ log and the signals say when a run starts and how it ended.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures as futures
 import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -30,6 +30,9 @@ from django_dbos.operations.run import Run
 from django_dbos.operations.tracking import tracked
 
 logger = logging.getLogger("django_dbos.executor")
+
+# Seconds that the async function of a cancelled workflow has to leave, before get_result() raises.
+LAST_WORDS = 1.0
 
 FINAL = frozenset({Status.SUCCESS, Status.ERROR, Status.CANCELLED})
 
@@ -66,11 +69,20 @@ async def aexecute(run: Run) -> None:
             del _async_runs[run.workflow_id]
 
 
-def leaving(workflow_id: str) -> Future[None] | None:
-    """What is done once the async function of a cancelled workflow has left.
+def until_left(workflow_id: str) -> None:
+    """Wait a moment until a cancelled workflow's async function has left, if it runs here."""
+    if (left := _leaving(workflow_id)) is not None:
+        futures.wait([left], LAST_WORDS)
 
-    None if it doesn't run in this process.
-    """
+
+async def auntil_left(workflow_id: str) -> None:
+    """See until_left()."""
+    if (left := _leaving(workflow_id)) is not None:
+        await asyncio.wait([asyncio.wrap_future(left)], timeout=LAST_WORDS)
+
+
+def _leaving(workflow_id: str) -> futures.Future[None] | None:
+    """Return a future that is done once the function has left; None if it doesn't run here."""
     run = _async_runs.get(workflow_id)
     if run is None or run.loop is None or run.task is None or run.loop.is_closed():
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
+from django_dbos.core.records import Wake
 from django_dbos.interruptions import RunInterrupted
 
 if TYPE_CHECKING:
@@ -44,6 +45,15 @@ class Host(Protocol[R]):
     @property
     def takes_turns(self) -> bool:
         """Whether all that is sync must run on one thread: a test's transaction is only there."""
+
+    def run_awaited(self, run: R, workflow_id: str) -> bool:
+        """Run a workflow that a run of this host awaits, if that can be done here and now."""
+
+    async def arun_awaited(self, run: R, workflow_id: str) -> bool:
+        """See run_awaited()."""
+
+    def refuse_wait(self, run: R, operation: str, wake: Wake, remaining: float | None) -> None:
+        """End a run whose wait, of `remaining` seconds (None: without limit), would hang."""
 
     def may_hold(self) -> bool:
         """Whether a run that waits may keep its slot for a moment: there are free ones."""

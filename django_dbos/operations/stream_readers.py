@@ -1,36 +1,41 @@
 """Readers of streams, which take values from the table, from any offset.
 
-In a workflow each iteration over one takes a position: the values never change and are read again
-by a replay; where it ended, and how, is recorded, also when the loop is left early.
+In a workflow each iteration takes a position: the values never change, and a replay reads them
+again; where the iteration ended, and how, is recorded, also when the loop is left early. While it
+waits, the checkpoint at its position says for which offset and until when, and the run may be
+suspended (CORRECTNESS rule 53).
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
-from operator import itemgetter
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from asgiref.sync import sync_to_async
 
 from django_dbos import serializers
 from django_dbos.conf import get_settings
-from django_dbos.core.records import RecordStep, Wake, run_key
+from django_dbos.core.records import RecordStep, RecordWait, Verdict, Wake, run_key
 from django_dbos.exceptions import WaitInTest, WaitTimeout
 from django_dbos.operations import reads
 from django_dbos.operations.run import Call, Run
+from django_dbos.operations.timeouts import entry_label
+from django_dbos.operations.waits import AsyncWait, RunWait, auntil
 
 if TYPE_CHECKING:
     from django_dbos.store.base import Store
+    from django_dbos.store.pubsub import Watch
     from django_dbos.store.records import Page
 
 # Entries read at once.
 PAGE_SIZE = 500
 
 
-class _Reader:
-    """What both readers share: where they are, how long they wait, and how they ended."""
+class BaseReader:
+    """The state of a reader: where it is, how long it waits, and how it ended."""
 
     _operation: ClassVar[str]
 
@@ -46,8 +51,8 @@ class _Reader:
         call: Call | None,
     ) -> None:
         self.closed = False
-        """True once all was read of a stream that gets no more: it was closed, or its workflow
-        ended in SUCCESS or ERROR."""
+        """True once everything was read of a stream that gets no more: it was closed, or its
+        workflow ended in SUCCESS or ERROR."""
         self._store = store
         self._workflow_id = workflow_id
         self._key = key
@@ -58,10 +63,14 @@ class _Reader:
         self._has_begun = False
         self._recorded: Call | None = None
         self._end: dict[str, Any] | None = None
-        self._restart_clock()
+
+    def leave(self, call: Call | None) -> None:
+        """Note that an iteration is over, perhaps before its end; finalizers call it too."""
+        if call is not None and call.found is None and call is not self._recorded:
+            call.run.note_left(call, self._end_text(has_left=True))
 
     def _begin(self) -> Call | None:
-        """The call of an iteration: the first has the reader's own position, others the next."""
+        """Return an iteration's call: the first has the reader's position, later ones the next."""
         call = self._call
         if call is None:
             return None
@@ -72,20 +81,12 @@ class _Reader:
         self._end = None if found is None else json.loads(found)
         return call
 
-    def leave(self, call: Call | None) -> None:
-        """Note that an iteration is over, maybe before its end: from a finalizer, on any thread."""
-        if call is not None and call.found is None and call is not self._recorded:
-            call.run.note_left(call, self._end_text(has_left=True))
-
-    def _restart_clock(self) -> None:
-        self._waiting_since = time.monotonic()
-
-    def _keys(self) -> tuple[str, ...]:
-        stream = Wake.of_stream(self._workflow_id, self._key)
-        keys = (stream.key, Wake.of_result(self._workflow_id).key)
-        if self._call is None:
-            return keys
-        return (*keys, run_key(self._call.run.workflow_id))
+    def _watch(self) -> Watch:
+        result = Wake.of_result(self._workflow_id)
+        keys = [Wake.of_stream(self._workflow_id, self._key).key, result.key]
+        if self._call is not None:
+            keys.append(run_key(self._call.run.workflow_id))
+        return self._store.wakeups.watch(*keys)
 
     def _read(self) -> Page:
         return self._store.reader.read_entries(
@@ -96,43 +97,26 @@ class _Reader:
         """Whether the first run's reader ended here."""
         return self._end is not None and self._offset >= self._end["offset"]
 
-    def _finished(self, page: Page) -> bool:
-        """Whether nothing is to be waited for after this page."""
-        if not page.is_last:
-            return False
-        if page.is_ended or not self._waits:
+    def _is_last(self, page: Page) -> bool:
+        """Whether a page is followed by no other, and isn't waited for."""
+        if page.is_ended or (page.is_last and not self._waits):
             self.closed = page.is_closed
             return True
         return False
 
-    def _pause(self) -> float:
-        """Seconds to wait for more, at most; raises once the time is up."""
-        waited = time.monotonic() - self._waiting_since
-        if self._timeout is not None and waited >= self._timeout:
-            raise WaitTimeout(self._what, self._timeout)
-        left = float("inf") if self._timeout is None else self._timeout - waited
-        return min(get_settings().poll_interval, left)
-
-    @property
-    def _what(self) -> str:
-        return f"the next value of stream {self._key!r} of workflow {self._workflow_id!r}"
-
-    def _refuse_wait(self) -> None:
-        if self._call is None:
-            self._store.refuse_in_atomic("read_stream")
-        if self._store.is_in_test_transaction():
-            raise WaitInTest("read_stream()")
-
-    def _replayed_end(self) -> None:
+    def _replay_end(self) -> None:
         """End as the first run's reader did."""
         assert self._end is not None
         self.closed = self._end["closed"]
         if self._end["timed_out"]:
-            raise WaitTimeout(self._what, self._timeout or 0.0)
+            raise self._timed_out()
         if self._end["has_left"] and self._call is not None:
             self._call.refuse_other(f"leaving it at offset {self._end['offset']}", "reading on")
 
-    def _ending(self, *, timed_out: bool = False) -> dict[str, Any]:
+    def _timed_out(self) -> WaitTimeout:
+        return WaitTimeout(entry_label(self._workflow_id, self._key), self._timeout or 0.0)
+
+    def _end_values(self, *, timed_out: bool) -> dict[str, Any]:
         assert self._call is not None
         self._recorded = self._call
         return {"checkpoint": self._call.checkpoint(output=self._end_text(timed_out=timed_out))}
@@ -142,81 +126,13 @@ class _Reader:
         return json.dumps({**end, "timed_out": timed_out, "has_left": has_left})
 
 
-class _Entries(Iterator[tuple[int, Any]]):
-    """An iteration that notices when it is dropped."""
-
-    def __init__(self, reader: StreamReader, call: Call | None) -> None:
-        self._reader = reader
-        self._call = call
-        self._entries = reader._read_on()
-
-    def __next__(self) -> tuple[int, Any]:
-        return next(self._entries)
-
-    def close(self) -> None:
-        """Read no more."""
-        self._entries.close()
-        self._reader.leave(self._call)
-
-    def __del__(self) -> None:
-        self._reader.leave(self._call)
-
-
-class StreamReader(_Reader):
-    """The values of a stream, in order, as they come: `for value in reader`."""
-
-    _operation = "read_stream"
-
-    def __iter__(self) -> Iterator[Any]:
-        return map(itemgetter(1), self.entries())
-
-    def entries(self) -> Iterator[tuple[int, Any]]:
-        """(offset, value) of each: to resume, begin at the last offset + 1."""
-        return _Entries(self, self._begin())
-
-    def _read_on(self) -> Generator[tuple[int, Any], None, None]:
-        run = self._call.run if self._call else None
-        with self._store.wakeups.watch(*self._keys()) as watch:
-            while True:
-                page = self._read() if run is None else reads.patiently(run, self._read)
-                for offset, text in page.entries:
-                    if self._is_past_end():
-                        break
-                    self._offset = offset + 1
-                    yield offset, load(run, text)
-                    self._restart_clock()
-                if self._is_past_end():
-                    return self._replayed_end()
-                if self._finished(page):
-                    return self._record_end()
-                if not page.is_last:
-                    continue
-                self._refuse_wait()
-                try:
-                    pause = self._pause()
-                except WaitTimeout:
-                    self._record_end(timed_out=True)
-                    raise
-                if run is None:
-                    watch.wait(pause)
-                else:
-                    with run.host.without_slot(run):
-                        watch.wait(pause)
-                    run.check()
-
-    def _record_end(self, *, timed_out: bool = False) -> None:
-        if self._call is not None:
-            end = self._ending(timed_out=timed_out)
-            self._call.run.submit(RecordStep, self._call, **end)
-
-
 class _AsyncEntries(AsyncIterator[Any]):
-    """See _Entries. An async generator is closed some time later, this is noticed at once."""
+    """An iteration that notices at once when it is dropped."""
 
     def __init__(self, reader: AsyncStreamReader, call: Call | None, *, only_values: bool) -> None:
         self._reader = reader
         self._call = call
-        self._entries = reader._read_on()
+        self._entries: Any = reader._read_on()
         self._only_values = only_values
 
     async def __anext__(self) -> Any:
@@ -224,7 +140,7 @@ class _AsyncEntries(AsyncIterator[Any]):
         return entry[1] if self._only_values else entry
 
     async def aclose(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         await self._entries.aclose()
         self._reader.leave(self._call)
 
@@ -232,8 +148,11 @@ class _AsyncEntries(AsyncIterator[Any]):
         self._reader.leave(self._call)
 
 
-class AsyncStreamReader(_Reader):
-    """See StreamReader: `async for value in reader`."""
+class AsyncStreamReader(BaseReader):
+    """The values of a stream, in order, as they come: iterate over it.
+
+    `closed` is True once everything was read of a stream that gets no more.
+    """
 
     _operation = "aread_stream"
 
@@ -241,61 +160,148 @@ class AsyncStreamReader(_Reader):
         return _AsyncEntries(self, self._begin(), only_values=True)
 
     def entries(self) -> AsyncIterator[tuple[int, Any]]:
-        """See StreamReader.entries()."""
+        """Return an iterator of (offset, value): to resume, begin at the last offset + 1."""
         return _AsyncEntries(self, self._begin(), only_values=False)
 
-    async def _read_on(self) -> AsyncGenerator[tuple[int, Any], None]:
+    async def _read_on(self) -> AsyncIterator[tuple[int, Any]]:
         run = self._call.run if self._call else None
-        with self._store.wakeups.watch(*self._keys()) as watch:
-            while True:
-                page = await self._aread(run)
+        has_read_all = False
+        with self._watch() as watch:
+            while not self._is_past_end():
+                found = await auntil(watch, self._wait(has_read_all=has_read_all))
+                if found is None:
+                    await self._record_end(timed_out=True)
+                    raise self._timed_out()
+                (page,) = found
                 for offset, text in page.entries:
                     if self._is_past_end():
                         break
                     self._offset = offset + 1
                     yield offset, await aload(run, text)
-                    self._restart_clock()
                 if self._is_past_end():
-                    self._replayed_end()
+                    break
+                if self._is_last(page):
+                    await self._record_end(timed_out=False)
                     return
-                if self._finished(page):
-                    await self._record_end()
-                    return
-                if not page.is_last:
-                    continue
-                await sync_to_async(self._refuse_wait)()
-                try:
-                    pause = self._pause()
-                except WaitTimeout:
-                    await self._record_end(timed_out=True)
-                    raise
-                if run is None:
-                    await watch.await_(pause)
-                else:
-                    with run.host.without_slot(run):
-                        await watch.await_(pause)
-                    run.check()
+                has_read_all = page.is_last
+        self._replay_end()
 
-    async def _aread(self, run: Run | None) -> Page:
-        if run is None:
-            return await sync_to_async(self._read)()
-        return await reads.apatiently(run, self._read)
+    def _wait(self, *, has_read_all: bool) -> AsyncWait[Page]:
+        if self._call is None:
+            return _AsyncPageWait(self, has_read_all=has_read_all)
+        return _AsyncRunPageWait(self, self._call, has_read_all=has_read_all)
 
-    async def _record_end(self, *, timed_out: bool = False) -> None:
+    async def _record_end(self, *, timed_out: bool) -> None:
         if self._call is not None:
-            end = self._ending(timed_out=timed_out)
-            await self._call.run.asubmit(RecordStep, self._call, **end)
+            values = self._end_values(timed_out=timed_out)
+            await self._call.run.asubmit(RecordStep, self._call, **values)
 
 
-def load(run: Run | None, text: str) -> Any:
-    """Load a value: a run's reader waits out a database that is away."""
-    if run is None or not serializers.needs_thread(text):
-        return serializers.loads(text)
-    return reads.patiently(run, lambda: serializers.loads(text))
+class PageWait:
+    """A wait for the next page of a stream. Both colours share this, in workflows and outside."""
+
+    def __init__(self, reader: BaseReader, *, has_read_all: bool) -> None:
+        self._reader = reader
+        self._has_read_all = has_read_all
+        """Whether the last page showed that there is nothing to read yet."""
+        timeout = reader._timeout
+        self._until = None if timeout is None else time.monotonic() + timeout
+
+    @property
+    def _remaining(self) -> float | None:
+        """The seconds that are left for the next value; None: there is no limit."""
+        return None if self._until is None else self._until - time.monotonic()
+
+    def _must_read(self) -> bool:
+        must_read, self._has_read_all = not self._has_read_all, False
+        return must_read
+
+    def _found(self, page: Page) -> tuple[Page] | None:
+        """Return the page, unless the reader is to wait for more."""
+        is_done = bool(page.entries) or not page.is_last or self._reader._is_last(page)
+        return (page,) if is_done else None
+
+
+class BaseClientPageWait(PageWait):
+    def blocking(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def _next_pause(self) -> float | None:
+        store = self._reader._store
+        store.refuse_in_atomic("read_stream")
+        if store.is_in_test_transaction():
+            raise WaitInTest("read_stream()")
+        remaining, interval = self._remaining, get_settings().poll_interval
+        if remaining is None:
+            return interval
+        return min(interval, remaining) if remaining > 0 else None
+
+
+class _AsyncPageWait(BaseClientPageWait):
+    async def poll(self, is_expected: bool) -> tuple[Page] | None:
+        if not self._must_read():
+            return None
+        return self._found(await sync_to_async(self._reader._read)())
+
+    async def pause(self) -> float | None:
+        return await sync_to_async(self._next_pause)()
+
+    async def resume(self) -> None:
+        return
+
+
+class BaseRunPageWait(PageWait, RunWait):
+    """A run's wait for an offset: the checkpoint at the reader's position has its deadline."""
+
+    def __init__(self, reader: BaseReader, call: Call, *, has_read_all: bool) -> None:
+        PageWait.__init__(self, reader, has_read_all=has_read_all)
+        wake = Wake.of_stream(reader._workflow_id, reader._key, reader._offset)
+        RunWait.__init__(self, call, wake)
+        self._position = json.dumps({"offset": reader._offset})
+        recorded = call.wait
+        self._is_recorded = recorded is not None and recorded.output == self._position
+        if self._is_recorded and self._until is not None:
+            self._until = call.run.waits_until.get(call.step_number, self._until)
+
+    def _must_record(self, seconds: float | None) -> bool:
+        """Whether the deadline is to be recorded: before a suspension, or after the hold time."""
+        is_due = seconds is None or (self._until is not None and self._policy.is_over)
+        return is_due and not self._is_recorded
+
+    def _values(self) -> dict[str, object]:
+        checkpoint = self._call.checkpoint(
+            output=self._position, related_workflow_id=self._wake.workflow_id
+        )
+        return {"checkpoint": checkpoint, "wake": self._wake, "timeout": self._remaining}
+
+
+class _AsyncRunPageWait(BaseRunPageWait):
+    async def poll(self, is_expected: bool) -> tuple[Page] | None:
+        if not self._must_read():
+            return None
+        return self._found(await reads.apatiently(self._run, self._reader._read))
+
+    async def pause(self) -> float | None:
+        remaining = self._remaining
+        if remaining is not None and remaining <= 0:
+            return None
+        seconds = self._policy.next_pause(remaining)
+        if self._must_record(seconds):
+            answer = await self._run.asubmit(RecordWait, self._call, **self._values())
+            if answer.verdict is not Verdict.WAITING:
+                # The entry has just come.
+                return 0.0
+            self._is_recorded = True
+        if seconds is None:
+            self._run.suspend(self._wake, self._call.step_number, remaining)
+        return seconds
+
+    async def resume(self) -> None:
+        self._run.check()
 
 
 async def aload(run: Run | None, text: str) -> Any:
-    """See load(). On a loop."""
+    """Return a stored value; a run's reader waits out a database that is away."""
     if not serializers.needs_thread(text):
         return serializers.loads(text)
     if run is None:

@@ -14,11 +14,11 @@ from django_dbos.operations.run import Run, operation_name
 
 
 async def awrite_stream(run: Run, step: StepScope | None, key: str, value: Any) -> None:
-    """Append a value; whatever waits next in the workflow waits for its commit.
+    """Append a value; the next write of the workflow that waits, waits for its commit too.
 
     In a step it has no checkpoint of its own: a step that is tried again writes it again.
     """
-    values = _entry(run, key, value)
+    values = _entry_values(run, key, value)
     if step is not None:
         _refuse_closed(run, key)
         await step_writes.apost(run, step, RecordEntry, checkpoint=None, **values)
@@ -32,7 +32,7 @@ async def awrite_stream(run: Run, step: StepScope | None, key: str, value: Any) 
 
 async def aclose_stream(run: Run, step: StepScope | None, key: str) -> None:
     """End a stream; closing it again changes nothing."""
-    values = _end(key)
+    values = {"key": names.check_key(key), "value": None}
     if step is not None:
         await step_writes.apost(run, step, RecordEntry, checkpoint=None, **values)
     else:
@@ -43,14 +43,10 @@ async def aclose_stream(run: Run, step: StepScope | None, key: str) -> None:
     run.ended_streams.add(key)
 
 
-def _entry(run: Run, key: str, value: Any) -> dict[str, Any]:
+def _entry_values(run: Run, key: str, value: Any) -> dict[str, Any]:
     key = names.check_key(key)
     text = serializers.dumps(value, label=f"A value for stream {key!r} of {run.workflow_id!r}")
     return {"key": key, "value": text, "size": len(text)}
-
-
-def _end(key: str) -> dict[str, Any]:
-    return {"key": names.check_key(key), "value": None}
 
 
 def _refuse_closed(run: Run, key: str) -> None:

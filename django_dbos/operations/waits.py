@@ -1,14 +1,17 @@
-"""What every wait of a workflow shares: look, hold the slot a moment, then suspend.
+"""The one wait: poll, pause until a notification or a timer, and poll again.
 
-A look is one write: it records the outcome when what is awaited is there or its time is up, and
-the wait's deadline otherwise. A run that can't be suspended (it is inline, or other branches of it
-are busy) blocks instead, without using up its slot.
+Everything that waits does so in `auntil()`: a recv(), a sleep, a result, a reader of a stream, the
+pause before a retry, and calls from outside of workflows. A wait of a run also decides how long the
+run keeps its slot (`HoldPolicy`): afterwards the run is suspended, and its row says what wakes it.
+A run that can't be suspended (it runs inline, or other branches of it are busy) blocks instead, and
+lends its slot meanwhile.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol, TypeVar
 
 from django_dbos.conf import get_settings
 from django_dbos.core.records import (
@@ -20,138 +23,209 @@ from django_dbos.core.records import (
     WakeKind,
     run_key,
 )
-from django_dbos.operations import inline
 from django_dbos.operations.run import Call, Run
 from django_dbos.store.pubsub import Watch
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
 # Waits for another workflow, which the checkpoint names.
 OTHERS = (WakeKind.EVENT, WakeKind.RESULT)
-# Nothing but the time ends them.
+# Waits that only time ends.
 TIMED = (WakeKind.SLEEP, WakeKind.RETRY)
 
 
-def wait(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:
-    """Wait for the outcome of a call, for `timeout` seconds (None: for ever), and return it."""
-    run = call.run
-    if call.found is not None:
-        return call.found
-    with _watch(run, wake) as watch:
-        policy, is_expected = _HoldPolicy(run), call.has_waited
-        while True:
-            answer = run.submit(RecordWait, call, **_look(call, wake, timeout, is_expected))
-            if answer.verdict is not Verdict.WAITING:
-                return _outcome(answer)
-            if inline.run_awaited(run, wake):
-                continue
-            pause = policy.next_pause(call, wake, answer.remaining)
-            if policy.is_resident:
-                with run.host.without_slot(run):
-                    is_expected = watch.wait(pause)
-            else:
-                is_expected = watch.wait(pause)
-            run.check()
+class AsyncWait(Protocol[T_co]):
+    """What is awaited, and what a waiter does between two polls."""
+
+    async def poll(self, is_expected: bool) -> tuple[T_co] | None:
+        """Return the awaited value in a tuple; None while there is none.
+
+        `is_expected` is set after a notification, which makes a value likely.
+        """
+
+    async def pause(self) -> float | None:
+        """Return the seconds until the next poll; None once the wait's time is up."""
+
+    def blocking(self) -> AbstractContextManager[None]:
+        """Return a context in which the caller blocks until the next poll."""
+
+    async def resume(self) -> None:
+        """Prepare the next poll, or raise what ends the wait."""
+
+
+async def auntil(watch: Watch, wait: AsyncWait[T], *, is_expected: bool = False) -> tuple[T] | None:
+    """Poll until there is a value; return it in a tuple, or None once the wait's time is up.
+
+    No notification of the watch, which the caller has entered, is missed.
+    """
+    while (found := await wait.poll(is_expected)) is None:
+        seconds = await wait.pause()
+        if seconds is None:
+            return None
+        with wait.blocking():
+            is_expected = await watch.await_(seconds)
+        await wait.resume()
+    return found
 
 
 async def await_(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:  # noqa: ASYNC109
-    """See wait()."""
+    """Wait up to `timeout` seconds (None: without limit) for a call's outcome, and return it."""
     run = call.run
     if call.found is not None:
         await run.turn(call.found)
         return call.found
-    with _watch(run, wake) as watch:
-        policy, is_expected = _HoldPolicy(run), call.has_waited
-        while True:
-            look = _look(call, wake, timeout, is_expected)
-            answer = await run.asubmit(RecordWait, call, **look)
-            if answer.verdict is not Verdict.WAITING:
-                return _outcome(answer)
-            if await inline.arun_awaited(run, wake):
-                continue
-            pause = policy.next_pause(call, wake, answer.remaining)
-            if policy.is_resident:
-                with run.host.without_slot(run):
-                    is_expected = await watch.await_(pause)
-            else:
-                is_expected = await watch.await_(pause)
-            run.check()
-
-
-def pause(call: Call, wake: Wake, seconds: float) -> None:
-    """Let `seconds` pass; the run may be suspended, until its row is due."""
-    run, until = call.run, time.monotonic() + seconds
-    policy = _HoldPolicy(run)
-    with _watch(run, wake) as watch:
-        while (left := until - time.monotonic()) > 0:
-            run.check()
-            moment = policy.next_pause(call, wake, left)
-            with run.host.without_slot(run) if policy.is_resident else nullcontext():
-                watch.wait(moment)
-    run.check()
+    with watch_for(run, wake) as watch:
+        wait = _AsyncOutcomeWait(call, wake, timeout)
+        found = await auntil(watch, wait, is_expected=call.has_waited)
+    assert found is not None
+    return found[0]
 
 
 async def apause(call: Call, wake: Wake, seconds: float) -> None:
-    """See pause()."""
-    run, until = call.run, time.monotonic() + seconds
-    policy = _HoldPolicy(run)
-    with _watch(run, wake) as watch:
-        while (left := until - time.monotonic()) > 0:
-            run.check()
-            moment = policy.next_pause(call, wake, left)
-            with run.host.without_slot(run) if policy.is_resident else nullcontext():
-                await watch.await_(moment)
-    run.check()
+    """Let `seconds` pass; the run may be suspended until then."""
+    with watch_for(call.run, wake) as watch:
+        await auntil(watch, _AsyncPause(call, wake, seconds))
 
 
-def _watch(run: Run, wake: Wake) -> Watch:
-    return run.host.store.wakeups.watch(wake.key, run_key(run.workflow_id))
+def watch_for(run: Run, *wakes: Wake) -> Watch:
+    """Return a watch for what may end a run's wait, and for what ends the run."""
+    keys = [wake.key for wake in wakes]
+    return run.host.store.wakeups.watch(*keys, run_key(run.workflow_id))
 
 
-def _look(call: Call, wake: Wake, timeout: float | None, is_expected: bool) -> dict[str, object]:
-    other = wake.workflow_id if wake.kind in OTHERS else None
-    checkpoint = call.checkpoint(related_workflow_id=other)
-    return {
-        "checkpoint": checkpoint,
-        "wake": wake,
-        "timeout": timeout,
-        "is_expected": is_expected,
-    }
-
-
-def _outcome(answer: Answer) -> Checkpoint:
-    assert answer.checkpoint is not None
-    return answer.checkpoint
-
-
-class _HoldPolicy:
+class HoldPolicy:
     """Decides how long a run keeps its slot while it waits, and when it is suspended."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, call: Call, wake: Wake) -> None:
+        self._call = call
+        self._run = call.run
+        self._wake = wake
         self._settings = get_settings()
         self._hold_until = time.monotonic() + self._settings.hold_time
         self.is_resident = False
+        """Whether the run can't be suspended at present."""
 
-    def next_pause(self, call: Call, wake: Wake, remaining: float | None) -> float:
-        """Return the seconds to wait for a notification; suspend the run after its hold time."""
-        run = self._run
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has kept its slot for DBOS["HOLD_TIME"]."""
+        return time.monotonic() >= self._hold_until
+
+    def next_pause(self, remaining: float | None) -> float | None:
+        """Return the seconds until the next poll; None once the run is to be suspended.
+
+        `remaining` seconds are left of the wait; None: there is no limit.
+        """
+        run, wake = self._run, self._wake
         branches = run.branches
         self.is_resident = run.host.is_inline or (branches is not None and branches.is_concurrent)
+        longest = float("inf") if remaining is None else remaining
         if self.is_resident:
             if wake.kind is not WakeKind.RETRY:
-                inline.refuse_in_test(run, call.step_name, wake, remaining)
-            return min(self._settings.poll_interval, _or_for_ever(remaining))
+                run.host.refuse_wait(run, self._call.step_name, wake, remaining)
+            return min(self._settings.poll_interval, longest)
         left = self._hold_until - time.monotonic()
-        if wake.kind in TIMED and _or_for_ever(remaining) > left:
-            left = 0.0
-        if left <= 0 or not self._may_hold(wake):
-            run.suspend(wake, call.step_number, remaining)
-        return min(left, _or_for_ever(remaining))
+        if left <= 0 or (wake.kind in TIMED and longest > left) or not self._may_hold():
+            return None
+        return min(left, longest)
 
-    def _may_hold(self, wake: Wake) -> bool:
-        """Whether free slots are left; a retry on a test's thread may hold, since it takes none."""
+    def blocking(self) -> AbstractContextManager[None]:
+        """Return a context in which a run that isn't suspended doesn't use its slot."""
+        return self._run.host.without_slot(self._run) if self.is_resident else nullcontext()
+
+    def _may_hold(self) -> bool:
+        """Whether slots are free; a retry on a test's thread may hold, since it takes none."""
         host = self._run.host
-        return host.may_hold() or (wake.kind is WakeKind.RETRY and not host.owns_connections)
+        return host.may_hold() or (self._wake.kind is WakeKind.RETRY and not host.owns_connections)
 
 
-def _or_for_ever(remaining: float | None) -> float:
-    return float("inf") if remaining is None else remaining
+class RunWait:
+    """A wait of a run, which may be suspended in it. Both colours share this."""
+
+    def __init__(self, call: Call, wake: Wake) -> None:
+        self._call = call
+        self._run = call.run
+        self._wake = wake
+        self._policy = HoldPolicy(call, wake)
+        self.blocking = self._policy.blocking
+
+    def _next_pause(self, remaining: float | None) -> float:
+        """Return the seconds until the next poll, or suspend the run."""
+        seconds = self._policy.next_pause(remaining)
+        if seconds is None:
+            self._run.suspend(self._wake, self._call.step_number, remaining)
+        return seconds
+
+
+class _RecordedWait(RunWait):
+    """A wait whose poll is one write.
+
+    The write records the outcome when what is awaited is there or its time is up, and the wait's
+    deadline otherwise (CORRECTNESS rule 17).
+    """
+
+    def __init__(self, call: Call, wake: Wake, timeout: float | None) -> None:
+        super().__init__(call, wake)
+        self._timeout = timeout
+        self._remaining: float | None = None
+
+    def _values(self, is_expected: bool) -> dict[str, object]:
+        other = self._wake.workflow_id if self._wake.kind in OTHERS else None
+        return {
+            "checkpoint": self._call.checkpoint(related_workflow_id=other),
+            "wake": self._wake,
+            "timeout": self._timeout,
+            "is_expected": is_expected,
+        }
+
+    def _found(self, answer: Answer) -> tuple[Checkpoint] | None:
+        if answer.verdict is Verdict.WAITING:
+            self._remaining = answer.remaining
+            return None
+        assert answer.checkpoint is not None
+        return (answer.checkpoint,)
+
+
+class _AsyncOutcomeWait(_RecordedWait):
+    async def poll(self, is_expected: bool) -> tuple[Checkpoint] | None:
+        run, wake = self._run, self._wake
+        while True:
+            values = self._values(is_expected)
+            found = self._found(await run.asubmit(RecordWait, self._call, **values))
+            if found is not None or wake.kind is not WakeKind.RESULT:
+                return found
+            if not await run.host.arun_awaited(run, wake.workflow_id):
+                return None
+
+    async def pause(self) -> float:
+        return self._next_pause(self._remaining)
+
+    async def resume(self) -> None:
+        self._run.check()
+
+
+class _TimedWait(RunWait):
+    """A wait that only time ends, and whose end is recorded already."""
+
+    def __init__(self, call: Call, wake: Wake, seconds: float) -> None:
+        super().__init__(call, wake)
+        self._until = time.monotonic() + seconds
+
+    @property
+    def _remaining(self) -> float:
+        return self._until - time.monotonic()
+
+    def _poll(self) -> tuple[None] | None:
+        self._run.check()
+        return (None,) if self._remaining <= 0 else None
+
+
+class _AsyncPause(_TimedWait):
+    async def poll(self, is_expected: bool) -> tuple[None] | None:
+        return self._poll()
+
+    async def pause(self) -> float:
+        return self._next_pause(self._remaining)
+
+    async def resume(self) -> None:
+        self._run.check()

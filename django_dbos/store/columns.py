@@ -140,7 +140,12 @@ FINISH = Columns(Finish, without=("size",))
 SUSPEND = Columns(
     Suspend,
     without=("size", "claim_number", "wake", "remaining"),
-    nested={"kind": "wake.kind._value_", "target_id": "wake.workflow_id", "name": "wake.name"},
+    nested={
+        "kind": "wake.kind._value_",
+        "target_id": "wake.workflow_id",
+        "name": "wake.name",
+        "offset": "wake.offset",
+    },
 )
 
 # By the names that SQL files know them by: `-- columns: checkpoint`.

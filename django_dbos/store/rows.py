@@ -140,8 +140,8 @@ def plan_rows(plan: Plan) -> dict[str, Rows[Any]]:
         ),
         "postpone_steps": Rows(
             CHECKPOINT,
-            [checkpoint for checkpoint, _ in plan.retries],
-            timeout=[delay for _, delay in plan.retries],
+            [checkpoint for checkpoint, _ in plan.postponed],
+            timeout=[timeout for _, timeout in plan.postponed],
         ),
         "replace_checkpoints": Rows(CHECKPOINT, plan.outcomes),
         "consume_messages": Rows(CONSUMED, plan.consumed),

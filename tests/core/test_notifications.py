@@ -6,7 +6,7 @@ import pytest
 
 from django_dbos.core.batch.decide import decide
 from django_dbos.core.batch.notifications import Notifications, wakes_of
-from django_dbos.core.records import Finish, NewMessage, RecordSend
+from django_dbos.core.records import Finish, NewMessage, RecordSend, Wake
 from django_dbos.core.status import Status
 from tests.core.writes import CLAIM, checkpoint, event, found, holding, step
 
@@ -23,10 +23,10 @@ def test_each_wake_is_told_once() -> None:
 
 
 @pytest.mark.rule(23)
-def test_whoever_awaits_a_workflow_that_is_quarantined_waits_on() -> None:
-    aside = Finish(status=Status.ERROR, is_quarantined=True, **CLAIM)
+def test_a_quarantined_workflow_wakes_readers_of_its_streams_but_no_waiter_for_its_result() -> None:
+    quarantined = Finish(status=Status.ERROR, is_quarantined=True, **CLAIM)
 
-    assert wakes_of(decide([aside], holding())) == []
+    assert wakes_of(decide([quarantined], holding())) == [Wake.of_streams("w")]
 
 
 def test_a_plain_step_is_no_news() -> None:

@@ -17,7 +17,7 @@ from django_dbos.core.records import run_key
 from django_dbos.executor.dispatcher import Dispatcher
 from django_dbos.executor.runs import Runs
 from django_dbos.models import Checkpoint, Workflow
-from django_dbos.operations import client
+from django_dbos.operations import runner
 from django_dbos.store.sqlite.socket_notifier import SocketNotifier
 from tests.executors import Start, cancel_silently
 from tests.waiting import LIMIT, eventually
@@ -361,7 +361,7 @@ def test_resumed_at_once_the_old_run_begins_nothing(start_executor: Start) -> No
 def test_a_cancelled_result_comes_after_the_async_function_has_left(
     start_executor: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "LAST_WORDS", 60.0)
+    monkeypatch.setattr(runner, "LAST_WORDS", 60.0)
     start_executor()
     handle = apasses_gate.start()
     assert reached.wait(LIMIT)

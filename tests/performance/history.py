@@ -44,21 +44,21 @@ WORKFLOW = """
     INSERT INTO dbos_workflow (
         workflow_id, token, name, status, is_quarantined, queue_name, priority, queue_sequence,
         deduplication_id, input, output, executor_id, claim_number, recovery_attempts, parent_id,
-        parent_step_number, wake_kind, wake_workflow_id, wake_name, due_at, deadline_at,
-        created_at, started_at, finished_at
+        parent_step_number, wake_kind, wake_workflow_id, wake_name, wake_offset, due_at,
+        deadline_at, created_at, started_at, finished_at
     )
     SELECT
         {id}, gen_random_uuid(), 'shop.work', '{status}', false, 'queue-' || n % 2, n / 2 % 2,
         {place} + n, {deduplication_id}, '{{}}', {output}, {executor_id}, {claim_number}, 0,
-        {parent_id}, {parent_step_number}, {wake_kind}, {wake_workflow_id}, {wake_name}, {due_at},
-        {deadline_at}, {created_at}, {started_at}, {finished_at}
+        {parent_id}, {parent_step_number}, {wake_kind}, {wake_workflow_id}, {wake_name},
+        {wake_offset}, {due_at}, {deadline_at}, {created_at}, {started_at}, {finished_at}
     FROM generate_series(0, {count} - 1) AS n
 """
 DEFAULTS = dict.fromkeys(
     (
         "output", "executor_id", "parent_id", "parent_step_number", "wake_kind",
-        "wake_workflow_id", "wake_name", "due_at", "deadline_at", "started_at", "finished_at",
-        "deduplication_id",
+        "wake_workflow_id", "wake_name", "wake_offset", "due_at", "deadline_at", "started_at",
+        "finished_at", "deduplication_id",
     ),
     "NULL",
 )  # fmt: skip
@@ -99,9 +99,18 @@ LIVE_ROWS = [
         "WAITING",
         id="'waiting-' || n",
         claim_number=2,
-        wake_kind="(ARRAY['message', 'event', 'result'])[n % 3 + 1]",
-        wake_workflow_id="CASE WHEN n % 3 = 0 THEN 'waiting-' ELSE 'pending-' END || n",
-        wake_name="CASE WHEN n % 3 = 1 THEN 'state' ELSE '' END",
+        wake_kind="(ARRAY['message', 'event', 'result', 'stream'])[n % 4 + 1]",
+        # Readers wait for streams of active workflows: an end would wake them.
+        wake_workflow_id=f"""
+            CASE
+                WHEN n % 4 = 0 THEN 'waiting-'
+                WHEN n % 4 = 3 AND n >= {PENDING} THEN 'enqueued-'
+                ELSE 'pending-'
+            END || n
+        """,
+        wake_name="(ARRAY['', 'state', '', 'progress'])[n % 4 + 1]",
+        # Each has three entries.
+        wake_offset="CASE n % 4 WHEN 3 THEN 3 END",
         due_at="CASE WHEN n % 2 = 0 THEN now() + n * interval '1 hour' END",
         started_at="now()",
     ),

@@ -203,6 +203,7 @@ WORKING: dict[str, Params] = {
         "kind": ["message"] * TEN,
         "target_id": IDS,
         "name": [""] * TEN,
+        "offset": NOTHING,
     },
     "upsert_events": EVENTS,
     "wake_satisfied": {"workflow_ids": None},
@@ -211,6 +212,16 @@ WORKING: dict[str, Params] = {
         "kinds": ["message"] * TEN,
         "target_ids": WAITING_IDS[:TEN],
         "names": [""] * TEN,
+    },
+    "wake_waiting, at ends": {
+        "kinds": ["result", "stream"] * TEN,
+        "target_ids": [one for one in IDS for _ in range(2)],
+        "names": [""] * (2 * TEN),
+    },
+    "wake_waiting, for entries": {
+        "kinds": ["stream"] * TEN,
+        "target_ids": IDS,
+        "names": ["progress"] * TEN,
     },
 }
 # What any process runs, on Django's connections.

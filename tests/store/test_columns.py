@@ -93,6 +93,7 @@ def test_a_column_may_be_a_value_inside_a_record() -> None:
         "kind": "event",
         "target_id": "order-7",
         "name": "paid",
+        "offset": None,
     }
 
 

@@ -29,10 +29,11 @@ from django_dbos.core.records import (
     State,
     Suspend,
     Verdict,
+    Wake,
     WakeKind,
     Write,
 )
-from django_dbos.core.status import FINISHED, Status
+from django_dbos.core.status import ACTIVE, FINISHED, Status
 
 
 def decide(writes: Iterable[Write], facts: Facts) -> Plan:
@@ -89,8 +90,10 @@ class _Decision:
             case RecordStep():
                 return self._record(write.checkpoint)
             case RecordRetry():
-                self.plan.retries.append((write.checkpoint, write.delay))
+                self.plan.postponed.append((write.checkpoint, write.delay))
                 return Answer(verdict=Verdict.WAITING, remaining=write.delay)
+            case RecordWait() if write.wake.kind is WakeKind.STREAM:
+                return self._wait_for_entry(write, found or None)
             case RecordWait():
                 return self._wait(write, found or None)
             case RecordSend():
@@ -125,6 +128,28 @@ class _Decision:
         else:
             self.plan.checkpoints.append((outcome, None))
         return Answer(verdict=Verdict.FOUND, checkpoint=outcome)
+
+    def _wait_for_entry(self, write: RecordWait, begun: FoundCheckpoint | None) -> Answer:
+        """Record from when on a reader waits for an offset; it reads the entry itself.
+
+        A reader has one checkpoint: what it waits for takes the place of what it waited for before.
+        """
+        if self._has_entry(write.wake):
+            return DONE
+        remaining = write.timeout
+        if begun and begun.checkpoint.output == write.checkpoint.output:
+            remaining = begun.remaining
+        else:
+            self.plan.postponed.append((write.checkpoint, write.timeout))
+        return Answer(verdict=Verdict.WAITING, remaining=remaining)
+
+    def _has_entry(self, wake: Wake) -> bool:
+        """Whether a reader need not wait: the entry is there, or none will come."""
+        target = self.facts.workflows.get(wake.workflow_id)
+        if target is None or target.status not in ACTIVE:
+            return True
+        offset, is_end = self.facts.tails.get((wake.workflow_id, wake.name), (-1, False))
+        return is_end or offset >= (wake.offset or 0)
 
     def _look(self, write: RecordWait) -> Checkpoint | None:
         """The outcome of a wait whose time hasn't come, if what it waits for has."""

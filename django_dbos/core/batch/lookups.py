@@ -115,3 +115,6 @@ def _ask_of_wait(asked: Questions, wake: Wake) -> None:
             asked.events.add((wake.workflow_id, wake.name))
         case WakeKind.RESULT:
             asked.workflows.add(wake.workflow_id)
+        case WakeKind.STREAM:
+            asked.tails.add((wake.workflow_id, wake.name))
+            asked.workflows.add(wake.workflow_id)

@@ -37,8 +37,7 @@ class Notifications:
     @classmethod
     def of_plan(cls, plan: Plan) -> Notifications:
         """What to tell of a batch."""
-        keys = [Wake.of_stream(one.workflow_id, one.key).key for one in plan.entries]
-        keys += [Wake.of_result(one.workflow_id).key for one in plan.finished if one.is_quarantined]
+        keys = [Wake.of_result(one.workflow_id).key for one in plan.finished if one.is_quarantined]
         started = [
             (new.queue_name, new.priority) for new, is_reserved in plan.workflows if not is_reserved
         ]
@@ -53,7 +52,7 @@ class Notifications:
     def of_cancelled(cls, workflow_ids: Sequence[str]) -> Notifications:
         """What to tell of workflows that were cancelled while somebody may run them."""
         return cls(
-            wakes=[Wake.of_result(one) for one in workflow_ids],
+            wakes=[wake for one in workflow_ids for wake in wakes_of_end(one)],
             keys=[run_key(one) for one in workflow_ids],
         )
 
@@ -89,8 +88,15 @@ def wakes_of(plan: Plan) -> list[Wake]:
     return [
         *{Wake.of_message(one.workflow_id, one.topic) for one in plan.messages},
         *{Wake.of_event(one.workflow_id, one.key) for one in plan.event_values},
+        *{Wake.of_stream(one.workflow_id, one.key) for one in plan.entries},
         *(Wake.of_result(one.workflow_id) for one in plan.finished if not one.is_quarantined),
+        *(Wake.of_streams(one.workflow_id) for one in plan.finished),
     ]
+
+
+def wakes_of_end(workflow_id: str) -> tuple[Wake, ...]:
+    """Return what has come with the end of a workflow: its result, and that of its streams."""
+    return (Wake.of_result(workflow_id), Wake.of_streams(workflow_id))
 
 
 def keys_of(writes: Sequence[FastWrite]) -> list[str]:

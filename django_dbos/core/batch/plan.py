@@ -83,8 +83,9 @@ class Plan:
     answers: list[Answer] = field(default_factory=list)
     checkpoints: list[tuple[Checkpoint, float | None]] = field(default_factory=list)
     """New ones; a wait's with its timeout in seconds."""
-    retries: list[tuple[Checkpoint, float]] = field(default_factory=list)
-    """Steps that are tried again, and in how many seconds: new, or in place of the last time."""
+    postponed: list[tuple[Checkpoint, float | None]] = field(default_factory=list)
+    """Waits that may come again at their step, each with its seconds: of steps that are tried
+    again, and of stream readers. A new one takes the place of the last one."""
     outcomes: list[Checkpoint] = field(default_factory=list)
     """They replace the checkpoints of waits, and of steps that are tried again."""
     consumed: list[Consumed] = field(default_factory=list)
@@ -135,7 +136,7 @@ class Plan:
         """Whether there is nothing to write."""
         return not (
             self.checkpoints
-            or self.retries
+            or self.postponed
             or self.outcomes
             or self.entries
             or self.event_values

@@ -15,8 +15,7 @@ from collections.abc import Callable
 
 from django_dbos.conf import Settings
 from django_dbos.core import registry
-from django_dbos.core.batch.notifications import Notifications
-from django_dbos.core.records import Wake
+from django_dbos.core.batch.notifications import Notifications, wakes_of_end
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.duties.attendance import Attendance
 from django_dbos.executor.duties.duty import Duty
@@ -161,7 +160,7 @@ class Recovery(Duty):
         if recovered.left:
             self._unfinished.add(executor_id)
         logs.given_up(recovered.given_up)
-        wakes = [Wake.of_result(workflow_id) for workflow_id in recovered.given_up]
+        wakes = [wake for id_ in recovered.given_up for wake in wakes_of_end(id_)]
         self._store.tell(session, Notifications(wakes=wakes, lanes=recovered.lanes))
 
 

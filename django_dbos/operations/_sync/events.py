@@ -7,19 +7,20 @@ from __future__ import annotations
 from typing import Any
 
 from django_dbos.core.records import RecordEvent, State, Wake
-from django_dbos.operations import step_writes, waits
+from django_dbos.operations import step_writes
+from django_dbos.operations._sync import waits
 from django_dbos.operations.context import StepScope
-from django_dbos.operations.events import _setting, checked, what
-from django_dbos.operations.messages import timed_out
+from django_dbos.operations.events import _event_values, checked
 from django_dbos.operations.run import Run, operation_name
+from django_dbos.operations.timeouts import default_or_raise, event_label
 
 
 def set_event(run: Run, step: StepScope | None, key: str, value: Any) -> None:
-    """Publish a value; whatever waits next in the workflow waits for its commit.
+    """Publish a value; the next write of the workflow that waits, waits for its commit too.
 
     In a step it has no checkpoint of its own: a step that is tried again sets it again.
     """
-    values = _setting(run, key, value)
+    values = _event_values(run, key, value)
     if step is not None:
         step_writes.post(run, step, RecordEvent, checkpoint=None, **values)
         return
@@ -41,5 +42,5 @@ def get_event(
     call = run.begin("get_event", operation_name("get_event", key))
     checkpoint = waits.wait(call, Wake.of_event(workflow_id, key), seconds)
     if checkpoint.state is State.TIMED_OUT:
-        return timed_out(what(workflow_id, key), seconds, default)
+        return default_or_raise(event_label(workflow_id, key), seconds, default)
     return run.outcome(checkpoint)

@@ -10,9 +10,11 @@ from typing import Any
 from django_dbos.core import durations, names
 from django_dbos.core.records import NewMessage, RecordSend, State, Verdict, Wake
 from django_dbos.exceptions import WorkflowDoesNotExist
-from django_dbos.operations import limits, waits
-from django_dbos.operations.messages import _sending, timed_out
+from django_dbos.operations import limits
+from django_dbos.operations._sync import waits
+from django_dbos.operations.messages import _send_values
 from django_dbos.operations.run import Run, operation_name
+from django_dbos.operations.timeouts import default_or_raise, message_label
 
 
 def send(run: Run, messages: Sequence[NewMessage]) -> None:
@@ -22,7 +24,7 @@ def send(run: Run, messages: Sequence[NewMessage]) -> None:
     if call.found is not None:
         run.outcome(call.found)
         return
-    answer = run.submit(RecordSend, call, **_sending(call, messages))
+    answer = run.submit(RecordSend, call, **_send_values(call, messages))
     if answer.verdict is Verdict.REFUSED:
         run.fail(call, WorkflowDoesNotExist(answer.subject))
     if answer.checkpoint is not None:
@@ -36,6 +38,5 @@ def recv(run: Run, topic: str | None, timeout: Any, default: Any) -> Any:
     wake = Wake.of_message(run.workflow_id, topic or "")
     checkpoint = waits.wait(call, wake, seconds)
     if checkpoint.state is State.TIMED_OUT:
-        awaited = f"a message on topic {topic!r}" if topic else "a message"
-        return timed_out(awaited, seconds, default)
+        return default_or_raise(message_label(topic), seconds, default)
     return run.outcome(checkpoint)

@@ -9,7 +9,8 @@ from typing import Any
 
 from django_dbos.core import durations
 from django_dbos.core.records import NewMessage, NewWorkflow
-from django_dbos.operations import client, events, inline
+from django_dbos.operations import events, inline_calls
+from django_dbos.operations._sync import client
 from django_dbos.operations.outside import _send, _sent_by_step, _start, _start_many
 from django_dbos.store import get_store
 
@@ -39,9 +40,9 @@ def call(new: NewWorkflow) -> Any:
     """Run a workflow inline, to its end; return its result or raise its error."""
     store = get_store()
     store.refuse_in_transaction(new.name)
-    ran = inline.call(store, new)
-    if ran is not None and inline.has_outcome(ran):
-        return inline.outcome(ran)
+    ran = inline_calls.call(store, new)
+    if ran is not None and inline_calls.has_outcome(ran):
+        return inline_calls.outcome(ran)
     # The id exists already, or another executor has taken the workflow over: the recorded outcome
     # counts.
     return client.get_result(store, new.workflow_id, None)

@@ -10,7 +10,7 @@ from typing import Any
 
 from django_dbos.core import durations
 from django_dbos.core.records import Checkpoint, NewWorkflow, Verdict, Wake
-from django_dbos.operations import waits
+from django_dbos.operations._sync import waits
 from django_dbos.operations.results import _Children, _raise_ending
 from django_dbos.operations.run import Run, operation_name
 

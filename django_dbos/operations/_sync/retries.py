@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from django_dbos.core.records import Checkpoint, RecordRetry
-from django_dbos.operations import waits
+from django_dbos.operations._sync import waits
 from django_dbos.operations.recorder import Recorder
 from django_dbos.operations.retries import WAKE, _postponed
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from django_dbos.core import durations
-from django_dbos.operations import waits
+from django_dbos.operations._sync import waits
 from django_dbos.operations.run import Run, operation_name
 from django_dbos.operations.sleep import WAKE
 

@@ -6,19 +6,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from django_dbos.core import names
 from django_dbos.core.records import RecordEntry
 from django_dbos.operations import step_writes
 from django_dbos.operations.context import StepScope
 from django_dbos.operations.run import Run, operation_name
-from django_dbos.operations.streams import _end, _entry, _refuse_closed
+from django_dbos.operations.streams import _entry_values, _refuse_closed
 
 
 def write_stream(run: Run, step: StepScope | None, key: str, value: Any) -> None:
-    """Append a value; whatever waits next in the workflow waits for its commit.
+    """Append a value; the next write of the workflow that waits, waits for its commit too.
 
     In a step it has no checkpoint of its own: a step that is tried again writes it again.
     """
-    values = _entry(run, key, value)
+    values = _entry_values(run, key, value)
     if step is not None:
         _refuse_closed(run, key)
         step_writes.post(run, step, RecordEntry, checkpoint=None, **values)
@@ -32,7 +33,7 @@ def write_stream(run: Run, step: StepScope | None, key: str, value: Any) -> None
 
 def close_stream(run: Run, step: StepScope | None, key: str) -> None:
     """End a stream; closing it again changes nothing."""
-    values = _end(key)
+    values = {"key": names.check_key(key), "value": None}
     if step is not None:
         step_writes.post(run, step, RecordEntry, checkpoint=None, **values)
     else:

@@ -4,13 +4,14 @@ SET status = 'WAITING',
     wake_kind = wait.kind,
     wake_workflow_id = nullif(wait.target_id, ''),
     wake_name = wait.name,
+    wake_offset = wait."offset",
     due_at = checkpoint.deadline_at,
     claim_number = workflow.claim_number + 1,
     executor_id = NULL
 FROM unnest(
     %(workflow_id)s::text[], %(step_number)s::int[], %(kind)s::text[], %(target_id)s::text[],
-    %(name)s::text[]
-) AS wait (workflow_id, step_number, kind, target_id, name)
+    %(name)s::text[], %(offset)s::int[]
+) AS wait (workflow_id, step_number, kind, target_id, name, "offset")
 JOIN dbos_checkpoint AS checkpoint
   ON checkpoint.workflow_id = wait.workflow_id AND checkpoint.step_number = wait.step_number
 WHERE workflow.workflow_id = wait.workflow_id

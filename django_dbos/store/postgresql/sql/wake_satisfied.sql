@@ -1,5 +1,5 @@
--- Re-enqueues waiting workflows whose awaited message, event or result is there: the look
--- after a suspension (of those), and the sweep for wake-ups that were lost (of all).
+-- Re-enqueues waiting workflows whose awaited message, event, result or stream entry is there: the
+-- look after a suspension (of those), and the sweep for wake-ups that were lost (of all).
 -- An array: see claim_workflows. OFFSET 0, since else a whole table may be read and hashed.
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
@@ -37,6 +37,20 @@ WHERE workflow_id = ANY(ARRAY(
                 AND target.finished_at IS NOT NULL
                 AND NOT target.is_quarantined
               OFFSET 0
+          )
+          -- An entry, the end of the stream, or that of its workflow, even of its row.
+          WHEN 'stream' THEN NOT EXISTS (
+              SELECT
+              FROM dbos_workflow AS target
+              WHERE target.workflow_id = waiting.wake_workflow_id
+                AND target.status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
+              OFFSET 0
+          ) OR (
+              SELECT is_end OR "offset" >= waiting.wake_offset
+              FROM dbos_stream_entry
+              WHERE workflow_id = waiting.wake_workflow_id AND key = waiting.wake_name
+              ORDER BY "offset" DESC
+              LIMIT 1
           )
       END
     FOR UPDATE OF waiting SKIP LOCKED

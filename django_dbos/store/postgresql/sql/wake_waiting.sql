@@ -17,5 +17,17 @@ WHERE workflow_id = ANY(ARRAY(
      AND waiting.wake_name = there.name
     WHERE waiting.status = 'WAITING' AND waiting.wake_workflow_id IS NOT NULL
     FOR UPDATE OF waiting SKIP LOCKED
+) || ARRAY(
+    -- With a workflow all its streams end.
+    SELECT waiting.workflow_id
+    FROM unnest(%(kinds)s::text[], %(target_ids)s::text[], %(names)s::text[])
+        AS there (kind, target_id, name)
+    JOIN dbos_workflow AS waiting
+      ON waiting.wake_workflow_id = there.target_id AND waiting.wake_kind = 'stream'
+    WHERE there.kind = 'stream'
+      AND there.name = ''
+      AND waiting.status = 'WAITING'
+      AND waiting.wake_workflow_id IS NOT NULL
+    FOR UPDATE OF waiting SKIP LOCKED
 ))
 RETURNING queue_name, priority

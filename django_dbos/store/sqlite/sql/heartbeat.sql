@@ -66,5 +66,17 @@ RETURNING
                     AND target.finished_at IS NOT NULL
                     AND NOT target.is_quarantined
               )
+              WHEN 'stream' THEN NOT EXISTS (
+                  SELECT 1
+                  FROM dbos_workflow AS target
+                  WHERE target.workflow_id = waiting.wake_workflow_id
+                    AND target.status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
+              ) OR (
+                  SELECT is_end OR "offset" >= waiting.wake_offset
+                  FROM dbos_stream_entry
+                  WHERE workflow_id = waiting.wake_workflow_id AND key = waiting.wake_name
+                  ORDER BY "offset" DESC
+                  LIMIT 1
+              )
           END
     ) AS has_lost_wakeup

@@ -3,6 +3,7 @@ SET status = 'WAITING',
     wake_kind = %(kind)s,
     wake_workflow_id = nullif(%(target_id)s, ''),
     wake_name = %(name)s,
+    wake_offset = %(offset)s,
     due_at = (
         SELECT deadline_at
         FROM dbos_checkpoint

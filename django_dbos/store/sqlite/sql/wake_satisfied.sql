@@ -30,5 +30,17 @@ WHERE status = 'WAITING'
             AND target.finished_at IS NOT NULL
             AND NOT target.is_quarantined
       )
+      WHEN 'stream' THEN NOT EXISTS (
+          SELECT 1
+          FROM dbos_workflow AS target
+          WHERE target.workflow_id = dbos_workflow.wake_workflow_id
+            AND target.status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
+      ) OR (
+          SELECT is_end OR "offset" >= dbos_workflow.wake_offset
+          FROM dbos_stream_entry
+          WHERE workflow_id = dbos_workflow.wake_workflow_id AND key = dbos_workflow.wake_name
+          ORDER BY "offset" DESC
+          LIMIT 1
+      )
   END
 RETURNING queue_name, priority

@@ -13,5 +13,16 @@ WHERE workflow_id IN (
      AND waiting.wake_kind = json_extract(there.value, '$[0]')
      AND waiting.wake_name = json_extract(there.value, '$[2]')
     WHERE waiting.status = 'WAITING' AND waiting.wake_workflow_id IS NOT NULL
+    UNION ALL
+    -- With a workflow all its streams end.
+    SELECT waiting.workflow_id
+    FROM json_each(%(wakes)s) AS there
+    CROSS JOIN dbos_workflow AS waiting
+      ON waiting.wake_workflow_id = json_extract(there.value, '$[1]')
+     AND waiting.wake_kind = 'stream'
+    WHERE json_extract(there.value, '$[0]') = 'stream'
+      AND json_extract(there.value, '$[2]') = ''
+      AND waiting.status = 'WAITING'
+      AND waiting.wake_workflow_id IS NOT NULL
 )
 RETURNING queue_name, priority

@@ -1,0 +1,91 @@
+"""Inline calls: run a workflow here and now, outside of workflows, and return its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+
+from django_dbos.core.records import NewWorkflow
+from django_dbos.core.status import Status
+from django_dbos.exceptions import WorkflowCancelled
+from django_dbos.operations.inline import InlineHost
+from django_dbos.operations.inline_executor import hosting
+from django_dbos.operations.run import Run
+
+if TYPE_CHECKING:
+    from django_dbos.store.base import Store
+
+
+def call(store: Store, new: NewWorkflow) -> Run | None:
+    """Run a workflow here, to its end; None if its id exists already."""
+    with hosting(store) as host:
+        run = host.start(new)
+        if run is not None:
+            host.perform(run)
+    return run
+
+
+async def acall(store: Store, new: NewWorkflow) -> Run | None:
+    """See call()."""
+    hosted = hosting(store)
+    host, run = await _begun(hosted, new)
+    try:
+        if run is not None:
+            await host.aperform(run)
+    finally:
+        await sync_to_async(hosted.__exit__)(None, None, None)
+    return run
+
+
+async def _begun(
+    hosted: AbstractContextManager[InlineHost], new: NewWorkflow
+) -> tuple[InlineHost, Run | None]:
+    """A host, and the run of what was started there.
+
+    Its thread goes on when the caller is cancelled: the workflow must not stay claimed by a living
+    process that doesn't run it (CORRECTNESS rule 3).
+    """
+    beginning = asyncio.ensure_future(sync_to_async(_begin)(hosted, new))
+    try:
+        return await asyncio.shield(beginning)
+    except asyncio.CancelledError:
+        await asyncio.wait([beginning])
+        if beginning.exception() is None:
+            await sync_to_async(_give_up)(hosted, *beginning.result())
+        raise
+
+
+def _begin(
+    hosted: AbstractContextManager[InlineHost], new: NewWorkflow
+) -> tuple[InlineHost, Run | None]:
+    host = hosted.__enter__()
+    try:
+        return host, host.start(new)
+    except BaseException:
+        hosted.__exit__(None, None, None)
+        raise
+
+
+def _give_up(hosted: AbstractContextManager[InlineHost], host: InlineHost, run: Run | None) -> None:
+    try:
+        if run is not None:
+            host.give_back(run)
+    finally:
+        hosted.__exit__(None, None, None)
+
+
+def has_outcome(run: Run | None) -> bool:
+    """Whether an inline run brought its workflow to an end, rather than lost it."""
+    return run is not None and run.ended_as in (Status.SUCCESS, Status.ERROR, Status.CANCELLED)
+
+
+def outcome(run: Run) -> Any:
+    """What the workflow returned; raises what it raised."""
+    if run.ended_as == Status.CANCELLED:
+        raise WorkflowCancelled(run.workflow_id)
+    if run.error is not None:
+        raise run.error
+    return run.value

@@ -1,0 +1,131 @@
+"""The registration of a process that runs workflows inline.
+
+The process is an executor while it does so: it has a row and a heartbeat, so that a worker takes
+its workflows over if it dies (CORRECTNESS rule 33).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from django_dbos.conf import get_settings
+from django_dbos.core.ids import new_executor_id
+from django_dbos.interruptions import ClaimLost
+from django_dbos.operations.inline import InlineHost
+from django_dbos.operations.registration import executor_info
+from django_dbos.store import errors
+
+if TYPE_CHECKING:
+    from django_dbos.store.base import Store
+
+logger = logging.getLogger("django_dbos.executor")
+
+
+class InlineExecutor:
+    """Keeps this process registered, with heartbeats, while it runs workflows inline."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._executor_id = ""
+        self._hosts: set[InlineHost] = set()
+        self._ended = threading.Event()
+
+    def join(self, store: Store) -> InlineHost:
+        """Register this process if it isn't, and return a new host under its row."""
+        with self._lock:
+            if self._pid != os.getpid() or not self._hosts:
+                self._begin(store)
+            host = InlineHost(store, self._executor_id)
+            self._hosts.add(host)
+        return host
+
+    def leave(self, host: InlineHost) -> None:
+        """Remove a host that has ended; the last one deregisters the process."""
+        with self._lock:
+            self._hosts.discard(host)
+            if self._hosts or host.executor_id != self._executor_id:
+                return
+            self._ended.set()
+        try:
+            host.store.deregister_executor(host.store.session(), host.executor_id)
+        except errors.StoreError as error:
+            logger.warning("Executor %s couldn't deregister: %r", host.executor_id, error)
+
+    def _begin(self, store: Store) -> None:
+        self._pid = os.getpid()
+        self._hosts = set()
+        self._executor_id = new_executor_id()
+        self._ended = threading.Event()
+        info = executor_info(self._executor_id, is_inline=True, concurrency=0)
+        store.register_executor(store.session(), info, has_lock=False)
+        if store.is_private:
+            # Nobody else could take its work over, and a second thread that writes would fail.
+            return
+        heartbeat = threading.Thread(
+            target=self._beat,
+            args=(store, self._executor_id, self._ended),
+            name="dbos-inline-heartbeat",
+            daemon=True,
+        )
+        heartbeat.start()
+
+    def _beat(self, store: Store, executor_id: str, ended: threading.Event) -> None:
+        """Send heartbeats; connect only once a workflow runs for longer than an interval."""
+        interval = get_settings().heartbeat_interval
+        session = None
+        while not ended.wait(interval):
+            session = session or store.connect(executor_id, "inline")
+            try:
+                look = store.heartbeat(session, executor_id, None)
+            except errors.StoreError as error:
+                logger.warning("Executor %s missed a heartbeat: %r", executor_id, error)
+                session.close()
+                continue
+            if not look.is_registered:
+                self._declared_dead(executor_id)
+                break
+            # A process that doesn't listen isn't told of what others have cancelled.
+            for host in self._hosts_of(executor_id):
+                host.doubt_all()
+        if session is not None:
+            session.close()
+
+    def _hosts_of(self, executor_id: str) -> set[InlineHost]:
+        with self._lock:
+            return {host for host in self._hosts if host.executor_id == executor_id}
+
+    def _declared_dead(self, executor_id: str) -> None:
+        hosts = self._hosts_of(executor_id)
+        with self._lock:
+            self._hosts -= hosts
+        for host in hosts:
+            for run in list(host.runs):
+                run.interrupt(ClaimLost())
+
+
+_executor = InlineExecutor()
+
+
+@contextmanager
+def hosting(store: Store) -> Iterator[InlineHost]:
+    """A host for inline runs on this thread."""
+    if store.is_in_test_transaction():
+        yield InlineHost(store, f"test:{os.getpid()}")
+        return
+    host = _executor.join(store)
+    store.wakeups.add_key_listener(host.hear)
+    try:
+        yield host
+    finally:
+        store.wakeups.remove_key_listener(host.hear)
+        try:
+            host.let_go()
+        except errors.StoreError as error:
+            logger.warning("What was claimed and not run couldn't be released: %r", error)
+        _executor.leave(host)
