@@ -53,6 +53,20 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+PROSE = [
+    *PAGES,
+    *(PROJECT / name for name in ("README.md", "SECURITY.md", "CHANGELOG.md", "docs/llms.txt")),
+    *sorted((PROJECT / "django_dbos" / "skills").rglob("*.md")),
+]
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.stem)
+def test_pages_are_written_in_plain_words(page: Path) -> None:
+    found = re.findall(r"\b(?:dear|lest|who(?:m)?ever|so many)\b", page.read_text(), re.IGNORECASE)
+
+    assert found == []
+
+
 @pytest.mark.parametrize("name", ["llms.txt", "index.md"])
 def test_every_page_is_listed(name: str) -> None:
     docs = PROJECT / "docs"
