@@ -30,7 +30,7 @@ def blocks(page: Path) -> list[str]:
     return BLOCK.findall(page.read_text())
 
 
-# The reference shows signatures, which aren't statements; tests/pages follows some to the letter.
+# The reference shows signatures, which aren't statements; tests/pages follows two to the letter.
 ELSEWHERE = {"api.md", "quickstart.md", "websockets.md"}
 RUNNABLE = [page for page in PAGES if blocks(page) and page.name not in ELSEWHERE]
 
@@ -93,7 +93,7 @@ def test_the_settings_page_shows_the_defaults(settings: Any) -> None:
 
     assert setting_problems() == []
     assert get_settings() == Settings()
-    assert {key.lower() for key in namespace["DBOS"]} == {one.name for one in fields(Settings)}
+    assert {key.lower() for key in namespace["DBOS"]} == {field.name for field in fields(Settings)}
 
 
 def test_every_rule_has_its_line_and_its_test() -> None:
@@ -156,12 +156,12 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("what", OPTIONS)
-def test_the_tables_of_options_are_complete(what: str) -> None:
-    _, _, rows = (PROJECT / "docs/guides/workflows.md").read_text().partition(f"of `{what}` |")
+@pytest.mark.parametrize("call", OPTIONS)
+def test_the_tables_of_options_are_complete(call: str) -> None:
+    _, _, rows = (PROJECT / "docs/guides/workflows.md").read_text().partition(f"of `{call}` |")
     table = rows.partition("\n\n")[0]
 
-    assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(OPTIONS[what])
+    assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(OPTIONS[call])
 
 
 CONTRIBUTING = sorted((PROJECT / "docs" / "contributing").glob("*.md"))
@@ -178,7 +178,7 @@ def test_every_file_that_contributors_are_sent_to_exists(page: Path) -> None:
 
     named = set(FILE.findall(page.read_text()))
 
-    assert [name for name in named if not any(one.endswith(f"/{name}") for one in parts)] == []
+    assert [name for name in named if not any(part.endswith(f"/{name}") for part in parts)] == []
 
 
 def git(*arguments: str) -> str:
@@ -203,7 +203,7 @@ def test_every_function_of_the_walks_exists(path: str, name: str) -> None:
 
     for part in name.split("."):
         kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-        found = [one for one in scope if isinstance(one, kinds) and one.name == part]
+        found = [node for node in scope if isinstance(node, kinds) and node.name == part]
         assert found, f"{path} has no {name}"
         scope = found[-1].body
 

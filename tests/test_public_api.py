@@ -1,4 +1,4 @@
-"""The public names: importable at once, twinned, typed, and strict about what they are given."""
+"""The public names: cheap to import, in sync and async twins, and strict about their arguments."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def test_it_can_be_imported_before_settings_are_configured_and_alone() -> None:
 
 @pytest.mark.parametrize("name", TWINS)
 def test_a_twin_takes_the_same(name: str) -> None:
-    one, twin = getattr(dbos, name), getattr(dbos, f"a{name}")
+    sync, twin = getattr(dbos, name), getattr(dbos, f"a{name}")
 
-    assert inspect.signature(one).parameters.keys() == inspect.signature(twin).parameters.keys()
-    assert {k: p.default for k, p in inspect.signature(one).parameters.items()} == {
+    assert inspect.signature(sync).parameters.keys() == inspect.signature(twin).parameters.keys()
+    assert {k: p.default for k, p in inspect.signature(sync).parameters.items()} == {
         k: p.default for k, p in inspect.signature(twin).parameters.items()
     }
 
 
 @pytest.mark.parametrize("cls", [dbos.WorkflowHandle, dbos.WorkflowFunction])
-def test_every_method_that_asks_has_its_twin(cls: type) -> None:
+def test_every_method_that_uses_the_database_has_its_twin(cls: type) -> None:
     for name, method in vars(cls).items():
         if name.startswith("_") or not inspect.isfunction(method) or name == "using":
             continue
@@ -59,7 +59,7 @@ def test_every_method_that_asks_has_its_twin(cls: type) -> None:
         )
 
 
-def test_every_public_name_says_what_it_promises() -> None:
+def test_every_public_name_has_a_docstring() -> None:
     for name in dbos.__all__:
         if name != "logger":
             assert inspect.getdoc(getattr(dbos, name)), name
@@ -146,7 +146,7 @@ def test_an_unknown_option_comes_with_a_suggestion() -> None:
         plain.using(queue="fast")
 
 
-def test_a_naive_instant_is_refused_and_says_how_to_make_one(settings: Any) -> None:
+def test_the_error_for_a_naive_instant_names_the_remedy(settings: Any) -> None:
     settings.USE_TZ = True
     with pytest.raises(ValueError, match=r"Use django\.utils\.timezone\.now\(\) or make_aware"):
         plain.using(run_after=datetime(2030, 1, 1))
@@ -203,12 +203,12 @@ def test_start_many_is_all_or_nothing() -> None:
 
     handles = plain.start_many([(1,), {"value": 2}])
 
-    assert len({one.workflow_id for one in handles}) == 2
+    assert len({handle.workflow_id for handle in handles}) == 2
     assert plain.start_many([]) == []
 
 
 @pytest.mark.django_db
-def test_equal_arguments_are_stored_as_what_they_are_when_they_are_given() -> None:
+def test_arguments_are_stored_as_they_are_at_the_call() -> None:
     numbers = [0]
 
     def arguments() -> Iterator[tuple[Any, ...]]:
@@ -221,8 +221,8 @@ def test_equal_arguments_are_stored_as_what_they_are_when_they_are_given() -> No
 
     handles = plain.start_many(arguments())
 
-    inputs = {one.workflow_id: one.input_text for one in Workflow.objects.all()}
-    assert [json.loads(inputs[one.workflow_id])["args"] for one in handles] == [
+    inputs = {row.workflow_id: row.input_text for row in Workflow.objects.all()}
+    assert [json.loads(inputs[handle.workflow_id])["args"] for handle in handles] == [
         [[1]], [[2]], [1], [True], [1.0], ["again"], ["again"],
     ]  # fmt: skip
     assert '"args":[true]' in inputs[handles[3].workflow_id]
@@ -247,7 +247,7 @@ FUNCTIONS = [
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("args", [(), (1,), (1, 2), (1, 2, 3)])
 @pytest.mark.parametrize("kwargs", [{}, {"name": 1}, {"a": 1}])
-def test_exactly_the_arguments_that_a_call_takes_are_accepted(
+def test_a_start_accepts_exactly_the_arguments_of_a_call(
     function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     definition = WorkflowDefinition(name="any", function=function, is_async=False)
@@ -283,7 +283,7 @@ def test_a_workflow_can_be_a_static_method() -> None:
     handles = [Shop.opened.start(8), Shop().opened.start(9)]
     run_until_idle()
 
-    assert [one.get_result() for one in handles] == ["opened at 8", "opened at 9"]
+    assert [handle.get_result() for handle in handles] == ["opened at 8", "opened at 9"]
     assert Shop.opened(10) == "opened at 10"
     assert Shop.opened.name == f"{__name__}.Shop.opened"
 
@@ -293,7 +293,7 @@ def plain_step() -> None: ...
 
 
 @pytest.mark.parametrize("name", ["start", "astart", "start_many", "using"])
-def test_a_step_that_is_to_be_started_says_how(name: str) -> None:
+def test_the_error_for_starting_a_step_names_the_way(name: str) -> None:
     with pytest.raises(AttributeError, match="Only workflows have: write one that calls the step"):
         getattr(plain_step, name)
     with pytest.raises(AttributeError, match=r"has no 'strat'\.$"):
@@ -302,7 +302,9 @@ def test_a_step_that_is_to_be_started_says_how(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["apply_async", "delay", "enqueue"])
-def test_what_task_queues_call_start_is_answered_with_start(name: str) -> None:
+def test_the_names_of_other_task_queues_for_start_raise_an_error_that_names_start(
+    name: str,
+) -> None:
     with pytest.raises(AttributeError, match=rf"^Workflow 'plain' has no '{name}'. Use start\("):
         getattr(plain, name)
     with pytest.raises(AttributeError, match="Only workflows are started: write one that calls"):

@@ -47,7 +47,7 @@ def test_the_wrong_example_is_python(page: Path) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    "page", [one for one in PAGES if one.read_text().count("```python") == 2], ids=stem
+    "page", [page for page in PAGES if page.read_text().count("```python") == 2], ids=stem
 )
 def test_the_right_example_runs(page: Path) -> None:
     _, code = BLOCK.findall(page.read_text())[1]
@@ -81,12 +81,12 @@ def test_the_command_copies_the_pages_and_updates_an_older_copy(tmp_path: Path) 
     call_command("dbos_skills", tmp_path, stdout=StringIO())
     (copy / "references" / "gone.md").write_text("a rule of an older release")
     (copy / "SKILL.md").write_text("an older release")
-    said = StringIO()
-    call_command("dbos_skills", tmp_path, stdout=said)
+    output = StringIO()
+    call_command("dbos_skills", tmp_path, stdout=output)
 
     assert files(copy) == files(SKILLS)
     assert beside.read_text() == "not ours"
-    assert said.getvalue() == f"{len(PAGES)} rules are in {copy}.\n"
+    assert output.getvalue() == f"{len(PAGES)} rules are in {copy}.\n"
 
 
 def test_the_command_replaces_nothing_that_it_did_not_make(tmp_path: Path) -> None:
