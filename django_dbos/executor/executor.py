@@ -199,7 +199,7 @@ class Executor:
 
     def _register(self) -> None:
         """Write the executor's row, on the calling thread: before anything is claimed."""
-        self.store.look_for_pooler()
+        self.store.detect_pooler()
         try:
             self.housekeeping.register()
         except BaseException:

@@ -66,7 +66,7 @@ class Notifier:
 
     def _notify(self, plans: list[Plan]) -> None:
         try:
-            self._store.follow_up(self._connection.get(), plans)
+            self._store.announce_plans(self._connection.get(), plans)
         except errors.StoreError:
             # A repeated notification does no harm, and the queue doesn't grow: without a database
             # nothing is committed either.

@@ -114,7 +114,7 @@ class InlineHost:
     def _release(self, workflow_ids: list[str]) -> None:
         session = self.store.session()
         lanes = self.store.release_workflows(session, self.executor_id, workflow_ids)
-        self.store.tell(session, Notifications(lanes=lanes))
+        self.store.announce(session, Notifications(lanes=lanes))
 
     def make_run(self, claim: Claim) -> Run:
         """Return a run of a claimed workflow, with its history."""
@@ -210,5 +210,5 @@ class InlineHost:
         yield
 
     def _follow_up(self, plan: Plan) -> None:
-        follow_up = partial(self.store.follow_up, self.store.session(), [plan])
+        follow_up = partial(self.store.announce_plans, self.store.session(), [plan])
         transaction.on_commit(follow_up, using=self.store.alias)

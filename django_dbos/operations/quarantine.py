@@ -35,4 +35,4 @@ def quarantine(
         )
         # It has no result yet, but its streams have ended.
         wakes, keys = [Wake.of_streams(workflow_id)], [Wake.of_result(workflow_id).key]
-        store.tell(session, Notifications(wakes=wakes, keys=keys))
+        store.announce(session, Notifications(wakes=wakes, keys=keys))

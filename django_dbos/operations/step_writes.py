@@ -38,9 +38,9 @@ async def apost(run: Run, step: StepScope, kind: type[Write], **values: Any) -> 
 def _write_here(run: Run, kind: type[Write], **values: Any) -> None:
     store = run.host.store
 
-    def follow_up(plan: Plan) -> None:
-        told = partial(store.follow_up, store.session(), [plan])
+    def announce(plan: Plan) -> None:
+        told = partial(store.announce_plans, store.session(), [plan])
         transaction.on_commit(told, using=store.alias)
 
-    writer = InlineWriter(store, run.host.executor_id, on_commit=follow_up)
+    writer = InlineWriter(store, run.host.executor_id, on_commit=announce)
     run.write_with(writer, kind, **values)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 from django_dbos.core.batch.fast_path import FastWrite, last_step
 from django_dbos.core.batch.lookups import Facts, FoundCheckpoint, Key
@@ -38,6 +39,7 @@ from django_dbos.store.columns import (
 from django_dbos.store.sessions import Params, Row
 
 R = TypeVar("R")
+AddRows = Callable[[Facts, list[Row]], None]
 
 
 class Rows(Generic[R]):
@@ -196,7 +198,8 @@ def add_tails(facts: Facts, rows: list[Row]) -> None:
 
 
 def add_written(facts: Facts, rows: list[Row]) -> None:
-    facts.written = {row[0] for row in rows}
+    # SQLite's driver returns texts.
+    facts.written = {UUID(str(row[0])) for row in rows}
 
 
 def add_lost(facts: Facts, rows: list[Row], claims: dict[str, int], executor_id: str) -> None:

@@ -3,7 +3,7 @@ executor's own ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
@@ -25,6 +25,16 @@ Params = dict[str, Any]
 Statement = tuple[str, Params]
 
 
+class Batch(Protocol):
+    """Rows for one statement."""
+
+    def arrays(self) -> Params:
+        """Return the parameters of a statement that takes all rows at once."""
+
+    def each(self) -> list[Params]:
+        """Return the parameters of a statement that takes one row, for each of them."""
+
+
 class Session(Protocol):
     """A connection with the store's statements. Errors are those of `store.errors`."""
 
@@ -34,8 +44,14 @@ class Session(Protocol):
     def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
         """Run several, in one round trip where the database can."""
 
-    def send_all(self, statements: Sequence[Statement]) -> None:
-        """Run several whose answers nobody needs; in a transaction, together with its COMMIT."""
+    def send_rows(self, batches: Mapping[str, Batch]) -> None:
+        """Run each statement for all of its rows; in a transaction, together with its COMMIT."""
+
+    def pack(self, values: Sequence[Any]) -> Any:
+        """Return any number of values as one parameter."""
+
+    def pack_rows(self, rows: Sequence[Sequence[Any]], *columns: str) -> Params:
+        """Return any number of rows as parameters, for a statement that joins them to a table."""
 
     def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
         """Run several, each in a transaction of its own, in one round trip where it can.
@@ -64,9 +80,6 @@ class DjangoSession:
 
     def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
         return [self.run(name, params) for name, params in statements]
-
-    def send_all(self, statements: Sequence[Statement]) -> None:
-        self.run_all(statements)
 
     def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
         return self.run_all(work)

@@ -222,7 +222,7 @@ def test_a_transaction_pooler_that_comes_later_is_noticed_by_its_errors(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(type(get_store()), "look_for_pooler", lambda store: None)
+    monkeypatch.setattr(type(get_store()), "detect_pooler", lambda store: None)
     pooler.rotates = True
     start_executor(concurrency=4)
 

@@ -169,8 +169,8 @@ def test_more_than_one_look_takes_is_recovered_in_several(
     """Recovery is done between heartbeats, which mustn't be late for it."""
     _, ids = dead_with(store, 5)
     judging, me = recovery(store), register(store)
-    monkeypatch.setattr("django_dbos.store.postgresql.store.RECOVERY_LIMIT", 2)
-    monkeypatch.setattr("django_dbos.store.postgresql.store.RECOVERY_SHARE", 0.0)
+    monkeypatch.setattr("django_dbos.store.postgresql.liveness.RECOVERY_LIMIT", 2)
+    monkeypatch.setattr("django_dbos.store.postgresql.liveness.RECOVERY_SHARE", 0.0)
 
     judging.judge(session, store.heartbeat(session, me, None))
     assert sorted(statuses().values()) == ["ENQUEUED"] * 2 + ["PENDING"] * 3

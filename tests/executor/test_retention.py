@@ -137,15 +137,15 @@ def test_no_statement_deletes_more_rows_than_it_is_to(
 ) -> None:
     make(2)
     deleted: list[tuple[int, int]] = []
-    delete_part = type(store).delete_part
+    delete_dependents = type(store).delete_dependents
 
     def note(self: Store, session: Session, part: str, ids: Sequence[str], limit: int) -> int:
-        count = delete_part(self, session, part, ids, limit)
+        count = delete_dependents(self, session, part, ids, limit)
         if limit > 0:
             deleted.append((count, limit))
         return count
 
-    monkeypatch.setattr(type(store), "delete_part", note)
+    monkeypatch.setattr(type(store), "delete_dependents", note)
     # The number doesn't grow, though no statement takes long.
     monkeypatch.setattr("django_dbos.executor.duties.retention.MAX_ROWS", 2)
 
@@ -162,7 +162,7 @@ def test_what_takes_too_long_is_done_with_fewer_rows(
 ) -> None:
     """A statement_timeout, or a slow disk: nothing was ever deleted."""
     make(3)
-    delete_part = type(store).delete_part
+    delete_dependents = type(store).delete_dependents
     limits: list[int] = []
 
     def cancel_long_ones(
@@ -171,9 +171,9 @@ def test_what_takes_too_long_is_done_with_fewer_rows(
         limits.append(limit)
         if limit > 5:
             raise errors.Unavailable("canceling statement due to statement timeout")
-        return delete_part(self, session, part, ids, limit)
+        return delete_dependents(self, session, part, ids, limit)
 
-    monkeypatch.setattr(type(store), "delete_part", cancel_long_ones)
+    monkeypatch.setattr(type(store), "delete_dependents", cancel_long_ones)
     run_to_the_end(store, retention(store))
 
     assert max(limits) == 100
@@ -245,15 +245,15 @@ def test_the_heartbeat_does_not_wait_for_retention(
 ) -> None:
     settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.05}
     make(2)
-    delete_part = type(store).delete_part
+    delete_dependents = type(store).delete_dependents
     began, may_go_on = threading.Event(), threading.Event()
 
     def hang(self: Store, *args: Any) -> int:
         began.set()
         may_go_on.wait(LIMIT)
-        return delete_part(self, *args)
+        return delete_dependents(self, *args)
 
-    monkeypatch.setattr(type(store), "delete_part", hang)
+    monkeypatch.setattr(type(store), "delete_dependents", hang)
     executor = start_executor()
     try:
         assert began.wait(LIMIT)

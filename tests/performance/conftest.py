@@ -42,9 +42,9 @@ def meter(transactional_db: None, quiet: None, monkeypatch: pytest.MonkeyPatch) 
 def prepare(writer: Any) -> None:
     """Which of these a run uses depends on how many wrote at once."""
     if connections["default"].vendor == "postgresql":
-        from django_dbos.store.postgresql.store import ONE
+        from django_dbos.store.postgresql.batches import SINGLE_ROW
 
-        for name in (*ONE, *ONE.values()):
+        for name in (*SINGLE_ROW, *SINGLE_ROW.values()):
             writer._prepare(name, statements.numbered(statements.load("postgresql", name))[0])
 
 

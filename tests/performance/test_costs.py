@@ -41,7 +41,7 @@ TOLD = ["notify", "wake_waiting"]
 # Of one or two writes others are notified in the very message that writes them.
 WOKEN = ["wake_waiting"]
 # The same on SQLite, in the transaction of what is told.
-WOKEN_WITH_IT = ["next_place", "wake_waiting"]
+WOKEN_WITH_IT = ["next_position", "wake_waiting"]
 
 
 @pytest.fixture
@@ -363,7 +363,7 @@ def test_a_start_is_one_transaction_on_sqlite(meter: Meter) -> None:
     with meter.measured() as costs:
         workflows.nothing.start()
 
-    assert costs.of(ASKER) == ["deal_places", "insert_workflows"]
+    assert costs.of(ASKER) == ["deal_positions", "insert_workflows"]
     assert costs.commits[ASKER] == 1
 
 
@@ -372,7 +372,7 @@ def test_many_starts_are_one_transaction_on_sqlite(meter: Meter) -> None:
     with meter.measured() as costs:
         workflows.nothing.start_many([()] * 100)
 
-    assert costs.of(ASKER) == ["deal_places"] + ["insert_workflows"] * 100
+    assert costs.of(ASKER) == ["deal_positions"] + ["insert_workflows"] * 100
     assert costs.commits[ASKER] == 1
 
 
@@ -411,10 +411,15 @@ def test_a_wait_that_is_woken_is_one_transaction_of_the_sender_on_sqlite(
     costs = measure(lambda: handle.send("message"))
 
     look = [*LOOK, "find_messages", "insert_checkpoints"]
-    suspend = ["lock_claims", "suspend_workflows", "next_place", "wake_satisfied"]
+    suspend = ["lock_claims", "suspend_workflows", "next_position", "wake_satisfied"]
     assert before.of(WRITER) == look + suspend
     assert before.commits[WRITER] == 2
-    assert costs.of(ASKER) == ["look_at_claims", "insert_messages", *WOKEN_WITH_IT, "deal_places"]
+    assert costs.of(ASKER) == [
+        "look_at_claims",
+        "insert_messages",
+        *WOKEN_WITH_IT,
+        "deal_positions",
+    ]
     assert costs.commits[ASKER] == 1
     received = [*LOOK, "find_messages", "replace_checkpoints", "consume_messages"]
     assert costs.of(WRITER) == [*received, "end_workflows", *WOKEN_WITH_IT]

@@ -18,7 +18,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_dbos.admin.base import MAX_COUNTED
 from django_dbos.store import get_store, statements
-from django_dbos.store.base import PARTS
+from django_dbos.store.retention import DEPENDENTS
 from tests.performance import history
 from tests.store.conftest import new_workflow, register
 
@@ -156,7 +156,7 @@ WORKING: dict[str, Params] = {
         "limit": 500,
     },
     "consume_messages": {"message_id": [1, 2, 3], "step_number": [7, 7, 7]},
-    **{f"delete_{part}": {"workflow_ids": IDS, "limit": TEN} for part in PARTS},
+    **{f"delete_{part}": {"workflow_ids": IDS, "limit": TEN} for part in DEPENDENTS},
     "delete_workflows": {"workflow_ids": IDS},
     "mark_deleted": {"age": LONGER_THAN_ANY, "limit": 100},
     "end_workflows": {"executor_id": EXECUTOR, **ENDS},

@@ -11,7 +11,8 @@ from django.db.models import QuerySet
 
 from django_dbos.models import Workflow
 from django_dbos.store import errors
-from django_dbos.store.base import BATCH, Store
+from django_dbos.store.base import Store
+from django_dbos.store.control import BATCH
 from tests.store.conftest import new_workflow
 
 Note = Callable[[str], list[int]]

@@ -41,7 +41,9 @@ def test_a_start_whose_notification_fails_is_told_from_one_that_was_there(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing = (["SELECT 1 / 0"], {})
-    monkeypatch.setattr("django_dbos.store.postgresql.store.notify_statements", lambda *_: failing)
+    monkeypatch.setattr(
+        "django_dbos.store.postgresql.starting.notify_statements", lambda *_: failing
+    )
     new = new_workflow(workflow_id="there")
 
     (started,) = store.start_workflows([new])

@@ -220,13 +220,13 @@ def test_others_are_notified_once_with_a_few_writes_or_after_many(
 
     plan = store.apply(session, executor_id, [event(few, "1", number=1), end(few)], is_repeat=False)
     assert sorted(heard()) == keys(few)
-    store.follow_up(session, [plan])
+    store.announce_plans(session, [plan])
     assert heard() == []
 
     writes = [write for one in many for write in (event(one, "1", number=1), end(one))]
     plan = store.apply(session, executor_id, writes, is_repeat=False)
     assert heard() == []
-    store.follow_up(session, [plan])
+    store.announce_plans(session, [plan])
     assert sorted(heard()) == sorted(key for one in many for key in keys(one))
 
 

@@ -185,10 +185,10 @@ def test_a_key_is_notified_once_a_commit(store: Store, elsewhere: Wakeups) -> No
     heard: list[list[str]] = []
     elsewhere.add_key_listener(heard.append)
 
-    store.tell(store.session(), Notifications(keys=["b", "a", "b"]))
+    store.announce(store.session(), Notifications(keys=["b", "a", "b"]))
 
     # What is told later is heard of later.
-    store.tell(store.session(), Notifications(keys=["c"]))
+    store.announce(store.session(), Notifications(keys=["c"]))
     eventually(lambda: ["c"] in heard)
     assert heard == [["a", "b"], ["c"]]
 
@@ -202,7 +202,7 @@ def test_many_and_long_keys_are_packed_below_the_limit(store: Store, elsewhere: 
     keys = [f"event:{long}:{long}{number}" for number in range(5)]
     keys += [f"result:{number}:" for number in range(1_000)]
 
-    store.tell(store.session(), Notifications(keys=keys))
+    store.announce(store.session(), Notifications(keys=keys))
 
     eventually(lambda: sum(map(len, heard)) >= len(keys))
     assert sorted(key for some in heard for key in some) == sorted(keys)
@@ -237,7 +237,7 @@ def test_what_was_said_while_the_connection_was_lost_is_looked_for(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                     "WHERE query LIKE 'LISTEN%%'"
                 )
-                store.tell(store.session(), Notifications(keys=["result:x:"], lanes=[("q", 0)]))
+                store.announce(store.session(), Notifications(keys=["result:x:"], lanes=[("q", 0)]))
 
             assert watch.wait(LIMIT)
             eventually(lambda: None in told)
@@ -276,7 +276,7 @@ def test_without_listen_nothing_is_started(store: Store, settings: Any) -> None:
     for off in ({"LISTEN": False}, {"TRANSACTION_POOLER": True}):
         settings.DBOS = {**settings.DBOS, **off}
         with store.wakeups.watch("a") as watch:
-            store.tell(store.session(), Notifications(keys=["a"]))
+            store.announce(store.session(), Notifications(keys=["a"]))
 
             # Its own process's waiters hear it all the same.
             assert watch.wait(0)
@@ -349,7 +349,7 @@ def test_many_open_files_do_not_disturb_it(store: Store) -> None:
         with heard.watch("a") as watch:
             watch.wait(LIMIT)
             watch.wait(0.05)
-            store.tell(store.session(), Notifications(keys=["a"]))
+            store.announce(store.session(), Notifications(keys=["a"]))
 
             assert watch.wait(LIMIT)
             assert not watch.wait(0.3)

@@ -58,7 +58,7 @@ def test_both_databases_have_the_same_statements() -> None:
         "send_messages",
         "see_off",
     }
-    only_sqlite = {"deal_places", "next_place", "give_up"}
+    only_sqlite = {"deal_positions", "next_position", "give_up"}
 
     postgresql, sqlite = (set(statements.names(one)) for one in ("postgresql", "sqlite"))
 

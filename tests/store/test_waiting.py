@@ -46,7 +46,7 @@ def suspend(store: Store, session: Session, executor_id: str, held: Claim, **opt
         session, executor_id, [Suspend(wake=wake, step_number=1, **values)], is_repeat=False
     )
     if not options.pop("dies", False):
-        store.follow_up(session, [plan])
+        store.announce_plans(session, [plan])
 
 
 def message_to(claim: Claim) -> NewMessage:
@@ -91,7 +91,7 @@ def test_the_suspender_looks_after_its_commit(
     )
     if connection.vendor == "postgresql":
         assert status() == "WAITING"
-        store.follow_up(session, [plan])
+        store.announce_plans(session, [plan])
 
     # SQLite's transactions come one after the other: there it looks in that of its suspension.
     assert status() == "ENQUEUED"

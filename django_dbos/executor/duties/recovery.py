@@ -161,7 +161,7 @@ class Recovery(Duty):
             self._unfinished.add(executor_id)
         logs.given_up(recovered.given_up)
         wakes = [wake for id_ in recovered.given_up for wake in wakes_of_end(id_)]
-        self._store.tell(session, Notifications(wakes=wakes, lanes=recovered.lanes))
+        self._store.announce(session, Notifications(wakes=wakes, lanes=recovered.lanes))
 
 
 def _summary(recovered: Recovered) -> str:

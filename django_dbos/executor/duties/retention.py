@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.duties.duty import Duty
 from django_dbos.store import errors
-from django_dbos.store.base import PARTS, Store
+from django_dbos.store.base import Store
+from django_dbos.store.retention import DEPENDENTS
 from django_dbos.store.sessions import Session
 
 logger = logging.getLogger("django_dbos.executor")
@@ -84,11 +85,11 @@ class Retention(Duty):
             yield from self._delete(marked)
 
     def _delete(self, workflow_ids: Sequence[str]) -> Iterator[None]:
-        for part in PARTS:
+        for part in DEPENDENTS:
             deleted = limit = self._rows
             while deleted == limit:
                 began, limit = self.clock(), self._rows
-                deleted = self._store.delete_part(self._session, part, workflow_ids, limit)
+                deleted = self._store.delete_dependents(self._session, part, workflow_ids, limit)
                 self._learn(began, is_full=deleted == limit)
                 yield
         left, count = list(workflow_ids), 0

@@ -40,4 +40,4 @@ class Sweep(Duty):
         """Wake the workflows whose wake-up was lost."""
         if report.has_lost_wakeup or self._is_wanted:
             self._is_wanted = False
-            self._store.tell(session, Notifications(lanes=self._store.wake_satisfied(session)))
+            self._store.announce(session, Notifications(lanes=self._store.wake_satisfied(session)))

@@ -70,7 +70,7 @@ class DueTimer(Timer):
     def run(self, session: Session) -> None:
         """Enqueue what is due."""
         lanes = self._store.enqueue_due(session, LIMIT)
-        self._store.tell(session, Notifications(lanes=lanes))
+        self._store.announce(session, Notifications(lanes=lanes))
         if lanes:
             self.expect_more()
 
@@ -85,7 +85,7 @@ class DeadlineTimer(Timer):
     def run(self, session: Session) -> None:
         """Cancel what is past its deadline, wherever it runs."""
         expired = self._store.expire_deadlines(session, LIMIT)
-        self._store.tell(session, Notifications.of_cancelled(expired))
+        self._store.announce(session, Notifications.of_cancelled(expired))
         logs.deadlines_passed(expired)
         if expired:
             self.expect_more()

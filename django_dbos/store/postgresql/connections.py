@@ -166,8 +166,8 @@ class Pooling:
         """Whether one is in between, as far as is known."""
         return self.is_found or get_settings().transaction_pooler
 
-    def look(self, patience: float) -> None:
-        """See by two connections whether one is in between."""
+    def detect(self, patience: float) -> None:
+        """Compare two connections to find out whether a pooler is in between."""
         if self.is_on:
             return
         with (

@@ -6,7 +6,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -25,7 +25,7 @@ from django_dbos.store.postgresql.connections import (
     application_name,
     connect,
 )
-from django_dbos.store.sessions import DjangoSession, Params, Row, Statement
+from django_dbos.store.sessions import Batch, DjangoSession, Params, Row, Statement
 from django_dbos.store.watchdog import Line, get_watchdog
 
 logger = logging.getLogger("django_dbos.store")
@@ -151,10 +151,16 @@ class WorkerSession:
                 self._pipeline.sync()
             return [_fetch(cursor) for cursor in cursors]
 
-    def send_all(self, statements: Sequence[Statement]) -> None:
+    def send_rows(self, batches: Mapping[str, Batch]) -> None:
         with self._asking():
-            for name, params in statements:
-                self._execute(name, params)
+            for name, batch in batches.items():
+                self._execute(name, batch.arrays())
+
+    def pack(self, values: Sequence[Any]) -> list[Any]:
+        return list(values)
+
+    def pack_rows(self, rows: Sequence[Sequence[Any]], *columns: str) -> Params:
+        return _columns(rows, columns)
 
     def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
         with self._asking():
@@ -327,6 +333,10 @@ class WorkerSession:
             self._line = None
 
 
+def _columns(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> Params:
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+
 def _roll_back(connection: psycopg.Connection[Row]) -> None:
     """Leave a transaction that failed; a connection that can't is closed."""
     if connection.closed:
@@ -390,6 +400,15 @@ class ClientSession(DjangoSession):
                 raise
             logger.warning("It is committed, but nobody was told of it: %r", error)
             return None, []
+
+    def send_rows(self, batches: Mapping[str, Batch]) -> None:
+        self.run_all([(name, batch.arrays()) for name, batch in batches.items()])
+
+    def pack(self, values: Sequence[Any]) -> list[Any]:
+        return list(values)
+
+    def pack_rows(self, rows: Sequence[Sequence[Any]], *columns: str) -> Params:
+        return _columns(rows, columns)
 
     def _with(self, text: str, params: Params) -> str:
         wrapper = connections[self.alias]

@@ -8,20 +8,23 @@ connection would empty, and lets the listener see the commits of others alone.
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from operator import attrgetter
 from typing import Any, Protocol, cast
+from uuid import UUID
 
 from django.db import connections
 
 from django_dbos.store import errors, sessions, statements
-from django_dbos.store.sessions import DjangoSession, Params, Row, Session, Statement
+from django_dbos.store.sessions import Batch, DjangoSession, Params, Row, Session, Statement
 from django_dbos.store.statements import PLACEHOLDER
 
 Values = tuple[Any, ...]
@@ -40,9 +43,6 @@ def to_text(instant: datetime) -> str:
 class SqliteSession(Session, Protocol):
     """What both kinds of connections can do; every statement is given the time as `now`."""
 
-    def run_many(self, name: str, rows: Sequence[Params]) -> None:
-        """Run one statement for each row."""
-
     def run_rows(self, name: str, rows: Sequence[Values], params: Params) -> int:
         """Run a statement with VALUES for rows of those, in their order; say how many it wrote."""
 
@@ -51,12 +51,20 @@ class ClientSession(DjangoSession):
     """Django's connection of this thread."""
 
     def run(self, name: str, params: Params | None = None) -> list[Row]:
-        return super().run(name, {"now": now_text(), **(params or {})})
+        return super().run(name, _bound(params or {}, now_text()))
 
-    def run_many(self, name: str, rows: Sequence[Params]) -> None:
-        now, text = now_text(), statements.load(self.vendor, name)
+    def send_rows(self, batches: Mapping[str, Batch]) -> None:
+        now = now_text()
         with sessions.translated_errors(self.alias), connections[self.alias].cursor() as cursor:
-            cursor.executemany(text, [{"now": now, **row} for row in rows])
+            for name, batch in batches.items():
+                text = statements.load(self.vendor, name)
+                cursor.executemany(text, [_bound(row, now) for row in batch.each()])
+
+    def pack(self, values: Sequence[Any]) -> str:
+        return _json(values)
+
+    def pack_rows(self, rows: Sequence[Sequence[Any]], *columns: str) -> Params:
+        return {"rows": _json(rows)}
 
     def run_rows(self, name: str, rows: Sequence[Values], params: Params) -> int:
         text, written = statements.load(self.vendor, name), 0
@@ -157,23 +165,28 @@ class WorkerSession:
         self._connection = connection
 
     def run(self, name: str, params: Params | None = None) -> list[Row]:
-        text, given = _named(statements.load("sqlite", name)), {"now": now_text(), **(params or {})}
+        text, given = _named(statements.load("sqlite", name)), _bound(params or {}, now_text())
         with self._connection.in_use() as connection:
             return connection.execute(text, given).fetchall()
 
     def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
         return [self.run(name, params) for name, params in statements]
 
-    def send_all(self, statements: Sequence[Statement]) -> None:
-        self.run_all(statements)
-
     def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
         return self.run_all(work)
 
-    def run_many(self, name: str, rows: Sequence[Params]) -> None:
-        now, text = now_text(), _named(statements.load("sqlite", name))
+    def send_rows(self, batches: Mapping[str, Batch]) -> None:
+        now = now_text()
         with self._connection.in_use() as connection:
-            connection.executemany(text, [{"now": now, **row} for row in rows])
+            for name, batch in batches.items():
+                text = _named(statements.load("sqlite", name))
+                connection.executemany(text, [_bound(row, now) for row in batch.each()])
+
+    def pack(self, values: Sequence[Any]) -> str:
+        return _json(values)
+
+    def pack_rows(self, rows: Sequence[Sequence[Any]], *columns: str) -> Params:
+        return {"rows": _json(rows)}
 
     def run_rows(self, name: str, rows: Sequence[Values], params: Params) -> int:
         text, written = statements.load("sqlite", name), 0
@@ -247,6 +260,24 @@ def parts_of(rows: Sequence[Values]) -> Iterator[list[Values]]:
         part = list(rows[first : first + MAX_ROWS])
         room = (1 << (len(part) - 1).bit_length()) - len(part)
         yield part + [(None,) * len(part[0])] * room
+
+
+def _bound(params: Params, now: str) -> Params:
+    """Return the parameters as sqlite3 takes them, the time as `now`, and a checkpoint's instants.
+
+    PostgreSQL computes these instants in SQL, with the precision that SQLite's functions lack.
+    """
+    bound = {name: value.hex if type(value) is UUID else value for name, value in params.items()}
+    if "duration" in params:
+        timeout = params.get("timeout")
+        bound["started_at"] = now_text(-params["duration"])
+        bound["deadline_at"] = None if timeout is None else now_text(timeout)
+    return {"now": now, **bound}
+
+
+def _json(values: Sequence[Any]) -> str:
+    """Return values for `json_each`; a UUID as its column holds it."""
+    return json.dumps(list(values), default=attrgetter("hex"))
 
 
 @cache

@@ -1,6 +1,6 @@
 -- For tests: brings due times and deadlines nearer.
 UPDATE dbos_workflow
-SET due_at = strftime('%%Y-%%m-%%d %%H:%%M:%%f000', due_at, %(modifier)s),
-    deadline_at = strftime('%%Y-%%m-%%d %%H:%%M:%%f000', deadline_at, %(modifier)s)
+SET due_at = strftime('%%Y-%%m-%%d %%H:%%M:%%f000', due_at, printf('-%%.6f seconds', %(seconds)s)),
+    deadline_at = strftime('%%Y-%%m-%%d %%H:%%M:%%f000', deadline_at, printf('-%%.6f seconds', %(seconds)s))
 WHERE status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
   AND (due_at IS NOT NULL OR deadline_at IS NOT NULL)

@@ -1,6 +1,6 @@
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
     due_at = NULL,
-    queue_sequence = %(place)s
+    queue_sequence = %(position)s
 WHERE workflow_id = %(workflow_id)s AND status = 'DELAYED'
 RETURNING queue_name, priority

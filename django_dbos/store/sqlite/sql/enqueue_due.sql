@@ -4,7 +4,7 @@ SET status = 'ENQUEUED',
     wake_kind = NULL,
     wake_workflow_id = NULL,
     wake_name = NULL,
-    queue_sequence = %(place)s
+    queue_sequence = %(position)s
 WHERE workflow_id IN (
     SELECT workflow_id
     FROM dbos_workflow

@@ -1,5 +1,5 @@
 SELECT workflow.queue_name, workflow.deduplication_id, workflow.workflow_id, workflow.user_id
-FROM json_each(%(places)s) AS wanted
+FROM json_each(%(rows)s) AS wanted
 CROSS JOIN dbos_workflow AS workflow
   ON workflow.queue_name = json_extract(wanted.value, '$[0]')
  AND workflow.deduplication_id = json_extract(wanted.value, '$[1]')

@@ -1,5 +1,5 @@
 SELECT event.workflow_id, event.key, event.value, event.version
-FROM json_each(%(places)s) AS wanted
+FROM json_each(%(rows)s) AS wanted
 CROSS JOIN dbos_event AS event
   ON event.workflow_id = json_extract(wanted.value, '$[0]')
  AND event.key = json_extract(wanted.value, '$[1]')

@@ -11,6 +11,6 @@ SET recovery_attempts = CASE
     status = 'ENQUEUED',
     claim_number = claim_number + 1,
     executor_id = NULL,
-    queue_sequence = %(place)s
+    queue_sequence = %(position)s
 WHERE status = 'PENDING' AND executor_id = %(executor_id)s
 RETURNING workflow_id, status, queue_name, priority

@@ -12,7 +12,7 @@ SET status = 'ENQUEUED',
     wake_name = NULL,
     deadline_at = CASE WHEN status = 'DELAYED' THEN deadline_at END,
     finished_at = NULL,
-    queue_sequence = %(place)s
+    queue_sequence = %(position)s
 WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s))
   AND (status IN ('CANCELLED', 'DELAYED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', 'WAITING') OR is_quarantined)
   -- Not what is being deleted: see mark_deleted.

@@ -1,4 +1,4 @@
--- The last of so many new places in the queues.
+-- Deals queue positions; returns the last of them.
 INSERT INTO dbos_sequence (name, value)
 VALUES (
     'queue',

@@ -1,0 +1,86 @@
+"""Announcing: after a commit, wake the workflows and notify the processes that wait for it.
+
+Data first, wake-up second, never in one transaction (CORRECTNESS rule 15).
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+
+from django.db import transaction
+
+from django_dbos import signals
+from django_dbos.core.batch.notifications import Notifications
+from django_dbos.core.batch.plan import Plan
+from django_dbos.core.records import Lane, Wake
+from django_dbos.models import Workflow
+from django_dbos.store import rows
+from django_dbos.store.sessions import Session
+from django_dbos.store.transactions import Transactions
+
+
+class Announcing(Transactions):
+    """Wake-ups and notifications."""
+
+    def announce(self, session: Session, notifications: Notifications) -> None:
+        """Wake and notify everything that waits for committed data, here and in other processes."""
+        if notifications.is_empty:
+            return
+        keys = notifications.all_keys
+        # Waiters in memory first: they read while the rows are being woken.
+        self._notify_here(keys, notifications.lanes)
+        woken = self._notify_and_wake(
+            session, notifications.news, notifications.lanes, notifications.wakes
+        )
+        if woken:
+            self._notify_here([], woken)
+            self._notify_and_wake(session, [], woken, [])
+
+    def announce_plans(self, session: Session, plans: Sequence[Plan]) -> None:
+        """Announce committed batches; called after their commits."""
+        notifications = Notifications.merged([Notifications.of_plan(plan) for plan in plans])
+        suspended = [suspend.workflow_id for plan in plans for suspend in plan.suspended]
+        if suspended:
+            # What they wait for may have come while they were still running.
+            notifications.lanes += self.wake_satisfied(session, suspended)
+        self.announce(session, notifications)
+
+    def wake_satisfied(
+        self, session: Session, workflow_ids: Sequence[str] | None = None
+    ) -> list[Lane]:
+        """Wake waiting workflows (these, or all) whose wait is over; return their lanes."""
+        ids = None if workflow_ids is None else session.pack(workflow_ids)
+        return rows.lanes(self._enqueue(session, "wake_satisfied", {"workflow_ids": ids}))
+
+    def _announce_after_commit(self, notifications: Notifications) -> None:
+        """Announce once the caller's transaction is committed; at once if there is none."""
+        if notifications.is_empty:
+            return
+        session = self.session()
+        if self.commits_by_hand():
+            # Django doesn't know when that will be. The sweep finds the rows that wait.
+            self._notify_with_commit(session, notifications)
+            return
+
+        def announce() -> None:
+            self.announce(session, notifications)
+
+        # Notifications only: a lost one must not fail the request whose data is committed.
+        transaction.on_commit(announce, using=self.alias, robust=True)
+
+    def _notify_with_commit(self, session: Session, notifications: Notifications) -> None:
+        """Have other processes notified by the commit of the open transaction, where possible."""
+        return
+
+    def _notify_here(self, keys: Sequence[str], lanes: Sequence[Lane]) -> None:
+        self.wakeups.notify(keys)
+        self.wakeups.notify_lanes(lanes)
+        if keys and signals.keys_changed.has_listeners(Workflow):
+            signals.keys_changed.send_robust(Workflow, keys=keys)
+
+    @abc.abstractmethod
+    def _notify_and_wake(
+        self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
+    ) -> list[Lane]:
+        """Notify other processes and enqueue waiting workflows; return the lanes of those."""

@@ -1,0 +1,123 @@
+"""Claims: which enqueued workflows an executor takes, and what it must know to run them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import itemgetter
+
+from django_dbos.core.batch.lookups import FoundCheckpoint
+from django_dbos.core.records import Claim, Lane
+from django_dbos.core.status import Status
+from django_dbos.models import SUSPECT_ATTEMPTS
+from django_dbos.store import rows
+from django_dbos.store.columns import CLAIM
+from django_dbos.store.connecting import Connecting
+from django_dbos.store.sessions import Params, Row, Session
+
+
+class Claims(Connecting):
+    """Claims by lane, by id and of suspects."""
+
+    def list_lanes(self, session: Session) -> list[Lane]:
+        """Return the lanes that have workflows enqueued."""
+        return [(row[0], row[1]) for row in session.run("list_lanes")]
+
+    def claim_workflows(
+        self,
+        session: Session,
+        executor_id: str,
+        lane: Lane,
+        *,
+        names: Sequence[str],
+        above: int,
+        limit: int,
+    ) -> tuple[list[Claim], int]:
+        """Claim a lane's next workflows from a queue position on; return them and the last one's.
+
+        Only workflows with one of `names` are claimed, and no suspects.
+        """
+        params = {
+            "executor_id": executor_id,
+            "queue_name": lane[0],
+            "priority": lane[1],
+            "names": session.pack(names),
+            "above": above,
+            "limit": limit,
+        }
+        # The queue position is the last column.
+        claimed = sorted(self._claim(session, "claim_workflows", params), key=itemgetter(-1))
+        last = claimed[-1][-1] if claimed else above
+        return [CLAIM.read(row) for row in claimed], last
+
+    def claim_workflow(self, session: Session, executor_id: str, workflow_id: str) -> Claim | None:
+        """Claim one workflow by its id; return None if it isn't enqueued."""
+        params = {"executor_id": executor_id, "workflow_id": workflow_id}
+        return next(map(CLAIM.read, self._claim(session, "claim_workflow", params)), None)
+
+    def claim_suspect(
+        self,
+        session: Session,
+        executor_id: str,
+        *,
+        queue_names: Sequence[str],
+        names: Sequence[str],
+    ) -> list[Claim]:
+        """Claim one suspect: a workflow whose executors died again and again."""
+        params = {
+            "executor_id": executor_id,
+            "queue_names": session.pack(queue_names),
+            "names": session.pack(names),
+        }
+        return [CLAIM.read(row) for row in self._claim(session, "claim_suspect", params)]
+
+    def _claim(self, session: Session, name: str, params: Params) -> list[Row]:
+        """Run a statement that claims workflows."""
+        return session.run(name, params)
+
+    def list_claimable(
+        self, lane: Lane, *, names: Sequence[str], above: int, limit: int
+    ) -> list[tuple[str, int]]:
+        """Return (id, queue position) of what `claim_workflows` would claim, if it could."""
+        waiting = self._workflows().filter(
+            status=Status.ENQUEUED,
+            queue_name=lane[0],
+            priority=lane[1],
+            queue_sequence__gte=above,
+            name__in=names,
+            recovery_attempts__lt=SUSPECT_ATTEMPTS,
+        )
+        found = waiting.order_by("queue_sequence").values_list("workflow_id", "queue_sequence")
+        return list(found[:limit])
+
+    def list_suspects(
+        self, queue_names: Sequence[str], *, names: Sequence[str], limit: int
+    ) -> list[str]:
+        """Return the ids of suspects, of which `claim_suspect` would claim the first."""
+        waiting = self._workflows().filter(
+            status=Status.ENQUEUED,
+            queue_name__in=queue_names,
+            name__in=names,
+            recovery_attempts__gte=SUSPECT_ATTEMPTS,
+        )
+        return list(
+            waiting.order_by("queue_sequence").values_list("workflow_id", flat=True)[:limit]
+        )
+
+    def find_unknown(self, queue_name: str, names: Sequence[str]) -> tuple[str, str] | None:
+        """Return (id, name) of an enqueued workflow of a queue that has none of these names."""
+        waiting = self._workflows().filter(queue_name=queue_name, status=Status.ENQUEUED)
+        return waiting.exclude(name__in=names).values_list("workflow_id", "name").first()
+
+    def load_histories(
+        self, session: Session, workflow_ids: Sequence[str]
+    ) -> dict[str, list[FoundCheckpoint]]:
+        """Return the checkpoints of claimed workflows, all in one query."""
+        params = {"workflow_ids": session.pack(workflow_ids)}
+        return rows.by_workflow(session.run("load_checkpoints", params))
+
+    def load_ended_streams(
+        self, session: Session, workflow_ids: Sequence[str]
+    ) -> dict[str, set[str]]:
+        """Return the keys of the streams that these workflows have closed."""
+        params = {"workflow_ids": session.pack(workflow_ids)}
+        return rows.keys_by_workflow(session.run("load_ended_streams", params))

@@ -1,0 +1,82 @@
+"""Connecting: the store's connections, what its database can do, and statements that enqueue."""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar
+
+from django.db import connections, models
+
+from django_dbos.models import Workflow
+from django_dbos.store.pubsub import Source, Wakeups
+from django_dbos.store.reader import Reader
+from django_dbos.store.sessions import Params, Row, Session
+from django_dbos.store.watchdog import get_watchdog
+
+
+class Connecting(abc.ABC):
+    """The base of every part: one database, its sessions and its capabilities."""
+
+    vendor: ClassVar[str]
+    supports_notifications: ClassVar[bool] = False
+    """Whether other processes can be notified; otherwise they poll for changes."""
+    writes_in_step_transaction: ClassVar[bool] = False
+    """Whether an open atomic step holds the database's only write lock, so that the stream values
+    and events of that step must go through its own transaction."""
+
+    def __init__(self, alias: str, source: Source) -> None:
+        self.alias = alias
+        self.wakeups = Wakeups(source, may_listen=self.may_listen)
+        self.reader = Reader(alias, self.session)
+
+    @abc.abstractmethod
+    def session(self) -> Session:
+        """Return Django's connection of the calling thread."""
+
+    @abc.abstractmethod
+    def connect(self, executor_id: str, purpose: str) -> Session:
+        """Return a connection of the executor's own."""
+
+    def may_listen(self) -> bool:
+        """Return whether this thread may start the source of other processes' notifications.
+
+        In a test's transaction no notification comes from elsewhere, and no thread may be left.
+        """
+        return not connections[self.alias].in_atomic_block
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the database is in this process's memory, so that threads can't share it."""
+        return False
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a transaction pooler is in between, so that sessions keep nothing."""
+        return False
+
+    def detect_pooler(self) -> None:
+        """Find out whether a transaction pooler is in between that the settings don't mention."""
+        return
+
+    def name_process(self, executor_id: str) -> None:
+        """Give Django's connections of this process an executor's name, where they can carry it."""
+        return
+
+    def hurry(self, executor_id: str, seconds: float) -> None:
+        """Limit every answer that the executor awaits to `seconds`, since it is stopping."""
+        get_watchdog().hurry(executor_id, seconds)
+
+    def relax(self, executor_id: str) -> None:
+        """Undo `hurry`."""
+        get_watchdog().relax(executor_id)
+
+    def leave_to_parent(self) -> None:
+        """Let go of the parent's resources in a forked process, without ending them."""
+        return
+
+    def _enqueue(self, session: Session, name: str, params: Params) -> list[Row]:
+        """Run a statement that puts workflows at the end of their queues."""
+        return session.run(name, params)
+
+    def _workflows(self) -> models.QuerySet[Workflow]:
+        return Workflow.objects.using(self.alias)

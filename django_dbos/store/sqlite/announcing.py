@@ -1,0 +1,51 @@
+"""Announcing on SQLite: waits end in the transaction that brings what they wait for.
+
+Only one session writes at a time, so nothing can come in between. Other processes learn of it by
+the file's version, which a datagram has them read at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django_dbos.core.batch.notifications import Notifications, wakes_of
+from django_dbos.core.batch.plan import Plan
+from django_dbos.core.records import Lane, Wake, run_key
+from django_dbos.store import rows
+from django_dbos.store.announcing import Announcing
+from django_dbos.store.listener import pack_keys
+from django_dbos.store.sessions import Session
+from django_dbos.store.sqlite.connecting import SqliteConnecting
+
+
+class SqliteAnnouncing(SqliteConnecting, Announcing):
+    """Wake-ups within transactions, and datagrams."""
+
+    def announce_plans(self, session: Session, plans: Sequence[Plan]) -> None:
+        """Announce committed batches, whose own transactions have woken what waited for them."""
+        notifications = Notifications.merged([Notifications.of_plan(plan) for plan in plans])
+        self._notify_here(notifications.all_keys, notifications.lanes)
+        self._notifier.send()
+
+    def _notify_and_wake(
+        self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
+    ) -> list[Lane]:
+        woken = self._wake_waiting(session, wakes) if wakes else []
+        # Other processes check everything that they wait for when the file has changed. Only the
+        # keys of runs are sent: a changed file isn't taken for a cancelled run.
+        runs = [key for key in keys if key.startswith(run_key(""))]
+        self._notifier.send([packed.encode() for packed in pack_keys(runs)])
+        return woken
+
+    def _wake_waiting(self, session: Session, wakes: Sequence[Wake]) -> list[Lane]:
+        wanted = session.pack([(wake.kind.value, wake.workflow_id, wake.name) for wake in wakes])
+        return rows.lanes(self._enqueue(session, "wake_waiting", {"wakes": wanted}))
+
+    def _wake_for_plan(self, session: Session, plan: Plan) -> None:
+        """Wake what waits for the rows that a plan has written, without another commit."""
+        if wakes := wakes_of(plan):
+            plan.lanes += self._wake_waiting(session, wakes)
+        if plan.suspended:
+            # What they wait for may have come while they were still running.
+            suspended = [suspend.workflow_id for suspend in plan.suspended]
+            plan.lanes += self.wake_satisfied(session, suspended)

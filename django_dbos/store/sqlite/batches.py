@@ -1,0 +1,118 @@
+"""Batches on SQLite: one transaction also wakes what waits for the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from django_dbos.core.batch.fast_path import may_take_fast_path, note_written
+from django_dbos.core.batch.lookups import Questions
+from django_dbos.core.batch.plan import Plan
+from django_dbos.core.records import Finish, NewWorkflow, RecordStep, Write
+from django_dbos.fields import instant_to_text
+from django_dbos.store import rows
+from django_dbos.store.batches import Batches, Lookup
+from django_dbos.store.columns import CHECKPOINT, FINISH, NEW_WORKFLOW
+from django_dbos.store.sessions import Params, Session
+from django_dbos.store.sqlite.announcing import SqliteAnnouncing
+from django_dbos.store.sqlite.sessions import SqliteSession, now_text, row_names, to_text
+
+# The writes that take the fast path here: nearly all writes of a busy worker.
+StepOrEnd = RecordStep | Finish
+STEP_OR_END = {RecordStep, Finish}
+# As in the VALUES of their statements. The instant at which a step began comes last.
+STEP_VALUES = CHECKPOINT.getter(row_names("record_checkpoints")[:-1])
+END_VALUES = FINISH.getter(row_names("end_workflows"))
+
+
+class _NotAllWritten(Exception):
+    """Some write was refused by its statement; the slow path finds out which, and why."""
+
+
+class SqliteBatches(SqliteAnnouncing, Batches):
+    """Fenced writes under the database's one write lock."""
+
+    def apply(
+        self, session: Session, executor_id: str, writes: Sequence[Write], *, is_repeat: bool
+    ) -> Plan:
+        if (
+            not is_repeat
+            and may_take_fast_path(writes)
+            and STEP_OR_END.issuperset(map(type, writes))
+        ):
+            with suppress(_NotAllWritten):
+                return self._take_fast_path(session, executor_id, cast(Sequence[StepOrEnd], writes))
+        return super().apply(session, executor_id, writes, is_repeat=is_repeat)
+
+    def _take_fast_path(
+        self, session: Session, executor_id: str, writes: Sequence[StepOrEnd]
+    ) -> Plan:
+        """Write fenced steps and ends in one transaction: all of them, or none."""
+        plan, own = Plan(), cast(SqliteSession, session)
+        with session.transaction():
+            for name, new in _fast_path_rows(writes).items():
+                if own.run_rows(name, new, {"executor_id": executor_id}) < len(new):
+                    raise _NotAllWritten
+            plan.answers = [note_written(plan, write, ()) for write in writes]
+            self._wake_for_plan(session, plan)
+        return plan
+
+    def carry_out(self, session: Session, executor_id: str, plan: Plan) -> None:
+        super().carry_out(session, executor_id, plan)
+        self._wake_for_plan(session, plan)
+
+    def _message_lookups(self, session: Session, asked: Questions) -> list[Lookup]:
+        # A statement for each receiver: SQLite has no lateral joins, whose LIMITs could differ.
+        return [
+            (
+                "find_messages",
+                {"workflow_id": workflow_id, "topic": topic, "limit": count},
+                rows.add_messages,
+            )
+            for (workflow_id, topic), count in asked.messages.items()
+        ]
+
+    def _insert_workflows(
+        self, session: Session, new: Sequence[NewWorkflow], holders: Sequence[str | None]
+    ) -> set[str]:
+        first = self._deal_positions(session, len(new)) - len(new) + 1
+        inserted: set[str] = set()
+        for position, (workflow, holder) in enumerate(zip(new, holders, strict=True), first):
+            params = _workflow_params(workflow, holder) | {"queue_sequence": position}
+            inserted |= {row[0] for row in session.run("insert_workflows", params)}
+        return inserted
+
+
+def _fast_path_rows(writes: Sequence[StepOrEnd]) -> dict[str, list[tuple[Any, ...]]]:
+    """Return the rows of each fast-path statement."""
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    now = datetime.now(UTC)
+    for write in writes:
+        match write:
+            case RecordStep():
+                step = write.checkpoint
+                started_at = to_text(now - timedelta(seconds=step.duration))
+                row = (*STEP_VALUES(step), started_at)
+                found.setdefault("record_checkpoints", []).append(row)
+            case Finish():
+                found.setdefault("end_workflows", []).append(END_VALUES(write))
+    return found
+
+
+def _workflow_params(new: NewWorkflow, executor_id: str | None) -> Params:
+    due_at = None if new.delay is None else now_text(new.delay)
+    if new.run_at is not None:
+        due_at = instant_to_text(new.run_at)
+    timeout = new.timeout
+    is_running = executor_id is not None and timeout is not None
+    return NEW_WORKFLOW.params(new) | {
+        "executor_id": executor_id,
+        "due_at": due_at,
+        "timeout": None if timeout is None else timeout // timedelta(microseconds=1),
+        "deadline_at": now_text(timeout.total_seconds()) if timeout and is_running else None,
+        # Django's adapters know neither of these on SQLite, and the statement needs neither.
+        "run_at": None,
+        "delay": None,
+    }

@@ -1,0 +1,27 @@
+"""Timers: what happens when a time has come."""
+
+from __future__ import annotations
+
+from django_dbos.core.records import Lane
+from django_dbos.store import rows
+from django_dbos.store.connecting import Connecting
+from django_dbos.store.sessions import Session
+
+
+class Timers(Connecting):
+    """Due times and deadlines."""
+
+    def enqueue_due(self, session: Session, limit: int) -> list[Lane]:
+        """Enqueue due workflows, delayed starts and waits that time out; return their lanes."""
+        return rows.lanes(self._enqueue(session, "enqueue_due", {"limit": limit}))
+
+    def expire_deadlines(self, session: Session, limit: int) -> list[str]:
+        """Cancel workflows that are past their deadlines; return their ids."""
+        return [row[0] for row in session.run("expire_deadlines", {"limit": limit})]
+
+    def advance(self, seconds: float) -> None:
+        """Move every later due time and deadline `seconds` nearer, on Django's connection."""
+        session = self.session()
+        with session.transaction():
+            for name in ("advance_workflows", "advance_checkpoints"):
+                session.run(name, {"seconds": seconds})
