@@ -23,14 +23,12 @@ CONVERSION = re.compile(r"%[-+ #0]*[\d*]*(?:\.[\d*]+)?([a-zA-Z%])")
 OWN_ENDS = ("executor_id", "__name__")
 OWN = {
     "self.description",
+    "self.identity.description",
     "self._thread.name",
     "self._operation",
-    "self._what",
     "self._call.what",
-    "signal.Signals(number).name",
     "signal.Signals(code).name",
     "notice.name",
-    "reason",
     "names.suggest(name, sorted(known))",
     # A function's own name, as the code registers it.
     "run.definition.name",
@@ -38,10 +36,13 @@ OWN = {
     "f': {run.error!r}' if has_failed else ''",
 }
 OWN_IN_FILE = {
+    "executor/cli/supervisor.py": {"self._name", "self._name.capitalize()"},
     # The name of a signal.
     "executor/cli/inbox.py": {"name"},
     # Numbers.
     "executor/duties/recovery.py": {"_summary(recovered)"},
+    # A sentence of the engine, with names by their repr.
+    "operations/client.py": {"self._reason(workflow)"},
     "operations/quarantine.py": {"what"},
     "operations/limits.py": {"what"},
     "store/postgresql/connections.py": {"why"},
