@@ -22,8 +22,8 @@ CONVERSION = re.compile(r"%[-+ #0]*[\d*]*(?:\.[\d*]+)?([a-zA-Z%])")
 # and classes; texts that combine these and reprs.
 OWN_ENDS = ("executor_id", "__name__")
 OWN = {
+    "description",
     "self.description",
-    "self.identity.description",
     "self._thread.name",
     "self._operation",
     "self._call.what",
@@ -36,14 +36,14 @@ OWN = {
     "f': {run.error!r}' if has_failed else ''",
 }
 OWN_IN_FILE = {
+    # The engine's name for a kind of process.
     "executor/cli/supervisor.py": {"self._name", "self._name.capitalize()"},
     # The name of a signal.
     "executor/cli/inbox.py": {"name"},
     # Numbers.
-    "executor/duties/recovery.py": {"_summary(recovered)"},
+    "telemetry/log_lines.py": {"_fate(enqueued, given_up, left)", "fault"},
     # A sentence of the engine, with names by their repr.
     "operations/client.py": {"self._reason(workflow)"},
-    "operations/quarantine.py": {"what"},
     "operations/limits.py": {"what"},
     "store/postgresql/connections.py": {"why"},
     "store/watchdog.py": {"self.what", "f' of executor {self.owner}' if self.owner else ''"},

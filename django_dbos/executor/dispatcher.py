@@ -5,12 +5,12 @@ Lanes are claimed one after the other, each from its watermark.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 
+from django_dbos import telemetry
 from django_dbos.conf import get_settings
 from django_dbos.core.records import Claim, Lane
 from django_dbos.executor.audit import Audit
@@ -23,8 +23,6 @@ from django_dbos.executor.runs import Runs
 from django_dbos.executor.throttle import Throttle
 from django_dbos.executor.unknown_names import UnknownNames
 from django_dbos.executor.watermark import Watermark
-
-logger = logging.getLogger("django_dbos.executor")
 
 # After a claim has drained a lane, wait this many seconds before claiming again: workflows that
 # arrive one by one are then claimed, run and ended in batches. The first one after a rest is
@@ -172,8 +170,10 @@ class Dispatcher:
             has_more, claims, last = self._claim_above(lane, watermark)
         is_all = not has_more
         watermark.note_claim(last, count=len(claims), is_all=is_all, is_rescan=is_rescan)
-        if claims and is_all:
-            self._claims_from = self._clock() + BREATH
+        if claims:
+            telemetry.claimed(lane, len(claims))
+            if is_all:
+                self._claims_from = self._clock() + BREATH
         self._dispatch(claims, began)
         if not (is_all and is_rescan):
             return watermark.pause
@@ -212,12 +212,7 @@ class Dispatcher:
         finally:
             slots.untake(1 - len(claims))
         for claim in claims:
-            logger.warning(
-                "Workflow %r (%r) runs alone of its kind: %d executors have died with it",
-                claim.workflow_id,
-                claim.name,
-                claim.recovery_attempts,
-            )
+            telemetry.suspect_claimed(claim.workflow_id, claim.name, claim.recovery_attempts)
             self._running_suspect = claim.workflow_id
         self._dispatch(claims, began)
 

@@ -16,7 +16,7 @@ from typing import Self
 
 from django.core.exceptions import ImproperlyConfigured
 
-from django_dbos import signals
+from django_dbos import telemetry
 from django_dbos.conf import get_settings
 from django_dbos.core import names, registry
 from django_dbos.executor.clock import Clock
@@ -220,8 +220,7 @@ class Executor:
             self.retention.loop.start()
 
     def _announce_start(self) -> None:
-        signals.executor_started.send_robust(Executor, executor_id=self.executor_id)
-        logger.info("Executor %s runs %s", self.executor_id, self.identity.description)
+        telemetry.executor_started(Executor, self.executor_id, self.identity.description)
         if not registry.workflows:
             logger.warning(
                 "No workflow function is known here. Write them in the workflows.py of an app in "
@@ -295,8 +294,7 @@ class Executor:
 
     def _announce_stop(self) -> None:
         self._stopped.set()
-        signals.executor_stopped.send_robust(Executor, executor_id=self.executor_id)
-        logger.info("Executor %s has stopped", self.executor_id)
+        telemetry.executor_stopped(Executor, self.executor_id)
 
 
 def release_claims(executor: Executor) -> None:

@@ -1,17 +1,17 @@
 """Notifier: after a batch commits, wakes the rows and notifies the processes that wait for it.
 
-It also logs the ends of runs. It runs apart from the writer, whose next batch must not wait for it.
-A lost notification costs a poll on a timer, never correctness.
+It also reports the ends of runs. It runs apart from the writer, whose next batch must not wait for
+it. A lost notification costs a poll on a timer, never correctness.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
+from django_dbos import telemetry
 from django_dbos.core.batch.plan import Plan
 from django_dbos.executor.identity import Connection, Identity
 from django_dbos.executor.loop import Loop
-from django_dbos.operations import runner
 from django_dbos.operations.run import Run
 from django_dbos.store import errors
 
@@ -57,7 +57,7 @@ class Notifier:
 
     def _announce_ends(self) -> None:
         while self._ended:
-            runner.announce_end(self._ended.popleft())
+            telemetry.run_ended(self._ended.popleft())
 
     def _stop(self) -> None:
         """Log the last ends, even without a database, and close the connection."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from django_dbos import signals
+from django_dbos import telemetry
 from django_dbos.core import registry
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import Claim, NewWorkflow, Wake, run_key
@@ -19,8 +19,6 @@ from django_dbos.executor.notifier import Notifier
 from django_dbos.executor.pool import Pool
 from django_dbos.executor.slots import Slots
 from django_dbos.interruptions import ClaimLost, HandedOver, RunInterrupted
-from django_dbos.models import Workflow
-from django_dbos.operations import logs
 from django_dbos.operations.loading import load_runs
 from django_dbos.operations.run import Run
 from django_dbos.store.group_commit import BatchWriter
@@ -166,7 +164,7 @@ class Runs:
 
     def may_end_later(self) -> bool:
         """Let a run end before that is written, unless a receiver expects its thread or loop."""
-        if signals.workflow_finished.has_listeners(Workflow):
+        if telemetry.has_finish_receivers():
             return False
         self.slots.await_settlement()
         return True
@@ -175,7 +173,7 @@ class Runs:
         """Note that a run's end is written; called by the writer."""
         self._forget(run)
         self.slots.settle()
-        if logs.is_worth_telling(run):
+        if telemetry.is_end_observed(run):
             self._notifier.announce(run)
 
     @contextmanager
@@ -207,6 +205,7 @@ class Runs:
 
     def _committed(self, plan: Plan) -> None:
         """Act on a committed batch; called by the writer, whose thread must survive it."""
+        telemetry.committed(plan)
         for new, is_reserved in plan.workflows:
             if is_reserved:
                 try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import transaction
 
+from django_dbos import telemetry
 from django_dbos.core import registry
 from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.batch.plan import Plan
@@ -210,5 +211,8 @@ class InlineHost:
         yield
 
     def _follow_up(self, plan: Plan) -> None:
-        follow_up = partial(self.store.announce_plans, self.store.session(), [plan])
+        def follow_up() -> None:
+            telemetry.committed(plan)
+            self.store.announce_plans(self.store.session(), [plan])
+
         transaction.on_commit(follow_up, using=self.store.alias)

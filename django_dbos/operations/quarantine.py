@@ -5,10 +5,9 @@ One whose own run finds its history unusable ends that run itself; see `ending`.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
-from django_dbos import serializers
+from django_dbos import serializers, telemetry
 from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.records import Wake
 from django_dbos.exceptions import DbosError
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from django_dbos.store.base import Store
     from django_dbos.store.sessions import Session
 
-logger = logging.getLogger("django_dbos.executor")
-
 
 def quarantine(
     store: Store, session: Session, executor_id: str, workflow_id: str, what: str, error: Exception
@@ -26,13 +23,7 @@ def quarantine(
     """End it with an error that says `what` is wrong, unless it is somebody else's by now."""
     told = DbosError(f"Workflow {workflow_id!r} {what}: {error}. Find out why, then resume() it.")
     if store.quarantine(session, executor_id, workflow_id, serializers.dump_error(told)):
-        logger.error(
-            "Workflow %r is quarantined, since it %s: %r",
-            workflow_id,
-            what,
-            error,
-            extra={"workflow_id": workflow_id},
-        )
+        telemetry.quarantined(workflow_id, what, error)
         # It has no result yet, but its streams have ended.
         wakes, keys = [Wake.of_streams(workflow_id)], [Wake.of_result(workflow_id).key]
         store.announce(session, Notifications(wakes=wakes, keys=keys))

@@ -7,8 +7,9 @@ suspended as in any other wait.
 
 from __future__ import annotations
 
+from django_dbos import telemetry
 from django_dbos.core.records import Checkpoint, RecordRetry, Wake, WakeKind
-from django_dbos.operations import logs, waits
+from django_dbos.operations import waits
 from django_dbos.operations.recorder import Recorder
 
 WAKE = Wake(kind=WakeKind.RETRY)
@@ -38,5 +39,5 @@ def _postponed(recorder: Recorder, error: BaseException) -> tuple[Checkpoint, fl
     attempt, step = recorder.attempt, recorder.step
     checkpoint = recorder.failed(error)
     delay = step.delay_before(recorder.attempt)
-    logs.step_is_retried(recorder.call, error, attempt, step.max_attempts, delay)
+    telemetry.step_retried(recorder.call, error, attempt, step.max_attempts, delay)
     return checkpoint, delay

@@ -15,15 +15,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from django.apps import apps
 from django.db import connections
-from django.dispatch import Signal
 
-from django_dbos import signals
-from django_dbos.core.status import Status
+from django_dbos import telemetry
 from django_dbos.exceptions import NondeterminismError
 from django_dbos.interruptions import HistoryUnusable, RunInterrupted
-from django_dbos.operations import completion, context, logs
+from django_dbos.operations import completion, context
 from django_dbos.operations._sync import completion as sync_completion
 from django_dbos.operations.ordering import Branches
 from django_dbos.operations.run import Run
@@ -33,8 +30,6 @@ logger = logging.getLogger("django_dbos.executor")
 
 # Seconds that the async function of a cancelled workflow has to leave, before get_result() raises.
 LAST_WORDS = 1.0
-
-FINAL = frozenset({Status.SUCCESS, Status.ERROR, Status.CANCELLED})
 
 _working_runs: set[int] = set()
 _async_runs: dict[str, Run] = {}
@@ -211,56 +206,28 @@ def _check_finished(run: Run) -> None:
         run.stop(HistoryUnusable(error))
 
 
-# The log and the signals
+# The events of a run
 
 
 @contextmanager
 def _observed(run: Run) -> Iterator[None]:
-    """Say when the run starts and how it ends."""
-    logs.run_began(run)
-    _send(run, signals.workflow_started)
+    """Report when the run starts and how it ends."""
+    telemetry.run_started(run)
     run.began = time.perf_counter()
     try:
         yield
     finally:
         if not run.ends_later:
-            announce_end(run)
+            telemetry.run_ended(run)
 
 
 @asynccontextmanager
 async def _aobserved(run: Run) -> AsyncIterator[None]:
-    """See _observed(). Receivers that are sync run on the run's own thread."""
-    logs.run_began(run)
-    await _asend(run, signals.workflow_started)
+    """See _observed()."""
+    await telemetry.arun_started(run)
     run.began = time.perf_counter()
     try:
         yield
     finally:
         if not run.ends_later:
-            logs.run_ended(run)
-            # Before the run is over: its thread and its connections end with it.
-            if run.ended_as in FINAL:
-                await _asend(run, signals.workflow_finished, status=run.ended_as)
-
-
-def announce_end(run: Run) -> None:
-    """Say how a run has ended."""
-    logs.run_ended(run)
-    if run.ended_as in FINAL:
-        _send(run, signals.workflow_finished, status=run.ended_as)
-
-
-def _send(run: Run, signal: Signal, **extra: Any) -> None:
-    sender = apps.get_model("django_dbos", "Workflow")
-    if signal.has_listeners(sender):
-        signal.send_robust(sender, **_values(run), **extra)
-
-
-async def _asend(run: Run, signal: Signal, **extra: Any) -> None:
-    sender = apps.get_model("django_dbos", "Workflow")
-    if signal.has_listeners(sender):
-        await signal.asend_robust(sender, **_values(run), **extra)
-
-
-def _values(run: Run) -> dict[str, str]:
-    return {"workflow_id": run.workflow_id, "name": run.definition.name}
+            await telemetry.arun_ended(run)

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 from django.db import transaction
 
-from django_dbos import signals
+from django_dbos import telemetry
 from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import Lane, Wake
-from django_dbos.models import Workflow
 from django_dbos.store import rows
 from django_dbos.store.sessions import Session
 from django_dbos.store.transactions import Transactions
@@ -76,8 +75,8 @@ class Announcing(Transactions):
     def _notify_here(self, keys: Sequence[str], lanes: Sequence[Lane]) -> None:
         self.wakeups.notify(keys)
         self.wakeups.notify_lanes(lanes)
-        if keys and signals.keys_changed.has_listeners(Workflow):
-            signals.keys_changed.send_robust(Workflow, keys=keys)
+        if keys:
+            telemetry.keys_changed(keys)
 
     @abc.abstractmethod
     def _notify_and_wake(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 
+from django_dbos import telemetry
 from django_dbos.conf import Settings
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.duties.duty import Duty
@@ -60,8 +61,10 @@ class Heartbeat(Duty):
 
     def run(self, session: Session) -> None:
         """Send a heartbeat, and hand on its report."""
+        began = self.clock()
         report = self._send(session)
         now = self.clock()
+        telemetry.heartbeat(self._identity.executor_id, now - began)
         silence, self.last_at = now - self.last_at, now
         if silence > self._lease or not report.is_registered:
             # Its work may have been, or has been, given to others (CORRECTNESS rule 4).

@@ -13,6 +13,7 @@ import logging
 import math
 from collections.abc import Callable
 
+from django_dbos import telemetry
 from django_dbos.conf import Settings
 from django_dbos.core import registry
 from django_dbos.core.batch.notifications import Notifications, wakes_of_end
@@ -21,7 +22,6 @@ from django_dbos.executor.duties.attendance import Attendance
 from django_dbos.executor.duties.duty import Duty
 from django_dbos.executor.duties.heartbeat import Heartbeat
 from django_dbos.executor.identity import Identity
-from django_dbos.operations import logs
 from django_dbos.store import elsewhere, errors
 from django_dbos.store.records import HeartbeatReport, Recovered
 from django_dbos.store.sessions import Session
@@ -156,21 +156,10 @@ class Recovery(Duty):
     def _report(self, session: Session, executor_id: str, recovered: Recovered) -> None:
         self._has_more |= bool(recovered.count and recovered.left)
         if recovered.count or executor_id not in self._unfinished:
-            logger.warning("Executor %s is dead: %s", executor_id, _summary(recovered))
+            telemetry.executor_died(
+                executor_id, recovered.enqueued, recovered.given_up, recovered.left
+            )
         if recovered.left:
             self._unfinished.add(executor_id)
-        logs.given_up(recovered.given_up)
         wakes = [wake for id_ in recovered.given_up for wake in wakes_of_end(id_)]
         self._store.announce(session, Notifications(wakes=wakes, lanes=recovered.lanes))
-
-
-def _summary(recovered: Recovered) -> str:
-    """Return what became of a dead executor's workflows, for the log."""
-    if not recovered.count and not recovered.left:
-        return "it had no workflows"
-    parts = [f"{len(recovered.enqueued)} of its workflows are enqueued again"]
-    if recovered.given_up:
-        parts.append(f"{len(recovered.given_up)} given up")
-    if recovered.left:
-        parts.append(f"{recovered.left} left for the next heartbeat")
-    return ", ".join(parts)

@@ -9,11 +9,11 @@ import math
 from collections import deque
 from collections.abc import Callable
 
+from django_dbos import telemetry
 from django_dbos.core.batch.notifications import Notifications
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.duties.duty import Duty
 from django_dbos.executor.duties.heartbeat import Heartbeat
-from django_dbos.operations import logs
 from django_dbos.store.base import Store
 from django_dbos.store.records import HeartbeatReport
 from django_dbos.store.sessions import Session
@@ -86,7 +86,7 @@ class DeadlineTimer(Timer):
         """Cancel what is past its deadline, wherever it runs."""
         expired = self._store.expire_deadlines(session, LIMIT)
         self._store.announce(session, Notifications.of_cancelled(expired))
-        logs.deadlines_passed(expired)
+        telemetry.deadlines_passed(expired)
         if expired:
             self.expect_more()
 

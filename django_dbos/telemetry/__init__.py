@@ -1,0 +1,211 @@
+"""Telemetry: the only doors by which the engine reports events, in the process of the event.
+
+Each function here reports one kind of event, once it is committed. Behind it are the log line, the
+signal of `django_dbos.signals` and the subscribers. A subscriber, for example an exporter of
+metrics, overrides the methods of the events that it needs::
+
+    class ClaimCounter(Subscriber):
+        def claimed(self, queue_name, count):
+            claims.labels(queue_name).inc(count)
+
+
+    subscribe(ClaimCounter())
+
+The engine's own faults and outages aren't events: the module that meets them logs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from django.apps import apps
+from django.dispatch import Signal
+
+from django_dbos import signals
+from django_dbos.core.batch.plan import Plan
+from django_dbos.core.records import Lane
+from django_dbos.core.status import Status
+from django_dbos.telemetry import log_lines
+from django_dbos.telemetry.subscribers import (
+    ObservedRun,
+    ObservedStep,
+    Subscriber,
+    has_subscribers,
+    publish,
+    subscribe,
+    unsubscribe,
+)
+
+__all__ = [
+    "ObservedRun",
+    "ObservedStep",
+    "Subscriber",
+    "arun_ended",
+    "arun_started",
+    "claimed",
+    "committed",
+    "deadlines_passed",
+    "executor_died",
+    "executor_started",
+    "executor_stopped",
+    "has_finish_receivers",
+    "heartbeat",
+    "is_end_observed",
+    "keys_changed",
+    "quarantined",
+    "run_ended",
+    "run_started",
+    "step_retried",
+    "subscribe",
+    "suspect_claimed",
+    "unsubscribe",
+]
+
+# The ends of which `workflow_finished` is sent.
+FINAL = frozenset({Status.SUCCESS, Status.ERROR, Status.CANCELLED})
+
+
+# Executors
+
+
+def executor_started(sender: type, executor_id: str, description: str) -> None:
+    """Report that an executor has begun to claim; `sender` is its class."""
+    signals.executor_started.send_robust(sender, executor_id=executor_id)
+    log_lines.executor_started(executor_id, description)
+    publish("executor_started", executor_id)
+
+
+def executor_stopped(sender: type, executor_id: str) -> None:
+    """Report that an executor has stopped; `sender` is its class."""
+    signals.executor_stopped.send_robust(sender, executor_id=executor_id)
+    log_lines.executor_stopped(executor_id)
+    publish("executor_stopped", executor_id)
+
+
+def executor_died(
+    executor_id: str, enqueued: Sequence[str], given_up: Sequence[str], left: int
+) -> None:
+    """Report that this process has recovered another executor's workflows.
+
+    They are enqueued again or given up; `left` of them are recovered later.
+    """
+    log_lines.executor_died(executor_id, enqueued, given_up, left)
+    publish("executor_died", executor_id, enqueued, given_up)
+
+
+def heartbeat(executor_id: str, seconds: float) -> None:
+    """Report that the database has answered a heartbeat after so many seconds."""
+    publish("heartbeat", executor_id, seconds)
+
+
+# Claims and commits
+
+
+def claimed(lane: Lane, count: int) -> None:
+    """Report that this process has claimed workflows from a lane."""
+    publish("claimed", lane[0], count)
+
+
+def suspect_claimed(workflow_id: str, name: str, deaths: int) -> None:
+    """Report that a workflow was claimed with which so many executors have died."""
+    log_lines.suspect_claimed(workflow_id, name, deaths)
+
+
+def committed(plan: Plan) -> None:
+    """Report that a batch of runs' writes was committed."""
+    publish("committed", plan)
+
+
+def keys_changed(keys: Sequence[str]) -> None:
+    """Report that what is waited for under these keys is there now."""
+    _send(signals.keys_changed, keys=keys)
+
+
+# Workflows
+
+
+def run_started(run: ObservedRun) -> None:
+    """Report that a run begins, on its thread."""
+    log_lines.run_started(run)
+    _send(signals.workflow_started, **_values(run))
+    publish("run_started", run)
+
+
+async def arun_started(run: ObservedRun) -> None:
+    """See run_started(). Receivers that are sync run on the run's thread for sync code."""
+    log_lines.run_started(run)
+    await _asend(signals.workflow_started, **_values(run))
+    publish("run_started", run)
+
+
+def run_ended(run: ObservedRun) -> None:
+    """Report how a run has ended."""
+    log_lines.run_ended(run)
+    if run.ended_as in FINAL:
+        _send(signals.workflow_finished, **_values(run), status=run.ended_as)
+    publish("run_ended", run)
+
+
+async def arun_ended(run: ObservedRun) -> None:
+    """See run_ended(). To be called before the run is over: its thread ends with it."""
+    log_lines.run_ended(run)
+    if run.ended_as in FINAL:
+        await _asend(signals.workflow_finished, **_values(run), status=run.ended_as)
+    publish("run_ended", run)
+
+
+def has_finish_receivers() -> bool:
+    """Return whether a signal's receiver expects the thread or the loop that a run had."""
+    return signals.workflow_finished.has_listeners(_workflow_model())
+
+
+def is_end_observed(run: ObservedRun) -> bool:
+    """Return whether reporting the end of a run has any effect."""
+    return has_subscribers() or log_lines.is_end_logged(run)
+
+
+def step_retried(
+    step: ObservedStep, error: BaseException, attempt: int, max_attempts: int, delay: float
+) -> None:
+    """Report that an attempt at a step failed; the next one follows in `delay` seconds."""
+    log_lines.step_retried(step, error, attempt, max_attempts, delay)
+    publish("step_retried", step, error)
+
+
+def deadlines_passed(workflow_ids: Sequence[str]) -> None:
+    """Report that this process has cancelled workflows that were past their deadline."""
+    log_lines.deadlines_passed(workflow_ids)
+    publish("deadlines_passed", workflow_ids)
+
+
+def quarantined(workflow_id: str, fault: str, error: Exception) -> None:
+    """Report that a workflow was quarantined that can't be claimed or run."""
+    log_lines.quarantined(workflow_id, fault, error)
+    publish("quarantined", workflow_id)
+
+
+# Signals
+
+
+def _send(signal: Signal, **values: Any) -> None:
+    sender = _workflow_model()
+    if signal.has_listeners(sender):
+        signal.send_robust(sender, **values)
+
+
+async def _asend(signal: Signal, **values: Any) -> None:
+    sender = _workflow_model()
+    if signal.has_listeners(sender):
+        await signal.asend_robust(sender, **values)
+
+
+@cache
+def _workflow_model() -> type:
+    # Models must not be loaded with the package.
+    return apps.get_model("django_dbos", "Workflow")
+
+
+def _values(run: ObservedRun) -> dict[str, str]:
+    return {"workflow_id": run.workflow_id, "name": run.definition.name}

@@ -1,0 +1,118 @@
+"""Subscribers: receive the events of this process, beside the log and the signals."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from django_dbos.core.batch.plan import Plan
+from django_dbos.core.registry import WorkflowDefinition
+
+logger = logging.getLogger("django_dbos.executor")
+
+
+class ObservedRun(Protocol):
+    """A run, as events name it."""
+
+    workflow_id: str
+    definition: WorkflowDefinition
+    began: float
+    """When the function was called, on the clock of `time.perf_counter`."""
+    ended_as: str
+    """The status that the run left the workflow in; "" if it lost the workflow."""
+    error: BaseException | None
+    is_past_deadline: bool
+    is_quarantined: bool
+
+    @property
+    def log_fields(self) -> Mapping[str, object]:
+        """The fields of every log record about the run."""
+
+
+class ObservedStep(Protocol):
+    """A step of a run, as events name it."""
+
+    @property
+    def run(self) -> ObservedRun:
+        """The run."""
+
+    @property
+    def step_number(self) -> int:
+        """The position of the step in the workflow."""
+
+    @property
+    def step_name(self) -> str:
+        """The name that the step is recorded under."""
+
+
+class Subscriber:
+    """A receiver of events; override the methods of those that matter.
+
+    The methods are called on the engine's threads, and of an async run on its event loop: they
+    must be quick, and wait for nothing. An exception is logged and has no other effect.
+    """
+
+    def executor_started(self, executor_id: str) -> None:
+        """Note that an executor has begun to claim."""
+
+    def executor_stopped(self, executor_id: str) -> None:
+        """Note that an executor has stopped."""
+
+    def executor_died(
+        self, executor_id: str, enqueued: Sequence[str], given_up: Sequence[str]
+    ) -> None:
+        """Note that this process has recovered the workflows of an executor that died."""
+
+    def heartbeat(self, executor_id: str, seconds: float) -> None:
+        """Note that the database has answered a heartbeat after so many seconds."""
+
+    def claimed(self, queue_name: str, count: int) -> None:
+        """Note that so many workflows were claimed from a queue."""
+
+    def committed(self, plan: Plan) -> None:
+        """Note that a batch was committed; `plan` holds the checkpoints, ends, … in it."""
+
+    def run_started(self, run: ObservedRun) -> None:
+        """Note that a run begins."""
+
+    def run_ended(self, run: ObservedRun) -> None:
+        """Note how a run has ended, once that is committed."""
+
+    def step_retried(self, step: ObservedStep, error: BaseException) -> None:
+        """Note that an attempt at a step failed, and will be repeated."""
+
+    def deadlines_passed(self, workflow_ids: Sequence[str]) -> None:
+        """Note that this process has cancelled workflows that were past their deadline."""
+
+    def quarantined(self, workflow_id: str) -> None:
+        """Note that a workflow was quarantined that can't be claimed or run."""
+
+
+_subscribers: tuple[Subscriber, ...] = ()
+
+
+def subscribe(subscriber: Subscriber) -> None:
+    """Have a subscriber receive the events of this process from now on."""
+    global _subscribers
+    _subscribers = (*_subscribers, subscriber)
+
+
+def unsubscribe(subscriber: Subscriber) -> None:
+    """Undo subscribe()."""
+    global _subscribers
+    _subscribers = tuple(other for other in _subscribers if other is not subscriber)
+
+
+def has_subscribers() -> bool:
+    """Return whether anything subscribes in this process."""
+    return bool(_subscribers)
+
+
+def publish(event: str, *values: object) -> None:
+    """Call the method of this name of all subscribers."""
+    for subscriber in _subscribers:
+        try:
+            getattr(subscriber, event)(*values)
+        except Exception:
+            logger.exception("%s failed to note an event", type(subscriber).__name__)
