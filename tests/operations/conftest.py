@@ -1,4 +1,4 @@
-"""Runs workflows in tests, also through a crash after each of their writes."""
+"""Fixtures that run workflows, also with a crash after each of their writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.crashing import Crash, crash_after, recover
 
 @pytest.fixture
 def run_through_crashes(db: None) -> Callable[..., int]:
-    """Start a workflow anew for each of its writes, crash after that, recover, and compare."""
+    """Run a workflow once per write with a crash after that write, recover, and compare."""
 
     def run(start: Callable[[], WorkflowHandle[Any]], check: Callable[[Any], None]) -> int:
         for writes in range(1, 60):

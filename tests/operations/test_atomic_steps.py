@@ -1,4 +1,4 @@
-"""Atomic steps: exactly once, whatever becomes of a COMMIT, on either database."""
+"""Atomic steps: exactly once, regardless of the fate of a COMMIT, on both databases."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ postgresql = pytest.mark.skipif(
 everywhere = pytest.mark.parametrize("alias", ["default", "other"])
 
 GATE = 4711
-"""The advisory lock that each COMMIT of a purse waits for."""
+"""The key of the advisory lock that each COMMIT of a purse waits for."""
 
 calls: list[str] = []
 sockets: list[int] = []
@@ -51,7 +51,7 @@ def _forget() -> None:
 
 @pytest.fixture
 def purse() -> Iterator[None]:
-    """A purse with 10 in it on both databases, whose changes a COMMIT holds back at a gate."""
+    """Create a purse with 10 in it on both databases; a lock can hold back COMMITs of changes."""
     for alias in ("default", "other"):
         with connections[alias].cursor() as cursor:
             cursor.execute("CREATE TABLE purse (balance integer)")
@@ -74,11 +74,11 @@ def purse() -> Iterator[None]:
 
 
 class Insufficient(Exception):
-    """There is too little in the purse."""
+    """The purse has too little money."""
 
 
 def spend(alias: str) -> int:
-    """Spend all there is, and fail if that was done before."""
+    """Spend all the money, and fail if it was spent before."""
     calls.append(alias)
     with connections[alias].cursor() as cursor:
         lock = " FOR UPDATE" if connections[alias].vendor == "postgresql" else ""
@@ -115,12 +115,12 @@ def spends(alias: str) -> int:
 
 @contextmanager
 def gate_closed(alias: str) -> Iterator[Callable[[str], bool]]:
-    """While no COMMIT of a purse gets through; says whether a statement waits for a lock."""
+    """Block the COMMITs of a purse; yield a function that returns whether one is waiting."""
     with connections[alias].cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [GATE])
 
         def is_waiting(beginning: str) -> bool:
-            # On a connection without a transaction, which would see the same each time.
+            # On a connection without a transaction, whose snapshot would never change.
             name = connections[alias].settings_dict["NAME"]
             with connection.cursor() as own:
                 own.execute(
@@ -137,7 +137,7 @@ def gate_closed(alias: str) -> Iterator[Callable[[str], bool]]:
 
 
 def cut() -> None:
-    """The connection is lost, while the server goes on with what it was told to do."""
+    """Cut the connection while the server continues its statement."""
     lost = socket.socket(fileno=sockets[0])
     lost.shutdown(socket.SHUT_RDWR)
     lost.close()
@@ -150,7 +150,7 @@ def cut() -> None:
 def test_a_commit_under_way_decides_before_the_step_is_called_again(
     alias: str, purse: None, worker: Executor, monkeypatch: Any
 ) -> None:
-    # As behind a pooler: of the lost session nothing is known.
+    # As behind a pooler: the state of the lost session is unknown.
     seen: list[Any] = []
     monkeypatch.setattr(elsewhere, "see_off", lambda alias, backend: seen.append(backend))
 
@@ -169,7 +169,7 @@ def test_a_commit_under_way_decides_before_the_step_is_called_again(
 
 @pytest.fixture
 def tree() -> Iterator[None]:
-    """Nodes, of which a COMMIT says that there is no parent."""
+    """Create a table of nodes whose COMMIT fails if a parent is missing."""
     for alias in ("default", "other"):
         with connections[alias].cursor() as cursor:
             cursor.execute(
@@ -204,10 +204,10 @@ def grows(alias: str) -> None:
 
 @pytest.mark.rule(12)
 @everywhere
-def test_the_session_of_a_commit_that_was_refused_is_left_alone(
+def test_the_session_of_a_refused_commit_is_not_terminated(
     alias: str, tree: None, worker: Executor, monkeypatch: Any
 ) -> None:
-    """With a pool it may serve another thread by then."""
+    """With a pool, it may already serve another thread."""
     seen: list[Any] = []
     monkeypatch.setattr(elsewhere, "see_off", lambda alias, backend: seen.append(backend))
 
@@ -221,7 +221,7 @@ def test_the_session_of_a_commit_that_was_refused_is_left_alone(
 @pytest.mark.rule(12)
 @pytest.mark.rule(27)
 @everywhere
-def test_a_lost_session_that_does_not_end_is_ended_and_the_step_repeated(
+def test_a_lost_session_that_stays_is_terminated_and_the_step_repeated(
     alias: str, purse: None, worker: Executor, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(elsewhere, "OWN_END", 0.0)
@@ -230,7 +230,7 @@ def test_a_lost_session_that_does_not_end_is_ended_and_the_step_repeated(
         handle = spends.start(alias)
         eventually(lambda: is_waiting("COMMIT"))
         cut()
-        # Its COMMIT was undone with it.
+        # Its COMMIT was rolled back with it.
         eventually(lambda: len(calls) == 2)
 
     assert handle.get_result(timeout=LIMIT) == 10
@@ -238,7 +238,7 @@ def test_a_lost_session_that_does_not_end_is_ended_and_the_step_repeated(
 
 
 @postgresql
-def test_a_lost_session_that_may_not_be_ended_holds_up_nothing_by_itself(
+def test_a_lost_session_that_cannot_be_terminated_blocks_nothing_else(
     caplog: Any, monkeypatch: Any
 ) -> None:
     def refuse(*_: Any) -> Any:
@@ -254,7 +254,7 @@ def test_a_lost_session_that_may_not_be_ended_holds_up_nothing_by_itself(
 
 @postgresql
 @pytest.mark.rule(27)
-def test_a_failure_waits_for_what_an_earlier_claim_is_committing(
+def test_a_failure_waits_for_the_commit_of_an_earlier_claim(
     purse: None, worker: Executor
 ) -> None:
     @dbos.step(atomic=True, using="other", name="refuses")
@@ -269,7 +269,7 @@ def test_a_failure_waits_for_what_an_earlier_claim_is_committing(
     handle = once.using(run_after=3600).start()
     token = Workflow.objects.get().token
     with transaction.atomic(using="other"), gate_closed("other") as is_waiting:
-        # The zombie's transaction.
+        # The transaction of the earlier claim, which lives on as a zombie.
         assert elsewhere.record("other", token, _checkpoint(handle.workflow_id, "refuses", "7"))
         handle.run_now()
         eventually(lambda: is_waiting("INSERT INTO"))
@@ -280,7 +280,7 @@ def test_a_failure_waits_for_what_an_earlier_claim_is_committing(
 
 
 @pytest.mark.rule(27)
-def test_a_failure_elsewhere_is_a_fence_that_keeps_a_late_commit_out(
+def test_a_failure_on_another_database_fences_a_late_commit(
     purse: None, worker: Executor
 ) -> None:
     with connections["other"].cursor() as cursor:
@@ -297,7 +297,7 @@ def test_a_failure_elsewhere_is_a_fence_that_keeps_a_late_commit_out(
 
 
 @pytest.mark.rule(27)
-def test_a_failure_recorded_elsewhere_is_adopted_by_the_next_claim(worker: Executor) -> None:
+def test_a_failure_recorded_on_another_database_is_adopted_by_the_next_claim(worker: Executor) -> None:
     handle = spends.using(run_after=3600).start("other")
     row = Workflow.objects.get()
     error = dbos.serializers.dump_error(Insufficient())
@@ -324,7 +324,7 @@ def _checkpoint(workflow_id: str, name: str, output: str | None, error: str | No
 
 @pytest.mark.rule(12)
 @everywhere
-def test_what_a_step_left_to_on_commit_cannot_undo_it(
+def test_an_error_in_on_commit_does_not_undo_the_step(
     alias: str, worker: Executor, caplog: Any
 ) -> None:
     def fail() -> None:
@@ -353,7 +353,7 @@ def test_what_a_step_left_to_on_commit_cannot_undo_it(
 @pytest.mark.rule(27)
 @pytest.mark.rule(32)
 @pytest.mark.parametrize("attempts", [1, 2])
-def test_a_cancel_after_the_commit_leaves_a_true_history(attempts: int, worker: Executor) -> None:
+def test_a_cancel_after_the_commit_leaves_a_correct_history(attempts: int, worker: Executor) -> None:
     cancelled = threading.Event()
 
     @dbos.step(atomic=True, using="other", name="is_cancelled", max_attempts=2, interval=0)
@@ -389,7 +389,7 @@ def test_a_cancel_after_the_commit_leaves_a_true_history(attempts: int, worker: 
 @pytest.mark.rule(27)
 @pytest.mark.rule(32)
 @everywhere
-def test_a_cancel_while_a_commit_is_under_way_leaves_a_true_history(
+def test_a_cancel_during_a_commit_leaves_a_correct_history(
     alias: str, purse: None, worker: Executor, monkeypatch: Any
 ) -> None:
     seen: list[Any] = []
@@ -405,7 +405,7 @@ def test_a_cancel_while_a_commit_is_under_way_leaves_a_true_history(
         if alias == "other":
             cancelling.join(LIMIT)
         else:
-            # The step's fence has locked the workflow's row.
+            # The fence of the step has locked the workflow's row.
             eventually(lambda: backends and waits_for_lock(backends[0]))
     cancelling.join(LIMIT)
 
@@ -435,7 +435,7 @@ def waits_for_lock(backend: int) -> bool:
 
 @pytest.mark.rule(27)
 @pytest.mark.rule(32)
-def test_a_deadline_after_the_commit_leaves_a_true_history(worker: Executor) -> None:
+def test_a_deadline_after_the_commit_leaves_a_correct_history(worker: Executor) -> None:
     def body() -> str:
         calls.append("other")
         transaction.on_commit(pass_deadline, using="other")
@@ -461,7 +461,7 @@ def test_a_deadline_after_the_commit_leaves_a_true_history(worker: Executor) -> 
 
 @pytest.mark.rule(27)
 @pytest.mark.rule(32)
-def test_a_cancel_before_the_commit_elsewhere_rolls_it_back(purse: None, worker: Executor) -> None:
+def test_a_cancel_before_the_commit_on_another_database_rolls_it_back(purse: None, worker: Executor) -> None:
     @dbos.step(atomic=True, using="other", name="spend_too_late")
     def spend_too_late(workflow_id: str) -> int:
         spent = spend("other")
@@ -499,11 +499,11 @@ def test_an_atomic_step_is_refused_in_a_transaction_that_could_roll_it_back(alia
     assert calls == []
 
 
-# What an error means
+# The meaning of errors
 
 
 def raised_by_database(alias: str, kind: type[Exception], sqlstate: str | None) -> Exception:
-    """An error as Django raises it for a statement on a database."""
+    """Return an error as Django raises it for a statement on a database."""
     error, driver = kind("why"), Exception("why")
     driver.sqlstate = sqlstate  # type: ignore[attr-defined]
     error.__cause__ = driver
@@ -512,7 +512,7 @@ def raised_by_database(alias: str, kind: type[Exception], sqlstate: str | None) 
 
 
 def fails_with(alias: str, times: int, make: Callable[[], Exception], **options: Any) -> Any:
-    """A workflow whose atomic step fails so often with an error."""
+    """Run a workflow whose atomic step fails a number of times with an error."""
 
     def body() -> int:
         calls.append(alias)
@@ -549,7 +549,7 @@ def _soon(monkeypatch: Any) -> Iterator[None]:
     ],
 )
 @everywhere
-def test_what_passes_is_waited_out_and_said(
+def test_a_transient_error_is_waited_out_and_logged(
     alias: str, kind: type[Exception], sqlstate: str, worker: Executor, caplog: Any
 ) -> None:
     workflow = fails_with(alias, 15, lambda: raised_by_database(alias, kind, sqlstate))
@@ -577,7 +577,7 @@ def test_what_passes_is_waited_out_and_said(
     ],
 )
 @everywhere
-def test_what_may_be_the_steps_own_doing_counts(
+def test_an_error_that_the_step_may_have_caused_counts_as_an_attempt(
     alias: str,
     kind: type[Exception],
     sqlstate: str | None,
@@ -592,7 +592,7 @@ def test_what_may_be_the_steps_own_doing_counts(
         max_attempts=max_attempts,
     )
     if connection.vendor == "sqlite":
-        # Of a session nothing is known there.
+        # There the state of the session is unknown.
         pytest.skip("PostgreSQL's own") if sqlstate in (None, "57P01") else None
 
     with pytest.raises(kind):
@@ -652,7 +652,7 @@ def test_a_process_without_descriptors_waits_for_one(
     assert calls == [alias]
 
 
-def test_a_step_database_that_is_not_migrated_is_named() -> None:
+def test_the_error_names_a_step_database_without_migrations() -> None:
     rename("dbos_atomic_checkpoint", "put_away")
     try:
         with pytest.raises(errors.NotMigrated, match="migrate --database other"):
@@ -660,7 +660,7 @@ def test_a_step_database_that_is_not_migrated_is_named() -> None:
     finally:
         rename("put_away", "dbos_atomic_checkpoint")
 
-    # Nothing can be recorded there, so that it failed is recorded here.
+    # The other database can't record the failure, so the workflow database does.
     assert isinstance(Checkpoint.objects.get().error, dbos.RecordedError | errors.NotMigrated)
 
 

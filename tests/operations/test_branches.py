@@ -1,4 +1,4 @@
-"""Concurrent branches of async workflows get their own outcomes again, in the recorded order."""
+"""Concurrent branches of async workflows replay their own outcomes in the recorded order."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ async def branch(name: str, first: float, second: float) -> list[str]:
     return [one, two]
 
 
-# b's first step ends before a's, and its second one after a's second.
+# b's first step ends before a's first, and b's second after a's second.
 TURNS = ["b1", "a1", "a2", "b2"]
 returned: set[str] = set()
 
 
 @dbos.step
 async def in_turn(value: str) -> str:
-    """End once the steps whose turn is before have been returned to their branches."""
+    """Return once the branches have received the outcomes of the steps before this one."""
     while not returned.issuperset(TURNS[: TURNS.index(value)]):  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     return value
@@ -74,7 +74,7 @@ def test_each_branch_gets_its_own_outcomes_after_a_crash_at_any_write(
 
 
 @pytest.mark.rule(21)
-def test_a_task_group_replays_as_well(run_through_crashes: Any) -> None:
+def test_a_task_group_replays_too(run_through_crashes: Any) -> None:
     expected = [["a1", "a2"], ["b1", "b2"], ["c1", "c2"]]
 
     run_through_crashes(groups.start, lambda handle: _assert_result(handle, expected))
@@ -135,7 +135,7 @@ def test_a_branch_that_fails_cancels_the_others_and_replays_so(run_through_crash
     run_through_crashes(one_fails.start, lambda handle: _assert_result(handle, "failed"))
 
 
-def test_branches_wait_side_by_side(transactional_db: None) -> None:
+def test_branches_wait_concurrently(transactional_db: None) -> None:
     @dbos.workflow
     async def waits_twice() -> list[Any]:
         return list(await asyncio.gather(dbos.arecv("a"), dbos.arecv("b")))

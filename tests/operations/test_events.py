@@ -1,4 +1,4 @@
-"""Events: the latest value wins, every version is kept, and a replay sees what was seen."""
+"""Events: the latest value wins, every version is kept, and a replay reads the same values."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_latest_value_is_read() -> None:
 
 
 @pytest.mark.rule(24)
-def test_a_workflow_sees_again_what_it_saw() -> None:
+def test_a_replay_reads_the_recorded_value() -> None:
     published = publish.start(["old"])
     handle = watch.start(published.workflow_id)
     run_until_idle()
@@ -69,7 +69,7 @@ def test_a_workflow_sees_again_what_it_saw() -> None:
 
 
 def republish(workflow_id: str, value: str) -> None:
-    """As if the workflow had set its event once more."""
+    """Set the event of a workflow again, on its behalf."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE dbos_event SET value = %s WHERE workflow_id = %s", [f'"{value}"', workflow_id]
@@ -100,14 +100,14 @@ def test_a_timeout_raises_or_returns_the_default() -> None:
         dbos.get_event(handle.workflow_id, "x", timeout=0)
 
 
-def test_a_wait_that_nothing_can_satisfy_in_a_test_raises_at_once() -> None:
+def test_a_wait_that_cannot_end_in_a_test_raises_at_once() -> None:
     handle = publish.start([])
 
     with pytest.raises(dbos.WaitInTest, match="run_until_idle"):
         dbos.get_event(handle.workflow_id, "x")
 
 
-def test_an_event_of_nobody_is_an_error() -> None:
+def test_an_event_of_a_missing_workflow_is_an_error() -> None:
     with pytest.raises(dbos.WorkflowDoesNotExist):
         dbos.get_event("nobody", "x", timeout=0)
     with pytest.raises(dbos.WorkflowDoesNotExist):
@@ -115,7 +115,7 @@ def test_an_event_of_nobody_is_an_error() -> None:
 
 
 @pytest.mark.rule(25)
-def test_a_step_may_set_an_event_which_stays_when_it_is_tried_again() -> None:
+def test_an_event_set_by_a_step_stays_when_the_step_is_retried() -> None:
     tries: list[int] = []
 
     @dbos.step(max_attempts=2, interval=0)

@@ -1,4 +1,4 @@
-"""Durations and due times that are far off: refused where they are given, harmless where stored."""
+"""Durations and due times in the far future: refused as arguments, harmless in rows."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "step": lambda value: dbos.step(timeout=value),
     "advance": advance,
 }
-# Those that mean something outside of a workflow.
+# The operations that work outside a workflow.
 OUTSIDE = sorted(OPERATIONS.keys() - {"recv", "sleep"})
 
 
@@ -78,13 +78,13 @@ def test_a_workflow_meets_the_same_limit(operation: str) -> None:
     assert handle.get_result() == "refused"
 
 
-def test_a_start_is_not_due_in_the_year_1() -> None:
+def test_a_start_cannot_be_due_in_the_year_1() -> None:
     with pytest.raises(ValueError, match="run_after must be after the year 1"):
         quick.using(run_after=datetime(1, 6, 1, tzinfo=UTC))
 
 
-def test_never_waits_for_run_now(client: Client, admin_user: Any) -> None:
-    """`datetime.max` is how Python says it, which PostgreSQL's clients can't read in every zone."""
+def test_a_workflow_due_never_waits_for_run_now(client: Client, admin_user: Any) -> None:
+    """PostgreSQL's clients can't read `datetime.max`, Python's usual "never", in every zone."""
     handle = quick.using(run_after=datetime.max.replace(tzinfo=UTC)).start()
     client.force_login(admin_user)
 
@@ -98,8 +98,8 @@ def test_never_waits_for_run_now(client: Client, admin_user: Any) -> None:
     assert handle.get_result() == "done"
 
 
-def test_what_is_due_long_ago_is_due() -> None:
-    """On SQLite the year 900 was written in three digits, and sorted after this one."""
+def test_a_due_time_in_the_distant_past_is_due() -> None:
+    """On SQLite the year 900 was written with three digits, and sorted after this year."""
     handle = quick.using(run_after=datetime(900, 6, 1, tzinfo=UTC)).start()
 
     run_until_idle()
@@ -107,7 +107,7 @@ def test_what_is_due_long_ago_is_due() -> None:
     assert handle.get_result() == "done"
 
 
-def test_the_longest_that_may_be_given_works(client: Client, admin_user: Any) -> None:
+def test_the_longest_allowed_durations_work(client: Client, admin_user: Any) -> None:
     longest = durations.LONGEST
     limited = quick.using(timeout=longest).start()
     delayed = quick.using(run_after=longest).start()
@@ -133,7 +133,7 @@ STORED = (
 def test_an_instant_that_python_cannot_show_fails_no_list(
     column: str, stored: str, client: Client, admin_user: Any
 ) -> None:
-    """A row of an earlier release, or somebody else's."""
+    """Such a row may come from an earlier release or another program."""
     asleep, other = sleeps.start(3_600), quick.start()
     run_until_idle()
     _store(f"UPDATE dbos_workflow SET {column} = %s WHERE workflow_id = %s", stored, asleep)
@@ -145,9 +145,9 @@ def test_an_instant_that_python_cannot_show_fails_no_list(
     with pytest.raises(dbos.WaitTimeout):
         asleep.get_result(timeout=0)
     shown = getattr(Workflow.objects.get(pk=asleep.workflow_id), column)
-    # Django reads as None what SQLite has in the place of an instant and is none.
+    # Django reads an invalid instant of SQLite as None.
     assert shown is None if connection.vendor == "sqlite" and stored[:1] != "0" else shown.year
-    # A heartbeat asks for the next of all that is due.
+    # A heartbeat reads the next due time.
     executor_id = register(get_store())
     look = get_store().heartbeat(get_store().session(), executor_id, None)
     assert look.is_registered
@@ -170,7 +170,7 @@ def test_an_executor_with_an_endless_lease_fails_no_heartbeat() -> None:
 
 
 def test_executors_that_were_declared_dead_are_listed() -> None:
-    """PostgreSQL's -infinity, SQLite's first day: with a naive zone neither could be read."""
+    """With a naive zone neither PostgreSQL's -infinity nor SQLite's first day could be read."""
     store = get_store()
     executor_id = register(store)
     store.session().run(
@@ -188,7 +188,7 @@ def _store(statement: str, stored: str, handle: dbos.WorkflowHandle[Any]) -> Non
 
 
 def read_everything(client: Client, admin_user: Any) -> None:
-    """What the ORM and the admin show of all there is."""
+    """Read all rows through the ORM and the admin."""
     client.force_login(admin_user)
     for model in (Workflow, Checkpoint):
         assert list(model.objects.all())
@@ -198,6 +198,6 @@ def read_everything(client: Client, admin_user: Any) -> None:
         assert response.status_code == 200, page
 
 
-def test_a_count_that_no_column_holds_is_refused_by_name() -> None:
+def test_a_count_that_exceeds_its_column_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"max_recovery_attempts must be at most 2,147,483,647"):
         dbos.workflow(max_recovery_attempts=2**31)(lambda: None)

@@ -1,4 +1,4 @@
-"""Workflows that are called: run here and now, durably, in web processes and in tests."""
+"""Called workflows: run at once and durably, in web processes and in tests."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def calls_others(value: int) -> list[int]:
 @pytest.mark.django_db
 @pytest.mark.rule(36)
 @pytest.mark.rule(40)
-def test_in_a_tests_transaction_it_starts_nothing_that_others_could_see() -> None:
+def test_in_a_tests_transaction_a_call_starts_no_thread_and_no_executor() -> None:
     before = set(threading.enumerate())
     seen: list[int] = []
 
@@ -76,7 +76,7 @@ def test_children_of_a_called_workflow_run_here_too() -> None:
 
 
 @pytest.mark.rule(33)
-def test_a_web_process_is_an_executor_while_it_runs_one(transactional_db: None) -> None:
+def test_a_web_process_is_an_executor_while_it_runs_a_workflow(transactional_db: None) -> None:
     seen: list[Any] = []
 
     @dbos.step
@@ -94,7 +94,7 @@ def test_a_web_process_is_an_executor_while_it_runs_one(transactional_db: None) 
 
 
 @pytest.mark.rule(33)
-def test_an_id_that_exists_is_waited_for(transactional_db: None, worker: Executor) -> None:
+def test_a_call_with_an_existing_id_waits_for_its_result(transactional_db: None, worker: Executor) -> None:
     handle = doubles.using(workflow_id="same").start(4)
 
     assert doubles.using(workflow_id="same")(4) == 8
@@ -106,7 +106,7 @@ def test_an_id_that_exists_is_waited_for(transactional_db: None, worker: Executo
 def test_a_caller_that_lost_its_claim_returns_the_recorded_outcome(
     transactional_db: None, worker: Executor
 ) -> None:
-    # The worker knows the function, and serves its queue.
+    # The worker has the function, and serves its queue.
     taken: list[str] = []
 
     @dbos.step
@@ -130,7 +130,7 @@ def test_a_caller_that_lost_its_claim_returns_the_recorded_outcome(
 
 
 @pytest.mark.rule(3)
-async def test_an_abandoned_call_gives_its_workflow_back(async_db: None) -> None:
+async def test_an_abandoned_call_releases_its_workflow(async_db: None) -> None:
     began = asyncio.Event()
 
     @dbos.step
@@ -154,7 +154,7 @@ async def test_an_abandoned_call_gives_its_workflow_back(async_db: None) -> None
 
 
 @pytest.mark.rule(3)
-async def test_a_call_that_is_abandoned_while_it_begins_gives_its_workflow_back(
+async def test_a_call_that_is_abandoned_at_its_start_releases_its_workflow(
     async_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, is_claimed, may_return = InlineHost.start, threading.Event(), threading.Event()
@@ -180,7 +180,7 @@ async def test_a_call_that_is_abandoned_while_it_begins_gives_its_workflow_back(
 
 
 @pytest.mark.rule(3)
-async def test_a_call_that_is_abandoned_while_it_takes_a_child_gives_both_back(
+async def test_a_call_that_is_abandoned_while_it_claims_a_child_releases_both(
     async_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim, is_claimed, may_return = InlineHost.claim, threading.Event(), threading.Event()
@@ -216,7 +216,7 @@ async def test_async_workflows_run_inline_on_a_loop(async_db: None) -> None:
 
 
 @pytest.mark.rule(40)
-async def test_sync_forms_on_a_loop_name_their_twins(async_db: None) -> None:
+async def test_sync_forms_on_a_loop_name_their_async_forms(async_db: None) -> None:
     for call, twin in (
         (lambda: doubles(1), "acall"),
         (lambda: doubles.start(1), "astart"),
@@ -245,7 +245,7 @@ def test_calls_that_wait_are_refused_in_a_transaction(transactional_db: None) ->
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "other"])
-def test_asking_in_another_databases_transaction_points_to_on_commit() -> None:
+def test_a_wait_in_another_databases_transaction_points_to_on_commit() -> None:
     with transaction.atomic(using="other"):
         with pytest.raises(dbos.NotAllowedInAtomic, match=r"transaction.on_commit\(.*'other'"):
             doubles.start(1)
@@ -256,7 +256,7 @@ def test_asking_in_another_databases_transaction_points_to_on_commit() -> None:
 
 
 @pytest.mark.django_db
-def test_a_wait_for_nothing_in_a_test_raises_at_once() -> None:
+def test_an_endless_wait_in_a_test_raises_at_once() -> None:
     @dbos.workflow
     def waits() -> None:
         dbos.recv(timeout=None)
@@ -267,14 +267,14 @@ def test_a_wait_for_nothing_in_a_test_raises_at_once() -> None:
         doubles.start(1).get_result()
 
 
-def test_a_stray_thread_is_warned_of(transactional_db: None, worker: Executor) -> None:
+def test_a_stray_thread_causes_a_warning(transactional_db: None, worker: Executor) -> None:
     @dbos.workflow
     def uses_a_pool() -> list[str]:
         with ThreadPoolExecutor(1) as pool:
             future = pool.submit(double, 2)
             return [type(future.exception(10)).__name__]
 
-    # Warnings are errors here: elsewhere the step would run, and not be recorded.
+    # Warnings are errors in tests; otherwise the step would run without being recorded.
     assert uses_a_pool.start().get_result(timeout=LIMIT) == ["RuntimeWarning"]
 
 
@@ -291,7 +291,7 @@ def test_run_until_idle_stops_endless_chains() -> None:
 
 
 @pytest.mark.django_db
-def test_run_until_idle_serves_only_the_queues_asked_for() -> None:
+def test_run_until_idle_serves_only_the_given_queues() -> None:
     mine, other = (doubles.using(queue_name=one).start(1) for one in ("mine", "other"))
 
     assert run_until_idle(["mine"]) == 1

@@ -1,4 +1,4 @@
-"""Called async workflows whose sync steps hold the thread on which all is written."""
+"""Called async workflows whose sync steps occupy the thread that writes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _forget() -> None:
 
 
 def publish() -> None:
-    """Once the other branch's outcome is queued, which waits for this very thread."""
+    """Return once the other branch's outcome is queued; it waits for this thread."""
     has_ended.wait(LIMIT)
     dbos.set_event("progress", 1)
     dbos.write_stream("lines", "one")
@@ -40,7 +40,7 @@ def publishes() -> str:
 
 @dbos.step
 def publishes_through_async() -> str:
-    """As library code does that is written for both."""
+    """Call an async function as libraries with sync and async callers do."""
 
     async def aset() -> None:
         await dbos.aset_event("progress", 1)
@@ -100,7 +100,7 @@ def as_a_child(workflow: Any) -> Any:
 @pytest.mark.rule(40)
 @pytest.mark.parametrize("workflow", [both, both_through_async])
 @pytest.mark.parametrize("call", [as_in_a_request, as_in_a_sync_view, as_a_child])
-def test_a_sync_step_writes_while_others_wait_for_its_thread(
+def test_a_sync_step_writes_while_other_writes_wait_for_its_thread(
     call: Callable[[Any], Any], workflow: Any
 ) -> None:
     results: list[Any] = []

@@ -1,4 +1,4 @@
-"""Workflows that leave a stream before its end: where they left it is recorded."""
+"""Workflows that leave a stream before its end: their position in it is recorded."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def ends(workflow_id: str) -> list[tuple[int, int, bool]]:
 
 @pytest.mark.rule(24)
 @pytest.mark.parametrize("workflow", LEAVING)
-def test_where_a_stream_was_left_is_recorded(workflow: Any, run_through_crashes: Any) -> None:
+def test_the_position_at_which_a_stream_was_left_is_recorded(workflow: Any, run_through_crashes: Any) -> None:
     source = write.start(["x", "y", "z"])
     run_until_idle()
 
@@ -128,7 +128,7 @@ async def areads_twice(source: str) -> Any:
 
 @pytest.mark.rule(24)
 @pytest.mark.parametrize("workflow", [reads_twice, areads_twice])
-def test_a_reader_that_goes_on_takes_another_position(
+def test_a_reader_that_continues_takes_another_position(
     workflow: Any, run_through_crashes: Any
 ) -> None:
     source = write.start(["x", "y", "z"])
@@ -160,7 +160,7 @@ def writes_two() -> None:
 
 
 @pytest.mark.rule(24)
-def test_one_that_looks_again_and_again_sees_the_same_in_a_replay() -> None:
+def test_a_workflow_that_reads_repeatedly_gets_the_same_in_a_replay() -> None:
     source = writes_two.start()
     run_until_idle()
     handle = polls.start(source.workflow_id)
@@ -189,7 +189,7 @@ def changes(source: str) -> Any:
 
 
 @pytest.mark.rule(23)
-def test_code_that_reads_on_where_it_had_left_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_that_reads_past_the_recorded_position_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     source = write.start(["x", "y", "z"])
     handle = changes.start(source.workflow_id)
     run_until_idle()

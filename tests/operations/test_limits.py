@@ -1,4 +1,4 @@
-"""What one workflow may record: a warning, then quarantine, from which a higher limit frees it."""
+"""Limits on a workflow's records: a warning, then quarantine, which a higher limit ends."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ CASES: list[tuple[Any, str, Callable[[str], int]]] = [
 
 
 @pytest.mark.parametrize(("workflow", "setting", "count"), CASES)
-def test_a_workflow_is_warned_of_and_then_quarantined(
+def test_a_workflow_causes_a_warning_and_then_is_quarantined(
     settings: Any,
     caplog: pytest.LogCaptureFixture,
     workflow: Any,
@@ -153,7 +153,7 @@ def test_up_to_the_limit_nothing_happens(
 
 
 @pytest.mark.parametrize("limits", [5, (5,), (5, 3), (0, 3), ("a", "b"), (True, 3)])
-def test_limits_are_a_pair(settings: Any, limits: Any) -> None:
+def test_a_limit_must_be_a_valid_pair(settings: Any, limits: Any) -> None:
     settings.DBOS = {"STEP_LIMITS": limits}
 
     with pytest.raises(Exception, match="STEP_LIMITS"):

@@ -1,4 +1,4 @@
-"""What the log says of runs: how it is worth being told, and nothing secret."""
+"""Log records of runs: their levels, and the absence of secrets."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def waits() -> Any:
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[logging.LogRecord]]:
-    """The records about a workflow, in their order."""
+    """Return the records about a workflow in order."""
     caplog.set_level("INFO", "django_dbos")
 
     def of(workflow_id: str) -> list[logging.LogRecord]:
@@ -76,7 +76,7 @@ def test_a_failure_is_an_error_with_its_traceback(db: None, lines: Any) -> None:
 def test_a_worker_logs_failures_at_every_level(
     workflow: Any, level: str, worker: Executor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Under load the level is raised: that used to silence failures too."""
+    """Under load the log level is raised, which used to suppress failures too."""
     caplog.set_level(level, "django_dbos")
 
     workflow.start(SECRET)
@@ -87,7 +87,7 @@ def test_a_worker_logs_failures_at_every_level(
     assert isinstance(failed.exc_info[1], LookupError)
 
 
-def test_success_and_waiting_are_no_more_than_news(db: None, lines: Any) -> None:
+def test_success_and_waiting_are_logged_as_info(db: None, lines: Any) -> None:
     done, waiting = pays.start("changed"), waits.start()
     run_until_idle()
 
@@ -95,7 +95,7 @@ def test_success_and_waiting_are_no_more_than_news(db: None, lines: Any) -> None
         assert [one.levelno for one in lines(handle.workflow_id)] == [logging.INFO] * 2
 
 
-def test_newlines_in_ids_and_errors_forge_no_line(db: None, lines: Any) -> None:
+def test_newlines_in_ids_and_errors_begin_no_line(db: None, lines: Any) -> None:
     @dbos.workflow
     def fails() -> None:
         raise ValueError("bad\nCRITICAL all is lost")
@@ -106,7 +106,7 @@ def test_newlines_in_ids_and_errors_forge_no_line(db: None, lines: Any) -> None:
     assert all("\n" not in one.getMessage() for one in lines(handle.workflow_id))
 
 
-def test_what_is_quarantined_is_an_error_that_says_so(db: None, lines: Any) -> None:
+def test_a_quarantine_is_logged_as_an_error(db: None, lines: Any) -> None:
     @dbos.workflow
     def changes() -> Any:
         charge("changed")
@@ -126,7 +126,7 @@ def test_what_is_quarantined_is_an_error_that_says_so(db: None, lines: Any) -> N
     assert "NondeterminismError" in last.getMessage()
 
 
-def test_a_deadline_is_a_warning_and_a_cancel_is_none(
+def test_a_deadline_is_logged_as_a_warning_and_a_cancel_is_not(
     worker: Executor, caplog: pytest.LogCaptureFixture, lines: Any
 ) -> None:
     @dbos.workflow
@@ -150,10 +150,10 @@ def test_a_deadline_is_a_warning_and_a_cancel_is_none(
     assert told(cancelled) == {logging.INFO}
 
 
-def test_a_deadline_that_passes_while_it_waits_is_told_too(worker: Executor, lines: Any) -> None:
+def test_a_deadline_that_passes_during_a_wait_is_logged_too(worker: Executor, lines: Any) -> None:
     handle = waits.using(timeout=3_600).start()
     eventually(lambda: handle.get_status() == Workflow.Status.WAITING)
-    # The run's own end is told after its commit.
+    # The end of a run is logged after its commit.
     eventually(lambda: len(lines(handle.workflow_id)) >= 2)
 
     advance(3_601)
@@ -202,7 +202,7 @@ def uses_atomically_flaky(card: str, failures: int) -> None:
 
 
 @pytest.mark.parametrize("workflow", [uses_flaky, auses_flaky, uses_atomically_flaky])
-def test_an_attempt_that_is_repeated_is_a_warning(workflow: Any, db: None, lines: Any) -> None:
+def test_a_repeated_attempt_is_logged_as_a_warning(workflow: Any, db: None, lines: Any) -> None:
     handle = workflow.start(SECRET, 2)
     run_until_idle()
 
@@ -218,7 +218,7 @@ def test_an_attempt_that_is_repeated_is_a_warning(workflow: Any, db: None, lines
     assert [one.levelno for one in lines(handle.workflow_id)][-1] == logging.INFO
 
 
-def test_the_last_attempt_is_told_of_by_what_the_workflow_makes_of_it(db: None, lines: Any) -> None:
+def test_the_failure_of_the_last_attempt_is_logged_by_its_workflow(db: None, lines: Any) -> None:
     handle = uses_flaky.start(SECRET, 3)
     run_until_idle()
 
@@ -230,8 +230,8 @@ def test_the_last_attempt_is_told_of_by_what_the_workflow_makes_of_it(db: None, 
 def test_a_failure_just_before_the_worker_stops_is_logged(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch, lines: Any
 ) -> None:
-    """`dbos_worker --once` ended without a word about its last workflow."""
-    # It comes to nothing before it is stopped.
+    """`dbos_worker --once` used to end without a record of its last workflow."""
+    # The worker is stopped before it does anything else.
     monkeypatch.setattr(Notifier, "tick", lambda self: None)
     with Executor():
         handle = pays.start(SECRET)

@@ -1,4 +1,4 @@
-"""Messages: consumed once, in order, whatever crashes."""
+"""Messages: consumed once and in order, through all crashes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_no_topic_and_a_topic_never_mix() -> None:
 
 
 @pytest.mark.rule(17)
-def test_a_timeout_is_what_a_replay_sees(run_through_crashes: Any) -> None:
+def test_a_replay_gets_the_recorded_timeout(run_through_crashes: Any) -> None:
     @dbos.workflow
     def impatient() -> str:
         try:
@@ -80,7 +80,7 @@ def _check_timeout(handle: Any) -> None:
     assert "Waited 0 seconds for a message on topic 'never'" in handle.get_result()
 
 
-def test_a_default_takes_the_place_of_a_timeout() -> None:
+def test_a_default_replaces_a_timeout() -> None:
     @dbos.workflow
     def patient() -> Any:
         return dbos.recv("late", timeout=60, default=None)
@@ -94,7 +94,7 @@ def test_a_default_takes_the_place_of_a_timeout() -> None:
 
 
 @pytest.mark.rule(17)
-def test_a_message_that_is_there_wins_over_a_passed_deadline() -> None:
+def test_an_available_message_wins_over_a_passed_deadline() -> None:
     handle = receive.start(1)
     run_until_idle()
 
@@ -129,7 +129,7 @@ def test_an_idempotency_key_sends_once_per_receiver() -> None:
     assert Message.objects.count() == 2
 
 
-def test_sending_to_nobody_is_an_error_that_leaves_nothing() -> None:
+def test_sending_to_a_missing_workflow_is_an_error_that_leaves_nothing() -> None:
     with pytest.raises(dbos.WorkflowDoesNotExist, match="'nobody'"):
         dbos.send_many(
             [
@@ -141,7 +141,7 @@ def test_sending_to_nobody_is_an_error_that_leaves_nothing() -> None:
     assert not Message.objects.exists()
 
 
-def test_sending_to_nobody_from_a_workflow_is_recorded(run_through_crashes: Any) -> None:
+def test_sending_to_a_missing_workflow_from_a_workflow_is_recorded(run_through_crashes: Any) -> None:
     @dbos.workflow
     def sends() -> str:
         try:
@@ -264,6 +264,6 @@ def test_a_bad_message_in_a_workflow_is_refused_before_it_is_recorded() -> None:
     assert Workflow.objects.get(name=sends_object.name).status == "ERROR"
 
 
-def test_an_unknown_field_of_a_message_is_named() -> None:
+def test_the_error_names_an_unknown_field_of_a_message() -> None:
     with pytest.raises(TypeError, match=r"'topik'.*'topic'"):
         dbos.send_many([{"workflow_id": "a", "message": 1, "topik": "x"}])

@@ -1,4 +1,4 @@
-"""What functions raise that is no plain Exception, or crosses no Future: it ends them, no more."""
+"""Unusual exceptions (not an Exception, or refused by a Future) end only their function."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Panic(BaseException):
-    """As extension modules raise it."""
+    """An error as extension modules raise it."""
 
 
 RAISED: dict[str, BaseException] = {
@@ -108,7 +108,7 @@ async def outlives(name: str) -> str:
     ],
     ids=lambda one: one.__name__,
 )
-def test_whatever_a_function_raises_ends_it_once(
+def test_any_exception_of_a_function_ends_it_once(
     workflow: Any, name: str, worker: Executor
 ) -> None:
     handle = workflow.start(name)
@@ -118,7 +118,7 @@ def test_whatever_a_function_raises_ends_it_once(
 
     assert not isinstance(caught.value, dbos.WaitTimeout)
     assert Workflow.objects.get().recovery_attempts == 0
-    # It ran under its first claim, and its loop goes on.
+    # It ran under its first claim, and the event loop keeps running.
     assert Workflow.objects.get().claim_number == 2
     assert outlives.start("fine").get_result(timeout=LIMIT) == "fine"
 
@@ -188,7 +188,7 @@ def test_a_sync_step_awaited_outside_of_workflows_is_no_stray(worker: Executor) 
     handle.get_result(timeout=LIMIT)
 
 
-def test_a_step_outside_of_workflows_may_raise_what_no_future_takes() -> None:
+def test_a_step_outside_of_workflows_may_raise_errors_that_futures_refuse() -> None:
     async def call() -> None:
         await asyncio.wait_for(step.acall("StopIteration"), LIMIT)
 
@@ -196,7 +196,7 @@ def test_a_step_outside_of_workflows_may_raise_what_no_future_takes() -> None:
         asyncio.run(call())
 
 
-def test_what_stops_a_run_is_no_outcome_of_it_though_a_task_group_wraps_it() -> None:
+def test_an_interruption_is_no_outcome_even_inside_a_task_group() -> None:
     run: Any = None
     wrapped = BaseExceptionGroup("a", [ValueError(), BaseExceptionGroup("b", [RunCancelled()])])
 

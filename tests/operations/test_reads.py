@@ -1,4 +1,4 @@
-"""The engine's own reads in a run wait out a database that is away."""
+"""The engine's own reads in a run wait out a database outage."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def agreets(group: Group) -> str:
 
 
 class Lost(Exception):
-    """A driver's error of a connection that is gone."""
+    """Return a driver's error for a lost connection."""
 
     sqlstate = None
 
@@ -124,7 +124,7 @@ def refused() -> OperationalError:
 
 @pytest.fixture
 def outage(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """While it is set, Django's connections of all threads but the test's have no database."""
+    """Yield an event; while it is set, only the thread of the test reaches the database."""
     away, here, cursor = threading.Event(), threading.current_thread(), BaseDatabaseWrapper.cursor
 
     def open_cursor(self: Any, *args: Any, **options: Any) -> Any:
@@ -146,7 +146,7 @@ def waits_for_database(caplog: pytest.LogCaptureFixture) -> int:
 @pytest.mark.rule(45)
 @pytest.mark.parametrize("workflow", [asks, aasks])
 @pytest.mark.parametrize("what", ASKED)
-def test_what_a_run_asks_waits_out_an_outage(
+def test_the_reads_of_a_run_wait_out_an_outage(
     worker: Executor,
     outage: threading.Event,
     caplog: pytest.LogCaptureFixture,
@@ -164,7 +164,7 @@ def test_what_a_run_asks_waits_out_an_outage(
     outage.set()
     gates["away"].set()
     eventually(lambda: waits_for_database(caplog))
-    # Several attempts, of which the log tells once.
+    # Several attempts, logged once.
     time.sleep(0.3)
     outage.clear()
 
@@ -201,7 +201,7 @@ def test_a_run_that_waits_for_the_database_can_be_cancelled(
     eventually(lambda: waits_for_database(caplog))
 
     assert handle.cancel()
-    # The database is still away for the run: it ends without an answer.
+    # The run still has no database: it ends without an answer.
     eventually(lambda: handle.workflow_id not in worker.runs)
 
     outage.clear()
@@ -211,7 +211,7 @@ def test_a_run_that_waits_for_the_database_can_be_cancelled(
 @postgresql
 @pytest.mark.rule(45)
 @pytest.mark.parametrize("workflow", [greets, agreets])
-def test_connections_that_were_lost_while_nobody_used_them(
+def test_connections_that_were_lost_while_idle(
     monkeypatch: pytest.MonkeyPatch, transactional_db: None, workflow: Any
 ) -> None:
     monkeypatch.setitem(connections["default"].settings_dict, "CONN_MAX_AGE", 600)
@@ -220,7 +220,7 @@ def test_connections_that_were_lost_while_nobody_used_them(
         before = [workflow.start(group) for _ in range(4)]
         assert {one.get_result(timeout=LIMIT) for one in before} == {"hello all"}
         with connection.cursor() as cursor:
-            # As a restart does, or a pooler that drops what is idle.
+            # As a restart does, or a pooler that closes idle connections.
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -233,7 +233,7 @@ def test_connections_that_were_lost_while_nobody_used_them(
 
 @pytest.mark.rule(45)
 @pytest.mark.rule(33)
-def test_an_inline_run_s_claim_of_a_child_waits_out_an_outage(
+def test_the_claim_of_a_child_by_an_inline_run_waits_out_an_outage(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from django_dbos.operations.inline import InlineHost
@@ -243,7 +243,7 @@ def test_an_inline_run_s_claim_of_a_child_waits_out_an_outage(
 
     def make_run(self: InlineHost, claim: Any) -> Any:
         if claim.name == other.name:
-            # The child is claimed by then, and nobody runs it.
+            # The child is claimed by then, but not running.
             for error in failures:
                 raise error
         return made(self, claim)

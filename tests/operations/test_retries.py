@@ -1,4 +1,4 @@
-"""Attempts at a step: recorded one by one, waited for without a slot, and told of."""
+"""Attempts at a step: recorded one by one, delayed without a slot, and logged."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_long_delay_suspends_the_workflow(workflow: Any) -> None:
     assert (step.attempts, step.state) == (1, Checkpoint.State.WAITING)
     began = step.started_at
 
-    # Not before its time, even if it is run.
+    # It isn't retried early, even if workflows are run.
     assert handle.resume()
     run_until_idle()
     assert calls == [(1, 5)]
@@ -110,7 +110,7 @@ def test_a_long_delay_suspends_the_workflow(workflow: Any) -> None:
 
 
 @pytest.mark.parametrize("workflow", KINDS)
-def test_the_errors_of_all_attempts_are_kept_when_the_last_one_fails_too(workflow: Any) -> None:
+def test_the_errors_of_all_attempts_are_kept_when_the_last_attempt_fails(workflow: Any) -> None:
     handle = workflow.start(9)
 
     for _ in range(5):
@@ -127,10 +127,10 @@ def test_the_errors_of_all_attempts_are_kept_when_the_last_one_fails_too(workflo
 @pytest.mark.rule(17)
 @pytest.mark.rule(52)
 @pytest.mark.parametrize("workflow", KINDS)
-def test_a_crash_loses_no_attempt_that_failed(workflow: Any) -> None:
+def test_a_crash_loses_no_failed_attempt(workflow: Any) -> None:
     handle = workflow.start(3)
 
-    # The first attempt's failure is recorded; the suspension isn't.
+    # The failure of the first attempt is recorded, the suspension isn't.
     with crash_after(1), pytest.raises(Crash):
         run_until_idle()
     recover()
@@ -145,7 +145,7 @@ def test_a_crash_loses_no_attempt_that_failed(workflow: Any) -> None:
     assert calls == [(1, 5), (2, 5), (3, 5)]
 
 
-def test_a_recorded_step_that_was_tried_again_is_replayed() -> None:
+def test_a_retried_step_is_replayed() -> None:
     @dbos.workflow
     def goes_on() -> int:
         number = hourly(2)
@@ -163,8 +163,8 @@ def test_a_recorded_step_that_was_tried_again_is_replayed() -> None:
 
 @pytest.mark.rule(19)
 @pytest.mark.rule(21)
-def test_branches_beside_each_other_wait_in_the_run() -> None:
-    """A workflow with something else in flight isn't suspended; what failed is recorded anyhow."""
+def test_concurrent_branches_wait_in_the_run() -> None:
+    """A workflow with other operations in flight isn't suspended, but its failures are recorded."""
 
     @dbos.step(max_attempts=3, interval=0.05, backoff=1)
     async def shortly(name: str) -> str:
@@ -185,7 +185,7 @@ def test_branches_beside_each_other_wait_in_the_run() -> None:
     assert [one.attempts for one in handle.steps()] == [3, 3, 3]
 
 
-def test_an_inline_call_just_waits() -> None:
+def test_an_inline_call_waits_on_its_thread() -> None:
     @dbos.step(max_attempts=3, interval=0.01)
     def shortly() -> int:
         return fail_until(3)
@@ -198,8 +198,8 @@ def test_an_inline_call_just_waits() -> None:
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_no_interval_is_never_waited_for() -> None:
-    """Nothing times any power of two is nothing, also where that overflows."""
+def test_an_interval_of_zero_never_waits() -> None:
+    """Zero times a power of two is zero, even if the power overflows."""
 
     @dbos.step(max_attempts=2_000, interval=0)
     def at_once() -> int:
@@ -217,7 +217,7 @@ def test_no_interval_is_never_waited_for() -> None:
 
 
 @pytest.mark.parametrize("workflow", KINDS)
-def test_what_waits_to_try_again_can_be_cancelled(workflow: Any) -> None:
+def test_a_workflow_that_waits_for_a_retry_can_be_cancelled(workflow: Any) -> None:
     handle = workflow.start(3)
     run_until_idle()
 
@@ -247,14 +247,14 @@ def asks(code: int) -> None:
 
 
 @pytest.mark.parametrize(("code", "attempts"), [(404, 1), (503, 3)])
-def test_a_function_may_say_which_errors_are_tried_again(code: int, attempts: int) -> None:
+def test_a_function_may_decide_which_errors_are_retried(code: int, attempts: int) -> None:
     with pytest.raises(Rejected):
         asks(code)
 
     assert calls == [code] * attempts
 
 
-def test_a_function_that_fails_to_say_so_ends_the_step() -> None:
+def test_a_retry_function_that_raises_ends_the_step() -> None:
     @dbos.step(max_attempts=3, interval=0, retry_on=lambda error: error.code >= 500)
     def other() -> None:
         calls.append(1)
@@ -284,12 +284,12 @@ async def asynchronous(error: Exception) -> bool:
         ({"retry_on": KeyboardInterrupt}, "exception classes"),
     ],
 )
-def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         dbos.step(**options)(len)
 
 
-async def test_the_error_of_a_timeout_is_a_class_of_its_own(async_db: None) -> None:
+async def test_the_error_of_a_timeout_has_its_own_class(async_db: None) -> None:
     @dbos.step(timeout=0.01)
     async def slow() -> None:
         await asyncio.sleep(60)
@@ -309,7 +309,7 @@ async def test_the_error_of_a_timeout_is_a_class_of_its_own(async_db: None) -> N
     assert str(recorded) == str(caught.value)
 
 
-def test_code_knows_whether_it_is_in_a_step() -> None:
+def test_code_can_read_whether_it_is_in_a_step() -> None:
     seen: list[Any] = []
 
     def look() -> None:
@@ -331,7 +331,7 @@ def test_code_knows_whether_it_is_in_a_step() -> None:
     assert seen == [(False, None, 1, None), (True, "looks", 1, 4)]
 
 
-def test_every_operation_says_when_it_began() -> None:
+def test_every_operation_records_its_start() -> None:
     @dbos.workflow
     def does_everything() -> None:
         hourly(1)

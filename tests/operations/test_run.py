@@ -1,4 +1,4 @@
-"""Runs: how they suspend, end, are cancelled, time out, and notice other code than recorded."""
+"""Runs: suspension, end, cancellation, deadlines, and detection of changed code."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_sleeping_workflow_costs_a_row(workflow: Any) -> None:
 
 @pytest.mark.rule(17)
 @pytest.mark.rule(31)
-def test_a_recovered_wait_waits_only_the_rest() -> None:
+def test_a_recovered_wait_only_waits_for_the_rest() -> None:
     handle = sleeps.start(100)
     run_until_idle()
     advance(60)
@@ -106,7 +106,7 @@ def test_a_bare_except_cannot_stop_a_suspension(caplog: pytest.LogCaptureFixture
 
 
 @pytest.mark.rule(18)
-def test_what_runs_while_unwinding_records_nothing() -> None:
+def test_operations_during_unwinding_record_nothing() -> None:
     @dbos.workflow
     def cleans_up() -> Any:
         try:
@@ -125,7 +125,7 @@ def test_what_runs_while_unwinding_records_nothing() -> None:
 
 
 @pytest.mark.rule(18)
-def test_a_suspension_in_a_gather_is_no_value() -> None:
+def test_a_suspension_is_not_a_value_of_gather() -> None:
     @dbos.workflow
     async def gathers_exceptions() -> Any:
         (value,) = await asyncio.gather(dbos.arecv(timeout=0.01), return_exceptions=True)
@@ -138,7 +138,7 @@ def test_a_suspension_in_a_gather_is_no_value() -> None:
 
 
 @pytest.mark.rule(23)
-def test_another_step_at_a_position_sets_the_workflow_aside() -> None:
+def test_another_step_at_a_position_quarantines_the_workflow() -> None:
     versions = [0]
 
     @dbos.step
@@ -163,7 +163,7 @@ def test_another_step_at_a_position_sets_the_workflow_aside() -> None:
     assert (row.status, row.is_quarantined) == ("ERROR", True)
     assert Checkpoint.objects.count() == 1
 
-    # After a fix it goes on from its history.
+    # After a fix, it continues from its history.
     versions[0] = 0
     assert handle.resume()
     run_until_idle()
@@ -205,7 +205,7 @@ def test_cancel_takes_a_waiting_workflow_at_once(workflow: Any) -> None:
 
 
 @pytest.mark.rule(32)
-def test_a_step_that_runs_when_cancel_comes_ends_the_run() -> None:
+def test_a_step_that_is_running_at_a_cancel_ends_the_run() -> None:
     @dbos.step
     def cancels(workflow_id: str) -> None:
         dbos.retrieve_workflow(workflow_id).cancel()
@@ -225,7 +225,7 @@ def test_a_step_that_runs_when_cancel_comes_ends_the_run() -> None:
 
 
 @pytest.mark.rule(1)
-def test_resume_goes_on_after_the_last_step() -> None:
+def test_resume_continues_after_the_last_step() -> None:
     @dbos.workflow
     def steps_then_waits() -> Any:
         return [add(1, 2), dbos.recv(timeout=None)]
@@ -251,7 +251,7 @@ def test_a_finished_workflow_can_be_neither_cancelled_nor_resumed() -> None:
 
 
 @pytest.mark.rule(32)
-def test_a_timeout_is_a_deadline_from_the_first_run_on() -> None:
+def test_a_timeout_begins_with_the_first_run() -> None:
     handle = waits.using(timeout=100).start()
     advance(1000)
     run_until_idle()
@@ -281,7 +281,7 @@ def test_past_the_deadline_only_the_cancellation_is_recorded() -> None:
 
 
 @pytest.mark.rule(32)
-def test_resume_starts_the_timeout_anew() -> None:
+def test_resume_restarts_the_timeout() -> None:
     handle = waits.using(timeout=100).start()
     run_until_idle()
     advance(101)
@@ -332,7 +332,7 @@ def test_the_logger_is_silent_while_a_workflow_replays(caplog: pytest.LogCapture
     ]
 
 
-def test_code_knows_its_workflow_and_step() -> None:
+def test_code_can_read_its_workflow_and_step() -> None:
     @dbos.step(max_attempts=2, interval=0)
     def looks() -> list[Any]:
         current = dbos.current_workflow()
@@ -365,14 +365,14 @@ def test_reads_of_other_workflows_are_recorded(run_through_crashes: Any) -> None
 
 
 def _assert_first(result: list[Any]) -> None:
-    # A crash between a cancel and its record cancels again, what is cancelled by then.
+    # After a crash between a cancel and its record, the cancelled workflow is cancelled again.
     assert result[0] in ("ENQUEUED", "WAITING")
     assert result[1] == {}
     assert [type(one) for one in result[2:]] == [bool, bool]
 
 
 @pytest.mark.rule(37)
-def test_an_error_of_the_surrounding_program_hands_the_workflow_back() -> None:
+def test_an_interruption_of_the_program_releases_the_workflow() -> None:
     stops = [True]
 
     @dbos.workflow
@@ -406,7 +406,7 @@ def test_a_workflow_that_cancels_itself_has_failed() -> None:
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt("now")])
-def test_what_would_end_the_process_that_asks_is_raised_as_a_stand_in(error: Any) -> None:
+def test_a_recorded_system_exit_is_raised_as_a_stand_in(error: Any) -> None:
     @dbos.step
     def parses_arguments() -> None:
         raise error

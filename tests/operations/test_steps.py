@@ -1,4 +1,4 @@
-"""Steps: recorded once, tried again, replayed as they were."""
+"""Steps: recorded once, retried, and replayed with the same outcome."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_recorded_step_never_runs_again(workflow: Any) -> None:
     run_until_idle()
 
     assert handle.get_result() == ["a", "b"]
-    # The second step's checkpoint was not written before the crash, so that ran twice.
+    # The crash came before the checkpoint of the second step, so that step ran twice.
     assert calls == ["a", "b", "b"]
     assert Checkpoint.objects.filter(workflow_id=handle.workflow_id).count() == 2
 
@@ -132,7 +132,7 @@ def test_the_last_error_is_raised_after_all_attempts_with_a_note() -> None:
 
 def test_a_replayed_error_is_the_same_exception() -> None:
     handle = refused.start(4)
-    # Two looks at the claim between the attempts, then the checkpoint.
+    # Two checks of the claim between the attempts, then the checkpoint.
     with crash_after(3), pytest.raises(Crash):
         run_until_idle()
     recover()
@@ -143,7 +143,7 @@ def test_a_replayed_error_is_the_same_exception() -> None:
     assert handle.get_result().startswith("4 ")
 
 
-def test_only_errors_to_retry_on_are_tried_again() -> None:
+def test_only_the_given_errors_are_retried() -> None:
     @dbos.workflow
     def once() -> None:
         refuse_at_once()
@@ -240,13 +240,13 @@ def test_a_step_that_breaks_its_transaction_breaks_nothing_else() -> None:
 
 @pytest.mark.rule(27)
 @pytest.mark.django_db(databases=["default", "other"])
-def test_an_atomic_step_elsewhere_is_recorded_there_too() -> None:
+def test_an_atomic_step_on_another_database_is_recorded_there_too() -> None:
     @dbos.workflow
     def create_elsewhere(name: str) -> str:
         return create_group_elsewhere(name)
 
     handle = create_elsewhere.start("far")
-    # It dies when it has committed over there, and before the copy is written here.
+    # It dies after the commit on the other database and before the copy is written here.
     with crash_after(0), pytest.raises(Crash):
         run_until_idle()
     Group.objects.using("other").get(name="far")
@@ -261,7 +261,7 @@ def test_an_atomic_step_elsewhere_is_recorded_there_too() -> None:
 
 
 @pytest.mark.rule(22)
-def test_the_first_run_sees_what_a_replay_sees(run_through_crashes: Any) -> None:
+def test_the_first_run_gets_the_same_values_as_a_replay(run_through_crashes: Any) -> None:
     values = [(1, "a"), {1: {2.5}}, b"\x00", None, {"$dict": 1}]
 
     @dbos.workflow
@@ -303,7 +303,7 @@ async def test_an_async_step_is_limited_in_time(async_db: None) -> None:
         ({"timeout": 5}, "can't have a timeout"),
     ],
 )
-def test_a_step_with_impossible_options_is_refused(options: dict[str, Any], message: str) -> None:
+def test_a_step_with_invalid_options_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         dbos.step(**options)(len)
 
@@ -311,13 +311,13 @@ def test_a_step_with_impossible_options_is_refused(options: dict[str, Any], mess
 @pytest.mark.rule(27)
 def test_an_async_step_cannot_be_atomic() -> None:
     async def asynchronous() -> None:
-        """Nothing."""
+        """Do nothing."""
 
     with pytest.raises(TypeError, match="can't be atomic"):
         dbos.step(atomic=True)(asynchronous)
 
 
-def test_what_is_not_a_function_is_no_step() -> None:
+def test_only_functions_can_be_steps() -> None:
     with pytest.raises(TypeError, match="takes a function"):
         dbos.step(3)  # type: ignore[call-overload]
 
@@ -334,7 +334,7 @@ def test_a_value_that_cannot_be_stored_fails_its_step() -> None:
 
 
 class Receipt:
-    """Nothing that can be stored."""
+    """Return a value that can't be stored."""
 
 
 @dbos.step(max_attempts=4, interval=0)
@@ -373,7 +373,7 @@ def publishes(value: Any) -> None:
     [returns, returns_atomically, tells, publishes],
     ids=lambda one: one.__name__,
 )
-def test_what_cannot_be_recorded_ends_its_step_at_once(step: Any, make: Any) -> None:
+def test_a_value_that_cannot_be_recorded_ends_its_step_at_once(step: Any, make: Any) -> None:
     @dbos.workflow
     def pays() -> None:
         step(make())
@@ -385,7 +385,7 @@ def test_what_cannot_be_recorded_ends_its_step_at_once(step: Any, make: Any) -> 
     assert Checkpoint.objects.get().attempts == 1
 
 
-async def test_what_cannot_be_recorded_ends_an_async_step_at_once(async_db: None) -> None:
+async def test_a_value_that_cannot_be_recorded_ends_an_async_step_at_once(async_db: None) -> None:
     @dbos.workflow
     async def pays() -> None:
         await areturns(Receipt())

@@ -1,4 +1,4 @@
-"""Streams: offsets without gap or double, an end that readers see, crashes that they don't."""
+"""Streams: consecutive offsets, an end for readers, and no traces of crashes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def awrite(values: list[Any], close: bool = True) -> None:
 
 
 @pytest.mark.parametrize("workflow", [write, awrite])
-def test_every_entry_is_there_once_and_in_order(workflow: Any, run_through_crashes: Any) -> None:
+def test_every_entry_is_written_once_and_in_order(workflow: Any, run_through_crashes: Any) -> None:
     def check(handle: Any) -> None:
         reader = handle.read_stream("s")
         assert list(reader.entries()) == [(0, "a"), (1, None), (2, "c")]
@@ -42,7 +42,7 @@ def test_every_entry_is_there_once_and_in_order(workflow: Any, run_through_crash
     run_through_crashes(lambda: workflow.start(["a", None, "c"]), check)
 
 
-def test_a_reader_begins_at_the_offset_that_it_wants() -> None:
+def test_a_reader_begins_at_the_given_offset() -> None:
     handle = write.start([10, 11, 12])
     run_until_idle()
 
@@ -61,7 +61,7 @@ def test_a_stream_ends_with_its_workflow() -> None:
 
 
 @pytest.mark.rule(32)
-def test_a_cancelled_workflows_stream_is_not_closed_and_may_go_on() -> None:
+def test_the_stream_of_a_cancelled_workflow_stays_open_and_may_continue() -> None:
     @dbos.workflow
     def writes_twice() -> None:
         dbos.write_stream("s", "before")
@@ -101,7 +101,7 @@ def test_writing_after_the_end_is_an_error(run_through_crashes: Any) -> None:
     run_through_crashes(writes_on.start, check)
 
 
-def test_without_waiting_a_reader_takes_what_is_there() -> None:
+def test_without_waiting_a_reader_gets_the_existing_values() -> None:
     @dbos.workflow
     def waits_after_one() -> None:
         dbos.write_stream("s", 1)
@@ -117,7 +117,7 @@ def test_without_waiting_a_reader_takes_what_is_there() -> None:
 
 
 @pytest.mark.rule(24)
-def test_a_workflow_that_reads_ends_again_where_it_ended(run_through_crashes: Any) -> None:
+def test_a_replayed_reader_ends_at_the_recorded_position(run_through_crashes: Any) -> None:
     source = write.start(["x", "y"])
     run_until_idle()
 
@@ -135,7 +135,7 @@ def _assert_result(handle: Any, expected: Any) -> None:
 
 
 @pytest.mark.rule(25)
-def test_a_step_that_is_tried_again_writes_again() -> None:
+def test_a_retried_step_writes_again() -> None:
     tries: list[int] = []
 
     @dbos.step(max_attempts=2, interval=0)
@@ -208,7 +208,7 @@ async def test_an_async_reader_follows_a_running_workflow(async_db: None, worker
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_value_that_does_not_come_in_time_raises(worker: Executor) -> None:
+def test_a_value_that_comes_too_late_raises(worker: Executor) -> None:
     @dbos.workflow
     def silent() -> None:
         dbos.recv(timeout=None)

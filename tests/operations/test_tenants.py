@@ -1,4 +1,4 @@
-"""Ids are shared by all users: who starts one that another user has doesn't get that result."""
+"""All users share one set of ids, but a start with another user's id doesn't get the result."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ each_id = pytest.mark.parametrize(
 
 @each_side
 @each_id
-def test_what_another_user_has_is_refused(start: Any, taken: dict[str, str]) -> None:
+def test_an_id_of_another_user_is_refused(start: Any, taken: dict[str, str]) -> None:
     waits.using(user=1, **taken).start("customer 1's address")
 
     with pytest.raises(dbos.WorkflowIdConflict, match="order-17") as caught:
@@ -67,7 +67,7 @@ def test_what_another_user_has_is_refused(start: Any, taken: dict[str, str]) -> 
 @each_side
 @each_id
 @pytest.mark.parametrize(("first", "second"), [(1, 1), (1, None), (None, 2), (None, None)])
-def test_ones_own_and_nobodys_is_returned(
+def test_an_id_of_the_same_or_no_user_returns_its_workflow(
     start: Any, taken: dict[str, str], first: int | None, second: int | None
 ) -> None:
     existing = waits.using(user=first, **taken).start()
@@ -75,7 +75,7 @@ def test_ones_own_and_nobodys_is_returned(
     assert start(user=second, **taken) == existing.workflow_id
 
 
-def test_many_started_at_once_are_refused_together() -> None:
+def test_start_many_is_refused_as_a_whole() -> None:
     waits.using(user=1, workflow_id="a").start()
 
     with pytest.raises(dbos.UserConflict):
