@@ -254,9 +254,7 @@ def test_a_lost_session_that_cannot_be_terminated_blocks_nothing_else(
 
 @postgresql
 @pytest.mark.rule(27)
-def test_a_failure_waits_for_the_commit_of_an_earlier_claim(
-    purse: None, worker: Executor
-) -> None:
+def test_a_failure_waits_for_the_commit_of_an_earlier_claim(purse: None, worker: Executor) -> None:
     @dbos.step(atomic=True, using="other", name="refuses")
     def refuses() -> None:
         calls.append("refused")
@@ -280,9 +278,7 @@ def test_a_failure_waits_for_the_commit_of_an_earlier_claim(
 
 
 @pytest.mark.rule(27)
-def test_a_failure_on_another_database_fences_a_late_commit(
-    purse: None, worker: Executor
-) -> None:
+def test_a_failure_on_another_database_fences_a_late_commit(purse: None, worker: Executor) -> None:
     with connections["other"].cursor() as cursor:
         cursor.execute("UPDATE purse SET balance = 5")
     handle = spends.start("other")
@@ -297,7 +293,9 @@ def test_a_failure_on_another_database_fences_a_late_commit(
 
 
 @pytest.mark.rule(27)
-def test_a_failure_recorded_on_another_database_is_adopted_by_the_next_claim(worker: Executor) -> None:
+def test_a_failure_recorded_on_another_database_is_adopted_by_the_next_claim(
+    worker: Executor,
+) -> None:
     handle = spends.using(run_after=3600).start("other")
     row = Workflow.objects.get()
     error = dbos.serializers.dump_error(Insufficient())
@@ -353,7 +351,9 @@ def test_an_error_in_on_commit_does_not_undo_the_step(
 @pytest.mark.rule(27)
 @pytest.mark.rule(32)
 @pytest.mark.parametrize("attempts", [1, 2])
-def test_a_cancel_after_the_commit_leaves_a_correct_history(attempts: int, worker: Executor) -> None:
+def test_a_cancel_after_the_commit_leaves_a_correct_history(
+    attempts: int, worker: Executor
+) -> None:
     cancelled = threading.Event()
 
     @dbos.step(atomic=True, using="other", name="is_cancelled", max_attempts=2, interval=0)
@@ -461,7 +461,9 @@ def test_a_deadline_after_the_commit_leaves_a_correct_history(worker: Executor) 
 
 @pytest.mark.rule(27)
 @pytest.mark.rule(32)
-def test_a_cancel_before_the_commit_on_another_database_rolls_it_back(purse: None, worker: Executor) -> None:
+def test_a_cancel_before_the_commit_on_another_database_rolls_it_back(
+    purse: None, worker: Executor
+) -> None:
     @dbos.step(atomic=True, using="other", name="spend_too_late")
     def spend_too_late(workflow_id: str) -> int:
         spent = spend("other")

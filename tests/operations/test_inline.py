@@ -94,7 +94,9 @@ def test_a_web_process_is_an_executor_while_it_runs_a_workflow(transactional_db:
 
 
 @pytest.mark.rule(33)
-def test_a_call_with_an_existing_id_waits_for_its_result(transactional_db: None, worker: Executor) -> None:
+def test_a_call_with_an_existing_id_waits_for_its_result(
+    transactional_db: None, worker: Executor
+) -> None:
     handle = doubles.using(workflow_id="same").start(4)
 
     assert doubles.using(workflow_id="same")(4) == 8

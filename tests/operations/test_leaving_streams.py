@@ -98,7 +98,9 @@ def ends(workflow_id: str) -> list[tuple[int, int, bool]]:
 
 @pytest.mark.rule(24)
 @pytest.mark.parametrize("workflow", LEAVING)
-def test_the_position_at_which_a_stream_was_left_is_recorded(workflow: Any, run_through_crashes: Any) -> None:
+def test_the_position_at_which_a_stream_was_left_is_recorded(
+    workflow: Any, run_through_crashes: Any
+) -> None:
     source = write.start(["x", "y", "z"])
     run_until_idle()
 
@@ -189,7 +191,9 @@ def changes(source: str) -> Any:
 
 
 @pytest.mark.rule(23)
-def test_code_that_reads_past_the_recorded_position_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_that_reads_past_the_recorded_position_is_detected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     source = write.start(["x", "y", "z"])
     handle = changes.start(source.workflow_id)
     run_until_idle()

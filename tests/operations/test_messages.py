@@ -141,7 +141,9 @@ def test_sending_to_a_missing_workflow_is_an_error_that_leaves_nothing() -> None
     assert not Message.objects.exists()
 
 
-def test_sending_to_a_missing_workflow_from_a_workflow_is_recorded(run_through_crashes: Any) -> None:
+def test_sending_to_a_missing_workflow_from_a_workflow_is_recorded(
+    run_through_crashes: Any,
+) -> None:
     @dbos.workflow
     def sends() -> str:
         try:
