@@ -29,7 +29,6 @@ from django_dbos.api import (
     write_stream,
 )
 from django_dbos.decorators import (
-    StepFunction,
     arun_step,
     run_step,
     step,
@@ -64,6 +63,7 @@ from django_dbos.operations._sync.stream_readers import StreamReader
 from django_dbos.operations.describing import WorkflowDescription
 from django_dbos.operations.options import StartOptions
 from django_dbos.operations.stream_readers import AsyncStreamReader
+from django_dbos.step_functions import StepFunction
 from django_dbos.workflow_functions import (
     WorkflowFunction,
     astart_by_name,

@@ -1,7 +1,7 @@
 """The functions of `import django_dbos as dbos`. Each that waits or writes has an async twin.
 
 The sync forms raise SynchronousOnlyOperation on a running event loop. Durations are seconds or
-timedeltas, of at most 1,000 years; `timeout=None` waits for ever, 0 looks once.
+timedeltas of at most 1,000 years; a `timeout` of None waits for ever, one of 0 doesn't wait.
 """
 
 from __future__ import annotations
@@ -48,12 +48,26 @@ Duration = float | timedelta | None
 def send(
     workflow_id: str, message: Any, topic: str | None = None, idempotency_key: str | None = None
 ) -> None:
-    """Send a message to a workflow, which takes it with `recv` of the same topic.
+    """Send a message to a workflow, which receives it by `recv` with the same topic.
 
-    From a workflow exactly once; from elsewhere in the caller's transaction, and with an
-    `idempotency_key` once per receiver and key. A finished workflow's messages are stored.
-    Raises WorkflowDoesNotExist, and NotAllowedInAtomic when only another database has an open
-    transaction.
+    A workflow sends it exactly once. Elsewhere the message is sent in the caller's transaction. A
+    message to a workflow that has ended is stored, and never received.
+
+    Args:
+        workflow_id: The id of the receiver.
+        message: The value to send.
+        topic: The topic, at most 255 characters. `recv` without a topic receives the messages
+            without one.
+        idempotency_key: A key under which the receiver gets one message at most, however often it
+            is sent.
+
+    Raises:
+        WorkflowDoesNotExist: There is no such workflow.
+        SerializationError: The message can't be stored; PayloadTooLarge if it is too large.
+        NotAllowedInAtomic: Only another database has an open transaction.
+
+    Example:
+        dbos.send("approval-7", "yes", topic="answer", idempotency_key="click-1")
     """
     WorkflowHandle(workflow_id).send(message, topic, idempotency_key)
 
@@ -66,7 +80,7 @@ async def asend(
 
 
 class OutgoingMessage(TypedDict):
-    """One message of send_many(): what send() takes."""
+    """One message of send_many(), with the arguments of send()."""
 
     workflow_id: str
     message: Any
@@ -75,10 +89,15 @@ class OutgoingMessage(TypedDict):
 
 
 def send_many(messages: Iterable[OutgoingMessage]) -> None:
-    """Send messages, all of them or none: each a dict of what send() takes. See send().
+    """Send messages: all of them, or none. Each is a dict with the arguments of send().
 
-    Raises ValueError for two with the same receiver and `idempotency_key`, as one of them would
-    not be sent.
+    Args:
+        messages: The messages, in the order in which they are to be received.
+
+    Raises:
+        ValueError: Two messages have the same receiver and `idempotency_key`, so that one of them
+            would be dropped.
+        WorkflowDoesNotExist: One of the receivers doesn't exist.
     """
     if new := _messages(messages):
         enter_anywhere("send", sync_messages.send, async_messages.asend, sync_outside.send, new)
@@ -93,8 +112,26 @@ async def asend_many(messages: Iterable[OutgoingMessage]) -> None:
 def recv(topic: str | None = None, timeout: Duration = 60, default: Any = NO_DEFAULT) -> Any:
     """Wait for the next message of a topic, consume it and return it.
 
-    In order of sending, each message once. After `timeout` (default 60 s) returns `default` if
-    given, else raises WaitTimeout. Raises NotInWorkflow and NotAllowedInStep.
+    Messages of a topic arrive in the order of sending, each of them once.
+
+    Args:
+        topic: The topic; None receives the messages that were sent without one.
+        timeout: The longest wait, in seconds or as a timedelta; None waits for ever. Default: 60 s.
+        default: The value to return after the timeout.
+
+    Returns:
+        The message, or `default`.
+
+    Raises:
+        WaitTimeout: The timeout has passed, and no default was given.
+        NotInWorkflow: No workflow makes the call.
+        NotAllowedInStep: A step makes the call.
+
+    Example:
+        @dbos.workflow
+        def approval(order_id: int) -> bool:
+            answer = dbos.recv("answer", timeout=timedelta(days=7), default="no")
+            return answer == "yes"
     """
     return enter_workflow("recv", sync_messages.recv, async_messages.arecv, topic, timeout, default)
 
@@ -111,8 +148,24 @@ async def arecv(
 def set_event(key: str, value: Any) -> None:
     """Publish a value under a key, or update it; every version is kept.
 
-    From a workflow exactly once. Doesn't wait for the commit: whatever waits next does. Raises
-    NotInWorkflow.
+    A workflow sets an event exactly once, a step at least once. The call doesn't wait for the
+    commit; the workflow's next operation that waits does.
+
+    Args:
+        key: The name of the event, at most 255 characters.
+        value: The value to publish.
+
+    Raises:
+        NotInWorkflow: No workflow makes the call.
+        SerializationError: The value can't be stored; PayloadTooLarge if it is too large.
+        LimitReached: The workflow has set more events than the limits allow.
+
+    Example:
+        @dbos.workflow
+        def checkout(order_id: int) -> str:
+            receipt = charge(order_id)
+            dbos.set_event("receipt", receipt)
+            return receipt
     """
     enter_step("set_event", sync_events.set_event, events.aset_event, key, value)
 
@@ -123,11 +176,27 @@ async def aset_event(key: str, value: Any) -> None:
 
 
 def get_event(workflow_id: str, key: str, timeout: Duration = 60, default: Any = NO_DEFAULT) -> Any:
-    """Return an event's latest value; wait for it while it isn't set.
+    """Return an event's latest value; wait for the event while it isn't set.
 
-    After `timeout` (default 60 s) returns `default` if given, else raises WaitTimeout. In a
-    workflow, a replay returns what was seen at first. Raises WorkflowDoesNotExist,
-    NotAllowedInStep, NotAllowedInAtomic.
+    In workflow code the value is recorded, and a replay returns the same one.
+
+    Args:
+        workflow_id: The id of the workflow that sets the event.
+        key: The name of the event.
+        timeout: The longest wait, in seconds or as a timedelta; None waits for ever. Default: 60 s.
+        default: The value to return after the timeout.
+
+    Returns:
+        The value, or `default`.
+
+    Raises:
+        WaitTimeout: The timeout has passed, and no default was given.
+        WorkflowDoesNotExist: There is no such workflow.
+        NotAllowedInStep: A step makes the call.
+        NotAllowedInAtomic: The call would wait inside `atomic()`.
+
+    Example:
+        receipt = dbos.get_event("order-1", "receipt", timeout=10)
     """
     return WorkflowHandle(workflow_id).get_event(key, timeout, default)
 
@@ -145,7 +214,8 @@ async def aget_event(
 def get_all_events(workflow_id: str) -> dict[str, Any]:
     """Return the latest value of every event that a workflow has set, by key.
 
-    Raises WorkflowDoesNotExist.
+    Raises:
+        WorkflowDoesNotExist: There is no such workflow.
     """
     names.check_workflow_id(workflow_id)
     return perform("get_all_events", lambda: events.read_all(workflow_id))
@@ -160,8 +230,24 @@ async def aget_all_events(workflow_id: str) -> dict[str, Any]:
 def write_stream(key: str, value: Any) -> None:
     """Append a value to a stream of this workflow.
 
-    From a workflow exactly once, from a step at least once. Doesn't wait for the commit: whatever
-    waits next does. Raises StreamClosed after `close_stream`, and NotInWorkflow.
+    A workflow writes a value exactly once, a step at least once. The call doesn't wait for the
+    commit; the workflow's next operation that waits does.
+
+    Args:
+        key: The name of the stream, at most 255 characters.
+        value: The value to append.
+
+    Raises:
+        StreamClosed: The workflow has closed the stream.
+        NotInWorkflow: No workflow makes the call.
+        SerializationError: The value can't be stored; PayloadTooLarge if it is too large.
+
+    Example:
+        @dbos.workflow
+        def export(count: int) -> None:
+            for number in range(count):
+                dbos.write_stream("lines", f"line {number}")
+            dbos.close_stream("lines")
     """
     enter_step("write_stream", sync_streams.write_stream, streams.awrite_stream, key, value)
 
@@ -172,7 +258,14 @@ async def awrite_stream(key: str, value: Any) -> None:
 
 
 def close_stream(key: str) -> None:
-    """End a stream of this workflow: its readers stop after the last value."""
+    """End a stream of this workflow: its readers stop after the last value.
+
+    Args:
+        key: The name of the stream.
+
+    Raises:
+        NotInWorkflow: No workflow makes the call.
+    """
     enter_step("close_stream", sync_streams.close_stream, streams.aclose_stream, key)
 
 
@@ -184,12 +277,26 @@ async def aclose_stream(key: str) -> None:
 def read_stream(
     workflow_id: str, key: str, offset: int = 0, timeout: Duration = None, wait: bool = True
 ) -> StreamReader:
-    """Return an iterator over a stream's values from an offset on, as they come.
+    """Return an iterator over a stream's values, which waits for further ones.
 
-    It ends after `close_stream`, or when the workflow isn't active any more; with `wait=False`,
-    after what is there by now. `reader.closed` then says whether there can be no more;
-    `reader.entries()` yields (offset, value). A value that doesn't come within `timeout` raises
-    WaitTimeout. Raises WorkflowDoesNotExist.
+    It ends after `close_stream`, or once the workflow has ended. `reader.closed` is True if no
+    value can follow; `reader.entries()` yields pairs of offset and value.
+
+    Args:
+        workflow_id: The id of the workflow that writes the stream.
+        key: The name of the stream.
+        offset: The number of the first value to return; they are numbered from 0.
+        timeout: The longest wait for the next value, in seconds or as a timedelta. Default: no
+            limit.
+        wait: False ends the iteration after the values that are there.
+
+    Raises:
+        WaitTimeout: No value has come within the timeout; raised by the iteration.
+        WorkflowDoesNotExist: There is no such workflow; raised by the iteration.
+        ValueError: The offset is no int of at least 0.
+
+    Example:
+        lines = list(dbos.read_stream("export-1", "lines", timeout=30))
     """
     return WorkflowHandle(workflow_id).read_stream(key, offset, timeout, wait)
 
@@ -197,14 +304,27 @@ def read_stream(
 def aread_stream(
     workflow_id: str, key: str, offset: int = 0, timeout: Duration = None, wait: bool = True
 ) -> AsyncStreamReader:
-    """See read_stream(): `async for value in aread_stream(...)`."""
+    """Return an async iterator for `async for`. See read_stream()."""
     return WorkflowHandle(workflow_id).aread_stream(key, offset, timeout, wait)
 
 
 def sleep(duration: float | timedelta) -> None:
-    """Sleep durably: a recovered workflow sleeps only the rest.
+    """Sleep durably: a workflow that is recovered sleeps for the rest of the time.
 
-    Raises NotInWorkflow and NotAllowedInStep.
+    A worker keeps no thread for a workflow that sleeps longer than a moment.
+
+    Args:
+        duration: The time to sleep, in seconds or as a timedelta.
+
+    Raises:
+        NotInWorkflow: No workflow makes the call.
+        NotAllowedInStep: A step makes the call.
+
+    Example:
+        @dbos.workflow
+        def reminder(email: str) -> None:
+            dbos.sleep(timedelta(days=3))
+            send_mail(email)
     """
     enter_workflow("sleep", sync_sleep.sleep, async_sleep.asleep, duration)
 
@@ -215,7 +335,11 @@ async def asleep(duration: float | timedelta) -> None:
 
 
 def retrieve_workflow(workflow_id: str) -> WorkflowHandle[Any]:
-    """Return the handle of an existing workflow; raise WorkflowDoesNotExist."""
+    """Return the handle of an existing workflow.
+
+    Raises:
+        WorkflowDoesNotExist: There is no such workflow.
+    """
     names.check_workflow_id(workflow_id)
     perform("retrieve_workflow", lambda: _exists(workflow_id))
     return WorkflowHandle(workflow_id)
@@ -234,41 +358,42 @@ class CurrentWorkflow:
 
     workflow_id: str
     step_number: int
-    """The position of the latest operation, or of the step that this is; 0 before the first."""
+    """The position of the latest operation, or of the current step; 0 before the first."""
     attempt: int
-    """In a step, which attempt at it this is; else which run since the last progress, from 1."""
+    """The number of the attempt at the step; outside of steps, the number of runs since the last
+    progress. Both begin at 1."""
     max_attempts: int | None
-    """In a step, how many attempts at it there may be; else None."""
+    """The most attempts at the step; None outside of steps."""
     step_name: str | None
-    """The step that this is; None in the workflow's own code."""
+    """The name of the step; None in the workflow's own code."""
     user_id: str | None
     is_replaying: bool
-    """Whether what comes next was recorded by an earlier run."""
+    """True if an earlier run has recorded the next operation."""
 
     @property
     def is_in_step(self) -> bool:
-        """Whether the calling code belongs to a step."""
+        """True if the calling code belongs to a step."""
         return self.step_name is not None
 
     @property
     def user(self) -> Any:
-        """The user whom it was started for, from the database; None if there is none.
+        """The user for whom the workflow was started, read from the database.
 
-        None also where `user_id` is nobody's pk, such as "system".
+        None without a user, and for a `user_id` that is no user's pk, such as "system".
         """
         if self.user_id is None:
             return None
-        # Not before it is asked for: it takes a third of the time to import the package.
+        # Imported when needed: it would add a third to the time of importing the package.
         from django.contrib.auth import get_user_model
 
         users = get_user_model()._default_manager
         run = workflow_run(context.current())
         try:
             found = users.filter(pk=self.user_id)
-            # A step's own queries are attempted again as its definition says.
+            # A step's own queries are repeated by its retries.
             return found.first() if run is None else reads.patiently(run, found.first)
         except (TypeError, ValueError, ValidationError):
-            # "system" is no pk, and neither is one of a user model that was replaced since.
+            # The pk is "system", for example, or belongs to a user model that has been replaced.
             return None
 
 
@@ -290,7 +415,7 @@ def current_workflow() -> CurrentWorkflow | None:
 
 
 class _ReplayFilter(logging.Filter):
-    """Lets nothing pass that a workflow has logged in an earlier run."""
+    """Drops the records that an earlier run of the workflow has logged."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         workflow = current_workflow()
@@ -303,17 +428,17 @@ logger.addFilter(_ReplayFilter())
 
 
 def _messages(messages: Iterable[Mapping[str, Any]]) -> list[NewMessage]:
-    new = [_message(one) for one in messages]
+    new = [_message(values) for values in messages]
     seen: dict[tuple[str, str], int] = {}
-    for position, one in enumerate(new):
-        if one.idempotency_key is None:
+    for position, message in enumerate(new):
+        if message.idempotency_key is None:
             continue
-        first = seen.setdefault((one.workflow_id, one.idempotency_key), position)
+        first = seen.setdefault((message.workflow_id, message.idempotency_key), position)
         if first != position:
             raise ValueError(
-                f"send_many() was given idempotency key {one.idempotency_key!r} for workflow "
-                f"{one.workflow_id!r} twice, as messages {first} and {position}: only the first "
-                "would be sent. Give each its own key, or none."
+                f"send_many() was given idempotency key {message.idempotency_key!r} for workflow "
+                f"{message.workflow_id!r} twice, as messages {first} and {position}: only the "
+                "first would be sent. Give each its own key, or none."
             )
     return new
 

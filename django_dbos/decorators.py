@@ -1,130 +1,28 @@
-"""@workflow and @step: what makes a function durable, and what calling it does."""
+"""The decorators @workflow and @step, which make functions durable."""
 
 from __future__ import annotations
 
-import functools
 import inspect
-import threading
-import warnings
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from datetime import timedelta
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Concatenate,
-    Generic,
-    NoReturn,
-    ParamSpec,
-    Self,
-    TypeVar,
-    cast,
-    overload,
-)
+from functools import cache
+from typing import Any, ParamSpec, TypeVar, cast, get_overloads, overload
 
 from asgiref.sync import iscoroutinefunction
 
-from django_dbos.conf import LARGEST_INT
-from django_dbos.core import durations, names, registry
+from django_dbos.core import names, registry
 from django_dbos.core.registry import WorkflowDefinition
-from django_dbos.operations import context, raised, runner, steps
-from django_dbos.operations._sync import steps as sync_steps
-from django_dbos.operations.context import Scope
+from django_dbos.operations import context
+from django_dbos.operations.decorator_options import check_step_options, check_workflow_options
 from django_dbos.operations.entry import refuse_on_loop, run_of
-from django_dbos.operations.run import Run
 from django_dbos.operations.step_definitions import StepDefinition
-from django_dbos.workflow_functions import OTHER_NAMES_OF_START, WorkflowFunction
+from django_dbos.step_functions import StepFunction
+from django_dbos.workflow_functions import WorkflowFunction
 
 P = ParamSpec("P")
-Q = ParamSpec("Q")
-C = TypeVar("C")
 R = TypeVar("R")
 
-# Attempts at a step: as many as their column can count.
-MAX_ATTEMPTS = 32_767
-
 RetryOn = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], object]
-
-
-class StepFunction(Generic[P, C, R]):
-    """A function whose outcome is recorded when a workflow calls it, so that it never runs again.
-
-    Outside a workflow it is a plain call, inside another step a part of that step.
-    """
-
-    def __init__(self, definition: StepDefinition) -> None:
-        self._definition = definition
-        functools.update_wrapper(self, definition.function)
-
-    @property
-    def name(self) -> str:
-        """The name under which its checkpoints are stored."""
-        return self._definition.name
-
-    def __repr__(self) -> str:
-        return f"<step {self.name}>"
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> NoReturn:
-            remedy = ""
-            if name in OTHER_NAMES_OF_START:
-                remedy = " Only workflows are started: write one that calls the step."
-            elif not name.startswith("_") and hasattr(WorkflowFunction, name):
-                remedy = " Only workflows have: write one that calls the step."
-            raise AttributeError(f"Step {vars(self).get('__name__')!r} has no {name!r}.{remedy}")
-
-    @overload
-    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
-    @overload
-    def __get__(
-        self: StepFunction[Concatenate[Any, Q], C, R], instance: object, owner: type | None = None
-    ) -> StepFunction[Q, C, R]: ...
-
-    def __get__(self, instance: object, owner: type | None = None) -> Any:
-        if instance is None:
-            return self
-        function = self._definition.function.__get__(instance, owner)
-        return StepFunction(replace(self._definition, function=function))
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
-        """Return what it returns, or has returned in an earlier run; raise what it raises."""
-        scope = context.current()
-        if scope is None or scope.step is not None:
-            return cast(C, self._plain(scope, args, kwargs))
-        if self._definition.is_async:
-            return cast(C, self._in_async_run(scope.run)(args, kwargs))
-        refuse_on_loop(self.name, f"{self._definition.function.__name__}.acall")
-        if scope.run.loop is not None:
-            operation = functools.partial(
-                steps.arun_step, scope.run, self._definition, args, kwargs
-            )
-            return cast(C, scope.run.on_loop(operation))
-        return cast(C, sync_steps.run_step(scope.run, self._definition, args, kwargs))
-
-    async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call it from async code, be it sync or async: a sync one runs on a thread."""
-        scope = context.current()
-        if scope is not None and scope.step is None:
-            return cast(R, await self._in_async_run(scope.run)(args, kwargs))
-        if self._definition.is_async:
-            return cast(R, await self._plain(scope, args, kwargs))
-        if scope is None:
-            _warn_of_stray_thread(self.name)
-        return cast(R, await raised.on_thread(self._definition.function, *args, **kwargs))
-
-    def _plain(self, scope: Scope | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if scope is None:
-            _warn_of_stray_thread(self.name)
-        return self._definition.function(*args, **kwargs)
-
-    def _in_async_run(self, current: Run) -> Callable[..., Coroutine[Any, Any, Any]]:
-        if current.loop is None:
-            raise TypeError(
-                f"Step {self.name!r} is async, and workflow {current.definition.name!r} isn't. "
-                "Make the workflow async too, or the step sync."
-            )
-        return functools.partial(steps.arun_step, current, self._definition)
 
 
 @overload
@@ -146,31 +44,41 @@ def workflow(
 def workflow(function: Any = None, /, **options: Any) -> Any:
     """Make a function, sync or async, a durable workflow.
 
-    `name` (default: its dotted path) is stored with every execution; `queue_name` (default:
-    DBOS["DEFAULT_QUEUE"]); `timeout` in seconds or as a timedelta, from the first run on;
-    `max_recovery_attempts` (default: DBOS["MAX_RECOVERY_ATTEMPTS"]). Of methods only
-    static ones can be workflows.
+    Of methods only static ones can be workflows. A function that is defined inside another one
+    isn't found by workers, unless importing its module calls that function.
+
+    Args:
+        function: The function, if the decorator is used without parentheses.
+        name: The name that is stored with every execution, at most 255 characters. Default: the
+            function's dotted path.
+        queue_name: The queue of starts that don't name one. Default: DBOS["DEFAULT_QUEUE"].
+        timeout: The longest duration, from the first run on, in seconds or as a timedelta; past it
+            the workflow is cancelled. Default: no limit.
+        max_recovery_attempts: The most runs without progress whose executors die, before the
+            workflow is given up. Default: DBOS["MAX_RECOVERY_ATTEMPTS"].
+
+    Returns:
+        A WorkflowFunction, or a decorator that returns one.
+
+    Raises:
+        TypeError: The function can't be a workflow, or there is no such option.
+        ValueError: An option's value is out of range, or another workflow has the name.
+
+    Example:
+        @dbos.workflow(queue_name="mail")
+        def welcome(email: str) -> None:
+            send_mail(email)
+            dbos.set_event("welcomed", True)
     """
-    names.check_options(options, _WORKFLOW_OPTIONS, owner="@workflow")
-    decorator = _WorkflowDecorator(**options)
+    decorator = _WorkflowDecorator(_with_defaults(workflow, options))
     return decorator if function is None else decorator(function)
 
 
 class _WorkflowDecorator:
-    def __init__(
-        self,
-        *,
-        name: str | None = None,
-        queue_name: str | None = None,
-        timeout: float | timedelta | None = None,
-        max_recovery_attempts: int | None = None,
-    ) -> None:
+    def __init__(self, options: dict[str, Any]) -> None:
+        name = options["name"]
         self._name = None if name is None else names.check_name(name)
-        self._queue_name = None if queue_name is None else names.check_queue_name(queue_name)
-        self._timeout = durations.to_seconds(timeout, label="timeout")
-        if self._timeout == 0:
-            raise ValueError("timeout must be more than 0: the workflow could never run.")
-        self._max_recovery_attempts = _check_count(max_recovery_attempts, "max_recovery_attempts")
+        self._options = check_workflow_options(options)
 
     @overload
     def __call__(
@@ -191,16 +99,11 @@ class _WorkflowDecorator:
             name=self._name or f"{function.__module__}.{function.__qualname__}",
             function=function,
             is_async=iscoroutinefunction(function),
-            queue_name=self._queue_name,
-            timeout=self._timeout,
-            max_recovery_attempts=self._max_recovery_attempts,
+            **self._options,
         )
         names.check_name(definition.name)
         registry.register(definition)
         return WorkflowFunction(definition)
-
-
-_WORKFLOW_OPTIONS = tuple(inspect.signature(_WorkflowDecorator).parameters)
 
 
 @overload
@@ -229,59 +132,45 @@ def step(
 def step(function: Any = None, /, **options: Any) -> Any:
     """Make a function or method, sync or async, a step: a call whose outcome is recorded once.
 
-    A step that raises `retry_on` (an exception class, a tuple of them, or a function that takes the
-    error and returns whether to try again; default: any Exception) is attempted up to
-    `max_attempts` times (default 1, at most 32,767), `interval` seconds (default 1) after the first
-    and `backoff` times (default 2) as long after each further one, `max_interval` (default 3,600 s)
-    at most; `jitter` (0 to 1, default 0) is the share of that which is taken off at random.
-    `timeout` (seconds or timedelta) limits each attempt of an async step, which then fails with
-    StepTimeout. `atomic=True` runs a sync step in a transaction of the database `using` (default:
-    the workflows') and commits its checkpoint in it: exactly once. `confirm=True` asks the database
-    before each attempt begins whether the workflow is still this run's, not cancelled and within
-    its deadline: for effects that must not follow a cancel. `name` (default: its qualified name) is
-    stored with each checkpoint.
+    Args:
+        function: The function, if the decorator is used without parentheses.
+        name: The name that is stored with each checkpoint. Default: the function's qualified name.
+        max_attempts: The most attempts if the step raises `retry_on`, from 1 to 32,767.
+        interval: The pause between the first two attempts, in seconds or as a timedelta.
+        backoff: The factor by which each further pause is longer, at least 1.
+        max_interval: The longest pause, in seconds or as a timedelta.
+        jitter: The share of each pause, from 0 to 1, of which a random part is left out.
+        retry_on: The errors after which the step is tried again: an exception class, a tuple of
+            them, or a function that takes the error and returns whether to try again.
+        timeout: The longest duration of one attempt, in seconds or as a timedelta; then it fails
+            with StepTimeout. Only for async steps.
+        atomic: True runs a sync step in a transaction that commits its checkpoint, too: the step's
+            writes happen exactly once.
+        using: The alias of the database of that transaction. Default: the workflows' database.
+        confirm: True makes sure before each attempt, by a query, that the workflow is still this
+            run's, not cancelled and within its deadline: for effects that must not follow a cancel.
+
+    Returns:
+        A StepFunction, or a decorator that returns one.
+
+    Raises:
+        TypeError: The function can't be a step with these options, or there is no such option.
+        ValueError: An option's value is out of range.
+
+    Example:
+        @dbos.step(max_attempts=5, retry_on=ConnectionError)
+        def charge(order_id: int) -> str:
+            return payments.charge(order_id)
     """
-    names.check_options(options, _STEP_OPTIONS, owner="@step")
-    decorator = _StepDecorator(**options)
+    decorator = _StepDecorator(_with_defaults(step, options))
     return decorator if function is None else decorator(function)
 
 
 class _StepDecorator:
-    def __init__(
-        self,
-        *,
-        name: str | None = None,
-        max_attempts: int = 1,
-        interval: float | timedelta = 1.0,
-        backoff: float = 2.0,
-        max_interval: float | timedelta = 3600.0,
-        jitter: float = 0.0,
-        retry_on: RetryOn = Exception,
-        timeout: float | timedelta | None = None,
-        atomic: bool = False,
-        using: str | None = None,
-        confirm: bool = False,
-    ) -> None:
-        if using is not None and not atomic:
-            raise ValueError(f"using={using!r} needs atomic=True: else there is no transaction.")
-        if backoff < 1:
-            raise ValueError(f"backoff must be at least 1, but is {backoff!r}.")
-        if not 0 <= jitter <= 1:
-            raise ValueError(f"jitter must be from 0 to 1, but is {jitter!r}.")
-        self._definition = functools.partial(
-            StepDefinition,
-            max_attempts=_check_attempts(max_attempts),
-            interval=durations.to_seconds(interval, label="interval"),
-            backoff=float(backoff),
-            max_interval=durations.to_seconds(max_interval, label="max_interval"),
-            jitter=float(jitter),
-            retry_on=_check_errors(retry_on),
-            timeout=durations.to_seconds(timeout, label="timeout"),
-            is_atomic=atomic,
-            using=using,
-            confirm=confirm,
-        )
+    def __init__(self, options: dict[str, Any]) -> None:
+        name = options["name"]
         self._name = None if name is None else names.check_name(name)
+        self._options = check_step_options(options)
 
     @overload
     def __call__(
@@ -292,10 +181,11 @@ class _StepDecorator:
 
     def __call__(self, function: Any, /) -> Any:
         _check_function(function, "step")
-        definition = self._definition(
+        definition = StepDefinition(
             name=self._name or _name_of(function),
             function=function,
             is_async=iscoroutinefunction(function),
+            **self._options,
         )
         _refuse_misfits(definition)
         if definition.using is not None:
@@ -303,13 +193,21 @@ class _StepDecorator:
         return StepFunction(definition)
 
 
-_STEP_OPTIONS = tuple(inspect.signature(_StepDecorator).parameters)
-
-
 def run_step(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call any function as a step; give it options as `step(...)(function)`.
+    """Call any function as a step. To give it options, use `step(...)(function)`.
 
-    Raises NotInWorkflow outside of a workflow, and TypeError for what can't be called.
+    Args:
+        function: The function, sync or async; a step is called as it is.
+        args: Its arguments.
+        kwargs: Its keyword arguments.
+
+    Returns:
+        The value that the function returned, in this run or an earlier one.
+
+    Raises:
+        NotInWorkflow: No workflow makes the call.
+        NotAllowedInStep: A step makes the call.
+        TypeError: The function can't be a step.
     """
     refuse_on_loop("run_step")
     run_of(context.current(), "run_step")
@@ -332,8 +230,21 @@ def _as_step(function: Any) -> StepFunction[..., Any, Any]:
         return function
     if isinstance(function, WorkflowFunction):
         raise TypeError(f"{function.name!r} is a workflow. Call it: it becomes a child workflow.")
-    decorated: StepFunction[..., Any, Any] = _StepDecorator()(function)
+    decorated: StepFunction[..., Any, Any] = step(function)
     return decorated
+
+
+def _with_defaults(decorator: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return all options of a decorator; its last overload declares them, with their defaults."""
+    defaults = _defaults_of(decorator)
+    names.check_options(given, defaults, owner=f"@{decorator.__name__}")
+    return defaults | given
+
+
+@cache
+def _defaults_of(decorator: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(get_overloads(decorator)[-1]).parameters
+    return {name: parameter.default for name, parameter in parameters.items()}
 
 
 def _name_of(function: Any) -> str:
@@ -358,7 +269,7 @@ def _check_function(function: Any, decorator: str) -> None:
 
 
 def _is_method(function: Any) -> bool:
-    """Whether it belongs to a class and expects its instance; a static method doesn't."""
+    """Return True if a function belongs to a class and expects its instance."""
     scope = function.__qualname__.rpartition(".")[0]
     first = next(iter(inspect.signature(function).parameters), None)
     return bool(scope) and not scope.endswith("<locals>") and first in ("self", "cls")
@@ -374,50 +285,4 @@ def _refuse_misfits(definition: StepDefinition) -> None:
         raise TypeError(
             f"Step {definition.name!r} is sync and can't have a timeout: Python can't stop a "
             "thread. Make it async, or give what it calls a timeout."
-        )
-
-
-def _check_count(value: Any, what: str) -> int | None:
-    if value is not None and (type(value) is not int or value < 1):
-        raise ValueError(f"{what} must be an int of at least 1, but is {value!r}.")
-    if value is not None and value > LARGEST_INT:
-        raise ValueError(f"{what} must be at most {LARGEST_INT:,}, but is {value!r}.")
-    return value
-
-
-def _check_attempts(value: Any) -> int:
-    count = _check_count(value, "max_attempts") or 1
-    if count > MAX_ATTEMPTS:
-        raise ValueError(
-            f"max_attempts must be at most {MAX_ATTEMPTS:,}, but is {count:,}. To look again and "
-            "again for as long as it takes, loop in the workflow with dbos.sleep()."
-        )
-    return count
-
-
-def _check_errors(value: Any) -> tuple[type[Exception], ...] | Callable[[Exception], object]:
-    if callable(value) and not isinstance(value, type):
-        if iscoroutinefunction(value):
-            raise TypeError(f"retry_on must be a sync function, and {value!r} is async.")
-        return value  # type: ignore[no-any-return]
-    errors = value if isinstance(value, tuple) else (value,)
-    for error in errors:
-        if not (isinstance(error, type) and issubclass(error, Exception)):
-            raise TypeError(
-                "retry_on must be exception classes, or a function that takes the error and says "
-                f"whether to try again; it has {error!r}."
-            )
-    return errors
-
-
-def _warn_of_stray_thread(name: str) -> None:
-    """A step that a workflow calls through a pool of its own would silently not be recorded."""
-    thread = threading.current_thread()
-    if runner.is_working() and thread is not threading.main_thread():
-        warnings.warn(
-            f"Step {name!r} was called on thread {thread.name!r}, which belongs to no workflow: "
-            "it isn't recorded. Call it from the workflow, or pass the context on with "
-            "contextvars.copy_context().",
-            RuntimeWarning,
-            stacklevel=4,
         )

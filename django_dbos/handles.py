@@ -1,4 +1,4 @@
-"""WorkflowHandle: what a caller holds to follow a workflow, and to tell it something."""
+"""WorkflowHandle, by which a caller follows and controls a workflow."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ R = TypeVar("R")
 
 
 class WorkflowHandle(Generic[R]):
-    """One workflow, by its id. Made by `start`, `retrieve_workflow` and `Workflow.handle`.
+    """One workflow, by its id. `start`, `retrieve_workflow` and `Workflow.handle` return one.
 
-    Handles are equal when their ids are. In workflow code every method but `steps` is an operation
-    of its own, recorded and replayed.
+    Handles with the same id are equal. In workflow code every method but `steps` is an operation of
+    its own, which is recorded and replayed.
     """
 
     def __init__(self, workflow_id: str) -> None:
@@ -58,10 +58,27 @@ class WorkflowHandle(Generic[R]):
         return hash(self.workflow_id)
 
     def get_result(self, timeout: float | timedelta | None = None) -> R:
-        """Wait until the workflow has ended, and return its result or raise its error.
+        """Wait until the workflow has ended; return its result or raise its error.
 
-        Raises WaitTimeout after `timeout` seconds (None: waits for ever, 0: looks once),
-        WorkflowCancelled, MaxRecoveryAttemptsExceeded, and NotAllowedInAtomic inside `atomic()`.
+        In workflow code the outcome is recorded, and a replay returns the same one.
+
+        Args:
+            timeout: The longest wait, in seconds or as a timedelta; 0 doesn't wait. Default: no
+                limit.
+
+        Returns:
+            The value that the workflow function returned.
+
+        Raises:
+            WaitTimeout: The workflow hasn't ended within the timeout.
+            WorkflowCancelled: The workflow was cancelled, or its deadline passed.
+            MaxRecoveryAttemptsExceeded: The workflow was given up, since its executors died.
+            WorkflowDoesNotExist: There is no such workflow.
+            NotAllowedInStep: A step makes the call.
+            NotAllowedInAtomic: The call is made inside `atomic()`.
+
+        Example:
+            receipt = checkout.start(2).get_result(timeout=30)
         """
         inside, ainside = sync_results.get_result, results.aget_result
         return enter(  # type: ignore[no-any-return]
@@ -75,7 +92,11 @@ class WorkflowHandle(Generic[R]):
         )
 
     def get_status(self) -> Workflow.Status:
-        """Return the status; raise WorkflowDoesNotExist."""
+        """Return the status.
+
+        Raises:
+            WorkflowDoesNotExist: There is no such workflow.
+        """
         return _status(perform("get_status", self._read_status))
 
     async def aget_status(self) -> Workflow.Status:
@@ -85,7 +106,8 @@ class WorkflowHandle(Generic[R]):
     def describe(self) -> WorkflowDescription:
         """Return status, name, queue, times, error and more, read in one query.
 
-        Raises WorkflowDoesNotExist.
+        Raises:
+            WorkflowDoesNotExist: There is no such workflow.
         """
         return perform("describe", lambda: describe(get_store(), self.workflow_id))
 
@@ -94,11 +116,19 @@ class WorkflowHandle(Generic[R]):
         return await aperform("describe", lambda: describe(get_store(), self.workflow_id))
 
     def cancel(self, children: bool = False) -> bool:
-        """Cancel the workflow, with `children` its children too; True if it was still active.
+        """Cancel the workflow.
 
         Waiting workflows and a worker's async ones stop at once, others before their next step or
-        durable operation; a step in progress may still end.
-        Raises WorkflowDoesNotExist.
+        durable operation. A step in progress may still end.
+
+        Args:
+            children: True cancels the workflows that this one has started, too, and theirs.
+
+        Returns:
+            True if the workflow was still active.
+
+        Raises:
+            WorkflowDoesNotExist: There is no such workflow.
         """
         return perform("cancel", lambda: self._cancel(children))
 
@@ -109,9 +139,14 @@ class WorkflowHandle(Generic[R]):
     def resume(self) -> bool:
         """Put a cancelled, given-up, quarantined or waiting workflow back in its queue.
 
-        It goes on after its last recorded step, with attempts and deadline reset; a delayed one
-        begins at once, see run_now(). Returns whether it could be resumed. Raises
-        WorkflowDoesNotExist.
+        It continues after its last recorded step, with attempts and deadline reset. A delayed
+        workflow begins at once, as after run_now().
+
+        Returns:
+            True if the workflow could be resumed.
+
+        Raises:
+            WorkflowDoesNotExist: There is no such workflow.
         """
         return perform("resume", self._resume)
 
@@ -122,7 +157,11 @@ class WorkflowHandle(Generic[R]):
     def run_now(self) -> bool:
         """Put a delayed workflow in its queue at once, as if its time had come.
 
-        Returns True if it was still delayed. Raises WorkflowDoesNotExist.
+        Returns:
+            True if the workflow was still delayed.
+
+        Raises:
+            WorkflowDoesNotExist: There is no such workflow.
         """
         return perform("run_now", self._run_now)
 
@@ -198,7 +237,9 @@ class WorkflowHandle(Generic[R]):
     def steps(self) -> list[Checkpoint]:
         """Return the workflow's checkpoints, in the order of their step numbers.
 
-        Raises WorkflowDoesNotExist, and DbosError in workflow code.
+        Raises:
+            WorkflowDoesNotExist: There is no such workflow.
+            DbosError: Workflow code makes the call.
         """
         if workflow_run(context.current()) is not None:
             raise DbosError("steps() can't be recorded. Call it in a step, and return what counts.")
@@ -225,7 +266,7 @@ class WorkflowHandle(Generic[R]):
         return self._known(get_store().run_now(self.workflow_id))
 
     def _known(self, answer: bool) -> bool:
-        """The answer; what wasn't changed may not exist, which raises."""
+        """Return the answer; if nothing was changed, make sure that the workflow exists."""
         if not answer:
             self._read_status()
         return answer
@@ -236,7 +277,7 @@ def _status(value: str) -> Workflow.Status:
 
 
 class _Engine:
-    """What rows do, which stand below."""
+    """The operations of model rows, which stand below this module."""
 
     def handle(self, workflow_id: str) -> WorkflowHandle[Any]:
         return WorkflowHandle(workflow_id)

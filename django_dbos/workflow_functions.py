@@ -1,12 +1,14 @@
-"""What @workflow makes of a function: how it is called, and how it is started."""
+"""The object that @workflow makes of a function: the ways to call it and to start it."""
 
 from __future__ import annotations
 
 import copy
 import functools
 import inspect
+import logging
 import sys
 from collections.abc import Iterable
+from inspect import Parameter
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -43,17 +45,26 @@ P = ParamSpec("P")
 C = TypeVar("C")
 R = TypeVar("R")
 
+POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
 # Types whose values can't change.
 CONSTANTS = frozenset({str, int, float, bool, type(None)})
 
-# What task queues call `start`, with options or without.
+# Names that task queues give to `start`, with options or without.
 OTHER_NAMES_OF_START = frozenset({"apply_async", "defer", "delay", "enqueue", "s", "si"})
+
+# A part of the qualified name of what is defined inside a function.
+LOCAL = "<locals>"
+
+logger = logging.getLogger("django_dbos")
+
+_warned: set[str] = set()
 
 Arguments = tuple[Any, ...] | dict[str, Any]
 
 
 class WorkflowFunction(Generic[P, C, R]):
-    """A durable function: calling it runs it here and now, `start` leaves it to a worker."""
+    """A durable function. A call runs it here and now; `start` leaves it to a worker."""
 
     def __init__(self, definition: WorkflowDefinition) -> None:
         self._definition = definition
@@ -65,7 +76,7 @@ class WorkflowFunction(Generic[P, C, R]):
 
     @property
     def name(self) -> str:
-        """The name under which its executions are stored."""
+        """The name that is stored with its executions."""
         return self._definition.name
 
     def __repr__(self) -> str:
@@ -81,10 +92,14 @@ class WorkflowFunction(Generic[P, C, R]):
             raise AttributeError(f"Workflow {function!r} has no {name!r}.{remedy}")
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
-        """Run it durably and return its result; inside a workflow, as a child workflow.
+        """Run the workflow durably and return its result; inside a workflow, as a child workflow.
 
-        Raises what the function raises; NotAllowedInAtomic inside `atomic()`; NotAllowedInStep.
-        An id that exists already isn't run again: its result is waited for.
+        A workflow whose id exists already isn't run again: the call waits for its result.
+
+        Raises:
+            NotAllowedInAtomic: The call is made inside `atomic()`.
+            NotAllowedInStep: A step makes the call.
+            Exception: What the function raises.
         """
         if self._definition.is_async:
             self._refuse_in_sync_workflow()
@@ -94,18 +109,34 @@ class WorkflowFunction(Generic[P, C, R]):
         return cast(C, enter(new.name, sync_results.call, results.acall, sync_outside.call, new))
 
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call it from async code, be it sync or async."""
+        """Call it from async code, whether it is sync or async."""
         return await self._acall(args, kwargs)
 
     def start(self, *args: P.args, **kwargs: P.kwargs) -> WorkflowHandle[R]:
-        """Leave it to a worker, in the caller's transaction; inside a workflow, exactly once.
+        """Leave the workflow to a worker, as a part of the caller's transaction.
 
-        Raises DuplicateWorkflow and WorkflowIdConflict as `using` says, NotAllowedInAtomic when
-        only another database has an open transaction, and what says why an argument can't be
-        stored. Nothing is left behind then.
+        Inside a workflow it starts a child workflow, exactly once. The start of a workflow that is
+        defined inside a function logs a warning, since a worker may not find it.
+
+        Args:
+            args: The arguments of the function. The serializer must be able to store them.
+            kwargs: Its keyword arguments.
+
+        Returns:
+            The handle of the new workflow; of the existing one, if the id or deduplication id that
+            was given to `using` is taken.
+
+        Raises:
+            DuplicateWorkflow: The id or deduplication id is taken, and the option is "reject".
+            WorkflowIdConflict: Another workflow function's execution has the id.
+            SerializationError: An argument can't be stored; PayloadTooLarge if they are too large.
+            NotAllowedInAtomic: Only another database has an open transaction.
+
+        Example:
+            handle = checkout.using(workflow_id="order-1").start(1)
         """
         refuse_on_loop("start")
-        new = [self._new(args, kwargs)]
+        new = [self._for_worker(args, kwargs)]
         (workflow_id,) = enter_anywhere(
             "start", sync_results.start, results.astart, sync_outside.start, new
         )
@@ -113,14 +144,15 @@ class WorkflowFunction(Generic[P, C, R]):
 
     async def astart(self, *args: P.args, **kwargs: P.kwargs) -> WorkflowHandle[R]:
         """See start()."""
-        new = [self._new(args, kwargs)]
+        new = [self._for_worker(args, kwargs)]
         (workflow_id,) = await aenter_anywhere("astart", results.astart, outside.astart, new)
         return WorkflowHandle(workflow_id)
 
     def start_many(self, arguments: Iterable[Arguments]) -> list[WorkflowHandle[R]]:
-        """Start one workflow for each item: a tuple of arguments, or a dict of keyword arguments.
+        """Start one workflow for each item: all of them, or none. See start().
 
-        All of them are started, or none. See start().
+        Args:
+            arguments: For each workflow a tuple of arguments or a dict of keyword arguments.
         """
         refuse_on_loop("start_many")
         ids = enter_anywhere(
@@ -130,18 +162,23 @@ class WorkflowFunction(Generic[P, C, R]):
             sync_outside.start_many,
             *self._many(arguments),
         )
-        return [WorkflowHandle(one) for one in ids]
+        return [WorkflowHandle(workflow_id) for workflow_id in ids]
 
     async def astart_many(self, arguments: Iterable[Arguments]) -> list[WorkflowHandle[R]]:
         """See start_many()."""
         many = self._many(arguments)
         ids = await aenter_anywhere("astart_many", results.astart_many, outside.astart_many, *many)
-        return [WorkflowHandle(one) for one in ids]
+        return [WorkflowHandle(workflow_id) for workflow_id in ids]
 
     def using(self, **options: Unpack[StartOptions]) -> Self:
-        """The same workflow with options, merged on repeated calls: see StartOptions.
+        """Return the same workflow with options for its starts; repeated calls merge them.
 
-        Raises TypeError or ValueError at once.
+        Args:
+            options: See StartOptions.
+
+        Raises:
+            TypeError: There is no such option, or its value has another type.
+            ValueError: An option's value is out of range.
         """
         other = copy.copy(self)
         other._options = self._options.merged(options)
@@ -162,11 +199,27 @@ class WorkflowFunction(Generic[P, C, R]):
         workflow_id = self._given_id or id_for(token)
         return NewWorkflow(workflow_id=workflow_id, input=text, token=token, **values)
 
+    def _for_worker(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewWorkflow:
+        self._warn_if_nested()
+        return self._new(args, kwargs)
+
+    def _warn_if_nested(self) -> None:
+        """Log a warning, once, about a workflow that a worker may not find."""
+        if LOCAL not in self.name or self.name in _warned:
+            return
+        _warned.add(self.name)
+        logger.warning(
+            "Workflow %r is defined inside a function: a worker finds it only if importing its "
+            "module calls that function, too. Move it to the top level of its module.",
+            self.name,
+        )
+
     def _many(self, arguments: Iterable[Arguments]) -> tuple[NewWorkflow, list[str]]:
-        """What they have in common, and the input of each."""
+        """Return the values that the workflows have in common, and the input of each."""
         like = NewWorkflow(
             workflow_id=self._given_id, input="", **self._options.values(self._definition)
         )
+        self._warn_if_nested()
         inputs = self._inputs(arguments)
         if len(inputs) > 1:
             _refuse_one_for_all(like, len(inputs))
@@ -175,7 +228,7 @@ class WorkflowFunction(Generic[P, C, R]):
     def _inputs(self, arguments: Iterable[Arguments]) -> list[str]:
         inputs: list[str] = []
         before: Arguments | None = None
-        # Other serializers may write the same differently each time.
+        # Other serializers may write the same value differently each time.
         may_repeat = serializers.get_serializer() is json_serializer
         for item in arguments:
             if not isinstance(item, tuple | dict):
@@ -214,10 +267,15 @@ def start_by_name(
 ) -> WorkflowHandle[Any]:
     """Start the workflow that is registered under a name, such as "shop.workflows.checkout".
 
-    For processes that don't have its code: then the arguments aren't checked against its
-    signature, and options of its decorator don't hold: give `using` what is needed, a dict of
-    what WorkflowFunction.using() takes. A worker must know the name, or nothing runs it. See
-    WorkflowFunction.start().
+    Use it in processes without the workflow's code. There the arguments aren't checked against its
+    signature, and the options of its decorator don't apply. A worker must know the name, or the
+    workflow stays in its queue. See WorkflowFunction.start().
+
+    Args:
+        name: The name.
+        args: The arguments of the function.
+        using: Options of the start, as a dict: see StartOptions.
+        kwargs: Its keyword arguments.
     """
     refuse_on_loop("start_by_name")
     return _named(name).using(**(using or {})).start(*args, **kwargs)
@@ -238,20 +296,21 @@ def _named(name: str) -> WorkflowFunction[..., Any, Any]:
 
 
 def _elsewhere(*args: Any, **kwargs: Any) -> None:
-    """Stands for a function that this process doesn't have."""
+    """Stand in for a function whose code this process doesn't have."""
 
 
 def _positional(signature: inspect.Signature) -> range:
-    """How many arguments without names make a call, which is sooner known than by binding."""
+    """Return the numbers of positional arguments that make a valid call.
+
+    The range answers faster than Signature.bind().
+    """
     parameters = signature.parameters.values()
-    plain = [
-        one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
-    ]
-    required = [one for one in parameters if one.default is one.empty]
-    if any(one.kind is one.KEYWORD_ONLY for one in required):
+    plain = [parameter for parameter in parameters if parameter.kind in POSITIONAL]
+    required = [parameter for parameter in parameters if parameter.default is Parameter.empty]
+    if any(parameter.kind is Parameter.KEYWORD_ONLY for parameter in required):
         return range(0)
-    least = sum(one in required for one in plain)
-    has_more = any(one.kind is one.VAR_POSITIONAL for one in parameters)
+    least = sum(parameter in required for parameter in plain)
+    has_more = any(parameter.kind is Parameter.VAR_POSITIONAL for parameter in parameters)
     return range(least, sys.maxsize if has_more else len(plain) + 1)
 
 
@@ -261,9 +320,9 @@ def _is_constant(item: Arguments) -> bool:
 
 def _refuse_one_for_all(like: NewWorkflow, count: int) -> None:
     shared = {"id": like.workflow_id, "deduplication id": like.deduplication_id}
-    for what, value in shared.items():
+    for name, value in shared.items():
         if value:
             raise ValueError(
-                f"start_many() can't give {count} workflows the one {what} {value!r}: all but the "
+                f"start_many() can't give {count} workflows the one {name} {value!r}: all but the "
                 "first would be left out. Start each with its own, by using(...).start(...)."
             )

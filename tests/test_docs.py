@@ -11,12 +11,12 @@ from collections import Counter
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_overloads
 
 import pytest
 from django.core.asgi import get_asgi_application
 
-from django_dbos import decorators
+import django_dbos as dbos
 from django_dbos.conf import Settings, get_settings, setting_problems
 from django_dbos.models import Workflow
 from django_dbos.operations.options import StartOptions
@@ -150,8 +150,8 @@ def test_the_api_reference_shows_of_an_executor_only_its_life() -> None:
 
 
 OPTIONS: dict[str, Any] = {
-    "@step": inspect.signature(decorators._StepDecorator).parameters,
-    "@workflow": inspect.signature(decorators._WorkflowDecorator).parameters,
+    "@step": inspect.signature(get_overloads(dbos.step)[-1]).parameters,
+    "@workflow": inspect.signature(get_overloads(dbos.workflow)[-1]).parameters,
     "using()": StartOptions.__annotations__,
 }
 

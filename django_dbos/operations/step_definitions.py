@@ -22,16 +22,16 @@ class StepDefinition:
     name: str
     function: Callable[..., Any]
     is_async: bool
-    max_attempts: int = 1
-    interval: float = 1.0
-    backoff: float = 2.0
-    max_interval: float = 3600.0
-    jitter: float = 0.0
-    retry_on: tuple[type[Exception], ...] | Callable[[Exception], object] = (Exception,)
-    timeout: float | None = None
-    is_atomic: bool = False
-    confirm: bool = False
-    using: str | None = None
+    max_attempts: int
+    interval: float
+    backoff: float
+    max_interval: float
+    jitter: float
+    retry_on: tuple[type[Exception], ...] | Callable[[Exception], object]
+    timeout: float | None
+    is_atomic: bool
+    confirm: bool
+    using: str | None
 
     def delay_before(self, attempt: int) -> float:
         """Seconds to wait before an attempt; the first is 1."""
