@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from django_dbos.core.status import Status
 from django_dbos.models import SUSPECT_ATTEMPTS
 from django_dbos.store import statements
 
+PACKAGE = Path(statements.__file__).parent
 NAMES = statements.names(connection.vendor)
 
 
@@ -64,6 +66,50 @@ def test_both_databases_have_the_same_statements() -> None:
 
     assert postgresql - sqlite <= only_postgresql
     assert {one for one in sqlite - postgresql if not one.startswith("delete_")} <= only_sqlite
+
+
+FOLDERS = [PACKAGE / "postgresql/sql", PACKAGE / "sqlite/sql", PACKAGE / "sql/common"]
+FRAGMENTS = [path for folder in FOLDERS for path in sorted((folder / "fragments").iterdir())]
+
+
+@pytest.mark.parametrize("fragment", FRAGMENTS, ids=lambda path: f"{path.parts[-4]} {path.stem}")
+def test_a_fragment_is_shared_by_statements(fragment: Path) -> None:
+    own = fragment.parent.parent
+    folders = FOLDERS if own.name == "common" else [own]
+    line = re.compile(rf"^ *-- include: {fragment.stem}$", re.MULTILINE)
+
+    uses = [
+        len(line.findall(path.read_text())) for folder in folders for path in folder.rglob("*.sql")
+    ]
+
+    assert sum(uses) > 1
+
+
+@pytest.mark.parametrize("folder", FOLDERS[:2], ids=["postgresql", "sqlite"])
+@pytest.mark.parametrize(
+    ("condition", "home"),
+    [
+        (r"status = 'PENDING'\s+AND (?:\w+\.)?executor_id = %\(executor_id\)s", "held_here"),
+        (r"deadline_at IS NULL OR (?:\w+\.)?deadline_at > ", "fence"),
+        (r"wake_kind = NULL", "forget_wait"),
+    ],
+)
+def test_the_fence_and_the_end_of_a_wait_are_written_once(
+    folder: Path, condition: str, home: str
+) -> None:
+    # They find rows by what an executor holds; all others fence rows that they find by their key.
+    by_executor = {"heartbeat", "list_held", "quarantine_workflow", "recover_workflows"}
+    files = [*folder.rglob("*.sql"), *FOLDERS[2].rglob("*.sql")]
+
+    found = {path.stem for path in files if re.search(condition, path.read_text())}
+
+    assert found - by_executor == {home}
+
+
+def test_a_statement_is_complete() -> None:
+    for vendor in ("postgresql", "sqlite"):
+        for name in statements.names(vendor):
+            assert "--" not in statements.load(vendor, name)
 
 
 def test_suspects_are_the_same_in_statements_and_model() -> None:

@@ -1,4 +1,4 @@
--- For tests: brings due times and deadlines nearer.
+-- Bring due times and deadlines nearer. For tests.
 UPDATE dbos_workflow
 SET due_at = due_at - make_interval(secs => %(seconds)s),
     deadline_at = deadline_at - make_interval(secs => %(seconds)s)

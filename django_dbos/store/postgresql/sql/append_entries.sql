@@ -1,12 +1,7 @@
--- Appends to streams of workflows that this executor holds: the fence, the offsets and the rows in
--- one statement. Of a workflow all entries are written, or none; the caller finds out why.
+-- Append to streams of workflows that this executor holds: the fence, the offsets and the rows in
+-- one statement. All entries of a workflow are written, or none; the caller then finds out why.
 WITH held AS MATERIALIZED (
-    SELECT workflow_id, claim_number
-    FROM dbos_workflow
-    WHERE workflow_id = ANY(%(workflow_id)s::text[])
-      AND coalesce(status = 'PENDING' AND executor_id = %(executor_id)s, false)
-      AND (deadline_at IS NULL OR deadline_at > clock_timestamp())
-    ORDER BY workflow_id
+    -- include: held_workflows
     FOR NO KEY UPDATE SKIP LOCKED
 ),
 new AS MATERIALIZED (
@@ -55,19 +50,14 @@ entry AS MATERIALIZED (
     WHERE new.workflow_id NOT IN (SELECT workflow_id FROM stopped)
 ),
 recorded AS (
-    INSERT INTO dbos_checkpoint (
-        workflow_id, step_number, step_name, state, fingerprint, record_order, claim_number,
-        started_at, recorded_at
-    )
+    -- include: into_checkpoints_of_writes
     SELECT
         workflow_id, step_number, step_name, 0, fingerprint, record_order, claim_number,
         clock_timestamp(), clock_timestamp()
     FROM entry
     WHERE step_name IS NOT NULL
 )
-INSERT INTO dbos_stream_entry (
-    workflow_id, key, "offset", value, is_end, step_number, write_id, created_at
-)
+-- include: into_entries
 SELECT workflow_id, key, "offset", value, false, step_number, write_id, clock_timestamp()
 FROM entry
 RETURNING workflow_id, write_id, "offset"

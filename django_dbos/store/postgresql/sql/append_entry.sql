@@ -1,11 +1,6 @@
--- Appends one entry, as append_entries appends any number. See record_checkpoint.
+-- Append one entry; append_entries appends many. See record_checkpoint.
 WITH held AS MATERIALIZED (
-    SELECT workflow_id
-    FROM dbos_workflow
-    WHERE workflow_id = %(workflow_id)s
-      AND claim_number = %(claim_number)s
-      AND coalesce(status = 'PENDING' AND executor_id = %(executor_id)s, false)
-      AND (deadline_at IS NULL OR deadline_at > clock_timestamp())
+    -- include: held_workflow
     FOR NO KEY UPDATE SKIP LOCKED
 ),
 entry AS MATERIALIZED (
@@ -29,19 +24,14 @@ entry AS MATERIALIZED (
       )
 ),
 recorded AS (
-    INSERT INTO dbos_checkpoint (
-        workflow_id, step_number, step_name, state, fingerprint, record_order, claim_number,
-        started_at, recorded_at
-    )
+    -- include: into_checkpoints_of_writes
     SELECT
         workflow_id, %(step_number)s::int, %(step_name)s::text, 0, %(fingerprint)s::text,
         %(record_order)s::int, %(claim_number)s, clock_timestamp(), clock_timestamp()
     FROM entry
     WHERE %(step_name)s::text IS NOT NULL
 )
-INSERT INTO dbos_stream_entry (
-    workflow_id, key, "offset", value, is_end, step_number, write_id, created_at
-)
+-- include: into_entries
 SELECT
     workflow_id, %(key)s, "offset", %(value)s::text, false, %(step_number)s::int,
     %(write_id)s::uuid, clock_timestamp()

@@ -1,9 +1,6 @@
--- Claims one workflow that was running when executors died, again and again.
+-- Claim one suspect: a workflow whose executors died again and again while they ran it.
 WITH executor AS MATERIALIZED (
-    SELECT executor_id
-    FROM dbos_executor
-    WHERE executor_id = %(executor_id)s AND heartbeat_at > '-infinity'
-    FOR KEY SHARE SKIP LOCKED
+    -- include: live_executor
 ),
 chosen AS MATERIALIZED (
     SELECT workflow_id
@@ -18,21 +15,7 @@ chosen AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE dbos_workflow AS workflow
-SET status = 'PENDING',
-    executor_id = %(executor_id)s,
-    claim_number = workflow.claim_number + 1,
-    started_at = coalesce(workflow.started_at, clock_timestamp()),
-    deadline_at = coalesce(
-        workflow.deadline_at,
-        clock_timestamp() + CASE
-            WHEN workflow.timeout > interval '1000 years' THEN interval '1000 years'
-            ELSE workflow.timeout
-        END
-    )
+-- include: take_claim
 FROM chosen
 WHERE workflow.workflow_id = chosen.workflow_id
-RETURNING
-    -- columns: workflow.claim,
-    (extract(epoch FROM workflow.deadline_at) - extract(epoch FROM clock_timestamp()))::float8
-        AS remaining,
-    workflow.claim_number > 1 AS has_history, workflow.queue_sequence
+-- include: return_claim

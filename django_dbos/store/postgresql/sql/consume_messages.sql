@@ -1,3 +1,4 @@
+-- Mark messages as consumed.
 UPDATE dbos_message AS message
 SET consumed_at = clock_timestamp(), consumed_step_number = taken.step_number
 FROM unnest(%(message_id)s::bigint[], %(step_number)s::int[]) AS taken (message_id, step_number)

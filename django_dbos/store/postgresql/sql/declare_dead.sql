@@ -1,5 +1,5 @@
--- Ends an executor's right to claim. Its row stays until its work is released. A free lock means
--- death only together with silence: a living executor may just have lost its connection.
+-- End an executor's right to claim. Its row stays until its workflows are released. A free lock
+-- means death only together with silence: a living executor may just have lost its connection.
 UPDATE dbos_executor
 SET heartbeat_at = '-infinity'
 WHERE executor_id = (

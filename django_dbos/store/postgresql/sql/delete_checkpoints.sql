@@ -1,4 +1,4 @@
--- A part of what is left of workflows that are marked to be deleted. Workers share the work.
+-- Delete a part of the rows that workflows marked for deletion still have. Workers share the work.
 DELETE FROM dbos_checkpoint
 WHERE ctid = ANY(ARRAY(
     SELECT ctid

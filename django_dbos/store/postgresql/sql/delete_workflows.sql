@@ -1,5 +1,5 @@
--- Workflows that are marked to be deleted, with what has come to them since the rest was.
--- Arrays: see claim_workflows.
+-- Delete workflows that are marked for deletion, with rows that they got after their parts were
+-- deleted. Arrays: see claim_workflows.
 WITH marked AS MATERIALIZED (
     SELECT workflow_id
     FROM dbos_workflow

@@ -1,5 +1,5 @@
--- Ends the database sessions of a dead executor: their locks would outlive it for hours.
--- What this role may not end is told by its role: one such error would keep the others alive.
+-- End the database sessions of a dead executor: their locks would outlive it for hours. A session
+-- that this role may not end is returned with its own role: one error would keep the others alive.
 SELECT session.usename, ending.is_allowed AND pg_terminate_backend(session.pid) AS is_ended
 FROM pg_stat_activity AS session
 JOIN pg_roles AS role ON role.oid = session.usesysid

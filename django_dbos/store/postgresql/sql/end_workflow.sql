@@ -1,4 +1,4 @@
--- Ends one workflow, as end_workflows does any number. See record_checkpoint.
+-- End one workflow; end_workflows ends many. See record_checkpoint.
 UPDATE dbos_workflow
 SET status = %(status)s,
     output = %(output)s,
@@ -7,12 +7,7 @@ SET status = %(status)s,
     executor_id = NULL,
     finished_at = clock_timestamp()
 WHERE workflow_id = (
-    SELECT workflow_id
-    FROM dbos_workflow
-    WHERE workflow_id = %(workflow_id)s
-      AND claim_number = %(claim_number)s
-      AND coalesce(status = 'PENDING' AND executor_id = %(executor_id)s, false)
-      AND (deadline_at IS NULL OR deadline_at > clock_timestamp())
+    -- include: held_workflow
       AND (
           %(after_step)s::int IS NULL
           OR EXISTS (

@@ -1,14 +1,8 @@
--- Ends workflows that this executor holds: the fence and the rows in one statement.
--- One that isn't returned was not ended; the caller finds out why.
--- after_step: what the run wrote last, in the same transaction; without that it must not end.
--- coalesce(): see lock_claims.
+-- End workflows that this executor holds: the fence and the rows in one statement. A workflow that
+-- isn't returned was not ended; the caller finds out why. after_step is the last checkpoint that
+-- the run wrote in the same transaction; without it the run must not end.
 WITH held AS MATERIALIZED (
-    SELECT workflow_id, claim_number
-    FROM dbos_workflow
-    WHERE workflow_id = ANY(%(workflow_id)s::text[])
-      AND coalesce(status = 'PENDING' AND executor_id = %(executor_id)s, false)
-      AND (deadline_at IS NULL OR deadline_at > clock_timestamp())
-    ORDER BY workflow_id
+    -- include: held_workflows
     FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE dbos_workflow AS workflow

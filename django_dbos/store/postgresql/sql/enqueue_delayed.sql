@@ -1,3 +1,4 @@
+-- Enqueue a delayed workflow at once.
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
     due_at = NULL,

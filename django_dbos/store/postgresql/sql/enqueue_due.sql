@@ -1,11 +1,8 @@
--- Delayed workflows whose time has come, and waits whose deadline has.
--- An array: see claim_workflows. The time as a subquery: only so can the index look it up.
+-- Enqueue delayed workflows that are due, and waits whose deadline has passed. An array: see
+-- claim_workflows. The time is a subquery, since an index can look up nothing else.
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
-    due_at = NULL,
-    wake_kind = NULL,
-    wake_workflow_id = NULL,
-    wake_name = NULL,
+    -- include: forget_wait
     queue_sequence = nextval('dbos_queue_sequence')
 WHERE workflow_id = ANY(ARRAY(
     SELECT workflow_id

@@ -1,13 +1,9 @@
--- Cancels what is past its deadline; taking the claim of a running one with it.
--- An array: see claim_workflows. least(): see release_workflows. The time as a subquery: only so can the index look it up.
+-- Cancel workflows that are past their deadline, and take the claims of running ones. An array: see
+-- claim_workflows. The time is a subquery, since an index can look up nothing else.
 UPDATE dbos_workflow
 SET status = 'CANCELLED',
-    claim_number = least(claim_number, 2147483646) + 1,
-    executor_id = NULL,
-    due_at = NULL,
-    wake_kind = NULL,
-    wake_workflow_id = NULL,
-    wake_name = NULL,
+    -- include: give_up_claim
+    -- include: forget_wait
     finished_at = clock_timestamp()
 WHERE workflow_id = ANY(ARRAY(
     SELECT workflow_id

@@ -1,4 +1,4 @@
--- The checkpoints that are at these positions already.
+-- Return the checkpoints that these positions already have.
 SELECT
     -- columns: checkpoint.checkpoint,
     (extract(epoch FROM checkpoint.deadline_at) - extract(epoch FROM clock_timestamp()))::float8

@@ -1,4 +1,4 @@
--- The active workflows that hold these deduplication ids.
+-- Return the active workflows that hold these deduplication ids.
 SELECT workflow.queue_name, workflow.deduplication_id, workflow.workflow_id, workflow.user_id
 FROM unnest(%(queue_names)s::text[], %(deduplication_ids)s::text[])
     AS wanted (queue_name, deduplication_id)

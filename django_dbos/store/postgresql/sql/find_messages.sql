@@ -1,4 +1,4 @@
--- For each receiver and topic, as many unconsumed messages as there are receivers waiting.
+-- Return, for each receiver and topic, one unconsumed message for each wait.
 SELECT wanted.workflow_id, wanted.topic, message.message_id, message.message
 FROM unnest(%(workflow_ids)s::text[], %(topics)s::text[], %(counts)s::int[])
     AS wanted (workflow_id, topic, count)

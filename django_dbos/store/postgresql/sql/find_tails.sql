@@ -1,4 +1,4 @@
--- The last entry of each stream.
+-- Return the last entry of each stream.
 SELECT wanted.workflow_id, wanted.key, tail."offset", tail.is_end
 FROM unnest(%(workflow_ids)s::text[], %(keys)s::text[]) AS wanted (workflow_id, key)
 CROSS JOIN LATERAL (

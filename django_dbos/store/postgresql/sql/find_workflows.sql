@@ -1,4 +1,4 @@
--- Workflows that are awaited, sent to, or about to be started.
+-- Return workflows that are awaited, sent to, or about to be started.
 SELECT
     workflow_id,
     -- columns: found_workflow

@@ -1,3 +1,4 @@
+-- End workflows whose rows the fence has locked.
 UPDATE dbos_workflow AS workflow
 SET status = ended.status,
     is_quarantined = ended.is_quarantined,

@@ -1,6 +1,6 @@
--- The one statement of an idle executor: records its heartbeat, and returns what there is to do.
--- Only a thorough heartbeat counts what is enqueued and what is held: see Throttle.
--- No stored time may fail it: a difference of instants would at infinity, one of epochs does not.
+-- Record a heartbeat and report what is due: the one statement of an idle executor. Only a thorough
+-- heartbeat counts enqueued and held workflows: see Throttle. No stored time may fail the
+-- statement: a difference of instants would at infinity, a difference of epochs does not.
 WITH beat AS (
     UPDATE dbos_executor
     SET heartbeat_at = clock_timestamp()
@@ -57,7 +57,7 @@ SELECT
                 AND objid = (executor.lock_key & 4294967295)::oid
           )
     ) AS unlocked_executors,
-    -- Without marks it would have to go through all there ever was: let the sweep, if anybody waits.
+    -- Without marks the search would read all messages: the sweep does it, if any workflow waits.
     (
         %(message_mark)s::bigint IS NULL AND EXISTS (
             SELECT

@@ -1,5 +1,5 @@
--- Enqueues workflows that differ in their ids and inputs alone. The ids are new: nothing can stand
--- in the way, and each serves as the token too.
+-- Enqueue workflows that differ only in their ids and inputs. The ids are new: no row can stand in
+-- the way, and each id serves as the token, too.
 INSERT INTO dbos_workflow (
     workflow_id, token, name, status, queue_name, priority, queue_sequence, input, user_id,
     attributes, claim_number, max_recovery_attempts, due_at, timeout, created_at

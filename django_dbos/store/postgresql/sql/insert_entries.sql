@@ -1,6 +1,5 @@
-INSERT INTO dbos_stream_entry (
-    workflow_id, key, "offset", value, is_end, step_number, write_id, created_at
-)
+-- Append entries whose offsets are dealt.
+-- include: into_entries
 SELECT entry.workflow_id, entry.key, entry."offset", entry.value, entry.value IS NULL,
        entry.step_number, entry.write_id, clock_timestamp()
 FROM unnest(

@@ -1,6 +1,5 @@
-INSERT INTO dbos_event_version (
-    workflow_id, key, version, value, step_number, write_id, created_at
-)
+-- Add values of events whose versions are dealt.
+-- include: into_event_versions
 SELECT event.workflow_id, event.key, event.version, event.value, event.step_number,
        event.write_id, clock_timestamp()
 FROM unnest(

@@ -1,4 +1,5 @@
--- In the order given: the sequence is dealt row by row. A used idempotency key inserts nothing.
+-- Store messages in the given order: the sequence is dealt row by row. A used idempotency key
+-- inserts nothing.
 INSERT INTO dbos_message (workflow_id, topic, message, idempotency_key, sender_id, created_at)
 SELECT sent.workflow_id, sent.topic, sent.message, sent.idempotency_key, sent.sender_id,
        clock_timestamp()

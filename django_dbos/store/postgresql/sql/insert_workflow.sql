@@ -1,5 +1,5 @@
--- Enqueues one workflow at once. Its plan is made at each call, which takes a third of the time of
--- that of insert_workflows.
+-- Enqueue one workflow at once. This statement is planned at each call, which takes a third of the
+-- time of planning insert_workflows.
 INSERT INTO dbos_workflow (
     workflow_id, token, name, status, queue_name, priority, queue_sequence, deduplication_id,
     input, user_id, attributes, claim_number, max_recovery_attempts, timeout, created_at

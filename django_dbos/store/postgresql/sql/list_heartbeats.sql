@@ -1,4 +1,5 @@
--- How many seconds ago others were heard of, at first and last: when the database could be reached.
+-- Return how many seconds ago the first and last heartbeats of other executors were: the database
+-- could be reached then.
 SELECT
     extract(epoch FROM clock_timestamp() - started_at)::float8,
     CASE WHEN heartbeat_at > '-infinity' THEN

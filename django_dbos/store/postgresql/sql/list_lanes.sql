@@ -1,5 +1,5 @@
--- The queues and priorities that have something enqueued: a walk from one to the next in the
--- partial index, however many rows each holds.
+-- Return the lanes that have workflows enqueued: a walk from lane to lane in the partial index,
+-- however many rows each holds.
 WITH RECURSIVE lane AS (
     (
         SELECT queue_name, priority

@@ -1,4 +1,5 @@
--- Executors that hold workflows but have no row: nobody else would ever recover these.
+-- Return executors that hold workflows but have no row: no executor would ever recover these
+-- workflows.
 SELECT DISTINCT workflow.executor_id
 FROM dbos_workflow AS workflow
 LEFT JOIN dbos_executor AS executor ON executor.executor_id = workflow.executor_id

@@ -1,4 +1,4 @@
--- The histories of claimed workflows.
+-- Return the histories of claimed workflows.
 SELECT
     -- columns: checkpoint,
     CASE

@@ -1,7 +1,7 @@
--- Marks finished workflows past their age, the oldest first: they are to be deleted, in several
--- statements, and nobody may resume them from here on. Marks that a dead worker left are found again.
--- A parent stays while a child of its is active, which can be cancelled with it.
--- An array: see claim_workflows. The time as a subquery: only so can the index look it up.
+-- Mark finished workflows past their age for deletion, the oldest first. Several statements then
+-- delete them, and no one may resume them. Marks that a dead worker left are found again. A parent
+-- stays while it has an active child, which can be cancelled with it. An array: see
+-- claim_workflows. The time is a subquery, since an index can look up nothing else.
 UPDATE dbos_workflow
 SET finished_at = '-infinity'
 WHERE workflow_id = ANY(ARRAY(

@@ -1,5 +1,4 @@
--- Waits that may come again at their step: of steps that failed and are tried again (how often they
--- were, and when the next attempt may begin), of stream readers (for which offset, until when).
+-- Record that steps failed, how many attempts they had, and when the next attempt may begin.
 INSERT INTO dbos_checkpoint AS checkpoint (
     workflow_id, step_number, step_name, state, fingerprint, output, related_workflow_id,
     record_order, claim_number, attempts, attempt_errors, deadline_at, started_at, recorded_at

@@ -1,17 +1,13 @@
--- Takes out one that fails what is done with many at once; enqueued, or claimed by this executor.
--- Not while somebody's open transaction has it. least(): see release_workflows.
--- By key, and by nothing else: see lock_claims.
+-- Quarantine a workflow that fails a statement for many; it is enqueued, or this executor has
+-- claimed it. A row that an open transaction has locked is left alone. Found by key alone: see
+-- held_here.
 UPDATE dbos_workflow
 SET status = 'ERROR',
     is_quarantined = true,
     output = NULL,
     error = %(error)s,
-    claim_number = least(claim_number, 2147483646) + 1,
-    executor_id = NULL,
-    due_at = NULL,
-    wake_kind = NULL,
-    wake_workflow_id = NULL,
-    wake_name = NULL,
+    -- include: give_up_claim
+    -- include: forget_wait
     finished_at = clock_timestamp()
 WHERE workflow_id = (
     SELECT workflow_id

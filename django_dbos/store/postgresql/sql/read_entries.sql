@@ -1,6 +1,6 @@
--- The status of a workflow, and entries of one of its streams from an offset on: both as of one
--- moment, so that of a workflow that has ended everything is seen that it wrote. Values come up to
--- the first that there is no room for; a value's size is known without reading it.
+-- Return a workflow's status, and entries of one of its streams from an offset on. Both are as of
+-- one moment, so that a reader of an ended workflow sees all that it wrote. Values come up to the
+-- page's size in bytes; the size of a value is known without reading it.
 SELECT
     workflow.status, workflow.token, entry."offset",
     CASE WHEN entry.bytes_before < %(max_bytes)s THEN entry.value END AS value,

@@ -1,12 +1,6 @@
--- Consumes the next message of one wait, as receive_messages does of any number. See
--- record_checkpoint.
+-- Consume the next message of one wait; receive_messages serves many. See record_checkpoint.
 WITH held AS MATERIALIZED (
-    SELECT workflow_id
-    FROM dbos_workflow
-    WHERE workflow_id = %(workflow_id)s
-      AND claim_number = %(claim_number)s
-      AND coalesce(status = 'PENDING' AND executor_id = %(executor_id)s, false)
-      AND (deadline_at IS NULL OR deadline_at > clock_timestamp())
+    -- include: held_workflow
     FOR NO KEY UPDATE SKIP LOCKED
 ),
 taken AS MATERIALIZED (
@@ -31,14 +25,7 @@ recorded AS (
         workflow_id, %(step_number)s::int, %(step_name)s::text, 0, %(fingerprint)s::text, message,
         %(record_order)s::int, %(claim_number)s, clock_timestamp(), clock_timestamp()
     FROM taken
-    ON CONFLICT (workflow_id, step_number) DO UPDATE
-    SET state = 0,
-        output = excluded.output,
-        record_order = excluded.record_order,
-        claim_number = excluded.claim_number,
-        recorded_at = excluded.recorded_at
-    -- The deadline of this very wait, which it replaces.
-    WHERE checkpoint.state = 1 AND checkpoint.step_name = excluded.step_name
+    -- include: replace_wait
     RETURNING step_number
 ),
 consumed AS (

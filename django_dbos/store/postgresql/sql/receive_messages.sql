@@ -1,12 +1,7 @@
--- Consumes the next message of each wait, and records it as the wait's outcome: the fence, the look
+-- Consume the next message of each wait, and record it as the wait's outcome: the fence, the search
 -- and the rows in one statement. A wait that isn't returned is undecided; the caller finds out why.
 WITH held AS MATERIALIZED (
-    SELECT workflow_id, claim_number
-    FROM dbos_workflow
-    WHERE workflow_id = ANY(%(workflow_id)s::text[])
-      AND coalesce(status = 'PENDING' AND executor_id = %(executor_id)s, false)
-      AND (deadline_at IS NULL OR deadline_at > clock_timestamp())
-    ORDER BY workflow_id
+    -- include: held_workflows
     FOR NO KEY UPDATE SKIP LOCKED
 ),
 taken AS MATERIALIZED (
@@ -38,14 +33,7 @@ recorded AS (
         workflow_id, step_number, step_name, 0, fingerprint, message, record_order,
         claim_number, clock_timestamp(), clock_timestamp()
     FROM taken
-    ON CONFLICT (workflow_id, step_number) DO UPDATE
-    SET state = 0,
-        output = excluded.output,
-        record_order = excluded.record_order,
-        claim_number = excluded.claim_number,
-        recorded_at = excluded.recorded_at
-    -- The deadline of this very wait, which it replaces.
-    WHERE checkpoint.state = 1 AND checkpoint.step_name = excluded.step_name
+    -- include: replace_wait
     RETURNING workflow_id, step_number
 ),
 consumed AS (

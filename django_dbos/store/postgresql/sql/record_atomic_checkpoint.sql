@@ -1,13 +1,7 @@
--- The last statement of an atomic step's transaction: the checkpoint, if the claim still holds.
--- It waits for whoever is taking the claim away, and then records nothing.
--- coalesce(): see lock_claims.
+-- Record an atomic step, as the last statement of its transaction, if the claim still holds. The
+-- statement waits for a transaction that is taking the claim away, and then records nothing.
 WITH held AS MATERIALIZED (
-    SELECT workflow_id
-    FROM dbos_workflow
-    WHERE workflow_id = %(workflow_id)s
-      AND claim_number = %(claim_number)s
-      AND coalesce(status = 'PENDING' AND executor_id = %(executor_id)s, false)
-      AND (deadline_at IS NULL OR deadline_at > clock_timestamp())
+    -- include: held_workflow
     FOR SHARE
 )
 INSERT INTO dbos_checkpoint AS checkpoint (
@@ -19,7 +13,6 @@ SELECT
     %(record_order)s, %(claim_number)s, %(attempts)s,
     clock_timestamp() - make_interval(secs => %(duration)s), clock_timestamp()
 FROM held
--- In place of what says when it is to be tried again.
 ON CONFLICT (workflow_id, step_number) DO UPDATE
 SET state = 0,
     output = excluded.output,

@@ -1,19 +1,10 @@
--- Records steps of workflows that this executor holds: the fence and the rows in one statement.
--- A step that isn't returned was not recorded; the caller finds out why.
--- coalesce(): see lock_claims.
+-- Record steps of workflows that this executor holds: the fence and the rows in one statement. A
+-- step that isn't returned was not recorded; the caller finds out why.
 WITH held AS MATERIALIZED (
-    SELECT workflow_id, claim_number
-    FROM dbos_workflow
-    WHERE workflow_id = ANY(%(workflow_id)s::text[])
-      AND coalesce(status = 'PENDING' AND executor_id = %(executor_id)s, false)
-      AND (deadline_at IS NULL OR deadline_at > clock_timestamp())
-    ORDER BY workflow_id
+    -- include: held_workflows
     FOR SHARE SKIP LOCKED
 )
-INSERT INTO dbos_checkpoint (
-    workflow_id, step_number, step_name, state, fingerprint, output, error, related_workflow_id,
-    record_order, claim_number, attempts, started_at, recorded_at
-)
+-- include: into_checkpoints_of_steps
 SELECT
     step.workflow_id, step.step_number, step.step_name, 0, step.fingerprint, step.output,
     step.error, step.related_workflow_id, step.record_order, step.claim_number, step.attempts,

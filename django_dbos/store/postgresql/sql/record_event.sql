@@ -1,11 +1,6 @@
--- Sets one event, as record_events sets any number. See record_checkpoint.
+-- Set one event; record_events sets many. See record_checkpoint.
 WITH held AS MATERIALIZED (
-    SELECT workflow_id
-    FROM dbos_workflow
-    WHERE workflow_id = %(workflow_id)s
-      AND claim_number = %(claim_number)s
-      AND coalesce(status = 'PENDING' AND executor_id = %(executor_id)s, false)
-      AND (deadline_at IS NULL OR deadline_at > clock_timestamp())
+    -- include: held_workflow
     FOR NO KEY UPDATE SKIP LOCKED
 ),
 event AS MATERIALIZED (
@@ -21,10 +16,7 @@ event AS MATERIALIZED (
        )
 ),
 recorded AS (
-    INSERT INTO dbos_checkpoint (
-        workflow_id, step_number, step_name, state, fingerprint, record_order, claim_number,
-        started_at, recorded_at
-    )
+    -- include: into_checkpoints_of_writes
     SELECT
         workflow_id, %(step_number)s::int, %(step_name)s::text, 0, %(fingerprint)s::text,
         %(record_order)s::int, %(claim_number)s, clock_timestamp(), clock_timestamp()
@@ -35,12 +27,9 @@ latest AS (
     INSERT INTO dbos_event (workflow_id, key, value, version, updated_at)
     SELECT workflow_id, %(key)s, %(value)s::text, version, clock_timestamp()
     FROM event
-    ON CONFLICT (workflow_id, key) DO UPDATE
-    SET value = excluded.value, version = excluded.version, updated_at = excluded.updated_at
+    -- include: replace_event
 )
-INSERT INTO dbos_event_version (
-    workflow_id, key, version, value, step_number, write_id, created_at
-)
+-- include: into_event_versions
 SELECT
     workflow_id, %(key)s, version, %(value)s::text, %(step_number)s::int, %(write_id)s::uuid,
     clock_timestamp()

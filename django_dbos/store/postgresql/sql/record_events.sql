@@ -1,12 +1,7 @@
--- Sets events of workflows that this executor holds: the fence, the versions and the rows in one
--- statement. Of a workflow all events are set, or none; the caller finds out why.
+-- Set events of workflows that this executor holds: the fence, the versions and the rows in one
+-- statement. All events of a workflow are set, or none; the caller then finds out why.
 WITH held AS MATERIALIZED (
-    SELECT workflow_id, claim_number
-    FROM dbos_workflow
-    WHERE workflow_id = ANY(%(workflow_id)s::text[])
-      AND coalesce(status = 'PENDING' AND executor_id = %(executor_id)s, false)
-      AND (deadline_at IS NULL OR deadline_at > clock_timestamp())
-    ORDER BY workflow_id
+    -- include: held_workflows
     FOR NO KEY UPDATE SKIP LOCKED
 ),
 new AS MATERIALIZED (
@@ -46,10 +41,7 @@ event AS MATERIALIZED (
     SELECT * FROM new WHERE workflow_id NOT IN (SELECT workflow_id FROM stopped)
 ),
 recorded AS (
-    INSERT INTO dbos_checkpoint (
-        workflow_id, step_number, step_name, state, fingerprint, record_order, claim_number,
-        started_at, recorded_at
-    )
+    -- include: into_checkpoints_of_writes
     SELECT
         workflow_id, step_number, step_name, 0, fingerprint, record_order, claim_number,
         clock_timestamp(), clock_timestamp()
@@ -61,12 +53,9 @@ latest AS (
     SELECT DISTINCT ON (workflow_id, key) workflow_id, key, value, version, clock_timestamp()
     FROM event
     ORDER BY workflow_id, key, version DESC
-    ON CONFLICT (workflow_id, key) DO UPDATE
-    SET value = excluded.value, version = excluded.version, updated_at = excluded.updated_at
+    -- include: replace_event
 )
-INSERT INTO dbos_event_version (
-    workflow_id, key, version, value, step_number, write_id, created_at
-)
+-- include: into_event_versions
 SELECT workflow_id, key, version, value, step_number, write_id, clock_timestamp()
 FROM event
 RETURNING workflow_id, write_id, version

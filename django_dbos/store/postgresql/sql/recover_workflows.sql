@@ -1,9 +1,8 @@
--- Gives a dead executor's workflows back to their queues. The attempt is counted; a checkpoint
--- recorded under the dead claim is progress, and starts the count anew.
--- What somebody's open transaction has locked is left out: it must not hold up all the others.
--- least(): see release_workflows.
--- OFFSET 0, since else a whole table may be read and hashed. (Not an array besides the join, as
--- elsewhere: each row would be compared with each.)
+-- Give a dead executor's workflows back to their queues. The attempt counts; a checkpoint recorded
+-- under the dead claim is progress and starts the count anew. Rows that an open transaction has
+-- locked are left out: they must not hold up the others. OFFSET 0, since else the planner may read
+-- and hash a whole table. (An array beside the join, as elsewhere, would compare each row with
+-- each.)
 WITH dead AS MATERIALIZED (
     SELECT
         held.workflow_id,

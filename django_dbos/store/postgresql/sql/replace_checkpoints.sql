@@ -1,4 +1,5 @@
--- The outcomes of waits and of steps that were tried again: the only checkpoints that ever change.
+-- Record the outcomes of waits and of steps that were tried again: the only checkpoints that ever
+-- change.
 UPDATE dbos_checkpoint AS checkpoint
 SET state = step.state,
     output = step.output,

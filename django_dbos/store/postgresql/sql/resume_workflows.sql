@@ -1,3 +1,5 @@
+-- Enqueue workflows that were cancelled, quarantined or given up, or that wait, as if they were
+-- new.
 UPDATE dbos_workflow AS workflow
 SET status = 'ENQUEUED',
     is_quarantined = false,
@@ -6,16 +8,13 @@ SET status = 'ENQUEUED',
     claim_number = least(claim_number, 2147483646) + 1,
     recovery_attempts = 0,
     executor_id = NULL,
-    due_at = NULL,
-    wake_kind = NULL,
-    wake_workflow_id = NULL,
-    wake_name = NULL,
+    -- include: forget_wait
     deadline_at = CASE WHEN status = 'DELAYED' THEN deadline_at END,
     finished_at = NULL,
     queue_sequence = nextval('dbos_queue_sequence')
 WHERE workflow_id = ANY(%(workflow_ids)s::text[])
   AND (status IN ('CANCELLED', 'DELAYED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', 'WAITING') OR is_quarantined)
-  -- Not what is being deleted: see mark_deleted.
+  -- Workflows that are being deleted stay: see mark_deleted.
   AND (finished_at IS NULL OR finished_at > '-infinity')
   AND NOT EXISTS (
       SELECT

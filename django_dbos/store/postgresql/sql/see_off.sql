@@ -1,4 +1,4 @@
--- Finds a session that its process has lost, and ends it if it is told to.
+-- Find a session that its process has lost, and end it if is_told.
 SELECT CASE WHEN %(is_told)s THEN pg_terminate_backend(pid) END
 FROM pg_stat_activity
 WHERE pid = %(pid)s

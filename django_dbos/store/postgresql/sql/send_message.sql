@@ -1,4 +1,5 @@
--- Stores one message, if its receiver exists. See insert_workflow on why it is apart.
+-- Store one message, if its receiver exists. It stands apart for the reason given in
+-- insert_workflow.
 INSERT INTO dbos_message (workflow_id, topic, message, idempotency_key, sender_id, created_at)
 SELECT
     workflow_id, %(topic)s, %(message)s, %(idempotency_key)s, %(sender_id)s, clock_timestamp()

@@ -1,4 +1,5 @@
--- Stores messages for workflows that exist; if one doesn't, it is returned and none is stored.
+-- Store messages for existing workflows. If a receiver is missing, it is returned and no message is
+-- stored.
 WITH sent AS (
     SELECT *
     FROM unnest(

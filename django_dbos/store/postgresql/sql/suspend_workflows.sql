@@ -1,4 +1,5 @@
--- Due when the wait's own checkpoint says so, which is older than this suspension.
+-- Suspend workflows until their waits are over. The wait's own checkpoint has the due time; it is
+-- older than the suspension.
 UPDATE dbos_workflow AS workflow
 SET status = 'WAITING',
     wake_kind = wait.kind,

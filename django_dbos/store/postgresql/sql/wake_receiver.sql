@@ -1,10 +1,7 @@
--- Re-enqueues one workflow if it waits for a message of this topic. See wake_waiting.
+-- Enqueue a workflow that waits for a message of this topic. See wake_waiting.
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
-    due_at = NULL,
-    wake_kind = NULL,
-    wake_workflow_id = NULL,
-    wake_name = NULL,
+    -- include: forget_wait
     queue_sequence = nextval('dbos_queue_sequence')
 WHERE workflow_id = (
     SELECT workflow_id

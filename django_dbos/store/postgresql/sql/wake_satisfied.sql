@@ -1,12 +1,9 @@
--- Re-enqueues waiting workflows whose awaited message, event, result or stream entry is there: the
--- look after a suspension (of those), and the sweep for wake-ups that were lost (of all).
--- An array: see claim_workflows. OFFSET 0, since else a whole table may be read and hashed.
+-- Enqueue waiting workflows whose awaited message, event or result is there: after a suspension
+-- these workflows, and in the sweep for lost wake-ups all. An array: see claim_workflows. OFFSET 0,
+-- since else the planner may read and hash a whole table.
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
-    due_at = NULL,
-    wake_kind = NULL,
-    wake_workflow_id = NULL,
-    wake_name = NULL,
+    -- include: forget_wait
     queue_sequence = nextval('dbos_queue_sequence')
 WHERE workflow_id = ANY(ARRAY(
     SELECT waiting.workflow_id

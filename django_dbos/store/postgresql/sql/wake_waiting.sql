@@ -1,11 +1,8 @@
--- Re-enqueues workflows that wait for what is there now. The data was committed before.
--- An array: see claim_workflows.
+-- Enqueue workflows that wait for data that is there now. The data was committed before. An array:
+-- see claim_workflows.
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
-    due_at = NULL,
-    wake_kind = NULL,
-    wake_workflow_id = NULL,
-    wake_name = NULL,
+    -- include: forget_wait
     queue_sequence = nextval('dbos_queue_sequence')
 WHERE workflow_id = ANY(ARRAY(
     SELECT waiting.workflow_id

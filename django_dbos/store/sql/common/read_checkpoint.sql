@@ -1,4 +1,4 @@
--- The checkpoint at one position of a workflow's history.
+-- Return the checkpoint at one position of a workflow's history.
 SELECT
     -- columns: checkpoint
 FROM dbos_checkpoint

@@ -1,4 +1,4 @@
--- The status of a workflow, and the latest value of one of its events.
+-- Return a workflow's status, and the latest value of one of its events.
 SELECT workflow.status, event.value
 FROM dbos_workflow AS workflow
 LEFT JOIN dbos_event AS event

@@ -1,1 +1,2 @@
+-- Return a workflow's status.
 SELECT status FROM dbos_workflow WHERE workflow_id = %(workflow_id)s

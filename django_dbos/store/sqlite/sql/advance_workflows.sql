@@ -1,4 +1,4 @@
--- For tests: brings due times and deadlines nearer.
+-- Bring due times and deadlines nearer. For tests.
 UPDATE dbos_workflow
 SET due_at = strftime('%%Y-%%m-%%d %%H:%%M:%%f000', due_at, printf('-%%.6f seconds', %(seconds)s)),
     deadline_at = strftime('%%Y-%%m-%%d %%H:%%M:%%f000', deadline_at, printf('-%%.6f seconds', %(seconds)s))

@@ -1,12 +1,6 @@
+-- Claim one suspect: a workflow whose executors died again and again while they ran it.
 UPDATE dbos_workflow
-SET status = 'PENDING',
-    executor_id = %(executor_id)s,
-    claim_number = claim_number + 1,
-    started_at = coalesce(started_at, %(now)s),
-    deadline_at = coalesce(
-        deadline_at,
-        strftime('%%Y-%%m-%%d %%H:%%M:%%f000', %(now)s, (min(timeout, 31557600000000000) / 1000000.0) || ' seconds')
-    )
+-- include: take_claim
 WHERE workflow_id IN (
     SELECT workflow_id
     FROM dbos_workflow
@@ -17,12 +11,5 @@ WHERE workflow_id IN (
     ORDER BY queue_sequence
     LIMIT 1
 )
-  AND EXISTS (
-      SELECT 1
-      FROM dbos_executor
-      WHERE executor_id = %(executor_id)s AND heartbeat_at > '0001-01-01 00:00:00.000000'
-  )
-RETURNING
-    -- columns: claim,
-    (julianday(deadline_at) - julianday(%(now)s)) * 86400.0 AS remaining,
-    claim_number > 1 AS has_history, queue_sequence
+  -- include: live_executor
+-- include: return_claim

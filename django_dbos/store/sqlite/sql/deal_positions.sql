@@ -1,4 +1,4 @@
--- Deals queue positions; returns the last of them.
+-- Deal queue positions, and return the last of them.
 INSERT INTO dbos_sequence (name, value)
 VALUES (
     'queue',

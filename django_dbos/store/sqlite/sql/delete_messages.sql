@@ -1,3 +1,4 @@
+-- Delete a part of the rows that workflows marked for deletion still have. Workers share the work.
 DELETE FROM dbos_message
 WHERE rowid IN (
     SELECT rowid

@@ -1,9 +1,9 @@
--- Ends workflows that this executor holds: the fence and the rows in one statement.
-UPDATE dbos_workflow
+-- End workflows that this executor holds: the fence and the rows in one statement.
+UPDATE dbos_workflow AS workflow
 SET status = ended.status,
     output = ended.output,
     error = ended.error,
-    claim_number = dbos_workflow.claim_number + 1,
+    claim_number = workflow.claim_number + 1,
     executor_id = NULL,
     finished_at = %(now)s
 FROM (
@@ -12,8 +12,6 @@ FROM (
     )
     SELECT * FROM one
 ) AS ended
-WHERE dbos_workflow.workflow_id = ended.workflow_id
-  AND dbos_workflow.claim_number = ended.claim_number
-  AND dbos_workflow.status = 'PENDING'
-  AND dbos_workflow.executor_id = %(executor_id)s
-  AND (dbos_workflow.deadline_at IS NULL OR dbos_workflow.deadline_at > %(now)s)
+WHERE workflow.workflow_id = ended.workflow_id
+  AND workflow.claim_number = ended.claim_number
+  -- include: fence

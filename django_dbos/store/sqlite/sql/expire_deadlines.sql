@@ -1,11 +1,8 @@
+-- Cancel workflows that are past their deadline, and take the claims of running ones.
 UPDATE dbos_workflow
 SET status = 'CANCELLED',
-    claim_number = claim_number + 1,
-    executor_id = NULL,
-    due_at = NULL,
-    wake_kind = NULL,
-    wake_workflow_id = NULL,
-    wake_name = NULL,
+    -- include: give_up_claim
+    -- include: forget_wait
     finished_at = %(now)s
 WHERE workflow_id IN (
     SELECT workflow_id

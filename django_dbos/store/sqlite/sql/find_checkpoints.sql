@@ -1,3 +1,4 @@
+-- Return the checkpoints that these positions already have.
 SELECT
     -- columns: checkpoint.checkpoint,
     (julianday(checkpoint.deadline_at) - julianday(%(now)s)) * 86400.0 AS remaining

@@ -1,3 +1,4 @@
+-- Return the active workflows that hold these deduplication ids.
 SELECT workflow.queue_name, workflow.deduplication_id, workflow.workflow_id, workflow.user_id
 FROM json_each(%(rows)s) AS wanted
 CROSS JOIN dbos_workflow AS workflow

@@ -1,3 +1,4 @@
+-- Return the latest values and versions of events.
 SELECT event.workflow_id, event.key, event.value, event.version
 FROM json_each(%(rows)s) AS wanted
 CROSS JOIN dbos_event AS event

@@ -1,4 +1,4 @@
--- The next unconsumed messages of one receiver and topic.
+-- Return the next unconsumed messages of one receiver and topic.
 SELECT workflow_id, topic, message_id, message
 FROM dbos_message
 WHERE workflow_id = %(workflow_id)s AND topic = %(topic)s AND consumed_at IS NULL

@@ -1,3 +1,4 @@
+-- Return the last entry of each stream.
 SELECT entry.workflow_id, entry.key, max(entry."offset"), max(entry.is_end)
 FROM json_each(%(rows)s) AS wanted
 CROSS JOIN dbos_stream_entry AS entry

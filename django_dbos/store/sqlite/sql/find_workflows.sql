@@ -1,3 +1,4 @@
+-- Return workflows that are awaited, sent to, or about to be started.
 SELECT
     workflow_id,
     -- columns: found_workflow

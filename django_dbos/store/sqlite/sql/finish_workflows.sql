@@ -1,3 +1,4 @@
+-- End workflows whose rows the fence has locked.
 UPDATE dbos_workflow
 SET status = %(status)s,
     is_quarantined = %(is_quarantined)s,

@@ -1,3 +1,4 @@
+-- Give up recovered workflows that are past their recovery attempts.
 UPDATE dbos_workflow
 SET status = 'MAX_RECOVERY_ATTEMPTS_EXCEEDED',
     claim_number = claim_number + 1,

@@ -1,6 +1,6 @@
--- The one statement of an idle executor: records its heartbeat, and returns what there is to do.
--- It returns nothing when the executor isn't registered; the lists are JSON.
--- What is no time is due at once: it must not hide what is due after it.
+-- Record a heartbeat and report what is due: the one statement of an idle executor. It returns
+-- nothing when the executor isn't registered; the lists are JSON. A text that is no time counts as
+-- due at once: it must not hide later ones.
 UPDATE dbos_executor
 SET heartbeat_at = %(now)s
 WHERE executor_id = %(executor_id)s AND heartbeat_at > '0001-01-01 00:00:00.000000'

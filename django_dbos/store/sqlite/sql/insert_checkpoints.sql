@@ -1,3 +1,4 @@
+-- Record checkpoints of workflows whose rows the fence has locked.
 INSERT INTO dbos_checkpoint (
     workflow_id, step_number, step_name, state, fingerprint, output, error, related_workflow_id,
     record_order, claim_number, attempts, deadline_at, started_at, recorded_at

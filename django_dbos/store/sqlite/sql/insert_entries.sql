@@ -1,6 +1,5 @@
-INSERT INTO dbos_stream_entry (
-    workflow_id, key, "offset", value, is_end, step_number, write_id, created_at
-)
+-- Append entries whose offsets are dealt.
+-- include: into_entries
 VALUES (
     %(workflow_id)s, %(key)s, %(offset)s, %(value)s, %(value)s IS NULL, %(step_number)s,
     %(write_id)s, %(now)s

@@ -1,3 +1,5 @@
+-- Enqueue a workflow; one whose id or deduplication id is taken inserts nothing. A child without a
+-- timeout of its own inherits its parent's deadline, unless it is freed of it.
 INSERT INTO dbos_workflow (
     workflow_id, token, name, status, queue_name, priority, queue_sequence, deduplication_id,
     input, user_id, attributes, executor_id, claim_number, max_recovery_attempts, parent_id,

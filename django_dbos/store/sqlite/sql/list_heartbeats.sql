@@ -1,4 +1,5 @@
--- How many seconds ago others were heard of, at first and last: when the database could be reached.
+-- Return how many seconds ago the first and last heartbeats of other executors were: the database
+-- could be reached then.
 SELECT
     (julianday(%(now)s) - julianday(started_at)) * 86400.0,
     CASE WHEN heartbeat_at > '0001-01-01 00:00:00.000000' THEN

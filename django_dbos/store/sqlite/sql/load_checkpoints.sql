@@ -1,3 +1,4 @@
+-- Return the histories of claimed workflows.
 SELECT
     -- columns: checkpoint,
     CASE

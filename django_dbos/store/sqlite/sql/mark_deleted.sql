@@ -1,3 +1,6 @@
+-- Mark finished workflows past their age for deletion, the oldest first. Several statements then
+-- delete them, and no one may resume them. Marks that a dead worker left are found again. A parent
+-- stays while it has an active child, which can be cancelled with it.
 UPDATE dbos_workflow
 SET finished_at = '0001-01-01 00:00:00.000000'
 WHERE workflow_id IN (

@@ -1,6 +1,6 @@
--- The status of a workflow, and entries of one of its streams from an offset on: both as of one
--- moment, so that of a workflow that has ended everything is seen that it wrote. Values come up to
--- the first that there is no room for; those after it aren't looked at, since offsets have no gaps.
+-- Return a workflow's status, and entries of one of its streams from an offset on. Both are as of
+-- one moment, so that a reader of an ended workflow sees all that it wrote. Values come up to the
+-- page's size in bytes; later entries aren't read, since offsets have no gaps.
 WITH RECURSIVE page (position, bytes_before, bytes_after) AS (
     SELECT "offset", 0, coalesce(length(value), 0)
     FROM dbos_stream_entry

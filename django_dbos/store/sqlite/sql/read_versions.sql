@@ -1,5 +1,5 @@
--- The status of a workflow, and the versions of its events, or of one: both as of one moment, so
--- that of a workflow that has ended everything is seen that it set.
+-- Return a workflow's status, and the versions of its events, or of one. Both are as of one moment,
+-- so that a reader of an ended workflow sees all that it set.
 SELECT workflow.status, workflow.token, event.key, event.version
 FROM dbos_workflow AS workflow
 LEFT JOIN dbos_event AS event

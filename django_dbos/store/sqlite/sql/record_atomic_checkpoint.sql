@@ -1,3 +1,4 @@
+-- Record an atomic step, as the last statement of its transaction, if the claim still holds.
 INSERT INTO dbos_checkpoint (
     workflow_id, step_number, step_name, state, fingerprint, output, record_order, claim_number,
     attempts, started_at, recorded_at
@@ -5,13 +6,10 @@ INSERT INTO dbos_checkpoint (
 SELECT
     workflow_id, %(step_number)s, %(step_name)s, 0, %(fingerprint)s, %(output)s,
     %(record_order)s, %(claim_number)s, %(attempts)s, %(started_at)s, %(now)s
-FROM dbos_workflow
+FROM dbos_workflow AS workflow
 WHERE workflow_id = %(workflow_id)s
   AND claim_number = %(claim_number)s
-  AND status = 'PENDING'
-  AND executor_id = %(executor_id)s
-  AND (deadline_at IS NULL OR deadline_at > %(now)s)
--- In place of what says when it is to be tried again.
+  -- include: fence
 ON CONFLICT (workflow_id, step_number) DO UPDATE
 SET state = 0,
     output = excluded.output,

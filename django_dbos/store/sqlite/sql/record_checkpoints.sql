@@ -1,8 +1,5 @@
--- Records steps of workflows that this executor holds: the fence and the rows in one statement.
-INSERT INTO dbos_checkpoint (
-    workflow_id, step_number, step_name, state, fingerprint, output, error, related_workflow_id,
-    record_order, claim_number, attempts, started_at, recorded_at
-)
+-- Record steps of workflows that this executor holds: the fence and the rows in one statement.
+-- include: into_checkpoints_of_steps
 WITH step (
     workflow_id, claim_number, step_number, step_name, fingerprint, output, error,
     related_workflow_id, record_order, attempts, started_at
@@ -19,8 +16,7 @@ SELECT
     step.started_at, %(now)s
 FROM step
 CROSS JOIN dbos_workflow AS workflow
-  ON workflow.workflow_id = step.workflow_id AND workflow.claim_number = step.claim_number
-WHERE workflow.status = 'PENDING'
-  AND workflow.executor_id = %(executor_id)s
-  AND (workflow.deadline_at IS NULL OR workflow.deadline_at > %(now)s)
+WHERE workflow.workflow_id = step.workflow_id
+  AND workflow.claim_number = step.claim_number
+  -- include: fence
 ON CONFLICT DO NOTHING

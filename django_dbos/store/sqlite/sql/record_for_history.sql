@@ -1,4 +1,5 @@
--- See PostgreSQL's.
+-- Copy the checkpoint of an atomic step, committed on another database, into the history of a
+-- workflow that was cancelled meanwhile. If the workflow has been resumed, a later run copies it.
 INSERT INTO dbos_checkpoint (
     workflow_id, step_number, step_name, state, output, error, record_order, claim_number,
     attempts, started_at, recorded_at
@@ -13,13 +14,5 @@ WHERE workflow_id = %(workflow_id)s
       (status = 'CANCELLED' AND claim_number = %(claim_number)s + 1)
       OR (status = 'PENDING' AND claim_number = %(claim_number)s)
   )
--- In place of what says when it is to be tried again.
-ON CONFLICT (workflow_id, step_number) DO UPDATE
-SET state = 0,
-    output = excluded.output,
-    error = excluded.error,
-    attempts = excluded.attempts,
-    record_order = excluded.record_order,
-    claim_number = excluded.claim_number,
-    recorded_at = excluded.recorded_at
+-- include: replace_retry
 WHERE dbos_checkpoint.state = 1

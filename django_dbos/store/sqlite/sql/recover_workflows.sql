@@ -1,3 +1,5 @@
+-- Give a dead executor's workflows back to their queues. The attempt counts; a checkpoint recorded
+-- under the dead claim is progress and starts the count anew.
 UPDATE dbos_workflow
 SET recovery_attempts = CASE
         WHEN EXISTS (
@@ -9,8 +11,7 @@ SET recovery_attempts = CASE
         ELSE recovery_attempts + 1
     END,
     status = 'ENQUEUED',
-    claim_number = claim_number + 1,
-    executor_id = NULL,
+    -- include: give_up_claim
     queue_sequence = %(position)s
 WHERE status = 'PENDING' AND executor_id = %(executor_id)s
 RETURNING workflow_id, status, queue_name, priority

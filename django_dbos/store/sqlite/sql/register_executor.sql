@@ -1,3 +1,4 @@
+-- Insert an executor's row.
 INSERT INTO dbos_executor (
     executor_id, hostname, pid, is_inline, queue_names, workflow_names, concurrency, has_lock,
     lock_key, lease, started_at, heartbeat_at

@@ -1,9 +1,8 @@
-UPDATE dbos_workflow
+-- Give claims back to their queues, uncounted.
+UPDATE dbos_workflow AS workflow
 SET status = 'ENQUEUED',
-    claim_number = claim_number + 1,
-    executor_id = NULL,
+    -- include: give_up_claim
     queue_sequence = %(position)s
 WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s))
-  AND status = 'PENDING'
-  AND executor_id = %(executor_id)s
+  -- include: held_here
 RETURNING workflow_id, queue_name, priority

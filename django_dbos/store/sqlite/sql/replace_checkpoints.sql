@@ -1,3 +1,5 @@
+-- Record the outcomes of waits and of steps that were tried again: the only checkpoints that ever
+-- change.
 UPDATE dbos_checkpoint
 SET state = %(state)s,
     output = %(output)s,

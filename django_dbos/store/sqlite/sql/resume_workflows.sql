@@ -1,3 +1,5 @@
+-- Enqueue workflows that were cancelled, quarantined or given up, or that wait, as if they were
+-- new.
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
     is_quarantined = 0,
@@ -6,16 +8,13 @@ SET status = 'ENQUEUED',
     claim_number = claim_number + 1,
     recovery_attempts = 0,
     executor_id = NULL,
-    due_at = NULL,
-    wake_kind = NULL,
-    wake_workflow_id = NULL,
-    wake_name = NULL,
+    -- include: forget_wait
     deadline_at = CASE WHEN status = 'DELAYED' THEN deadline_at END,
     finished_at = NULL,
     queue_sequence = %(position)s
 WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s))
   AND (status IN ('CANCELLED', 'DELAYED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', 'WAITING') OR is_quarantined)
-  -- Not what is being deleted: see mark_deleted.
+  -- Workflows that are being deleted stay: see mark_deleted.
   AND (finished_at IS NULL OR finished_at > '0001-01-01 00:00:00.000000')
   AND NOT EXISTS (
       SELECT 1

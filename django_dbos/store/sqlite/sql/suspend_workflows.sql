@@ -1,3 +1,5 @@
+-- Suspend workflows until their waits are over. The wait's own checkpoint has the due time; it is
+-- older than the suspension.
 UPDATE dbos_workflow
 SET status = 'WAITING',
     wake_kind = %(kind)s,

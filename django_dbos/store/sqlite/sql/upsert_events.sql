@@ -1,4 +1,4 @@
+-- Set the latest values of events: one row a key, to which the caller has reduced them.
 INSERT INTO dbos_event (workflow_id, key, value, version, updated_at)
 VALUES (%(workflow_id)s, %(key)s, %(value)s, %(version)s, %(now)s)
-ON CONFLICT (workflow_id, key) DO UPDATE
-SET value = excluded.value, version = excluded.version, updated_at = excluded.updated_at
+-- include: replace_event

@@ -1,9 +1,8 @@
+-- Enqueue waiting workflows whose awaited message, event or result is there: after a suspension
+-- these workflows, and in the sweep for lost wake-ups all.
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
-    due_at = NULL,
-    wake_kind = NULL,
-    wake_workflow_id = NULL,
-    wake_name = NULL,
+    -- include: forget_wait
     queue_sequence = %(position)s
 WHERE status = 'WAITING'
   AND wake_workflow_id IS NOT NULL

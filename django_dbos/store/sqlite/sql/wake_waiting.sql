@@ -1,9 +1,7 @@
+-- Enqueue workflows that wait for data that is there now. The data was committed before.
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
-    due_at = NULL,
-    wake_kind = NULL,
-    wake_workflow_id = NULL,
-    wake_name = NULL,
+    -- include: forget_wait
     queue_sequence = %(position)s
 WHERE workflow_id IN (
     SELECT waiting.workflow_id
