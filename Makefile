@@ -2,7 +2,7 @@
 
 # Whatever runs is good enough to start with: scripts/bootstrap.py then looks for the best.
 # Version managers' shims may only print "command not found", so each candidate is run.
-find_python = for python in python3.13 python3.12 python3.11 python3 python \
+find_python = for python in python3.14 python3.13 python3.12 python3.11 python3 python \
 	$$HOME/.pyenv/versions/*/bin/python3 $$HOME/.asdf/installs/python/*/bin/python3 \
 	$$HOME/.local/share/mise/installs/python/*/bin/python3 \
 	$$HOME/.local/share/uv/python/*/bin/python3; do \

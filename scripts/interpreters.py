@@ -1,8 +1,9 @@
-"""Which Pythons this machine has, found out by running them.
+"""Find the Pythons of this machine by running them.
 
 A name on the path proves nothing: version managers put shims there that only print "command
-not found", while the real interpreters are in folders of the manager's own. So both are
-looked at, and what runs is what counts.
+not found", while the real interpreters are in the manager's own folders. The discovery of uv
+(0.13) and of tox (python-discovery 1.9) stops at the shims: with four series of pyenv's and one
+of them activated, it finds one. So both places are searched, and every candidate is run.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ print(json.dumps({
 
 @dataclass(frozen=True, kw_only=True)
 class Interpreter:
-    """A Python that ran and said what it is."""
+    """A Python that ran and reported its version."""
 
     version: tuple[int, int, int]
     path: Path
@@ -57,19 +58,19 @@ class Interpreter:
 
 
 def find() -> dict[str, Interpreter]:
-    """The best interpreter of each series, `{"3.11": …, "3.13": …}`, oldest first."""
+    """Return the best interpreter of each series, `{"3.11": …, "3.13": …}`, oldest first."""
     with ThreadPoolExecutor(max_workers=8) as pool:
-        found = [answer for answer in pool.map(ask, set(candidates())) if answer is not None]
+        found = [answer for answer in pool.map(inspect, set(candidates())) if answer is not None]
     best: dict[str, Interpreter] = {}
     # Complete ones win, then the latest patch; the path makes the choice the same every time.
-    for one in sorted(found, key=lambda one: (not one.missing, one.version, str(one.path))):
-        if one.is_release and one.version >= OLDEST:
-            best[one.series] = one
+    for python in sorted(found, key=lambda found: (not found.missing, found.version, found.path)):
+        if python.is_release and python.version >= OLDEST:
+            best[python.series] = python
     return dict(sorted(best.items(), key=lambda item: item[1].version))
 
 
 def candidates() -> Iterator[Path]:
-    """Files that look like a Python that is new enough."""
+    """Yield files whose names are those of a Python that is new enough."""
     yield Path(sys.executable)
     for folder in [*path_folders(), *manager_folders()]:
         for path in folder.glob("python*"):
@@ -88,8 +89,8 @@ def manager_folders() -> Iterator[Path]:
         yield from folder.expanduser().glob(pattern)
 
 
-def ask(candidate: Path) -> Interpreter | None:
-    """Run one and see. A shim without a Python behind it, or a broken build, is None."""
+def inspect(candidate: Path) -> Interpreter | None:
+    """Run a candidate; return None for a broken build or a shim without a Python behind it."""
     try:
         answer = subprocess.run(
             [candidate, "-I", "-c", QUESTION],

@@ -1,27 +1,28 @@
-"""Everything that must pass: lint, types, docs, and the suite in several environments of tox.
+"""Run everything that must pass: lint, types, docs, and the suite in several tox environments.
 
 `make test` runs the oldest and the newest pair of Python and Django, `make test-all` every pair,
-each on SQLite and on PostgreSQL with Valkey, and the newest once more with naive datetimes. The
-servers are started once for all. A pair whose Python isn't on this machine is left out, loudly;
-with `CI` set, the oldest and the newest pair must have run.
+each on SQLite and on PostgreSQL with Valkey, and the newest pair once more with naive datetimes.
+The servers are started once for all environments. Pairs without a Python on this machine are
+listed and left out; with `CI` set, the ends of the matrix must have run.
 
-`JOBS` environments run at a time (default: one per core, at most 4).
+tox runs `JOBS` environments at a time (default: one per core, at most 4), and prints the output of
+those that fail. The last line counts all tests; a check without tests counts as one.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import interpreters
@@ -34,23 +35,25 @@ MATRIX = {
     "3.11": ("5.2",),
     "3.12": ("5.2", "6.0", "6.1"),
     "3.13": ("5.2", "6.0", "6.1"),
+    "3.14": ("5.2", "6.0", "6.1"),
 }
 DATABASES = ("postgresql", "sqlite")
-MUST_RUN_IN_CI = [("3.11", "5.2"), ("3.13", "6.1")]
+OLDEST = ("3.11", "5.2")
+# Or the newest Django on a newer Python.
+NEWEST_IN_CI = ("3.13", "6.1")
 CHECKS = ["lint", "types", "docs"]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MAC_BROWSERS = (
     "Chromium.app/Contents/MacOS/Chromium",
     "Google Chrome.app/Contents/MacOS/Google Chrome",
 )
-LOG_LINES = 400
 
 Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one environment of tox came to."""
+    """The counts of one tox environment."""
 
     name: str
     passed: int
@@ -68,53 +71,64 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run lint, types, docs and the suite.")
     parser.add_argument("--all", action="store_true", help="every supported Python and Django")
     arguments = parser.parse_args()
-    # Stop as after Ctrl-C: with the servers stopped and nothing left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM stops the run as Ctrl-C does: the servers are stopped, and no process is left. A shell
+    # starts background processes with SIGINT ignored, which tox and pytest would inherit.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
     started = time.monotonic()
     found = interpreters.find()
     pairs = every_pair(found) if arguments.all else oldest_and_newest(found)
-    tell_what_is_missing(every_pair(MATRIX) if arguments.all else MUST_RUN_IN_CI, pairs)
+    list_missing(every_pair(MATRIX) if arguments.all else [OLDEST, (max_of(MATRIX), "6.1")], pairs)
     environments = [*CHECKS, *environment_names(pairs)]
-    # Named one by one, so that tox doesn't trip over a version manager's shims.
-    os.environ["TOX_DISCOVER"] = "".join(f"{one.path}\n" for one in found.values())
-    prepare(environments)
+    # The shims of version managers may hide interpreters that are there.
+    folders = [str(interpreter.path.parent) for interpreter in reversed(found.values())]
+    variables = {"PATH": os.pathsep.join([*folders, os.environ["PATH"]])}
+    if browser := ensure_browser():
+        variables["DBOS_TEST_CHROMIUM"] = browser
+    shutil.rmtree(RESULTS, ignore_errors=True)
+    RESULTS.mkdir(parents=True)
     with servers.running("tests") as urls:
-        results = run_all(environments, os.environ | urls, browser=ensure_browser())
+        code = run_tox(environments, os.environ | variables | urls)
     is_short = is_short_of_ci(pairs)
+    results = read_results(environments)
     summarize(results, time.monotonic() - started)
-    return 1 if is_short or any(result.failed for result in results) else 0
+    return 1 if code or is_short or any(result.failed for result in results) else 0
 
 
-# --- What to run -------------------------------------------------------------------------
+# --- Pairs -------------------------------------------------------------------------------
 
 
 def every_pair(found: Iterable[str]) -> list[Pair]:
-    """The pairs of the matrix whose Python is there."""
+    """Return the pairs of the matrix with one of these Pythons."""
     return [(python, django) for python in found for django in MATRIX.get(python, ())]
 
 
 def oldest_and_newest(found: Iterable[str]) -> list[Pair]:
-    """The two ends of the matrix, as far as this machine has them; else whatever it has."""
+    """Return the ends of the matrix that this machine has, or else the newest pair that it has."""
     pairs = every_pair(found)
     if not pairs:  # only a Python newer than the matrix, on which the newest Django should run
-        return [(max(found, key=as_numbers), MATRIX["3.13"][-1])]
-    oldest = [pair for pair in pairs if pair == MUST_RUN_IN_CI[0]]
+        return [(max_of(found), MATRIX[max_of(MATRIX)][-1])]
+    oldest = [pair for pair in pairs if pair == OLDEST]
     return [*oldest, pairs[-1]] if pairs[-1] not in oldest else oldest
+
+
+def max_of(versions: Iterable[str]) -> str:
+    return max(versions, key=as_numbers)
 
 
 def as_numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".")]
 
 
-def tell_what_is_missing(wanted: list[Pair], pairs: list[Pair]) -> None:
+def list_missing(wanted: list[Pair], pairs: list[Pair]) -> None:
     for python, django in wanted:
         if (python, django) not in pairs:
             print(f"Not tested: Python {python} with Django {django}; no Python {python} here.")
 
 
 def environment_names(pairs: list[Pair]) -> list[str]:
-    """tox's names: the newest pair first, since most failures show there, and naive last."""
+    """Return tox's names: the newest pair first, where most failures show, and naive last."""
     names = [tox_name(pair, database) for pair in reversed(pairs) for database in DATABASES]
     return names + [tox_name(pairs[-1], database) + "-naive" for database in DATABASES]
 
@@ -125,121 +139,85 @@ def tox_name(pair: Pair, database: str) -> str:
 
 
 def is_short_of_ci(pairs: list[Pair]) -> bool:
-    short = [pair for pair in MUST_RUN_IN_CI if pair not in pairs]
+    """Return whether CI is set and an end of the matrix wasn't tested; print which."""
+    python, django = NEWEST_IN_CI
+    short = [] if OLDEST in pairs else ["Python {} with Django {}".format(*OLDEST)]
+    if not any(pair[1] == django and as_numbers(pair[0]) >= as_numbers(python) for pair in pairs):
+        short.append(f"Python {python} or newer with Django {django}")
     if not os.environ.get("CI") or not short:
         return False
-    names = " and ".join(f"Python {python} with Django {django}" for python, django in short)
-    print(f"\nCI is set, and {names} couldn't be tested: that is a failure too.")
+    print(f"\nCI is set, and {' and '.join(short)} couldn't be tested: that is a failure too.")
     return True
 
 
-# --- Running it --------------------------------------------------------------------------
+# --- Running -----------------------------------------------------------------------------
 
 
-def prepare(environments: list[str]) -> None:
-    """Make tox's environments in one go; they'd get in each other's way one by one."""
-    shutil.rmtree(RESULTS, ignore_errors=True)
-    RESULTS.mkdir(parents=True)
-    started = time.monotonic()
-    print(f"Preparing {len(environments)} environments …", flush=True)
-    options = ["--notest", "--parallel", str(jobs()), "--parallel-no-spinner"]
-    made = subprocess.run(
-        tox("run-parallel", *options, "-e", ",".join(environments)),
+def run_tox(environments: list[str], variables: dict[str, str]) -> int:
+    """Run the environments in parallel; return tox's exit code. Ctrl-C stops all of them."""
+    jobs = os.environ.get("JOBS") or str(min(os.cpu_count() or 1, 4))
+    options = ["--parallel", jobs, "--parallel-no-spinner", "--result-json", RESULTS / "tox.json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tox", "run-parallel", *options, "-e", ",".join(environments)],
         cwd=PROJECT,
+        env=variables,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        # A second SIGINT, from the terminal, would have tox leave its children behind.
+        start_new_session=True,
     )
-    if made.returncode:
-        print(made.stdout)
-        sys.exit("tox couldn't make the environments: see above.")
-    print(f"… ready after {time.monotonic() - started:.0f} s", flush=True)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        raise
 
 
-def tox(*words: str) -> list[str]:
-    return [sys.executable, "-m", "tox", *words]
+def read_results(environments: list[str]) -> list[Result]:
+    try:
+        report = json.loads((RESULTS / "tox.json").read_text())["testenvs"]
+    except (OSError, ValueError, KeyError):
+        report = {}
+    return [read_result(name, report.get(name, {})) for name in environments]
 
 
-def run_all(
-    environments: list[str], variables: dict[str, str], browser: str | None
-) -> list[Result]:
-    """Run the environments, some at a time, in order; Ctrl-C stops those that run."""
-    newest = environments[len(CHECKS)].rsplit("-", 1)[0]
-    running: list[subprocess.Popen[bytes]] = []
-    with ThreadPoolExecutor(max_workers=jobs()) as pool:
-        futures = []
-        for name in environments:
-            is_newest = browser and name.startswith(newest)
-            own = variables | {"DBOS_TEST_CHROMIUM": browser} if is_newest else variables
-            futures.append(pool.submit(run_one, name, own, running))
-        try:
-            return [future.result() for future in futures]
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in running:
-                process.send_signal(signal.SIGINT)
-            raise
-
-
-def run_one(name: str, variables: dict[str, str], running: list[subprocess.Popen[bytes]]) -> Result:
-    """Run one environment, its output to a file, shown only if something failed."""
-    started = time.monotonic()
-    log = RESULTS / f"{name}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            tox("run", "-q", "--skip-env-install", "-e", name),
-            cwd=PROJECT,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+def read_result(name: str, report: dict[str, Any]) -> Result:
+    """Read pytest's report; a check counts as one test, as does a run that broke off."""
+    outcome = report.get("result", {})
+    is_good, seconds = outcome.get("success", False), outcome.get("duration", 0.0)
+    # tox counts an environment as good if its Python is missing.
+    is_good = is_good and not outcome.get("skipped", False)
+    suite = read_suite(RESULTS / f"{name}.xml")
+    if suite is None:
+        return Result(
+            name=name, passed=int(is_good), failed=int(not is_good), skipped=0, seconds=seconds
         )
-        running.append(process)
-        code = process.wait()
-    result = read_result(name, code, time.monotonic() - started)
-    if result.failed:
-        print(f"\n{'=' * 20} {name} {'=' * 20}\n{last_lines(log)}\nAll of it: {log}\n")
-    print(result, flush=True)
-    return result
-
-
-def read_result(name: str, code: int, seconds: float) -> Result:
-    """Count from pytest's report; a check, or a run that broke off, counts as one."""
-    report = RESULTS / f"{name}.xml"
-    if not report.exists():
-        failed = int(code != 0)
-        return Result(name=name, passed=1 - failed, failed=failed, skipped=0, seconds=seconds)
-    suite = ET.parse(report).find("testsuite")
-    assert suite is not None
     total, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
-    broken = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
-    passed = max(total - broken - skipped, 0)
-    # pytest may fail without a failed test: nothing collected, an error after the last test.
-    failed = max(broken, int(code != 0))
-    return Result(name=name, passed=passed, failed=failed, skipped=skipped, seconds=seconds)
+    failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+    return Result(
+        name=name,
+        passed=total - failed - skipped,
+        failed=failed or int(not is_good),
+        skipped=skipped,
+        seconds=seconds,
+    )
 
 
-def last_lines(log: Path) -> str:
-    """The part of pytest's output that says what failed, or the end of anything else's."""
-    text = log.read_text(errors="replace")
-    start = re.search(r"^=+ (ERRORS|FAILURES) =+$", text, re.MULTILINE)
-    lines = text[start.start() if start else 0 :].splitlines()
-    return "\n".join(lines[-LOG_LINES:])
-
-
-def jobs() -> int:
-    return int(os.environ.get("JOBS") or min(os.cpu_count() or 1, 4))
+def read_suite(path: Path) -> ET.Element | None:
+    try:
+        return ET.parse(path).find("testsuite")
+    except (OSError, ET.ParseError):
+        return None
 
 
 def summarize(results: list[Result], seconds: float) -> None:
     print()
     for result in results:
         print(result)
-    print(f"{'together':72}{seconds:6.0f} s\n")
+    print(f"{'together':72}{seconds:6.0f} s")
     passed = sum(result.passed for result in results)
     failed = sum(result.failed for result in results)
-    print(f"{passed} passed, {failed} failed")
+    print(f"\n{passed} passed, {failed} failed")
 
 
 # --- The browser -------------------------------------------------------------------------
