@@ -208,14 +208,18 @@ def test_every_function_of_the_walks_exists(path: str, name: str) -> None:
         scope = found[-1].body
 
 
-def test_every_folder_is_on_the_map() -> None:
+def test_the_map_shows_files_that_exist_and_every_folder() -> None:
     page = (PROJECT / "docs" / "contributing" / "architecture.md").read_text()
+    (tree,) = re.findall(r"^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     package = PROJECT / "django_dbos"
-    folders = {
-        path.parent.relative_to(package).as_posix() + "/" for path in package.rglob("*/__init__.py")
-    }
+    files = {path.name for path in package.rglob("*.py")}
+    folders = {path.name for path in package.rglob("*") if path.is_dir()} | {package.name}
+    packages = {path.parent.name for path in package.rglob("*/__init__.py")}
+    shown = set(re.findall(r"(\w+)/", tree))
 
-    assert folders - set(FILE.findall(page)) <= {"migrations/", "management/commands/"}
+    assert set(re.findall(r"\w+\.py\b", tree)) <= files
+    assert packages - {"commands", "migrations"} <= shown <= folders
+    assert len(tree.splitlines()) <= 50
 
 
 def test_every_status_is_shown_with_its_label() -> None:
