@@ -82,12 +82,12 @@ Live pages
 Channels consumers send streams and events to browsers. The guide to
 [websockets](../guides/websockets.md) sets them up.
 
-Settings, checks and signals
+Settings, checks, signals and telemetry
     routers.DbosRouter serializers.register serializers.Serializer signals.workflow_started
     signals.workflow_finished signals.executor_started signals.executor_stopped
-    signals.keys_changed
-[Settings](../settings.md), [system checks](../checks.md) and [signals](signals.md) have pages of
-their own; these are the names that code imports.
+    signals.keys_changed telemetry.Subscriber telemetry.subscribe telemetry.unsubscribe
+[Settings](../settings.md), [system checks](../checks.md), and [signals and
+telemetry](signals.md) have pages of their own; these are the names that code imports.
 
 Testing
     testing.run_until_idle testing.advance
