@@ -65,10 +65,10 @@ class Subscriber:
         """Note that this process has recovered the workflows of an executor that died."""
 
     def heartbeat(self, executor_id: str, seconds: float) -> None:
-        """Note that the database has answered a heartbeat after so many seconds."""
+        """Note that the database has answered a heartbeat, and the seconds that it took."""
 
     def claimed(self, queue_name: str, count: int) -> None:
-        """Note that so many workflows were claimed from a queue."""
+        """Note that `count` workflows were claimed from a queue."""
 
     def committed(self, plan: Plan) -> None:
         """Note that a batch was committed; `plan` holds the checkpoints, ends, … in it."""
