@@ -132,6 +132,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields|Example|Examples):$")
 # The name of a class in a sentence, with or without backticks, but not as a part of an expression.
 CLASS_NAME = re.compile(r"(?<![\w`\[.\"/])`?([A-Z][a-z]+[A-Z]\w+)`?(?![\w`\]\"/(]|\.\w)")
+FUNCTION = re.compile(r"\bdjango_dbos\.(\w+)\(\)")
 END = "end of the docstring"
 
 
@@ -268,7 +269,7 @@ def section_of_docstring(title: str, lines: list[str]) -> Iterator[str]:
     yield from [f"{title.replace('Args', 'Parameters')}:", ""]
     for line in lines:
         name, colon, text = line.partition(": ")
-        if colon and re.fullmatch(r"\*{0,2}[\w, .*]+(?: \(.*\))?", name):
+        if colon and re.fullmatch(r"\*{0,2}\w[\w, .*]*(?: \(.*\))?", name):
             yield f"* `{name}`: {text}" if title in ("Args", "Attributes") else f"* {name}: {text}"
         else:
             yield f"  {line.strip()}" if line.startswith(" ") else line
@@ -283,7 +284,7 @@ def linked(line: str, own: str) -> str:
         is_link = match[1] in public and match[1] != own
         return f"[{match[1]}](#{match[1].lower()})" if is_link else match[0]
 
-    return CLASS_NAME.sub(link, line)
+    return FUNCTION.sub(r"[\1()](#\1)", CLASS_NAME.sub(link, line))
 
 
 def fields_of(cls: type) -> Iterator[str]:
