@@ -22,9 +22,8 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from typing import Any
@@ -40,6 +39,7 @@ from django.utils.module_loading import import_string
 from django_dbos.conf import Settings, get_can_read, get_settings, setting_problems
 from django_dbos.core import registry
 from django_dbos.serializers import get_serializer
+from django_dbos.store.checks import check_database
 
 TAG = "django_dbos"
 DISTRIBUTION = "django-durable-workflows"
@@ -47,14 +47,6 @@ DISTRIBUTION = "django-durable-workflows"
 STRANGER = "django-dbos"
 ROUTER = "django_dbos.routers.DbosRouter"
 MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
-SQLITE_LEVEL = re.compile(r"synchronous\s*[=(]\s*['\"]?(\w+)", re.IGNORECASE)
-POSTGRESQL_COMMIT = re.compile(r"synchronous_commit\s*=\s*['\"]?(\w+)", re.IGNORECASE)
-SQLITE_OPTIONS = """Paste this into the database's entry in DATABASES:
-    "OPTIONS": {
-        "transaction_mode": "IMMEDIATE",
-        "timeout": 20,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
-    },"""
 
 
 def check_dbos(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
@@ -70,7 +62,7 @@ def check_dbos(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) ->
     settings = get_settings()
     return [
         *_check_distribution(),
-        *_check_database(settings),
+        *check_database(settings.database, settings.concurrency),
         *_check_steps(settings),
         *_check_serializer(),
         *_check_router(settings),
@@ -93,83 +85,6 @@ def _check_distribution() -> Iterator[CheckMessage]:
             obj="django_dbos",
             id="django_dbos.E007",
         )
-
-
-def _check_database(settings: Settings) -> Iterator[CheckMessage]:
-    connection = connections[settings.database]
-    where = f"DATABASES[{settings.database!r}]"
-    options = connection.settings_dict.get("OPTIONS") or {}
-    if connection.vendor == "sqlite":
-        yield from _check_sqlite(options, where)
-    elif connection.vendor != "postgresql":
-        yield Error(
-            f"{where} can't store workflows: its database is {connection.vendor}.",
-            hint="Use PostgreSQL, or SQLite for small sites, and set DBOS['DATABASE'] to its "
-            "alias.",
-            obj=where,
-            id="django_dbos.E002",
-        )
-    elif find_spec("psycopg") is None:
-        yield Error(
-            f"{where} is used through psycopg 2, which the engine doesn't support.",
-            hint="Install psycopg 3: pip install 'django-durable-workflows[postgres]'.",
-            obj=where,
-            id="django_dbos.E003",
-        )
-    else:
-        yield from _check_postgresql(options, where, settings.concurrency)
-
-
-def _check_sqlite(options: Mapping[str, Any], where: str) -> Iterator[CheckMessage]:
-    if str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
-        yield Error(
-            f"{where} is SQLite without immediate transactions: workers and web processes would "
-            'fail with "database is locked" errors.',
-            hint=SQLITE_OPTIONS,
-            obj=where,
-            id="django_dbos.E004",
-        )
-    levels = SQLITE_LEVEL.findall(str(options.get("init_command", "")))
-    if levels and levels[-1].lower() in ("off", "normal", "0", "1"):
-        yield _not_durable(where, 'Set "PRAGMA synchronous=FULL" in its init_command.')
-
-
-def _check_postgresql(
-    options: Mapping[str, Any], where: str, concurrency: int
-) -> Iterator[CheckMessage]:
-    commits = POSTGRESQL_COMMIT.findall(str(options.get("options", "")))
-    # "local" is durable: it waits for this server's disk, though not for its replicas.
-    if commits and commits[-1].lower() in ("off", "false", "no", "0"):
-        yield _not_durable(where, "Remove synchronous_commit from its OPTIONS.")
-
-    size = _pool_size(options.get("pool"))
-    if size is not None and size < concurrency:
-        yield checks.Warning(
-            f"{where} has a pool of {size} connections, but a worker runs {concurrency} workflows "
-            "at a time: if all of them use the ORM, some fail while they wait for a connection.",
-            hint=f"Raise the pool's \"max_size\" to {concurrency}, or lower DBOS['CONCURRENCY'].",
-            obj=where,
-            id="django_dbos.W008",
-        )
-
-
-def _not_durable(where: str, hint: str) -> CheckMessage:
-    return checks.Warning(
-        f"{where} may lose its last transactions in a power failure: a recorded step would then "
-        "run again.",
-        hint=hint,
-        obj=where,
-        id="django_dbos.W005",
-    )
-
-
-def _pool_size(pool: Any) -> int | None:
-    """Return the maximum size of Django's connection pool, or None without a pool."""
-    if not pool:
-        return None
-    given = pool if isinstance(pool, Mapping) else {}
-    # psycopg_pool's defaults: the maximum is the minimum, and that is 4.
-    return int(given.get("max_size") or given.get("min_size", 4))
 
 
 def _check_steps(settings: Settings) -> Iterator[CheckMessage]:

@@ -15,6 +15,8 @@ from django.db import connections
 
 from django_dbos import checks
 from django_dbos.core import registry
+from django_dbos.store.postgresql import checks as postgresql_checks
+from django_dbos.store.sqlite.checks import OPTIONS_HINT
 
 
 def messages() -> list[CheckMessage]:
@@ -117,10 +119,10 @@ def test_another_vendor_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_psycopg_2_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(connections["default"]), "vendor", "postgresql")
-    monkeypatch.setattr(checks, "find_spec", lambda name: object())
+    monkeypatch.setattr(postgresql_checks, "find_spec", lambda name: object())
     assert "E003" not in ids()
 
-    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    monkeypatch.setattr(postgresql_checks, "find_spec", lambda name: None)
 
     assert "django-durable-workflows[postgres]" in str(only_message("E003").hint)
 
@@ -141,7 +143,7 @@ def test_the_options_in_the_hint_pass(
     monkeypatch: pytest.MonkeyPatch, database: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(type(connections["default"]), "vendor", "sqlite")
-    block = checks.SQLITE_OPTIONS.partition('"OPTIONS": ')[2].rstrip(",")
+    block = OPTIONS_HINT.partition('"OPTIONS": ')[2].rstrip(",")
     database["OPTIONS"] = eval(block)
 
     assert not ids() & {"E004", "W005"}
@@ -181,7 +183,7 @@ def test_sqlite_with_durable_commits_passes(
 def postgresql(monkeypatch: pytest.MonkeyPatch, database: dict[str, Any]) -> dict[str, Any]:
     """Return settings as of PostgreSQL with psycopg 3, regardless of the installed packages."""
     monkeypatch.setattr(type(connections["default"]), "vendor", "postgresql")
-    monkeypatch.setattr(checks, "find_spec", lambda name: object())
+    monkeypatch.setattr(postgresql_checks, "find_spec", lambda name: object())
     return database
 
 
@@ -382,7 +384,9 @@ def test_a_worker_does_not_start_with_an_invalid_setting() -> None:
 def test_every_check_is_in_the_docs() -> None:
     source = Path(checks.__file__).read_text()
     page = (Path(__file__).parent.parent / "docs" / "checks.md").read_text()
-    in_code = set(re.findall(r'id="django_dbos\.([EW]\d{3})"', source))
+    package = Path(checks.__file__).parent
+    texts = [path.read_text() for path in package.rglob("*.py")]
+    in_code = {id for text in texts for id in re.findall(r'id="django_dbos\.([EW]\d{3})"', text)}
 
     assert in_code == set(re.findall(r"`django_dbos\.([EW]\d{3})`", page))
     assert in_code == set(re.findall(r"\| django_dbos\.([EW]\d{3}) \|", source))
