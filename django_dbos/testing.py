@@ -1,8 +1,8 @@
-"""For users' tests: run what was started, and move the clock of what is due.
+"""Helpers for users' tests: run the workflows that were started, and move their due times.
 
-Works on the calling thread and on Django's connection, so inside `TestCase`, on SQLite in memory
-and, through the async twins, in async tests. Outside a test's transaction a worker may be running
-beside it.
+They work on the calling thread and on Django's connection: inside `TestCase`, on SQLite in memory
+and, through the async twins, in async tests. Outside a test's transaction a worker may run beside
+them.
 """
 
 from __future__ import annotations
@@ -26,15 +26,22 @@ from django_dbos.store.base import Store
 
 __all__ = ["aadvance", "advance", "arun_until_idle", "run_until_idle"]
 
-# How many rows one statement looks at.
+# How many rows one statement changes.
 LIMIT = 1_000
 
 
 def run_until_idle(queues: Iterable[str] | None = None, max_runs: int = 1000) -> int:
-    """Run everything that can run, in `queues` or in all; return how many runs that took.
+    """Run every workflow that can run, and return the number of runs.
 
-    A workflow that waits is suspended, and run again once what it waits for is there. Raises
-    DbosError after `max_runs`, since workflows may start one another for ever.
+    A workflow that waits is suspended, and run again once its wait is over.
+
+    Args:
+        queues: The names of the queues to run; None (the default) for all.
+        max_runs: The number of runs after which to give up, since workflows may start one another
+            for ever.
+
+    Raises:
+        DbosError: After `max_runs` runs there is still one to do.
     """
     only = None if queues is None else set(queues)
     with _test_host(get_store()) as host:
@@ -58,7 +65,11 @@ async def arun_until_idle(queues: Iterable[str] | None = None, max_runs: int = 1
 
 
 def advance(duration: float | timedelta) -> None:
-    """Let so much time pass for all that is due later: sleeps, waits, delayed starts, deadlines."""
+    """Move all due times nearer: of sleeps, timeouts of waits, delayed starts and deadlines.
+
+    Args:
+        duration: Seconds, or a timedelta.
+    """
     seconds = durations.to_seconds(duration, label="duration")
     get_store().advance(seconds)
 
@@ -69,12 +80,12 @@ async def aadvance(duration: float | timedelta) -> None:
 
 
 class _TestHost(InlineHost):
-    """Like a worker it suspends what waits; like an inline caller it uses Django's connection."""
+    """A host that suspends waits as a worker does, on Django's connection as an inline caller."""
 
     is_inline = False
 
     def next_run(self, only: set[str] | None) -> Run | None:
-        """Claim what is next in its queue, after enqueueing what is due or can go on."""
+        """Claim the next workflow, after enqueueing those that are due or can go on."""
         session = self.store.session()
         self.store.expire_deadlines(session, LIMIT)
         self.store.enqueue_due(session, LIMIT)
@@ -98,7 +109,7 @@ class _TestHost(InlineHost):
 
 @contextmanager
 def _test_host(store: Store) -> Iterator[_TestHost]:
-    """A host with an executor row for as long as it lasts: claims need one."""
+    """Yield a host with an executor's row, which claims need."""
     host = _TestHost(store, new_executor_id())
     info = executor_info(host.executor_id, is_inline=True, concurrency=1)
     store.register_executor(store.session(), info, has_lock=False)

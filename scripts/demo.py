@@ -117,7 +117,7 @@ def attend(inbox: Inbox, port: int, welcome: str) -> None:
         if not is_open and (is_open := is_served(port)):
             say(welcome)
         time.sleep(0.1)
-    inbox.tell(Notice.STOP)
+    inbox.notify(Notice.STOP)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""The worker: claims workflows, runs them, and keeps house.
+"""The executor, which claims workflows and runs them.
 
-`Executor` works without `manage.py dbos_worker`, from tests and from code.
+`Executor` runs them without `manage.py dbos_worker`: in tests, or beside a small site.
 """
 
 from django_dbos.executor.executor import Executor

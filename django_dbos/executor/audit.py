@@ -1,4 +1,4 @@
-"""Audit: compares the claims that the table says this executor holds with its runs.
+"""Audit: compares the claims of this executor, as the table has them, with its runs.
 
 A claim without a run is released: the claim's answer was lost, or its history couldn't be loaded
 (CORRECTNESS rule 3). A run without a claim is interrupted: its workflow was cancelled, or given to
@@ -29,7 +29,7 @@ PAUSE = 0.02
 
 
 class Audit:
-    """Compares on request, on the dispatcher's thread; `on_release` receives the lanes enqueued."""
+    """The comparison, on the dispatcher's thread; `on_release` receives the lanes of releases."""
 
     def __init__(
         self,

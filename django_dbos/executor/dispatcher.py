@@ -33,7 +33,7 @@ FIRST_FRUITLESS_PAUSE, LAST_FRUITLESS_PAUSE = 2.0, 20.0
 
 
 class Dispatcher:
-    """A thread with a connection of its own; the only one that claims for this executor."""
+    """The thread that claims for this executor, on a connection of its own."""
 
     def __init__(self, identity: Identity, runs: Runs, clock: Clock) -> None:
         self._runs = runs
@@ -79,7 +79,7 @@ class Dispatcher:
         self.loop.wake()
 
     def poll_again(self) -> None:
-        """Poll, unless what is enqueued may well be what couldn't run here the last time."""
+        """Poll, unless only those workflows are likely enqueued that can't run here."""
         if self._clock() >= self._poll_again_at and self._listing.is_allowed:
             self.poll()
 
@@ -101,7 +101,7 @@ class Dispatcher:
     # The thread
 
     def tick(self) -> float | None:
-        """Claim as many workflows as there are free slots; return the seconds until the next."""
+        """Claim workflows for the free slots; return the seconds until the next call."""
         if self.is_paused:
             return None
         self._audit.run_if_due()

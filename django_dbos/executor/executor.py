@@ -1,7 +1,7 @@
 """Executor: the composition root of a worker. Starts its threads, and stops them in order.
 
-The threads: a dispatcher claims workflows, a pool runs them, a writer commits what they record, a
-notifier wakes and notifies afterwards, housekeeping sends heartbeats and does what they report,
+The threads: a dispatcher claims workflows, a pool runs them, a writer commits their checkpoints, a
+notifier wakes and notifies afterwards, housekeeping sends heartbeats and acts on their reports,
 retention deletes; one more listens. All share the executor's id, under which it holds its claims.
 """
 
@@ -160,8 +160,8 @@ class Executor:
         """Block until nothing is enqueued that this executor could run, and nothing runs."""
         idle_polls = 0
         while idle_polls < 2 and not self._stopped.wait(IDLE_PAUSE):
-            # Idle before and after: the poll in between found what the last run had woken. Twice,
-            # since the first poll may have begun before.
+            # Idle before and after: the poll in between has found the workflows that the last run
+            # had woken. Twice, since the first poll may have begun before.
             was_idle = self._is_idle
             polls = self.dispatcher.polls
             self.dispatcher.poll()
@@ -269,7 +269,7 @@ class Executor:
 
     def _stop_claiming(self) -> None:
         self.dispatcher.is_paused = True
-        # Their statements may never be answered; they are given up with the other threads.
+        # Statements that are never answered are given up with the other threads.
         for thread in (self.dispatcher, self.retention):
             thread.loop.stop(timeout=LAST_GRACE)
 

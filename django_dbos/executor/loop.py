@@ -1,4 +1,4 @@
-"""Loop: a thread that calls its `tick` until it is stopped."""
+"""Loop: a thread that calls its `tick` again and again, until it is stopped."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ FIRST_BACKOFF, LAST_BACKOFF = 0.1, 2.0
 
 
 class Loop:
-    """Calls `tick`, which returns the seconds until the next call; None: until woken.
+    """A thread that calls `tick`, which returns the seconds until the next call; None: until woken.
 
-    An error doesn't end it: it is logged, `on_error` is called, and the next call comes after a
-    pause that grows to 2 s.
+    An error doesn't end the thread: it is logged, `on_error` is called, and the next call comes
+    after a pause that grows to 2 s.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Loop:
         self._thread.start()
 
     def wake(self) -> None:
-        """Have `tick` called now; from any thread."""
+        """Call `tick` now, on its own thread; from any thread."""
         if not self._wake.is_set():
             self._wake.set()
 
@@ -58,10 +58,10 @@ class Loop:
     def _run(self) -> None:
         try:
             while not self._is_stopping:
-                # Before the call: what happens during it is looked at by the next one.
+                # Before the call, so that a wake-up during it leads to another one.
                 self._wake.clear()
                 pause = self._call()
-                # What a receiver of a signal has opened, say: nobody needs it until the next call.
+                # Opened by a receiver of a signal, for example; the next call opens another one.
                 connections.close_all()
                 if not self._is_stopping:
                     self._wake.wait(pause)
@@ -74,7 +74,7 @@ class Loop:
             with translated_errors():
                 pause = self._tick()
         except errors.LockTimeout as error:
-            # Somebody's transaction holds a row: no fault of the connection.
+            # Another transaction holds a row: no fault of the connection.
             logger.info("%s waits for a lock: %r", self._thread.name, error)
             return FIRST_BACKOFF
         except errors.Unavailable as error:

@@ -17,7 +17,7 @@ from django_dbos.store import errors
 
 
 class Notifier:
-    """Notifies of committed plans, all queued ones at once, on a connection of its own."""
+    """The thread that notifies of committed plans, all queued ones at once."""
 
     def __init__(self, identity: Identity) -> None:
         self._store = identity.store

@@ -25,7 +25,7 @@ SUSPECTS = 10
 
 
 class PoisonGuard:
-    """Claims and loads for one host, on the session that `connect` returns."""
+    """The claims and loads of one host, on the session that `connect` returns."""
 
     def __init__(self, host: Host[Run], connect: Callable[[], Session]) -> None:
         self._host = host

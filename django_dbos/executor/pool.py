@@ -1,4 +1,4 @@
-"""Where workflow functions run: threads for sync ones, one event loop for async ones."""
+"""Pool: runs workflow functions, on threads if they are sync, on one event loop if async."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from django_dbos.operations.run import Run
 
 logger = logging.getLogger("django_dbos.executor")
 
-# Seconds before a thread is tried again that the system didn't let us start.
+# Seconds between two attempts to start a thread, while the system allows no more of them.
 START_PAUSE = 0.1
 # Seconds for which a thread without a run keeps Django's connections, if they are persistent.
 IDLE_TIME = 1.0
 
 
 class Pool:
-    """Runs what it is given at once: the executor's slots limit how much that is."""
+    """Threads and an event loop for runs, which all begin at once: slots limit their number."""
 
     def __init__(self, on_done: Callable[[Run], None]) -> None:
         self._on_done = on_done
         self._queue: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._idle = 0
-        """Threads that wait for a run, or are about to, and that no run has been queued for."""
+        """Threads that wait for a run, or are about to, without one queued for them."""
         self._to_start = 0
-        """Threads that are still to be started: for each a run is queued."""
+        """Threads that are still to be started; each has a run queued for it."""
         self._is_starting = False
         self._is_stopping = False
         self._name_number = 0
@@ -42,7 +42,7 @@ class Pool:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, run: Run) -> None:
-        """Run it, on a thread or on the loop; RuntimeError when no thread can be started."""
+        """Run a workflow on a thread or on the loop; raise RuntimeError if no thread can start."""
         if run.definition.is_async:
             loop = self._running_loop()
             loop.call_soon_threadsafe(self._start_task, run)
@@ -60,11 +60,11 @@ class Pool:
         self._queue.put(run)
 
     def rename_connections(self) -> None:
-        """Django's connections have another name from now on: each thread connects anew."""
+        """Have each thread connect anew: Django's connections carry another name from now on."""
         self._name_number += 1
 
     def stop(self) -> None:
-        """End the threads that are idle, and the loop. Runs under way go on until they end."""
+        """End the idle threads, and the loop; other threads end with their runs."""
         with self._lock:
             self._is_stopping = True
             idle, self._idle = self._idle, 0
@@ -77,7 +77,10 @@ class Pool:
     # Threads
 
     def _begin_to_start(self) -> None:
-        """A start waits until the new thread has run: a hundred would hold up who submits."""
+        """Start threads on another thread.
+
+        Starting a thread blocks until it runs, so a hundred of them would delay the dispatcher.
+        """
         try:
             threading.Thread(target=self._start_threads, name="dbos-starter", daemon=True).start()
         except RuntimeError:
@@ -129,17 +132,20 @@ class Pool:
             close_old_connections()
 
     def _next(self, done: Run) -> Run | None:
-        """Give the slot back, and wait for another run; None when there will be none."""
+        """Give the slot back, and wait for another run; return None when there will be none."""
         with self._lock:
             is_stopping = self._is_stopping
             if not is_stopping:
-                # Before the slot is free: whoever takes it finds this thread.
+                # Before the slot is free, so that the run that takes it finds this thread.
                 self._idle += 1
         self._on_done(done)
         return None if is_stopping else self._await_run()
 
     def _await_run(self) -> Run | None:
-        """The next run. Until there is one, others need the connections more (rule 34)."""
+        """Return the next run.
+
+        Close the connections if it doesn't come soon: others need them more (CORRECTNESS rule 34).
+        """
         try:
             return self._queue.get(timeout=IDLE_TIME)
         except queue.Empty:
@@ -179,8 +185,8 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
 
     async def _arun(self, run: Run) -> None:
-        # Its own thread and connection for what is sync, as Django's ASGI handler gives a request
-        # (CORRECTNESS rule 39).
+        # Sync code of the run has a thread and a connection of its own, as that of a request has in
+        # Django's ASGI handler (CORRECTNESS rule 39).
         try:
             async with ThreadSensitiveContext() as own:
                 try:
@@ -197,11 +203,11 @@ class Pool:
 
 
 def _run_until_stopped(loop: asyncio.AbstractEventLoop) -> None:
-    """A task that ends with one of these knows it, and raises it out of the loop as well."""
+    """Run the loop on, past exceptions that a task raises out of it as well as in itself."""
     while True:
         try:
             loop.run_forever()
         except (SystemExit, KeyboardInterrupt):
-            logger.exception("A task raised what stops an event loop; the others go on")
+            logger.exception("A task raised an exception that stops event loops; the others go on")
         else:
             return

@@ -33,7 +33,7 @@ CHILD_AGE = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effects:
-    """What runs set off on the executor's other threads."""
+    """The effects of runs on the executor's other threads."""
 
     slot_freed: Callable[[], None]
     audit: Callable[[], None]
@@ -41,13 +41,13 @@ class Effects:
     audit_soon: Callable[[], None]
     """The same, but not again and again."""
     note_due: Callable[[float], None]
-    """Have what is due in so many seconds enqueued."""
+    """Have workflows enqueued that are due in this many seconds."""
     note_deadline: Callable[[float], None]
-    """Have a workflow cancelled that has so many seconds left."""
+    """Have a workflow cancelled that has this many seconds left."""
 
 
 class Runs:
-    """The runs of one executor, by workflow; `Host` says what each of them may ask."""
+    """The runs of one executor, by workflow, and their `Host`."""
 
     is_inline = False
     owns_connections = True
@@ -91,7 +91,7 @@ class Runs:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs, and no slot is taken for what is about to."""
+        """Whether nothing runs, and no slot is taken for a run that is about to begin."""
         return not self._by_id and self.slots.free == self.slots.capacity
 
     # Beginning and ending
@@ -136,7 +136,7 @@ class Runs:
             del self._by_id[run.workflow_id]
         self.writer.forget(run.workflow_id, run.claim.claim_number)
 
-    # What runs ask of their host
+    # The host of the runs
 
     def run_awaited(self, run: Run, workflow_id: str) -> bool:
         """Leave an awaited workflow to its queue."""
@@ -267,7 +267,7 @@ class Runs:
             self.pool.rename_connections()
 
     def wait_until_ended(self, seconds: float) -> None:
-        """Wait until no run is left, or for so many seconds."""
+        """Wait until no run is left, for `seconds` at most."""
         until = time.monotonic() + seconds
         while self._by_id and time.monotonic() < until:
             time.sleep(0.005)
@@ -281,7 +281,7 @@ class Runs:
             self.interrupt(ClaimLost)
 
     def stop_writer(self, patience: float) -> None:
-        """Write what is queued, and end the writer's thread.
+        """Write the queue, and end the writer's thread.
 
         Without a database the writer would retry for ever. After `patience` seconds it gives up;
         other executors then recover the runs.

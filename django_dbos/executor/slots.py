@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Slots:
-    """Counts the slots in use, and calls `on_free` when one becomes free.
+    """The number of slots in use; `on_free` is called when one becomes free.
 
     A run gives its slot back when its function has ended, before that is written, so that the next
     workflow is claimed meanwhile. At most `capacity` ends may be on their way like that: while the

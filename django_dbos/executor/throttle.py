@@ -16,7 +16,7 @@ SHARE, EXPENSIVE = 0.02, 0.01
 
 
 class Throttle:
-    """Limits an expensive operation to 2 % of wall time; a cheap one is always allowed."""
+    """A limit of 2 % of wall time for an expensive operation; a cheap one is always allowed."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

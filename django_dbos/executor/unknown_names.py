@@ -11,7 +11,7 @@ logger = logging.getLogger("django_dbos.executor")
 
 
 class UnknownNames:
-    """Logs each name once."""
+    """The names that are unknown here; each is logged once."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -96,7 +96,7 @@ def executor_died(
 
 
 def heartbeat(executor_id: str, seconds: float) -> None:
-    """Report that the database has answered a heartbeat after so many seconds."""
+    """Report that the database has answered a heartbeat after `seconds`."""
     publish("heartbeat", executor_id, seconds)
 
 
@@ -109,7 +109,7 @@ def claimed(lane: Lane, count: int) -> None:
 
 
 def suspect_claimed(workflow_id: str, name: str, deaths: int) -> None:
-    """Report that a workflow was claimed with which so many executors have died."""
+    """Report that a suspect was claimed: `deaths` executors have died with it."""
     log_lines.suspect_claimed(workflow_id, name, deaths)
 
 
@@ -119,7 +119,7 @@ def committed(plan: Plan) -> None:
 
 
 def keys_changed(keys: Sequence[str]) -> None:
-    """Report that what is waited for under these keys is there now."""
+    """Report that the values under these keys have changed, to wake the waits for them."""
     _send(signals.keys_changed, keys=keys)
 
 

@@ -33,7 +33,7 @@ def executor_stopped(executor_id: str) -> None:
 def executor_died(
     executor_id: str, enqueued: Sequence[str], given_up: Sequence[str], left: int
 ) -> None:
-    """Log what became of a dead executor's workflows."""
+    """Log the fate of a dead executor's workflows."""
     logger.warning("Executor %s is dead: %s", executor_id, _fate(enqueued, given_up, left))
     for workflow_id in given_up:
         logger.error(

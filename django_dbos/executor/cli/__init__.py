@@ -1,0 +1,1 @@
+"""The worker process: its command line, its signals, its children."""

@@ -1,4 +1,4 @@
-"""What `manage.py dbos_worker` does: one executor, or several processes with one each."""
+"""The command `manage.py dbos_worker`: one executor, or several processes with one each."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run(arguments: Arguments) -> int:
     if arguments.database is not None:
         use_database(arguments.database)
     with Inbox() as inbox:
-        is_child = supervisor.listen_to_parent(inbox.tell)
+        is_child = supervisor.listen_to_parent(inbox.notify)
         if arguments.processes > 1:
             workers = [supervisor.worker() for _ in range(arguments.processes)]
             return supervisor.run(workers, inbox)
@@ -68,7 +68,7 @@ def _check(arguments: Arguments) -> None:
 
 
 def use_database(alias: str) -> None:
-    """Keep workflows in this database, whatever DBOS["DATABASE"] says."""
+    """Keep workflows in this database, in place of DBOS["DATABASE"]."""
     if alias not in connections:
         raise CommandError(
             f"--database {alias!r} isn't in DATABASES, which has {', '.join(connections)}."
@@ -78,7 +78,7 @@ def use_database(alias: str) -> None:
 
 
 def check_migrations() -> None:
-    """Raise CommandError while the engine's tables aren't there."""
+    """Raise CommandError unless the engine's tables are migrated."""
     connection = connections[get_settings().database]
     executor = MigrationExecutor(connection)
     targets = [key for key in executor.loader.graph.leaf_nodes() if key[0] == "django_dbos"]
@@ -100,11 +100,13 @@ def _make_executor(arguments: Arguments) -> Executor:
 
 
 def warn_of_unknown_queues(queue_names: Iterable[str]) -> None:
-    """Log the queues that no function names and in which nothing is enqueued: typing errors."""
+    """Log the queues that no function names and in which nothing is enqueued: likely typos."""
     settings = get_settings()
-    named = {one.queue_name for one in registry.workflows.values() if one.queue_name}
+    named = {
+        definition.queue_name for definition in registry.workflows.values() if definition.queue_name
+    }
     known = {settings.default_queue, *named}
-    # There is an index for what is enqueued; finished workflows would be searched one by one.
+    # An index holds the enqueued workflows; finished ones would be searched one by one.
     enqueued = Workflow.objects.using(settings.database).filter(status=Workflow.Status.ENQUEUED)
     for name in queue_names:
         if name not in known and not enqueued.filter(queue_name=name).exists():
@@ -116,7 +118,7 @@ def warn_of_unknown_queues(queue_names: Iterable[str]) -> None:
 
 
 def _show_log(verbosity: int) -> None:
-    """Where the project configures no logging for it, the worker's lines go to stderr.
+    """Log to stderr, unless the project configures logging for django_dbos.
 
     A level that the project has set is kept.
     """

@@ -1,9 +1,9 @@
-"""Inbox: how the main thread of a worker's process hears of signals, and of other threads.
+"""Inbox: receives signals, and notices of other threads, for the main thread of a worker process.
 
 The main thread does nothing but read from a socket. The kernel may deliver a signal to any thread,
 while Python runs handlers in the main thread alone, and a main thread that waits for a lock isn't
-woken by what another thread received. Python's C handler, however, writes the signal's number to
-the wake-up descriptor from whatever thread it runs in, and a socket that has something to read
+woken by a signal to another thread. Python's C handler, however, writes the signal's number to
+the wake-up descriptor from whatever thread it runs in, and a socket with data
 always wakes its reader. Masking signals in all other threads would do as well, but would have to
 reach threads that libraries start, some of them before us or from C.
 """
@@ -24,8 +24,8 @@ from typing import Any, Self
 
 logger = logging.getLogger("django_dbos.executor")
 
-# A signal that goes to a process group reaches a process twice when the parent, or GNU timeout,
-# sends it too: a repeat counts only so many seconds after the first.
+# A signal to a process group reaches a process twice when the parent, or GNU timeout, sends it too:
+# a repeat counts only this many seconds after the first.
 SECOND_AFTER = 1.0
 # SIGHUP comes when a terminal closes. Windows has neither SIGHUP nor SIGQUIT.
 STOPS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
@@ -33,7 +33,7 @@ STOPS_NOW = [getattr(signal, name) for name in ("SIGQUIT",) if hasattr(signal, n
 
 
 class Notice(enum.IntEnum):
-    """What the main thread is told. Above all numbers of signals, with which it shares a byte."""
+    """A notice to the main thread; its value is above those of signals, which share its byte."""
 
     STOP = 200
     STOP_NOW = 201
@@ -42,7 +42,7 @@ class Notice(enum.IntEnum):
 
 
 class Inbox:
-    """Takes over the process's signals in a `with`; to be used in the main thread."""
+    """The receiver of a process's signals, in a `with` on the main thread."""
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
@@ -56,8 +56,8 @@ class Inbox:
         global _current
         self._wakeup_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in (*STOPS, *STOPS_NOW):
-            # nohup has the hang-up ignored, which is kept.
-            if number != getattr(signal, "SIGHUP", None) or _is_heard(number):
+            # nohup ignores SIGHUP; that is kept.
+            if number != getattr(signal, "SIGHUP", None) or _has_handler(number):
                 self._handlers[number] = signal.signal(number, _wake_only)
         _current = self
         _restore_in_forks()
@@ -72,7 +72,7 @@ class Inbox:
         self.close()
 
     def close(self) -> None:
-        """Give the signals back."""
+        """Restore the signals' handlers."""
         global _current
         _current = None
         signal.set_wakeup_fd(self._wakeup_fd)
@@ -81,12 +81,12 @@ class Inbox:
         self._reader.close()
         self._writer.close()
 
-    def tell(self, notice: Notice) -> None:
-        """Have `wait` return it; from any thread."""
+    def notify(self, notice: Notice) -> None:
+        """Have `wait` return a notice; from any thread."""
         try:
             self._writer.send(bytes([notice]))
         except OSError:
-            logger.debug("Nobody waits for %s", notice.name)
+            logger.debug("The process no longer waits for %s", notice.name)
 
     def wait(self, timeout: float | None = None) -> Notice | None:
         """Return the next notice, or None when none came within `timeout` seconds."""
@@ -102,7 +102,7 @@ class Inbox:
                 return None
 
     def _read(self, code: int) -> Notice | None:
-        """What a byte means here: None if nothing, as a signal of others' or a repeat."""
+        """Return the notice that a byte means; None for a repeat, or another library's signal."""
         if code >= min(Notice):
             return Notice(code)
         if code in STOPS_NOW:
@@ -130,18 +130,18 @@ def _left(until: float) -> float:
     return max(until - time.monotonic(), 0.0)
 
 
-def _is_heard(number: int) -> bool:
+def _has_handler(number: int) -> bool:
     return signal.getsignal(number) is not signal.SIG_IGN
 
 
 def _wake_only(number: int, frame: object) -> None:
-    """With a handler of Python's the number is written to the wake-up descriptor."""
+    """Do nothing: a signal with a Python handler is written to the wake-up descriptor."""
 
 
 # Forks
 #
-# A process that a step forks shares the socket, but its signals aren't the worker's: it gets the
-# handlers of before. Until it has them, its signals wait.
+# A process that a step forks shares the socket, but its signals aren't the worker's: the former
+# handlers are restored in it. Its signals wait until then.
 
 
 class _Mask(threading.local):

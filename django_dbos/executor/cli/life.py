@@ -1,4 +1,4 @@
-"""An executor's life in a process of its own: its threads work, the main one waits for signals."""
+"""Life of an executor in a process of its own, whose main thread waits for signals."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ logger = logging.getLogger("django_dbos.executor")
 
 T = TypeVar("T")
 
-# Seconds that are left for releasing the claims of a process that stops at once.
+# Seconds in which a process that stops at once may release its claims.
 LAST_SECOND = 1.0
-# Seconds that steps in progress have to finish after a change of code.
+# Seconds for which steps in progress may go on after a change of code.
 RELOAD_GRACE = 0.3
 # Seconds between two attempts to reach the database at the start, and between lines about them.
-FIRST_PAUSE, LAST_PAUSE, SAY_AGAIN = 0.1, 2.0, 30.0
+FIRST_PAUSE, LAST_PAUSE, LOG_INTERVAL = 0.1, 2.0, 30.0
 CANNOT_OPEN = "unable to open database file"
-# The exit code that has the parent of `--reload` start another process: Django's.
+# The exit code upon which the parent of `--reload` starts another process, as Django's does.
 CODE_CHANGED = 3
 
 
 class Life:
-    """Makes, starts and stops an executor on a thread, and says in the inbox when it has ended."""
+    """A thread that makes, starts and stops an executor, and announces its end in the inbox."""
 
     def __init__(self, make_executor: Callable[[], Executor], inbox: Inbox, *, once: bool) -> None:
         self._make_executor = make_executor
         self._inbox = inbox
         self._once = once
-        self._asked = threading.Event()
+        self._must_end = threading.Event()
         self._grace: float | None = None
         self._executor: Executor | None = None
         self.error: BaseException | None = None
@@ -54,15 +54,15 @@ class Life:
         self._thread.start()
 
     def end(self, grace: float | None = None) -> None:
-        """Have the work handed over; steps in progress have `grace` seconds (None: the setting)."""
-        if not self._asked.is_set():
+        """Begin to stop; steps in progress have `grace` seconds (None: DBOS["GRACE_PERIOD"])."""
+        if not self._must_end.is_set():
             self._grace = grace
-            self._asked.set()
+            self._must_end.set()
             if self._executor is not None:
                 logger.info("Executor %s hands over", self._executor.executor_id)
 
     def end_at_once(self) -> NoReturn:
-        """Release all claims and end the process, whatever runs."""
+        """Release all claims and end the process, without waiting for runs."""
         if self._executor is not None:
             last = threading.Thread(target=release_claims, args=(self._executor,), daemon=True)
             last.start()
@@ -71,7 +71,7 @@ class Life:
 
     @property
     def has_runs(self) -> bool:
-        """Whether functions run on that didn't end in time."""
+        """Whether functions are still running that didn't end in time."""
         return self._executor is not None and bool(self._executor.runs)
 
     def _live(self) -> None:
@@ -81,23 +81,23 @@ class Life:
             self.error = error
         finally:
             connections.close_all()
-            self._inbox.tell(Notice.ENDED)
+            self._inbox.notify(Notice.ENDED)
 
     def _work(self) -> None:
         executor = self._executor = self._when_reachable(self._make_executor)
-        if executor is None or self._asked.is_set():
+        if executor is None or self._must_end.is_set():
             return
         if not self._when_reachable(lambda: _start(executor)):
             return
         give_memory_back()
         if self._once:
             threading.Thread(target=self._end_when_idle, name="dbos-once", daemon=True).start()
-        self._asked.wait()
+        self._must_end.wait()
         executor.stop(self._grace)
 
     def _when_reachable(self, act: Callable[[], T]) -> T | None:
-        """Do it once the database is there; None when the process is to end before that."""
-        pause, said_at = FIRST_PAUSE, -math.inf
+        """Call `act` once the database is there; return None if the process ends before that."""
+        pause, logged_at = FIRST_PAUSE, -math.inf
         while True:
             try:
                 with translated_errors():
@@ -106,11 +106,11 @@ class Life:
                 if CANNOT_OPEN in str(error):
                     # SQLite's folder isn't there: a mistake, most likely.
                     raise
-                if time.monotonic() - said_at >= SAY_AGAIN:
-                    said_at = time.monotonic()
+                if time.monotonic() - logged_at >= LOG_INTERVAL:
+                    logged_at = time.monotonic()
                     logger.warning("The database is unavailable, waiting for it: %r", error)
             connections.close_all()
-            if self._asked.wait(pause):
+            if self._must_end.wait(pause):
                 return None
             pause = min(pause * 2, LAST_PAUSE)
 
@@ -121,7 +121,7 @@ class Life:
 
 
 def run(make_executor: Callable[[], Executor], inbox: Inbox, *, once: bool = False) -> int:
-    """Run an executor until the inbox says otherwise; return the exit code."""
+    """Run an executor until a notice stops it; return the exit code."""
     life = Life(make_executor, inbox, once=once)
     life.begin()
     code = 0
@@ -133,7 +133,7 @@ def run(make_executor: Callable[[], Executor], inbox: Inbox, *, once: bool = Fal
     if life.error is not None:
         raise life.error
     if life.has_runs:
-        # Python would wait for the threads of some of them before the process ends.
+        # Python would wait for the threads of some of these runs.
         end_process(code)
     return code
 
@@ -152,8 +152,8 @@ def end_process(code: int) -> NoReturn:
 
 
 def give_memory_back() -> None:
-    """Give what starting up took for a moment back to the system: a megabyte, with glibc."""
+    """Give memory that only the start needed back to the system: a megabyte, with glibc."""
     gc.collect()
     with contextlib.suppress(AttributeError, OSError, TypeError):
-        # Other C libraries haven't got it, and Windows has none to be asked like this.
+        # Other C libraries lack it, and Windows has no such handle.
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,8 +1,8 @@
 """--reload: restarts the worker when code changes, as runserver does.
 
-The parent is the one of `--processes`, with one child. In the child Django's reloader looks for
-changes on a thread; the executor hands its work over, uncounted (CORRECTNESS rule 44), and the
-process ends with the code that has the parent start the next one.
+The parent is that of `--processes`, with one child. In the child, Django's reloader watches the
+files on a thread. After a change the executor hands its work over, uncounted (CORRECTNESS rule 44),
+and the process ends with the exit code upon which the parent starts another one.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from django_dbos.executor.cli.inbox import Inbox, Notice
 
 logger = logging.getLogger("django_dbos.executor")
 
-# What Django's own reloader tells its child, for code that asks.
+# Django's own reloader sets this for its child, and code may check it.
 ENVIRONMENT = {autoreload.DJANGO_AUTORELOAD_ENV: "true"}
 
 
 def watch(inbox: Inbox) -> None:
-    """Say in the inbox when code has changed."""
+    """Send a notice to the inbox when code has changed."""
     reloader = autoreload.get_reloader()
     logger.info("Watching for file changes with %s", type(reloader).__name__)
     threading.Thread(
@@ -33,6 +33,6 @@ def _watch(reloader: autoreload.BaseReloader, inbox: Inbox) -> None:
     try:
         reloader.run(threading.main_thread())
     except SystemExit:
-        # Django's way to say that no receiver of file_changed, such as that for templates, could
-        # deal with the change in place.
-        inbox.tell(Notice.CODE_CHANGED)
+        # Raised by Django when no receiver of file_changed, such as that for templates, could
+        # handle the change in place.
+        inbox.notify(Notice.CODE_CHANGED)

@@ -130,6 +130,7 @@ class Child:
 
     @property
     def is_alive(self) -> bool:
+        """Whether the process runs."""
         return self.process is not None and self.process.poll() is None
 
     @property

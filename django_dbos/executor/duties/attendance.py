@@ -1,6 +1,6 @@
 """Attendance: when the database could be reached, by which the silence of others is judged.
 
-Silence means death only while the silent executor could have been heard. After an outage all have
+Silence means death only while the silent executor could have reached it. After an outage all have
 been silent, and the first one back would take all the work of the others (CORRECTNESS rule 4).
 This knowledge isn't lost with a connection, nor does it begin with this process: each heartbeat
 in the table was an answer of the database.

@@ -1,4 +1,4 @@
-"""Claim check: what a heartbeat's report means for the executor's own claims and runs."""
+"""Claim check: compares a heartbeat's report with the executor's own claims and runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django_dbos.store.sessions import Session
 
 
 class ClaimCheck(Duty):
-    """Finds by the reports what notifications would have said, had they come."""
+    """The replacement of notifications that were lost, or don't exist."""
 
     def __init__(self, runs: Runs, dispatcher: Dispatcher, clock: Clock) -> None:
         super().__init__(clock, period=math.inf)
@@ -22,10 +22,10 @@ class ClaimCheck(Duty):
         self._mismatches = 0
 
     def run(self, session: Session) -> None:
-        """Do nothing: there is something to do with a report only."""
+        """Do nothing: this duty acts on reports only."""
 
     def on_heartbeat(self, session: Session, report: HeartbeatReport) -> None:
-        """Have the dispatcher poll, and compare claims with runs, where the report says so."""
+        """Have the dispatcher poll, or compare claims with runs, if the report calls for it."""
         if report.has_enqueued:
             self._dispatcher.poll_again()
         if not self._runs.store.wakeups.is_listening:

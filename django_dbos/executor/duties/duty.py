@@ -35,7 +35,7 @@ class Duty(abc.ABC):
         return
 
     def on_heartbeat(self, session: Session, report: HeartbeatReport) -> None:
-        """Act on what a heartbeat has found in the tables."""
+        """Act on the report of a heartbeat."""
         return
 
     def on_disconnect(self) -> None:
@@ -48,7 +48,7 @@ class Duty(abc.ABC):
         return self.clock() >= self.next_at
 
     def hurry(self, seconds: float = 0.0) -> None:
-        """Bring the next run forward: it is due in so many seconds at the latest."""
+        """Bring the next run forward: it is due in `seconds` at the latest."""
         self.next_at = min(self.next_at, self.clock() + seconds)
 
     def perform(self, session: Session) -> None:

@@ -20,7 +20,7 @@ logger = logging.getLogger("django_dbos.executor")
 
 
 class DutyThread:
-    """Runs each duty when it is due, in the order of the list."""
+    """A thread that runs each duty when it is due, in the order of the list."""
 
     def __init__(
         self, name: str, identity: Identity, clock: Clock, duties: Sequence[Duty] = ()

@@ -1,6 +1,6 @@
-"""Heartbeat: one statement an interval that shows life and reads what there is to do.
+"""Heartbeat: one statement an interval that shows life and reads the state of the tables.
 
-Its report goes to the other duties: what is enqueued, the next due time and deadline, executors
+Its report goes to the other duties: enqueued workflows, the next due time and deadline, executors
 that look dead, lost wake-ups. So an idle worker runs this statement and no other.
 """
 
@@ -20,7 +20,7 @@ from django_dbos.store.sessions import Session
 
 
 class Heartbeat(Duty):
-    """Sends heartbeats, and holds the lock that shows that the process lives.
+    """The heartbeat, and the lock that shows that the process lives.
 
     `on_report` receives each report. `on_silence` is called when the executor must register anew,
     `on_life` after each heartbeat that found it registered.
@@ -77,7 +77,7 @@ class Heartbeat(Duty):
         self._on_report(session, report)
 
     def search_all(self) -> None:
-        """Have the next heartbeat search all waits for lost wake-ups, not only the latest ones."""
+        """Have the next heartbeat search all waits for lost wake-ups."""
         self._previous = None
 
     def on_disconnect(self) -> None:

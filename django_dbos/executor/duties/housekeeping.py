@@ -47,8 +47,8 @@ class Housekeeping(DutyThread):
         self.recovery = Recovery(
             identity, settings, clock, heartbeat=self.heartbeat, on_recovered=sweep.expect_lost
         )
-        # The heartbeat is the last: its report says what the others did a moment before, and comes
-        # to them in this order.
+        # The heartbeat comes last: its report then includes the effects of the others, to which it
+        # is handed in this order.
         self.add(self.due)
         self.add(self.deadlines)
         self.add(ClaimCheck(runs, dispatcher, clock))

@@ -1,4 +1,4 @@
-"""Orphans: recovers workflows whose executor has no row, so that nobody would ever miss it."""
+"""Orphans: recovers workflows whose executor has no row, and so never looks dead."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PERIOD, FIRST = 300.0, 30.0
 
 
 class Orphans(Duty):
-    """Searches for claims under ids that no executor has."""
+    """The search for claims under ids that no executor has."""
 
     def __init__(self, store: Store, clock: Clock, recovery: Recovery) -> None:
         super().__init__(clock, period=PERIOD, first=FIRST)

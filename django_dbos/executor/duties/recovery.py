@@ -29,7 +29,7 @@ from django_dbos.store.sessions import Session
 logger = logging.getLogger("django_dbos.executor")
 
 # Seconds between the two heartbeats that find a lock free, and seconds for which the silent
-# executor could have been heard.
+# executor could have reached the database.
 SECOND_LOOK, SILENT_LONG = 1.0, 3.0
 # A living executor that lost its connection notices at its next heartbeat, and takes its lock
 # again: until it has missed one by this factor, a free lock means nothing.
@@ -40,7 +40,7 @@ TIME_LIMIT = 2.0
 
 
 class Recovery(Duty):
-    """Judges other executors by the reports of this one's heartbeats."""
+    """The judgement of other executors, by the reports of this one's heartbeats."""
 
     def __init__(
         self,

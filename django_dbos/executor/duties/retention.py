@@ -30,10 +30,14 @@ MAX_WORKFLOWS = 250
 
 
 class Retention(Duty):
-    """Runs one statement at each call, and rests for as long as that took.
+    """The deletion of old workflows: one statement a run, then a rest for as long as that took.
 
-    `age` is the seconds for which finished workflows are kept, `patience` those that a statement
-    may take, `rows` how many rows the first one deletes.
+    Args:
+        store: The database.
+        clock: The executor's clock.
+        age: Seconds for which finished workflows are kept.
+        patience: Seconds that one statement may take.
+        rows: How many rows the first statement deletes.
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class Retention(Duty):
         return None
 
     def _has_shrunk(self) -> bool:
-        """Return whether the next statement deletes fewer rows, which may be what helps."""
+        """Have the next statement delete fewer rows; return False if there is only one left."""
         before = self._rows
         self._rows = max(before // 4, 1)
         return self._rows < before

@@ -1,8 +1,9 @@
-"""Sweep: wakes workflows that wait for what is there already, since their wake-up was lost.
+"""Sweep: wakes workflows whose wake-up was lost.
 
-Whoever brings what is awaited commits it first, and then wakes the rows that wait for it; a process
-that dies in between leaves them waiting (CORRECTNESS rule 16). The search for them is a part of the
-heartbeat's statement. Between sweeps it considers only what came since the last heartbeat.
+A process that sends a message, for example, commits it first and then wakes the row that waits for
+it. If the process dies in between, the row stays waiting (CORRECTNESS rule 16). The search for such
+rows is a part of the heartbeat's statement. Between sweeps it considers only the messages and
+events since the last heartbeat.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ PERIOD = 30.0
 
 
 class Sweep(Duty):
-    """Has a heartbeat search all waits now and then, and wakes what any heartbeat has found."""
+    """The periodic search of all waits, and the wake-ups that any heartbeat has found lost."""
 
     def __init__(self, store: Store, clock: Clock, heartbeat: Heartbeat) -> None:
         super().__init__(clock, period=PERIOD)
@@ -33,7 +34,7 @@ class Sweep(Duty):
         self._heartbeat.search_all()
 
     def expect_lost(self) -> None:
-        """Wake what it can after this heartbeat in any case: an executor has died."""
+        """Wake satisfied waits after this heartbeat in any case, since an executor has died."""
         self._is_wanted = True
 
     def on_heartbeat(self, session: Session, report: HeartbeatReport) -> None:

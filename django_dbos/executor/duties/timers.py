@@ -1,6 +1,7 @@
-"""Timers: enqueue what is due, and cancel what is past its deadline, at the right moment.
+"""Timers: enqueue workflows at their due time, and cancel them at their deadline.
 
-The heartbeat's report says when that is. What begins between two heartbeats is noted by its run.
+The heartbeat's report has the next of these times. The runs of this executor note those that are
+set between two heartbeats.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ LIMIT = 1_000
 
 
 class Timer(Duty):
-    """Runs at the time that the last report named, or at an earlier one that was noted since.
+    """A duty at the time of the last report, or at an earlier one that was noted since.
 
     `wake` wakes the thread of the duties.
     """
@@ -38,8 +39,8 @@ class Timer(Duty):
         self._noted: deque[float] = deque()
 
     def note(self, seconds: float) -> None:
-        """Note that something is due in so many seconds; from any thread, once it is committed."""
-        # The heartbeats after this one report what is due later than the next.
+        """Note a due time, `seconds` from now, once it is committed; from any thread."""
+        # Later ones are in the report of the next heartbeat.
         if seconds < self._heartbeat.period:
             self._noted.append(self.clock() + seconds)
             self._wake()
@@ -48,27 +49,27 @@ class Timer(Duty):
     def is_due(self) -> bool:
         """Whether the earliest time has come.
 
-        It is asked before the heartbeat is sent. So what was noted until then is in the tables, and
-        the report takes its place.
+        This is read before a heartbeat is sent. The times noted until then are in the tables, so
+        that the time in the report may replace them.
         """
         while self._noted:
             self.next_at = min(self.next_at, self._noted.popleft())
         return super().is_due
 
     def run_at(self, seconds: float | None) -> None:
-        """Replace the time by that of a report: in so many seconds; None: nothing is due."""
+        """Replace the time by that of a report, `seconds` from now; None: nothing is due."""
         self.next_at = math.inf if seconds is None else self.clock() + seconds
 
     def expect_more(self) -> None:
-        """Have a heartbeat report what else is due: one statement may not have taken all."""
+        """Have a heartbeat report the next time: one statement may not have taken all rows."""
         self._heartbeat.hurry()
 
 
 class DueTimer(Timer):
-    """Enqueues delayed starts that are due, and waits that time out."""
+    """The timer of delayed starts, and of timeouts of waits."""
 
     def run(self, session: Session) -> None:
-        """Enqueue what is due."""
+        """Enqueue the workflows that are due."""
         lanes = self._store.enqueue_due(session, LIMIT)
         self._store.announce(session, Notifications(lanes=lanes))
         if lanes:
@@ -80,10 +81,10 @@ class DueTimer(Timer):
 
 
 class DeadlineTimer(Timer):
-    """Cancels workflows that are past their deadline."""
+    """The timer of deadlines."""
 
     def run(self, session: Session) -> None:
-        """Cancel what is past its deadline, wherever it runs."""
+        """Cancel the workflows that are past their deadline, wherever they run."""
         expired = self._store.expire_deadlines(session, LIMIT)
         self._store.announce(session, Notifications.of_cancelled(expired))
         telemetry.deadlines_passed(expired)
