@@ -34,8 +34,8 @@ INTRODUCTION = """\
 Every public name, by subject. A name without a module, such as `send`, is imported from
 `django_dbos`; a name with one, such as `testing.advance`, from that module (`django_dbos.testing`).
 On an event loop, await the async twin named beside a function. `Duration` stands for seconds, a
-`timedelta` or None. A *worker* is the process that people run; an *executor* is the object in it that
-runs workflows, and its row. The page is generated from the docstrings by `make docs-api`.
+`timedelta` or None. A *worker* is the process that people run; an *executor* is the object in it
+that runs workflows, and its row. The page is generated from the docstrings by `make docs-api`.
 """
 
 
