@@ -381,12 +381,15 @@ def test_a_worker_does_not_start_with_an_invalid_setting() -> None:
     assert "django_dbos.E001" in started.stderr
 
 
+PATTERN = r'id="django_dbos\.([EW]\d{3})"'
+
+
 def test_every_check_is_in_the_docs() -> None:
     source = Path(checks.__file__).read_text()
     page = (Path(__file__).parent.parent / "docs" / "checks.md").read_text()
     package = Path(checks.__file__).parent
     texts = [path.read_text() for path in package.rglob("*.py")]
-    in_code = {id for text in texts for id in re.findall(r'id="django_dbos\.([EW]\d{3})"', text)}
+    in_code = {found for text in texts for found in re.findall(PATTERN, text)}
 
     assert in_code == set(re.findall(r"`django_dbos\.([EW]\d{3})`", page))
     assert in_code == set(re.findall(r"\| django_dbos\.([EW]\d{3}) \|", source))
