@@ -51,10 +51,10 @@ class ClientSession(DjangoSession):
     """Django's connection of this thread."""
 
     def run(self, name: str, params: Params | None = None) -> list[Row]:
-        return super().run(name, _bound(params or {}, now_text()))
+        return super().run(name, _bound(params or {}, datetime.now(UTC)))
 
     def send_rows(self, batches: Mapping[str, Batch]) -> None:
-        now = now_text()
+        now = datetime.now(UTC)
         with sessions.translated_errors(self.alias), connections[self.alias].cursor() as cursor:
             for name, batch in batches.items():
                 text = statements.load(self.vendor, name)
@@ -165,7 +165,10 @@ class WorkerSession:
         self._connection = connection
 
     def run(self, name: str, params: Params | None = None) -> list[Row]:
-        text, given = _named(statements.load("sqlite", name)), _bound(params or {}, now_text())
+        text, given = (
+            _named(statements.load("sqlite", name)),
+            _bound(params or {}, datetime.now(UTC)),
+        )
         with self._connection.in_use() as connection:
             return connection.execute(text, given).fetchall()
 
@@ -176,7 +179,7 @@ class WorkerSession:
         return self.run_all(work)
 
     def send_rows(self, batches: Mapping[str, Batch]) -> None:
-        now = now_text()
+        now = datetime.now(UTC)
         with self._connection.in_use() as connection:
             for name, batch in batches.items():
                 text = _named(statements.load("sqlite", name))
@@ -262,7 +265,7 @@ def parts_of(rows: Sequence[Values]) -> Iterator[list[Values]]:
         yield part + [(None,) * len(part[0])] * room
 
 
-def _bound(params: Params, now: str) -> Params:
+def _bound(params: Params, now: datetime) -> Params:
     """Return the parameters as sqlite3 takes them, the time as `now`, and a checkpoint's instants.
 
     PostgreSQL computes these instants in SQL, with the precision that SQLite's functions lack.
@@ -270,9 +273,10 @@ def _bound(params: Params, now: str) -> Params:
     bound = {name: value.hex if type(value) is UUID else value for name, value in params.items()}
     if "duration" in params:
         timeout = params.get("timeout")
-        bound["started_at"] = now_text(-params["duration"])
-        bound["deadline_at"] = None if timeout is None else now_text(timeout)
-    return {"now": now, **bound}
+        bound["started_at"] = to_text(now - timedelta(seconds=params["duration"]))
+        deadline = None if timeout is None else now + timedelta(seconds=timeout)
+        bound["deadline_at"] = None if deadline is None else to_text(deadline)
+    return {"now": to_text(now), **bound}
 
 
 def _json(values: Sequence[Any]) -> str:
