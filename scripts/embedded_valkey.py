@@ -3,8 +3,8 @@
 The wheel's Python API is not used: its servers die with the process that started them, or are
 lost when that process is killed; ours are found again by the next one.
 
-Whoever has an account on the machine reaches the port, so there is a password: random, in a file
-that only we can read.
+Every account of the machine reaches the port, so there is a password: random, in a file that only
+the owner can read.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ STATE_FILE = "valkey.json"
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 START_ATTEMPTS = 3  # another process may take the free port before the server does
-# Python warns when it forgets a process that runs; ours are meant to outlive what started them.
-STARTED: list[subprocess.Popen[bytes]] = []
+# By process id, until they have ended: Python warns when it forgets a process that runs, or that
+# nothing has waited for, and servers may outlive the process that started them.
+STARTED: dict[int, subprocess.Popen[bytes]] = {}
 
 
 def start_valkey(directory: Path) -> str:
-    """Return the URL of a running server of `directory`: the one running, or a new one.
+    """Return the URL of the server of `directory`, which is started unless it runs.
 
-    It keeps nothing: a channel layer carries notifications only.
+    It stores nothing on disk: a channel layer carries notifications only.
     """
     if running_port(directory):
         return valkey_url(directory)
@@ -47,7 +48,7 @@ def start_valkey(directory: Path) -> str:
 
 
 def stop_valkey(directory: Path) -> None:
-    """Stop the server of `directory` and wait until it's gone. Nothing to stop is fine."""
+    """Stop the server of `directory`, if there is one, and wait until it has ended."""
     if running_port(directory):
         pid = read_state(directory)["pid"]
         for sign in (signal.SIGTERM, signal.SIGKILL):
@@ -58,11 +59,11 @@ def stop_valkey(directory: Path) -> None:
 
 
 def running_port(directory: Path) -> int | None:
-    """The port of the server of `directory` if it is up, which the server itself confirms."""
+    """Return the port of the server of `directory` if it is up, as the server confirms."""
     state = read_state(directory)
     if not state:
         return None
-    # Asked, because after a crash the file names a process and a port that may be others' now.
+    # After a crash, the file's process id and port may belong to other programs by now.
     command = f"AUTH {state.get('password')}\r\nINFO server".encode()
     is_ours = f"process_id:{state['pid']}\r\n".encode() in ask(state["port"], command)
     return int(state["port"]) if is_ours else None
@@ -70,7 +71,7 @@ def running_port(directory: Path) -> int | None:
 
 def valkey_url(directory: Path) -> str:
     state = read_state(directory)
-    # One that was started before there were passwords is used until it stops.
+    # A server that was started before there were passwords is used until it stops.
     user = f":{state['password']}@" if "password" in state else ""
     return f"redis://{user}127.0.0.1:{state['port']}/0"
 
@@ -114,13 +115,13 @@ def start_server(directory: Path) -> int:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            # Ctrl-C is for whoever uses the server, who may still need it to clean up.
+            # Ctrl-C is for the server's users, which may still need it to clean up.
             start_new_session=True,
         )
     assert server.stdin is not None
     with server.stdin as stdin:
         stdin.write(settings.encode())
-    STARTED.append(server)
+    STARTED[server.pid] = server
     write_state(directory, {"pid": server.pid, "port": port, "password": password})
     return port
 
@@ -146,11 +147,11 @@ def wait_until_gone(pid: int) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    try:
-        # If it is a child of ours, this clears it away; a zombie would look alive.
-        return os.waitpid(pid, os.WNOHANG) == (0, 0)
-    except ChildProcessError:
-        pass
+    if (server := STARTED.get(pid)) is not None:
+        if server.poll() is None:
+            return True
+        del STARTED[pid]
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -159,7 +160,7 @@ def is_alive(pid: int) -> bool:
 
 
 def ask(port: int, command: bytes) -> bytes:
-    """A server's answer to one command, up to the first 64 KiB; empty if there is none."""
+    """Return a server's answer to one command; empty if there is none."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
             connection.sendall(command + b"\r\nQUIT\r\n")

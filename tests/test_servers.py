@@ -40,6 +40,8 @@ def valkey(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     module = importlib.import_module("embedded_valkey")
     yield module
     module.stop_valkey(tmp_path / "data")
+    # Python would warn at its end of a process that nothing has waited for.
+    assert not module.STARTED
 
 
 def mode(path: Path) -> int:

@@ -109,6 +109,7 @@ class Walk:
 
     def serve(self, name: str, words: list[str]) -> None:
         """Run a command in a terminal of its own, whose log is `name`.log."""
+        assert name not in self.servers, f"{name} runs already."
         with (self.folder / f"{name}.log").open("ab") as log:
             self.servers[name] = subprocess.Popen(
                 self._found(words),
