@@ -62,7 +62,7 @@ Streams
     write_stream close_stream read_stream StreamReader AsyncStreamReader
 A stream keeps every value that was written under a key, in order and without gaps.
 
-Time
+Waiting and time
     sleep
 A workflow that sleeps occupies a row, not a thread; so does one that waits in `recv`, `get_event`,
 `read_stream` or `WorkflowHandle.get_result`.
