@@ -41,7 +41,7 @@ def workflow(
 ) -> _WorkflowDecorator: ...
 
 
-def workflow(function: Any = None, /, **options: Any) -> Any:
+def workflow(function: Any = None, /, **options: Any) -> Any:  # noqa: D417 (see the overload)
     """Make a function, sync or async, a durable workflow.
 
     Of methods only static ones can be workflows. A function that is defined inside another one
@@ -129,7 +129,7 @@ def step(
 ) -> _StepDecorator: ...
 
 
-def step(function: Any = None, /, **options: Any) -> Any:
+def step(function: Any = None, /, **options: Any) -> Any:  # noqa: D417 (see the overload)
     """Make a function or method, sync or async, a step: a call whose outcome is recorded once.
 
     Args:

@@ -88,7 +88,7 @@ class _AtomicStep:
         self._is_elsewhere = self._transaction.is_elsewhere
         self._repeats = Repeats(recorder, self._transaction)
         self._value: Any = None
-        """What the function returned."""
+        """The value that the function returned."""
 
     def perform(self) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""The transactions of one atomic step: commit one, find out what became of it.
+"""The transactions of one atomic step: commit one, and find out whether it was committed.
 
 On the workflow database the fence is a transaction's last statement; on another one it is the
 primary key of the checkpoint there (CORRECTNESS rules 12 and 27).
@@ -28,11 +28,11 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class NotRecorded(Exception):
-    """Rolls an atomic step back whose checkpoint is there already, or whose claim is gone."""
+    """Rolls back an atomic step whose checkpoint exists already, or whose claim is gone."""
 
 
 class StepTransaction:
-    """What an atomic step does in its database, one transaction after the other."""
+    """The transactions of an atomic step in its database, one after the other."""
 
     def __init__(self, recorder: Recorder, arguments: Arguments) -> None:
         self._recorder = recorder
@@ -45,11 +45,11 @@ class StepTransaction:
         self.is_elsewhere = self.alias != self._store.alias
         self.is_connected = False
         self._has_erred = False
-        """Whether the latest one had a connection, and whether that has had an error."""
+        """Of the latest transaction: True once it had a connection, and once that had an error."""
         self._backend: elsewhere.Backend | None = None
-        """The session that it is, or was, in."""
+        """The database session of the latest transaction."""
         self.checkpoint: Checkpoint | None = None
-        """What it has recorded: its COMMIT may have gone through."""
+        """The checkpoint in the latest transaction, whose COMMIT may have succeeded."""
 
     def commit(self) -> Any:
         """Call the function and commit what it did with its checkpoint; return its value."""
@@ -62,7 +62,7 @@ class StepTransaction:
             try:
                 value, checkpoint = self._run_function()
             except BaseException:
-                # Here, since it is forgotten by the rollback.
+                # Read here, since the rollback clears it.
                 self._has_erred = connections[self.alias].errors_occurred
                 raise
             self.checkpoint = checkpoint
@@ -77,7 +77,7 @@ class StepTransaction:
         return value, checkpoint
 
     def _forget_old_errors(self) -> None:
-        """By the connection's mark it is known whether an error is of this database."""
+        """Clear the connection's error mark, which attributes later errors to this database."""
         connection = connections[self.alias]
         if connection.errors_occurred:
             connection.close_if_unusable_or_obsolete()
@@ -88,9 +88,9 @@ class StepTransaction:
             return call_function(self._recorder, *self._arguments)
 
     def _record_in_transaction(self, checkpoint: Checkpoint) -> None:
-        """The fence: the last statement before COMMIT."""
+        """Insert the checkpoint: the fence, and the last statement before COMMIT."""
         if self.is_elsewhere:
-            # No fence there knows of a cancel.
+            # The fence of another database doesn't know of a cancel.
             if self._run.interruption is None:
                 self._run.ensure_claim()
             self._run.check_in_step()
@@ -106,16 +106,17 @@ class StepTransaction:
     # What came of it
 
     def decide(self, error: BaseException) -> Checkpoint | None:
-        """What the transaction committed after all, once that is certain.
+        """Return the committed checkpoint, if the transaction was committed despite the error.
 
-        Perhaps only the answer to COMMIT was lost, or what the step left to on_commit() failed.
+        The answer to COMMIT may have been lost, or a function that the step gave to on_commit()
+        has failed.
         """
         if self.checkpoint is None or self.is_in_another:
             return None
         if self._is_of_database(error):
             self.close()
             if self._backend is not None and errors.meaning_of(error).may_have_committed:
-                # Else the server has answered: its session may serve others of a pool by now.
+                # Otherwise the server has answered: a pool may have given its session to others.
                 backend = self._backend
                 patiently(self._run, lambda: elsewhere.see_off(self.alias, backend))
         self.await_earlier(self.checkpoint)
@@ -129,17 +130,17 @@ class StepTransaction:
         return found
 
     def await_earlier(self, checkpoint: Checkpoint) -> None:
-        """Wait until no transaction is under way that has recorded this step."""
+        """Wait until no transaction that has recorded this step is under way."""
         if self.is_elsewhere:
             patiently(
                 self._run, lambda: elsewhere.await_earlier(self.alias, self._token, checkpoint)
             )
         else:
-            # Its fence has locked the workflow's row.
+            # The fence has locked the workflow's row, so this write waits for it.
             self._run.submit(Write, None)
 
     def recorded_by_another(self) -> Checkpoint:
-        """What an earlier holder of the claim has recorded, once this run's own was refused."""
+        """Return the outcome that an earlier holder of the claim recorded, once ours is refused."""
         self._run.submit(Write, None)
         found = patiently(self._run, self.find)
         if found is None:
@@ -148,7 +149,7 @@ class StepTransaction:
         return found
 
     def find(self) -> Checkpoint | None:
-        """What is recorded of this step where its transactions are."""
+        """Return the checkpoint of this step from the database of its transactions."""
         run, call = self._run, self._call
         if self.is_elsewhere:
             row = elsewhere.read(self.alias, self._token, call.step_number)
@@ -158,7 +159,7 @@ class StepTransaction:
         else:
             recorded = self._store.reader.read_checkpoint(run.workflow_id, call.step_number)
             if recorded is None or recorded.state is State.WAITING:
-                # What says when it is to be tried again is no outcome.
+                # A checkpoint that only has the time of the next attempt is no outcome.
                 return None
             found = recorded
         try:
@@ -168,26 +169,27 @@ class StepTransaction:
         return found
 
     def _is_of_database(self, error: BaseException) -> bool:
-        """Whether it is an error of the step's database, or of the engine's own statements."""
+        """Return True for errors of the step's database and of the engine's own statements."""
         if isinstance(error, errors.StoreError):
             return True
         is_here = self._has_erred or self.checkpoint is not None or not self.is_connected
         return is_here and (isinstance(error, Error) or errors.is_exhaustion(error))
 
     def meaning(self, error: BaseException) -> Meaning | None:
-        """What an error means that the transaction raised; None if it is none of its database."""
+        """Return the meaning of an error that the step's database raised; None for other errors."""
         is_known = self._is_of_database(error) and not self.is_in_another
         return errors.meaning_of(error) if is_known else None
 
     def record_apart(self, checkpoint: Checkpoint) -> bool:
-        """Record an outcome on the other database, in a transaction of its own; False: it is there.
+        """Record an outcome on the other database, in its own transaction; False if one is there.
 
-        Raises errors.StoreError if nothing can be recorded there.
+        Raises:
+            StoreError: Nothing can be recorded there.
         """
         return patiently(self._run, lambda: elsewhere.record(self.alias, self._token, checkpoint))
 
     def copy_for_history(self) -> None:
-        """Copy what is committed on the other database, whatever became of the claim."""
+        """Copy the checkpoint that is committed on the other database, with or without a claim."""
         if self.checkpoint is not None:
             elsewhere.await_earlier(self.alias, self._token, self.checkpoint)
         found = self.find()
@@ -196,14 +198,14 @@ class StepTransaction:
 
     @property
     def is_in_another(self) -> bool:
-        """Whether the connection has an open block, a test's: nothing is committed then."""
+        """True inside a test's open transaction, where nothing is committed."""
         return connections[self.alias].in_atomic_block
 
     def close(self) -> None:
-        """Have the next statement connect anew."""
+        """Close the connection, so that the next statement reconnects."""
         connections[self.alias].close()
 
     def ask_for_nothing(self) -> None:
-        """Raise what says that the database can't be asked."""
+        """Raise the database's error if it doesn't answer a query."""
         with connections[self.alias].cursor() as cursor:
             cursor.execute("SELECT 1")

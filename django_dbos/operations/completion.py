@@ -1,15 +1,14 @@
-"""How a run ends: what is written of it, and what became of that.
+"""The end of a run: which write records it, and what follows from the answer.
 
 A run ends in one of these ways:
 
 * the function returned or raised: the workflow is finished, in SUCCESS or ERROR;
-* `Suspended`: it waits for something, and its row says what for;
-* `HandedOver`, or an exception of the surrounding program: the claim goes back to the queue;
-* `ClaimLost`, `RunCancelled`: the row is somebody else's by now, and nothing is written;
-* `HistoryUnusable`: the row is quarantined, to be resumed after a fix.
+* `Suspended`: the workflow waits, and its row has the wake-up;
+* `HandedOver`, or an exception of the surrounding program: the claim is released;
+* `ClaimLost`, `RunCancelled`: the row isn't this run's any more, and nothing is written;
+* `HistoryUnusable`: the workflow is quarantined, to be resumed after a fix.
 
-Which one is decided by the run's own flag, `interruption`, whatever user code made of the
-exception.
+The run's own `interruption` decides which one it is, whatever user code did with the exception.
 """
 
 from __future__ import annotations
@@ -52,12 +51,12 @@ async def aend(run: Run, raised: BaseException | None) -> None:
 
 
 def _ending(run: Run, raised: BaseException | None) -> Write | None:
-    """What is to be written of how the function ended."""
+    """Return the write that records how the function ended; None if there is none."""
     run.is_under_way = False
     if isinstance(raised, RunInterrupted) and run.interruption is None:
         run.interruption = raised
     if isinstance(run.interruption, HandedOver) and not run.is_unwinding:
-        # It was asked to stop and came to its end by itself.
+        # The run was to stop, and came to its end by itself.
         run.interruption = None
     if run.interruption is not None:
         _warn_of_swallowed(run, raised)
@@ -70,9 +69,9 @@ def _ending(run: Run, raised: BaseException | None) -> Write | None:
 
 
 def _success(run: Run) -> Finish:
-    what = f"The result of workflow {run.workflow_id!r} ({run.definition.name})"
+    label = f"The result of workflow {run.workflow_id!r} ({run.definition.name})"
     try:
-        output = serializers.dumps(run.value, label=what)
+        output = serializers.dumps(run.value, label=label)
     except (SerializationError, PayloadTooLarge) as error:
         return _failure(run, error)
     return run.fenced(Finish, status=Status.SUCCESS, output=output, size=len(output))
@@ -80,7 +79,7 @@ def _success(run: Run) -> Finish:
 
 def _failure(run: Run, raised: BaseException, *, is_quarantined: bool = False) -> Finish:
     if not isinstance(raised, Exception | SystemExit):
-        # Whoever asks for the result must not be stopped by it.
+        # The error must not stop the callers of get_result().
         raised = _standing_in(run, raised)
     text = serializers.dump_error(raised)
     run.error = serializers.round_trip_error(raised, text)
@@ -113,7 +112,7 @@ def _warn_of_swallowed(run: Run, raised: BaseException | None) -> None:
     seen_through = RunInterrupted | asyncio.CancelledError | BaseExceptionGroup
     if run.is_unwinding and not isinstance(raised, seen_through):
         logger.warning(
-            "Workflow %r (%s) caught %s, by which the engine stops it, and went on. Use "
+            "Workflow %r (%s) caught %s, with which the engine stops it, and went on. Use "
             "`except Exception`, which lets it pass.",
             run.workflow_id,
             run.definition.name,
@@ -137,14 +136,15 @@ def _raise_foreign(run: Run, raised: BaseException | None) -> None:
 
 
 def _leave(run: Run, write: Write | None) -> bool:
-    """Leave the end of a run that went well to the writer, if the host lets it.
+    """Leave the end of a run that went well to the writer, if the host allows it.
 
-    The thread, or the loop, goes on with other runs; the host is told when it is written.
+    The thread, or the loop, continues with other runs. The host is notified once the end is
+    written.
     """
     is_plain = isinstance(write, Finish) and not write.is_quarantined
     run.ends_later = is_plain and run.host.may_end_later()
     if run.ends_later and write is not None:
-        # Not from the loop, which has others to serve, nor where others wait for the slot.
+        # Not on a loop, which has other runs, nor while others wait for the slot.
         may_write = run.loop is None and run.host.may_hold()
         leave = run.host.writer.leave if may_write else run.host.writer.post
         leave(write, partial(_settle, run, write))
@@ -152,7 +152,7 @@ def _leave(run: Run, write: Write | None) -> bool:
 
 
 def _settle(run: Run, write: Write, answer: Answer) -> None:
-    """Called by the writer."""
+    """Follow the answer to a write that was left to the writer, which calls this."""
     following = _after(run, write, answer)
     if following is None:
         run.host.settled(run)
@@ -161,7 +161,7 @@ def _settle(run: Run, write: Write, answer: Answer) -> None:
 
 
 def _after(run: Run, write: Write, answer: Answer) -> Write | None:
-    """Note what became of the last write; return another one if it was refused."""
+    """Note the answer to the last write; return another write if that one was refused."""
     match answer.verdict:
         case Verdict.DONE:
             run.ended_as = _status_after(write)

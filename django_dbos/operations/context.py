@@ -1,4 +1,4 @@
-"""Where the calling code is: in which run, and in which step of it."""
+"""The scope of the calling code: its run, and its step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StepScope:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A run, and the step of it, that the code belongs to."""
+    """The run, and the step of it, that code belongs to."""
 
     run: Run
     step: StepScope | None = None
@@ -37,12 +37,12 @@ _scope: ContextVar[Scope | None] = ContextVar("django_dbos_scope", default=None)
 
 
 def current() -> Scope | None:
-    """Return where the calling code is; None outside of workflows."""
+    """Return the scope of the calling code; None outside of workflows."""
     return _scope.get()
 
 
 def copy_outside() -> Context:
-    """A copy of the calling code's context that belongs to no run."""
+    """Return a copy of the calling code's context that belongs to no run."""
     copied = copy_context()
     copied.run(_scope.set, None)
     return copied
@@ -50,7 +50,7 @@ def copy_outside() -> Context:
 
 @contextmanager
 def entered(run: Run, step: StepScope | None = None) -> Iterator[None]:
-    """Everything called in here belongs to this run, and to this step of it."""
+    """Have the code in this block belong to a run, and to a step of it."""
     token = _scope.set(Scope(run, step))
     try:
         yield

@@ -1,4 +1,4 @@
-"""What `WorkflowFunction.using()` takes, checked where it is given."""
+"""The options of `WorkflowFunction.using()`, checked as they are given."""
 
 from __future__ import annotations
 
@@ -22,38 +22,40 @@ RETURN_OR_REJECT = ("return", "reject")
 
 
 class StartOptions(TypedDict, total=False):
-    """What `using()` takes, and `start_by_name()` as a dict. What isn't given has its default."""
+    """The options of `using()`; `start_by_name()` takes them as a dict. Each one is optional."""
 
     workflow_id: str | None
-    """The id, at most 255 characters. Default: a new UUIDv7; for a child, one made of its
-    parent's."""
+    """The id, at most 255 characters. Default: a new UUIDv7; for a child, one that is derived
+    from its parent's."""
     queue_name: str | None
     """Default: the decorator's, then DBOS["DEFAULT_QUEUE"]."""
     priority: int
     """From -100 to 100, higher first. Default: 0."""
     run_after: datetime | timedelta | float | None
-    """When it may begin: an instant, or seconds or a timedelta from now. Default: at once.
+    """The earliest start: an instant, or seconds or a timedelta from now. Default: at once.
     `datetime.max` means not before run_now()."""
     timeout: timedelta | float | None
-    """Seconds or a timedelta, from its first run on; past it the workflow is cancelled. Default:
-    the decorator's, and for a child without one its parent's deadline, of which None frees it."""
+    """The longest duration from the first run on, in seconds or as a timedelta; past it the
+    workflow is cancelled. Default: the decorator's, then for a child its parent's deadline. None
+    means no limit."""
     deduplication_id: str | None
-    """Unique among the active workflows of a queue."""
+    """An id that is unique among the active workflows of a queue."""
     on_existing: Literal["return", "reject"]
-    """What becomes of a start whose workflow id is used: "return" (the default) gives a handle to
-    the existing workflow, "reject" raises DuplicateWorkflow."""
+    """The answer to a start whose workflow id is taken: "return" (the default) returns a handle
+    to the existing workflow, "reject" raises DuplicateWorkflow."""
     on_duplicate: Literal["return", "reject"]
-    """The same of a start whose deduplication id is taken."""
+    """The answer to a start whose deduplication id is taken: "return" (the default) or
+    "reject"."""
     user: Any
-    """A user, a pk or None, for `current_workflow().user` and what users may see. Default: for a
-    child its parent's, else None."""
+    """The user whom the workflow belongs to, or the user's pk: `current_workflow().user` returns
+    it, and access to pages depends on it. Default: for a child its parent's, else None."""
     attributes: dict[str, Any] | None
-    """A dict of plain JSON values, to search by."""
+    """A dict of plain JSON values, by which workflows can be filtered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a workflow is to be started; what isn't given is UNSET."""
+    """The options of a start; those that aren't given are UNSET."""
 
     workflow_id: Any = UNSET
     queue_name: Any = UNSET
@@ -67,17 +69,17 @@ class Options:
     attributes: Any = UNSET
 
     def merged(self, given: Mapping[str, Any]) -> Options:
-        """These options with others on top; raises TypeError for one that there isn't."""
+        """Return these options updated with others; raise TypeError for an unknown one."""
         names.check_options(given, [field.name for field in fields(self)], owner="using()")
         return replace(self, **{name: _CHECKS[name](value) for name, value in given.items()})
 
     def get(self, name: str, default: Any) -> Any:
-        """An option's value, or the default where it isn't given."""
+        """Return an option's value, or the default if it isn't given."""
         value = getattr(self, name)
         return default if value is UNSET else value
 
     def values(self, definition: WorkflowDefinition) -> dict[str, Any]:
-        """What these options say of a NewWorkflow, but for its id."""
+        """Return the fields of a NewWorkflow that these options determine; not its id."""
         run_after = self.get("run_after", None)
         timeout = self.get("timeout", definition.timeout)
         return {
@@ -117,7 +119,7 @@ def _priority(value: Any) -> int:
 
 
 def _run_after(value: Any) -> datetime | float | None:
-    """An instant, or the seconds from the start on."""
+    """Return an aware instant, or the seconds until the workflow may begin."""
     if not isinstance(value, datetime):
         seconds: float | None = durations.to_seconds(value, label="run_after")
         return seconds
@@ -146,7 +148,7 @@ def _return_or_reject(name: str, value: Any) -> str:
 
 
 def _user(value: Any) -> str | None:
-    """A user, its pk, or None; nobody who isn't logged in has a pk."""
+    """Return a user's pk as text; None for None and for anonymous users, who have no pk."""
     pk = getattr(value, "pk", value) if not isinstance(value, str | int) else value
     return None if pk is None else names.check_text(str(pk), label="A user's pk")
 

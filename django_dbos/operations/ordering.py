@@ -17,7 +17,7 @@ from typing import Any
 QUIET_PASSES = 5
 # A task that never blocks must not hold up the others for ever.
 MAX_PASSES = 2_000
-# Seconds between looks for an outcome that is being recorded on another thread.
+# Seconds between two checks for an outcome that another thread is recording.
 EXPECTATION_PAUSE = 0.0005
 
 
@@ -36,36 +36,36 @@ class Branches:
         self._is_stopped = False
 
     def add(self, task: asyncio.Task[Any]) -> None:
-        """A task of the run was created."""
+        """Note a new task of the run."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def live_tasks(self) -> set[asyncio.Task[Any]]:
-        """Those that aren't done."""
+        """Return the tasks that aren't done."""
         return {task for task in self._tasks if not task.done()}
 
     @property
     def is_concurrent(self) -> bool:
-        """Whether more than one task of the run is alive."""
+        """True if more than one task of the run is alive."""
         return len(self._tasks) > 1
 
     def stop(self) -> None:
-        """The function has ended: nobody waits for a turn any more."""
+        """Cancel all turns, since the function has ended."""
         self._is_stopped = True
         for _, _, turn in self._turns:
             turn.cancel()
         self._turns.clear()
 
     def expect(self, step_number: int, record_order: int) -> None:
-        """A step is being recorded from another thread: later outcomes wait for it."""
+        """Have later outcomes wait for a step that another thread is recording."""
         self._expected[step_number] = record_order
 
     def expected(self, step_number: int) -> int:
-        """The place in the order of a step that was recorded from another thread."""
+        """Forget a step that another thread has recorded; return its record order, or 0."""
         return self._expected.pop(step_number, 0)
 
     async def turn(self, record_order: int) -> None:
-        """Return when the outcome with this place in the order may be delivered."""
+        """Return when the outcome with this record order may be delivered."""
         if self._is_stopped or (not self.is_concurrent and not self._turns):
             return
         turn = self._loop.create_future()
@@ -77,7 +77,7 @@ class Branches:
         await turn
 
     def _pump(self) -> None:
-        """One pass of the loop: deliver the next outcome once all tasks have come to rest."""
+        """Deliver the next outcome once all tasks are at rest; the loop calls this in each pass."""
         while self._turns and self._turns[0][2].done():
             heapq.heappop(self._turns)
         if not self._turns:

@@ -1,4 +1,4 @@
-"""What a function raised: how it ended, or something from outside that only passes through it."""
+"""Exceptions of user code: outcomes of a function, or passing through it from outside."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ T = TypeVar("T")
 
 
 def is_foreign(run: Run, error: BaseException, *, is_coroutine: bool) -> bool:
-    """Whether it came from outside the workflow, and so is no outcome of it.
+    """Return True for an exception that came from outside the workflow, and is no outcome of it.
 
-    A worker's threads hear of no signals: there a KeyboardInterrupt is the function's own, and the
+    A worker's threads receive no signals: a KeyboardInterrupt there is the function's own, and the
     next run would end the same way.
     """
     if isinstance(error, BaseExceptionGroup) and error.subgroup(RunInterrupted) is not None:
-        # As a TaskGroup passes it on.
+        # A TaskGroup raises it in this form.
         return True
     if isinstance(error, RunInterrupted):
         return True
@@ -35,21 +35,21 @@ def is_foreign(run: Run, error: BaseException, *, is_coroutine: bool) -> bool:
     return not isinstance(error, GeneratorExit) and not run.host.owns_connections
 
 
-def stand_in(what: str, error: BaseException) -> RuntimeError:
-    """The error to raise and record for one that would stop whatever it is raised in."""
-    return RuntimeError(f"{what} raised {error!r}, which is no Exception. It counts as failed.")
+def stand_in(source: str, error: BaseException) -> RuntimeError:
+    """Return the error to raise and record for one that would stop its surroundings."""
+    return RuntimeError(f"{source} raised {error!r}, which is no Exception. It counts as failed.")
 
 
 async def on_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a sync function on the run's thread; whatever it raises arrives.
+    """Call a sync function on the run's thread, and raise any exception of it here.
 
-    A Future takes no StopIteration: on Python 3.11 whoever awaits it would wait for ever.
+    A Future doesn't accept StopIteration: on Python 3.11 its awaiting task would wait for ever.
     """
     return given(await sync_to_async(caught)(function, *args, **kwargs))
 
 
 def given(outcome: tuple[T | None, Exception | None]) -> T:
-    """What caught() has brought."""
+    """Return the value from a pair that caught() has returned, or raise its error."""
     value, error = outcome
     if error is not None:
         raise error
@@ -59,7 +59,7 @@ def given(outcome: tuple[T | None, Exception | None]) -> T:
 def caught(
     function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> tuple[T | None, Exception | None]:
-    """Call a function; what it returned, or what it raised."""
+    """Call a function; return its value and None, or None and the exception that it raised."""
     try:
         return function(*args, **kwargs), None
     except Exception as error:

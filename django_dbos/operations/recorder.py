@@ -19,15 +19,15 @@ MAX_ERRORS, MAX_ERROR = 100, 1_000
 
 
 class Recorder:
-    """What a step came to: its value or error as it will be recorded, and how it got there."""
+    """The attempts at one call of a step, and their errors."""
 
     def __init__(self, call: Call, step: StepDefinition) -> None:
         self.call = call
         self.step = step
         self.attempt = 1
-        """Which attempt this is, or the next one."""
+        """The number of this attempt, or of the next one; the first is 1."""
         self.errors: list[dict[str, Any]] = []
-        """What earlier ones failed with."""
+        """The errors of earlier attempts."""
         if (before := call.wait) is not None:
             self.attempt = before.attempts + 1
             self.errors = json.loads(before.attempt_errors or "[]")
@@ -40,7 +40,7 @@ class Recorder:
         return time.perf_counter() - self._began
 
     def scope(self) -> StepScope:
-        """Where the code of this attempt is."""
+        """Return the scope of the code of this attempt."""
         return StepScope(
             step_number=self.call.step_number,
             step_name=self.step.name,
@@ -49,20 +49,24 @@ class Recorder:
         )
 
     def returned(self, value: Any) -> Checkpoint:
-        """The checkpoint of a value; raises what says why it can't be stored."""
+        """Return the checkpoint of a value.
+
+        Raises:
+            SerializationError: The value can't be stored; PayloadTooLarge if it is too large.
+        """
         return self._checkpoint(
             output=serializers.dumps(value, label=f"The result of {self.call.what}")
         )
 
     def failed(self, error: BaseException) -> Checkpoint:
-        """The checkpoint of an attempt that failed, and isn't the last one."""
+        """Return the checkpoint of a failed attempt that another one follows."""
         self._note(error)
         checkpoint = replace(self._checkpoint(), state=State.WAITING)
         self.attempt += 1
         return checkpoint
 
     def raised(self, error: BaseException) -> tuple[Checkpoint, BaseException]:
-        """The checkpoint of an error, and the error as a replay will raise it."""
+        """Return the checkpoint of an error, and the error as a replay will raise it."""
         if self.attempt > 1:
             self._note(error)
             if isinstance(error, Exception):
@@ -73,26 +77,26 @@ class Recorder:
         return self._checkpoint(error=text), serializers.round_trip_error(error, text)
 
     def announce(self, checkpoint: Checkpoint | None = None) -> None:
-        """An async run's outcome is recorded from a thread: later ones wait for it.
+        """Have later outcomes of an async run wait for this one, which a thread records.
 
-        Said once before it has its place in the order, so that none comes in between.
+        The first call comes before the outcome has its record order, so that none gets in between.
         """
         if (branches := self.call.run.branches) is None:
             return
         branches.expect(self.call.step_number, 0 if checkpoint is None else checkpoint.record_order)
         if self._has_left:
-            # Looked at last: it may just have become so.
+            # Checked last, since it may just have become True.
             self.retract()
 
     def retract(self) -> int:
-        """Nobody waits for it any more; return its place in the order, if it has one."""
+        """Have no outcome wait for this one any more; return its record order, or 0."""
         branches = self.call.run.branches
         return 0 if branches is None else branches.expected(self.call.step_number)
 
     def leave(self) -> int:
-        """The branch that called it goes on, or was cancelled while its thread works on.
+        """Announce nothing from here on: the branch continues, or was cancelled beside its thread.
 
-        Nothing is announced from here on. Returns what retract() does.
+        Returns the record order, as retract() does.
         """
         self._has_left = True
         return self.retract()

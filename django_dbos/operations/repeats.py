@@ -1,4 +1,4 @@
-"""Repeats of an atomic step that failed through no fault of its own, which are no attempts."""
+"""Repeats of an atomic step after errors that are not its own; they don't count as attempts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ logger = logging.getLogger("django_dbos.executor")
 
 # Seconds before a step is repeated.
 FIRST_REPEAT, LAST_REPEAT = 0.01, 2.0
-# How often in a row a lost session is nobody's fault, while the database answers in between.
+# So many lost sessions in a row are forgiven, if the database answers in between.
 FORGIVEN_LOSSES = 10
-# Runs of a step whose transaction took too long for the server: the process may have been stopped.
+# The least runs of a step whose transaction was too long for the server: the process may have
+# been stopped meanwhile.
 LEAST_RUNS = 2
 
 
 class Repeats:
-    """Those of one step, and what its errors mean."""
+    """The repeats of one step, and the meaning of its errors."""
 
     def __init__(self, recorder: Recorder, step_transaction: StepTransaction) -> None:
         self._recorder = recorder
@@ -35,22 +36,22 @@ class Repeats:
         self._losses = 0
 
     def is_forgiven(self, error: BaseException) -> bool:
-        """Whether the step is repeated without counting an attempt."""
+        """Return True if the step is repeated without counting an attempt."""
         meaning = self._transaction.meaning(error)
         if meaning is None:
             return False
         if isinstance(error, errors.LockTimeout):
-            # Of the engine's own statement: somebody's transaction holds the workflow's row.
+            # The engine's own statement: another transaction holds the workflow's row.
             return True
         if meaning.step is Step.REPEAT_AT_FIRST:
-            # Once there was a session, it may be the step's doing that it was lost.
+            # Once there was a session, the step may have caused its loss.
             self._losses += self._transaction.is_connected
             patiently(self._run, self._transaction.ask_for_nothing)
             return self._losses <= FORGIVEN_LOSSES
         return meaning.step is Step.REPEAT
 
     def is_last(self, error: BaseException) -> bool:
-        """Whether the attempt that raised this isn't followed by another."""
+        """Return True if no attempt follows the one that raised this error."""
         recorder, meaning = self._recorder, self._transaction.meaning(error)
         if meaning is not None and meaning.step is Step.COUNT_TWICE:
             runs = max(recorder.step.max_attempts, LEAST_RUNS)
@@ -58,7 +59,7 @@ class Repeats:
         return recorder.step.is_last(recorder.attempt, error)
 
     def wait(self, error: BaseException) -> None:
-        """Before a repeat: a pause, then a look at the claim."""
+        """Pause before a repeat, then confirm the claim."""
         run = self._run
         logger.warning(
             "%s is repeated, which counts as no attempt: %r",

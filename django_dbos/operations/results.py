@@ -126,7 +126,7 @@ class _Children:
         return None
 
     def _reserve(self) -> bool:
-        """A slot for an only child that is sure to be new and due at once."""
+        """Reserve a slot for an only child that is sure to be new and due at once."""
         (first, *others) = self._new
         if others or first.workflow_id in self._own_ids:
             return False

@@ -106,7 +106,7 @@ class BaseCall:
 
     @property
     def what(self) -> str:
-        """This operation, for error messages."""
+        """The operation, for error messages."""
         return f"step {self.step_number} ({self.step_name!r}) of workflow {self.run.workflow_id!r}"
 
 

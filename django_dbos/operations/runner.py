@@ -1,7 +1,7 @@
 """Run a workflow function: load its input, call it, and have its end written.
 
-Sync functions run on the calling thread, async ones on the running loop. Either is observed: the
-log and the signals say when a run starts and how it ended.
+Sync functions run on the calling thread, async ones on the running loop. Telemetry is notified
+when a run starts and when it has ended.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _async_runs: dict[str, Run] = {}
 def execute(run: Run) -> None:
     """Run a sync workflow function on this thread, to its end.
 
-    Raises nothing but what came from outside the workflow, a KeyboardInterrupt for example.
+    It raises nothing but exceptions from outside the workflow, such as a KeyboardInterrupt.
     """
     run.thread_id = threading.get_ident()
     with _observed(run), _working(run):
@@ -85,13 +85,13 @@ def _leaving(workflow_id: str) -> futures.Future[None] | None:
 
 
 def is_working() -> bool:
-    """Whether a worker in this process is running workflows."""
+    """Return True while a worker in this process runs workflows."""
     return bool(_working_runs)
 
 
 @contextmanager
 def _working(run: Run) -> Iterator[None]:
-    """While a worker's runs are under way, a step on a thread of no run is a mistake."""
+    """Count a worker's run; while one is under way, a step on a foreign thread is a mistake."""
     if not run.host.owns_connections:
         yield
         return
@@ -106,7 +106,7 @@ def _working(run: Run) -> Iterator[None]:
 
 
 def _call(run: Run) -> BaseException | None:
-    """Call the function; its value goes to `run.value`, what it raised is returned."""
+    """Call the function; keep its value in `run.value`, and return what it raised."""
     try:
         with context.entered(run):
             arguments = run.load(run.claim.input)
@@ -118,9 +118,9 @@ def _call(run: Run) -> BaseException | None:
 
 
 def _drop_open_transactions(run: Run) -> None:
-    """An open one would swallow what the next workflow on this thread writes.
+    """Roll back open transactions, which would swallow the writes of the thread's next workflow.
 
-    And on SQLite it would keep the end of this one from being written.
+    On SQLite they would also keep the end of this workflow from being written.
     """
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block:
@@ -168,7 +168,7 @@ async def _acall(run: Run) -> BaseException | None:
 
 
 async def _done(task: asyncio.Task[Any]) -> None:
-    """Wait until a task has ended, whatever came of it; asyncio.wait() takes longer."""
+    """Wait until a task has ended, in whichever way; asyncio.wait() takes longer."""
     if task.done():
         return
     waiter = asyncio.get_running_loop().create_future()

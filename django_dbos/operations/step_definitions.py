@@ -17,7 +17,7 @@ from django_dbos.exceptions import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDefinition:
-    """A step function, and what its decorator said of it. Durations are seconds."""
+    """A step function, and the options of its decorator. Durations are in seconds."""
 
     name: str
     function: Callable[..., Any]
@@ -34,7 +34,7 @@ class StepDefinition:
     using: str | None
 
     def delay_before(self, attempt: int) -> float:
-        """Seconds to wait before an attempt; the first is 1."""
+        """Return the seconds to wait before an attempt; the first is 1."""
         return delay_before_attempt(
             attempt,
             interval=self.interval,
@@ -44,12 +44,12 @@ class StepDefinition:
         )
 
     def is_last(self, attempt: int, error: BaseException) -> bool:
-        """Whether an attempt that raised this error isn't followed by another."""
+        """Return True if no attempt follows one that raised this error."""
         if attempt >= self.max_attempts or not self._may_retry(error):
             return True
         if isinstance(error, UnknownTypeInHistory | ModelInstanceGone):
             return False
-        # What can't be stored is known once the work is done: to do it again can't help.
+        # An outcome that can't be stored is found after the work, which need not be repeated.
         return isinstance(error, SerializationError | PayloadTooLarge)
 
     def _may_retry(self, error: BaseException) -> bool:

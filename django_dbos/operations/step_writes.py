@@ -1,7 +1,7 @@
-"""What a step writes to events and streams: at once, outside its transaction, at least once.
+"""Writes of a step to events and streams: at once, outside its transaction, at least once.
 
-On SQLite an open atomic step holds the only write lock there is. There it writes through its own
-connection, in its own transaction (CORRECTNESS rule 25).
+On SQLite an open atomic step holds the only write lock. There it writes through its own connection,
+in its own transaction (CORRECTNESS rule 25).
 """
 
 from __future__ import annotations
