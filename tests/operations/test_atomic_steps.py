@@ -143,22 +143,36 @@ def cut() -> None:
     lost.close()
 
 
+@contextmanager
+def lost_commit(alias: str) -> Iterator[tuple[Any, Callable[[str], bool]]]:
+    """Cut the connection of a step during its COMMIT, which the server completes afterwards.
+
+    Yields the workflow's handle and the function of gate_closed().
+    """
+    with gate_closed(alias) as is_waiting:
+        handle = spends.start(alias)
+        eventually(lambda: is_waiting("COMMIT"))
+        cut()
+        yield handle, is_waiting
+
+
+@pytest.fixture
+def seen_off(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Collect lost sessions instead of terminating them, as if a pooler hid their state."""
+    sessions: list[Any] = []
+    monkeypatch.setattr(elsewhere, "see_off", lambda alias, backend: sessions.append(backend))
+    return sessions
+
+
 @postgresql
 @pytest.mark.rule(12)
 @pytest.mark.rule(27)
 @everywhere
 def test_a_commit_under_way_decides_before_the_step_is_called_again(
-    alias: str, purse: None, worker: Executor, monkeypatch: Any
+    alias: str, purse: None, worker: Executor, seen_off: list[Any]
 ) -> None:
-    # As behind a pooler: the state of the lost session is unknown.
-    seen: list[Any] = []
-    monkeypatch.setattr(elsewhere, "see_off", lambda alias, backend: seen.append(backend))
-
-    with gate_closed(alias) as is_waiting:
-        handle = spends.start(alias)
-        eventually(lambda: is_waiting("COMMIT"))
-        cut()
-        eventually(lambda: seen)
+    with lost_commit(alias) as (handle, is_waiting):
+        eventually(lambda: seen_off)
         if alias == "other":
             eventually(lambda: is_waiting("INSERT INTO"))
 
@@ -205,16 +219,13 @@ def grows(alias: str) -> None:
 @pytest.mark.rule(12)
 @everywhere
 def test_the_session_of_a_refused_commit_is_not_terminated(
-    alias: str, tree: None, worker: Executor, monkeypatch: Any
+    alias: str, tree: None, worker: Executor, seen_off: list[Any]
 ) -> None:
     """With a pool, it may already serve another thread."""
-    seen: list[Any] = []
-    monkeypatch.setattr(elsewhere, "see_off", lambda alias, backend: seen.append(backend))
-
     with pytest.raises(IntegrityError):
         grows.start(alias).get_result(timeout=LIMIT)
 
-    assert seen == []
+    assert seen_off == []
 
 
 @postgresql
@@ -226,10 +237,7 @@ def test_a_lost_session_that_stays_is_terminated_and_the_step_repeated(
 ) -> None:
     monkeypatch.setattr(elsewhere, "OWN_END", 0.0)
 
-    with gate_closed(alias) as is_waiting:
-        handle = spends.start(alias)
-        eventually(lambda: is_waiting("COMMIT"))
-        cut()
+    with lost_commit(alias) as (handle, _):
         # Its COMMIT was rolled back with it.
         eventually(lambda: len(calls) == 2)
 
@@ -390,15 +398,10 @@ def test_a_cancel_after_the_commit_leaves_a_correct_history(
 @pytest.mark.rule(32)
 @everywhere
 def test_a_cancel_during_a_commit_leaves_a_correct_history(
-    alias: str, purse: None, worker: Executor, monkeypatch: Any
+    alias: str, purse: None, worker: Executor, seen_off: list[Any]
 ) -> None:
-    seen: list[Any] = []
-    monkeypatch.setattr(elsewhere, "see_off", lambda alias, backend: seen.append(backend))
-    with gate_closed(alias) as is_waiting:
-        handle = spends.start(alias)
-        eventually(lambda: is_waiting("COMMIT"))
-        cut()
-        eventually(lambda: seen)
+    with lost_commit(alias) as (handle, _):
+        eventually(lambda: seen_off)
         backends: list[int] = []
         cancelling = threading.Thread(target=cancel, args=[handle.workflow_id, backends])
         cancelling.start()
