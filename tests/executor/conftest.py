@@ -1,4 +1,4 @@
-"""Executors in this process, on committed data."""
+"""Fixtures with executors in this process, on committed data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.process.workflows import Gate
 
 @pytest.fixture
 def start_executor(transactional_db: None) -> Iterator[Callable[..., Executor]]:
-    """Start executors that are stopped after the test."""
+    """Start executors, and stop them after the test."""
     with ExitStack() as stack:
 
         def start(*args: Any, **options: Any) -> Executor:
@@ -26,5 +26,5 @@ def start_executor(transactional_db: None) -> Iterator[Callable[..., Executor]]:
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Gate:
-    """Holds workflows of `tests.process.workflows` in the middle of a step."""
+    """Block workflows of `tests.process.workflows` in the middle of a step."""
     return Gate(tmp_path / "gate")

@@ -1,4 +1,4 @@
-"""What `dbos_worker` does before and around the executor."""
+"""`dbos_worker`: its options, checks and logging, before and around the executor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.executor import workflows
         (logging.WARNING, 1, logging.WARNING),
     ],
 )
-def test_the_log_level_is_the_project_s_own_if_it_has_set_one(
+def test_the_log_level_of_the_project_takes_precedence(
     monkeypatch: pytest.MonkeyPatch, set_by_project: int, verbosity: int, level: int
 ) -> None:
     root = logging.getLogger("django_dbos")
@@ -36,8 +36,8 @@ def test_the_log_level_is_the_project_s_own_if_it_has_set_one(
 
 
 @pytest.mark.django_db(databases="__all__")
-def test_its_own_settings_stop_a_worker_and_the_project_s_pages_do_not(settings: Any) -> None:
-    # Refused after the checks: no worker is started here.
+def test_only_checks_of_the_engine_stop_a_worker(settings: Any) -> None:
+    # The command is refused after the checks, so no worker starts.
     arguments: dict[str, Any] = {"processes": 0, "skip_checks": False}
     settings.ROOT_URLCONF = "there.is.none"
 
@@ -51,7 +51,7 @@ def test_its_own_settings_stop_a_worker_and_the_project_s_pages_do_not(settings:
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[command.Arguments]:
-    """With which arguments the command would have run."""
+    """Collect the arguments with which the command would have run."""
     ran: list[command.Arguments] = []
     monkeypatch.setattr(command, "run", lambda arguments: ran.append(arguments) or 0)
     return ran
@@ -60,7 +60,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[command.Arguments]:
 @pytest.mark.parametrize(
     "given", [["--queues", "high, low "], ["--queues", "high", "--queues= low"]]
 )
-def test_blanks_around_names_of_queues_are_no_part_of_them(
+def test_blanks_around_names_of_queues_are_ignored(
     ran: list[command.Arguments], given: list[str]
 ) -> None:
     call_command("dbos_worker", *given, skip_checks=True)
@@ -83,7 +83,7 @@ def test_abbreviated_options_are_refused(ran: list[command.Arguments], given: li
 
 
 @pytest.mark.django_db(databases="__all__")
-def test_queues_that_nobody_knows_are_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_warning_names_unknown_queues(caplog: pytest.LogCaptureFixture) -> None:
     workflows.counts.using(queue_name="in use").start(1)
 
     command.warn_of_unknown_queues(["default", "in use", "defualt"])

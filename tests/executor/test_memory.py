@@ -1,4 +1,4 @@
-"""SQLite in memory, which Django makes for tests by default: threads can't share it."""
+"""SQLite in memory, Django's default for tests, which threads can't share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ settings.configure(
     DATABASES={
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
-            # As in a test database of Django's.
+            # As in a test database of Django.
             "NAME": "file:memorydb_default?mode=memory&cache=shared",
             "OPTIONS": {"transaction_mode": "IMMEDIATE"},
         }
@@ -38,7 +38,7 @@ def threads() -> list[str]:
     return [one.name for one in threading.enumerate()]
 
 
-# Inline, without a thread whose heartbeat would write beside this one.
+# Inline, without a heartbeat thread that would write concurrently.
 assert threads() == ["MainThread"], threads()
 
 try:

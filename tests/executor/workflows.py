@@ -1,4 +1,4 @@
-"""Workflows that executors run in tests, in this process and in others."""
+"""Workflows for executors in tests, in this process and in others."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def work_for(seconds: float) -> int:
 
 @dbos.workflow
 def works(steps: int, seconds: float) -> list[int]:
-    """Return the process ids of the workers that did the steps."""
+    """Return the process ids of the workers that ran the steps."""
     return [work_for(seconds) for _ in range(steps)]
 
 
@@ -140,7 +140,7 @@ def breaks_connection() -> str:
 
 @dbos.step(atomic=True, using="other")
 def spends_once(name: str) -> int:
-    """Fails once it was done; waits for the file that LINGER names with the row locked."""
+    """Fail if it was done before; with the row locked, wait for the file in LINGER."""
     groups = Group.objects.using("other").select_for_update()
     group = groups.get(name=f"{name}, full")
     group.name = f"{name}, spent"

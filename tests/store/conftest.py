@@ -32,7 +32,7 @@ def executor_id(store: Store) -> str:
 
 
 def register(store: Store, **options: Any) -> str:
-    """Write the row of an executor that lives, as far as anybody can tell."""
+    """Write the row of an executor that counts as alive."""
     executor_id = new_executor_id()
     info = {
         "executor_id": executor_id,
@@ -51,7 +51,7 @@ def register(store: Store, **options: Any) -> str:
 
 @pytest.fixture
 def session(store: Store, executor_id: str) -> Iterator[Session]:
-    """A connection of the executor's own."""
+    """Return a worker connection."""
     session = store.connect(executor_id, "test")
     yield session
     session.close()

@@ -1,4 +1,4 @@
-"""What may stand between us and PostgreSQL: a network that goes dead, a pooler of transactions.
+"""Proxies in front of PostgreSQL: a network that fails, and a transaction pooler.
 
 Both listen on the loopback, in threads of the test's process.
 """
@@ -18,16 +18,16 @@ from django.db import connections
 
 
 class Proxy:
-    """Passes bytes on, until it is told to swallow them, or to refuse whoever comes."""
+    """Forwards bytes. It can also drop them, or refuse new connections."""
 
     def __init__(self, host: str, port: int) -> None:
         self._server = (host, port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.swallows = threading.Event()
-        """Whether all is taken and nothing passed on or answered, as in a black hole."""
+        """True while all data is accepted, but neither forwarded nor answered."""
         self.refuses = threading.Event()
-        """Whether new connections are closed at once."""
+        """True while new connections are closed at once."""
         self._sockets: list[socket.socket] = []
         self._is_closed = False
         threading.Thread(target=self._accept, daemon=True).start()
@@ -118,7 +118,7 @@ SSL_OR_GSS = (80877103, 80877104)
 
 
 class TransactionPooler(Proxy):
-    """Gives each transaction another connection to the server, as PgBouncer can.
+    """Uses another connection to the server for each transaction, as PgBouncer can.
 
     Of its connections the one that was used last is given away first. Each client signs on over a
     connection of its own, which everybody may use from then on.
@@ -127,7 +127,7 @@ class TransactionPooler(Proxy):
     def __init__(self, host: str, port: int, *, hides_pids: bool = True) -> None:
         self._hides_pids = hides_pids
         self.rotates = False
-        """Whether the connection that was used first is given away first."""
+        """True if connections are used in the order of their release."""
         self._free: list[Stream] = []
         self._changed = threading.Condition()
         super().__init__(host, port)
@@ -163,11 +163,11 @@ class TransactionPooler(Proxy):
             if said.kind == b"E":
                 raise ConnectionError
             if said.kind == b"R" and said.body[:4] not in (b"\0\0\0\0", b"\0\0\0\x0c"):
-                # It asks for a password.
+                # The server requests a password.
                 server.socket.sendall(client.message().data)
 
     def _transaction(self, client: Stream, first: Message) -> None:
-        """Serve a client until the server is in no transaction and has answered all."""
+        """Serve a client until the server has answered all messages and its transaction is over."""
         server = self._take()
         try:
             server.socket.sendall(first.data)
@@ -207,14 +207,14 @@ class TransactionPooler(Proxy):
 
 
 def of_server(kind: type[Proxy] = Proxy, **options: Any) -> Proxy:
-    """A proxy to the server of the tests."""
+    """Start a proxy to the server of the tests."""
     settings = connections["default"].settings_dict
     return kind(str(settings["HOST"]) or "127.0.0.1", int(settings["PORT"] or 5432), **options)
 
 
 @contextlib.contextmanager
 def through(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """New connections of this process to the workflow database go by the proxy.
+    """Route new connections of this process to the workflow database through the proxy.
 
     This thread keeps its own, which doesn't.
     """

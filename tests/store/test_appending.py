@@ -1,4 +1,4 @@
-"""Entries are appended to streams alike, whether alone in their batch (one statement) or not."""
+"""Appending to streams, in a batch of entries (one statement) or in a mixed batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Append = Callable[..., list[Answer]]
 
 @pytest.fixture(params=[True, False], ids=["alone", "with others"])
 def append(store: Store, session: Any, executor_id: str, claim: Claims, request: Any) -> Append:
-    """Append entries; with a flush of another workflow, whose look makes the batch a mixed one."""
+    """Append entries, or do so with a flush of another workflow, which makes a mixed batch."""
     other = Write(workflow_id=(held := claim()).workflow_id, claim_number=held.claim_number)
 
     def append(*entries: Write) -> list[Answer]:
@@ -32,7 +32,7 @@ def append(store: Store, session: Any, executor_id: str, claim: Claims, request:
 
 
 def own(held: Claim, number: int) -> RecordEntry:
-    """What the workflow itself writes, not one of its steps."""
+    """Return an entry that the workflow itself writes, outside of steps."""
     write = entry(held, str(number))
     return replace(write, checkpoint=checkpoint(held, number), step_number=number)
 
@@ -42,7 +42,7 @@ def entries() -> list[tuple[str, int, str | None]]:
     return list(found.values_list("key", "offset", "value_text"))
 
 
-def test_offsets_go_on_without_gaps(claim: Claims, append: Append) -> None:
+def test_offsets_continue_without_gaps(claim: Claims, append: Append) -> None:
     held, other = claim(), claim()
     append(entry(held, "0"))
 
@@ -57,7 +57,7 @@ def test_offsets_go_on_without_gaps(claim: Claims, append: Append) -> None:
     )
 
 
-def test_a_workflow_s_own_entries_have_checkpoints(claim: Claims, append: Append) -> None:
+def test_entries_outside_of_steps_have_checkpoints(claim: Claims, append: Append) -> None:
     held = claim()
 
     append(*(own(held, number) for number in (1, 2)))
@@ -91,7 +91,7 @@ def test_without_the_claim_nothing_is_appended(claim: Claims, append: Append) ->
     assert [value for _, _, value in entries()] == ["kept"]
 
 
-def test_what_is_recorded_already_is_found_and_not_appended_again(
+def test_a_recorded_entry_is_found_and_not_appended_again(
     store: Store, session: Any, executor_id: str, claim: Claims, append: Append
 ) -> None:
     held = claim()
@@ -104,7 +104,7 @@ def test_what_is_recorded_already_is_found_and_not_appended_again(
 
 
 @pytest.mark.rule(12)
-def test_a_repeat_finds_its_own_entries(
+def test_a_repeated_batch_finds_its_own_entries(
     store: Store, session: Any, executor_id: str, claim: Claims, append: Append
 ) -> None:
     held = claim()

@@ -1,4 +1,4 @@
-"""Array literals come back from PostgreSQL as what went in."""
+"""Array literals come back from PostgreSQL unchanged."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TEXTS = ["", "a", 'say "x"', "back\\slash", "{a,b}", "NULL", "null", "é\u2028\n
         ("interval", [timedelta(days=-1, microseconds=3), None]),
     ],
 )
-def test_what_goes_in_comes_out(db: None, kind: str, values: list[Any]) -> None:
+def test_an_array_comes_back_unchanged(db: None, kind: str, values: list[Any]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT * FROM unnest(%s::{kind}[])", [array(values)])
 
@@ -36,7 +36,7 @@ def test_what_goes_in_comes_out(db: None, kind: str, values: list[Any]) -> None:
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own")
-def test_a_column_of_nothing_is_filled_up(db: None) -> None:
+def test_a_column_of_nulls_is_filled_up(db: None) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT * FROM unnest(%s::text[], %s::text[])", [array(["a", "b"]), array([None, None])]
@@ -47,7 +47,7 @@ def test_a_column_of_nothing_is_filled_up(db: None) -> None:
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own")
 @pytest.mark.parametrize("values", [["a\0b"], ["a", "\0"], ["\0", "a", None]])
-def test_a_text_that_postgresql_cannot_hold_is_refused_and_not_taken_apart(
+def test_a_text_that_postgresql_cannot_store_is_refused_as_a_whole(
     db: None, values: list[Any]
 ) -> None:
     with connection.cursor() as cursor, pytest.raises(DatabaseError):

@@ -1,4 +1,4 @@
-"""Claims and fences: who may write, and who may not any more."""
+"""Claims and fences: which runs may write, and which may no longer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def verdicts(store: Store, session: Session, executor_id: str, *writes: Write) -
 
 @pytest.mark.rule(1)
 @pytest.mark.parametrize("take", ["cancel", "cancel and resume", "release", "suspend"])
-def test_whatever_takes_a_claim_away_fences_its_run(
+def test_every_loss_of_a_claim_fences_its_run(
     store: Store, session: Session, executor_id: str, claim: Claims, take: str
 ) -> None:
     held = claim()
@@ -56,7 +56,7 @@ def test_whatever_takes_a_claim_away_fences_its_run(
 
     found = verdicts(store, session, executor_id, step(held, 2))
 
-    # Also when the same executor holds the workflow again, under another number.
+    # Even if the same executor claims the workflow again, under another number.
     assert found == [Verdict.CLAIM_LOST]
     assert not Checkpoint.objects.filter(step_number=2).exists()
 
@@ -80,7 +80,7 @@ def test_another_executor_cannot_write(
 
 
 @pytest.mark.rule(7)
-def test_a_checkpoint_that_is_there_is_adopted_never_overwritten(
+def test_an_existing_checkpoint_is_adopted_and_never_overwritten(
     store: Store, session: Session, executor_id: str, claim: Claims
 ) -> None:
     held = claim()
@@ -96,7 +96,7 @@ def test_a_checkpoint_that_is_there_is_adopted_never_overwritten(
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
 @pytest.mark.rule(2)
-def test_an_open_transaction_that_cancelled_one_delays_no_other(
+def test_an_open_transaction_with_a_cancel_delays_no_other_workflow(
     store: Store, session: Session, executor_id: str, claim: Claims
 ) -> None:
     cancelled, other = claim(), claim()
@@ -111,11 +111,11 @@ def test_an_open_transaction_that_cancelled_one_delays_no_other(
         thread = threading.Thread(target=write)
         thread.start()
         thread.join(LIMIT)
-        # While the transaction is open.
+        # During the transaction.
         (plan,) = answered
     connections.close_all()
 
-    # The one whose row is locked is neither written nor lost: it is asked again later.
+    # The workflow with the locked row is neither written nor lost: its write is retried.
     assert plan.deferred == [0]
     assert [one.verdict for one in plan.answers[1:]] == [Verdict.DONE, Verdict.DONE]
     assert verdicts(store, session, executor_id, step(cancelled)) == [Verdict.CLAIM_LOST]
@@ -151,7 +151,7 @@ def test_claims_come_in_the_order_of_the_queue(store: Store, executor_id: str) -
 
 
 @pytest.mark.rule(9)
-def test_only_known_functions_are_claimed(store: Store, executor_id: str) -> None:
+def test_only_registered_functions_are_claimed(store: Store, executor_id: str) -> None:
     store.start_workflows([new_workflow(name="unknown"), new_workflow()])
 
     claims, _ = store.claim_workflows(
@@ -163,7 +163,7 @@ def test_only_known_functions_are_claimed(store: Store, executor_id: str) -> Non
 
 
 @pytest.mark.rule(4)
-def test_who_was_declared_dead_claims_nothing(store: Store, executor_id: str) -> None:
+def test_an_executor_that_was_declared_dead_claims_nothing(store: Store, executor_id: str) -> None:
     store.start_workflows([new_workflow()])
     assert store.recover_executor(store.session(), executor_id, is_unlocked=True)
 
@@ -176,12 +176,12 @@ def test_who_was_declared_dead_claims_nothing(store: Store, executor_id: str) ->
 
 
 @pytest.mark.rule(8)
-def test_a_checkpoint_since_the_claim_starts_the_count_anew(
+def test_a_checkpoint_since_the_claim_resets_the_count(
     store: Store, executor_id: str, claim: Claims
 ) -> None:
     stuck, moving = claim(), claim()
     for attempt in range(1, 4):
-        # Recovery ends the dead one's own sessions, so not on one of those.
+        # Not on a session of the dead executor, which recovery terminates.
         verdicts(store, store.session(), executor_id, step(moving, attempt))
         store.recover_executor(store.session(), executor_id, is_unlocked=True)
         attempts = dict(Workflow.objects.values_list("workflow_id", "recovery_attempts"))
@@ -194,7 +194,7 @@ def test_a_checkpoint_since_the_claim_starts_the_count_anew(
 
 
 @pytest.mark.rule(8)
-def test_too_many_dead_claims_give_a_workflow_up(store: Store, claim: Claims) -> None:
+def test_a_workflow_is_given_up_after_too_many_dead_claims(store: Store, claim: Claims) -> None:
     held = claim(max_recovery_attempts=2)
     executor_id = str(Workflow.objects.get().executor_id)
 
@@ -242,14 +242,14 @@ def test_executors_without_a_row_are_found(store: Store, claim: Claims) -> None:
 
 
 @pytest.mark.rule(5)
-def test_a_held_lock_shows_life(store: Store, executor_id: str) -> None:
+def test_a_held_lock_shows_that_an_executor_lives(store: Store, executor_id: str) -> None:
     other = register(store)
     holder = store.connect(other, "housekeeping")
     assert store.hold_lock(holder, other)
     store.mark_locked(holder, other)
     looks = [store.heartbeat(store.session(), executor_id, None).unlocked_executors]
 
-    # The process dies: its connection goes, or the lock of its file.
+    # The process dies: its connection is closed, or its file lock released.
     store.release_lock(holder, other)
     holder.close()
     _eventually_unlocked(store, executor_id, looks)
@@ -289,7 +289,7 @@ def test_finishing_and_releasing(
 
 
 @pytest.mark.rule(11)
-def test_offsets_have_no_gap_and_the_end_is_the_end(
+def test_offsets_are_consecutive_and_the_end_is_final(
     store: Store, session: Session, executor_id: str, claim: Claims
 ) -> None:
     held = claim()
@@ -302,14 +302,14 @@ def test_offsets_have_no_gap_and_the_end_is_the_end(
 
 
 @pytest.mark.rule(12)
-def test_a_repeat_recognises_its_own_rows(
+def test_a_repeated_batch_recognizes_its_own_rows(
     store: Store, session: Session, executor_id: str, claim: Claims
 ) -> None:
     held = claim()
     writes = [entry(held, "0"), entry(held, "1")]
     store.apply(session, executor_id, writes, is_repeat=False)
 
-    # The answer to COMMIT was lost: the same writes come once more.
+    # The answer to COMMIT was lost: the same writes are sent again.
     plan = store.apply(session, executor_id, writes, is_repeat=True)
 
     assert [one.verdict for one in plan.answers] == [Verdict.DONE, Verdict.DONE]

@@ -1,4 +1,4 @@
-"""Which executors live, as those see it who aren't executors."""
+"""The liveness of executors, as other processes read it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.store.conftest import register
 
 
 def age(executor_id: str, by: timedelta) -> None:
-    """As if it had been silent for so long."""
+    """Move the last heartbeat into the past."""
     row = Executor.objects.get(pk=executor_id)
     QuerySet(Executor).filter(pk=executor_id).update(heartbeat_at=row.heartbeat_at - by)
 
@@ -28,8 +28,8 @@ def is_served(store: Store, queue_name: str) -> bool:
     return not reason
 
 
-def test_only_who_keeps_its_lease_listens_to_a_queue(store: Store) -> None:
-    """A killed worker counted as live until somebody declared it dead."""
+def test_only_an_executor_within_its_lease_serves_a_queue(store: Store) -> None:
+    """A killed worker used to count as live until another executor declared it dead."""
     assert not is_served(store, "default")
 
     executor_id = register(store, lease=20.0)
@@ -39,8 +39,8 @@ def test_only_who_keeps_its_lease_listens_to_a_queue(store: Store) -> None:
     assert not is_served(store, "default")
 
 
-def test_one_that_was_declared_dead_can_be_read(store: Store) -> None:
-    """PostgreSQL's -infinity is no instant of Python's: reading such a row raised."""
+def test_an_executor_that_was_declared_dead_can_be_read(store: Store) -> None:
+    """PostgreSQL's -infinity is out of Python's range; reading such a row raised an error."""
     executor_id = register(store)
     declare_dead(store, executor_id)
 
@@ -51,7 +51,7 @@ def test_one_that_was_declared_dead_can_be_read(store: Store) -> None:
     assert not is_served(store, "default")
 
 
-def test_an_executor_listens_to_its_queues(store: Store) -> None:
+def test_an_executor_serves_its_queues(store: Store) -> None:
     register(store, queue_names='["mail"]')
     register(store, is_inline=True)
 
@@ -59,7 +59,7 @@ def test_an_executor_listens_to_its_queues(store: Store) -> None:
     assert not is_served(store, "default")
 
 
-def test_a_worker_that_does_not_know_the_function_is_no_help(store: Store) -> None:
+def test_a_worker_without_the_function_does_not_count(store: Store) -> None:
     register(store, workflow_names='["shop.old"]')
 
     reason = store.reader.why_unclaimed("default", "shop.checkout")

@@ -1,4 +1,4 @@
-"""The writer: one thread, one transaction for what queued up, and nobody blamed for another."""
+"""The writer: one thread, one transaction for all queued writes, and isolated failures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Claims = Callable[..., Claim]
 
 
 class Committed:
-    """What was committed, batch by batch."""
+    """Collect the committed writes, batch by batch."""
 
     def __init__(self) -> None:
         self.plans: list[Plan] = []
@@ -63,7 +63,7 @@ def writer(store: Store, executor_id: str, committed: Committed) -> Iterator[Bat
 
 @pytest.fixture
 def applying(store: Any) -> Iterator[Callable[[Callable[..., Any]], None]]:
-    """Put something in front of the store's `apply`: the seam where a database fails."""
+    """Wrap the store's `apply`, the place where a database fails."""
 
     def put(before: Callable[..., Any]) -> None:
         store.apply = before
@@ -73,7 +73,7 @@ def applying(store: Any) -> Iterator[Callable[[Callable[..., Any]], None]]:
         del store.apply
 
 
-def test_what_queues_up_is_one_transaction(
+def test_queued_writes_are_one_transaction(
     store: Any, writer: BatchWriter, claim: Claims, committed: Committed, applying: Any
 ) -> None:
     held = claim()
@@ -102,7 +102,7 @@ def test_one_bad_write_does_not_fail_its_batch(writer: BatchWriter, claim: Claim
     good, bad = claim(), claim()
     answers: list[Any] = []
 
-    # A number that no column holds: the database finds it, not we.
+    # A number that exceeds its column; only the database detects this.
     for write in (step(good), step(bad, attempts=10**30), step(good, 2)):
         writer.post(write, answers.append)
     last = writer.write(step(good, 3))
@@ -154,7 +154,7 @@ def test_after_a_refusal_a_run_may_only_be_quarantined(
 
 @pytest.mark.rule(10)
 @pytest.mark.rule(12)
-def test_an_outage_blames_nobody_and_a_lost_answer_doubles_nothing(
+def test_an_outage_fails_no_run_and_a_lost_answer_repeats_nothing(
     store: Any, writer: BatchWriter, claim: Claims, applying: Any
 ) -> None:
     held = claim()
@@ -179,7 +179,7 @@ def test_an_outage_blames_nobody_and_a_lost_answer_doubles_nothing(
 
 
 @pytest.mark.rule(2)
-def test_a_locked_row_is_asked_again(
+def test_a_write_to_a_locked_row_is_retried(
     store: Any, writer: BatchWriter, claim: Claims, applying: Any
 ) -> None:
     held, other = claim(), claim()
@@ -200,14 +200,14 @@ def test_a_locked_row_is_asked_again(
     assert writer.write(step(other)).verdict is Verdict.DONE
     assert writer.write(step(held, 3)).verdict is Verdict.DONE
 
-    # In order, and each once.
+    # In order, each of them once.
     assert [one.verdict for one in answers] == [Verdict.DONE, Verdict.DONE]
     orders = Checkpoint.objects.filter(workflow_id=held.workflow_id).order_by("recorded_at")
     assert [one.step_number for one in orders] == [1, 2, 3]
 
 
 class Door:
-    """In front of `apply`: notes what comes, and keeps one workflow's writes out while closed."""
+    """Wraps `apply`: logs the batches, and defers the writes of one workflow while it is closed."""
 
     def __init__(self, store: Any, workflow_id: str, *, waits: bool = False) -> None:
         self._store = store
@@ -231,7 +231,7 @@ class Door:
         return Plan(answers=[DONE] * len(writes), deferred=kept_out)
 
     def tried(self) -> list[list[int]]:
-        """The step numbers of the workflow that came together, try by try."""
+        """Return the step numbers of the workflow in each batch."""
         return [
             [one.checkpoint.step_number for one in batch if isinstance(one, RecordStep)
              and one.workflow_id == self._workflow_id]
@@ -252,7 +252,7 @@ def test_deferred_writes_keep_their_order(
     applying(door)
     answers: list[Any] = []
 
-    # They come at different times, while another workflow's writes wake the writer all the time.
+    # They are queued at different times, while another workflow's writes keep waking the writer.
     for number in range(1, 81):
         if number % 10 == 1:
             writer.post(step(held, number // 10 + 1), answers.append)
@@ -269,7 +269,7 @@ def test_deferred_writes_keep_their_order(
 
 
 @pytest.mark.rule(2)
-def test_who_waits_for_a_lock_waits_alone(
+def test_a_wait_for_a_lock_delays_no_other_workflow(
     store: Any, writer: BatchWriter, claim: Claims, applying: Any
 ) -> None:
     held, other = claim(), claim()
@@ -290,7 +290,7 @@ def test_who_waits_for_a_lock_waits_alone(
 
 
 @pytest.mark.rule(2)
-def test_who_waits_for_a_lock_does_not_spin(
+def test_a_wait_for_a_lock_does_not_spin(
     store: Any, writer: BatchWriter, claim: Claims, applying: Any
 ) -> None:
     held = claim()
@@ -308,7 +308,7 @@ def test_who_waits_for_a_lock_does_not_spin(
     door.is_closed = False
     writer.write(step(held, 2))
 
-    # Each try comes later after the one before.
+    # The delays between the tries grow.
     pauses = [later - one for one, later in pairwise(came_at[:4])]
     first = writer_module.FIRST_DEFERRAL
     assert all(pause >= first * 2**n * 0.9 for n, pause in enumerate(pauses)), pauses
@@ -333,7 +333,7 @@ def test_an_open_transaction_that_took_an_id_delays_no_other_workflow(
             ),
             answers.append,
         )
-        # The other's are written while the transaction is open, and the start waits for its end.
+        # The other workflow writes during the transaction; the start waits for its end.
         for number in range(1, 101):
             assert writer.write(step(other, number)).verdict is Verdict.DONE
         assert answers == []
@@ -343,7 +343,7 @@ def test_an_open_transaction_that_took_an_id_delays_no_other_workflow(
 
 
 @pytest.mark.rule(12)
-def test_what_may_be_committed_is_asked_for_however_long_it_is_deferred(
+def test_a_write_that_may_be_committed_is_queried_however_long_it_is_deferred(
     store: Any, writer: BatchWriter, claim: Claims, applying: Any
 ) -> None:
     held = claim()
@@ -398,7 +398,7 @@ def test_a_batch_is_limited_in_bytes(
     assert StreamEntry.objects.count() == 4
 
 
-def test_what_follows_a_commit_may_fail_and_the_writer_goes_on(
+def test_the_writer_survives_an_error_after_a_commit(
     store: Store, executor_id: str, claim: Claims, caplog: pytest.LogCaptureFixture
 ) -> None:
     held = claim()
@@ -416,7 +416,7 @@ def test_what_follows_a_commit_may_fail_and_the_writer_goes_on(
     assert "What follows the commit" in caplog.text
 
 
-def test_a_writer_that_stops_does_not_wait_for_ever_for_the_database(
+def test_a_stopping_writer_does_not_wait_forever_for_the_database(
     writer: BatchWriter, claim: Claims, applying: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = claim()
@@ -443,7 +443,7 @@ def test_an_abandoned_writer_answers_and_writes_nothing(writer: BatchWriter, cla
     assert not Checkpoint.objects.exists()
 
 
-def test_a_stopped_writer_has_written_all_and_takes_no_more(
+def test_a_stopped_writer_has_written_all_and_accepts_no_more(
     writer: BatchWriter, claim: Claims
 ) -> None:
     held = claim()
@@ -456,7 +456,7 @@ def test_a_stopped_writer_has_written_all_and_takes_no_more(
     assert writer.write(step(held, 51)).verdict is Verdict.CLAIM_LOST
 
 
-async def test_async_callers_are_woken_once_a_batch(
+async def test_async_callers_are_woken_once_per_batch(
     async_db: None,
     store: Any,
     writer: BatchWriter,
@@ -504,7 +504,7 @@ postgresql = pytest.mark.skipif(
 
 
 class Threads:
-    """Which thread wrote how much, and a gate before the first write."""
+    """Counts the writes per thread, and has a gate before the first write."""
 
     def __init__(self, store: Any) -> None:
         self.store = store
@@ -528,7 +528,7 @@ def threads(store: Any, applying: Any) -> Threads:
 
 
 @postgresql
-def test_who_is_alone_writes_on_its_own_thread(
+def test_a_single_caller_writes_on_its_own_thread(
     writer: BatchWriter, claim: Claims, threads: Threads
 ) -> None:
     held = claim()
@@ -546,7 +546,7 @@ def let_go_when_queued(writer: BatchWriter, threads: Threads) -> None:
 
 @postgresql
 @pytest.mark.rule(11)
-def test_nobody_overtakes_what_is_queued(
+def test_no_write_overtakes_a_queued_one(
     writer: BatchWriter, claim: Claims, threads: Threads
 ) -> None:
     held = claim()
@@ -555,7 +555,7 @@ def test_nobody_overtakes_what_is_queued(
     threads.began.wait(LIMIT)
     threading.Thread(target=let_go_when_queued, args=(writer, threads)).start()
 
-    # The leader lock is held; when it is free again, the posted write is written.
+    # The leader lock is held; once it is free, the posted write is written.
     writer.write(step(held, 1))
     assert StreamEntry.objects.count() == 1
     writer.post(entry(held, "2"))
@@ -566,7 +566,7 @@ def test_nobody_overtakes_what_is_queued(
 
 
 @postgresql
-def test_who_leaves_its_end_writes_it_on_its_own_thread_when_alone(
+def test_a_single_caller_that_leaves_its_end_writes_it_on_its_own_thread(
     writer: BatchWriter, claim: Claims, threads: Threads
 ) -> None:
     held, crowd, answers = claim(), [claim(), claim()], []
@@ -578,7 +578,7 @@ def test_who_leaves_its_end_writes_it_on_its_own_thread_when_alone(
     assert [one.verdict for one in answers] == [Verdict.DONE]
     assert threads.wrote == [(False, 1)]
 
-    # With a batch under way it isn't waited for.
+    # During a batch, the caller doesn't wait for it.
     threads.may_go_on.clear()
     for one in crowd:
         writer.post(step(one))
@@ -590,7 +590,7 @@ def test_who_leaves_its_end_writes_it_on_its_own_thread_when_alone(
 
 
 @postgresql
-def test_whoever_comes_while_another_writes_is_written_by_the_writer_together(
+def test_callers_that_arrive_during_a_write_are_written_together_by_the_writer(
     writer: BatchWriter, claim: Claims, threads: Threads
 ) -> None:
     held = claim()
@@ -607,14 +607,14 @@ def test_whoever_comes_while_another_writes_is_written_by_the_writer_together(
         other.join(LIMIT)
 
     assert threads.wrote == [(False, 1), (True, 2)]
-    # In a crowd the next one queues as well, until a batch is one workflow's again.
+    # Under load the next caller queues too, until a batch has a single workflow again.
     writer.write(step(held, 4))
     writer.write(step(held, 5))
     assert threads.wrote[2:] == [(True, 1), (False, 1)]
 
 
 @postgresql
-def test_a_writer_that_stops_waits_for_who_writes_on_its_own(
+def test_a_stopping_writer_waits_for_callers_that_write_themselves(
     writer: BatchWriter, claim: Claims, threads: Threads
 ) -> None:
     held = claim()
@@ -633,7 +633,7 @@ def test_a_writer_that_stops_waits_for_who_writes_on_its_own(
 
 @postgresql
 @pytest.mark.rule(12)
-def test_an_end_is_told_of_though_what_was_looked_up_beside_it_fails(
+def test_an_end_is_notified_though_a_lookup_beside_it_fails(
     store: Any,
     claim: Claims,
     executor_id: str,
@@ -683,7 +683,7 @@ def test_a_write_that_is_deferred_while_the_writer_stops_is_answered(
         stopping = threading.Thread(target=writer.stop)
         stopping.start()
         time.sleep(0.1)
-        # The stopping thread waits for the leader lock by now.
+        # By now the stopping thread waits for the leader lock.
         threads.may_go_on.set()
         time.sleep(0.2)
     stopping.join(LIMIT)
@@ -694,7 +694,7 @@ def test_a_write_that_is_deferred_while_the_writer_stops_is_answered(
 
 @postgresql
 @pytest.mark.rule(10)
-def test_a_lock_in_the_way_of_who_is_alone_puts_its_write_off(
+def test_a_locked_row_defers_the_write_of_a_single_caller(
     writer: BatchWriter, claim: Claims, store: Store
 ) -> None:
     held = claim()

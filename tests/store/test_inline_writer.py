@@ -1,4 +1,4 @@
-"""Writes of async workflows that run inline: in groups, and each with its own answer."""
+"""Writes of inline async workflows: grouped, each with its own answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COUNT = 50
 
 
 class Recorded:
-    """A store whose batches are known, and which refuses one write."""
+    """A store that logs its batches and refuses one write."""
 
     def __init__(self) -> None:
         self.store: Any = get_store()
@@ -60,7 +60,7 @@ def writer_of(store: Any, executor_id: str) -> InlineWriter:
     return InlineWriter(store, executor_id, on_commit=lambda plan: None)
 
 
-async def test_what_is_written_at_once_is_one_batch(async_db: None) -> None:
+async def test_simultaneous_writes_are_one_batch(async_db: None) -> None:
     store: Any = Recorded()
     executor_id, writes = await sync_to_async(held)(store.store, COUNT)
     writer = writer_of(store, executor_id)
@@ -85,7 +85,7 @@ async def test_one_bad_write_is_refused_alone(async_db: None) -> None:
     assert await Checkpoint.objects.acount() == 3
 
 
-async def test_whoever_comes_first_and_is_cancelled_takes_nobody_along(async_db: None) -> None:
+async def test_the_cancellation_of_the_first_caller_leaves_the_others_alone(async_db: None) -> None:
     store = get_store()
     executor_id, writes = await sync_to_async(held)(store, 3)
     writer = writer_of(store, executor_id)
@@ -104,7 +104,7 @@ async def meets(gate: Any) -> None:
     await gate.wait()
 
 
-async def test_steps_that_end_at_once_are_recorded_together(
+async def test_steps_that_end_simultaneously_are_recorded_together(
     async_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store: Any = get_store()
@@ -123,6 +123,6 @@ async def test_steps_that_end_at_once_are_recorded_together(
 
     await many()
 
-    # As many as there are steps, if each were written by itself.
+    # If each step were written separately, there would be a batch per step.
     assert len(batches) < COUNT / 2
     assert sum(batches) >= COUNT

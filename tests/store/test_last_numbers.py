@@ -1,4 +1,4 @@
-"""The last numbers that a column holds: a row that has one fails nothing that is done with many."""
+"""Columns at their maximum: such a row doesn't fail operations on many rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ON_CLAIMED: dict[str, Act] = {
 
 @pytest.fixture
 def claimed(store: Store, executor_id: str) -> list[str]:
-    """Workflows that an executor holds, past their deadlines; the first has the last numbers."""
+    """Claim workflows past their deadlines; the first one's numbers are at their maximum."""
     new = [new_workflow() for _ in range(3)]
     store.start_workflows(new)
     ids = [one.workflow_id for one in new]
@@ -52,7 +52,7 @@ def _set(columns: str, ids: list[str]) -> None:
 
 @pytest.mark.rule(46)
 @pytest.mark.parametrize("what", ON_CLAIMED)
-def test_what_is_done_with_many_is_done_with_all(
+def test_an_operation_on_many_rows_covers_all(
     what: str, store: Store, session: Session, executor_id: str, claimed: list[str]
 ) -> None:
     session.close()  # else recovery ends it
@@ -71,7 +71,7 @@ def test_all_of_a_batch_are_resumed(store: Store, claimed: list[str]) -> None:
 
 
 @pytest.mark.rule(46)
-def test_what_is_due_is_enqueued_beside_a_row_without_a_time(
+def test_due_workflows_are_enqueued_beside_a_row_without_a_time(
     store: Store, session: Session
 ) -> None:
     new = [new_workflow(delay=3_600.0) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""The table of what errors mean: every line of it, in the docs too."""
+"""The table of the meanings of errors: each line, also in the docs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LINES = [
 
 
 def raised(kind: type[DatabaseError], driver: BaseException) -> DatabaseError:
-    """An error as Django raises it."""
+    """Return an error as Django raises it."""
     error = kind("why")
     error.__cause__ = driver
     return error
@@ -36,7 +36,9 @@ def raised(kind: type[DatabaseError], driver: BaseException) -> DatabaseError:
 
 @pytest.mark.rule(10)
 @pytest.mark.parametrize(("state", "meaning"), LINES, ids=lambda value: str(value)[:12])
-def test_every_line_says_what_the_engine_does(state: str | None, meaning: Meaning) -> None:
+def test_every_line_decides_for_the_engine_and_for_steps(
+    state: str | None, meaning: Meaning
+) -> None:
     sqlstate = f"{state}000" if state and len(state) == 2 else state
     error = errors.of_sqlstate(sqlstate, "why")
 
@@ -46,7 +48,7 @@ def test_every_line_says_what_the_engine_does(state: str | None, meaning: Meanin
         assert error.is_outcome_unknown is meaning.may_have_committed
 
 
-def test_a_state_of_its_own_goes_before_its_class() -> None:
+def test_a_single_state_takes_precedence_over_its_class() -> None:
     assert meanings.of_sqlstate("57014").step is Step.COUNT
     assert meanings.of_sqlstate("57P03").step is Step.REPEAT
     assert meanings.of_sqlstate("53400").step is Step.COUNT
@@ -56,7 +58,7 @@ def test_a_state_of_its_own_goes_before_its_class() -> None:
 
 @pytest.mark.rule(10)
 @pytest.mark.parametrize("name", ["ReadOnlySqlTransaction", "DiskFull"])
-def test_what_passes_is_waited_out_whatever_class_django_gives_it(name: str) -> None:
+def test_a_transient_error_is_waited_out_whatever_its_django_class(name: str) -> None:
     driver = getattr(psycopg.errors, name)("why")
     meaning = errors.meaning_of(raised(InternalError, driver))
 
@@ -64,7 +66,7 @@ def test_what_passes_is_waited_out_whatever_class_django_gives_it(name: str) -> 
 
 
 @pytest.mark.rule(10)
-def test_an_error_without_a_state_is_the_connections_or_a_mistake() -> None:
+def test_an_error_without_a_state_is_a_lost_connection_or_a_mistake() -> None:
     lost = raised(OperationalError, psycopg.OperationalError("gone"))
 
     assert errors.meaning_of(lost) is meanings.LOST
@@ -84,7 +86,7 @@ def test_an_error_without_a_state_is_the_connections_or_a_mistake() -> None:
         ("SQLITE_CONSTRAINT_UNIQUE", Step.COUNT),
     ],
 )
-def test_errors_of_sqlite_are_known_by_their_names(name: str, step: Step) -> None:
+def test_errors_of_sqlite_are_recognized_by_their_names(name: str, step: Step) -> None:
     driver = sqlite3.OperationalError("why")
     driver.sqlite_errorname = name
 

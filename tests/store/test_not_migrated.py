@@ -1,4 +1,4 @@
-"""Before `migrate`, what a web process asks says so."""
+"""Before `migrate`, the errors of a web process name the command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(params=["table", "column"])
 def is_missing(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A table that isn't there, as before the first migration; a column, as before the last."""
+    """Remove a table, as before the first migration, or a column, as before the last one."""
     there, away = {
         "table": ("dbos_workflow RENAME TO hidden", "hidden RENAME TO dbos_workflow"),
         "column": (
@@ -56,6 +56,8 @@ def test_the_error_names_migrate(is_missing: None, ask: Callable[[], object]) ->
         lambda: list(dbos.read_stream("x", "key", timeout=0)),
     ],
 )
-def test_so_does_what_reads_or_sends(is_missing: None, ask: Callable[[], object]) -> None:
+def test_the_error_of_a_read_or_a_send_names_migrate(
+    is_missing: None, ask: Callable[[], object]
+) -> None:
     with pytest.raises(DatabaseError, match=r"Run `manage\.py migrate` first"):
         ask()

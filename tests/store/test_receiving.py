@@ -1,4 +1,4 @@
-"""A message is received alike, whether it was expected (one statement) or looked for."""
+"""Receiving a message that was expected (one statement) or that is looked up."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def recorded() -> list[tuple[int, str | None, int]]:
     return list(found.values_list("step_number", "output_text", "state"))
 
 
-def test_messages_come_in_their_order_once_each(
+def test_messages_are_received_once_and_in_order(
     store: Store, claim: Claims, receive: Receive
 ) -> None:
     held = claim()
@@ -87,7 +87,7 @@ def test_the_deadline_of_the_wait_is_replaced(
     assert Checkpoint.objects.get().deadline_at == deadline
 
 
-def test_what_is_recorded_already_is_found_and_nothing_consumed(
+def test_a_recorded_message_is_found_and_nothing_consumed(
     store: Store, session: Any, executor_id: str, claim: Claims, receive: Receive
 ) -> None:
     held = claim()

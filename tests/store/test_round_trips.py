@@ -1,4 +1,4 @@
-"""What a batch costs: how often the writer's connection waits for PostgreSQL."""
+"""The cost of a batch: the round trips of the writer's connection to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Claims = Callable[..., Claim]
 
 @contextmanager
 def counted(session: Any) -> Iterator[list[int]]:
-    """How many times it was our turn after an answer, by libpq's own record of messages."""
+    """Count the round trips by libpq's trace of messages."""
     trips: list[int] = []
     with tempfile.TemporaryFile("w+") as file:
         descriptor = os.dup(file.fileno())
@@ -41,7 +41,7 @@ def counted(session: Any) -> Iterator[list[int]]:
 
 @pytest.fixture
 def warm(store: Store, session: Any, executor_id: str, claim: Claims) -> Claim:
-    """A claim of which steps and entries were written often: all statements are prepared."""
+    """Claim a workflow and write steps and entries until all statements are prepared."""
     held = claim()
     for number in range(1, 9):
         for writes in ([step(held, number)], [step(held, 30 + number), step(held, 40 + number)],

@@ -1,4 +1,4 @@
-"""What belongs to the tables and is part of no model, with migrations and without."""
+"""Database objects that belong to no model, with and without migrations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ on_postgresql = pytest.mark.skipif(
 
 
 def migrated() -> None:
-    """As `migrate` ends, whether it has run migrations or made the tables of the models."""
+    """Send the signal that ends `migrate`, with and without migrations."""
     config = apps.get_app_config("django_dbos")
     post_migrate.send(config, app_config=config, using="default", verbosity=0, interactive=False)
 
@@ -46,7 +46,7 @@ def test_tables_without_migrations_get_their_sequence() -> None:
 
 @on_postgresql
 @pytest.mark.django_db
-def test_no_second_one_is_made() -> None:
+def test_no_second_sequence_is_created() -> None:
     migrated()
 
     assert count_sequences() == 1
@@ -54,7 +54,7 @@ def test_no_second_one_is_made() -> None:
 
 @on_postgresql
 @pytest.mark.django_db
-def test_where_the_tables_were_dropped_no_sequence_comes_back() -> None:
+def test_without_tables_no_sequence_is_created() -> None:
     with connection.cursor() as cursor:
         cursor.execute("DROP SEQUENCE dbos_queue_sequence")
         cursor.execute("ALTER TABLE dbos_workflow RENAME TO elsewhere")
@@ -77,7 +77,7 @@ def test_sqlmigrate_shows_the_sequence() -> None:
 
 
 @pytest.mark.django_db
-def test_sqlite_needs_none() -> None:
+def test_sqlite_needs_no_sequence() -> None:
     migrated()
 
     assert quick.start().get_status() == "ENQUEUED"

@@ -1,4 +1,4 @@
-"""What the executor's connections do when something goes wrong, and what an error means."""
+"""The executor's connections after errors, and the meaning of these errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def start_child(held: Claim, **options: Any) -> RecordStart:
 @pytest.mark.rule(13)
 @pytest.mark.rule(30)
 @pytest.mark.parametrize("options", [{"workflow_id": "same"}, {"deduplication_id": "d"}])
-def test_an_id_that_is_taken_between_look_and_write_is_seen(
+def test_an_id_that_is_taken_between_lookup_and_write_is_detected(
     store: Any, session: Any, executor_id: str, claim: Claims, options: dict[str, Any]
 ) -> None:
     held, taken = claim(), new_workflow(**options)
@@ -55,7 +55,7 @@ def test_an_id_that_is_taken_between_look_and_write_is_seen(
         connections.close_all()
 
     if connection.vendor == "sqlite":
-        # There the transaction of the batch lets nobody in between.
+        # There the transaction of the batch excludes other writers.
         take()
     else:
         store.look_up = look_up
@@ -121,7 +121,9 @@ def test_a_transaction_that_a_step_broke_is_no_outage(
 
 
 @postgresql
-def test_what_fails_apart_leaves_its_connection_usable(session: Any) -> None:
+def test_a_failed_statement_outside_a_transaction_leaves_its_connection_usable(
+    session: Any,
+) -> None:
     notify = ("notify", {"channels": ["dbos_changed"], "payloads": ["x"]})
 
     with pytest.raises(errors.BadStatement):
@@ -147,7 +149,7 @@ def test_what_fails_apart_leaves_its_connection_usable(session: Any) -> None:
         ("42P01", errors.BadStatement),
     ],
 )
-def test_what_an_error_means(sqlstate: str | None, kind: type[Exception]) -> None:
+def test_the_meaning_of_an_error(sqlstate: str | None, kind: type[Exception]) -> None:
     assert type(errors.of_sqlstate(sqlstate, "why")) is kind
 
 
@@ -196,7 +198,7 @@ def ask_for_nothing() -> None:
 @postgresql
 @pytest.mark.rule(43)
 @pytest.mark.parametrize("is_pooled", [False, True])
-def test_a_batch_reads_what_is_committed_and_waits_for_no_lock_for_long(
+def test_a_batch_reads_committed_rows_and_limits_its_waits_for_locks(
     store: Store,
     executor_id: str,
     claim: Claims,
@@ -227,7 +229,7 @@ def test_a_batch_reads_what_is_committed_and_waits_for_no_lock_for_long(
 
 @postgresql
 @pytest.mark.rule(43)
-def test_own_connections_take_on_the_role(
+def test_worker_connections_assume_the_role(
     store: Store, executor_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with connection.cursor() as cursor:
@@ -247,18 +249,18 @@ def test_own_connections_take_on_the_role(
 
 
 @postgresql
-def test_prepared_statements_that_are_gone_are_prepared_anew(
+def test_deallocated_statements_are_prepared_again(
     store: Any, session: Any, executor_id: str, claim: Claims
 ) -> None:
     held = claim()
     writer = BatchWriter(store, executor_id, on_commit=lambda plan: None)
     writer.start()
     try:
-        # On another thread, since the main one uses psycopg's own.
+        # On another thread, since the main thread uses psycopg's prepared statements.
         assert in_thread(lambda: writer.write(step(held, 1))).verdict is Verdict.DONE
         writer._session.connection.execute("DEALLOCATE ALL")
         assert in_thread(lambda: writer.write(step(held, 2))).verdict is Verdict.DONE
-        # A rollback deallocates them as well.
+        # A rollback deallocates them, too.
         writer._session._roll_back()
         assert in_thread(lambda: writer.write(step(held, 3))).verdict is Verdict.DONE
     finally:
@@ -277,7 +279,7 @@ def in_thread(act: Callable[[], Any]) -> Any:
 
 @postgresql
 @pytest.mark.rule(10)
-def test_a_session_that_finds_no_descriptor_waits_for_one(session: Any, monkeypatch: Any) -> None:
+def test_a_session_waits_for_a_free_descriptor(session: Any, monkeypatch: Any) -> None:
     from django_dbos.store.postgresql import sessions
 
     def refuse(*args: Any, **options: Any) -> Any:

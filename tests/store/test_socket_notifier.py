@@ -1,4 +1,4 @@
-"""How processes that share an SQLite file notify each other of its changes."""
+"""Notifications between processes that share an SQLite file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_notification_reaches_all_other_processes(tmp_path: Path) -> None:
 def test_many_notifications_are_drained_at_once(tmp_path: Path) -> None:
     sender = notifier(tmp_path)
     with notifier(tmp_path).received() as receiver:
-        # A receiver that doesn't read for a while delays no sender.
+        # A receiver that pauses doesn't delay senders.
         for _ in range(2_000):
             sender.send()
         assert is_notified(receiver)
@@ -50,7 +50,7 @@ def test_many_notifications_are_drained_at_once(tmp_path: Path) -> None:
         assert not is_notified(receiver)
 
 
-def test_a_notification_of_another_database_reaches_nobody(tmp_path: Path) -> None:
+def test_a_notification_of_another_database_is_not_received(tmp_path: Path) -> None:
     with notifier(tmp_path).received() as receiver:
         notifier(tmp_path, "other.sqlite3").send()
 
@@ -68,12 +68,12 @@ def test_sockets_of_killed_processes_are_removed(tmp_path: Path) -> None:
         assert len(list(folder.iterdir())) == 1
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as killed:
             killed.bind(str(folder / "0dead000.sock"))
-    # The last one takes the folder away, whatever others left in it.
+    # The last process removes the folder with all remaining files.
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", [":memory:", "missing/db.sqlite3"])
-def test_where_there_can_be_no_socket_there_are_no_notifications(tmp_path: Path, name: str) -> None:
+def test_without_sockets_there_are_no_notifications(tmp_path: Path, name: str) -> None:
     with notifier(tmp_path, name).received() as receiver:
         notifier(tmp_path, name).send()
 
@@ -82,7 +82,7 @@ def test_where_there_can_be_no_socket_there_are_no_notifications(tmp_path: Path,
 
 @pytest.fixture
 def private(tmp_path: Path) -> Path:
-    """A folder of somebody's own, with files whose names are no protection."""
+    """Create a private folder with files whose names don't protect them."""
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     for name in ("thesis.txt", "a.key", "0dead000.sock"):
@@ -94,7 +94,7 @@ def contents(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_link_in_the_folders_place_is_not_followed(tmp_path: Path, private: Path) -> None:
+def test_a_link_in_place_of_the_folder_is_not_followed(tmp_path: Path, private: Path) -> None:
     link = tmp_path / "db.sqlite3-dbos-listeners"
     link.symlink_to(private)
     before = contents(private)
@@ -132,7 +132,7 @@ def test_a_folder_that_others_can_write_to_is_not_used(tmp_path: Path) -> None:
     assert folder.is_dir()
 
 
-def test_a_link_in_the_place_of_a_socket_keeps_the_mode_of_its_target(
+def test_a_link_in_place_of_a_socket_keeps_the_mode_of_its_target(
     tmp_path: Path, private: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = private / "thesis.txt"
@@ -141,7 +141,7 @@ def test_a_link_in_the_place_of_a_socket_keeps_the_mode_of_its_target(
     chmod, put = os.chmod, []
 
     def raced(path: Any, mode: int, **options: Any) -> None:
-        # Between the socket's creation and the change of its mode.
+        # After the creation of the socket and before the change of its mode.
         (folder / path).unlink()
         (folder / path).symlink_to(secret)
         put.append(path)
@@ -156,9 +156,7 @@ def test_a_link_in_the_place_of_a_socket_keeps_the_mode_of_its_target(
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o750, 0o770, 0o777])
-def test_the_group_of_the_databases_folder_may_notify_and_nobody_else(
-    tmp_path: Path, mode: int
-) -> None:
+def test_only_the_group_of_the_databases_folder_may_notify(tmp_path: Path, mode: int) -> None:
     tmp_path.chmod(mode)
     with notifier(tmp_path).received():
         folder = tmp_path / "db.sqlite3-dbos-listeners"

@@ -1,4 +1,4 @@
-"""The one connection that a process's executors share on SQLite, and who has it."""
+"""The connection that the executors of a process share on SQLite, and its lock."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def in_thread(act: Callable[[], Any]) -> threading.Thread:
     return thread
 
 
-def test_threads_take_turns_without_asking_the_database(store: Any, session: Any) -> None:
+def test_threads_take_turns_without_queries(store: Any, session: Any) -> None:
     seen = []
 
     def run() -> None:
-        # Inside the other's transaction it would see the row.
+        # Inside the transaction of the other thread it would read the row.
         seen.append(session.run("list_held", {"executor_id": "x"}))
 
     with session.transaction():
@@ -58,7 +58,7 @@ def test_threads_take_turns_without_asking_the_database(store: Any, session: Any
     assert seen == [[]]
 
 
-def test_a_transaction_that_fails_leaves_nothing_and_its_connection_usable(own: Any) -> None:
+def test_a_failed_transaction_leaves_nothing_and_its_connection_usable(own: Any) -> None:
     insert = "INSERT INTO dbos_sequence (name, value) VALUES (?, 1)"
 
     def insert_twice() -> None:
@@ -114,7 +114,7 @@ def test_a_locked_database_is_an_outage(
         pass
 
 
-def test_its_version_tells_of_the_commits_of_others_alone(own: WorkerConnection) -> None:
+def test_its_version_changes_only_with_commits_of_other_connections(own: WorkerConnection) -> None:
     before = own.version()
     with own.transaction(), own.in_use() as raw:
         raw.execute("DELETE FROM dbos_sequence WHERE name = 'none'")
@@ -126,7 +126,7 @@ def test_its_version_tells_of_the_commits_of_others_alone(own: WorkerConnection)
     assert changed != before
 
     own.close()
-    # Versions of two connections can't be compared.
+    # The versions of two connections aren't comparable.
     assert own.version() != changed
 
 
@@ -145,7 +145,7 @@ def test_a_forked_process_leaves_the_connection_to_its_parent(own: WorkerConnect
         raw.execute("DELETE FROM dbos_sequence WHERE name = 'none'")
 
 
-def test_rows_go_in_few_statements_of_few_sizes() -> None:
+def test_rows_are_inserted_by_few_statements_of_few_sizes() -> None:
     rows = [(number, "x") for number in range(1, 600)]
 
     parts = list(parts_of(rows))
@@ -156,7 +156,7 @@ def test_rows_go_in_few_statements_of_few_sizes() -> None:
     assert list(parts_of(rows[:1])) == [[(1, "x")]]
 
 
-def test_a_statement_for_rows_has_the_parameters_in_their_order() -> None:
+def test_a_statement_for_rows_has_its_parameters_in_order() -> None:
     text = "SELECT %(a)s FROM (\n    VALUES (%(x)s,\n %(y)s)\n) WHERE %(b)s = %(a)s"
 
     statement = for_rows(text, 2)
@@ -195,7 +195,7 @@ def test_one_lost_claim_of_a_batch_stops_no_other_write(
 
 
 @pytest.mark.rule(10)
-def test_a_step_that_is_recorded_already_is_found(
+def test_a_step_that_is_already_recorded_is_found(
     store: Any, session: Any, executor_id: str, claim: Claims
 ) -> None:
     held, other = claim(), claim()
@@ -221,6 +221,6 @@ def test_more_rows_than_one_statement_takes_are_written(
     assert Checkpoint.objects.count() == len(batch)
 
 
-def test_an_instant_is_written_as_the_fields_write_it() -> None:
+def test_an_instant_is_written_in_the_format_of_the_fields() -> None:
     for instant in (datetime(2026, 1, 2, tzinfo=UTC), datetime.now(UTC) - timedelta(days=9)):
         assert to_text(instant) == instant_to_text(instant)

@@ -1,4 +1,4 @@
-"""Many workflows in one call: what is written, in which order, and that it is all or nothing."""
+"""Starting many workflows in one call: their rows, their order, and all or nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def like(**options: Any) -> NewWorkflow:
 
 @contextmanager
 def told(store: Store) -> Iterator[list[Lane]]:
-    """What this process's executors are told of."""
+    """Collect the notifications of this process's executors."""
     lanes: list[Lane] = []
 
     def hear(some: list[Lane] | None) -> None:
@@ -42,7 +42,7 @@ def told(store: Store) -> Iterator[list[Lane]]:
 
 
 @pytest.mark.rule(29)
-def test_they_are_enqueued_in_their_order_under_new_ids(store: Store) -> None:
+def test_workflows_are_enqueued_in_order_under_new_ids(store: Store) -> None:
     with told(store) as lanes:
         ids = store.start_many(like(queue_name="q", priority=3), TEXTS)
 
@@ -73,7 +73,7 @@ def test_they_are_enqueued_in_their_order_under_new_ids(store: Store) -> None:
     ],
 )
 @pytest.mark.parametrize("settings_of_connection", [{}, {"server_side_binding": True}])
-def test_each_is_as_if_it_had_been_started_alone(
+def test_each_row_equals_that_of_a_single_start(
     store: Store, options: dict[str, Any], settings_of_connection: dict[str, Any]
 ) -> None:
     if "run_at" in options and not timezone.is_aware(options["run_at"]):
@@ -114,26 +114,26 @@ def without(row: dict[str, Any], names: set[str]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in names}
 
 
-def test_one_may_be_given_an_id(store: Store) -> None:
+def test_a_single_workflow_may_have_a_given_id(store: Store) -> None:
     given = like(workflow_id="given")
 
     assert store.start_many(given, ["1"]) == store.start_many(given, ["2"]) == ["given"]
     assert [one.input_text for one in Workflow.objects.all()] == ["1"]
 
 
-def test_of_many_with_one_deduplication_id_the_first_is_started(store: Store) -> None:
+def test_only_the_first_with_a_deduplication_id_is_started(store: Store) -> None:
     first, *others = store.start_many(like(deduplication_id="d"), ["1", "2", "3"])
 
     assert set(others) == {first}
     assert [one.input_text for one in Workflow.objects.all()] == ["1"]
 
 
-def test_nothing_is_started_when_one_of_them_cannot_be(store: Store) -> None:
+def test_nothing_is_started_if_one_start_is_invalid(store: Store) -> None:
     bad: list[tuple[NewWorkflow, list[str]]] = [(like(attributes="no JSON"), ["1", "2"])]
     if connection.vendor == "postgresql":
         bad += [
             (like(name="n" * 300), ["1", "2"]),
-            # The driver's refusal, which comes before the server's.
+            # Refused by the driver, before the server.
             (like(), [*TEXTS, "nul \0 in the middle", *TEXTS]),
         ]
 
@@ -145,7 +145,7 @@ def test_nothing_is_started_when_one_of_them_cannot_be(store: Store) -> None:
         assert not Workflow.objects.exists()
 
 
-def test_what_a_transaction_did_before_them_outlives_their_failure(store: Store) -> None:
+def test_earlier_writes_of_the_transaction_survive_a_failed_start(store: Store) -> None:
     with transaction.atomic():
         store.start_workflows([new_workflow(workflow_id="before")])
         with pytest.raises(DatabaseError):
@@ -155,7 +155,7 @@ def test_what_a_transaction_did_before_them_outlives_their_failure(store: Store)
     assert sorted(Workflow.objects.values_list("input_text", flat=True)) == ["3", "4", "{}"]
 
 
-def test_they_are_told_of_when_the_transaction_commits_and_gone_when_it_does_not(
+def test_starts_are_notified_after_a_commit_and_undone_by_a_rollback(
     store: Store,
 ) -> None:
     with told(store) as lanes:
@@ -189,10 +189,10 @@ def test_a_transaction_without_autocommit_is_left_to_the_caller(store: Store) ->
 
 
 @pytest.mark.parametrize("in_transaction", [False, True])
-def test_an_id_that_is_taken_all_the_same_takes_all_of_them_back(
+def test_an_id_collision_undoes_all_starts(
     store: Store, monkeypatch: pytest.MonkeyPatch, in_transaction: bool
 ) -> None:
-    # The same clock and the same random numbers.
+    # The clock and the random numbers are the same.
     monkeypatch.setattr(time, "time_ns", lambda: 1_800_000_000 * 10**9)
     monkeypatch.setattr(os, "urandom", lambda count: bytes(range(1, count + 1)))
     (*_, last) = store.start_many(like(), ["1", "2"])
