@@ -1,7 +1,7 @@
-"""What a database's errors mean: the one table that everything in the engine goes by.
+"""Meanings of database errors: the one table that the whole engine uses.
 
-`docs/contributing/database-errors.md` shows it, and what the writer, atomic steps, housekeeping and
-the asking side make of it.
+`docs/contributing/database-errors.md` shows the table, and how the writer, atomic steps, duties and
+clients react.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Owner(StrEnum):
-    """Whose error it is."""
+class Cause(StrEnum):
+    """The cause of an error, which is the place to change."""
 
-    SURROUNDINGS = "the surroundings'"
-    SETTINGS = "a limit's"
-    STATEMENT = "the statement's"
+    ENVIRONMENT = "the environment"
+    LIMIT = "a limit"
+    STATEMENT = "the statement"
 
 
 class Engine(StrEnum):
-    """What the engine's own statements do: the writer's, housekeeping's, those of a run."""
+    """The reaction of the engine's own statements: the writer's, a duty's, a run's."""
 
-    WAIT = "waits and tries again"
+    WAIT = "waits and retries"
     WAIT_FOR_LOCK = "waits for the lock"
     RAISE = "raises"
 
 
 class Step(StrEnum):
-    """What an atomic step does."""
+    """The reaction of an atomic step."""
 
     REPEAT = "repeated, uncounted"
     REPEAT_AT_FIRST = "repeated, uncounted ten times"
@@ -37,66 +37,66 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What one kind of error means."""
+    """The meaning of one kind of error."""
 
     states: tuple[str, ...]
-    """SQLSTATEs, or the two characters of a class; on SQLite the beginnings of its names."""
-    what: str
-    owner: Owner
+    """SQLSTATEs, or the two characters of a class; on SQLite the beginnings of error names."""
+    error: str
+    cause: Cause
     engine: Engine
     step: Step
     may_have_committed: bool = False
-    """Whether a COMMIT that it was the answer to may have gone through."""
+    """Whether a COMMIT that got this answer may have succeeded."""
 
 
-def _passing(*states: str, what: str, step: Step = Step.REPEAT, lost: bool = False) -> Meaning:
-    return Meaning(states, what, Owner.SURROUNDINGS, Engine.WAIT, step, lost)
+def _passing(*states: str, error: str, step: Step = Step.REPEAT, lost: bool = False) -> Meaning:
+    return Meaning(states, error, Cause.ENVIRONMENT, Engine.WAIT, step, lost)
 
 
 LOST = _passing(
-    what="no state: a connection that was refused, lost or not answered",
+    error="no state: a refused or lost connection, or no answer",
     step=Step.REPEAT_AT_FIRST,
     lost=True,
 )
 STATEMENT = Meaning(
     (),
-    "everything else: values, constraints, permissions, missing tables",
-    Owner.STATEMENT,
+    "all others: values, constraints, permissions, missing tables",
+    Cause.STATEMENT,
     Engine.RAISE,
     Step.COUNT,
 )
 
-# A state of its own goes before its class.
+# A full state takes precedence over its class.
 POSTGRESQL = (
     LOST,
-    _passing("08", what="connections", step=Step.REPEAT_AT_FIRST, lost=True),
-    _passing("57P01", "57P02", what="a session ended by an operator or a crash",
+    _passing("08", error="connections", step=Step.REPEAT_AT_FIRST, lost=True),
+    _passing("57P01", "57P02", error="a session ended by an operator or a crash",
              step=Step.REPEAT_AT_FIRST, lost=True),
-    _passing("57", what="a server that starts or stops", lost=True),
-    _passing("25006", what="a server that only reads: a standby since a failover"),
-    _passing("40", what="transactions in each other's way: serialization failures, deadlocks"),
-    _passing("53", what="resources: disk, memory, connections"),
-    _passing("58", what="the server's system: input and output, files"),
-    _passing("26000", "42P05", what="prepared statements that a pooler gave to somebody else"),
+    _passing("57", error="a server that starts or stops", lost=True),
+    _passing("25006", error="a read-only server: a standby since a failover"),
+    _passing("40", error="conflicting transactions: serialization failures, deadlocks"),
+    _passing("53", error="resources: disk, memory, connections"),
+    _passing("58", error="the server's system: input and output, files"),
+    _passing("26000", "42P05", error="prepared statements on another session of a pooler"),
     Meaning(("0A000",), "a prepared statement whose table was migrated",
-            Owner.SURROUNDINGS, Engine.WAIT, Step.COUNT),
-    Meaning(("55",), "objects in use", Owner.SURROUNDINGS, Engine.WAIT, Step.COUNT),
-    Meaning(("55P03",), "a lock that wasn't had in time",
-            Owner.SETTINGS, Engine.WAIT_FOR_LOCK, Step.COUNT),
-    Meaning(("57014",), "a statement cancelled: statement_timeout, or an operator",
-            Owner.SETTINGS, Engine.WAIT, Step.COUNT),
+            Cause.ENVIRONMENT, Engine.WAIT, Step.COUNT),
+    Meaning(("55",), "objects in use", Cause.ENVIRONMENT, Engine.WAIT, Step.COUNT),
+    Meaning(("55P03",), "a lock that wasn't available in time",
+            Cause.LIMIT, Engine.WAIT_FOR_LOCK, Step.COUNT),
+    Meaning(("57014",), "a cancelled statement: statement_timeout, or an operator",
+            Cause.LIMIT, Engine.WAIT, Step.COUNT),
     Meaning(("53400",), "a limit of the configuration: temp_file_limit",
-            Owner.SETTINGS, Engine.WAIT, Step.COUNT),
+            Cause.LIMIT, Engine.WAIT, Step.COUNT),
     Meaning(("25P03", "25P04"), "a session ended by a time limit of transactions",
-            Owner.SETTINGS, Engine.WAIT, Step.COUNT_TWICE),
+            Cause.LIMIT, Engine.WAIT, Step.COUNT_TWICE),
     STATEMENT,
 )  # fmt: skip
 
 SQLITE = (
     _passing("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL",
-             what="a database that somebody else writes to"),
+             error="a database with another writer"),
     _passing("SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY",
-             what="the file and its disk"),
+             error="the file and its disk"),
     STATEMENT,
 )  # fmt: skip
 
@@ -104,12 +104,12 @@ _BY_STATE = {state: meaning for meaning in POSTGRESQL for state in meaning.state
 
 
 def of_sqlstate(sqlstate: str | None) -> Meaning:
-    """What an error of PostgreSQL's means; without a state it is the connection's."""
+    """Return the meaning of an error of PostgreSQL; without a state it is the connection's."""
     if sqlstate is None:
         return LOST
     return _BY_STATE.get(sqlstate) or _BY_STATE.get(sqlstate[:2]) or STATEMENT
 
 
 def of_sqlite(name: str) -> Meaning:
-    """What an error of SQLite's means, by `sqlite_errorname`."""
-    return next((one for one in SQLITE if name.startswith(one.states)), STATEMENT)
+    """Return the meaning of an error of SQLite, by its `sqlite_errorname`."""
+    return next((meaning for meaning in SQLITE if name.startswith(meaning.states)), STATEMENT)

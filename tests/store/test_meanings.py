@@ -100,8 +100,14 @@ def test_the_docs_show_the_table() -> None:
     lines = [*meanings.POSTGRESQL[:-1], *meanings.SQLITE]
 
     assert shown[2:] == [
-        (", ".join(f"`{state}`" for state in one.states), one.what, one.owner, one.engine, one.step)
-        for one in lines
+        (
+            ", ".join(f"`{state}`" for state in line.states),
+            line.error,
+            line.cause,
+            line.engine,
+            line.step,
+        )
+        for line in lines
     ]
 
 
