@@ -87,6 +87,8 @@ def _awaited(row: Any) -> str | None:
             return f"result of {row.wake_workflow_id!r}"
         case WakeKind.EVENT:
             return f"event {row.wake_name!r} of {row.wake_workflow_id!r}"
+        case WakeKind.STREAM:
+            return f"an entry of stream {row.wake_name!r} of {row.wake_workflow_id!r}"
     return row.wake_kind  # type: ignore[no-any-return]
 
 

@@ -14,6 +14,7 @@ from django_dbos.core.records import (
     NewMessage,
     RecordSend,
     RecordStart,
+    RecordWait,
     Refusal,
     Release,
     State,
@@ -177,6 +178,50 @@ def test_a_wait_without_time_looks_once() -> None:
 
     assert plan.answers[0].verdict is Verdict.FOUND
     assert [one.state for one, _ in plan.checkpoints] == [State.TIMED_OUT]
+
+
+def reads_on(offset: int, timeout: float | None = None) -> RecordWait:
+    wake = Wake.of_stream("source", "k", offset)
+    return RecordWait(
+        checkpoint=checkpoint(output=str(offset)), wake=wake, timeout=timeout, **CLAIM
+    )
+
+
+@pytest.mark.rule(53)
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"workflows": {"source": found()}, "tails": {("source", "k"): (2, False)}},
+        {"workflows": {"source": found()}, "tails": {("source", "k"): (1, True)}},
+        {"workflows": {"source": found(status=Status.ERROR, is_quarantined=True)}},
+        {"workflows": {}},
+    ],
+    ids=["the entry", "the end", "the writer's end", "the writer's deletion"],
+)
+def test_a_reader_need_not_wait_for_what_is_there(facts: Any) -> None:
+    plan = decide([reads_on(2)], holding(**facts))
+
+    assert verdicts(plan) == [Verdict.DONE]
+    assert plan.is_empty
+
+
+@pytest.mark.rule(17)
+@pytest.mark.rule(53)
+def test_a_reader_has_a_deadline_for_each_offset() -> None:
+    facts = {"workflows": {"source": found()}, "tails": {("source", "k"): (1, False)}}
+    begun = FoundCheckpoint(checkpoint=checkpoint(output="2", state=State.WAITING), remaining=4.0)
+
+    first = decide([reads_on(2, 10.0)], holding(**facts))
+    again = decide([reads_on(2, 10.0)], holding(**facts, checkpoints={("w", 1): begun}))
+    facts["tails"] = {("source", "k"): (2, False)}
+    later = decide([reads_on(3, 10.0)], holding(**facts, checkpoints={("w", 1): begun}))
+
+    assert [one.answers[0].remaining for one in (first, again, later)] == [10.0, 4.0, 10.0]
+    assert [[timeout for _, timeout in one.postponed] for one in (first, again, later)] == [
+        [10.0],
+        [],
+        [10.0],
+    ]
 
 
 def test_an_event_of_the_same_batch_is_seen() -> None:

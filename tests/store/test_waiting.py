@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.ids import child_workflow_id
 from django_dbos.core.records import (
     Claim,
+    Finish,
     NewMessage,
     RecordStart,
     RecordWait,
@@ -26,11 +28,13 @@ from django_dbos.core.records import (
     Wake,
     WakeKind,
 )
+from django_dbos.core.status import Status
 from django_dbos.models import Message, Workflow
+from django_dbos.operations.quarantine import quarantine
 from django_dbos.store.base import Store
 from django_dbos.store.pubsub import EVERYTHING
 from django_dbos.store.sessions import Session
-from tests.store.conftest import checkpoint, new_workflow
+from tests.store.conftest import checkpoint, entry, new_workflow
 from tests.waiting import LIMIT
 
 Claims = Callable[..., Claim]
@@ -55,6 +59,17 @@ def message_to(claim: Claim) -> NewMessage:
 
 def status() -> str:
     return str(Workflow.objects.get().status)
+
+
+def append_without_notification(offset: int, *, is_end: bool = False) -> None:
+    """What remains of a writer that dies between its commit and its notification."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO dbos_stream_entry "
+            '(workflow_id, key, "offset", value, is_end, step_number, write_id, created_at) '
+            "VALUES ('other', 'k', %s, %s, %s, 1, %s, '2026-01-01 00:00:00')",
+            [offset, None if is_end else "1", is_end, uuid.uuid4().hex],
+        )
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
@@ -98,7 +113,7 @@ def test_the_suspender_looks_after_its_commit(
 
 
 @pytest.mark.rule(16)
-@pytest.mark.parametrize("kind", ["message", "event", "result"])
+@pytest.mark.parametrize("kind", ["message", "event", "result", "stream"])
 def test_the_sweep_finds_what_a_dead_sender_left(
     store: Store, session: Session, executor_id: str, claim: Claims, kind: str
 ) -> None:
@@ -106,7 +121,8 @@ def test_the_sweep_finds_what_a_dead_sender_left(
     store.start_workflows([other])
     held = claim()
     target = held.workflow_id if kind == "message" else "other"
-    wake = Wake(kind=WakeKind(kind), workflow_id=target, name="k" if kind == "event" else "")
+    name = "k" if kind in ("event", "stream") else ""
+    wake = Wake(kind=WakeKind(kind), workflow_id=target, name=name, offset=0)
     suspend(store, session, executor_id, held, wake=wake)
     waiting = Workflow.objects.filter(workflow_id=held.workflow_id)
     assert waiting.get().status == "WAITING"
@@ -121,12 +137,114 @@ def test_the_sweep_finds_what_a_dead_sender_left(
                 "INSERT INTO dbos_event (workflow_id, key, value, version, updated_at) "
                 "VALUES ('other', 'k', '1', 1, '2026-01-01 00:00:00')"
             )
+    elif kind == "stream":
+        append_without_notification(0)
     else:
         store._cancel(["other"])
     assert waiting.get().status == "WAITING"
     store.wake_satisfied(session)
 
     assert waiting.get().status == "ENQUEUED"
+
+
+@pytest.mark.rule(16)
+@pytest.mark.rule(53)
+@pytest.mark.parametrize(
+    ("offset", "is_end", "is_woken"), [(0, False, False), (1, False, True), (0, True, True)]
+)
+def test_the_sweep_wakes_a_reader_for_its_offset_or_the_end(
+    store: Store,
+    session: Session,
+    executor_id: str,
+    claim: Claims,
+    offset: int,
+    is_end: bool,
+    is_woken: bool,
+) -> None:
+    store.start_workflows([new_workflow(workflow_id="other")])
+    held = claim()
+    suspend(store, session, executor_id, held, wake=Wake.of_stream("other", "k", 1))
+    append_without_notification(offset, is_end=is_end)
+
+    store.wake_satisfied(session)
+
+    row = Workflow.objects.get(pk=held.workflow_id)
+    assert row.status == ("ENQUEUED" if is_woken else "WAITING")
+
+
+def _appends(store: Store, session: Session, executor_id: str, writer: Claim) -> None:
+    write = entry(writer, "1", key="k")
+    store.announce_plans(session, [store.apply(session, executor_id, [write], is_repeat=False)])
+
+
+def _closes(store: Store, session: Session, executor_id: str, writer: Claim) -> None:
+    write = entry(writer, None, key="k")
+    store.announce_plans(session, [store.apply(session, executor_id, [write], is_repeat=False)])
+
+
+def _finishes(store: Store, session: Session, executor_id: str, writer: Claim) -> None:
+    values: dict[str, Any] = {"workflow_id": "other", "claim_number": writer.claim_number}
+    write = Finish(status=Status.SUCCESS, output="1", **values)
+    store.announce_plans(session, [store.apply(session, executor_id, [write], is_repeat=False)])
+
+
+def _fails_unfixed(store: Store, session: Session, executor_id: str, writer: Claim) -> None:
+    values: dict[str, Any] = {"workflow_id": "other", "claim_number": writer.claim_number}
+    write = Finish(status=Status.ERROR, error="{}", is_quarantined=True, **values)
+    store.announce_plans(session, [store.apply(session, executor_id, [write], is_repeat=False)])
+
+
+def _is_quarantined(store: Store, session: Session, executor_id: str, writer: Claim) -> None:
+    quarantine(store, session, executor_id, "other", "can't be run", ValueError("x"))
+
+
+def _is_cancelled(store: Store, session: Session, executor_id: str, writer: Claim) -> None:
+    store.cancel_workflows(["other"])
+
+
+ENDINGS = [_appends, _closes, _finishes, _fails_unfixed, _is_quarantined, _is_cancelled]
+
+
+@pytest.mark.rule(53)
+@pytest.mark.parametrize("ends", ENDINGS)
+def test_a_writer_wakes_the_readers_that_wait_for_it(
+    store: Store, session: Session, executor_id: str, claim: Claims, ends: Any
+) -> None:
+    writer, bystander = claim(workflow_id="other"), claim()
+    readers = [claim(), claim()]
+    for reader in readers:
+        suspend(store, session, executor_id, reader, wake=Wake.of_stream("other", "k", 0))
+    # It waits for another workflow's stream, of the same name.
+    stranger = claim()
+    wake = Wake.of_stream(bystander.workflow_id, "k", 0)
+    suspend(store, session, executor_id, stranger, wake=wake)
+
+    ends(store, session, executor_id, writer)
+
+    statuses = dict(Workflow.objects.values_list("workflow_id", "status"))
+    assert {statuses[reader.workflow_id] for reader in readers} == {"ENQUEUED"}
+    assert statuses[stranger.workflow_id] == "WAITING"
+
+
+@pytest.mark.rule(15)
+@pytest.mark.rule(53)
+def test_an_entry_that_comes_while_its_reader_suspends_wakes_it(
+    store: Store, session: Session, executor_id: str, claim: Claims
+) -> None:
+    writer, held = claim(workflow_id="other"), claim()
+    values: dict[str, Any] = {"workflow_id": held.workflow_id, "claim_number": held.claim_number}
+    wake = Wake.of_stream("other", "k", 0)
+    look = RecordWait(checkpoint=checkpoint(held, output="0"), wake=wake, timeout=None, **values)
+    store.apply(session, executor_id, [look], is_repeat=False)
+
+    # Its writer finds nobody waiting.
+    _appends(store, session, executor_id, writer)
+    plan = store.apply(
+        session, executor_id, [Suspend(wake=wake, step_number=1, **values)], is_repeat=False
+    )
+    store.announce_plans(session, [plan])
+
+    assert Workflow.objects.get(pk=held.workflow_id).status == "ENQUEUED"
 
 
 @pytest.mark.rule(16)
