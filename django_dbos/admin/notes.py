@@ -136,6 +136,9 @@ def _awaited(workflow: Workflow) -> str:
             return gettext("event '%(name)s' of workflow '%(id)s'") % {"name": name, "id": other}
         case WakeKind.RESULT:
             return gettext("the result of workflow '%s'") % other
+        case WakeKind.STREAM:
+            stream = {"name": name, "id": other}
+            return gettext("an entry of stream '%(name)s' of workflow '%(id)s'") % stream
     return gettext("something")
 
 

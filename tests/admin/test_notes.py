@@ -152,11 +152,13 @@ def test_the_note_names_the_awaited_and_the_deadline(operator: Client) -> None:
                 dbos.recv(timeout=3_600)
             case "result":
                 dbos.retrieve_workflow(other).get_result()
+            case "stream":
+                list(dbos.read_stream(other, "progress"))
 
     register(get_store())
     ids = {kind: waits.start(kind, "x").workflow_id for kind in ("sleep", "message")}
     other = busy.start().workflow_id
-    ids |= {kind: waits.start(kind, other).workflow_id for kind in ("event", "result")}
+    ids |= {kind: waits.start(kind, other).workflow_id for kind in ("event", "result", "stream")}
     run_until_idle()
 
     notes = {kind: note_of(operator, workflow_id) for kind, workflow_id in ids.items()}
@@ -168,6 +170,7 @@ def test_the_note_names_the_awaited_and_the_deadline(operator: Client) -> None:
     assert notes["message"].endswith(" at the latest.")
     assert notes["event"] == f"Waiting for event 'paid' of workflow '{other}'."
     assert notes["result"] == f"Waiting for the result of workflow '{other}'."
+    assert notes["stream"] == f"Waiting for an entry of stream 'progress' of workflow '{other}'."
 
 
 def test_a_parent_waits_for_its_child(operator: Client) -> None:

@@ -91,6 +91,23 @@ def test_sigkill_loses_nothing_and_another_goes_on(start_worker: Start, gate: Ga
     assert Workflow.objects.get().recovery_attempts == 1
 
 
+@pytest.mark.rule(53)
+def test_sigkill_loses_no_reader_that_waits_for_a_stream(start_worker: Start, gate: Gate) -> None:
+    first = start_worker(DBOS_TEST_SETTINGS=LOCKS_ONLY)
+    source = gated.creates.start(3, gate.path, 4)
+    reader = gated.reads_made.start(source.workflow_id)
+    waiting = Workflow.objects.filter(status="WAITING", wake_kind="stream", wake_offset=3)
+    eventually(lambda: gate.is_reached and waiting.exists())
+
+    first.send(signal.SIGKILL)
+    first.wait()
+    second = start_worker(DBOS_TEST_SETTINGS=LOCKS_ONLY)
+    gate.open()
+
+    assert reader.get_result(timeout=LIMIT) == list(range(7))
+    assert source.get_result(timeout=LIMIT) == second.pid
+
+
 @pytest.mark.rule(4)
 @pytest.mark.rule(6)
 @pytest.mark.rule(7)

@@ -97,6 +97,11 @@ def create_and_tell(number: int) -> None:
     dbos.write_stream("made", number)
 
 
+@dbos.workflow
+def reads_made(source: str) -> list[int]:
+    return list(dbos.read_stream(source, "made"))
+
+
 @dbos.step
 def signal_own_thread(gate: str, number: int, times: int, pause: float) -> None:
     for _ in range(times):
