@@ -46,7 +46,7 @@ OWN_IN_FILE = {
     "operations/client.py": {"self._reason(workflow)"},
     "operations/limits.py": {"what"},
     "store/postgresql/connections.py": {"why"},
-    "store/watchdog.py": {"self.what", "f' of executor {self.owner}' if self.owner else ''"},
+    "store/watchdog.py": {"self.purpose", "f' of executor {self.owner}' if self.owner else ''"},
 }
 
 

@@ -118,7 +118,7 @@ class StepTransaction:
             if self._backend is not None and errors.meaning_of(error).may_have_committed:
                 # Otherwise the server has answered: a pool may have given its session to others.
                 backend = self._backend
-                patiently(self._run, lambda: elsewhere.see_off(self.alias, backend))
+                patiently(self._run, lambda: elsewhere.end_lost_session(self.alias, backend))
         self.await_earlier(self.checkpoint)
         found = patiently(self._run, self.find)
         if found is not None:

@@ -1,16 +1,15 @@
-"""The step table of another database: what atomic steps with `using=` record there.
+"""Elsewhere: the step table of another database, in which atomic steps with `using=` record.
 
-Its primary key is their fence. Whoever takes the key waits for a transaction that has it and isn't
-over yet, so an outcome that was recorded here can't be overtaken by a COMMIT under way.
+Its primary key is their fence. An INSERT of a key waits for an open transaction that has inserted
+the same, so that no COMMIT under way can overtake an outcome that was recorded here.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.apps import apps
@@ -26,6 +25,8 @@ from django.db import (
 from django_dbos.core.records import Checkpoint
 from django_dbos.fields import DatabaseNow
 from django_dbos.store import errors
+from django_dbos.store.postgresql import lost_sessions
+from django_dbos.store.postgresql.lost_sessions import Backend as Backend
 from django_dbos.store.sessions import DjangoSession, translated_errors
 
 if TYPE_CHECKING:
@@ -33,15 +34,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_dbos.store")
 
-# Seconds that a session which this process has lost is given to end by itself, and then to end
-# when it was told to.
-OWN_END, TOLD_END, LOOK_PAUSE = 2.0, 5.0, 0.02
+# Seconds for which a lost session may end by itself, and to wait after that for its forced end.
+OWN_END, FORCED_END = 2.0, 5.0
 
 
 def record(alias: str, token: UUID, checkpoint: Checkpoint) -> bool:
     """Record a step's outcome in the open transaction, or in one of its own.
 
-    False: an outcome is there already. It waits for one that is about to be committed.
+    Returns False if an outcome is there already; waits for one that is about to be committed.
     """
     row = _model()(
         token=token,
@@ -82,45 +82,36 @@ def _model() -> type[AtomicCheckpoint]:
 # Sessions
 
 
-class Backend(NamedTuple):
-    """A session of PostgreSQL's, as the server knows it."""
-
-    pid: int
-    application_name: str
-
-
 def backend_of(alias: str) -> Backend | None:
-    """The session of this thread's connection."""
+    """Return the session of this thread's connection; None where sessions don't outlive it."""
     wrapper = connections[alias]
     if wrapper.vendor != "postgresql" or wrapper.connection is None or wrapper.connection.closed:
         return None
-    info = wrapper.connection.info
-    return Backend(info.backend_pid, info.parameter_status("application_name") or "")
+    return lost_sessions.backend_of(wrapper.connection)
 
 
-def see_off(alias: str, backend: Backend) -> None:
-    """Wait for the end of a session that this process has lost; after a while end it.
+def end_lost_session(alias: str, backend: Backend) -> None:
+    """Wait for the end of a session that this process has lost; after a while have it ended.
 
-    Its transaction is over then, and holds no lock any more. A pooler's sessions have other names:
-    of those nothing is known.
+    Its transaction is over then, and holds no locks any more.
     """
-    session, began = DjangoSession(alias, "postgresql"), time.monotonic()
-    while (waited := time.monotonic() - began) < OWN_END + TOLD_END:
-        params: dict[str, Any] = backend._asdict() | {"is_told": waited > OWN_END}
-        try:
-            if not session.run("see_off", params):
-                return
-        except ProgrammingError as error:
-            # A role that has been assumed may not end its own login's sessions.
-            logger.warning("A lost session on %r couldn't be ended: %r", alias, error)
-            return
-        time.sleep(LOOK_PAUSE)
+    session = DjangoSession(alias, "postgresql")
+    try:
+        lost_sessions.end_lost_session(
+            lambda params: session.run("end_lost_session", params),
+            backend,
+            grace=OWN_END,
+            patience=FORCED_END,
+        )
+    except ProgrammingError as error:
+        # A role that has been assumed may not end its own login's sessions.
+        logger.warning("A lost session on %r couldn't be ended: %r", alias, error)
 
 
 def end_sessions(executor_id: str, aliases: Iterable[str]) -> None:
-    """Have the sessions of a dead executor ended on other databases, in a thread of its own.
+    """End the sessions of a dead executor on other databases, each on a thread of its own.
 
-    Their locks would keep out whoever repeats its steps. Nothing else depends on it.
+    Their locks would hold up the next run of its steps. Nothing else depends on it.
     """
     for alias in aliases:
         if connections[alias].vendor == "postgresql":
@@ -129,7 +120,7 @@ def end_sessions(executor_id: str, aliases: Iterable[str]) -> None:
 
 
 def _end_sessions(executor_id: str, alias: str) -> None:
-    # A megabyte that nobody needs on SQLite.
+    # Imported here: it loads psycopg, a megabyte that SQLite doesn't need.
     from django_dbos.store.postgresql.connections import application_name
 
     session = DjangoSession(alias, "postgresql")

@@ -1,10 +1,9 @@
-"""Watchdog: ends the sessions of servers that don't answer any more.
+"""Watchdog: abandons the sessions of servers that don't answer any more (rule 47).
 
-A backend that was stopped, or a network that swallows what it is given behind a proxy that still
-answers keepalives: a statement would wait for ever, and with it the thread whose statement it is.
-One thread a process looks at all sessions of the engine's own, and shuts down the socket of one
-that has waited for too long. Its statement then fails as if the connection had been lost, and is
-treated as that: whether it was carried out isn't known.
+Behind a stopped backend, or a network that drops packets while a proxy still answers keepalives, a
+statement would wait for ever, and its thread with it. One thread of each process checks all of the
+engine's own sessions, and shuts down the socket of a session that has waited for too long. Its
+statement then fails as if the connection had been lost: whether it was carried out isn't known.
 """
 
 from __future__ import annotations
@@ -18,37 +17,43 @@ import time
 
 logger = logging.getLogger("django_dbos.store")
 
-# Seconds between two looks, at most.
-LOOK_INTERVAL = 1.0
+# Seconds between two checks, at most.
+CHECK_INTERVAL = 1.0
 
 
 class Line:
-    """A session's way to its server."""
+    """A session's line to its server.
 
-    def __init__(self, descriptor: int, *, owner: str, what: str, patience: float) -> None:
-        # Of our own: the driver may close its descriptor at any time, and the number be another's.
+    Args:
+        descriptor: The session's socket.
+        owner: The id of its executor; empty if it belongs to none.
+        purpose: What the session is for, as the log names it.
+        patience: Seconds that an answer may take.
+    """
+
+    def __init__(self, descriptor: int, *, owner: str, purpose: str, patience: float) -> None:
+        # A duplicate: the driver may close its descriptor at any time, whose number is used again.
         self._socket = socket.socket(fileno=os.dup(descriptor))
         self._lock = threading.Lock()
         self._is_open = True
         self.owner = owner
-        self.what = what
+        self.purpose = purpose
         self.patience = patience
-        """Seconds that an answer may take."""
-        self.asked_at = 0.0
-        """Since when an answer is awaited, on the monotonic clock; 0 while none is."""
+        self.waiting_since = 0.0
+        """When the wait for an answer began, on the monotonic clock; 0 while none is awaited."""
         self.is_abandoned = False
 
-    def look(self, patience: float) -> None:
-        """Abandon the session if an answer takes longer."""
-        asked_at = self.asked_at
-        waited = time.monotonic() - asked_at
-        if not asked_at or waited < patience or self.is_abandoned:
+    def check(self, patience: float) -> None:
+        """Abandon the session if an answer takes longer than `patience` seconds."""
+        waiting_since = self.waiting_since
+        waited = time.monotonic() - waiting_since
+        if not waiting_since or waited < patience or self.is_abandoned:
             return
         self.is_abandoned = True
         logger.warning(
             "The database hasn't answered the %s%s for %.1f s: its session is given up, and "
             "another one made",
-            self.what,
+            self.purpose,
             f" of executor {self.owner}" if self.owner else "",
             waited,
         )
@@ -57,14 +62,14 @@ class Line:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """It isn't watched any more."""
+        """Close the duplicate: the session isn't watched any more."""
         with self._lock:
             self._is_open = False
             self._socket.close()
 
 
 class Watchdog:
-    """The thread, which runs while there are sessions to be watched."""
+    """A thread that runs while there are sessions to watch."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -73,10 +78,10 @@ class Watchdog:
         self._changed = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def watch(self, descriptor: int, *, owner: str, what: str, patience: float) -> Line:
-        """Watch a session from now on; its first answer is awaited."""
-        line = Line(descriptor, owner=owner, what=what, patience=patience)
-        line.asked_at = time.monotonic()
+    def watch(self, descriptor: int, *, owner: str, purpose: str, patience: float) -> Line:
+        """Watch a session from now on, whose first answer is awaited."""
+        line = Line(descriptor, owner=owner, purpose=purpose, patience=patience)
+        line.waiting_since = time.monotonic()
         with self._lock:
             self._lines.add(line)
             if self._thread is None:
@@ -93,16 +98,16 @@ class Watchdog:
         self._changed.set()
 
     def hurry(self, owner: str, patience: float) -> None:
-        """From now on an executor's sessions have so many seconds at most: it is to stop."""
+        """Limit the patience of an executor's sessions, since it is stopping."""
         self._limits[owner] = patience
         self._changed.set()
 
     def relax(self, owner: str) -> None:
-        """Undo hurry()."""
+        """Undo `hurry`."""
         self._limits.pop(owner, None)
 
     def limit(self, owner: str, patience: float) -> float:
-        """The seconds that an answer to an executor may take."""
+        """Return the seconds that an answer to an executor may take."""
         return min(patience, self._limits.get(owner, patience))
 
     def _run(self) -> None:
@@ -112,10 +117,10 @@ class Watchdog:
                 if not lines:
                     self._thread = None
                     return
-            pause = LOOK_INTERVAL
+            pause = CHECK_INTERVAL
             for line in lines:
                 patience = self.limit(line.owner, line.patience)
-                line.look(patience)
+                line.check(patience)
                 pause = min(pause, patience / 2)
             self._changed.wait(pause)
             self._changed.clear()
@@ -125,12 +130,12 @@ _watchdog = Watchdog()
 
 
 def get_watchdog() -> Watchdog:
-    """The one of this process."""
+    """Return this process's watchdog."""
     return _watchdog
 
 
 def _leave_to_parent() -> None:
-    """In a forked process: neither the thread nor the sessions are its own."""
+    """Start anew in a forked process: thread and sessions are its parent's."""
     global _watchdog
     _watchdog = Watchdog()
 

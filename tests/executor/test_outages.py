@@ -169,13 +169,13 @@ def test_stopping_does_not_wait_for_a_dead_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Nothing but being told to stop makes it impatient.
-    monkeypatch.setattr("django_dbos.store.postgresql.sessions.MOST", 3_600.0)
+    monkeypatch.setattr("django_dbos.store.postgresql.worker_connection.MOST_PATIENCE", 3_600.0)
     settings.DBOS = {**settings.DBOS, "LEASE": 3600, "HEARTBEAT_INTERVAL": 0.1}
     executor = start_executor()
     assert workflows.counts.start(1).get_result(timeout=LIMIT) == 1
     proxy.swallows.set()
     line = executor.housekeeping.connection.session._line
-    eventually(lambda: line.asked_at and time.monotonic() - line.asked_at > 1)
+    eventually(lambda: line.waiting_since and time.monotonic() - line.waiting_since > 1)
 
     stopping = threading.Thread(target=executor.stop)
     stopping.start()

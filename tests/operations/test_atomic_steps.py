@@ -157,10 +157,12 @@ def lost_commit(alias: str) -> Iterator[tuple[Any, Callable[[str], bool]]]:
 
 
 @pytest.fixture
-def seen_off(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def lost(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Collect lost sessions instead of terminating them, as if a pooler hid their state."""
     sessions: list[Any] = []
-    monkeypatch.setattr(elsewhere, "see_off", lambda alias, backend: sessions.append(backend))
+    monkeypatch.setattr(
+        elsewhere, "end_lost_session", lambda alias, backend: sessions.append(backend)
+    )
     return sessions
 
 
@@ -169,10 +171,10 @@ def seen_off(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.mark.rule(27)
 @everywhere
 def test_a_commit_under_way_decides_before_the_step_is_called_again(
-    alias: str, purse: None, worker: Executor, seen_off: list[Any]
+    alias: str, purse: None, worker: Executor, lost: list[Any]
 ) -> None:
     with lost_commit(alias) as (handle, is_waiting):
-        eventually(lambda: seen_off)
+        eventually(lambda: lost)
         if alias == "other":
             eventually(lambda: is_waiting("INSERT INTO"))
 
@@ -219,13 +221,13 @@ def grows(alias: str) -> None:
 @pytest.mark.rule(12)
 @everywhere
 def test_the_session_of_a_refused_commit_is_not_terminated(
-    alias: str, tree: None, worker: Executor, seen_off: list[Any]
+    alias: str, tree: None, worker: Executor, lost: list[Any]
 ) -> None:
     """With a pool, it may already serve another thread."""
     with pytest.raises(IntegrityError):
         grows.start(alias).get_result(timeout=LIMIT)
 
-    assert seen_off == []
+    assert lost == []
 
 
 @postgresql
@@ -252,10 +254,10 @@ def test_a_lost_session_that_cannot_be_terminated_blocks_nothing_else(
     def refuse(*_: Any) -> Any:
         raise ProgrammingError("permission denied to terminate process")
 
-    backend = elsewhere.backend_of("other") or elsewhere.Backend(1, "dbos:")
+    backend = elsewhere.backend_of("other") or elsewhere.Backend(1, "dbos:", "nobody")
     monkeypatch.setattr(elsewhere.DjangoSession, "run", refuse)
 
-    elsewhere.see_off("other", backend)
+    elsewhere.end_lost_session("other", backend)
 
     assert "couldn't be ended" in caplog.text
 
@@ -398,10 +400,10 @@ def test_a_cancel_after_the_commit_leaves_a_correct_history(
 @pytest.mark.rule(32)
 @everywhere
 def test_a_cancel_during_a_commit_leaves_a_correct_history(
-    alias: str, purse: None, worker: Executor, seen_off: list[Any]
+    alias: str, purse: None, worker: Executor, lost: list[Any]
 ) -> None:
     with lost_commit(alias) as (handle, _):
-        eventually(lambda: seen_off)
+        eventually(lambda: lost)
         backends: list[int] = []
         cancelling = threading.Thread(target=cancel, args=[handle.workflow_id, backends])
         cancelling.start()

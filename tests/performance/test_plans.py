@@ -25,7 +25,7 @@ from tests.store.conftest import new_workflow, register
 psycopg = pytest.importorskip("psycopg")
 
 # They need it, too.
-from django_dbos.store.postgresql.sessions import NOT_PREPARED  # noqa: E402
+from django_dbos.store.postgresql.worker_session import NOT_PREPARED  # noqa: E402
 from tests.performance import explain  # noqa: E402
 from tests.performance.explain import Plan  # noqa: E402
 
@@ -255,7 +255,7 @@ NOT_GUARDED = {
     "advance_checkpoints", "advance_workflows",  # tests only
     "declare_dead", "list_heartbeats", "mark_locked",  # executors only
     "register_executor", "deregister_executor",  # the same
-    "end_lost_session", "end_sessions", "notify", "read_mark", "see_off", "take_lock",  # no table
+    "end_lost_session", "end_sessions", "notify", "read_mark", "take_lock",  # no table
 }  # fmt: skip
 
 NOW, ONCE, EARLY = "planned for the values", "planned for all values", "planned when small"

@@ -133,7 +133,7 @@ def test_whatever_the_connection_is_set_to_values_arrive_as_they_are(
 
 
 def test_without_listen_nobody_is_notified(store: Store, settings: Any) -> None:
-    from django_dbos.store.postgresql.sessions import notify_statements
+    from django_dbos.store.postgresql.multi_statements import notify_statements
 
     settings.DBOS = {**settings.DBOS, "LISTEN": False}
 

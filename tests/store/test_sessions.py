@@ -280,14 +280,14 @@ def in_thread(act: Callable[[], Any]) -> Any:
 @postgresql
 @pytest.mark.rule(10)
 def test_a_session_waits_for_a_free_descriptor(session: Any, monkeypatch: Any) -> None:
-    from django_dbos.store.postgresql import sessions
+    from django_dbos.store.postgresql import worker_connection
 
     def refuse(*args: Any, **options: Any) -> Any:
         raise OSError(errno.EMFILE, "Too many open files")
 
     session.close()
     with monkeypatch.context() as patched:
-        patched.setattr(sessions, "connect", refuse)
+        patched.setattr(worker_connection, "connect", refuse)
         with pytest.raises(errors.Unavailable, match="Too many open files"):
             session.run("list_lanes")
 

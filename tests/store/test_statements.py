@@ -58,7 +58,6 @@ def test_both_databases_have_the_same_statements() -> None:
         "send_message",
         "wake_receiver",
         "send_messages",
-        "see_off",
     }
     only_sqlite = {"deal_positions", "next_position", "give_up"}
 

@@ -15,8 +15,8 @@ from django_dbos.store import errors, rows
 from django_dbos.store.batches import Batches, Lookup
 from django_dbos.store.listener import pack_keys
 from django_dbos.store.postgresql.listener import CHANGED_CHANNEL
-from django_dbos.store.postgresql.sessions import WorkerSession
 from django_dbos.store.postgresql.starting import PostgresStarting
+from django_dbos.store.postgresql.worker_session import WorkerSession
 from django_dbos.store.sessions import Params, Session, Statement
 
 # The statements for a single row of what others write any number of.

@@ -8,9 +8,10 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from django_dbos.conf import get_settings
 from django_dbos.store.connecting import Connecting
+from django_dbos.store.postgresql.client_session import ClientSession
 from django_dbos.store.postgresql.connections import Pooling, application_name, keepalives
 from django_dbos.store.postgresql.listener import PostgresListener
-from django_dbos.store.postgresql.sessions import ClientSession, WorkerSession
+from django_dbos.store.postgresql.worker_session import WorkerSession
 
 logger = logging.getLogger("django_dbos.store")
 

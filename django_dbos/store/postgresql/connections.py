@@ -80,19 +80,19 @@ def keepalives(lease: float) -> dict[str, int]:
     }
 
 
-def connect(alias: str, *, owner: str, what: str, patience: float) -> tuple[Connection, Line]:
+def connect(alias: str, *, owner: str, purpose: str, patience: float) -> tuple[Connection, Line]:
     """Make a connection of the engine's own, in autocommit; it is watched until it is forgotten."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return _connect(alias, owner, what, patience)
+        return _connect(alias, owner, purpose, patience)
     # Django refuses to connect where a loop runs.
     made: list[tuple[Connection, Line]] = []
     errors: list[BaseException] = []
 
     def make() -> None:
         try:
-            made.append(_connect(alias, owner, what, patience))
+            made.append(_connect(alias, owner, purpose, patience))
         except BaseException as error:
             errors.append(error)
 
@@ -104,7 +104,7 @@ def connect(alias: str, *, owner: str, what: str, patience: float) -> tuple[Conn
     return made[0]
 
 
-def _connect(alias: str, owner: str, what: str, patience: float) -> tuple[Connection, Line]:
+def _connect(alias: str, owner: str, purpose: str, patience: float) -> tuple[Connection, Line]:
     watchdog = get_watchdog()
     wrapper: Any = _like(connections[alias], owner, watchdog.limit(owner, patience))
     lines: list[Line] = []
@@ -113,7 +113,7 @@ def _connect(alias: str, owner: str, what: str, patience: float) -> tuple[Connec
     def get_new_connection(params: dict[str, Any]) -> Any:
         connection = make(params)
         descriptor = connection.fileno()
-        lines.append(watchdog.watch(descriptor, owner=owner, what=what, patience=patience))
+        lines.append(watchdog.watch(descriptor, owner=owner, purpose=purpose, patience=patience))
         return connection
 
     # From its very first statement on, those of the project's receivers included.
@@ -181,7 +181,7 @@ class Pooling:
 
     @contextmanager
     def _open(self, patience: float) -> Iterator[Connection]:
-        connection, line = connect(self._alias, owner="", what="start", patience=patience)
+        connection, line = connect(self._alias, owner="", purpose="start", patience=patience)
         try:
             yield connection
         finally:

@@ -30,13 +30,13 @@ class PostgresListener(Listener):
 
     def _listen(self, wakeups: Wakeups, stopped: Stop) -> None:
         patience = max(get_settings().lease / 2, 1.0)
-        connection, line = connect(self.alias, owner="", what="listener", patience=patience)
+        connection, line = connect(self.alias, owner="", purpose="listener", patience=patience)
         try:
             # It is idle by profession.
             connection.execute(KEEP_IDLE)
             for channel in (ENQUEUED_CHANNEL, CHANGED_CHANNEL):
                 connection.execute(f"LISTEN {channel}")
-            line.asked_at = 0.0
+            line.waiting_since = 0.0
             self.is_connected = True
             wakeups.notify_everything()
             self._hear(wakeups, stopped, connection, line)
@@ -60,9 +60,9 @@ class PostgresListener(Listener):
                     heard_at = time.monotonic()
                 elif time.monotonic() - heard_at >= line.patience:
                     # Silence may be rest, or the end of the way: an empty query is answered.
-                    line.asked_at = time.monotonic()
+                    line.waiting_since = time.monotonic()
                     connection.execute(b"")
-                    line.asked_at, heard_at = 0.0, time.monotonic()
+                    line.waiting_since, heard_at = 0.0, time.monotonic()
                 while told := connection.pgconn.notifies():
                     self._pass_on(wakeups, told.relname.decode(), told.extra)
                 if time.monotonic() - looked_at >= listener.LISTEN_TIMEOUT:

@@ -13,7 +13,7 @@ from django_dbos.store.listener import pack_keys
 from django_dbos.store.messaging import Messaging
 from django_dbos.store.postgresql.connecting import PostgresConnecting
 from django_dbos.store.postgresql.listener import CHANGED_CHANNEL
-from django_dbos.store.postgresql.sessions import notify_statements
+from django_dbos.store.postgresql.multi_statements import notify_statements
 
 
 class PostgresMessaging(PostgresConnecting, Messaging):

@@ -14,7 +14,7 @@ from django_dbos.store.columns import NEW_WORKFLOW
 from django_dbos.store.postgresql.announcing import lane_payloads
 from django_dbos.store.postgresql.connecting import PostgresConnecting
 from django_dbos.store.postgresql.listener import ENQUEUED_CHANNEL
-from django_dbos.store.postgresql.sessions import notify_statements
+from django_dbos.store.postgresql.multi_statements import notify_statements
 from django_dbos.store.sessions import Session
 from django_dbos.store.starting import Starting, lanes_of
 
