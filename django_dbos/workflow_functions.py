@@ -71,7 +71,7 @@ class WorkflowFunction(Generic[P, C, R]):
         self._options = Options()
         self._signature = inspect.signature(definition.function)
         self._positional = _positional(self._signature)
-        self._what = f"The arguments of workflow {definition.name!r}"
+        self._label = f"The arguments of workflow {definition.name!r}"
         functools.update_wrapper(self, definition.function)
 
     @property
@@ -251,7 +251,7 @@ class WorkflowFunction(Generic[P, C, R]):
                 self._signature.bind(*args, **kwargs)
             except TypeError as error:
                 raise TypeError(f"{self.name}(): {error}") from None
-        return serializers.dumps({"args": list(args), "kwargs": kwargs}, label=self._what)
+        return serializers.dumps({"args": list(args), "kwargs": kwargs}, label=self._label)
 
     def _refuse_in_sync_workflow(self) -> None:
         scope = context.current()

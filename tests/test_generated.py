@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 from pathlib import Path
@@ -43,6 +44,40 @@ def test_a_source_has_no_sync_twin_of_its_own() -> None:
         names = generator.defined_names(module)
 
         assert not names & generator.twin_names(module)
+
+
+# Where the colours differ, so that both are written by hand.
+BY_HAND = {
+    "atomic_steps",  # a transaction stays on one thread
+    "attempts",  # a sync function runs on a thread, an async one within a timeout
+    "entry",  # sync code of an async run is handed to the loop
+    "inline",  # either colour's caller runs workflows of either colour
+    "inline_calls",  # a cancelled caller must release the claim
+    "reading",  # the call that makes a reader awaits nothing
+    "reads",  # a query runs on a thread
+    "runner",  # a workflow's thread, or its task
+    "runtime",  # the protocol of a host
+    "step_writes",  # an atomic step on SQLite writes on its own connection
+}
+
+
+def test_operations_are_written_once() -> None:
+    """A new one adds no pair: it is one async function, and two in the public API call it."""
+    by_hand = set()
+    for path in generator.SOURCES.glob("*.py"):
+        for scope in ast.walk(ast.parse(path.read_text())):
+            functions = getattr(scope, "body", None)
+            functions = functions if isinstance(functions, list) else []
+            names = {getattr(function, "name", "") for function in functions}
+            if any(generator.renamed(name) in names for name in names & set(async_names())):
+                by_hand.add(path.stem)
+
+    assert by_hand == BY_HAND
+
+
+def async_names() -> dict[str, str]:
+    names: dict[str, str] = generator.sync_names()
+    return names | {"aread_stream": "read_stream"}
 
 
 SOURCE = '''

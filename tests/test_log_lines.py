@@ -26,7 +26,7 @@ OWN = {
     "self.description",
     "self._thread.name",
     "self._operation",
-    "self._call.what",
+    "self._call.label",
     "signal.Signals(code).name",
     "notice.name",
     "names.suggest(name, sorted(known))",

@@ -175,7 +175,7 @@ class _AtomicStep:
             # Then nothing else can be recorded there either.
             logger.warning(
                 "%s can't be recorded where it failed: %r",
-                self._call.what,
+                self._call.label,
                 refused,
                 extra=self._call.run.log_fields,
             )
@@ -195,7 +195,7 @@ class _AtomicStep:
                 logger.warning(
                     "It isn't known whether %s was committed on %r before its workflow was "
                     "cancelled; resume() will find out: %r",
-                    self._call.what, self._transaction.alias, error,
+                    self._call.label, self._transaction.alias, error,
                     extra=self._call.run.log_fields,
                 )  # fmt: skip
             else:

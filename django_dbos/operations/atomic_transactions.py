@@ -123,7 +123,7 @@ class StepTransaction:
         found = patiently(self._run, self.find)
         if found is not None:
             logger.warning(
-                "%s is committed, although %r was raised then", self._call.what, error,
+                "%s is committed, although %r was raised then", self._call.label, error,
                 exc_info=None if self._is_of_database(error) else error,
                 extra=self._call.run.log_fields,
             )  # fmt: skip
@@ -144,7 +144,7 @@ class StepTransaction:
         self._run.submit(Write, None)
         found = patiently(self._run, self.find)
         if found is None:
-            error = DbosError(f"{self._call.what} could not be recorded.")
+            error = DbosError(f"{self._call.label} could not be recorded.")
             self._run.stop(HistoryUnusable(error))
         return found
 

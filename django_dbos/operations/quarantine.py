@@ -1,6 +1,6 @@
-"""Quarantine a workflow that can't be claimed, or was and can't be run: by what is in its rows.
+"""Quarantine a workflow that can't be claimed or run, because of the content of its rows.
 
-One whose own run finds its history unusable ends that run itself; see `ending`.
+A run that finds its own history unusable ends itself: see `completion`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 def quarantine(
-    store: Store, session: Session, executor_id: str, workflow_id: str, what: str, error: Exception
+    store: Store, session: Session, executor_id: str, workflow_id: str, fault: str, error: Exception
 ) -> None:
-    """End it with an error that says `what` is wrong, unless it is somebody else's by now."""
-    told = DbosError(f"Workflow {workflow_id!r} {what}: {error}. Find out why, then resume() it.")
-    if store.quarantine(session, executor_id, workflow_id, serializers.dump_error(told)):
-        telemetry.quarantined(workflow_id, what, error)
+    """End a workflow with an error that names the fault, unless the claim is lost by now."""
+    message = f"Workflow {workflow_id!r} {fault}: {error}. Find out why, then resume() it."
+    text = serializers.dump_error(DbosError(message))
+    if store.quarantine(session, executor_id, workflow_id, text):
+        telemetry.quarantined(workflow_id, fault, error)
         # It has no result yet, but its streams have ended.
         wakes, keys = [Wake.of_streams(workflow_id)], [Wake.of_result(workflow_id).key]
         store.announce(session, Notifications(wakes=wakes, keys=keys))

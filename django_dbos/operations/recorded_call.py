@@ -25,6 +25,6 @@ async def aperform(run: Run, operation: str, do: Callable[[], T]) -> T:
         value = await reads.apatiently(run, do)
     except DbosError as error:
         await run.afail(call, error)
-    output = serializers.dumps(value, label=f"The answer to {call.what}")
+    output = serializers.dumps(value, label=f"The answer to {call.label}")
     answer = await run.asubmit(RecordStep, call, checkpoint=call.checkpoint(output=output))
     return value if answer.checkpoint is None else await run.aoutcome(answer.checkpoint)

@@ -55,7 +55,7 @@ class Recorder:
             SerializationError: The value can't be stored; PayloadTooLarge if it is too large.
         """
         return self._checkpoint(
-            output=serializers.dumps(value, label=f"The result of {self.call.what}")
+            output=serializers.dumps(value, label=f"The result of {self.call.label}")
         )
 
     def failed(self, error: BaseException) -> Checkpoint:

@@ -63,7 +63,7 @@ class Repeats:
         run = self._run
         logger.warning(
             "%s is repeated, which counts as no attempt: %r",
-            self._call.what,
+            self._call.label,
             error,
             extra=run.log_fields,
         )

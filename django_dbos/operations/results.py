@@ -76,9 +76,11 @@ class _Children:
     def __init__(self, call: Call, workflows: Sequence[NewWorkflow]) -> None:
         self._call = call
         self._host = call.run.host
-        self._new = [_as_child(call, one, i, len(workflows)) for i, one in enumerate(workflows)]
-        self._own_ids = {one.workflow_id for one in workflows if one.workflow_id}
-        self.ids = [one.workflow_id for one in self._new]
+        self._new = [
+            _as_child(call, workflow, i, len(workflows)) for i, workflow in enumerate(workflows)
+        ]
+        self._own_ids = {workflow.workflow_id for workflow in workflows if workflow.workflow_id}
+        self.ids = [child.workflow_id for child in self._new]
 
     def next_write(self) -> tuple[type[RecordStart] | type[RecordStep], dict[str, Any]]:
         checkpoint = self._call.checkpoint(
@@ -90,14 +92,14 @@ class _Children:
             "checkpoint": checkpoint,
             "workflows": tuple(self._new),
             "is_reserved": self._reserve(),
-            "size": sum(len(one.input) for one in self._new),
+            "size": sum(len(child.input) for child in self._new),
         }
 
     def settle(self, answer: Answer) -> DbosError | None:
-        """Note what came of the write; return what is to be raised."""
+        """Note the answer to the write; return the error to raise, if there is one."""
         if answer.verdict is not Verdict.REFUSED:
             return None
-        refused = next(one for one in self._new if one.workflow_id == answer.subject)
+        refused = next(child for child in self._new if child.workflow_id == answer.subject)
         error = self._objection(refused, answer)
         if error is None:
             self._new.remove(refused)
@@ -106,7 +108,7 @@ class _Children:
         return error
 
     def _objection(self, new: NewWorkflow, answer: Answer) -> DbosError | None:
-        """Why an existing workflow can't stand for the one that was to be started."""
+        """Return the error if an existing workflow can't be adopted as the new child."""
         if answer.refusal is Refusal.DUPLICATE:
             if new.is_of_another_user(answer.existing_user_id):
                 taken = str(new.deduplication_id)

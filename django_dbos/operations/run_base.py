@@ -105,7 +105,7 @@ class BaseCall:
         self.run.stop(HistoryUnusable(error))
 
     @property
-    def what(self) -> str:
+    def label(self) -> str:
         """The operation, for error messages."""
         return f"step {self.step_number} ({self.step_name!r}) of workflow {self.run.workflow_id!r}"
 

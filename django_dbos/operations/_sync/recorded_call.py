@@ -24,6 +24,6 @@ def perform(run: Run, operation: str, do: Callable[[], T]) -> T:
         value = reads.patiently(run, do)
     except DbosError as error:
         run.fail(call, error)
-    output = serializers.dumps(value, label=f"The answer to {call.what}")
+    output = serializers.dumps(value, label=f"The answer to {call.label}")
     answer = run.submit(RecordStep, call, checkpoint=call.checkpoint(output=output))
     return value if answer.checkpoint is None else run.outcome(answer.checkpoint)
