@@ -115,12 +115,12 @@ def spends(alias: str) -> int:
 
 @contextmanager
 def gate_closed(alias: str) -> Iterator[Callable[[str], bool]]:
-    """Block the COMMITs of a purse; yield a function that returns whether one is waiting."""
+    """Block COMMITs of a purse; yield a function that returns whether a statement waits."""
     with connections[alias].cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [GATE])
 
         def is_waiting(beginning: str) -> bool:
-            # On a connection without a transaction, whose snapshot would never change.
+            # Outside of transactions, in which this view would always be the same.
             name = connections[alias].settings_dict["NAME"]
             with connection.cursor() as own:
                 own.execute(
@@ -519,7 +519,7 @@ def raised_by_database(alias: str, kind: type[Exception], sqlstate: str | None) 
 
 
 def fails_with(alias: str, times: int, make: Callable[[], Exception], **options: Any) -> Any:
-    """Run a workflow whose atomic step fails a number of times with an error."""
+    """Return a workflow whose atomic step fails a number of times with an error."""
 
     def body() -> int:
         calls.append(alias)

@@ -20,7 +20,7 @@ on_postgresql = pytest.mark.skipif(
 
 
 def migrated() -> None:
-    """Send the signal that ends `migrate`, with and without migrations."""
+    """Send the signal at the end of `migrate`, which comes with and without migrations."""
     config = apps.get_app_config("django_dbos")
     post_migrate.send(config, app_config=config, using="default", verbosity=0, interactive=False)
 
