@@ -34,6 +34,7 @@ from django_dbos.store import get_store
 
 if TYPE_CHECKING:
     from django_dbos.models import Checkpoint, Workflow
+    from django_dbos.models.handle import Handle
 
 R = TypeVar("R")
 
@@ -279,7 +280,7 @@ def _status(value: str) -> Workflow.Status:
 class _Engine:
     """The operations of model rows, which stand below this module."""
 
-    def handle(self, workflow_id: str) -> WorkflowHandle[Any]:
+    def handle(self, workflow_id: str) -> Handle:
         return WorkflowHandle(workflow_id)
 
     def cancel(self, workflow_ids: Sequence[str], *, children: bool) -> dict[str, bool]:

@@ -15,6 +15,8 @@ from django.test.utils import CaptureQueriesContext
 
 import django_dbos as dbos
 from django_dbos import models
+from django_dbos.handles import WorkflowHandle
+from django_dbos.models.handle import Handle
 from django_dbos.testing import run_until_idle
 
 pytestmark = pytest.mark.django_db
@@ -101,6 +103,13 @@ def test_the_columns_keep_their_names() -> None:
         assert set(statements) <= {"BEGIN;", "COMMIT;", ""}
     text = models.Workflow._meta.get_field("output_text")
     assert text.column == "output"
+
+
+def test_the_type_of_a_row_s_handle_has_all_public_names() -> None:
+    def public(kind: type) -> set[str]:
+        return {name for name in vars(kind) if not name.startswith("_")}
+
+    assert public(WorkflowHandle) == public(Handle)
 
 
 def test_a_row_has_its_handle_before_the_apps_are_ready() -> None:

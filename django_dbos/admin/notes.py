@@ -10,8 +10,9 @@ from django.utils.translation import gettext, ngettext
 from django_dbos.admin.base import rows_of
 from django_dbos.admin.values import MAX_SHOWN, instant, plain_error
 from django_dbos.core.records import WakeKind
+from django_dbos.core.recovery import SUSPECT_ATTEMPTS
 from django_dbos.core.status import Status
-from django_dbos.models import SUSPECT_ATTEMPTS, Executor, Workflow
+from django_dbos.models import Executor, Workflow
 
 MAX_REASON = 300
 

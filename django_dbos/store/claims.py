@@ -7,8 +7,8 @@ from operator import itemgetter
 
 from django_dbos.core.batch.lookups import FoundCheckpoint
 from django_dbos.core.records import Claim, Lane
+from django_dbos.core.recovery import SUSPECT_ATTEMPTS
 from django_dbos.core.status import Status
-from django_dbos.models import SUSPECT_ATTEMPTS
 from django_dbos.store import rows
 from django_dbos.store.columns import CLAIM
 from django_dbos.store.connecting import Connecting

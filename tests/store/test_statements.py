@@ -11,8 +11,8 @@ from django.apps import apps
 from django.db import connection
 from django.db.models import UniqueConstraint
 
+from django_dbos.core.recovery import SUSPECT_ATTEMPTS
 from django_dbos.core.status import Status
-from django_dbos.models import SUSPECT_ATTEMPTS
 from django_dbos.store import statements
 
 PACKAGE = Path(statements.__file__).parent

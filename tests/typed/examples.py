@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_type
 
 import django_dbos as dbos
-from django_dbos.models import Workflow
+from django_dbos.models import Checkpoint, Workflow
 
 
 @dbos.workflow
@@ -54,6 +54,9 @@ def starts() -> None:
     handle = dbos.start_by_name("shop.checkout", using={"queue_name": None, "timeout": 2.5})
     assert_type(handle.describe().status, Workflow.Status)
     assert_type(handle.run_now(), bool)
+    row = Workflow.objects.get(pk="t")
+    assert_type(row.handle.cancel(children=True), bool)
+    assert_type(row.handle.steps(), list[Checkpoint])
 
 
 def steps() -> None:

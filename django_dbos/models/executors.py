@@ -1,0 +1,77 @@
+"""Executors: the processes that run workflows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Case, F, When
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from django_dbos.fields import DatabaseNow, InstantField, KeyField
+from django_dbos.models.base import EngineQuerySet, EngineRow
+
+
+class ExecutorQuerySet(EngineQuerySet["Executor"]):
+    """Executors, with the data that shows whether they live."""
+
+    def judged(self) -> Any:
+        """Return each with its last heartbeat as `heard_at`, and the database's time as `now`.
+
+        `heard_at` is None once the executor was declared dead. `heartbeat_at` is left out: dead
+        executors have PostgreSQL's -infinity in it, which Python's datetime can't hold.
+        """
+        heard_at = Case(When(heartbeat_at__gt=_first_day(), then=F("heartbeat_at")))
+        return self.defer("heartbeat_at").annotate(heard_at=heard_at, now=DatabaseNow())
+
+
+def _first_day() -> datetime:
+    day = datetime(1, 1, 2, tzinfo=UTC)
+    return day if settings.USE_TZ else timezone.make_naive(day, UTC)
+
+
+class Executor(EngineRow):
+    """A process that runs workflows; its row goes when it stops or is declared dead."""
+
+    executor_id = KeyField(_("executor id"), max_length=255, primary_key=True)
+    hostname = KeyField(_("host name"), max_length=255)
+    pid = models.IntegerField(_("process id"))
+    is_inline = models.BooleanField(
+        _("inline"), db_default=False, help_text=_("A web process that runs workflows inline.")
+    )
+    queue_names = models.JSONField(_("queues"), null=True, help_text=_("Empty for all queues."))
+    workflow_names = models.JSONField(
+        _("workflow functions"),
+        null=True,
+        help_text=_("The names that it knows; empty if they are too many to list."),
+    )
+    concurrency = models.IntegerField(_("concurrency"))
+    has_lock = models.BooleanField(
+        _("holds a lock"),
+        db_default=False,
+        help_text=_("It holds a session lock, free as soon as its process dies."),
+    )
+    lock_key = models.BigIntegerField(_("lock key"))
+    lease = models.DurationField(_("lease"))
+    started_at = InstantField(_("started at"))
+    heartbeat_at = InstantField(_("last heartbeat"))
+
+    objects: ClassVar[ExecutorQuerySet] = ExecutorQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "dbos_executor"
+        verbose_name = _("executor")
+        verbose_name_plural = _("executors")
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return str(self.executor_id)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the last heartbeat is within the lease; for rows that `judged()` has read."""
+        row: Any = self
+        return row.heard_at is not None and bool(row.now - row.heard_at <= row.lease)

@@ -1,0 +1,204 @@
+"""Workflows, and the queries and operations that many have in common."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from django_dbos.core import status as statuses
+from django_dbos.core.engine import get_engine
+from django_dbos.core.ids import MAX_ID_LENGTH
+from django_dbos.core.recovery import SUSPECT_ATTEMPTS
+from django_dbos.fields import InstantField, KeyField
+from django_dbos.models.base import EngineQuerySet, EngineRow, error_of, value_of
+from django_dbos.models.handle import Handle
+
+ACTIVE = sorted(statuses.ACTIVE)
+
+
+class WorkflowQuerySet(EngineQuerySet["Workflow"]):
+    """Workflows, and operations on many of them."""
+
+    def active(self) -> WorkflowQuerySet:
+        """Return the unfinished ones: enqueued, delayed, pending or waiting."""
+        return self.filter(status__in=ACTIVE)
+
+    def cancel(self, *, children: bool = False) -> dict[str, bool]:
+        """Cancel each workflow; with `children` also the workflows that it started.
+
+        Returns:
+            By workflow id, whether the workflow was still active.
+        """
+        return get_engine().cancel(self._ids(), children=children)
+
+    def resume(self) -> dict[str, bool]:
+        """Resume each workflow.
+
+        Returns:
+            By workflow id, whether the workflow could be resumed.
+        """
+        return get_engine().resume(self._ids())
+
+    def _ids(self) -> list[str]:
+        return list(self.values_list("workflow_id", flat=True))
+
+
+class Workflow(EngineRow):
+    """One durable execution of a workflow function.
+
+    `claim_number` is raised whenever the right to run the workflow is given or taken, and is never
+    reset: every write of a run carries it (the fence). `recovery_attempts` counts the executors in
+    a row that died without recording anything for it.
+    """
+
+    class Status(models.TextChoices):
+        ENQUEUED = statuses.Status.ENQUEUED.value, _("queued")
+        DELAYED = statuses.Status.DELAYED.value, _("delayed")
+        PENDING = statuses.Status.PENDING.value, _("running")
+        WAITING = statuses.Status.WAITING.value, _("waiting")
+        SUCCESS = statuses.Status.SUCCESS.value, _("succeeded")
+        ERROR = statuses.Status.ERROR.value, _("failed")
+        CANCELLED = statuses.Status.CANCELLED.value, _("cancelled")
+        MAX_RECOVERY_ATTEMPTS_EXCEEDED = (
+            statuses.Status.MAX_RECOVERY_ATTEMPTS_EXCEEDED.value,
+            _("given up"),
+        )
+
+    workflow_id = KeyField(_("workflow id"), max_length=MAX_ID_LENGTH, primary_key=True)
+    token = models.UUIDField(
+        _("token"), help_text=_("Tells this workflow from a later one with the same id.")
+    )
+    name = KeyField(_("name"), max_length=255)
+    status = KeyField(_("status"), max_length=30, choices=Status.choices)
+    is_quarantined = models.BooleanField(
+        _("quarantined"),
+        db_default=False,
+        help_text=_("The engine stopped it (see the error); resume it after a fix."),
+    )
+
+    queue_name = KeyField(_("queue"), max_length=255)
+    priority = models.SmallIntegerField(_("priority"), db_default=0)
+    queue_sequence = models.BigIntegerField(_("place in the queue"))
+    deduplication_id = KeyField(_("deduplication id"), max_length=255, null=True)
+
+    input_text = models.TextField(_("input"), db_column="input")
+    output_text = models.TextField(_("output"), db_column="output", null=True)
+    error_text = models.TextField(_("error"), db_column="error", null=True)
+    user_id = KeyField(_("user id"), max_length=255, null=True)
+    attributes = models.JSONField(_("attributes"), null=True)
+
+    executor_id = KeyField(_("executor"), max_length=255, null=True)
+    claim_number = models.IntegerField(_("claim number"), db_default=0)
+    recovery_attempts = models.IntegerField(_("recovery attempts"), db_default=0)
+    max_recovery_attempts = models.IntegerField(_("max recovery attempts"), null=True)
+
+    parent_id = KeyField(_("parent"), max_length=MAX_ID_LENGTH, null=True)
+    parent_step_number = models.IntegerField(_("parent's step"), null=True)
+
+    wake_kind = KeyField(_("waits for"), max_length=10, null=True)
+    wake_workflow_id = KeyField(_("waits for workflow"), max_length=MAX_ID_LENGTH, null=True)
+    wake_name = KeyField(_("waits for name"), max_length=255, null=True)
+    wake_offset = models.IntegerField(_("waits for offset"), null=True)
+    due_at = InstantField(_("due at"), null=True)
+    timeout = models.DurationField(_("timeout"), null=True)
+    deadline_at = InstantField(_("deadline"), null=True)
+
+    created_at = InstantField(_("created at"))
+    started_at = InstantField(_("started at"), null=True)
+    finished_at = InstantField(_("finished at"), null=True)
+
+    objects: ClassVar[WorkflowQuerySet] = WorkflowQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "dbos_workflow"
+        verbose_name = _("workflow")
+        verbose_name_plural = _("workflows")
+        default_permissions = ("view",)
+        permissions = (
+            ("cancel_workflow", "Can cancel workflow"),
+            ("resume_workflow", "Can resume workflow"),
+        )
+        # All but `created` are partial on live states: a finished workflow has left them.
+        indexes = (
+            models.Index(
+                fields=("queue_name", "priority", "queue_sequence"),
+                condition=Q(status="ENQUEUED"),
+                name="dbos_workflow_queue",
+            ),
+            models.Index(
+                fields=("queue_name", "queue_sequence"),
+                condition=Q(status="ENQUEUED", recovery_attempts__gte=SUSPECT_ATTEMPTS),
+                name="dbos_workflow_suspect",
+            ),
+            models.Index(
+                fields=("executor_id",),
+                condition=Q(status="PENDING"),
+                name="dbos_workflow_executor",
+            ),
+            models.Index(
+                fields=("due_at",),
+                condition=Q(status__in=("DELAYED", "WAITING"), due_at__isnull=False),
+                name="dbos_workflow_due",
+            ),
+            models.Index(
+                fields=("deadline_at",),
+                condition=Q(status__in=ACTIVE, deadline_at__isnull=False),
+                name="dbos_workflow_deadline",
+            ),
+            models.Index(
+                fields=("wake_workflow_id", "wake_kind", "wake_name"),
+                condition=Q(status="WAITING", wake_workflow_id__isnull=False),
+                name="dbos_workflow_wake",
+            ),
+            models.Index(
+                fields=("parent_id", "parent_step_number"),
+                condition=Q(parent_id__isnull=False),
+                name="dbos_workflow_parent",
+            ),
+            models.Index(
+                fields=("status", "created_at"),
+                condition=Q(status__in=("CANCELLED", "ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")),
+                name="dbos_workflow_failed",
+            ),
+            models.Index(fields=("created_at",), name="dbos_workflow_created"),
+        )
+        constraints = (
+            models.UniqueConstraint(
+                fields=("queue_name", "deduplication_id"),
+                condition=Q(status__in=ACTIVE, deduplication_id__isnull=False),
+                name="dbos_workflow_deduplication",
+            ),
+            models.CheckConstraint(condition=~Q(workflow_id=""), name="dbos_workflow_id_not_empty"),
+        )
+
+    def __str__(self) -> str:
+        return str(self.workflow_id)
+
+    @property
+    def handle(self) -> Handle:
+        """The WorkflowHandle by which to follow and control this workflow."""
+        handle: Handle = get_engine().handle(self.workflow_id)
+        return handle
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the workflow hasn't finished."""
+        return self.status in statuses.ACTIVE
+
+    @property
+    def input(self) -> dict[str, Any]:
+        """The arguments of the start: {"args": […], "kwargs": {…}}."""
+        return value_of(self.input_text)  # type: ignore[no-any-return]
+
+    @property
+    def output(self) -> Any:
+        """The value that the function returned; also None while there is none."""
+        return value_of(self.output_text)
+
+    @property
+    def error(self) -> BaseException | None:
+        """The exception that the function raised, as `get_result()` raises it; else None."""
+        return error_of(self.error_text)
