@@ -17,12 +17,13 @@ from django.core.exceptions import ValidationError
 from django_dbos.core import names
 from django_dbos.core.records import NewMessage
 from django_dbos.handles import WorkflowHandle
-from django_dbos.operations import context, events, outside, reads, streams
+from django_dbos.operations import context, events, outside, streams
 from django_dbos.operations import messages as async_messages
 from django_dbos.operations import sleep as async_sleep
 from django_dbos.operations._sync import events as sync_events
 from django_dbos.operations._sync import messages as sync_messages
 from django_dbos.operations._sync import outside as sync_outside
+from django_dbos.operations._sync import reads as sync_reads
 from django_dbos.operations._sync import sleep as sync_sleep
 from django_dbos.operations._sync import streams as sync_streams
 from django_dbos.operations._sync.stream_readers import StreamReader
@@ -391,7 +392,7 @@ class CurrentWorkflow:
         try:
             found = users.filter(pk=self.user_id)
             # A step's own queries are repeated by its retries.
-            return found.first() if run is None else reads.patiently(run, found.first)
+            return found.first() if run is None else sync_reads.patiently(run, found.first)
         except (TypeError, ValueError, ValidationError):
             # The pk is "system", for example, or belongs to a user model that has been replaced.
             return None

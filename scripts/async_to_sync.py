@@ -37,6 +37,7 @@ MODULES = (
     "events",
     "messages",
     "outside",
+    "reads",
     "recorded_call",
     "recording",
     "results",

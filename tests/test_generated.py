@@ -54,7 +54,6 @@ BY_HAND = {
     "inline",  # either colour's caller runs workflows of either colour
     "inline_calls",  # a cancelled caller must release the claim
     "reading",  # the call that makes a reader awaits nothing
-    "reads",  # a query runs on a thread
     "runner",  # a workflow's thread, or its task
     "runtime",  # the protocol of a host
     "step_writes",  # an atomic step on SQLite writes on its own connection

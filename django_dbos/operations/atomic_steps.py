@@ -18,10 +18,10 @@ from django.db import Error, connections
 from django_dbos.core.records import Checkpoint
 from django_dbos.exceptions import NotAllowedInAtomic
 from django_dbos.interruptions import RunCancelled
+from django_dbos.operations._sync.reads import patiently
 from django_dbos.operations._sync.recording import record, record_failure
 from django_dbos.operations._sync.retries import retry
 from django_dbos.operations.atomic_transactions import Arguments, NotRecorded, StepTransaction
-from django_dbos.operations.reads import patiently
 from django_dbos.operations.recorder import Recorder
 from django_dbos.operations.repeats import Repeats
 from django_dbos.operations.retries import aretry

@@ -16,8 +16,8 @@ from django_dbos.core.records import Checkpoint, State, Write
 from django_dbos.exceptions import DbosError, NondeterminismError
 from django_dbos.interruptions import HistoryUnusable
 from django_dbos.operations import context
+from django_dbos.operations._sync.reads import patiently
 from django_dbos.operations.attempts import call_function
-from django_dbos.operations.reads import patiently
 from django_dbos.operations.recorder import Recorder
 from django_dbos.store import elsewhere, errors
 from django_dbos.store.meanings import Meaning

@@ -23,6 +23,7 @@ from django_dbos.core.records import Claim, NewWorkflow, Wake, WakeKind, run_key
 from django_dbos.exceptions import WaitInTest
 from django_dbos.interruptions import HistoryUnusable
 from django_dbos.operations import context, reads, runner
+from django_dbos.operations._sync import reads as sync_reads
 from django_dbos.operations.loading import load_runs
 from django_dbos.operations.quarantine import quarantine
 from django_dbos.operations.run import Run
@@ -171,7 +172,7 @@ class InlineHost:
 
     def run_awaited(self, run: Run, workflow_id: str) -> bool:
         """Run a workflow that a run of this host awaits, if it is enqueued."""
-        awaited = reads.patiently(run, partial(self.claim, workflow_id))
+        awaited = sync_reads.patiently(run, partial(self.claim, workflow_id))
         if awaited is None:
             return False
         self.perform(awaited)

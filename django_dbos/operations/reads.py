@@ -1,8 +1,8 @@
-"""The engine's own reads in a run: they wait out a database that is away, as its writes do.
+"""The engine's own reads in a run, which wait for the database to return, as its writes do.
 
-Whatever workflow code asks for by the engine's name (a model instance among its arguments, another
-workflow's status, a page of a stream) is read on Django's connection of that thread, which may have
-been lost long ago. The workflow isn't to blame, and must not end because of it.
+Such a read (a model instance among the arguments, another workflow's status, a page of a stream)
+uses Django's connection of the thread, which may have been lost long ago. The workflow must not
+fail because of that.
 """
 
 from __future__ import annotations
@@ -26,22 +26,12 @@ T = TypeVar("T")
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 2.0
 
 
-def patiently(run: HostedRun, ask: Callable[[], T]) -> T:
-    """Return what `ask` returns, once the database answers; raise what ends the run meanwhile.
-
-    Inside an open transaction it asks once: a transaction that has failed can't go on.
-    """
-    question = _Question(run, ask)
-    while (found := question.ask()) is None:
-        with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
-            run.check()
-            watch.wait(question.pause)
-        run.check()
-    return found[0]
-
-
 async def apatiently(run: HostedRun, ask: Callable[[], T]) -> T:
-    """See patiently(). It asks on a thread of the run's own."""
+    """Return the answer of `ask`, once the database answers; raise what ends the run meanwhile.
+
+    In an async run `ask` is called on the run's thread. Inside an open transaction it is called
+    once, since a transaction that has failed can't continue.
+    """
     question = _Question(run, ask)
     while (found := await sync_to_async(question.ask)()) is None:
         with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
@@ -52,16 +42,16 @@ async def apatiently(run: HostedRun, ask: Callable[[], T]) -> T:
 
 
 class _Question(Generic[T]):
-    """Something that is asked until the database answers."""
+    """A read that is repeated until the database answers."""
 
     def __init__(self, run: HostedRun, ask: Callable[[], T]) -> None:
         self._run = run
         self._ask = ask
         self.pause = 0.0
-        """Seconds before it is asked again."""
+        """The seconds before the next try."""
 
     def ask(self) -> tuple[T] | None:
-        """The answer; None while there is none."""
+        """Return the answer in a tuple; None while there is none."""
         try:
             with translated_errors():
                 answer = self._ask()
@@ -86,9 +76,10 @@ class _Question(Generic[T]):
 
 
 def _drop_failed_connections() -> bool:
-    """Have this thread connect anew; False if that would lose an open transaction."""
-    failed = [one for one in connections.all(initialized_only=True) if one.errors_occurred]
-    if any(one.in_atomic_block for one in failed):
+    """Have this thread reconnect; return False if that would lose an open transaction."""
+    opened = connections.all(initialized_only=True)
+    failed = [connection for connection in opened if connection.errors_occurred]
+    if any(connection.in_atomic_block for connection in failed):
         return False
     for connection in failed:
         connection.close()

@@ -7,8 +7,8 @@ import random
 import time
 
 from django_dbos.core.records import Write, run_key
+from django_dbos.operations._sync.reads import patiently
 from django_dbos.operations.atomic_transactions import StepTransaction
-from django_dbos.operations.reads import patiently
 from django_dbos.operations.recorder import Recorder
 from django_dbos.store import errors
 from django_dbos.store.meanings import Step

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from django_dbos import serializers
 from django_dbos.core.records import RecordStep
 from django_dbos.exceptions import DbosError
-from django_dbos.operations import reads
+from django_dbos.operations._sync import reads
 from django_dbos.operations.recorded_call import T
 from django_dbos.operations.run import Run, operation_name
 

@@ -10,7 +10,7 @@ from django_dbos import serializers
 from django_dbos.core.records import Answer, Checkpoint, RecordStep, Write
 from django_dbos.exceptions import SerializationError
 from django_dbos.interruptions import HistoryUnusable
-from django_dbos.operations import reads
+from django_dbos.operations._sync import reads
 from django_dbos.operations.run_base import BaseCall, BaseRun
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_dbos import serializers
 from django_dbos.core.records import RecordStep, RecordWait, Verdict
-from django_dbos.operations import reads
+from django_dbos.operations._sync import reads
 from django_dbos.operations._sync.waits import Wait, until
 from django_dbos.operations.run import Call, Run
 from django_dbos.operations.stream_readers import BaseClientPageWait, BaseReader, BaseRunPageWait
