@@ -134,6 +134,7 @@ SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields|Example|Examples)
 # The name of a class in a sentence, with or without backticks, but not as a part of an expression.
 CLASS_NAME = re.compile(r"(?<![\w`\[.\"/])`?([A-Z][a-z]+[A-Z]\w+)`?(?![\w`\]\"/(]|\.\w)")
 FUNCTION = re.compile(r"\bdjango_dbos\.(\w+)\(\)")
+SETTING = re.compile(r"(?<!`)DBOS\[\"\w+\"\]")
 END = "end of the docstring"
 
 
@@ -235,7 +236,8 @@ def is_twin(name: str, siblings: dict[str, Any]) -> bool:
 
 def prose(value: Any) -> str:
     """Return a docstring in Google's form as Markdown, with links to the classes it names."""
-    lines = (inspect.getdoc(value) or "").replace("``", "`").splitlines()
+    text = (inspect.getdoc(value) or "").replace("``", "`")
+    lines = SETTING.sub(r"`\g<0>`", text).splitlines()
     own = getattr(value, "__name__", "")
     return "\n".join(linked(line, own) for line in in_markdown(lines)).strip()
 
@@ -298,7 +300,8 @@ def fields_of(cls: type) -> Iterator[str]:
         if isinstance(statement, ast.AnnAssign):
             line = f"* `{ast.unparse(statement.target)}: {ast.unparse(statement.annotation)}`"
             if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
-                line += ": " + linked(" ".join(str(following.value.value).split()), cls.__name__)
+                text = SETTING.sub(r"`\g<0>`", " ".join(str(following.value.value).split()))
+                line += f": {linked(text, cls.__name__)}"
             yield line
     yield ""
 
