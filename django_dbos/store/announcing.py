@@ -18,6 +18,9 @@ from django_dbos.store import rows
 from django_dbos.store.sessions import Session
 from django_dbos.store.transactions import Transactions
 
+# How many waiting workflows one statement wakes.
+WAKE_LIMIT = 10_000
+
 
 class Announcing(Transactions):
     """Wake-ups and notifications."""
@@ -48,9 +51,13 @@ class Announcing(Transactions):
     def wake_satisfied(
         self, session: Session, workflow_ids: Sequence[str] | None = None
     ) -> list[Lane]:
-        """Wake waiting workflows (these, or all) whose wait is over; return their lanes."""
+        """Wake waiting workflows (these, or any) whose wait is over; return their lanes.
+
+        One call wakes WAKE_LIMIT workflows at most.
+        """
         ids = None if workflow_ids is None else session.pack(workflow_ids)
-        return rows.lanes(self._enqueue(session, "wake_satisfied", {"workflow_ids": ids}))
+        params = {"workflow_ids": ids, "limit": WAKE_LIMIT}
+        return rows.lanes(self._enqueue(session, "wake_satisfied", params))
 
     def _announce_after_commit(self, notifications: Notifications) -> None:
         """Announce once the caller's transaction is committed; at once if there is none."""

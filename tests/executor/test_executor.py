@@ -22,7 +22,7 @@ from django_dbos.executor.runs import Runs
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.operations.messages import new_message
-from django_dbos.store import errors, get_store, statements
+from django_dbos.store import announcing, errors, get_store, statements
 from tests.executor import workflows
 from tests.executors import Clock, Start, cancel_silently, claim_for, register_dead
 from tests.process import workflows as gated
@@ -378,6 +378,28 @@ def test_a_wake_up_whose_sender_died_is_found(start_executor: Start, settings: A
 
 def _message(workflow_id: str) -> Any:
     return new_message(workflow_id, "unheard", None, None)
+
+
+@pytest.mark.rule(16)
+def test_more_lost_wake_ups_than_one_statement_takes_are_found(
+    start_executor: Start, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.2, "LEASE": 7200}
+    monkeypatch.setattr(announcing, "WAKE_LIMIT", 2)
+    # The next sweep comes after the end of the test.
+    monkeypatch.setattr(sweep, "PERIOD", 3600.0)
+    clock = Clock()
+    executor = start_executor(clock=clock)
+    handles = workflows.waits.start_many([()] * 5)
+    eventually(lambda: Workflow.objects.filter(status="WAITING").count() == 5)
+
+    store = get_store()
+    with transaction.atomic():
+        messages = [_message(handle.workflow_id) for handle in handles]
+        store._insert_messages(messages, Notifications())
+    clock.advance(sweep.PERIOD, executor)
+
+    assert [handle.get_result(timeout=LIMIT) for handle in handles] == ["unheard"] * 5
 
 
 @pytest.mark.rule(34)

@@ -206,8 +206,8 @@ WORKING: dict[str, Params] = {
         "offset": NOTHING,
     },
     "upsert_events": EVENTS,
-    "wake_satisfied": {"workflow_ids": None},
-    "wake_satisfied, some": {"workflow_ids": WAITING_IDS[:TEN]},
+    "wake_satisfied": {"workflow_ids": None, "limit": 10_000},
+    "wake_satisfied, some": {"workflow_ids": WAITING_IDS[:TEN], "limit": 10_000},
     "wake_waiting": {
         "kinds": ["message"] * TEN,
         "target_ids": WAITING_IDS[:TEN],

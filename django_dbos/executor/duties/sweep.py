@@ -40,5 +40,9 @@ class Sweep(Duty):
     def on_heartbeat(self, session: Session, report: HeartbeatReport) -> None:
         """Wake the workflows whose wake-up was lost."""
         if report.has_lost_wakeup or self._is_wanted:
-            self._is_wanted = False
-            self._store.announce(session, Notifications(lanes=self._store.wake_satisfied(session)))
+            lanes = self._store.wake_satisfied(session)
+            self._store.announce(session, Notifications(lanes=lanes))
+            self._is_wanted = bool(lanes)
+            if lanes:
+                # There may be more than one statement wakes; a heartbeat goes first.
+                self._heartbeat.hurry()

@@ -1,45 +1,51 @@
 -- Enqueue waiting workflows whose awaited message, event or result is there: after a suspension
--- these workflows, and in the sweep for lost wake-ups all.
+-- these workflows, and in the sweep for lost wake-ups all. A limit, since no other process can write
+-- meanwhile.
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
     -- include: forget_wait
     queue_sequence = %(position)s
-WHERE status = 'WAITING'
-  AND wake_workflow_id IS NOT NULL
-  AND (%(workflow_ids)s IS NULL
-       OR workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s)))
-  AND CASE wake_kind
-      WHEN 'message' THEN EXISTS (
-          SELECT 1
-          FROM dbos_message AS message
-          WHERE message.workflow_id = dbos_workflow.wake_workflow_id
-            AND message.topic = dbos_workflow.wake_name
-            AND message.consumed_at IS NULL
-      )
-      WHEN 'event' THEN EXISTS (
-          SELECT 1
-          FROM dbos_event AS event
-          WHERE event.workflow_id = dbos_workflow.wake_workflow_id
-            AND event.key = dbos_workflow.wake_name
-      )
-      WHEN 'result' THEN EXISTS (
-          SELECT 1
-          FROM dbos_workflow AS target
-          WHERE target.workflow_id = dbos_workflow.wake_workflow_id
-            AND target.finished_at IS NOT NULL
-            AND NOT target.is_quarantined
-      )
-      WHEN 'stream' THEN NOT EXISTS (
-          SELECT 1
-          FROM dbos_workflow AS target
-          WHERE target.workflow_id = dbos_workflow.wake_workflow_id
-            AND target.status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
-      ) OR (
-          SELECT is_end OR "offset" >= dbos_workflow.wake_offset
-          FROM dbos_stream_entry
-          WHERE workflow_id = dbos_workflow.wake_workflow_id AND key = dbos_workflow.wake_name
-          ORDER BY "offset" DESC
-          LIMIT 1
-      )
-  END
+WHERE workflow_id IN (
+    SELECT waiting.workflow_id
+    FROM dbos_workflow AS waiting
+    WHERE waiting.status = 'WAITING'
+      AND waiting.wake_workflow_id IS NOT NULL
+      AND (%(workflow_ids)s IS NULL
+           OR waiting.workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s)))
+      AND CASE waiting.wake_kind
+          WHEN 'message' THEN EXISTS (
+              SELECT 1
+              FROM dbos_message AS message
+              WHERE message.workflow_id = waiting.wake_workflow_id
+                AND message.topic = waiting.wake_name
+                AND message.consumed_at IS NULL
+          )
+          WHEN 'event' THEN EXISTS (
+              SELECT 1
+              FROM dbos_event AS event
+              WHERE event.workflow_id = waiting.wake_workflow_id
+                AND event.key = waiting.wake_name
+          )
+          WHEN 'result' THEN EXISTS (
+              SELECT 1
+              FROM dbos_workflow AS target
+              WHERE target.workflow_id = waiting.wake_workflow_id
+                AND target.finished_at IS NOT NULL
+                AND NOT target.is_quarantined
+          )
+          WHEN 'stream' THEN NOT EXISTS (
+              SELECT 1
+              FROM dbos_workflow AS target
+              WHERE target.workflow_id = waiting.wake_workflow_id
+                AND target.status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
+          ) OR (
+              SELECT is_end OR "offset" >= waiting.wake_offset
+              FROM dbos_stream_entry
+              WHERE workflow_id = waiting.wake_workflow_id AND key = waiting.wake_name
+              ORDER BY "offset" DESC
+              LIMIT 1
+          )
+      END
+    LIMIT %(limit)s
+)
 RETURNING queue_name, priority
