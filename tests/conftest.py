@@ -1,4 +1,4 @@
-"""Which database the tests run on, and how their child processes find it."""
+"""The database of the tests, also for their child processes."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from django.db import connections
 
 from django_dbos.executor import Executor
 
-# A shell starts what runs in its background with SIGINT ignored, which workers would inherit.
+# A shell starts background processes with SIGINT ignored, which workers would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -27,7 +27,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_unconfigure() -> None:
-    """Remove what SQLite leaves beside a file whose connections weren't all closed."""
+    """Remove the files that SQLite leaves if connections weren't closed."""
     for path in Path(tempfile.gettempdir()).glob(f"test_dbos_{settings.RUN}*.sqlite3*"):
         if path.is_dir():
             shutil.rmtree(path)
@@ -37,7 +37,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture
 def process_environment(django_db_setup: None) -> dict[str, str]:
-    """The environment with which `python -m django …` joins this run's test databases."""
+    """Return the environment with which `python -m django …` uses this run's test databases."""
     return {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.settings",
@@ -49,13 +49,13 @@ def process_environment(django_db_setup: None) -> dict[str, str]:
 
 @pytest_asyncio.fixture
 async def async_db(transactional_db: None) -> AsyncIterator[None]:
-    """The database for async tests: what they open on asgiref's thread is closed."""
+    """Provide the database to async tests, and close their connections on asgiref's thread."""
     yield
     await sync_to_async(connections.close_all)()
 
 
 @pytest.fixture
 def worker(transactional_db: None) -> Iterator[Executor]:
-    """An executor in this process, on committed data."""
+    """Run an executor in this process, on committed data."""
     with Executor(concurrency=8) as executor:
         yield executor

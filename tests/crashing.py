@@ -1,4 +1,4 @@
-"""A process that dies at a chosen write, without dying: the seam is the store."""
+"""A simulated process death at a given write, in the store."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from django_dbos.store import get_store
 
 
 class Crash(BaseException):
-    """Stands for SIGKILL: nothing is written after it."""
+    """A simulated SIGKILL, after which nothing is written."""
 
 
 @contextmanager
 def crash_after(writes: int) -> Iterator[None]:
-    """The process dies once so many batches have been committed."""
+    """Simulate the death of the process after a number of committed batches."""
     store: Any = get_store()
     left = writes
 
@@ -34,7 +34,7 @@ def crash_after(writes: int) -> Iterator[None]:
 
 
 def recover() -> None:
-    """Give back what crashed executors held, as a living one would."""
+    """Recover the workflows of crashed executors, as a living executor would."""
     store = get_store()
     session = store.session()
     for executor_id in store.list_orphans(session):

@@ -1,4 +1,4 @@
-"""Executors for tests: their clock, and others that have died."""
+"""Helpers for executors: clocks, and dead executors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Start = Callable[..., Executor]
 
 
 class Clock:
-    """A monotonic clock that goes on by itself, and can be set forward."""
+    """A monotonic clock that runs, and can be set forward."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
@@ -26,13 +26,13 @@ class Clock:
         return time.monotonic() + self._ahead
 
     def advance(self, seconds: float, executor: Executor) -> None:
-        """Set it forward, and have the executor run what is due by now."""
+        """Set the clock forward, and have the executor run the duties that are due."""
         self._ahead += seconds
         executor.housekeeping.loop.wake()
 
 
 class StoppedClock:
-    """A monotonic clock that only goes on when it is set forward."""
+    """A monotonic clock that only advances when it is set forward."""
 
     def __init__(self, now: float = 10_000.0) -> None:
         self.now = now
@@ -59,7 +59,7 @@ def claim_for(executor_id: str, workflow_id: str) -> None:
 
 
 def cancel_silently() -> None:
-    """Cancel what runs, and notify nobody: the run finds it at its next write."""
+    """Cancel a running workflow without notifications; its run finds out at its next write."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE dbos_workflow SET status = 'CANCELLED', executor_id = NULL, "

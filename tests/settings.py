@@ -1,4 +1,4 @@
-"""The settings that the tests run with; the environment chooses the database and the clock.
+"""The settings of the tests; the environment chooses the database and the clock.
 
 | variable | meaning |
 | --- | --- |
@@ -68,7 +68,7 @@ RUN = os.environ.get("DBOS_TEST_RUN") or str(os.getpid())
 
 
 def test_name(variable: str, base: str) -> str:
-    """The test database's name: the parent process's when it gave one, else one of this run."""
+    """Return the name of the test database: the parent process's, or one of this run."""
     name = os.environ.get(variable) or base
     if not Path(name).name.startswith("test_"):
         raise ImproperlyConfigured(f"{variable}={name!r}: tests only touch databases 'test_…'.")
@@ -76,8 +76,8 @@ def test_name(variable: str, base: str) -> str:
 
 
 def postgresql(variable: str, suffix: str) -> dict[str, object]:
-    """The server that `DATABASE_URL` names, with a test database instead of its own."""
-    # Imported here: SQLite must do without psycopg.
+    """Return the server in `DATABASE_URL`, with a test database."""
+    # Imported here, as SQLite must work without psycopg.
     from psycopg.conninfo import conninfo_to_dict
 
     if not (url := os.environ.get("DATABASE_URL")):
@@ -90,7 +90,7 @@ def postgresql(variable: str, suffix: str) -> dict[str, object]:
     name = test_name(variable, f"test_dbos_{RUN}{suffix}")
     return {
         "ENGINE": "django.db.backends.postgresql",
-        # Never the URL's own database: not even a query outside of a test reaches it.
+        # Never the database in the URL, which even a query outside of tests mustn't reach.
         "NAME": name,
         "TEST": {"NAME": name},
         "USER": options.pop("user", ""),
@@ -102,7 +102,7 @@ def postgresql(variable: str, suffix: str) -> dict[str, object]:
 
 
 def sqlite(variable: str, suffix: str) -> dict[str, object]:
-    """A file, not memory: several threads and processes share it."""
+    """Return a database in a file, which threads and processes can share."""
     name = test_name(variable, f"{tempfile.gettempdir()}/test_dbos_{RUN}{suffix}.sqlite3")
     return {
         "ENGINE": "django.db.backends.sqlite3",

@@ -85,7 +85,7 @@ def test_changes_are_committed_by_the_caller(name: str, is_in_atomic: bool, by_h
 
 
 @pytest.mark.rule(14)
-def test_workers_hear_of_what_is_committed_by_hand(worker: Executor, by_hand: None) -> None:
+def test_workers_are_notified_of_a_manual_commit(worker: Executor, by_hand: None) -> None:
     waiting = waits.start()
     transaction.set_autocommit(False)
     handle = hello.start("by hand")
@@ -99,7 +99,7 @@ def test_workers_hear_of_what_is_committed_by_hand(worker: Executor, by_hand: No
 
 @pytest.mark.rule(14)
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no NOTIFY")
-def test_they_are_notified_with_the_commit_and_not_before(by_hand: None) -> None:
+def test_workers_are_notified_after_the_commit_and_not_before(by_hand: None) -> None:
     import psycopg
 
     listener = psycopg.connect(**connection.get_connection_params(), autocommit=True)
@@ -119,7 +119,7 @@ def test_they_are_notified_with_the_commit_and_not_before(by_hand: None) -> None
 
 
 @pytest.mark.rule(26)
-def test_what_waits_is_refused_while_the_caller_has_not_committed(by_hand: None) -> None:
+def test_waits_are_refused_before_the_caller_commits(by_hand: None) -> None:
     transaction.set_autocommit(False)
     handle = hello.start()
 

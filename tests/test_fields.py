@@ -1,4 +1,4 @@
-"""Columns and expressions that mean the same on both databases."""
+"""Columns and expressions that are equivalent on both databases."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def hello() -> None: ...
 
 
 @pytest.mark.django_db
-def test_the_databases_clock_can_be_asked_while_statements_are_logged() -> None:
-    """With DEBUG, Django formats each statement on SQLite: `%Y` was taken for a parameter."""
+def test_the_databases_clock_can_be_read_while_statements_are_logged() -> None:
+    """With DEBUG, Django formats each statement on SQLite, and read `%Y` as a parameter."""
     with CaptureQueriesContext(connection) as queries:
         found = Workflow.objects.filter(priority=1).annotate(now=DatabaseNow()).first()
 
@@ -39,13 +39,13 @@ LONG = timedelta(minutes=5)
 @pytest.mark.rule(42)
 @pytest.mark.django_db
 def test_the_orm_can_calculate_with_instants() -> None:
-    """On SQLite the columns are text, which said 0 for every difference."""
+    """On SQLite the columns are text, whose differences were all 0."""
     hello.start()
     run_until_idle()
     (row,) = Workflow.objects.all()
     took = row.finished_at - row.started_at
     back = row.started_at - timedelta(minutes=10, milliseconds=500) + took
-    # An update of Django's own, which the engine's rows refuse otherwise.
+    # A plain Django update; querysets of the engine refuse updates.
     models.QuerySet(Workflow).update(started_at=back)
     found: Any = Workflow.objects.annotate(
         took=TOOK,

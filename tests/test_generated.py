@@ -1,4 +1,4 @@
-"""The sync twins in django_dbos/operations/_sync are what the generator makes of their sources."""
+"""The generated sync twins in django_dbos/operations/_sync are up to date."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def test_there_is_no_twin_without_a_source() -> None:
     assert twins == set(generator.MODULES)
 
 
-def test_a_source_has_no_sync_twin_of_its_own() -> None:
-    """What is written by hand beside an async function would hide the generated one."""
+def test_a_source_has_no_handwritten_sync_twin() -> None:
+    """A handwritten twin beside an async function would hide the generated one."""
     for module in generator.MODULES:
         names = generator.defined_names(module)
 
         assert not names & generator.twin_names(module)
 
 
-# Where the colours differ, so that both are written by hand.
+# Modules in which the sync and async forms differ, so that both are handwritten.
 BY_HAND = {
     "atomic_steps",  # a transaction stays on one thread
     "attempts",  # a sync function runs on a thread, an async one within a timeout
@@ -61,7 +61,7 @@ BY_HAND = {
 
 
 def test_operations_are_written_once() -> None:
-    """A new one adds no pair: it is one async function, and two in the public API call it."""
+    """A new operation adds no pair: two public functions call its one async function."""
     by_hand = set()
     for path in generator.SOURCES.glob("*.py"):
         for scope in ast.walk(ast.parse(path.read_text())):
@@ -107,7 +107,7 @@ def test_the_sync_form_of_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
     assert generator.to_sync(SOURCE) == TWIN
 
 
-def test_a_twin_imports_twins_and_what_its_source_defines() -> None:
+def test_a_twin_imports_twins_and_names_of_its_source() -> None:
     text = generator.generate("retries")
 
     assert "from django_dbos.operations.retries import WAKE, _postponed" in text

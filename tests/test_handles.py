@@ -1,4 +1,4 @@
-"""What may be asked of a workflow, and told to it, by its id."""
+"""Handles: reading, messaging and controlling a workflow by its id."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def canceller(workflow_id: str) -> str:
 
 
 @pytest.mark.rule(24)
-def test_an_unknown_id_is_unknown_to_a_replay_too() -> None:
+def test_a_replay_gets_the_error_for_an_unknown_id() -> None:
     handle = canceller.start("later")
     run_until_idle()
     later = plain.using(workflow_id="later", run_after=3600).start()
@@ -70,7 +70,7 @@ def test_a_delayed_workflow_can_be_started_early(method: str) -> None:
     assert run_until_idle() == 0
 
 
-def test_only_what_is_delayed_can_be_started_early() -> None:
+def test_only_a_delayed_workflow_can_be_started_early() -> None:
     done, waiting = plain.start(), sleeper.start(60)
     run_until_idle()
     enqueued = plain.start()
@@ -88,7 +88,7 @@ def family(**options: Any) -> None:
 
 @pytest.mark.rule(32)
 @pytest.mark.parametrize("method", ["run_now", "resume", None])
-def test_a_child_has_its_parents_deadline_also_when_it_is_started_early(method: str | None) -> None:
+def test_a_child_that_is_started_early_has_its_parents_deadline(method: str | None) -> None:
     parent = family.using(timeout=30).start()
     run_until_idle()
     child = dbos.WorkflowHandle[Any]("child")
@@ -105,7 +105,7 @@ def test_a_child_has_its_parents_deadline_also_when_it_is_started_early(method: 
 
 
 @pytest.mark.rule(32)
-def test_a_child_without_a_timeout_is_free_of_its_parents_deadline() -> None:
+def test_a_child_with_timeout_none_ignores_its_parents_deadline() -> None:
     parent = family.using(timeout=30).start(timeout=None)
     run_until_idle()
     advance(31)
@@ -137,7 +137,7 @@ def start_inside(workflow_id: str, deduplication_id: str, **options: Any) -> str
 
 @pytest.mark.rule(30)
 @pytest.mark.parametrize("start", [start_outside, start_inside])
-def test_a_used_id_and_a_used_deduplication_id_are_two_questions(start: Any) -> None:
+def test_on_existing_and_on_duplicate_are_independent(start: Any) -> None:
     options = {"queue_name": "never run"}
     start("w", "d", **options)
 
@@ -173,7 +173,7 @@ def test_two_messages_with_one_idempotency_key_are_refused() -> None:
             send(twice)
     dbos.send_many([{**twice[0], "workflow_id": other.workflow_id}, twice[0]])
     dbos.send_many([{"workflow_id": one.workflow_id, "message": n} for n in range(2)])
-    dbos.send_many(twice[:1])  # again, in another call: it was sent before
+    dbos.send_many(twice[:1])  # sent before, now in another call
 
     assert [one.message for one in Message.objects.order_by("message_id")] == [0, 0, 0, 1]
 
@@ -194,7 +194,7 @@ def whose() -> tuple[str | None, str]:
 
 
 @pytest.mark.parametrize("user", ["system", "7b0e8c1e-0000-4000-8000-000000000000", 999, "9" * 40])
-def test_a_user_who_is_nobody_is_none(user: Any) -> None:
+def test_an_anonymous_user_is_none(user: Any) -> None:
     handle = whose.using(user=user).start()
     run_until_idle()
 
@@ -230,7 +230,7 @@ WAITS = {
 }
 
 
-def test_a_description_answers_what_is_asked_first(django_assert_num_queries: Any) -> None:
+def test_a_description_has_the_most_wanted_facts(django_assert_num_queries: Any) -> None:
     plain.using(workflow_id="other", run_after=7200).start()
     handle = plain.using(
         workflow_id="w",
@@ -259,7 +259,7 @@ def test_a_description_answers_what_is_asked_first(django_assert_num_queries: An
 
 
 @pytest.mark.parametrize("kind", WAITS)
-def test_a_description_says_what_is_waited_for(kind: str) -> None:
+def test_a_description_has_the_reason_of_a_wait(kind: str) -> None:
     plain.using(workflow_id="other", run_after=7200).start()
     handle = asks.start(kind, "other")
     run_until_idle()
@@ -271,7 +271,7 @@ def test_a_description_says_what_is_waited_for(kind: str) -> None:
     assert description.due_at is not None
 
 
-def test_a_description_says_what_was_raised() -> None:
+def test_a_description_has_the_error() -> None:
     handle = asks.start("error", "")
     run_until_idle()
 
@@ -293,7 +293,7 @@ def describes(workflow_id: str) -> list[Any]:
 
 
 @pytest.mark.rule(24)
-def test_a_description_in_a_workflow_is_what_the_first_run_saw() -> None:
+def test_a_description_in_a_workflow_is_recorded() -> None:
     other = plain.using(run_after=30).start()
     handle = describes.start(other.workflow_id)
     run_until_idle()
@@ -303,7 +303,7 @@ def test_a_description_in_a_workflow_is_what_the_first_run_saw() -> None:
 
     before, after = handle.get_result()
 
-    # advance() brings nearer what is due.
+    # advance() moves due times closer.
     assert (before.status, before.created_at) == (Status.DELAYED, first.created_at)
     assert after == other.describe()
 
@@ -324,7 +324,7 @@ def test_a_workflow_is_started_by_its_name() -> None:
     assert dbos.WorkflowHandle[Any]("the child").describe().parent_id == parent.workflow_id
 
 
-def test_a_name_that_only_workers_know_is_enqueued() -> None:
+def test_a_name_that_only_workers_have_is_enqueued() -> None:
     handle = dbos.start_by_name("elsewhere.checkout", 1, sku="pan", using={"timeout": 60})
 
     assert run_until_idle() == 0
@@ -334,7 +334,7 @@ def test_a_name_that_only_workers_know_is_enqueued() -> None:
     assert row.timeout is not None
 
 
-def test_what_is_known_of_a_name_is_checked() -> None:
+def test_options_of_a_registered_name_are_checked() -> None:
     with pytest.raises(TypeError, match="too many positional arguments"):
         dbos.start_by_name(plain.name, 1, 2)
     with pytest.raises(TypeError, match="Did you mean 'queue_name'"):
@@ -359,7 +359,7 @@ async def acts() -> list[Any]:
 
 
 @pytest.mark.rule(24)
-def test_async_workflows_ask_and_tell_once() -> None:
+def test_operations_of_async_workflows_take_effect_once() -> None:
     handle = acts.start()
     run_until_idle()
     advance(60)

@@ -1,4 +1,4 @@
-"""Rows as users read them: values rather than the text that they are stored as."""
+"""Model rows for users: values instead of the stored text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 
 
 class OutOfStock(Exception):
-    """Has a message and an argument of its own."""
+    """Has its own message and argument."""
 
 
 @dbos.step
@@ -49,7 +49,7 @@ def ordered(sku: str) -> models.Workflow:
     return models.Workflow.objects.get(pk=handle.workflow_id)
 
 
-def test_rows_give_values() -> None:
+def test_rows_have_values() -> None:
     workflow = ordered("pan")
 
     assert workflow.input == {"args": ["pan"], "kwargs": {"count": 2}}
@@ -63,7 +63,7 @@ def test_rows_give_values() -> None:
     assert [one.value for one in entries] == [{"pan"}, None]
 
 
-def test_errors_are_the_exceptions_that_were_raised() -> None:
+def test_errors_are_the_raised_exceptions() -> None:
     workflow = ordered("gone")
     (step,) = [one for one in workflow.handle.steps() if one.step_name == price.name]
 
@@ -76,8 +76,8 @@ def test_errors_are_the_exceptions_that_were_raised() -> None:
     assert (workflow.output, step.output) == (None, None)
 
 
-def test_a_value_is_read_when_it_is_asked_for() -> None:
-    """A list of workflows loads no payloads, and a text that can't be read spoils no list."""
+def test_a_value_is_deserialized_on_access() -> None:
+    """A list of workflows loads no values, and an unreadable text doesn't break it."""
     ordered("pan")
     texts = ("input_text", "output_text", "error_text")
 
@@ -95,7 +95,7 @@ def test_a_value_is_read_when_it_is_asked_for() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_the_columns_keep_their_names() -> None:
-    """The renaming is one of Django's state: no statement, in neither direction."""
+    """The migration only renames in Django's state: it runs no statement in either direction."""
     for options in ({}, {"backwards": True}):
         said = StringIO()
         call_command("sqlmigrate", "django_dbos", "0002", stdout=said, **options)

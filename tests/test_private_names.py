@@ -1,4 +1,4 @@
-"""Names of other libraries that aren't public, and whose end would only be felt, not seen."""
+"""Private names of other libraries, whose removal would silently change behaviour."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django_dbos.store.inline_writer import _thread_holder
 from django_dbos.store.sessions import is_of_testcase
 
 
-async def test_a_task_tells_what_it_waits_for() -> None:
+async def test_a_task_has_the_future_that_it_awaits() -> None:
     awaited = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(asyncio.wait_for(awaited, None))
     assert not _is_blocked(task)
@@ -26,7 +26,7 @@ async def test_a_task_tells_what_it_waits_for() -> None:
     await task
 
 
-def test_asgiref_tells_what_does_the_work_of_a_callers_thread() -> None:
+def test_asgiref_has_the_executor_of_a_callers_thread() -> None:
     async def holder() -> object:
         return _thread_holder()
 
@@ -34,7 +34,7 @@ def test_asgiref_tells_what_does_the_work_of_a_callers_thread() -> None:
     assert async_to_sync(holder)() is not None
 
 
-async def test_asgiref_tells_which_contexts_have_a_thread_of_their_own() -> None:
+async def test_asgiref_has_the_threads_of_contexts() -> None:
     async with ThreadSensitiveContext() as own:
         assert own not in SyncToAsync.context_to_thread_executor
         await sync_to_async(id)(own)
@@ -42,7 +42,7 @@ async def test_asgiref_tells_which_contexts_have_a_thread_of_their_own() -> None
 
 
 class DjangosTestCase(TestCase):
-    def test_it_marks_the_transactions_of_tests(self) -> None:
+    def test_django_marks_the_transactions_of_tests(self) -> None:
         blocks = transaction.get_connection().atomic_blocks
         assert blocks
         assert all(map(is_of_testcase, blocks))

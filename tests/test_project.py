@@ -1,4 +1,4 @@
-"""The project itself: what its wheel holds, its version, whether its migrations are complete."""
+"""The project itself: its wheel, its version, and the completeness of its migrations."""
 
 import os
 import re
@@ -17,9 +17,9 @@ from django_dbos import checks
 
 PROJECT = Path(__file__).parent.parent
 PACKAGE = PROJECT / "django_dbos"
-# What is made from the sources, or is for an editor's eyes.
+# Files that are generated from the sources, or only for editors.
 TEXTS = (".md", ".py", ".html", ".toml", ".txt")
-# What a command or a notification has installed: all that follows on its line.
+# The packages that an install command names: the rest of its line.
 INSTALLED = re.compile(r"pip install (.+)")
 REQUIREMENT = re.compile(r"django[-_](?:dbos|durable)[\w-]*(?:\[[\w,]+\])?")
 NOT_SHIPPED = ("__pycache__", ".pyc", ".pyo", ".swp", "~")
@@ -27,7 +27,7 @@ NOT_SHIPPED = ("__pycache__", ".pyc", ".pyo", ".swp", "~")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel as it would be released, by way of the source distribution."""
+    """Build the wheel from the source distribution, as for a release."""
     target = tmp_path_factory.mktemp("dist")
     build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(target)]
     built = subprocess.run([*build, str(PROJECT)], capture_output=True, text=True, check=False)
@@ -40,7 +40,7 @@ def shipped(wheel: zipfile.ZipFile) -> set[str]:
     return {name for name in wheel.namelist() if ".dist-info/" not in name}
 
 
-def test_the_wheel_holds_every_file_of_the_package(shipped: set[str]) -> None:
+def test_the_wheel_contains_every_file_of_the_package(shipped: set[str]) -> None:
     assert shipped == {
         path.relative_to(PROJECT).as_posix()
         for path in PACKAGE.rglob("*")
@@ -49,19 +49,19 @@ def test_the_wheel_holds_every_file_of_the_package(shipped: set[str]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["*.sql", "migrations/0*.py", "*.html", "*.css", "py.typed"])
-def test_the_wheel_holds_what_is_not_a_module(shipped: set[str], kind: str) -> None:
+def test_the_wheel_contains_files_that_are_not_modules(shipped: set[str], kind: str) -> None:
     expected = {path.relative_to(PROJECT).as_posix() for path in PACKAGE.rglob(kind)}
 
     assert expected
     assert expected <= shipped
 
 
-def test_the_wheel_holds_nothing_else(shipped: set[str]) -> None:
+def test_the_wheel_contains_nothing_else(shipped: set[str]) -> None:
     assert {name.split("/")[0] for name in shipped} == {"django_dbos"}
     assert not [name for name in shipped if "/tests/" in name]
 
 
-def test_the_wheel_says_what_it_needs(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_declares_its_requirements(wheel: zipfile.ZipFile) -> None:
     name = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = wheel.read(name).decode()
 
@@ -87,7 +87,7 @@ def test_the_package_has_no_upper_limit_on_django() -> None:
 
 
 def test_every_install_command_names_this_distribution() -> None:
-    """There is another project that is called as the package is: `pip install` would take that."""
+    """Another project has the name of this package; `pip install` would install that."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     lines = [line for path in _texts() for line in INSTALLED.findall(path.read_text())]
     ours = {found for line in lines for found in REQUIREMENT.findall(line)}
@@ -109,9 +109,9 @@ def test_the_migrations_are_complete() -> None:
     call_command("makemigrations", "--check", "--dry-run", "django_dbos", verbosity=1)
 
 
-def test_it_loads_where_processes_cannot_fork() -> None:
+def test_the_package_loads_on_systems_without_fork() -> None:
     code = (
-        # What isn't ours goes by the system rather than by the function.
+        # Other packages check the system instead of the function.
         "import asyncio, logging, os, random, django\n"
         "del os.register_at_fork\n"
         "django.setup()\n"

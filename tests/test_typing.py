@@ -1,4 +1,4 @@
-"""What a type checker says of code that uses the public names."""
+"""Type checking of code that uses the public names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = HERE.parent
 
 
 def lines_refused(name: str) -> set[int]:
-    """The lines of a file in which mypy, with the project's own settings, finds mistakes."""
+    """Return the lines with errors that mypy finds with the project's settings."""
     pytest.importorskip("mypy")
     command = [sys.executable, "-m", "mypy", "--no-error-summary", "--hide-error-context", name]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""How tests wait: until something is so, on a machine that may be busy with other things."""
+"""Helpers that wait until a condition holds, on a machine that may be busy."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable
 
-# Seconds after which it won't become so any more. Generous: only a failing test waits for so long.
+# The timeout in seconds. It is generous, as only a failing test waits that long.
 LIMIT = 90.0
 LOOK_INTERVAL = 0.01
 
 
 def eventually(check: Callable[[], object], *, every: float = LOOK_INTERVAL) -> None:
-    """Wait until `check` returns something true."""
+    """Wait until `check` returns a true value, and return it."""
     until = time.monotonic() + LIMIT
     while not check():
         assert time.monotonic() < until, "It didn't become so in time."
@@ -20,7 +20,7 @@ def eventually(check: Callable[[], object], *, every: float = LOOK_INTERVAL) -> 
 
 
 async def aeventually(check: Callable[[], object], *, every: float = LOOK_INTERVAL) -> None:
-    """Wait on a loop until `check`, which must not block, returns something true."""
+    """Wait on an event loop until `check`, which must not block, returns a true value."""
     until = time.monotonic() + LIMIT
     while not check():
         assert time.monotonic() < until, "It didn't become so in time."

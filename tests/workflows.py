@@ -1,4 +1,4 @@
-"""Found by `manage.py` in child processes, as any app's workflows are."""
+"""Workflows that `manage.py` discovers in child processes, as in any app."""
 
 from tests.executor import workflows
 from tests.process import workflows as process_workflows

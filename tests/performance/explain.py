@@ -1,4 +1,4 @@
-"""What PostgreSQL does with the engine's statements, in words that a test can judge."""
+"""PostgreSQL's execution of the engine's statements, in figures for tests."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.performance.history import GUARDED
 
 @dataclass(frozen=True)
 class Plan:
-    """How one execution went."""
+    """The figures of one execution."""
 
     scanned: list[str]
-    """The guarded tables that were read from end to end."""
+    """The guarded tables that were scanned."""
     rows: int
-    """Rows that were read of guarded tables, also those that a filter threw away."""
+    """The number of rows read from guarded tables, including those that a filter removed."""
     pages: int
     text: str
 
@@ -27,7 +27,7 @@ class Plan:
 def explain(
     connection: psycopg.Connection[Any], query: str, params: dict[str, Any] | None = None
 ) -> Plan:
-    """Run a statement and take it back; return how PostgreSQL went about it."""
+    """Run a statement, roll it back, and return the figures of its execution."""
     text = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}"
     with connection.transaction(force_rollback=True):
         (found,) = connection.execute(text, params).fetchone() or ()
@@ -48,7 +48,7 @@ def prepare(connection: psycopg.Connection[Any], name: str) -> None:
 
 
 def call(connection: psycopg.Connection[Any], name: str, params: dict[str, Any]) -> str:
-    """The text that executes a prepared statement."""
+    """Return the text that executes a prepared statement."""
     _, names = statements.numbered(statements.load("postgresql", name))
     arguments = f"({', '.join(['%s'] * len(names))})" if names else ""
     return psycopg.ClientCursor(connection).mogrify(
@@ -67,7 +67,7 @@ def _is_scan(node: dict[str, Any]) -> bool:
 
 
 def _rows_read(node: dict[str, Any]) -> int:
-    # Each number is an average over the loops.
+    # The plan has averages over the loops.
     kinds = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
     return round(sum(node.get(kind, 0) for kind in kinds) * node["Actual Loops"])
 

@@ -1,4 +1,4 @@
-"""What SQLite's statements read: what an index leads to, never a table from end to end.
+"""SQLite's query plans: statements read by indexes, and never scan a table.
 
 SQLite plans by rules, unless ANALYZE was run: no history is needed to see what it would read.
 """
@@ -19,11 +19,11 @@ pytestmark = [
 ]
 
 NAMES = statements.names("sqlite")
-# Indexes that hold all rows there ever were; the others hold what is live.
+# Indexes with all rows; the others are partial, with active rows only.
 OF_ALL = ("dbos_workflow_created", "sqlite_autoindex", "dbos_message_workflow", "dbos_event_key")
-# Only tests run these.
+# Statements of tests only.
 NOT_GUARDED = {"advance_checkpoints", "advance_workflows"}
-# The oldest of what has finished, up to a limit.
+# Reads the oldest finished workflows, up to a limit.
 WALKS_HISTORY = {"mark_deleted": "dbos_workflow_created"}
 
 
@@ -40,7 +40,7 @@ def test_a_statement_scans_no_table(name: str) -> None:
 
 
 def _is_scan(name: str, line: str, text: str) -> bool:
-    """Whether a line of a plan reads all rows of a table that grows."""
+    """Return whether a line of a plan scans a growing table."""
     found = re.match(r"SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?", line)
     if found is None or (found[2] and found[2] == WALKS_HISTORY.get(name)):
         return False

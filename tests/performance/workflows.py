@@ -1,4 +1,4 @@
-"""Workflows of which the costs are known."""
+"""Workflows with known costs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ everybody = threading.Barrier(100)
 may_go_on = threading.Event()
 
 ended: list[str] = []
-"""What has come to the end of its function: without asking the database."""
+"""Workflows that have reached the end of their function, noted without queries."""
 
 
 @dbos.step
@@ -118,7 +118,7 @@ def has_child() -> None:
 
 @dbos.workflow
 def goes_on(count: int) -> None:
-    """Steps, then a wait, then one more step."""
+    """Run steps, wait, and run another step."""
     for _ in range(count):
         one()
     dbos.recv(timeout=None)
@@ -133,7 +133,7 @@ def meet() -> None:
 
 @dbos.workflow
 def meets() -> None:
-    """A step that ends when a hundred of them are under way."""
+    """Return when a hundred of these steps are running."""
     meet()
     ended.append("meets")
 

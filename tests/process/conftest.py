@@ -1,4 +1,4 @@
-"""Real worker processes, ended by the id that they were started with."""
+"""Fixtures that start real worker processes and end them by their ids."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.waiting import LIMIT, eventually
 
 
 class Worker:
-    """A process of `manage.py dbos_worker`, in a group of its own, and what it has printed."""
+    """A process of `manage.py dbos_worker` in its own group, with its output."""
 
     def __init__(self, arguments: tuple[str, ...], environment: dict[str, str], log: Path) -> None:
         self._log = log
@@ -48,7 +48,7 @@ class Worker:
         os.killpg(self.pid, number)
 
     def wait_for(self, text: str, times: int = 1) -> None:
-        """Wait until it has printed something so many times."""
+        """Wait until it has printed a text a number of times."""
         eventually(lambda: self.output.count(text) >= times or self.has_ended)
         assert self.output.count(text) >= times, self.output
 
@@ -57,7 +57,7 @@ class Worker:
         return self.process.wait(timeout=LIMIT)
 
     def clear_away(self) -> None:
-        """Kill what is left of it."""
+        """Kill its remaining processes."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
@@ -67,7 +67,7 @@ class Worker:
 def start_worker(
     transactional_db: None, process_environment: dict[str, str], tmp_path: Path
 ) -> Iterator[Callable[..., Worker]]:
-    """Start `manage.py dbos_worker` with arguments and settings; kill what is left of it."""
+    """Start `manage.py dbos_worker` with arguments and settings, and kill it after the test."""
     workers: list[Worker] = []
 
     def start(*arguments: str, wait: bool = True, **environment: str) -> Worker:

@@ -1,4 +1,4 @@
-"""Workers that start while the database is away."""
+"""Workers that start during a database outage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Start = Callable[..., Worker]
 
 @pytest.fixture
 def refusing() -> Iterator[Proxy]:
-    """The way to a server that isn't up yet."""
+    """Start a proxy to a server that isn't up yet."""
     proxy = of_server()
     proxy.refuses.set()
     yield proxy

@@ -1,4 +1,4 @@
-"""What stops workers: signals to a process or to its group, and the death of their parent."""
+"""Stopping workers: signals to a process or to its group, and the death of their parent."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.process]
 Start = Callable[..., Worker]
 
 HANDS_OVER, AT_ONCE = "hands over", "stopping at once"
-# How many executors each has.
+# The number of executors of each.
 ROLES = {(): 1, ("--processes", "2"): 2, ("--reload",): 1}
 GROUP_SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
-# A grace that only ends a test in which something else went wrong.
+# A grace period that only ends in a failing test.
 PATIENT = '{"GRACE_PERIOD": 100}'
 
 
@@ -39,7 +39,7 @@ def gate(tmp_path: Path) -> Gate:
 
 
 def start_at_gate(start_worker: Start, gate: Gate, *arguments: str) -> Worker:
-    """A worker, or a parent with workers, whose only workflow is in the middle of a step."""
+    """Start a worker, or a parent with workers, with one workflow in the middle of a step."""
     worker = start_worker(*arguments, DBOS_TEST_SETTINGS=PATIENT)
     eventually(lambda: ExecutorRow.objects.count() == ROLES[arguments])
     workflows.passes.start(gate.path)
@@ -48,7 +48,7 @@ def start_at_gate(start_worker: Start, gate: Gate, *arguments: str) -> Worker:
 
 
 def assert_finished_gracefully(worker: Worker) -> None:
-    """The step in progress was given its time, and nothing of the worker is left."""
+    """Assert that the running step could finish, and that nothing of the worker is left."""
     assert worker.wait() == 0, worker.output
     assert AT_ONCE not in worker.output
     assert Checkpoint.objects.count() == 1
@@ -78,7 +78,7 @@ def test_a_signal_to_the_group_counts_once(
 
 
 @pytest.mark.rule(37)
-def test_repeats_within_a_moment_count_once(start_worker: Start, gate: Gate) -> None:
+def test_signals_within_a_second_count_once(start_worker: Start, gate: Gate) -> None:
     worker = start_at_gate(start_worker, gate)
 
     for _ in range(50):
@@ -92,7 +92,7 @@ def test_repeats_within_a_moment_count_once(start_worker: Start, gate: Gate) -> 
 
 @pytest.mark.rule(37)
 @pytest.mark.parametrize("arguments", ROLES)
-def test_a_signal_to_the_parent_alone_gives_the_grace(
+def test_a_signal_to_the_parent_alone_starts_the_grace_period(
     start_worker: Start, gate: Gate, arguments: tuple[str, ...]
 ) -> None:
     worker = start_at_gate(start_worker, gate, *arguments)
@@ -122,7 +122,9 @@ def test_a_later_second_signal_stops_at_once(
 
 
 @pytest.mark.rule(37)
-def test_a_signal_that_another_thread_receives_is_noticed(start_worker: Start, gate: Gate) -> None:
+def test_a_signal_that_another_thread_receives_takes_effect(
+    start_worker: Start, gate: Gate
+) -> None:
     worker = start_worker(DBOS_TEST_SETTINGS=PATIENT)
     workflows.is_met_by_signals.start(gate.path, signal.SIGTERM, 1, 0.0)
 
@@ -133,7 +135,7 @@ def test_a_signal_that_another_thread_receives_is_noticed(start_worker: Start, g
 
 
 @pytest.mark.rule(37)
-def test_a_second_signal_that_another_thread_receives_is_noticed(
+def test_a_second_signal_that_another_thread_receives_takes_effect(
     start_worker: Start, gate: Gate
 ) -> None:
     worker = start_worker(DBOS_TEST_SETTINGS=PATIENT)
@@ -226,13 +228,13 @@ def test_a_worker_can_be_stopped_while_it_boots(
 
     worker.send_group(signal.SIGTERM)
 
-    # By the signal itself while there is nothing to hand over.
+    # By the signal itself, as long as there is nothing to hand over.
     assert worker.wait() in (0, -signal.SIGTERM), worker.output
     eventually(lambda: not ExecutorRow.objects.exists())
 
 
 @pytest.mark.rule(37)
-def test_a_forked_process_has_signals_of_its_own(start_worker: Start, gate: Gate) -> None:
+def test_a_forked_process_has_its_own_signal_handlers(start_worker: Start, gate: Gate) -> None:
     worker = start_worker()
     handle = workflows.forks.start(gate.path)
     eventually(lambda: gate.is_reached)
@@ -244,7 +246,7 @@ def test_a_forked_process_has_signals_of_its_own(start_worker: Start, gate: Gate
 
 
 @pytest.mark.parametrize("workflow", [workflows.passes, workflows.apasses])
-def test_what_outlasts_the_grace_does_not_hold_the_process(
+def test_a_step_that_outlasts_the_grace_period_does_not_hold_the_process(
     start_worker: Start, gate: Gate, workflow: Any
 ) -> None:
     worker = start_worker(DBOS_TEST_SETTINGS='{"GRACE_PERIOD": 0.1}')

@@ -1,4 +1,4 @@
-"""What users write, and a type checker must accept and infer."""
+"""Code of users that a type checker must accept, with the types that it must infer."""
 
 from datetime import UTC, datetime, timedelta
 from typing import assert_type

@@ -1,4 +1,4 @@
-"""Typos and wrong types: each line that says so must be refused, and no other."""
+"""Typos and wrong types: exactly the marked lines must be refused."""
 
 import django_dbos as dbos
 from tests.typed.examples import Mailer, atotal, fetch, total
