@@ -230,7 +230,7 @@ WAITS = {
 }
 
 
-def test_a_description_has_the_most_wanted_facts(django_assert_num_queries: Any) -> None:
+def test_a_description_is_read_in_one_query_without_values(django_assert_num_queries: Any) -> None:
     plain.using(workflow_id="other", run_after=7200).start()
     handle = plain.using(
         workflow_id="w",

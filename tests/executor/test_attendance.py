@@ -1,4 +1,4 @@
-"""When the silence of others counts: only while they could have been heard."""
+"""Attendance: silence counts only while heartbeats could have been seen."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def clock() -> StoppedClock:
 
 
 def beat(clock: StoppedClock, own: Attendance, seconds: float) -> None:
-    """Beat on time for so many seconds."""
+    """Send heartbeats on time for a number of seconds."""
     until = clock.now + seconds
     while clock.now < until:
         clock.now = min(clock.now + INTERVAL, until)
@@ -32,7 +32,7 @@ def beat(clock: StoppedClock, own: Attendance, seconds: float) -> None:
 
 
 @pytest.mark.rule(4)
-def test_who_has_just_started_has_heard_nobody(clock: StoppedClock) -> None:
+def test_a_fresh_executor_has_seen_no_heartbeats(clock: StoppedClock) -> None:
     own = Attendance(INTERVAL, clock)
     own.begin()
 
@@ -42,8 +42,8 @@ def test_who_has_just_started_has_heard_nobody(clock: StoppedClock) -> None:
     assert own.on_time(5) == 5
 
 
-def test_the_clock_may_have_begun_just_now(clock: StoppedClock) -> None:
-    """On Linux it begins with the machine: a worker that started right after that crashed."""
+def test_the_clock_may_start_at_zero(clock: StoppedClock) -> None:
+    """On Linux it starts with the machine, and a worker that started right then crashed."""
     clock.now = 0.5
     own = Attendance(INTERVAL, clock)
     own.begin()
@@ -53,7 +53,7 @@ def test_the_clock_may_have_begun_just_now(clock: StoppedClock) -> None:
 
 
 @pytest.mark.rule(4)
-def test_an_outage_is_nobody_s_silence(clock: StoppedClock) -> None:
+def test_an_outage_does_not_count_as_silence(clock: StoppedClock) -> None:
     own = Attendance(INTERVAL, clock)
     own.begin()
     beat(clock, own, 60)
@@ -62,7 +62,7 @@ def test_an_outage_is_nobody_s_silence(clock: StoppedClock) -> None:
     clock.now += 300
     own.note_beat()
 
-    # Who was last heard of 2 s before the outage.
+    # For an executor whose last heartbeat was 2 s before the outage.
     assert own.on_time(302) == own.settled(302) == 2
     beat(clock, own, 18)
     assert own.on_time(320) == 20
@@ -70,7 +70,7 @@ def test_an_outage_is_nobody_s_silence(clock: StoppedClock) -> None:
 
 
 @pytest.mark.rule(4)
-def test_what_was_seen_before_short_interruptions_holds_after_them(clock: StoppedClock) -> None:
+def test_short_interruptions_do_not_reset_attendance(clock: StoppedClock) -> None:
     own = Attendance(INTERVAL, clock)
     own.begin()
     beat(clock, own, 60)
@@ -83,13 +83,13 @@ def test_what_was_seen_before_short_interruptions_holds_after_them(clock: Stoppe
         own.note_beat()
 
     age = clock.now - died_at
-    # A lease of 20 s is over, and a free lock was seen for long enough.
+    # A lease of 20 s has passed, and the lock was seen free for long enough.
     assert own.on_time(age) == age
     assert 5 <= own.settled(age) <= age - 4 * RETURN
 
 
 @pytest.mark.rule(4)
-def test_a_heartbeat_of_ones_own_that_was_late_says_nothing_of_others(clock: StoppedClock) -> None:
+def test_a_late_heartbeat_of_its_own_is_no_evidence_about_others(clock: StoppedClock) -> None:
     own = Attendance(INTERVAL, clock)
     own.begin()
     beat(clock, own, 10)
@@ -104,21 +104,21 @@ def test_a_heartbeat_of_ones_own_that_was_late_says_nothing_of_others(clock: Sto
 
 
 @pytest.mark.rule(4)
-def test_what_the_table_holds_is_evidence_too(clock: StoppedClock) -> None:
-    """Workers that are killed every few seconds, each of which was heard of."""
+def test_heartbeats_in_the_table_are_evidence_too(clock: StoppedClock) -> None:
+    """Workers are killed every few seconds, but each has sent heartbeats."""
     own = Attendance(INTERVAL, clock)
 
     own.begin([100.0, 20.0, 18.0, 16.5, 12.0, 8.0, 7.0, 4.0, 2.0])
 
     assert own.on_time(30) == 20
-    # Our own time begins now: there may have been an outage a moment ago.
+    # Its own attendance begins now, since there may have been an outage before.
     assert own.settled(30) == 18 - RETURN
     assert own.on_time(10) == 10
 
 
 @pytest.mark.rule(4)
-def test_one_heartbeat_of_another_is_no_evidence(clock: StoppedClock) -> None:
-    """The first ones back after an outage."""
+def test_a_single_heartbeat_of_another_executor_is_no_evidence(clock: StoppedClock) -> None:
+    """It may be one of the first after an outage."""
     own = Attendance(INTERVAL, clock)
 
     own.begin([300.0, 0.5])
@@ -129,21 +129,21 @@ def test_one_heartbeat_of_another_is_no_evidence(clock: StoppedClock) -> None:
 
 @pytest.mark.rule(4)
 @pytest.mark.django_db(transaction=True, databases=["default", "other"])
-def test_workers_that_are_killed_faster_than_they_judge_leave_evidence(
+def test_workers_that_are_killed_before_they_can_judge_leave_evidence(
     start_executor: Callable[..., Executor], settings: Any
 ) -> None:
     settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.2, "LEASE": 3_600.0}
     handle = workflows.counts.start(3)
     dead = register_dead(has_lock=False)
     claim_for(dead, handle.workflow_id)
-    # Its lease is over by far, and the others' rows say that it could have been heard meanwhile.
+    # Its lease is long over, and the others' rows show that its heartbeats would have been seen.
     others = [register_dead(has_lock=False) for _ in range(3)]
     _age(dead, 7_300.0)
     _set_lease(dead, 1.0)
     for position, one in enumerate(others):
         _age(one, 6_000.0 - 2_990.0 * position)
 
-    # With heartbeats an hour apart: a fresh process needs no time of its own.
+    # With heartbeats an hour apart, a fresh process needs no attendance of its own.
     settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 1_799.0, "LEASE": 3_600.0}
     start_executor()
 
@@ -152,7 +152,7 @@ def test_workers_that_are_killed_faster_than_they_judge_leave_evidence(
 
 
 def _age(executor_id: str, seconds: float) -> None:
-    """Have an executor been started, and last heard of, so many seconds ago."""
+    """Write the row of an executor by the age of its start and of its last heartbeat."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             moved = "clock_timestamp() - make_interval(secs => %s)"

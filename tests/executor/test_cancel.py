@@ -1,4 +1,4 @@
-"""Cancel: what a run may still begin once it was cancelled, here and in another process."""
+"""Cancellation: the steps that a cancelled run may still begin, here and in another process."""
 
 from __future__ import annotations
 
@@ -128,8 +128,8 @@ def test_once_cancel_has_returned_no_step_begins(
         handle.get_result(timeout=LIMIT)
 
 
-def test_what_is_cancelled_cancels_nobody(start_executor: Start) -> None:
-    """A call that reads or changes other workflows is recorded only afterwards."""
+def test_a_cancelled_workflow_cancels_no_other(start_executor: Start) -> None:
+    """A call that reads or changes other workflows is recorded after its effect."""
     start_executor()
     other = dbos.WorkflowHandle(passes_gate.using(run_after=1_000).start().workflow_id)
     handle = cancels_at_gate.start(other.workflow_id)
@@ -145,7 +145,7 @@ def test_what_is_cancelled_cancels_nobody(start_executor: Start) -> None:
 
 
 @pytest.mark.rule(51)
-def test_what_is_cancelled_between_its_claim_and_its_run_begins_no_step(
+def test_a_workflow_cancelled_between_claim_and_run_begins_no_step(
     start_executor: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin = Runs.begin
@@ -165,7 +165,7 @@ def test_what_is_cancelled_between_its_claim_and_its_run_begins_no_step(
 
 
 def cancel_elsewhere(handle: Any) -> None:
-    """As another process does it, which tells of it afterwards."""
+    """Cancel as another process does, which notifies afterwards."""
     cancel_silently()
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
@@ -174,7 +174,7 @@ def cancel_elsewhere(handle: Any) -> None:
 
 
 @pytest.mark.parametrize("workflow", [passes_gate, apasses_gate])
-def test_a_cancel_elsewhere_is_heard_of(workflow: Any, start_executor: Start) -> None:
+def test_a_cancel_by_another_process_is_received(workflow: Any, start_executor: Start) -> None:
     executor = start_executor()
     handle = workflow.start()
     assert reached.wait(LIMIT)
@@ -191,10 +191,10 @@ def test_a_cancel_elsewhere_is_heard_of(workflow: Any, start_executor: Start) ->
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL has NOTIFY")
 @pytest.mark.parametrize("message", [None, b"[", b"{}", b"7", b'["event:w:k", "run:w"]', b"\xff"])
-def test_a_datagram_says_which_workflow_was_cancelled(
+def test_a_datagram_names_the_cancelled_workflow(
     message: bytes | None, start_executor: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And puts nobody else in doubt: the file changes all the time."""
+    """Other runs aren't put in doubt, as the file changes constantly."""
     monkeypatch.setattr(Dispatcher, "audit_soon", lambda dispatcher: None)
     executor = start_executor()
     handle = passes_gate.start()
@@ -219,8 +219,8 @@ def test_a_datagram_says_which_workflow_was_cancelled(
 
 @pytest.mark.rule(14)
 @pytest.mark.rule(51)
-def test_a_notification_that_is_wrong_stops_nobody(start_executor: Start) -> None:
-    """Whoever may connect to the database may send one."""
+def test_a_false_notification_stops_no_run(start_executor: Start) -> None:
+    """Any client of the database can send a notification."""
     executor = start_executor()
     handle = passes_gate.start()
     assert reached.wait(LIMIT)
@@ -234,7 +234,7 @@ def test_a_notification_that_is_wrong_stops_nobody(start_executor: Start) -> Non
     assert Workflow.objects.get().claim_number == 2
 
 
-def test_without_notifications_a_heartbeat_finds_what_was_cancelled(
+def test_without_notifications_a_heartbeat_finds_cancelled_workflows(
     start_executor: Start, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.DBOS = {**settings.DBOS, "LISTEN": False, "HEARTBEAT_INTERVAL": 0.05}
@@ -263,10 +263,10 @@ def test_without_notifications_a_heartbeat_finds_what_was_cancelled(
         (passes_gate, "effect", ["effect"]),
     ],
 )
-def test_a_step_that_confirms_asks_before_it_begins(
+def test_a_confirming_step_checks_its_claim_before_it_begins(
     workflow: Any, step: str, expected: list[str], settings: Any
 ) -> None:
-    """Inline, where nobody hears of what others do."""
+    """Inline, where notifications of other processes don't arrive."""
     workflow_id = f"inline-{step}"
 
     def cancel() -> None:
@@ -285,7 +285,7 @@ def test_a_step_that_confirms_asks_before_it_begins(
     assert began == expected
 
 
-def test_a_step_that_confirms_does_not_begin_past_the_deadline() -> None:
+def test_a_confirming_step_does_not_begin_past_the_deadline() -> None:
     @dbos.workflow
     def late() -> None:
         with connection.cursor() as cursor:
@@ -298,13 +298,13 @@ def test_a_step_that_confirms_does_not_begin_past_the_deadline() -> None:
     assert began == []
 
 
-def test_a_step_that_confirms_is_a_plain_call_elsewhere() -> None:
+def test_a_confirming_step_outside_a_workflow_is_a_plain_call() -> None:
     confirmed()
 
     assert began == ["confirmed"]
 
 
-def test_an_inline_run_hears_of_a_cancel_in_its_process() -> None:
+def test_an_inline_run_is_notified_of_a_cancel_in_its_process() -> None:
     def cancel() -> None:
         assert reached.wait(LIMIT)
         assert dbos.WorkflowHandle("inline").cancel()
@@ -338,7 +338,7 @@ def first_run_is_slow() -> str:
     return "done"
 
 
-def test_resumed_at_once_the_old_run_begins_nothing(start_executor: Start) -> None:
+def test_the_old_run_of_a_workflow_resumed_at_once_begins_nothing(start_executor: Start) -> None:
     """The old run is in doubt before cancel() returns, so before anybody can resume, claim, and
     record the step. What it begins afterwards, it asks for first. A step that it had begun before
     is one in progress, as it may be at every cancel."""

@@ -1,4 +1,4 @@
-"""When an executor claims, and what a heartbeat asks, while that is cheap and when it is not."""
+"""The timing of claims, and the cost of heartbeat queries, when they are fast and when slow."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.mark.rule(29)
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="There, one transaction writes at a time")
 @pytest.mark.parametrize("is_expensive", [False, True])
-def test_what_was_committed_late_is_claimed(
+def test_a_workflow_that_was_committed_late_is_claimed(
     is_expensive: bool, start_executor: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if is_expensive:
-        # Everything that takes time at all; and it may be done again soon.
+        # Every rescan counts as expensive, but is allowed again soon.
         monkeypatch.setattr(throttle, "EXPENSIVE", -1.0)
         monkeypatch.setattr(throttle, "SHARE", 0.5)
     start_executor()
@@ -44,7 +44,7 @@ def test_what_was_committed_late_is_claimed(
     thread = threading.Thread(target=start_late)
     thread.start()
     is_started.wait(LIMIT)
-    # Later in the queue, and taken already when the other is committed.
+    # Later in the queue, and claimed before the other is committed.
     assert workflows.counts.start(2).get_result(timeout=LIMIT) == 2
     may_commit.set()
     thread.join()
@@ -52,12 +52,12 @@ def test_what_was_committed_late_is_claimed(
     assert handles[0].get_result(timeout=LIMIT) == 1
 
 
-def test_what_is_started_one_by_one_is_claimed_together(
+def test_workflows_that_are_started_one_by_one_are_claimed_together(
     start_executor: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executor = start_executor()
     assert workflows.counts.start(1).get_result(timeout=LIMIT) == 1
-    # A breath is as long as it takes to start the others.
+    # The pause is as long as the starts of the others take.
     all_started = threading.Event()
     clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: all_started.wait(LIMIT))
     monkeypatch.setattr(dispatcher, "BREATH", 600.0)
@@ -76,12 +76,12 @@ def test_what_is_started_one_by_one_is_claimed_together(
     all_started.set()
 
     assert [one.get_result(timeout=LIMIT) for one in handles] == list(range(8))
-    # The first at once, the others a breath later.
+    # The first at once, the others after the pause.
     assert sum(taken) == 8
     assert len([count for count in taken if count]) <= 3
 
 
-def test_a_look_that_took_long_asks_less_the_next_time(
+def test_after_a_slow_heartbeat_the_next_one_runs_fewer_queries(
     start_executor: Start, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.1}
@@ -100,7 +100,7 @@ def test_a_look_that_took_long_asks_less_the_next_time(
     with executor:
         eventually(lambda: len(looks) >= 5)
 
-    # Once may be chance; and 0.3 s are a fiftieth of 15 s.
+    # Once may be chance, and 0.3 s are a fiftieth of 15 s.
     assert [is_thorough for is_thorough, _ in looks[:5]] == [True, True, False, False, False]
     if connection.vendor == "postgresql":
         assert [look.held_count for _, look in looks[:4]] == [0, 0, None, None]

@@ -1,4 +1,4 @@
-"""Django's connections in a worker: who runs nothing has none."""
+"""Django's connections in a worker: threads without a run have none."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ async def asking_side_by_side() -> int:
 
 @dbos.workflow
 async def quiet() -> None:
-    """Nothing."""
+    """Do nothing."""
 
 
 @pytest.mark.parametrize("workflow", [asking, aasking, asking_side_by_side])
-def test_what_has_run_keeps_no_connection(workflow: Any, start_executor: Start) -> None:
+def test_a_finished_run_keeps_no_connection(workflow: Any, start_executor: Start) -> None:
     start_executor(concurrency=4)
 
     for handle in workflow.start_many([()] * 12):
@@ -134,7 +134,7 @@ def test_receivers_on_the_engines_own_threads_leave_no_connection(
 
 @pytest.mark.rule(39)
 @pytest.mark.parametrize("host", ["worker", "inline"])
-def test_sync_steps_side_by_side_run_at_once(host: str, start_executor: Start) -> None:
+def test_concurrent_sync_steps_run_in_parallel(host: str, start_executor: Start) -> None:
     together = threading.Barrier(3)
 
     @dbos.step
@@ -157,10 +157,10 @@ def test_sync_steps_side_by_side_run_at_once(host: str, start_executor: Start) -
 
 @pytest.mark.rule(39)
 @pytest.mark.parametrize("host", ["worker", "inline"])
-def test_sync_steps_side_by_side_leave_the_loop_its_own_threads(
+def test_concurrent_sync_steps_leave_the_loop_its_own_threads(
     host: str, start_executor: Start
 ) -> None:
-    """Each has the loop look something up, on a thread of the loop's, while the others run."""
+    """Each step has the loop resolve a name, on a thread of the loop, while the others run."""
     together = threading.Barrier(4)
 
     @dbos.step
@@ -189,7 +189,7 @@ async def _called_and_closed(workflow: Any) -> Any:
 
 @pytest.mark.rule(39)
 def test_a_sync_step_called_by_sync_code_of_an_async_workflow(start_executor: Start) -> None:
-    """Its thread waits for the step, which runs on that very thread."""
+    """Its thread waits for the step, which runs on the same thread."""
 
     @dbos.workflow
     async def delegates() -> int:

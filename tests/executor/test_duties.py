@@ -19,7 +19,7 @@ PERIOD = 600.0
 
 
 class CountsWorkflows(Duty):
-    """What a new duty takes: a class with a period and a `run`."""
+    """A new duty: a class with a period and `run()`."""
 
     def __init__(self, clock: AnyClock) -> None:
         super().__init__(clock, period=PERIOD)
@@ -32,7 +32,7 @@ class CountsWorkflows(Duty):
 
 
 class FailsOnce(Duty):
-    """Fails in its first run, which no other duty is to notice."""
+    """Fails in its first run, without effect on other duties."""
 
     def __init__(self, clock: AnyClock) -> None:
         super().__init__(clock, period=PERIOD)
@@ -51,19 +51,19 @@ def clock() -> Clock:
 
 @pytest.fixture
 def executor(transactional_db: None, settings: object, clock: Clock) -> Executor:
-    # Heartbeats are rare, and no silence is too long.
+    # Heartbeats are rare, and leases are long.
     settings.DBOS = {**settings.DBOS, "LEASE": 7_200, "HEARTBEAT_INTERVAL": 3_000}  # type: ignore[attr-defined]
     return Executor(clock=clock)
 
 
-def test_a_duty_of_ones_own_runs_with_its_period(executor: Executor, clock: Clock) -> None:
+def test_a_new_duty_runs_with_its_period(executor: Executor, clock: Clock) -> None:
     duty = CountsWorkflows(clock)
     executor.housekeeping.add(duty)
 
     with executor:
         for number in range(1, 4):
             clock.advance(PERIOD / 2, executor)
-            # What is due at the same time has run: the duty isn't.
+            # Other duties that were due have run; this one isn't due.
             assert workflows.counts.start(1).get_result(timeout=LIMIT) == 1
             assert len(duty.counts) == number - 1
             clock.advance(PERIOD / 2, executor)
@@ -90,7 +90,7 @@ def test_a_duty_that_fails_is_logged_and_runs_again_a_period_later(
 
 
 class Listed(Duty):
-    """Returns what it is given as the seconds until its next run."""
+    """Returns given seconds until its next run."""
 
     def __init__(self, clock: AnyClock) -> None:
         super().__init__(clock, period=60.0, first=5.0)
@@ -106,7 +106,7 @@ class Listed(Duty):
         self.hurry()
 
 
-def test_the_next_run_is_when_the_last_one_said() -> None:
+def test_the_next_run_is_at_the_time_that_the_last_run_returned() -> None:
     clock, session = StoppedClock(100.0), None
     duty = Listed(clock)
     assert (duty.next_at, duty.is_due) == (105.0, False)
@@ -118,7 +118,7 @@ def test_the_next_run_is_when_the_last_one_said() -> None:
     duty.answer = 2.5
     duty.perform(session)  # type: ignore[arg-type]
     assert duty.next_at == 107.5
-    # What comes to light during a run counts more than what the run returns.
+    # A time that is noted during a run takes precedence over its return value.
     duty.hurries_for = 1.0
     duty.perform(session)  # type: ignore[arg-type]
     assert duty.next_at == 106.0

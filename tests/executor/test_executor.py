@@ -1,4 +1,4 @@
-"""Executors: what they claim, how they wait, stop, recover, and leave nothing behind."""
+"""Executors: claims, waits, recovery, and a stop that leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.process import workflows as gated
 from tests.process.workflows import Gate
 from tests.waiting import LIMIT, eventually
 
-# Step databases too: a dead executor's sessions there are ended as well.
+# Step databases too, where the sessions of a dead executor are also terminated.
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
 
@@ -72,7 +72,7 @@ def test_waiting_workflows_hold_no_slot_and_no_thread(start_executor: Start) -> 
 
     eventually(lambda: not executor.runs)
     assert executor.runs.slots.free == 2
-    # Those for runs are as many as there are slots, however many workflows wait.
+    # There are as many threads for runs as slots, however many workflows wait.
     assert _own_threads().count("dbos-run") <= 2
     dbos.send_many(
         [{"workflow_id": one.workflow_id, "message": n} for n, one in enumerate(handles)]
@@ -90,12 +90,12 @@ def test_short_waits_stay_in_their_slot(start_executor: Start, settings: Any) ->
     handle.send("quick")
 
     assert handle.get_result(timeout=LIMIT) == "quick"
-    # Suspended and claimed again it would be 3.
+    # After a suspension and another claim it would be 3.
     assert Workflow.objects.get().claim_number == 2
 
 
-def test_what_is_due_runs_on_time(start_executor: Start, settings: Any) -> None:
-    # No heartbeat comes in time to find what is due.
+def test_a_due_workflow_runs_on_time(start_executor: Start, settings: Any) -> None:
+    # The next heartbeat would be too late to find the due workflow.
     settings.DBOS = {**settings.DBOS, "LEASE": 7200, "HEARTBEAT_INTERVAL": 3000}
     start_executor()
     began = time.monotonic()
@@ -169,7 +169,7 @@ def test_an_executor_serves_its_queues_only(start_executor: Start) -> None:
 
 
 @pytest.mark.rule(9)
-def test_an_unknown_function_waits_for_who_knows_it(
+def test_a_workflow_waits_for_a_worker_with_its_function(
     start_executor: Start,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -190,7 +190,7 @@ def test_an_unknown_function_waits_for_who_knows_it(
         assert workflows.counts.start(1).get_result(timeout=LIMIT) == 1
         executor.dispatcher.poll()
         eventually(lambda: "isn't known here" in caplog.text)
-        # It isn't looked for again and again, but a few times at the most with each heartbeat.
+        # It isn't polled constantly, but a few times per heartbeat at most.
         monkeypatch.setattr(statements, "load", note)
         eventually(lambda: ran.count("heartbeat") >= 5)
         assert ran.count("claim_workflows") <= 20
@@ -202,17 +202,17 @@ def test_an_unknown_function_waits_for_who_knows_it(
 
 
 @pytest.mark.rule(3)
-def test_a_claim_that_nobody_runs_is_released(start_executor: Start) -> None:
+def test_a_claim_without_a_run_is_released(start_executor: Start) -> None:
     executor = start_executor(["mine"])
     handle = workflows.counts.using(queue_name="aside").start(1)
     store = get_store()
 
-    # The claim's answer is lost: the table says that this executor runs it.
+    # The answer to the claim is lost: in the table, this executor runs the workflow.
     store.claim_workflow(store.session(), executor.executor_id, handle.workflow_id)
     assert handle.get_status() == "PENDING"
 
     def is_released() -> bool:
-        # The second audit that finds it, a moment later, releases it.
+        # The second audit that finds the claim, a moment later, releases it.
         executor.dispatcher.audit()
         return handle.get_status() == "ENQUEUED"
 
@@ -221,7 +221,9 @@ def test_a_claim_that_nobody_runs_is_released(start_executor: Start) -> None:
 
 
 @pytest.mark.rule(37)
-def test_stop_hands_work_over_uncounted(start_executor: Start, gate: Gate) -> None:
+def test_stop_releases_workflows_without_counting_an_attempt(
+    start_executor: Start, gate: Gate
+) -> None:
     first = start_executor()
     handle = gated.works.start(2, gate.path, 7)
     eventually(lambda: gate.is_reached)
@@ -242,7 +244,7 @@ def test_stop_hands_work_over_uncounted(start_executor: Start, gate: Gate) -> No
 
 
 @pytest.mark.rule(37)
-def test_a_step_that_outlasts_the_grace_period_is_given_back(
+def test_a_workflow_whose_step_outlasts_the_grace_period_is_released(
     start_executor: Start, gate: Gate
 ) -> None:
     executor = start_executor()
@@ -253,7 +255,7 @@ def test_a_step_that_outlasts_the_grace_period_is_given_back(
 
     assert handle.get_status() == "ENQUEUED"
     assert Workflow.objects.get().recovery_attempts == 0
-    # The step ends in a thread of its own, and may write nothing.
+    # The step ends on its thread, and may write nothing.
     assert "dbos-run" in _own_threads()
     gate.open()
     eventually(lambda: "dbos-run" not in _own_threads())
@@ -261,7 +263,7 @@ def test_a_step_that_outlasts_the_grace_period_is_given_back(
 
 
 @pytest.mark.rule(4)
-def test_an_executor_that_was_declared_dead_begins_anew(
+def test_an_executor_that_was_declared_dead_registers_again(
     start_executor: Start, settings: Any, gate: Gate
 ) -> None:
     settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.2}
@@ -281,7 +283,7 @@ def test_an_executor_that_was_declared_dead_begins_anew(
 
 
 @pytest.mark.rule(4)
-def test_an_executor_that_was_silent_for_a_lease_begins_anew(
+def test_an_executor_that_was_silent_for_a_lease_registers_again(
     start_executor: Start, gate: Gate
 ) -> None:
     clock = Clock()
@@ -290,7 +292,7 @@ def test_an_executor_that_was_silent_for_a_lease_begins_anew(
     eventually(lambda: gate.is_reached)
     old_id = executor.executor_id
 
-    # As after a long stop of the whole machine, from which nobody else was there to judge it.
+    # As after a long pause of the whole machine, when no other executor could judge it.
     clock.advance(3600, executor)
 
     eventually(lambda: executor.executor_id != old_id)
@@ -302,7 +304,7 @@ def test_an_executor_that_was_silent_for_a_lease_begins_anew(
 
 @pytest.mark.rule(4)
 @pytest.mark.rule(12)
-def test_a_new_life_begins_though_the_answer_to_its_registration_was_lost(
+def test_a_registration_succeeds_though_its_answer_was_lost(
     start_executor: Start, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.2}
@@ -342,7 +344,7 @@ def test_a_process_whose_lock_is_free_is_dead(start_executor: Start, settings: A
 
 
 @pytest.mark.rule(4)
-def test_nobody_is_judged_before_ones_own_heartbeats_were_on_time(
+def test_an_executor_judges_no_other_before_its_own_heartbeats_are_on_time(
     start_executor: Start, settings: Any
 ) -> None:
     settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.1, "LEASE": 3.0}
@@ -439,7 +441,7 @@ def test_async_runs_do_not_share_a_transaction(start_executor: Start) -> None:
     assert list(Group.objects.values_list("name", flat=True)) == ["kept"]
 
 
-def test_signals_tell_of_executors_and_workflows(start_executor: Start) -> None:
+def test_signals_are_sent_for_executors_and_workflows(start_executor: Start) -> None:
     told: list[tuple[str, Any]] = []
 
     def note(sender: Any, signal: Any, **values: Any) -> None:
@@ -487,7 +489,7 @@ def test_the_slot_of_a_child_that_is_refused_is_free_again(
 
 
 @pytest.mark.parametrize("workflow", [workflows.counts, workflows.acounts])
-def test_who_connects_to_a_signal_while_a_run_ends_is_told(
+def test_a_receiver_that_connects_while_a_run_ends_is_called(
     workflow: Any,
     start_executor: Start,
     monkeypatch: pytest.MonkeyPatch,
@@ -499,7 +501,7 @@ def test_who_connects_to_a_signal_while_a_run_ends_is_told(
         told.append(status)
 
     def may_end_later(runs: Runs) -> bool:
-        # Nobody is connected yet: the end is left to the writer.
+        # No receiver is connected yet, so the end is left to the writer.
         answer = asked(runs)
         signals.workflow_finished.connect(note)
         return answer
@@ -544,7 +546,7 @@ def test_a_step_is_one_statement_and_no_read(start_executor: Start, monkeypatch:
 
     assert ran.count("record_checkpoint") == 10
     assert ran.count("end_workflow") == 1
-    # Nothing is read or locked apart for a fresh run.
+    # A fresh run needs no separate read or lock.
     reads = {"lock_claims", "load_checkpoints", "find_checkpoints", "load_ended_streams"}
     assert not reads & set(ran)
 
@@ -565,7 +567,7 @@ def test_an_idle_executor_is_quiet(
     monkeypatch.setattr(statements, "load", note)
 
     def is_quiet() -> bool:
-        """Five heartbeats in a row, and on SQLite, whose file they change, a look after each."""
+        """Five heartbeats in a row; on SQLite, whose file they change, a poll follows each."""
         beats = [n for n, name in enumerate(ran) if name == "heartbeat"]
         if len(beats) < 6:
             return False
@@ -576,12 +578,12 @@ def test_an_idle_executor_is_quiet(
 
 
 def _own_threads() -> list[str]:
-    """Without the sender over the channel layer, which isn't an executor's."""
+    """Disconnect the sender over the channel layer, which isn't part of an executor."""
     names = [one.name for one in threading.enumerate()]
     return [name for name in names if name.startswith("dbos") and name != "dbos-notifications"]
 
 
-def test_its_public_methods_are_those_that_users_call() -> None:
+def test_an_executor_has_only_public_methods_for_users() -> None:
     public = {
         name
         for name, member in vars(Executor).items()
@@ -595,6 +597,6 @@ def test_its_public_methods_are_those_that_users_call() -> None:
     ("options", "message"),
     [({"queues": "one"}, "list of names"), ({"concurrency": 0}, "at least 1")],
 )
-def test_impossible_arguments_are_refused(options: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         Executor(**options)

@@ -1,4 +1,4 @@
-"""One row that can't be claimed or loaded harms nobody else's workflow: it is quarantined."""
+"""A row that can't be claimed or loaded is quarantined, without harm to other workflows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def remembers() -> str:
     return looks() + str(dbos.recv("go"))
 
 
-# Values that PostgreSQL takes, and that can't be claimed, computed with, read or replayed.
+# Values that PostgreSQL stores, but that break claims, computations, reads or replays.
 ON_POSTGRESQL = [
     ("dbos_workflow", "claim_number", "2147483647"),
     ("dbos_workflow", "recovery_attempts", "2147483647"),
@@ -59,7 +59,7 @@ ON_POSTGRESQL = [
     ("dbos_checkpoint", "deadline_at", "'infinity'"),
     ("dbos_checkpoint", "recorded_at", "'infinity'"),
 ]
-# SQLite's columns take values of any type, and text that is none.
+# SQLite's columns store values of any type, and text that isn't valid Unicode.
 NO_TEXT, TEXT = "CAST(X'FFFE' AS TEXT)", "'text'"
 ON_SQLITE = [
     *(
@@ -90,7 +90,7 @@ ON_SQLITE = [
 
 @pytest.mark.rule(46)
 @pytest.mark.parametrize(("table", "column", "value"), ON_SQLITE if IS_SQLITE else ON_POSTGRESQL)
-def test_a_value_that_cannot_be_read_harms_nobody_elses_workflow(
+def test_an_unreadable_value_harms_no_other_workflow(
     table: str, column: str, value: str, start_executor: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     handles = [remembers.start() for _ in range(6)]
@@ -128,7 +128,7 @@ NO_CLAIM = (
 
 @pytest.mark.rule(46)
 @pytest.mark.parametrize("damage", [UNKNOWN_STATE, NO_CLAIM])
-def test_who_is_quarantined_says_why_and_can_be_resumed(
+def test_a_quarantined_workflow_has_a_reason_and_can_be_resumed(
     damage: str, start_executor: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     handle = remembers.start()
@@ -175,10 +175,10 @@ def test_a_suspect_that_cannot_run_makes_room_for_the_next(
 
 
 @pytest.mark.rule(46)
-def test_what_is_no_rows_fault_blames_nobody(
+def test_an_error_that_no_row_has_caused_quarantines_nothing(
     start_executor: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A schema that lags behind fails every claim: that quarantined all there was."""
+    """An outdated schema fails every claim, which used to quarantine all workflows."""
     store, failed = get_store(), []
 
     def fail(self: Store, *args: Any, **options: Any) -> Any:
@@ -200,7 +200,9 @@ def test_what_is_no_rows_fault_blames_nobody(
     ("sqlstate", "is_of_value"),
     [("22003", True), ("23514", True), ("42703", False), ("57014", False)],
 )
-def test_a_value_is_told_from_a_statement(sqlstate: str, is_of_value: bool) -> None:
+def test_errors_of_values_are_distinguished_from_errors_of_statements(
+    sqlstate: str, is_of_value: bool
+) -> None:
     error, driver = errors.of_sqlstate(sqlstate, "why"), Exception()
     driver.sqlstate = sqlstate  # type: ignore[attr-defined]
     error.__cause__ = driver
@@ -222,7 +224,9 @@ def awaits_another(workflow_id: str) -> str:
 
 @pytest.mark.rule(46)
 @pytest.mark.parametrize("damage", [UNKNOWN_STATE, NO_CLAIM])
-def test_who_awaits_it_inline_is_not_harmed(damage: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_inline_run_that_awaits_the_workflow_is_not_harmed(
+    damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     handle = remembers.start()
     run_until_idle()
     handle.send("!", topic="go")

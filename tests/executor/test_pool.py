@@ -1,4 +1,4 @@
-"""The pool: whatever has a slot runs at once, and leaves nothing to the next on its thread."""
+"""The pool: runs with a slot begin at once, and leave nothing behind on their threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def hasty_threads() -> Iterator[None]:
-    """Threads are switched between as often as can be, so that races are met."""
+    """Switch threads as often as possible, to provoke races."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -39,10 +39,10 @@ def meets(number: int) -> bool:
 _meetings = [threading.Barrier(8) for _ in range(3)]
 
 
-def test_what_has_a_slot_never_waits_for_a_thread(
+def test_a_run_with_a_slot_never_waits_for_a_thread(
     start_executor: Start, hasty_threads: None
 ) -> None:
-    """A thread that had just taken a run was counted as idle, and the next one queued for it."""
+    """A thread that had just taken a run counted as idle, and the next run queued for it."""
     for number in range(len(_meetings)):
         executor = start_executor(concurrency=8)
         for handle in workflows.counts.start_many([(0,)] * 2):
@@ -54,7 +54,7 @@ def test_what_has_a_slot_never_waits_for_a_thread(
         executor.stop()
 
 
-def test_threads_are_used_again(start_executor: Start) -> None:
+def test_threads_are_reused(start_executor: Start) -> None:
     start_executor(concurrency=3)
 
     for handle in workflows.counts.start_many([(1,)] * 100):
@@ -93,7 +93,7 @@ def test_a_transaction_left_open_is_rolled_back_before_the_next_run(
     assert Group.objects.get().name == "kept"
 
 
-def test_a_system_that_is_short_of_threads_makes_runs_wait(
+def test_runs_wait_if_the_system_has_no_threads_left(
     start_executor: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, refused = threading.Thread.start, []

@@ -1,4 +1,4 @@
-"""Between two attempts a workflow has no slot that others need, and loses nothing by a stop."""
+"""Between two attempts, a workflow occupies no needed slot, and loses nothing in a stop."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def have_failed(count: int) -> Callable[[], bool]:
 
 @pytest.mark.rule(19)
 @pytest.mark.parametrize("workflow", KINDS)
-def test_others_run_between_two_attempts(workflow: Any, start_executor: Start) -> None:
+def test_other_workflows_run_between_two_attempts(workflow: Any, start_executor: Start) -> None:
     executor = start_executor(concurrency=2)
     handles = workflow.start_many([()] * 4)
     eventually(have_failed(12 if workflow is branches else 4))
@@ -90,12 +90,12 @@ def test_others_run_between_two_attempts(workflow: Any, start_executor: Start) -
     assert workflows.acounts.start(3).get_result(timeout=LIMIT) == 3
     is_resident = workflow is branches
     assert {one.get_status() for one in handles} == {"PENDING" if is_resident else "WAITING"}
-    # However many of its branches wait, a run has no more than one slot to lend.
+    # However many of its branches wait, a run has a single slot to lend.
     eventually(lambda: executor.runs.slots.free == 2)
 
 
 @pytest.mark.parametrize("workflow", [one for one in KINDS if one is not branches])
-def test_the_next_attempt_comes_by_the_clock(workflow: Any, start_executor: Start) -> None:
+def test_the_next_attempt_begins_at_its_due_time(workflow: Any, start_executor: Start) -> None:
     start_executor(concurrency=2)
     handle = workflow.start()
     eventually(lambda: handle.get_status() == "WAITING")
@@ -130,7 +130,7 @@ def test_a_short_delay_keeps_its_slot_only_while_there_are_free_ones(
 
 @pytest.mark.rule(37)
 @pytest.mark.rule(52)
-def test_a_stop_between_two_attempts_loses_none(start_executor: Start, settings: Any) -> None:
+def test_a_stop_between_two_attempts_loses_no_attempt(start_executor: Start, settings: Any) -> None:
     settings.DBOS = {**settings.DBOS, "HOLD_TIME": 600}
     executor = start_executor(concurrency=2)
     handle = tries_shortly.start()
@@ -138,9 +138,9 @@ def test_a_stop_between_two_attempts_loses_none(start_executor: Start, settings:
     assert handle.get_status() == "PENDING"
 
     executor.stop()
-    # Handed over from its slot, or suspended when the stop came before it had begun to wait there.
+    # Released from its slot, or suspended if the stop came before the wait in the slot began.
     assert handle.get_status() in ("ENQUEUED", "WAITING")
-    advance(60)  # before the next run has read how long it is to wait
+    advance(60)  # before the next run has read its due time
     start_executor(concurrency=2)
 
     eventually(lambda: len(attempts) == 2)

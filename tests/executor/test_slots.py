@@ -1,4 +1,4 @@
-"""Slots: how many run at once, and how many may be ending besides."""
+"""Slots: limits on running workflows, and on ends that are being written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.process.workflows import Gate
 from tests.waiting import LIMIT, eventually
 
 
-def test_an_end_under_way_uses_no_slot_but_at_most_as_many_are() -> None:
+def test_ends_that_are_being_written_use_no_slots_but_are_limited() -> None:
     freed: list[int] = []
     slots = Slots(2, lambda: freed.append(slots.free))
 
@@ -52,7 +52,7 @@ def test_the_next_run_begins_before_the_last_end_is_written(
     monkeypatch.setattr(executor.store, "apply", slowly)
     handles = workflow.start_many([(0,)] * 5)
 
-    # Two have ended; a third isn't claimed before one of them is written.
+    # Two workflows have ended; no third is claimed before one of these ends is written.
     eventually(lambda: len(executor.runs) == 2)
     assert Workflow.objects.filter(status="ENQUEUED").count() == 3
     may_write.set()
@@ -61,7 +61,7 @@ def test_the_next_run_begins_before_the_last_end_is_written(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_claim_under_way_leaves_slots_for_children(
+def test_a_running_claim_leaves_slots_for_children(
     start_executor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executor = start_executor(concurrency=20)
@@ -80,7 +80,7 @@ def test_a_claim_under_way_leaves_slots_for_children(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_that_are_enqueued_are_claimed_in_few_statements(
+def test_many_enqueued_workflows_are_claimed_in_few_statements(
     start_executor: Any, monkeypatch: pytest.MonkeyPatch, gate: Gate
 ) -> None:
     store = get_store()

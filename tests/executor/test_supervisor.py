@@ -1,4 +1,4 @@
-"""The parent of worker processes: how soon it starts another after one has died."""
+"""The parent of worker processes: the delay before it replaces a dead process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Clock:
 
 
 def count_starts(script: str, clock: Clock, seconds: float) -> int:
-    """Return how many processes were started in so much of the clock's time."""
+    """Return the number of processes that were started in a time on the clock."""
     started: list[int] = []
     child = Child(["sh", "-c", script], on_start=started.append)
     while clock.now < seconds:

@@ -1,4 +1,4 @@
-"""Where a lane is claimed from, while a rescan is cheap and when it is expensive."""
+"""The position from which a lane is claimed, with cheap and with expensive rescans."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.executors import StoppedClock
 
 pytestmark = pytest.mark.rule(29)
 
-# Seconds that an expensive rescan takes here.
+# The duration of an expensive rescan, in seconds.
 LONG = 2 * EXPENSIVE
 
 
@@ -26,21 +26,21 @@ def rescan(watermark: Watermark, seconds: float = 0.0) -> int:
 
 
 def note(watermark: Watermark, place: int, *, is_all: bool, is_rescan: bool = False) -> None:
-    """Note a claim up to this position."""
+    """Note a claim up to a position."""
     watermark.note_claim(place, count=1, is_all=is_all, is_rescan=is_rescan)
 
 
 def taken_up_to(place: int) -> Watermark:
     """Return a watermark whose lane is empty above `place`, after slow rescans."""
     watermark = Watermark(clock)
-    # Twice to the bottom, twice to the floor.
+    # Two rescans from the bottom, and two from the floor.
     for _ in range(4):
         rescan(watermark, LONG)
     note(watermark, place, is_all=True, is_rescan=True)
     return watermark
 
 
-def test_what_takes_long_is_allowed_again_after_fifty_times_as_long() -> None:
+def test_an_expensive_operation_is_allowed_again_after_fifty_times_its_duration() -> None:
     throttle = Throttle(clock)
     for _ in range(2):
         began = clock()
@@ -52,7 +52,7 @@ def test_what_takes_long_is_allowed_again_after_fifty_times_as_long() -> None:
     assert throttle.allowed_at - began >= LONG / SHARE
 
 
-def test_what_took_long_once_is_not_expensive() -> None:
+def test_a_single_slow_operation_does_not_count_as_expensive() -> None:
     throttle = Throttle(clock)
     for seconds in (LONG, 0.0, LONG):
         with throttle.spent():
@@ -62,7 +62,7 @@ def test_what_took_long_once_is_not_expensive() -> None:
         assert not throttle.is_expensive
 
 
-def test_what_it_takes_anyhow_does_not_count() -> None:
+def test_the_usual_duration_does_not_count() -> None:
     throttle = Throttle(clock)
 
     for _ in range(2):
@@ -88,7 +88,7 @@ def test_a_cheap_rescan_goes_to_the_bottom_each_time() -> None:
         watermark.begin(was_empty=True)
 
 
-def test_when_a_rescan_is_expensive_a_lane_begins_where_it_ended() -> None:
+def test_with_expensive_rescans_a_lane_continues_at_its_watermark() -> None:
     watermark = taken_up_to(10)
 
     watermark.begin(was_empty=True)
@@ -100,7 +100,7 @@ def test_when_a_rescan_is_expensive_a_lane_begins_where_it_ended() -> None:
 def test_an_exhausted_lane_waits_for_its_rescan_unless_something_is_enqueued() -> None:
     watermark = taken_up_to(10)
     note(watermark, 10, is_all=True)
-    # Not before it may: that is later.
+    # Not before the rescan is allowed, which is later.
     assert watermark.pause > FIRST_RESCAN
 
     watermark.begin(was_empty=False)
@@ -109,7 +109,7 @@ def test_an_exhausted_lane_waits_for_its_rescan_unless_something_is_enqueued() -
     assert not watermark.must_rescan
 
 
-def test_a_lane_whose_rescan_found_enough_goes_on_at_once() -> None:
+def test_a_lane_whose_rescan_found_enough_is_claimed_again_at_once() -> None:
     watermark = Watermark(clock)
     note(watermark, 10, is_all=True)
     assert watermark.pause > 0.0
@@ -122,7 +122,7 @@ def test_a_lane_whose_rescan_found_enough_goes_on_at_once() -> None:
     assert watermark.above == 5
 
 
-def test_when_the_bottom_is_too_expensive_it_rescans_from_where_it_was_a_while_ago(
+def test_with_an_expensive_bottom_a_rescan_starts_from_an_earlier_watermark(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(watermarks, "RECENT", 0.0)
@@ -138,7 +138,7 @@ def test_when_the_bottom_is_too_expensive_it_rescans_from_where_it_was_a_while_a
     assert rescan(watermark) == 30
 
 
-def test_what_was_taken_lately_is_is_rescan_through_all_the_same() -> None:
+def test_recently_claimed_positions_are_rescanned_anyway() -> None:
     watermark = Watermark(clock)
     for _ in range(2):
         rescan(watermark, LONG)
@@ -147,7 +147,7 @@ def test_what_was_taken_lately_is_is_rescan_through_all_the_same() -> None:
     assert rescan(watermark) == BOTTOM
 
 
-def test_claims_grow_while_a_lane_gives_as_many() -> None:
+def test_batches_grow_while_a_lane_fills_them() -> None:
     watermark, batch_sizes = Watermark(clock), []
     for place in range(5):
         note(watermark, place, is_all=False)

@@ -1,4 +1,4 @@
-"""Atomic steps beside other branches of an async workflow, which they are recorded apart from."""
+"""Atomic steps beside other branches of an async workflow, recorded separately."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ has_begun, is_left, is_committed = threading.Event(), threading.Event(), threadi
 
 @pytest.fixture
 def papers() -> Iterator[None]:
-    """Papers, of which a COMMIT says that there is no folder for them."""
+    """Create a table of papers whose COMMIT fails if a folder is missing."""
     for alias in ("default", "other"):
         with connections[alias].cursor() as cursor:
             cursor.execute("CREATE TABLE folder (id integer PRIMARY KEY)")
@@ -74,7 +74,7 @@ async def files(alias: str) -> None:
 
 @pytest.mark.rule(21)
 @everywhere
-def test_the_others_go_on_while_an_attempt_whose_commit_failed_is_to_be_repeated(
+def test_other_branches_continue_while_an_attempt_with_a_failed_commit_waits(
     alias: str, papers: None
 ) -> None:
     with Executor(concurrency=1) as executor:
@@ -127,7 +127,7 @@ def test_a_failure_recorded_first_is_delivered_first(
     record = atomic_steps.record_failure
 
     def record_failure(recorder: Any, checkpoint: Any, error: BaseException) -> Any:
-        """Record it, and be slow to say so: what comes later is recorded meanwhile."""
+        """Record the failure, and delay the return while later outcomes are recorded."""
         try:
             return record(recorder, checkpoint, error)
         finally:
@@ -176,7 +176,7 @@ async def goes_on() -> None:
 
 
 @pytest.mark.rule(21)
-def test_nobody_waits_for_a_step_whose_branch_was_cancelled() -> None:
+def test_a_step_of_a_cancelled_branch_delays_no_other() -> None:
     for event in (has_begun, is_left, is_committed):
         event.clear()
 

@@ -49,7 +49,7 @@ def retries() -> None:
 
 @dbos.step(confirm=True)
 def confirmed() -> None:
-    """Nothing."""
+    """Do nothing."""
 
 
 @dbos.workflow

@@ -40,7 +40,7 @@ STEP = Checkpoint(
 )
 
 
-def test_parameters_hold_values_of_enumerations() -> None:
+def test_parameters_have_the_values_of_enumerations() -> None:
     params = CHECKPOINT.params(replace(STEP, state=State.TIMED_OUT, output="7"))
 
     assert type(params["state"]) is int
@@ -48,7 +48,7 @@ def test_parameters_hold_values_of_enumerations() -> None:
     assert (params["workflow_id"], params["output"], params["attempts"]) == ("order-7", "7", 1)
 
 
-def test_arrays_hold_one_column_each() -> None:
+def test_arrays_have_one_column_each() -> None:
     steps = [STEP, replace(STEP, step_number=4, output='"a"', state=State.WAITING)]
 
     arrays = CHECKPOINT.arrays(steps)
@@ -97,7 +97,7 @@ def test_a_column_may_be_a_value_inside_a_record() -> None:
     }
 
 
-def test_rows_have_columns_of_their_own_beside_the_records() -> None:
+def test_rows_have_further_columns_besides_those_of_records() -> None:
     ends = [
         Finish(workflow_id=workflow_id, claim_number=1, status=Status.SUCCESS)
         for workflow_id in ("a", "b")
@@ -140,13 +140,13 @@ TABLES: list[tuple[Any, Any, set[str]]] = [
 
 
 @pytest.mark.parametrize(("columns", "model", "apart"), TABLES)
-def test_columns_are_those_of_the_tables(columns: Any, model: Any, apart: set[str]) -> None:
+def test_columns_match_the_tables(columns: Any, model: Any, apart: set[str]) -> None:
     table = {field.column for field in model._meta.local_fields}
 
     assert set(columns.names) - table == apart
 
 
-def test_event_values_and_entries_are_parameters_as_they_are() -> None:
+def test_event_values_and_entries_are_parameters_unchanged() -> None:
     write_id = uuid.uuid4()
     value = EventValue(
         workflow_id="a", key="paid", version=2, value="1", step_number=3, write_id=write_id
