@@ -49,7 +49,13 @@ class DbosError(Exception):
 
 
 class WorkflowDoesNotExist(DbosError):
-    """No workflow has this id."""
+    """No workflow has this id.
+
+    Raised by handles, ``retrieve_workflow()``, ``send()`` and reads of events and streams.
+
+    Attributes:
+        workflow_id: The unknown id.
+    """
 
     message = (
         "Workflow {workflow_id!r} doesn't exist. Check the id; "
@@ -62,7 +68,13 @@ class WorkflowDoesNotExist(DbosError):
 
 
 class WorkflowIdConflict(DbosError):
-    """The id belongs to a workflow of another function."""
+    """The id belongs to a workflow of another function. Raised by starts.
+
+    Attributes:
+        workflow_id: The id that is taken.
+        existing_name: The function of the existing workflow.
+        name: The function that was to be started.
+    """
 
     message = (
         "Workflow id {workflow_id!r} is taken by a workflow of function {existing_name!r}, so it "
@@ -79,7 +91,12 @@ class WorkflowIdConflict(DbosError):
 class UserConflict(WorkflowIdConflict):
     """The workflow id or deduplication id belongs to a workflow of another user.
 
-    The other workflow's result is withheld.
+    Raised by starts; the result of the other workflow is withheld.
+
+    Attributes:
+        id_kind: "Workflow id" or "Deduplication id".
+        taken_id: The id that is taken.
+        user_id: The user for whom the workflow was to be started.
     """
 
     message = (
@@ -98,7 +115,11 @@ class UserConflict(WorkflowIdConflict):
 class DuplicateWorkflow(DbosError):
     """The workflow already exists, and the start was to be rejected in that case.
 
-    See ``on_existing="reject"`` and ``on_duplicate="reject"`` of using().
+    Raised by starts with ``on_existing="reject"`` or ``on_duplicate="reject"``.
+
+    Attributes:
+        workflow_id: The id of the existing workflow.
+        deduplication_id: The deduplication id that it holds, or None if the workflow id is taken.
     """
 
     def __init__(self, workflow_id: str, deduplication_id: str | None = None) -> None:
@@ -120,7 +141,12 @@ class DuplicateWorkflow(DbosError):
 
 
 class UnknownWorkflow(DbosError):
-    """No workflow function is registered under this name."""
+    """No workflow function is registered under this name in this process.
+
+    Attributes:
+        name: The unknown name.
+        suggestion: The registered name that is spelled most like it, or "".
+    """
 
     def __init__(self, name: str, suggestion: str = "") -> None:
         super().__init__(name, suggestion)
@@ -137,7 +163,12 @@ class UnknownWorkflow(DbosError):
 
 
 class WaitTimeout(DbosError, TimeoutError):
-    """The wait for a result, message, event or stream value has timed out."""
+    """The wait for a result, message, event or stream value has timed out.
+
+    Attributes:
+        awaited: A description of the awaited value.
+        timeout: The timeout of the wait, in seconds.
+    """
 
     message = (
         "Waited {timeout:g} seconds for {awaited}, which didn't come. Use a longer timeout, "
@@ -152,7 +183,12 @@ class WaitTimeout(DbosError, TimeoutError):
 
 
 class StepTimeout(DbosError, TimeoutError):
-    """An attempt at an async step took longer than the step's `timeout`."""
+    """An attempt at an async step took longer than the step's ``timeout``.
+
+    Attributes:
+        step_name: The name of the step.
+        timeout: The timeout of an attempt, in seconds.
+    """
 
     message = "Step {step_name!r} took longer than its timeout of {timeout:g} s."
 
@@ -164,7 +200,11 @@ class StepTimeout(DbosError, TimeoutError):
 
 
 class WaitInTest(DbosError):
-    """An operation waits inside a test's transaction, where nothing can end the wait."""
+    """An operation waits inside a test's transaction, where nothing can end the wait.
+
+    Attributes:
+        operation: The call that waits.
+    """
 
     message = (
         "{operation} waits for another process, but other processes don't see the rows of a "
@@ -178,7 +218,11 @@ class WaitInTest(DbosError):
 
 
 class WorkflowCancelled(DbosError):
-    """The workflow was cancelled. Raised by calls that return its result."""
+    """The workflow was cancelled. Raised by calls that return its result.
+
+    Attributes:
+        workflow_id: The id of the workflow.
+    """
 
     message = (
         "Workflow {workflow_id!r} was cancelled, so it has no result. "
@@ -191,7 +235,15 @@ class WorkflowCancelled(DbosError):
 
 
 class MaxRecoveryAttemptsExceeded(DbosError):
-    """Too many executors in a row died while running the workflow, with nothing new recorded."""
+    """Too many executors in a row died while running the workflow, with nothing new recorded.
+
+    The limit is DBOS["MAX_RECOVERY_ATTEMPTS"], or the option of the workflow. Raised by calls that
+    return the result.
+
+    Attributes:
+        workflow_id: The id of the workflow.
+        attempts: The number of executors that died.
+    """
 
     message = (
         "Workflow {workflow_id!r} was given up: {attempts} workers in a row died while running "
@@ -205,7 +257,14 @@ class MaxRecoveryAttemptsExceeded(DbosError):
 
 
 class NondeterminismError(DbosError):
-    """A replayed workflow diverged from its recorded history."""
+    """A replayed workflow diverged from its recorded history, and is quarantined.
+
+    Attributes:
+        workflow_id: The id of the workflow.
+        step_number: The position at which it diverged.
+        recorded: The recorded operation.
+        called: The operation that the code calls there, or "its end".
+    """
 
     message = (
         "Workflow {workflow_id!r} recorded {recorded} as step {step_number}, but its code now "
@@ -222,7 +281,14 @@ class NondeterminismError(DbosError):
 
 
 class LimitReached(DbosError):
-    """The workflow has exceeded a limit on its steps, messages or events, and is quarantined."""
+    """The workflow has exceeded a limit on its steps, messages or events, and is quarantined.
+
+    Attributes:
+        workflow_id: The id of the workflow.
+        counted: The kind of records, for example "steps".
+        limit: The number of records that is allowed.
+        setting: The setting with the limit, for example "STEP_LIMITS".
+    """
 
     message = (
         "Workflow {workflow_id!r} has reached the limit of {limit} {counted}. Have it continue in "
@@ -239,7 +305,12 @@ class LimitReached(DbosError):
 
 
 class StreamClosed(DbosError):
-    """The stream accepts no more values, as it was closed or its workflow has ended."""
+    """The stream accepts no more values, as it was closed or its workflow has ended.
+
+    Attributes:
+        workflow_id: The id of the stream's workflow.
+        key: The key of the stream.
+    """
 
     message = (
         "Stream {key!r} of workflow {workflow_id!r} is closed, so nothing can be written to it. "
@@ -253,7 +324,11 @@ class StreamClosed(DbosError):
 
 
 class NotInWorkflow(DbosError):
-    """The operation was called outside a workflow."""
+    """The operation was called outside a workflow.
+
+    Attributes:
+        operation: The name of the operation.
+    """
 
     message = (
         "{operation}() can only be called inside a workflow: a function decorated with @workflow."
@@ -265,7 +340,12 @@ class NotInWorkflow(DbosError):
 
 
 class NotAllowedInStep(DbosError):
-    """The operation was called inside a step."""
+    """The operation was called inside a step.
+
+    Attributes:
+        operation: The name of the operation.
+        step_name: The name of the step.
+    """
 
     message = (
         "{operation}() can't be called inside a step, here {step_name!r}. "
@@ -284,6 +364,11 @@ class NotAllowedInAtomic(DbosError, TransactionManagementError):
     Without ``workflow_database``, the operation waits for other processes or records such a wait,
     and the open block is on the same database. With it, the open block is on another database than
     the workflows', so the operation would take effect even if the block were rolled back.
+
+    Attributes:
+        operation: The name of the operation.
+        using: The alias of the database with the open block.
+        workflow_database: The alias of the workflow database, if the block is on another one.
     """
 
     def __init__(
@@ -310,7 +395,13 @@ class NotAllowedInAtomic(DbosError, TransactionManagementError):
 
 
 class PayloadTooLarge(DbosError):
-    """The serialized value is larger than DBOS["MAX_PAYLOAD_BYTES"]."""
+    """The serialized value is larger than DBOS["MAX_PAYLOAD_BYTES"].
+
+    Attributes:
+        label: A description of the value.
+        size: Its size in bytes, as UTF-8.
+        limit: The largest allowed size in bytes.
+    """
 
     message = (
         "{label} takes {size} bytes, more than the {limit} that DBOS['MAX_PAYLOAD_BYTES'] allows. "
@@ -356,7 +447,13 @@ class UnknownTypeInHistory(SerializationError):
 
 
 class ModelInstanceGone(SerializationError):
-    """A recorded model instance has since been deleted."""
+    """A recorded model instance has since been deleted.
+
+    Attributes:
+        label: The model, as "app_label.Model".
+        pk: The primary key.
+        using: The alias of the database from which the instance came.
+    """
 
     message = (
         "{label} with primary key {pk!r} was recorded, but is no longer in database {using!r}. "

@@ -160,7 +160,7 @@ def test_concurrent_sync_steps_run_in_parallel(host: str, start_executor: Start)
 def test_concurrent_sync_steps_leave_the_loop_its_own_threads(
     host: str, start_executor: Start
 ) -> None:
-    """Each step has the loop resolve a name, on a thread of the loop, while the others run."""
+    """Each step has the loop run a call on a thread of the loop, while the others run."""
     together = threading.Barrier(4)
 
     @dbos.step
