@@ -169,7 +169,7 @@ class Wake:
 
     @classmethod
     def of_result(cls, workflow_id: str) -> Wake:
-        """How a workflow ended."""
+        """How a workflow ended, and with it all its streams."""
         return cls(kind=WakeKind.RESULT, workflow_id=workflow_id)
 
     @classmethod
@@ -179,7 +179,7 @@ class Wake:
 
     @classmethod
     def of_streams(cls, workflow_id: str) -> Wake:
-        """The end of a workflow, which is the end of all its streams; also its quarantine."""
+        """The end of all streams of a workflow that has no result yet: its quarantine."""
         return cls(kind=WakeKind.STREAM, workflow_id=workflow_id)
 
     @property

@@ -214,9 +214,9 @@ WORKING: dict[str, Params] = {
         "names": [""] * TEN,
     },
     "wake_waiting, at ends": {
-        "kinds": ["result", "stream"] * TEN,
-        "target_ids": [one for one in IDS for _ in range(2)],
-        "names": [""] * (2 * TEN),
+        "kinds": ["result"] * (TEN - 1) + ["stream"],
+        "target_ids": IDS,
+        "names": [""] * TEN,
     },
     "wake_waiting, for entries": {
         "kinds": ["stream"] * TEN,

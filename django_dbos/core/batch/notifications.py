@@ -52,7 +52,7 @@ class Notifications:
     def of_cancelled(cls, workflow_ids: Sequence[str]) -> Notifications:
         """What to tell of workflows that were cancelled while somebody may run them."""
         return cls(
-            wakes=[wake for one in workflow_ids for wake in wakes_of_end(one)],
+            wakes=[Wake.of_result(one) for one in workflow_ids],
             keys=[run_key(one) for one in workflow_ids],
         )
 
@@ -61,7 +61,7 @@ class Notifications:
         """All of them in one; what one of them has to notify isn't old for another's sake."""
         news = {key for one in several for key in one.news}
         return cls(
-            wakes=[wake for one in several for wake in one.wakes],
+            wakes=list(dict.fromkeys(wake for one in several for wake in one.wakes)),
             keys=[key for one in several for key in one.keys],
             lanes=[lane for one in several for lane in one.lanes],
             notified={key for one in several for key in one.notified} - news,
@@ -90,13 +90,8 @@ def wakes_of(plan: Plan) -> list[Wake]:
         *{Wake.of_event(one.workflow_id, one.key) for one in plan.event_values},
         *{Wake.of_stream(one.workflow_id, one.key) for one in plan.entries},
         *(Wake.of_result(one.workflow_id) for one in plan.finished if not one.is_quarantined),
-        *(Wake.of_streams(one.workflow_id) for one in plan.finished),
+        *(Wake.of_streams(one.workflow_id) for one in plan.finished if one.is_quarantined),
     ]
-
-
-def wakes_of_end(workflow_id: str) -> tuple[Wake, ...]:
-    """Return what has come with the end of a workflow: its result, and that of its streams."""
-    return (Wake.of_result(workflow_id), Wake.of_streams(workflow_id))
 
 
 def keys_of(writes: Sequence[FastWrite]) -> list[str]:

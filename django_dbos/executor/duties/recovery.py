@@ -16,7 +16,8 @@ from collections.abc import Callable
 from django_dbos import telemetry
 from django_dbos.conf import Settings
 from django_dbos.core import registry
-from django_dbos.core.batch.notifications import Notifications, wakes_of_end
+from django_dbos.core.batch.notifications import Notifications
+from django_dbos.core.records import Wake
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.duties.attendance import Attendance
 from django_dbos.executor.duties.duty import Duty
@@ -161,5 +162,5 @@ class Recovery(Duty):
             )
         if recovered.left:
             self._unfinished.add(executor_id)
-        wakes = [wake for id_ in recovered.given_up for wake in wakes_of_end(id_)]
+        wakes = [Wake.of_result(workflow_id) for workflow_id in recovered.given_up]
         self._store.announce(session, Notifications(wakes=wakes, lanes=recovered.lanes))

@@ -12,16 +12,20 @@ WHERE workflow_id = ANY(ARRAY(
       ON waiting.wake_workflow_id = there.target_id
      AND waiting.wake_kind = there.kind
      AND waiting.wake_name = there.name
-    WHERE waiting.status = 'WAITING' AND waiting.wake_workflow_id IS NOT NULL
+    WHERE there.kind <> 'result'
+      AND waiting.status = 'WAITING'
+      AND waiting.wake_workflow_id IS NOT NULL
     FOR UPDATE OF waiting SKIP LOCKED
 ) || ARRAY(
-    -- With a workflow all its streams end.
+    -- With a workflow all its streams end; with a quarantined one only these, which have no name.
+    -- coalesce(): by its kind alone the index would find all that waits for a stream.
     SELECT waiting.workflow_id
     FROM unnest(%(kinds)s::text[], %(target_ids)s::text[], %(names)s::text[])
         AS there (kind, target_id, name)
     JOIN dbos_workflow AS waiting
-      ON waiting.wake_workflow_id = there.target_id AND waiting.wake_kind = 'stream'
-    WHERE there.kind = 'stream'
+      ON waiting.wake_workflow_id = there.target_id
+     AND coalesce(waiting.wake_kind IN (there.kind, 'stream'), false)
+    WHERE there.kind IN ('result', 'stream')
       AND there.name = ''
       AND waiting.status = 'WAITING'
       AND waiting.wake_workflow_id IS NOT NULL

@@ -10,15 +10,17 @@ WHERE workflow_id IN (
       ON waiting.wake_workflow_id = json_extract(there.value, '$[1]')
      AND waiting.wake_kind = json_extract(there.value, '$[0]')
      AND waiting.wake_name = json_extract(there.value, '$[2]')
-    WHERE waiting.status = 'WAITING' AND waiting.wake_workflow_id IS NOT NULL
+    WHERE json_extract(there.value, '$[0]') <> 'result'
+      AND waiting.status = 'WAITING'
+      AND waiting.wake_workflow_id IS NOT NULL
     UNION ALL
-    -- With a workflow all its streams end.
+    -- With a workflow all its streams end; with a quarantined one only these, which have no name.
     SELECT waiting.workflow_id
     FROM json_each(%(wakes)s) AS there
     CROSS JOIN dbos_workflow AS waiting
       ON waiting.wake_workflow_id = json_extract(there.value, '$[1]')
-     AND waiting.wake_kind = 'stream'
-    WHERE json_extract(there.value, '$[0]') = 'stream'
+     AND waiting.wake_kind IN (json_extract(there.value, '$[0]'), 'stream')
+    WHERE json_extract(there.value, '$[0]') IN ('result', 'stream')
       AND json_extract(there.value, '$[2]') = ''
       AND waiting.status = 'WAITING'
       AND waiting.wake_workflow_id IS NOT NULL
