@@ -1,4 +1,4 @@
-"""The delay between two attempts at a step: exponential back-off with jitter."""
+"""Delays that grow: between the attempts at a step, and between tries of what must succeed."""
 
 from __future__ import annotations
 
@@ -34,3 +34,29 @@ def delay_before_attempt(
     except OverflowError:
         delay = max_interval
     return delay * (1.0 - jitter * random())
+
+
+class Backoff:
+    """A delay that doubles with each failure in a row.
+
+    Args:
+        first: The delay after the first failure, in seconds.
+        last: The longest delay, in seconds.
+    """
+
+    __slots__ = ("_first", "_last", "delay")
+
+    def __init__(self, first: float, last: float) -> None:
+        self._first = first
+        self._last = last
+        self.delay = 0.0
+        """The latest delay in seconds; 0 before the first failure."""
+
+    def grow(self) -> float:
+        """Note a failure, and return the seconds to wait."""
+        self.delay = min(max(self.delay * 2, self._first), self._last)
+        return self.delay
+
+    def reset(self) -> None:
+        """Note a success: the next delay is the first one."""
+        self.delay = 0.0

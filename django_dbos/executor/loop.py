@@ -8,12 +8,14 @@ from collections.abc import Callable
 
 from django.db import connections
 
+from django_dbos.core.backoff import Backoff
 from django_dbos.store import errors
 from django_dbos.store.sessions import translated_errors
 
 logger = logging.getLogger("django_dbos.executor")
 
-FIRST_BACKOFF, LAST_BACKOFF = 0.1, 2.0
+# The first and the longest pause in seconds after errors in a row; the pause after a lock's.
+BACKOFF, LOCK_PAUSE = (0.1, 2.0), 0.1
 
 
 class Loop:
@@ -36,7 +38,7 @@ class Loop:
         self._on_end = on_end
         self._wake = threading.Event()
         self._is_stopping = False
-        self._backoff = 0.0
+        self._backoff = Backoff(*BACKOFF)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -76,17 +78,16 @@ class Loop:
         except errors.LockTimeout as error:
             # Another transaction holds a row: no fault of the connection.
             logger.info("%s waits for a lock: %r", self._thread.name, error)
-            return FIRST_BACKOFF
+            return LOCK_PAUSE
         except errors.Unavailable as error:
-            if not self._backoff:
+            if not self._backoff.delay:
                 logger.warning("%s: the database is unavailable: %r", self._thread.name, error)
         except Exception:
             logger.exception("%s failed, and goes on", self._thread.name)
         else:
-            if self._backoff:
+            if self._backoff.delay:
                 logger.info("%s: the database is back", self._thread.name)
-            self._backoff = 0.0
+            self._backoff.reset()
             return pause
-        self._backoff = min(max(self._backoff * 2, FIRST_BACKOFF), LAST_BACKOFF)
         self._on_error()
-        return self._backoff
+        return self._backoff.grow()

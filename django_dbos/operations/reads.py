@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from asgiref.sync import sync_to_async
 from django.db import connections
 
+from django_dbos.core.backoff import Backoff
 from django_dbos.core.records import run_key
 from django_dbos.operations.runtime import HostedRun
 from django_dbos.store import errors
@@ -23,7 +24,8 @@ logger = logging.getLogger("django_dbos.executor")
 
 T = TypeVar("T")
 
-FIRST_BACKOFF, LAST_BACKOFF = 0.05, 2.0
+# The first and the longest pause in seconds before the database is asked again.
+BACKOFF = (0.05, 2.0)
 
 
 async def apatiently(run: HostedRun, ask: Callable[[], T]) -> T:
@@ -36,7 +38,7 @@ async def apatiently(run: HostedRun, ask: Callable[[], T]) -> T:
     while (found := await sync_to_async(question.ask)()) is None:
         with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
             run.check()
-            await watch.await_(question.pause)
+            await watch.await_(question.backoff.delay)
         run.check()
     return found[0]
 
@@ -47,8 +49,7 @@ class _Question(Generic[T]):
     def __init__(self, run: HostedRun, ask: Callable[[], T]) -> None:
         self._run = run
         self._ask = ask
-        self.pause = 0.0
-        """The seconds before the next try."""
+        self.backoff = Backoff(*BACKOFF)
 
     def ask(self) -> tuple[T] | None:
         """Return the answer in a tuple; None while there is none."""
@@ -60,19 +61,19 @@ class _Question(Generic[T]):
                 raise
             self._note(error)
             return None
-        if self.pause:
+        if self.backoff.delay:
             logger.info("Workflow %r: the database is back", self._run.workflow_id)
         return (answer,)
 
     def _note(self, error: errors.StoreError) -> None:
-        if not self.pause:
+        if not self.backoff.delay:
             logger.warning(
                 "Workflow %r waits for the database, which is unavailable: %r",
                 self._run.workflow_id,
                 error,
                 extra=self._run.log_fields,
             )
-        self.pause = min(max(self.pause * 2, FIRST_BACKOFF), LAST_BACKOFF)
+        self.backoff.grow()
 
 
 def _drop_failed_connections() -> bool:

@@ -24,7 +24,7 @@ from django_dbos.operations.run_writes import AsyncRunWrites
 from django_dbos.operations.runtime import Host
 
 if TYPE_CHECKING:
-    from django_dbos.store.group_commit import Writer
+    from django_dbos.store.writer import Writer
 
 T = TypeVar("T")
 

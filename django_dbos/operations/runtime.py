@@ -13,7 +13,7 @@ from django_dbos.interruptions import RunInterrupted
 
 if TYPE_CHECKING:
     from django_dbos.store.base import Store
-    from django_dbos.store.group_commit import Writer
+    from django_dbos.store.writer import Writer
 
 
 R = TypeVar("R", contravariant=True)

@@ -3,22 +3,20 @@
 `BatchWriter` is one thread with one connection. It takes the writes that queued up while its last
 commit was in flight, has the store write them, then answers every run. There is no timer and no
 minimum batch, since runs wait for their checkpoints. A run that is alone takes the leader lock and
-commits on its own thread: two thread switches cost as much as half a commit. `InlineWriter`, in a
-file of its own, writes for workflows that run inline. Both have `write` (waits), `awrite`, `post`
-(does not wait) and `leave` (the caller is done and may do the write itself).
+commits on its own thread: two thread switches cost as much as half a commit.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from django_dbos.core.backoff import Backoff
 from django_dbos.core.batch.decide import is_giving_up
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import (
@@ -30,85 +28,16 @@ from django_dbos.core.records import (
     Write,
 )
 from django_dbos.store import errors
+from django_dbos.store.submissions import DeferredWrites, Submission, deliver, wake
+from django_dbos.store.writer import MAX_BATCH_BYTES, MAX_BATCH_ROWS, WRITE_BACKOFF, Callback
 
 if TYPE_CHECKING:
     from django_dbos.store.base import Store
 
 logger = logging.getLogger("django_dbos.store")
 
-MAX_BATCH_ROWS = 500
-MAX_BATCH_BYTES = 8 * 1024 * 1024
-# Back-off in seconds for a write that another session's lock keeps out; it doubles each time.
-FIRST_DEFERRAL, LAST_DEFERRAL = 0.01, 0.5
-FIRST_BACKOFF, LAST_BACKOFF = 0.05, 2.0
-# The writer wakes this many of the threads that a batch answers, since it has the next batch to
-# write; each of them first wakes another. All at once they would only contend for the interpreter.
-WOKEN_AT_ONCE = 8
 # Seconds for which a stopping writer waits for a database that doesn't answer.
 LAST_PATIENCE = 10.0
-
-Callback = Callable[[Answer], None]
-
-
-class Writer(Protocol):
-    """Takes the writes of a run."""
-
-    def write(self, write: Write) -> Answer:
-        """Write, and wait until the write is durable."""
-
-    async def awrite(self, write: Write) -> Answer:
-        """See write()."""
-
-    def post(self, write: Write, callback: Callback | None = None) -> None:
-        """Write without waiting; later writes of the workflow commit after it."""
-
-    async def apost(self, write: Write, callback: Callback | None = None) -> None:
-        """See post()."""
-
-    def leave(self, write: Write, callback: Callback) -> None:
-        """Like post(), from a thread that is done and may therefore lead the group commit."""
-
-
-class Submission:
-    """A queued write, and the thread, future or callback that waits for its answer."""
-
-    __slots__ = (
-        "answer", "callback", "future", "gate", "is_repeat", "loop", "next", "tries", "write",
-    )  # fmt: skip
-
-    def __init__(self, write: Write, callback: Callback | None = None) -> None:
-        self.write = write
-        self.callback = callback
-        self.gate: threading.Lock | None = None
-        """Locked until there is an answer: a third of an Event's time."""
-        self.next: Submission | None = None
-        """The next waiter in the wake-up chain."""
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.future: asyncio.Future[Answer] | None = None
-        self.answer: Answer | None = None
-        self.is_repeat = False
-        """Whether the write may have been committed already: the answer to a COMMIT was lost."""
-        self.tries = 0
-
-
-class DeferredWrites:
-    """Holds the writes of one workflow that another session's lock keeps out, in their order."""
-
-    __slots__ = ("due", "is_alone", "submissions")
-
-    def __init__(self) -> None:
-        self.submissions: list[Submission] = []
-        self.due = 0.0
-        self.is_alone = False
-        """Whether a batch would have to wait for the lock: then these go in one of their own."""
-
-    def add(self, submission: Submission, *, is_alone: bool) -> None:
-        """Add a write, and postpone all of them by its back-off."""
-        deferral = min(FIRST_DEFERRAL * 2**submission.tries, LAST_DEFERRAL)
-        submission.tries = min(submission.tries + 1, 10)
-        self.submissions.append(submission)
-        self.due = max(self.due, time.monotonic() + deferral)
-        self.is_alone = self.is_alone or is_alone
 
 
 class BatchWriter:
@@ -171,7 +100,7 @@ class BatchWriter:
         submission.gate.acquire()
         self._submit(submission, may_write_here=True)
         submission.gate.acquire()
-        _wake(submission.next)
+        wake(submission.next)
         assert submission.answer is not None
         return submission.answer
 
@@ -241,12 +170,13 @@ class BatchWriter:
     def _refuse_queued(self) -> None:
         """Answer queued writes with a lost claim: nothing is written any more."""
         while self._queue:
-            self._tell([self._queue.popleft()], [_lost()])
+            self._answer([self._queue.popleft()], [_lost()])
 
     def _wait(self) -> None:
         timeout = None
         if self._deferred:
-            timeout = max(min(one.due for one in self._deferred.values()) - time.monotonic(), 0.0)
+            due = min(deferred.due for deferred in self._deferred.values())
+            timeout = max(due - time.monotonic(), 0.0)
         self._wake.wait(timeout)
         self._wake.clear()
 
@@ -272,23 +202,26 @@ class BatchWriter:
     def _due(self) -> list[str]:
         """Return the workflows whose deferred writes are due."""
         now, is_abandoned = time.monotonic(), self._abandoned.is_set()
-        return [key for key, one in self._deferred.items() if one.due <= now or is_abandoned]
+        return [
+            workflow_id
+            for workflow_id, deferred in self._deferred.items()
+            if deferred.due <= now or is_abandoned
+        ]
 
     def _write(self, batch: list[Submission]) -> None:
         batch = self._without_refused(batch)
-        backoff = FIRST_BACKOFF
+        backoff = Backoff(*WRITE_BACKOFF)
         while batch:
             try:
                 plan = self._apply(batch)
             except errors.Unavailable as error:
-                # Once an outage, not at every attempt.
-                level = logging.WARNING if backoff == FIRST_BACKOFF else logging.DEBUG
+                # A warning once an outage, not at every attempt.
+                level = logging.DEBUG if backoff.delay else logging.WARNING
                 logger.log(level, "The database is unavailable, trying again: %r", error)
                 self._session.close()
                 for submission in batch:
                     submission.is_repeat = True
-                self._abandoned.wait(backoff)
-                backoff = min(backoff * 2, LAST_BACKOFF)
+                self._abandoned.wait(backoff.grow())
             except errors.LockTimeout:
                 self._write_apart(batch)
                 return
@@ -304,7 +237,7 @@ class BatchWriter:
                 return
 
     def _write_apart(self, batch: list[Submission]) -> None:
-        """Find the workflow that waits for somebody's lock: the others don't wait with it."""
+        """Find the workflow that waits for another session's lock; the others go ahead."""
         by_workflow: dict[str, list[Submission]] = {}
         for submission in batch:
             by_workflow.setdefault(submission.write.workflow_id, []).append(submission)
@@ -315,7 +248,7 @@ class BatchWriter:
                 self._defer(submissions, is_alone=True)
 
     def _write_singly(self, batch: list[Submission], error: Exception) -> None:
-        """Find the write that fails its batch: it alone is refused."""
+        """Find the write that fails its batch; it alone is refused."""
         if len(batch) == 1:
             self._blame(batch[0], error)
             return
@@ -340,7 +273,7 @@ class BatchWriter:
         )  # fmt: skip
         answer = Answer(verdict=Verdict.REFUSED, refusal=Refusal.DATABASE, subject=str(error))
         self._note_refusal(submission.write, answer)
-        self._tell([submission], [answer])
+        self._answer([submission], [answer])
 
     def _note_refusal(self, write: Write, answer: Answer) -> None:
         self._refused[write.workflow_id, write.claim_number] = answer
@@ -351,7 +284,7 @@ class BatchWriter:
             deferred.add(submission, is_alone=is_alone)
 
     def _without_refused(self, batch: list[Submission]) -> list[Submission]:
-        """Once a write of a claim is refused, only the end of its run is written."""
+        """Refuse the writes of claims that had one refused, except the ends of their runs."""
         if not self._refused:
             return batch
         kept = []
@@ -361,60 +294,36 @@ class BatchWriter:
             if refusal is None or is_giving_up(write):
                 kept.append(submission)
             else:
-                self._tell([submission], [refusal])
+                self._answer([submission], [refusal])
         return kept
 
     def _settle(self, batch: list[Submission], plan: Plan) -> None:
         deferred = set(plan.deferred)
-        told = [(s, a) for i, (s, a) in enumerate(zip(batch, plan.answers, strict=True))
-                if i not in deferred]  # fmt: skip
-        for submission, answer in told:
-            # Nobody waits for an entry: what its run writes next may be queued already.
+        answered = [
+            (submission, answer)
+            for position, (submission, answer) in enumerate(zip(batch, plan.answers, strict=True))
+            if position not in deferred
+        ]
+        for submission, answer in answered:
+            # No run waits for an entry: its next writes may be queued already.
             if answer.refusal is not None and isinstance(submission.write, RecordEntry):
                 self._note_refusal(submission.write, answer)
         self._defer([batch[position] for position in plan.deferred], is_alone=False)
         try:
-            # First, so that whoever sees no run any more sees what is still to be told.
+            # First: the notifications are queued before the run's end can be seen.
             self._on_commit(plan)
         except Exception:
-            # It is committed all the same, and the next batch must not wait for ever.
-            logger.exception("What follows the commit of a batch failed")
-        self._tell([s for s, _ in told], [a for _, a in told])
+            # The batch is committed all the same, and the next one must not wait for ever.
+            logger.exception("The work after the commit of a batch failed")
+        self._answer([submission for submission, _ in answered], [answer for _, answer in answered])
 
-    def _tell(self, batch: Sequence[Submission], answers: Sequence[Answer]) -> None:
-        """Wake everyone: each event loop once, however many of its runs wait."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[Submission]] = {}
-        blocked: list[Submission] = []
+    def _answer(self, batch: Sequence[Submission], answers: Sequence[Answer]) -> None:
         for submission, answer in zip(batch, answers, strict=True):
             submission.answer = answer
-            # Here, since its run may hear of it by an exception, or not at all.
+            # Here, since the run may get an exception instead of the answer, or nothing at all.
             if answer.verdict is not Verdict.DONE and _has_slot(submission.write):
                 self._on_unused()
-            if submission.callback is not None:
-                submission.callback(answer)
-            if submission.loop is not None:
-                by_loop.setdefault(submission.loop, []).append(submission)
-            elif submission.gate is not None:
-                blocked.append(submission)
-        for submission, following in zip(blocked, blocked[WOKEN_AT_ONCE:], strict=False):
-            submission.next = following
-        for submission in blocked[:WOKEN_AT_ONCE]:
-            _wake(submission)
-        for loop, submissions in by_loop.items():
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_resolve, submissions)
-
-
-def _resolve(submissions: list[Submission]) -> None:
-    for submission in submissions:
-        if submission.future is not None and not submission.future.done():
-            assert submission.answer is not None
-            submission.future.set_result(submission.answer)
-
-
-def _wake(submission: Submission | None) -> None:
-    if submission is not None and submission.gate is not None:
-        submission.gate.release()
+        deliver(batch)
 
 
 def _has_slot(write: Write) -> bool:

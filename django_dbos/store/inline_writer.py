@@ -1,9 +1,9 @@
-"""Writes of workflows that run inline: on their caller's thread and Django's connection.
+"""The inline writer: writes of workflows that run inline, on Django's connection.
 
-On a loop they are written in groups, as a worker's are: one call of the thread takes whatever the
-loop's runs have queued up while it was away. Code on that very thread that writes by way of the
-loop, a sync step for example, has its write done at once: it holds the thread, on which the group
-would wait for it.
+They are written on the caller's thread. On a loop they are written in groups, as a worker's are:
+one call of the thread takes all writes that the loop's runs have queued since its last call. Code
+on that very thread that writes by way of the loop, a sync step for example, has its write done at
+once: it holds the thread that the group would wait for.
 """
 
 from __future__ import annotations
@@ -19,16 +19,11 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import AsyncToSync, sync_to_async
 
+from django_dbos.core.backoff import Backoff
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import Answer, Refusal, Verdict, Write
 from django_dbos.store import errors
-from django_dbos.store.group_commit import (
-    FIRST_BACKOFF,
-    LAST_BACKOFF,
-    MAX_BATCH_BYTES,
-    MAX_BATCH_ROWS,
-    Callback,
-)
+from django_dbos.store.writer import MAX_BATCH_BYTES, MAX_BATCH_ROWS, WRITE_BACKOFF, Callback
 
 if TYPE_CHECKING:
     from django_dbos.store.base import Store
@@ -37,16 +32,16 @@ logger = logging.getLogger("django_dbos.store")
 
 
 class _Queue:
-    """What the runs of one loop want written, and whoever waits for the answers."""
+    """The queued writes of one loop's runs, with the futures of their answers."""
 
     def __init__(self) -> None:
         self.holder = _thread_holder()
-        """Of the thread, where the loop's runs began."""
+        """The holder of the thread on which the loop's runs began."""
         self.waiting: deque[tuple[Write, asyncio.Future[Answer]]] = deque()
         self.writing: asyncio.Task[None] | None = None
 
     def take(self) -> list[tuple[Write, asyncio.Future[Answer]]]:
-        """The next batch, up to the limits."""
+        """Take the next batch, up to the limits."""
         batch: list[tuple[Write, asyncio.Future[Answer]]] = []
         size = 0
         while self.waiting and len(batch) < MAX_BATCH_ROWS and size < MAX_BATCH_BYTES:
@@ -58,7 +53,11 @@ class _Queue:
 class InlineWriter:
     """Writes on the calling thread, on Django's connection.
 
-    `new_context` makes the context of a task that writes for all the runs of a loop.
+    Args:
+        store: The store.
+        executor_id: The executor that holds the claims of the inline runs.
+        on_commit: Called with the plan of each batch that was written.
+        new_context: Returns the context of a task that writes for all the runs of a loop.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class InlineWriter:
         return self._write(write)
 
     def _write(self, write: Write, *, is_repeat: bool = False) -> Answer:
-        session, backoff = self._store.session(), FIRST_BACKOFF
+        session, backoff = self._store.session(), Backoff(*WRITE_BACKOFF)
         while True:
             try:
                 plan = self._store.apply(session, self._executor_id, [write], is_repeat=is_repeat)
@@ -88,8 +87,8 @@ class InlineWriter:
             except errors.StoreError as error:
                 if self._store.is_in_transaction():
                     raise
-                # Once an outage, not at every attempt.
-                level = logging.WARNING if backoff == FIRST_BACKOFF else logging.DEBUG
+                # A warning once an outage, not at every attempt.
+                level = logging.DEBUG if backoff.delay else logging.WARNING
                 logger.log(level, "The database is unavailable, trying again: %r", error)
                 session.close()
                 is_repeat = True
@@ -97,11 +96,10 @@ class InlineWriter:
                 if not plan.deferred:
                     self._on_commit(plan)
                     return plan.answers[0]
-            time.sleep(backoff)
-            backoff = min(backoff * 2, LAST_BACKOFF)
+            time.sleep(backoff.grow())
 
     def _write_all(self, writes: Sequence[Write]) -> list[Answer]:
-        """Write a batch; one by one what is locked by others, and if one of them fails it."""
+        """Write a batch; one by one if a write fails it, and those that others have locked."""
         try:
             plan = self._store.apply(
                 self._store.session(), self._executor_id, writes, is_repeat=False
@@ -115,7 +113,7 @@ class InlineWriter:
         return answers
 
     def use_loop(self) -> None:
-        """On a loop, before a run begins: it is known then who holds the thread only later."""
+        """Note who holds the thread; called on a loop, before a run begins."""
         self._queue_of(asyncio.get_running_loop())
 
     def _queue_of(self, loop: asyncio.AbstractEventLoop) -> _Queue:
@@ -134,7 +132,7 @@ class InlineWriter:
         return await answer
 
     async def _write_queued(self, queue: _Queue) -> None:
-        """Write whatever is queued, and what comes meanwhile."""
+        """Write everything that is queued, and the writes that are queued meanwhile."""
         try:
             while batch := queue.take():
                 await self._write_batch(batch)
@@ -170,9 +168,9 @@ class InlineWriter:
         self.post(write, callback)
 
     def forget(self, workflow_id: str, claim_number: int) -> None:
-        """Nothing is kept of a claim."""
+        """Do nothing: this writer remembers no refusals."""
 
 
 def _thread_holder() -> object:
-    """What does the work of the thread while code on it waits for the loop, as asgiref has it."""
+    """Return asgiref's executor for this thread, which works while its code waits for the loop."""
     return getattr(AsyncToSync.executors, "current", None)

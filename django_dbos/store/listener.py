@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 
 from django.core import mail
 
+from django_dbos.core.backoff import Backoff
+
 if TYPE_CHECKING:
     from django_dbos.store.pubsub import Wakeups
 
@@ -31,7 +33,8 @@ logger = logging.getLogger("django_dbos.store")
 MAX_PAYLOAD = 7_900
 # Seconds without a watcher after which the connection is closed.
 LINGER = 60.0
-FIRST_BACKOFF, LAST_BACKOFF = 0.1, 5.0
+# The first and the longest delay in seconds before it connects again.
+LISTEN_BACKOFF = (0.1, 5.0)
 # Seconds between two looks whether anybody still watches.
 LISTEN_TIMEOUT = 5.0
 
@@ -134,19 +137,18 @@ class Listener(abc.ABC):
             thread.join(5.0)
 
     def _run(self, wakeups: Wakeups, stopped: Stop) -> None:
-        backoff = FIRST_BACKOFF
+        backoff = Backoff(*LISTEN_BACKOFF)
         while not stopped.is_set():
             try:
                 self._listen(wakeups, stopped)
             except Exception as error:
-                # Once an outage, not at every attempt.
-                is_news = self.is_connected or backoff == FIRST_BACKOFF
-                level = logging.WARNING if is_news else logging.DEBUG
+                if self.is_connected:
+                    backoff.reset()
+                # A warning once an outage, not at every attempt.
+                level = logging.DEBUG if backoff.delay else logging.WARNING
                 logger.log(level, "Not listening to the database, trying again: %r", error)
-                backoff = FIRST_BACKOFF if self.is_connected else backoff
                 self.is_connected = False
-                stopped.wait(backoff)
-                backoff = min(backoff * 2, LAST_BACKOFF)
+                stopped.wait(backoff.grow())
         self.is_connected = False
         stopped.close()
 

@@ -51,3 +51,14 @@ def test_by_default_the_jitter_is_random() -> None:
 
     assert len(delays) > 1
     assert all(0 <= one <= 1 for one in delays)
+
+
+def test_a_backoff_doubles_up_to_its_limit_and_begins_anew_after_a_success() -> None:
+    delays = backoff.Backoff(0.5, 3.0)
+
+    assert delays.delay == 0
+    assert [delays.grow() for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
+    assert delays.delay == 3.0
+    delays.reset()
+    assert delays.delay == 0
+    assert delays.grow() == 0.5

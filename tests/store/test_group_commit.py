@@ -32,6 +32,8 @@ from django_dbos.store import errors
 from django_dbos.store import group_commit as writer_module
 from django_dbos.store.base import Store
 from django_dbos.store.group_commit import BatchWriter
+from django_dbos.store.submissions import FIRST_DEFERRAL
+from django_dbos.store.writer import MAX_BATCH_BYTES
 from tests.store.conftest import checkpoint, entry, new_workflow, step
 from tests.waiting import LIMIT, aeventually, eventually
 
@@ -310,7 +312,7 @@ def test_a_wait_for_a_lock_does_not_spin(
 
     # The delays between the tries grow.
     pauses = [later - one for one, later in pairwise(came_at[:4])]
-    first = writer_module.FIRST_DEFERRAL
+    first = FIRST_DEFERRAL
     assert all(pause >= first * 2**n * 0.9 for n, pause in enumerate(pauses)), pauses
 
 
@@ -386,7 +388,7 @@ def test_a_batch_is_limited_in_bytes(
 
     applying(stuck)
     is_stuck.wait(LIMIT)
-    writes = [entry(other, str(n), size=writer_module.MAX_BATCH_BYTES // 2) for n in range(4)]
+    writes = [entry(other, str(n), size=MAX_BATCH_BYTES // 2) for n in range(4)]
     for write in writes:
         writer.post(write)
     door.is_closed = False
@@ -394,7 +396,7 @@ def test_a_batch_is_limited_in_bytes(
     writer.write(step(other))
 
     sizes = [sum(one.size for one in batch) for batch in door.batches]
-    assert max(sizes) == writer_module.MAX_BATCH_BYTES
+    assert max(sizes) == MAX_BATCH_BYTES
     assert StreamEntry.objects.count() == 4
 
 
@@ -413,7 +415,7 @@ def test_the_writer_survives_an_error_after_a_commit(
     writer.stop()
 
     assert [one.verdict for one in answers] == [Verdict.DONE] * 2
-    assert "What follows the commit" in caplog.text
+    assert "The work after the commit" in caplog.text
 
 
 def test_a_stopping_writer_does_not_wait_forever_for_the_database(

@@ -21,6 +21,6 @@ def patiently(run: HostedRun, ask: Callable[[], T]) -> T:
     while (found := question.ask()) is None:
         with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
             run.check()
-            watch.wait(question.pause)
+            watch.wait(question.backoff.delay)
         run.check()
     return found[0]
