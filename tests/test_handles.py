@@ -75,7 +75,7 @@ def test_only_a_delayed_workflow_can_be_started_early() -> None:
     run_until_idle()
     enqueued = plain.start()
 
-    assert [one.run_now() for one in (done, waiting, enqueued)] == [False] * 3
+    assert [handle.run_now() for handle in (done, waiting, enqueued)] == [False] * 3
     assert waiting.get_status() == Status.WAITING
 
 
@@ -101,7 +101,7 @@ def test_a_child_that_is_started_early_has_its_parents_deadline(method: str | No
     assert Workflow.objects.get(pk="sleeping child").deadline_at == deadline
     advance(31)
     run_until_idle()
-    assert {one.status for one in Workflow.objects.all()} == {Status.CANCELLED}
+    assert {workflow.status for workflow in Workflow.objects.all()} == {Status.CANCELLED}
 
 
 @pytest.mark.rule(32)
@@ -175,7 +175,7 @@ def test_two_messages_with_one_idempotency_key_are_refused() -> None:
     dbos.send_many([{"workflow_id": one.workflow_id, "message": n} for n in range(2)])
     dbos.send_many(twice[:1])  # sent before, now in another call
 
-    assert [one.message for one in Message.objects.order_by("message_id")] == [0, 0, 0, 1]
+    assert [message.message for message in Message.objects.order_by("message_id")] == [0, 0, 0, 1]
 
 
 def test_one_id_for_many_workflows_is_refused() -> None:

@@ -60,12 +60,12 @@ def test_rows_have_values() -> None:
     assert models.Event.objects.get().value == ("pan", 2)
     assert models.EventVersion.objects.get().value == ("pan", 2)
     entries = models.StreamEntry.objects.order_by("offset")
-    assert [one.value for one in entries] == [{"pan"}, None]
+    assert [entry.value for entry in entries] == [{"pan"}, None]
 
 
 def test_errors_are_the_raised_exceptions() -> None:
     workflow = ordered("gone")
-    (step,) = [one for one in workflow.handle.steps() if one.step_name == price.name]
+    (step,) = [step for step in workflow.handle.steps() if step.step_name == price.name]
 
     with pytest.raises(OutOfStock) as raised:
         workflow.handle.get_result()
@@ -99,7 +99,9 @@ def test_the_columns_keep_their_names() -> None:
     for options in ({}, {"backwards": True}):
         said = StringIO()
         call_command("sqlmigrate", "django_dbos", "0002", stdout=said, **options)
-        statements = [one for one in said.getvalue().splitlines() if one[:2] != "--"]
+        statements = [
+            statement for statement in said.getvalue().splitlines() if statement[:2] != "--"
+        ]
         assert set(statements) <= {"BEGIN;", "COMMIT;", ""}
     text = models.Workflow._meta.get_field("output_text")
     assert text.column == "output"

@@ -20,9 +20,9 @@ def lines_refused(name: str) -> set[int]:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     found = [re.match(r"([^:]+):(\d+): error: ", line) for line in done.stdout.splitlines()]
-    elsewhere = [one[0] for one in found if one and one[1] != name]
+    elsewhere = [line[0] for line in found if line and line[1] != name]
     assert not elsewhere, done.stdout
-    return {int(one[2]) for one in found if one}
+    return {int(line[2]) for line in found if line}
 
 
 @pytest.mark.timeout(600)

@@ -433,10 +433,10 @@ def test_the_shown_part_of_a_value_is_bounded(admin_client: Client) -> None:
     for url in pages:
         page = get(admin_client, url)
         assert len(page.html) < 250_000, url
-        links = [one for one in page.links if "download" in one]
+        links = [link for link in page.links if "download" in link]
         assert len(links) == (url != pages[0])
-        for one in links:
-            disposition, found = downloaded(admin_client, one)
+        for link in links:
+            disposition, found = downloaded(admin_client, link)
             assert disposition.startswith("attachment;")
             assert any(found == expected for expected in whole)
 
@@ -449,7 +449,7 @@ def test_a_very_large_value_is_only_a_download(operator: Client) -> None:
     page = get(operator, url_of("rows", handle.workflow_id, "outcome"))
 
     assert len(page.html) < 50_000
-    (link,) = [one for one in page.links if "download" in one]
+    (link,) = [url for url in page.links if "download" in url]
     assert downloaded(operator, link)[1] == large
 
 
@@ -509,9 +509,9 @@ def test_a_button_reads_no_values(operator: Client, button: str) -> None:
     with CaptureQueriesContext(connection) as queries:
         operator.post(url_of(button, handle.workflow_id), {"confirmed": "1"})
 
-    read = [one["sql"] for one in queries if one["sql"].startswith("SELECT")]
+    read = [query["sql"] for query in queries if query["sql"].startswith("SELECT")]
     for column in ("input", "output", "error", "attributes"):
-        assert not any(f'"dbos_workflow"."{column}"' in one for one in read)
+        assert not any(f'"dbos_workflow"."{column}"' in sql for sql in read)
 
 
 def test_a_surrogate_stored_by_another_program_breaks_no_page(admin_client: Client) -> None:

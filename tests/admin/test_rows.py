@@ -82,7 +82,7 @@ def test_no_other_order_and_no_other_filter(admin_client: Client, model: str) ->
         page = get(admin_client, list_of(model), {"o": "3"})
 
     order = {"message": "message_id", "event": "event_id", "executor": "started_at"}[model]
-    (read,) = [sql for one in queries if "ORDER BY" in (sql := one["sql"]) and "dbos_" in sql]
+    (read,) = [sql for query in queries if "ORDER BY" in (sql := query["sql"]) and "dbos_" in sql]
     assert f'ORDER BY "dbos_{model}"."{order}" DESC' in read
     assert len(page.tables["result_list"]) == 2
     assert not any("o=" in link for link in page.links)

@@ -50,10 +50,10 @@ def test_by_default_the_jitter_is_random() -> None:
     }
 
     assert len(delays) > 1
-    assert all(0 <= one <= 1 for one in delays)
+    assert all(0 <= delay <= 1 for delay in delays)
 
 
-def test_a_backoff_doubles_up_to_its_limit_and_begins_anew_after_a_success() -> None:
+def test_a_backoff_doubles_up_to_its_limit_and_restarts_after_a_reset() -> None:
     delays = backoff.Backoff(0.5, 3.0)
 
     assert delays.delay == 0

@@ -47,7 +47,7 @@ class Order(pydantic.BaseModel):
 
     @functools.cached_property
     def total(self) -> Decimal:
-        return sum((one.price for one in self.items), Decimal(0))
+        return sum((item.price for item in self.items), Decimal(0))
 
 
 class Hashes(pydantic.BaseModel):
@@ -134,7 +134,7 @@ def test_instances_come_back_unchanged(value: Any) -> None:
 def test_nested_values_keep_their_classes() -> None:
     found = round_trip(ORDER)
 
-    assert [type(one) for one in found.items] == [Item, Gift]
+    assert [type(item) for item in found.items] == [Item, Gift]
     assert found.anything == ({1, 2}, Item(sku="lid"))
     assert type(found.page) is pydantic.HttpUrl
     assert found.model_extra == {"extra": Decimal("0.1")}

@@ -25,14 +25,14 @@ def test_ids_are_random_and_begin_with_the_time(make: Callable[[int], list[str]]
     made = [UUID(text) for text in make(1_000)]
     after = time.time_ns() // 1_000_000
 
-    assert {(one.version, one.variant) for one in made} == {(7, RFC_4122)}
-    assert all(before <= one.int >> 80 <= after for one in made)
+    assert {(uuid.version, uuid.variant) for uuid in made} == {(7, RFC_4122)}
+    assert all(before <= uuid.int >> 80 <= after for uuid in made)
     # Over many ids, every random bit is 0 and 1.
     random_bits = 0xFFF << 64 | (1 << 62) - 1
     ones, zeros = 0, 0
-    for one in made:
-        ones |= one.int
-        zeros |= ~one.int
+    for uuid in made:
+        ones |= uuid.int
+        zeros |= ~uuid.int
     assert ones & zeros & random_bits == random_bits
     assert len(set(made)) == 1_000
 

@@ -215,7 +215,7 @@ def test_a_custom_reduce_is_never_called() -> None:
 def test_the_members_of_a_group_come_back() -> None:
     loaded: Any = load(dump(ExceptionGroup("several", [ValueError(1), Declined(5, card="a")])))
 
-    assert [type(one) for one in loaded.exceptions] == [ValueError, Declined]
+    assert [type(error) for error in loaded.exceptions] == [ValueError, Declined]
     assert loaded.exceptions[1].code == 5
 
 
@@ -331,7 +331,7 @@ def local_error() -> BaseException:
         (BadStr("x"), "tests.core.test_recorded_errors.BadStr('x')"),
         (ValueError(BadStr("x")), "builtins.ValueError(<BadStr, whose description raised Runtime"),
     ],
-    ids=lambda one: type(one).__name__,
+    ids=lambda error: type(error).__name__,
 )
 def test_the_first_run_raises_a_stand_in_for_an_error_that_cannot_be_rebuilt(
     error: BaseException, message: str
@@ -341,10 +341,10 @@ def test_the_first_run_raises_a_stand_in_for_an_error_that_cannot_be_rebuilt(
 
     seen, replayed = errors.round_trip_error(serializer, error, text), load(text)
 
-    for one in (seen, replayed):
-        assert type(one) is exceptions.RecordedError
-        assert message in str(one)
-        assert "raise error from cause" in one.traceback_text
+    for stand_in in (seen, replayed):
+        assert type(stand_in) is exceptions.RecordedError
+        assert message in str(stand_in)
+        assert "raise error from cause" in stand_in.traceback_text
     assert seen.args == replayed.args
     assert seen.__cause__ is error
 
@@ -463,7 +463,7 @@ def test_a_text_without_an_error_is_refused(text: str) -> None:
 def test_an_exception_as_a_value_comes_back() -> None:
     loaded = serializer.loads(serializer.dumps({"errors": [Declined(51, card="a"), KeyError(1)]}))
 
-    assert [type(one) for one in loaded["errors"]] == [Declined, KeyError]
+    assert [type(error) for error in loaded["errors"]] == [Declined, KeyError]
     assert loaded["errors"][0].code == 51
 
 

@@ -427,7 +427,7 @@ REFUSED: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "message"), REFUSED, ids=lambda one: repr(type(one)))
+@pytest.mark.parametrize(("value", "message"), REFUSED, ids=lambda value: repr(type(value)))
 def test_a_value_that_would_not_come_back_is_refused(value: Any, message: str) -> None:
     with pytest.raises(exceptions.SerializationError) as caught:
         serializer.dumps(value)
