@@ -33,11 +33,14 @@ class Settings:
 
     # "json", "pickle", or the dotted path to a serializers.Serializer.
     serializer: str = "json"
+    # The largest size of a serialized value, in bytes of UTF-8.
     max_payload_bytes: int = 4 * 1024 * 1024
     # Modules (submodules included) from which the class of a recorded value may be imported.
     import_modules: tuple[str, ...] = ("smtplib",)
 
+    # Use PostgreSQL's LISTEN and NOTIFY between processes; without them, processes poll.
     listen: bool = True
+    # A transaction pooler is in front of PostgreSQL, so sessions can't keep state.
     transaction_pooler: bool = False
 
     # An executor sends a heartbeat every `heartbeat_interval`; after `lease` without one, it counts
@@ -48,6 +51,7 @@ class Settings:
     hold_time: float = 0.5
     # The interval at which a wait polls while no notification arrives.
     poll_interval: float = 1.0
+    # The number of executors in a row that may die with a workflow before it is given up.
     max_recovery_attempts: int = 100
     # The numbers of records of one workflow that log a warning, and that quarantine it. None sets
     # no limit.
@@ -57,7 +61,9 @@ class Settings:
     # The time that running steps have to finish after SIGTERM.
     grace_period: float = 30.0
 
+    # The queue of workflows that name no other.
     default_queue: str = "default"
+    # The number of workflows that a worker process runs at once.
     concurrency: int = 32
     # The age at which finished workflows are deleted; None keeps them forever.
     retention: float | None = None
