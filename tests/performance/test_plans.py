@@ -25,6 +25,7 @@ from tests.store.conftest import new_workflow, register
 psycopg = pytest.importorskip("psycopg")
 
 # They need it, too.
+from django_dbos.store.columns import CHECKPOINT, NEW_WORKFLOW  # noqa: E402
 from django_dbos.store.postgresql.worker_session import NOT_PREPARED  # noqa: E402
 from tests.performance import explain  # noqa: E402
 from tests.performance.explain import Plan  # noqa: E402
@@ -51,18 +52,15 @@ EXECUTOR = history.EXECUTORS[0]
 LANE = {"queue_name": "queue-1", "priority": 1}
 UUIDS = [f"00000000-0000-0000-0000-{number:012}" for number in range(TEN)]
 CHECKPOINTS: Params = {
+    **dict.fromkeys(CHECKPOINT.names, NOTHING),
     "workflow_id": IDS,
     "step_number": [7] * TEN,
     "step_name": ["step"] * TEN,
     "state": [0] * TEN,
-    "fingerprint": NOTHING,
     "output": ["1"] * TEN,
-    "error": NOTHING,
-    "related_workflow_id": NOTHING,
     "record_order": [7] * TEN,
     "claim_number": [1] * TEN,
     "attempts": [1] * TEN,
-    "attempt_errors": NOTHING,
     "timeout": NOTHING,
     "duration": [0.1] * TEN,
 }
@@ -106,6 +104,7 @@ MESSAGES: Params = {
     "sender_id": NOTHING,
 }
 STARTS: Params = {
+    **dict.fromkeys(NEW_WORKFLOW.names, NOTHING),
     "workflow_id": NEW_IDS,
     "token": UUIDS,
     "name": ["shop.work"] * TEN,
@@ -113,15 +112,9 @@ STARTS: Params = {
     "priority": [0] * TEN,
     "deduplication_id": ["new-0", *NOTHING[1:]],
     "input": ["{}"] * TEN,
-    "user_id": NOTHING,
-    "attributes": NOTHING,
     "executor_id": NOTHING,
-    "max_recovery_attempts": NOTHING,
     "parent_id": IDS,
     "parent_step_number": [7] * TEN,
-    "delay": NOTHING,
-    "run_at": NOTHING,
-    "timeout": NOTHING,
     "inherits_deadline": [True] * TEN,
 }
 ONE_START = first_of(STARTS)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from django_dbos.core.records import (
 from django_dbos.core.status import Status
 from django_dbos.models import Checkpoint as CheckpointModel
 from django_dbos.models import EventVersion, Message, StreamEntry, Workflow
+from django_dbos.store import statements
 from django_dbos.store.columns import (
     CHECKPOINT,
     CLAIM,
@@ -160,3 +163,37 @@ def test_event_values_and_entries_are_parameters_unchanged() -> None:
         "step_number": 3,
         "write_id": write_id,
     }
+
+
+# The price of a column
+
+
+PACKAGE = Path(statements.__file__).parent.parent
+
+
+def files_that_name(column: str, folder: Path) -> list[str]:
+    word = re.compile(rf"\b{column}\b")
+    return sorted(path.name for path in folder.rglob("*.py") if word.search(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        "attempt_errors",
+        "attempts",
+        "idempotency_key",
+        "inherits_deadline",
+        "parent_step_number",
+        "related_workflow_id",
+        "sender_id",
+        "wake_offset",
+    ],
+)
+def test_the_store_s_code_names_no_column_that_it_only_keeps(column: str) -> None:
+    assert files_that_name(column, PACKAGE / "store") == []
+
+
+@pytest.mark.parametrize("column", ["attempt_errors", "wake_offset"])
+def test_a_nullable_column_takes_few_files(column: str) -> None:
+    """The migration, the model, the record, and the code that has a use for the column."""
+    assert len(files_that_name(column, PACKAGE)) <= 6
