@@ -1,6 +1,6 @@
 """The columns of records, declared once: they are the fields of the dataclasses.
 
-`Columns(Checkpoint)` gives the parameters of a statement that writes a checkpoint, the arrays of
+`Columns(Checkpoint)` gives the parameters of a statement that writes a checkpoint, the lists of
 one that writes many, the list of columns in a SELECT, and the record that a row of it holds. A new
 column is a field of its record; besides, it takes the model, a migration and the SQL.
 """
@@ -25,7 +25,6 @@ from django_dbos.core.records import (
     RecordEvent,
     Suspend,
 )
-from django_dbos.store.arrays import array
 
 Params = dict[str, Any]
 R = TypeVar("R")
@@ -75,9 +74,9 @@ class Columns(Generic[R]):
         """Return the parameters of a statement for one record."""
         return dict(zip(self.names, self._values(record), strict=False))
 
-    def arrays(self, records: Sequence[R]) -> Params:
-        """Return one array a column, for `unnest`."""
-        return {name: array(list(map(get, records))) for name, get in self._column.items()}
+    def lists(self, records: Sequence[R]) -> dict[str, list[Any]]:
+        """Return the values of each column in a list."""
+        return {name: list(map(get, records)) for name, get in self._column.items()}
 
     def getter(self, names: Sequence[str]) -> Callable[[R], tuple[Any, ...]]:
         """Return a function that returns the values of these columns of a record."""

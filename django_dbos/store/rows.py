@@ -21,7 +21,6 @@ from django_dbos.core.records import (
     RecordWait,
 )
 from django_dbos.core.status import Status
-from django_dbos.store.arrays import array
 from django_dbos.store.columns import (
     CHECKPOINT,
     CONSUMED,
@@ -55,10 +54,9 @@ class Rows(Generic[R]):
     def __len__(self) -> int:
         return len(self._records)
 
-    def arrays(self) -> Params:
-        """Return the parameters of a statement that takes all rows at once."""
-        more = {name: array(values) for name, values in self._more.items()}
-        return self._columns.arrays(self._records) | more
+    def lists(self) -> dict[str, Sequence[Any]]:
+        """Return the values of each column, for a statement that takes all rows at once."""
+        return {**self._columns.lists(self._records), **self._more}
 
     def first(self) -> Params:
         """Return the parameters of a statement that takes the first row."""

@@ -28,8 +28,8 @@ Statement = tuple[str, Params]
 class Batch(Protocol):
     """Rows for one statement."""
 
-    def arrays(self) -> Params:
-        """Return the parameters of a statement that takes all rows at once."""
+    def lists(self) -> dict[str, Sequence[Any]]:
+        """Return the values of each column, for a statement that takes all rows at once."""
 
     def each(self) -> list[Params]:
         """Return the parameters of a statement that takes one row, for each of them."""

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from django.db import DatabaseError, connection
 
-from django_dbos.store.arrays import array
+from django_dbos.store.postgresql.arrays import array, arrays
 
 TEXTS = ["", "a", 'say "x"', "back\\slash", "{a,b}", "NULL", "null", "é\u2028\n\t", "'", "%s"]
 
@@ -52,3 +52,11 @@ def test_a_text_that_postgresql_cannot_store_is_refused_as_a_whole(
 ) -> None:
     with connection.cursor() as cursor, pytest.raises(DatabaseError):
         cursor.execute("SELECT %s::text[]", [array(values)])
+
+
+def test_each_column_is_an_array() -> None:
+    assert arrays({"step_number": [3, None], "key": ["a", "b"], "topic": [None, None]}) == {
+        "step_number": "{3,NULL}",
+        "key": '{"a","b"}',
+        "topic": None,
+    }

@@ -51,15 +51,15 @@ def test_parameters_have_the_values_of_enumerations() -> None:
     assert (params["workflow_id"], params["output"], params["attempts"]) == ("order-7", "7", 1)
 
 
-def test_arrays_have_one_column_each() -> None:
+def test_a_list_has_the_values_of_one_column() -> None:
     steps = [STEP, replace(STEP, step_number=4, output='"a"', state=State.WAITING)]
 
-    arrays = CHECKPOINT.arrays(steps)
+    lists = CHECKPOINT.lists(steps)
 
-    assert set(arrays) == set(CHECKPOINT.params(STEP))
-    assert arrays["step_number"] == "{3,4}"
-    assert arrays["state"] == "{0,1}"
-    assert arrays["output"] == r'{NULL,"\"a\""}'
+    assert set(lists) == set(CHECKPOINT.params(STEP))
+    assert lists["step_number"] == [3, 4]
+    assert lists["state"] == [0, 1]
+    assert lists["output"] == [None, '"a"']
 
 
 def test_a_record_is_read_from_the_row_that_its_select_returns() -> None:
@@ -109,8 +109,8 @@ def test_rows_have_further_columns_besides_those_of_records() -> None:
 
     assert (rows.first()["status"], rows.first()["after_step"]) == ("SUCCESS", 7)
     assert [row["after_step"] for row in rows.each()] == [7, None]
-    assert rows.arrays()["after_step"] == "{7,NULL}"
-    assert rows.arrays()["workflow_id"] == '{"a","b"}'
+    assert rows.lists()["after_step"] == [7, None]
+    assert rows.lists()["workflow_id"] == ["a", "b"]
 
 
 def test_an_entry_inside_a_step_has_no_columns_of_a_checkpoint() -> None:

@@ -161,12 +161,13 @@ def test_no_end_is_written_without_what_went_before_it(
     store: Store, session: Any, executor_id: str, claim: Claims, count: int
 ) -> None:
     from django_dbos.store.columns import FINISH
+    from django_dbos.store.postgresql.arrays import arrays
     from django_dbos.store.rows import Rows
 
     held = [claim() for _ in range(count)]
     rows = Rows(FINISH, [end(one) for one in held], after_step=[7] * count)
     name, values = (
-        ("end_workflow", rows.first()) if count == 1 else ("end_workflows", rows.arrays())
+        ("end_workflow", rows.first()) if count == 1 else ("end_workflows", arrays(rows.lists()))
     )
 
     assert session.run(name, {**values, "executor_id": executor_id}) == []

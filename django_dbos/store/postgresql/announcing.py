@@ -11,8 +11,8 @@ from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.records import Lane, Wake
 from django_dbos.store import rows
 from django_dbos.store.announcing import Announcing
-from django_dbos.store.arrays import array
 from django_dbos.store.listener import pack_keys
+from django_dbos.store.postgresql.arrays import array
 from django_dbos.store.postgresql.listener import CHANGED_CHANNEL, ENQUEUED_CHANNEL
 from django_dbos.store.sessions import Session, Statement
 

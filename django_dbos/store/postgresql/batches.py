@@ -14,6 +14,7 @@ from django_dbos.core.records import DONE, Write
 from django_dbos.store import errors, rows
 from django_dbos.store.batches import Batches, Lookup
 from django_dbos.store.listener import pack_keys
+from django_dbos.store.postgresql.arrays import arrays
 from django_dbos.store.postgresql.listener import CHANGED_CHANNEL
 from django_dbos.store.postgresql.starting import PostgresStarting
 from django_dbos.store.postgresql.worker_session import WorkerSession
@@ -98,7 +99,7 @@ def _fast_path_work(executor_id: str, writes: Sequence[FastWrite]) -> list[State
     """Return the statements. A single row has its own: without arrays it takes a third less."""
     held: Params = {"executor_id": executor_id}
     return [
-        (name, batch.arrays() | held)
+        (name, arrays(batch.lists()) | held)
         if len(batch) > 1
         else (SINGLE_ROW[name], batch.first() | held)
         for name, batch in rows.fast_path_rows(writes).items()

@@ -10,6 +10,7 @@ import psycopg
 from django.db import connections
 
 from django_dbos.store import errors, statements
+from django_dbos.store.postgresql.arrays import arrays
 from django_dbos.store.postgresql.multi_statements import (
     filled_in,
     in_own_transactions,
@@ -41,7 +42,7 @@ class ClientSession(DjangoSession):
     """
 
     def send_rows(self, batches: Mapping[str, Batch]) -> None:
-        self.run_all([(name, batch.arrays()) for name, batch in batches.items()])
+        self.run_all([(name, arrays(batch.lists())) for name, batch in batches.items()])
 
     def pack(self, values: Sequence[Any]) -> list[Any]:
         return list(values)

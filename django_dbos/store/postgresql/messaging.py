@@ -11,6 +11,7 @@ from django_dbos.store import rows, statements
 from django_dbos.store.columns import MESSAGE
 from django_dbos.store.listener import pack_keys
 from django_dbos.store.messaging import Messaging
+from django_dbos.store.postgresql.arrays import arrays
 from django_dbos.store.postgresql.connecting import PostgresConnecting
 from django_dbos.store.postgresql.listener import CHANGED_CHANNEL
 from django_dbos.store.postgresql.multi_statements import notify_statements
@@ -24,7 +25,7 @@ class PostgresMessaging(PostgresConnecting, Messaging):
     ) -> set[str]:
         if len(messages) == 1 and self.commits_at_once():
             return self._send_and_notify(messages[0], notifications)
-        params = MESSAGE.arrays(messages)
+        params = arrays(MESSAGE.lists(messages))
         missing = {row[0] for row in self.session().run("send_messages", params)}
         if not missing:
             self._announce_after_commit(notifications)

@@ -9,9 +9,9 @@ from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.ids import new_workflow_ids
 from django_dbos.core.records import NewWorkflow
 from django_dbos.store import rows
-from django_dbos.store.arrays import array
 from django_dbos.store.columns import NEW_WORKFLOW
 from django_dbos.store.postgresql.announcing import lane_payloads
+from django_dbos.store.postgresql.arrays import array, arrays
 from django_dbos.store.postgresql.connecting import PostgresConnecting
 from django_dbos.store.postgresql.listener import ENQUEUED_CHANNEL
 from django_dbos.store.postgresql.multi_statements import notify_statements
@@ -58,5 +58,5 @@ class PostgresStarting(PostgresConnecting, Starting):
     def _insert_workflows(
         self, session: Session, new: Sequence[NewWorkflow], holders: Sequence[str | None]
     ) -> set[str]:
-        params = rows.new_workflow_rows(new, holders).arrays()
+        params = arrays(rows.new_workflow_rows(new, holders).lists())
         return {row[0] for row in session.run("insert_workflows", params)}

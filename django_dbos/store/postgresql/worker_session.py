@@ -14,6 +14,7 @@ from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 
 from django_dbos.store import statements
+from django_dbos.store.postgresql.arrays import arrays
 from django_dbos.store.postgresql.client_session import by_column
 from django_dbos.store.postgresql.connections import SET_LOCALLY, Pooling
 from django_dbos.store.postgresql.multi_statements import (
@@ -85,7 +86,7 @@ class WorkerSession(WorkerConnection):
     def send_rows(self, batches: Mapping[str, Batch]) -> None:
         with self._waiting():
             for name, batch in batches.items():
-                self._execute(name, batch.arrays())
+                self._execute(name, arrays(batch.lists()))
 
     def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
         with self._waiting():

@@ -1,18 +1,23 @@
-"""PostgreSQL's array literals, written here: psycopg takes ten times as long for one of texts."""
+"""Array literals of PostgreSQL's: psycopg takes ten times as long to write one of texts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 PLAIN = (int, float, UUID)
 
 
-def array(values: Sequence[Any]) -> Any:
-    """One column for `unnest`, which fills up a missing one with NULL.
+def arrays(columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """Return one array for each column, for `unnest`."""
+    return {name: array(values) for name, values in columns.items()}
 
-    Texts and numbers become a literal; a list of anything else is left to psycopg.
+
+def array(values: Sequence[Any]) -> Any:
+    """Return a column as `unnest` takes it; None for one of NULLs only, which `unnest` fills up.
+
+    Texts and numbers become a literal; a list of any other type is left to psycopg.
     """
     kinds = {type(value) for value in values}
     has_null = type(None) in kinds
@@ -21,18 +26,18 @@ def array(values: Sequence[Any]) -> Any:
         return None
     if kinds == {str}:
         if has_null:
-            return _braced(["NULL" if one is None else _quoted(one) for one in values])
+            return _braced(["NULL" if text is None else _quoted(text) for text in values])
         return _all_quoted(values)
     if all(issubclass(kind, PLAIN) for kind in kinds):
-        return _braced(["NULL" if one is None else str(one) for one in values])
+        return _braced(["NULL" if value is None else str(value) for value in values])
     return list(values)
 
 
 def _all_quoted(texts: Sequence[str]) -> str:
-    """At once, by what no text may contain. One that does is left for the driver to refuse."""
+    """Quote all texts at once, joined by NUL, which the driver refuses in any of them."""
     joined = "\0".join(texts)
     if joined.count("\0") >= len(texts):
-        return _braced([_quoted(one) for one in texts])
+        return _braced([_quoted(text) for text in texts])
     return _braced([_quoted(joined).replace("\0", '","')])
 
 
