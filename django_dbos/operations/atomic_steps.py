@@ -2,8 +2,8 @@
 
 On the workflow database the fence is that transaction's last statement; on another one it is the
 primary key of the checkpoint there, of which a copy goes to the workflow database (CORRECTNESS
-rules 12 and 27). Before a run calls a step again, and before a failure is recorded, it is certain
-that no earlier transaction of the step can still commit.
+rules 12 and 27). Before a run calls a step again, and before a failure is recorded, no earlier
+transaction of the step can commit any more.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ from django_dbos.store.sessions import is_of_testcase, translated_errors
 
 logger = logging.getLogger("django_dbos.executor")
 
-# Looks at what a cancelled step has committed, for the history, while the database is away.
+# Tries to copy the outcome of a cancelled step to the history while the database is away, and
+# the first pause between them in seconds.
 LAST_LOOKS, FIRST_PAUSE = 6, 0.01
 
 
 class _AnotherAttempt(Exception):
-    """Brings a failed attempt's error from its thread to the loop."""
+    """Carries a failed attempt's error from its thread to the loop."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__()
@@ -50,7 +51,7 @@ def run_atomic(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]
 
 
 async def arun_atomic(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """In an async run: the whole of it on one thread, with its own connection."""
+    """Run all of an atomic step on one thread, with its own connection, in an async run."""
     run = recorder.call.run
     branches = run.branches
     assert branches is not None
@@ -63,12 +64,12 @@ async def arun_atomic(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[st
             if recorded is not None:
                 return await run.aoutcome(recorded)
     finally:
-        # It was recorded from another thread: outcomes recorded later wait for this one.
+        # Another thread has recorded the step, and later outcomes wait for this one.
         await branches.turn(recorder.leave())
 
 
 def refuse_in_transaction(run: Run, name: str, alias: str | None) -> None:
-    """Raise NotAllowedInAtomic where the step's own transaction would be a part of another one."""
+    """Raise NotAllowedInAtomic if the step's transaction would be a part of another one."""
     connection = connections[alias or run.host.store.alias]
     blocks = connection.atomic_blocks
     is_manual = not connection.in_atomic_block and not connection.autocommit
@@ -110,7 +111,7 @@ class _AtomicStep:
                 if self._repeats.is_last(error):
                     return self._fail(error)
                 if self._run.loop is not None:
-                    # The next one is waited for on the loop, and not on this thread.
+                    # The wait for the next attempt is on the loop, not on this thread.
                     raise _AnotherAttempt(error) from error
                 recorded = retry(self._recorder, error)
             else:
@@ -120,12 +121,12 @@ class _AtomicStep:
         return self._copy() if found is None else self._adopt(found)
 
     def _attempt(self) -> Checkpoint | None:
-        """Make one attempt; what isn't the step's fault is repeated, and is none.
+        """Make one attempt; repeat it after errors that aren't the step's fault.
 
-        Returns what is to be adopted instead of the function's value.
+        Returns the checkpoint to adopt instead of the function's value; None for the value.
         """
         while True:
-            # Not in the transaction: on SQLite that has the only write lock.
+            # Outside the transaction, which on SQLite has the only write lock.
             self._run.ensure_claim(always=self._recorder.step.confirm)
             try:
                 self._value = self._transaction.commit()
@@ -159,7 +160,7 @@ class _AtomicStep:
         return record(self._recorder, checkpoint, value)
 
     def _fail(self, error: BaseException) -> Any:
-        """Record that it failed: first elsewhere, so that no late COMMIT can make it untrue."""
+        """Record the failure: first elsewhere, so that no late COMMIT can contradict it."""
         self._recorder.announce()
         checkpoint, as_raised = self._recorder.raised(error)
         if self._is_elsewhere and not self._is_recorded_elsewhere(checkpoint):
@@ -172,7 +173,7 @@ class _AtomicStep:
         try:
             return self._transaction.record_apart(checkpoint)
         except Error as refused:
-            # Then nothing else can be recorded there either.
+            # Then no late COMMIT can be recorded there either.
             logger.warning(
                 "%s can't be recorded where it failed: %r",
                 self._call.label,
@@ -182,7 +183,7 @@ class _AtomicStep:
             return True
 
     def _keep_history_true(self) -> None:
-        """After a cancel: what is committed elsewhere goes into the history all the same."""
+        """Copy to the history, after a cancel, the outcome that is committed elsewhere."""
         if self._transaction.is_in_another:
             return
         for delay in (0.0, *(FIRST_PAUSE * 4**power for power in range(LAST_LOOKS))):
@@ -193,7 +194,7 @@ class _AtomicStep:
             except Error as error:
                 self._transaction.close()
                 logger.warning(
-                    "It isn't known whether %s was committed on %r before its workflow was "
+                    "It is unknown whether %s was committed on %r before its workflow was "
                     "cancelled; resume() will find out: %r",
                     self._call.label, self._transaction.alias, error,
                     extra=self._call.run.log_fields,

@@ -103,7 +103,7 @@ class StepTransaction:
         if not is_new:
             raise NotRecorded
 
-    # What came of it
+    # The outcome of a transaction
 
     def decide(self, error: BaseException) -> Checkpoint | None:
         """Return the committed checkpoint, if the transaction was committed despite the error.

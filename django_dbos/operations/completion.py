@@ -47,7 +47,7 @@ async def aend(run: Run, raised: BaseException | None) -> None:
     _raise_foreign(run, raised)
 
 
-# What is written
+# The write of an end
 
 
 def _ending(run: Run, raised: BaseException | None) -> Write | None:
@@ -132,7 +132,7 @@ def _raise_foreign(run: Run, raised: BaseException | None) -> None:
         raise raised
 
 
-# What became of it
+# The answer to it
 
 
 def _leave(run: Run, write: Write | None) -> bool:

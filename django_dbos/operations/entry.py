@@ -43,7 +43,7 @@ def enter_workflow(
     /,
     *args: *Ts,
 ) -> T:
-    """Do what only workflow code may do."""
+    """Do an operation that only workflow code may call."""
     run = run_of(scope_of(operation), operation)
     if run.loop is None:
         return inside(run, *args)
@@ -51,7 +51,7 @@ def enter_workflow(
 
 
 async def aenter_workflow(operation: str, inside: AsyncInside[*Ts, T], /, *args: *Ts) -> T:
-    """Do what only workflow code may do."""
+    """Do an async operation that only workflow code may call."""
     run = run_of(ascope_of(operation), operation)
     return await inside(run, *args)
 
@@ -63,8 +63,9 @@ def enter_step(
     /,
     *args: *Ts,
 ) -> T:
-    """Do what workflow code and steps may do."""
-    scope = scope_of(operation)
+    """Do an operation that workflow code and steps may call."""
+    refuse_on_loop(operation)
+    scope = context.current()
     if scope is None:
         raise NotInWorkflow(operation)
     run, step = scope.run, scope.step
@@ -74,7 +75,7 @@ def enter_step(
 
 
 async def aenter_step(operation: str, inside: AsyncInsideStep[*Ts, T], /, *args: *Ts) -> T:
-    """Do what workflow code and steps may do."""
+    """Do an async operation that workflow code and steps may call."""
     scope = ascope_of(operation)
     if scope is None:
         raise NotInWorkflow(operation)
@@ -89,7 +90,7 @@ def enter(
     /,
     *args: *Ts,
 ) -> T:
-    """Do what workflow code and others may do, but no step."""
+    """Do an operation that workflow code and other code may call, but no step."""
     scope = scope_of(operation)
     if scope is None:
         return outside(*args)
@@ -106,7 +107,7 @@ async def aenter(
     /,
     *args: *Ts,
 ) -> T:
-    """Do what workflow code and others may do, but no step."""
+    """Do an async operation that workflow code and other code may call, but no step."""
     scope = ascope_of(operation)
     if scope is None:
         return await outside(*args)
@@ -121,7 +122,7 @@ def enter_anywhere(
     /,
     *args: *Ts,
 ) -> T:
-    """Do what anybody may do; a step does it as others do, unrecorded."""
+    """Do an operation that all code may call; in a step it isn't recorded."""
     run = workflow_run(scope_of(operation))
     if run is None:
         return outside(*args)
@@ -137,7 +138,7 @@ async def aenter_anywhere(
     /,
     *args: *Ts,
 ) -> T:
-    """Do what anybody may do; a step does it as others do, unrecorded."""
+    """Do an async operation that all code may call; in a step it isn't recorded."""
     run = workflow_run(ascope_of(operation))
     if run is None:
         return await outside(*args)
@@ -155,7 +156,7 @@ def perform(operation: str, do: Callable[[], T]) -> T:
 
 
 async def aperform(operation: str, do: Callable[[], T]) -> T:
-    """Read or change other workflows: in workflow code once, with the answer recorded."""
+    """Read or change other workflows from async code, in the same way."""
     return await aenter_anywhere(
         f"a{operation}",
         lambda run: recorded_call.aperform(run, operation, do),
@@ -167,7 +168,7 @@ async def aperform(operation: str, do: Callable[[], T]) -> T:
 
 
 def refuse_on_loop(operation: str, twin: str = "") -> None:
-    """Raise SynchronousOnlyOperation on a running event loop; `twin` is what to await instead."""
+    """Raise SynchronousOnlyOperation on a running event loop, naming the twin to await."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -36,7 +36,7 @@ def new_message(
 async def asend(run: Run, messages: Sequence[NewMessage]) -> None:
     """Send from a workflow, exactly once; wait until the messages are stored."""
     limits.count_messages(run, len(messages))
-    call = run.begin("asend", operation_name("send"))
+    call = run.begin("asend", "dbos.send")
     if call.found is not None:
         await run.turn(call.found)
         await run.aoutcome(call.found)

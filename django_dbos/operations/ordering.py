@@ -12,10 +12,10 @@ import asyncio
 import heapq
 from typing import Any
 
-# How many passes of the loop all tasks must stay blocked: a result travels through a gather()
-# or a TaskGroup in callbacks, each of which takes a pass.
+# The passes of the loop during which all tasks must stay blocked: a result travels through a
+# gather() or a TaskGroup in callbacks, each of which takes a pass.
 QUIET_PASSES = 5
-# A task that never blocks must not hold up the others for ever.
+# The passes after which a task that never blocks doesn't hold up the others any longer.
 MAX_PASSES = 2_000
 # Seconds between two checks for an outcome that another thread is recording.
 EXPECTATION_PAUSE = 0.0005

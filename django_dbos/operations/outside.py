@@ -45,7 +45,7 @@ async def acall(new: NewWorkflow) -> Any:
     ran = await inline_calls.acall(store, new)
     if ran is not None and inline_calls.has_outcome(ran):
         return inline_calls.outcome(ran)
-    # The id exists already, or another executor has taken the workflow over: the recorded outcome
+    # The id exists already, or another executor has recovered the workflow: its recorded outcome
     # counts.
     return await client.aget_result(store, new.workflow_id, None)
 

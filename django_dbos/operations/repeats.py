@@ -15,7 +15,7 @@ from django_dbos.store.meanings import Step
 
 logger = logging.getLogger("django_dbos.executor")
 
-# Seconds before a step is repeated.
+# The first and the longest pause before a repeat, in seconds.
 FIRST_REPEAT, LAST_REPEAT = 0.01, 2.0
 # So many lost sessions in a row are forgiven, if the database answers in between.
 FORGIVEN_LOSSES = 10

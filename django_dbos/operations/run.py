@@ -32,7 +32,7 @@ MAX_NAME_LENGTH = 255
 
 
 class Call(BaseCall):
-    """One operation of a run: its position, and what was recorded there."""
+    """One operation of a run: its position, and the checkpoint that was found there."""
 
     __slots__ = ()
 
@@ -93,7 +93,7 @@ class Run(RunWrites, AsyncRunWrites):
             return await operation()
 
         if getattr(SyncToAsync.threadlocal, "main_event_loop", None) is self.loop:
-            # By sync_to_async(): what the operation calls in turn may run on this very thread.
+            # A thread of sync_to_async(), which sync code that the operation calls may need.
             return async_to_sync(perform)()
         return asyncio.run_coroutine_threadsafe(perform(), self.loop).result()
 

@@ -1,4 +1,4 @@
-"""The state of a run and of its calls, and what ends a run. Nothing here waits or writes."""
+"""The state of a run and of its calls, and the interruptions. Nothing here waits or writes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ W = TypeVar("W", bound=Write)
 
 
 class BaseCall:
-    """One operation of a run: its position, and what was recorded there."""
+    """One operation of a run: its position, and the checkpoint that was found there."""
 
     __slots__ = ("fingerprint", "found", "run", "step_name", "step_number")
 
@@ -159,7 +159,7 @@ class BaseRun:
 
         self.value: Any = None
         self.error: BaseException | None = None
-        """What the function returned or raised, for an inline caller."""
+        """The function's value or error, for an inline caller."""
         self.ended_as = ""
         """The status that the run left the workflow in; "" while it runs or when it lost it."""
         self.is_past_deadline = False
@@ -185,7 +185,7 @@ class BaseRun:
         """The fields that every log record about the run carries."""
         return {"workflow_id": self.workflow_id, "workflow_name": self.definition.name}
 
-    # What ends it
+    # Interruptions
 
     def interrupt(self, reason: RunInterrupted) -> None:
         """Have the run end: from any thread, at its next durable operation, or in its wait.

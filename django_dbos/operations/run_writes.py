@@ -16,9 +16,9 @@ class AsyncRunWrites(BaseRun):
     """Writes and recorded values of a run."""
 
     async def aensure_claim(self, *, always: bool = False) -> None:
-        """Raise what ends the run; ask the database first if the claim is in doubt.
+        """Raise the error that ends the run; query the database first if the claim is in doubt.
 
-        The row has the claim and the deadline. `always` asks without a doubt.
+        The row has the claim and the deadline. `always` queries it without a doubt, too.
         """
         self.check()
         doubt = self.last_doubt
@@ -27,7 +27,7 @@ class AsyncRunWrites(BaseRun):
             self.settle(doubt)
 
     async def asubmit(self, kind: type[Write], call: BaseCall | None, **values: Any) -> Answer:
-        """Write, wait until the write is durable, and raise what ends the run."""
+        """Write, wait until the write is durable, and raise the error that ends the run."""
         await self.arecord_left()
         write = self.fenced(kind, **values)
         answer = await self.host.writer.awrite(write)

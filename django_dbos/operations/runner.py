@@ -28,7 +28,7 @@ from django_dbos.operations.tracking import tracked
 
 logger = logging.getLogger("django_dbos.executor")
 
-# Seconds that the async function of a cancelled workflow has to leave, before get_result() raises.
+# The seconds that a cancelled workflow's async function has to end before get_result() raises.
 LAST_WORDS = 1.0
 
 _working_runs: set[int] = set()
@@ -132,7 +132,7 @@ def _drop_open_transactions(run: Run) -> None:
                 extra=run.log_fields,
             )
             connection.close()
-            # Django refuses to use it again: inside its block it can't connect anew.
+            # Django can't use it again: inside its block it refuses to reconnect.
             del connections[connection.alias]
 
 
@@ -148,12 +148,12 @@ async def _acall(run: Run) -> BaseException | None:
     try:
         await _done(run.task)
     except asyncio.CancelledError as error:
-        # Whoever awaits the run was cancelled: nobody waits for the workflow any more.
+        # The task that awaits the run was cancelled, so nothing needs the workflow any more.
         await _stop_tasks(run)
         return error
     await _stop_tasks(run)
     if run.task.cancelled():
-        # Without an interruption it is the workflow's own doing: once more would be the same.
+        # Without an interruption the workflow did that itself, and another run would do the same.
         return run.interruption or RuntimeError(
             f"Workflow {run.workflow_id!r} awaited something that was cancelled."
         )

@@ -20,7 +20,7 @@ from django_dbos.operations.timeouts import default_or_raise, message_label
 def send(run: Run, messages: Sequence[NewMessage]) -> None:
     """Send from a workflow, exactly once; wait until the messages are stored."""
     limits.count_messages(run, len(messages))
-    call = run.begin("send", operation_name("send"))
+    call = run.begin("send", "dbos.send")
     if call.found is not None:
         run.outcome(call.found)
         return

@@ -43,7 +43,7 @@ def call(new: NewWorkflow) -> Any:
     ran = inline_calls.call(store, new)
     if ran is not None and inline_calls.has_outcome(ran):
         return inline_calls.outcome(ran)
-    # The id exists already, or another executor has taken the workflow over: the recorded outcome
+    # The id exists already, or another executor has recovered the workflow: its recorded outcome
     # counts.
     return client.get_result(store, new.workflow_id, None)
 

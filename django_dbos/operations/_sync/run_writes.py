@@ -18,9 +18,9 @@ class RunWrites(BaseRun):
     """Writes and recorded values of a run."""
 
     def ensure_claim(self, *, always: bool = False) -> None:
-        """Raise what ends the run; ask the database first if the claim is in doubt.
+        """Raise the error that ends the run; query the database first if the claim is in doubt.
 
-        The row has the claim and the deadline. `always` asks without a doubt.
+        The row has the claim and the deadline. `always` queries it without a doubt, too.
         """
         self.check()
         doubt = self.last_doubt
@@ -29,7 +29,7 @@ class RunWrites(BaseRun):
             self.settle(doubt)
 
     def submit(self, kind: type[Write], call: BaseCall | None, **values: Any) -> Answer:
-        """Write, wait until the write is durable, and raise what ends the run."""
+        """Write, wait until the write is durable, and raise the error that ends the run."""
         self.record_left()
         write = self.fenced(kind, **values)
         answer = self.host.writer.write(write)
