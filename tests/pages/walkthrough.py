@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,7 +32,7 @@ class Walk:
     """A folder, an environment that has the wheel, and what runs in its terminals."""
 
     def __init__(self, folder: Path, wheel: Path) -> None:
-        self.folder, self._wheel = folder, wheel
+        self._wheel = wheel
         self.port = _free_port()
         self.servers: dict[str, subprocess.Popen[bytes]] = {}
         self._bin = _make_environment(folder / "environment") / "bin"
@@ -42,6 +43,12 @@ class Walk:
         self.instead: dict[str, str] = {}
         """Where a page offers a choice: what to do instead of what it shows."""
         self._is_installed = False
+
+    def copy_project(self, folder: Path) -> None:
+        """Go on in a copy of another walk's project folder, with its database."""
+        # Beside the database are the sockets and locks of processes that have ended.
+        without = shutil.ignore_patterns("*-dbos-*")
+        self.folder = Path(shutil.copytree(folder, self.folder / folder.name, ignore=without))
 
     @property
     def environment(self) -> dict[str, str]:
