@@ -75,7 +75,7 @@ def test_workflows_that_are_started_one_by_one_are_claimed_together(
     handles = [workflows.counts.start(number) for number in range(8)]
     all_started.set()
 
-    assert [one.get_result(timeout=LIMIT) for one in handles] == list(range(8))
+    assert [handle.get_result(timeout=LIMIT) for handle in handles] == list(range(8))
     # The first at once, the others after the pause.
     assert sum(taken) == 8
     assert len([count for count in taken if count]) <= 3

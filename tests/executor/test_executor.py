@@ -78,7 +78,7 @@ def test_waiting_workflows_hold_no_slot_and_no_thread(start_executor: Start) -> 
         [{"workflow_id": one.workflow_id, "message": n} for n, one in enumerate(handles)]
     )
 
-    assert [one.get_result(timeout=LIMIT) for one in handles] == list(range(100))
+    assert [handle.get_result(timeout=LIMIT) for handle in handles] == list(range(100))
 
 
 def test_short_waits_stay_in_their_slot(start_executor: Start, settings: Any) -> None:

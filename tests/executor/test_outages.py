@@ -206,7 +206,7 @@ def test_a_transaction_pooler_that_nobody_told_of_is_noticed(
 
     handles = [workflows.counts.start(5) for _ in range(12)]
 
-    assert {one.get_result(timeout=120) for one in handles} == {5}
+    assert {handle.get_result(timeout=120) for handle in handles} == {5}
     assert "Set DBOS['TRANSACTION_POOLER'] = True" in caplog.text
     assert get_store().is_pooled
     assert "polling" in first.identity.description
@@ -228,7 +228,7 @@ def test_a_transaction_pooler_that_comes_later_is_noticed_by_its_errors(
 
     handles = [workflows.counts.start(5) for _ in range(12)]
 
-    assert {one.get_result(timeout=120) for one in handles} == {5}
+    assert {handle.get_result(timeout=120) for handle in handles} == {5}
     assert not Workflow.objects.exclude(status="SUCCESS").exists()
     assert "Set DBOS['TRANSACTION_POOLER'] = True" in caplog.text
 

@@ -50,7 +50,7 @@ def test_a_run_with_a_slot_never_waits_for_a_thread(
 
         handles = meets.start_many([(number,)] * 8)
 
-        assert [one.get_result(timeout=LIMIT) for one in handles] == [True] * 8
+        assert [handle.get_result(timeout=LIMIT) for handle in handles] == [True] * 8
         executor.stop()
 
 
@@ -109,5 +109,5 @@ def test_runs_wait_if_the_system_has_no_threads_left(
 
     handles = workflows.counts.start_many([(1,)] * 4)
 
-    assert [one.get_result(timeout=LIMIT) for one in handles] == [1] * 4
+    assert [handle.get_result(timeout=LIMIT) for handle in handles] == [1] * 4
     assert len(refused) == 3

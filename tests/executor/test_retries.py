@@ -89,7 +89,7 @@ def test_other_workflows_run_between_two_attempts(workflow: Any, start_executor:
     assert workflows.counts.start(3).get_result(timeout=LIMIT) == 3
     assert workflows.acounts.start(3).get_result(timeout=LIMIT) == 3
     is_resident = workflow is branches
-    assert {one.get_status() for one in handles} == {"PENDING" if is_resident else "WAITING"}
+    assert {handle.get_status() for handle in handles} == {"PENDING" if is_resident else "WAITING"}
     # However many of its branches wait, a run has a single slot to lend.
     eventually(lambda: executor.runs.slots.free == 2)
 

@@ -563,9 +563,9 @@ def test_a_transient_error_is_waited_out_and_logged(
 
     assert workflow.start().get_result(timeout=LIMIT) == 16
 
-    repeats = [one for one in caplog.records if "counts as no attempt" in one.getMessage()]
+    repeats = [record for record in caplog.records if "counts as no attempt" in record.getMessage()]
     assert len(repeats) == 15
-    assert {one.levelno for one in repeats} == {logging.WARNING}
+    assert {repeat.levelno for repeat in repeats} == {logging.WARNING}
     assert Checkpoint.objects.get().attempts == 1
 
 

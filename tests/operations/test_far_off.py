@@ -192,7 +192,7 @@ def read_everything(client: Client, admin_user: Any) -> None:
     client.force_login(admin_user)
     for model in (Workflow, Checkpoint):
         assert list(model.objects.all())
-    pages = ["", *(f"{one.pk}/change/" for one in Workflow.objects.all())]
+    pages = ["", *(f"{workflow.pk}/change/" for workflow in Workflow.objects.all())]
     for page in pages:
         response = client.get(f"/admin/django_dbos/workflow/{page}")
         assert response.status_code == 200, page

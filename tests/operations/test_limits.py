@@ -127,7 +127,7 @@ def test_a_workflow_causes_a_warning_and_then_is_quarantined(
     assert row.error.setting == setting
     assert setting in str(row.error)
     assert count(workflow_id) == 5
-    warned = [one.getMessage() for one in caplog.records if setting in one.getMessage()]
+    warned = [record.getMessage() for record in caplog.records if setting in record.getMessage()]
     assert len([one for one in warned if "has 3 " in one]) == 1
 
     settings.DBOS = {**given, setting: (3, COUNT)}

@@ -81,8 +81,8 @@ def test_a_worker_logs_failures_at_every_level(
 
     workflow.start(SECRET)
 
-    eventually(lambda: any(one.levelno == logging.ERROR for one in caplog.records))
-    (failed,) = [one for one in caplog.records if one.levelno == logging.ERROR]
+    eventually(lambda: any(record.levelno == logging.ERROR for record in caplog.records))
+    (failed,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert failed.exc_info is not None
     assert isinstance(failed.exc_info[1], LookupError)
 

@@ -115,7 +115,7 @@ def test_a_workflow_sends_exactly_once(workflow: Any, run_through_crashes: Any) 
 
     run_through_crashes(start, lambda handle: None)
 
-    assert all(one.get_result() == ["a", "b"] for one in receivers)
+    assert all(receiver.get_result() == ["a", "b"] for receiver in receivers)
     assert Message.objects.count() == 2 * len(receivers)
 
 

@@ -140,7 +140,7 @@ def outage(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 
 def waits_for_database(caplog: pytest.LogCaptureFixture) -> int:
-    return sum("waits for the database" in one.getMessage() for one in caplog.records)
+    return sum("waits for the database" in record.getMessage() for record in caplog.records)
 
 
 @pytest.mark.rule(45)

@@ -121,7 +121,7 @@ def test_the_errors_of_all_attempts_are_kept_when_the_last_attempt_fails(workflo
         handle.get_result()
     (step,) = handle.steps()
     assert (step.attempts, step.state) == (5, Checkpoint.State.RECORDED)
-    assert [one["attempt"] for one in step.attempt_errors] == [1, 2, 3, 4, 5]
+    assert [attempt_error["attempt"] for attempt_error in step.attempt_errors] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.rule(17)

@@ -117,7 +117,7 @@ def test_a_step_in_a_step_is_part_of_it() -> None:
 
     nested()
 
-    assert [one.step_name for one in Checkpoint.objects.all()] == [outer.name]
+    assert [checkpoint.step_name for checkpoint in Checkpoint.objects.all()] == [outer.name]
 
 
 def test_the_last_error_is_raised_after_all_attempts_with_a_note() -> None:

@@ -25,7 +25,7 @@ def append(store: Store, session: Any, executor_id: str, claim: Claims, request:
     def append(*entries: Write) -> list[Answer]:
         batch = [*entries] if request.param else [*entries, other]
         plan = store.apply(session, executor_id, batch, is_repeat=False)
-        assert len({(one.key, one.offset) for one in plan.entries}) == len(plan.entries)
+        assert len({(entry.key, entry.offset) for entry in plan.entries}) == len(plan.entries)
         return plan.answers[: len(entries)]
 
     return append
@@ -50,7 +50,7 @@ def test_offsets_continue_without_gaps(claim: Claims, append: Append) -> None:
         entry(held, "1"), entry(other, "0"), replace(entry(held, "x"), key="k"), entry(held, "2")
     )
 
-    assert {one.verdict for one in answers} == {Verdict.DONE}
+    assert {answer.verdict for answer in answers} == {Verdict.DONE}
     key = entry(held, "").key
     assert sorted(entries()) == sorted(
         [(key, 0, "0"), (key, 0, "0"), (key, 1, "1"), (key, 2, "2"), ("k", 0, "x")]
@@ -75,7 +75,7 @@ def test_after_the_end_nothing_is_appended(claim: Claims, append: Append) -> Non
 
     answers = append(replace(entry(held, "x"), key="k"), entry(held, "1"), entry(held, "2"))
 
-    assert [one.refusal for one in answers] == [None, *[Refusal.STREAM_CLOSED] * 2]
+    assert [answer.refusal for answer in answers] == [None, *[Refusal.STREAM_CLOSED] * 2]
     assert [value for _, _, value in entries()].count("x") == 1
     assert StreamEntry.objects.count() == 3
 
@@ -87,7 +87,7 @@ def test_without_the_claim_nothing_is_appended(claim: Claims, append: Append) ->
 
     answers = append(entry(zombie, "lost"), entry(other, "kept"))
 
-    assert [one.verdict for one in answers] == [Verdict.CLAIM_LOST, Verdict.DONE]
+    assert [answer.verdict for answer in answers] == [Verdict.CLAIM_LOST, Verdict.DONE]
     assert [value for _, _, value in entries()] == ["kept"]
 
 

@@ -158,7 +158,7 @@ def test_only_registered_functions_are_claimed(store: Store, executor_id: str) -
         store.session(), executor_id, ("default", 0), names=["tests.work"], above=-1, limit=10
     )
 
-    assert [one.name for one in claims] == ["tests.work"]
+    assert [claim.name for claim in claims] == ["tests.work"]
     assert store.find_unknown("default", ["tests.work"]) is not None
 
 
@@ -297,7 +297,7 @@ def test_offsets_are_consecutive_and_the_end_is_final(
 
     plan = store.apply(session, executor_id, writes, is_repeat=False)
 
-    assert [one.offset for one in plan.entries] == [0, 1, 2]
+    assert [entry.offset for entry in plan.entries] == [0, 1, 2]
     assert plan.answers[3].refusal is Refusal.STREAM_CLOSED
 
 
@@ -312,7 +312,7 @@ def test_a_repeated_batch_recognizes_its_own_rows(
     # The answer to COMMIT was lost: the same writes are sent again.
     plan = store.apply(session, executor_id, writes, is_repeat=True)
 
-    assert [one.verdict for one in plan.answers] == [Verdict.DONE, Verdict.DONE]
+    assert [answer.verdict for answer in plan.answers] == [Verdict.DONE, Verdict.DONE]
     page = store.reader.read_entries(held.workflow_id, "s", 0, 10)
     assert page.entries == [(0, "0"), (1, "1")]
 

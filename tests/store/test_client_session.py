@@ -129,7 +129,7 @@ def test_whatever_the_connection_is_set_to_values_arrive_as_they_are(
         connection.close()
         connection.settings_dict["OPTIONS"] = before
 
-    assert sorted(one.message_text for one in Message.objects.all()) == ["%s \\ '", "100%"]
+    assert sorted(message.message_text for message in Message.objects.all()) == ["%s \\ '", "100%"]
 
 
 def test_without_listen_nobody_is_notified(store: Store, settings: Any) -> None:

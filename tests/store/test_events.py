@@ -86,7 +86,7 @@ def test_versions_go_on_without_gaps_and_the_last_value_counts(claim: Claims, ap
         event(held, "1"), event(other, "5"), event(held, "x", key="other"), event(held, "2")
     )
 
-    assert {one.verdict for one in answers} == {Verdict.DONE}
+    assert {answer.verdict for answer in answers} == {Verdict.DONE}
     assert latest(held) == [("k", "2", 3), ("other", "x", 1)]
     assert versions(held) == [("k", 1, "0"), ("k", 2, "1"), ("k", 3, "2"), ("other", 1, "x")]
     assert latest(other) == [("k", "5", 1)]
@@ -108,7 +108,7 @@ def test_without_the_claim_nothing_is_set(claim: Claims, apply: Apply) -> None:
 
     answers = apply(event(zombie, "lost", number=1), event(other, "kept"))
 
-    assert [one.verdict for one in answers] == [Verdict.CLAIM_LOST, Verdict.DONE]
+    assert [answer.verdict for answer in answers] == [Verdict.CLAIM_LOST, Verdict.DONE]
     assert latest(held) == []
     assert latest(other) == [("k", "kept", 1)]
     assert not Checkpoint.objects.exists()
@@ -149,7 +149,7 @@ def test_the_end_goes_with_what_nobody_waited_for(last: Any, claim: Claims, appl
 
     answers = apply(write, end(held))
 
-    assert [one.verdict for one in answers] == [Verdict.DONE] * 2
+    assert [answer.verdict for answer in answers] == [Verdict.DONE] * 2
     assert status(held) == "SUCCESS"
     assert Checkpoint.objects.filter(workflow_id=held.workflow_id).count() == 1
 
@@ -244,7 +244,7 @@ def test_what_could_not_be_written_is_not_taken_for_told(
     )
 
     assert plan.notified == []
-    assert [one.workflow_id for one in plan.event_values] == [held.workflow_id]
+    assert [event_value.workflow_id for event_value in plan.event_values] == [held.workflow_id]
 
 
 @postgresql
@@ -259,6 +259,6 @@ def test_a_notification_that_fails_does_not_undo_or_double_what_is_committed(
 
     plan = store.apply(session, executor_id, [write], is_repeat=False)
 
-    assert [one.verdict for one in plan.answers] == [Verdict.DONE]
+    assert [answer.verdict for answer in plan.answers] == [Verdict.DONE]
     assert plan.notified == []
     assert [version for _, version, _ in versions(held)] == [1]

@@ -188,7 +188,7 @@ def test_a_write_to_a_locked_row_is_retried(
     tries = [3]
 
     def locked(session: Any, executor_id: str, writes: Any, **options: Any) -> Plan:
-        if tries[0] and any(one.workflow_id == held.workflow_id for one in writes):
+        if tries[0] and any(write.workflow_id == held.workflow_id for write in writes):
             tries[0] -= 1
             raise errors.LockTimeout("somebody holds it")
         return type(store).apply(  # type: ignore[no-any-return]
@@ -203,9 +203,9 @@ def test_a_write_to_a_locked_row_is_retried(
     assert writer.write(step(held, 3)).verdict is Verdict.DONE
 
     # In order, each of them once.
-    assert [one.verdict for one in answers] == [Verdict.DONE, Verdict.DONE]
+    assert [answer.verdict for answer in answers] == [Verdict.DONE, Verdict.DONE]
     orders = Checkpoint.objects.filter(workflow_id=held.workflow_id).order_by("recorded_at")
-    assert [one.step_number for one in orders] == [1, 2, 3]
+    assert [order.step_number for order in orders] == [1, 2, 3]
 
 
 class Door:
@@ -227,7 +227,7 @@ class Door:
             )
         if self._waits:
             raise errors.LockTimeout("somebody holds it")
-        others = [one for one in writes if one.workflow_id != self._workflow_id]
+        others = [write for write in writes if write.workflow_id != self._workflow_id]
         if others:
             type(self._store).apply(self._store, session, executor_id, others, **options)
         return Plan(answers=[DONE] * len(writes), deferred=kept_out)
@@ -264,7 +264,7 @@ def test_deferred_writes_keep_their_order(
     writer.write(step(held, 9))
 
     tries = [numbers for numbers in door.tried() if numbers]
-    assert [one.verdict for one in answers] == [Verdict.DONE] * 8
+    assert [answer.verdict for answer in answers] == [Verdict.DONE] * 8
     assert len(tries) > 3
     assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in tries if numbers != [9])
     assert Checkpoint.objects.count() == 89
@@ -365,7 +365,7 @@ def test_a_write_that_may_be_committed_is_queried_however_long_it_is_deferred(
     door.is_closed = False
     writer.write(step(held))
 
-    assert [one.value for one in StreamEntry.objects.all()] == [0]
+    assert [stream_entry.value for stream_entry in StreamEntry.objects.all()] == [0]
 
 
 @pytest.mark.rule(10)
@@ -414,7 +414,7 @@ def test_the_writer_survives_an_error_after_a_commit(
     answers = [writer.write(step(held, number)) for number in (1, 2)]
     writer.stop()
 
-    assert [one.verdict for one in answers] == [Verdict.DONE] * 2
+    assert [answer.verdict for answer in answers] == [Verdict.DONE] * 2
     assert "The work after the commit" in caplog.text
 
 
@@ -432,7 +432,7 @@ def test_a_stopping_writer_does_not_wait_forever_for_the_database(
     writer.post(step(held), answers.append)
     writer.stop()
 
-    assert [one.verdict for one in answers] == [Verdict.CLAIM_LOST]
+    assert [answer.verdict for answer in answers] == [Verdict.CLAIM_LOST]
 
 
 @pytest.mark.rule(4)
@@ -496,7 +496,7 @@ async def test_async_callers_are_woken_once_per_batch(
         del loop.call_soon_threadsafe
     await sync_to_async(writer.stop)()
 
-    assert {one.verdict for one in answers} == {Verdict.DONE}
+    assert {answer.verdict for answer in answers} == {Verdict.DONE}
     assert woken == len(committed.plans) <= 3
 
 
@@ -577,7 +577,7 @@ def test_a_single_caller_that_leaves_its_end_writes_it_on_its_own_thread(
     )
 
     writer.leave(end, answers.append)
-    assert [one.verdict for one in answers] == [Verdict.DONE]
+    assert [answer.verdict for answer in answers] == [Verdict.DONE]
     assert threads.wrote == [(False, 1)]
 
     # During a batch, the caller doesn't wait for it.
@@ -629,7 +629,7 @@ def test_a_stopping_writer_waits_for_callers_that_write_themselves(
     writer.stop()
     other.join(LIMIT)
 
-    assert [one.verdict for one in answers] == [Verdict.DONE]
+    assert [answer.verdict for answer in answers] == [Verdict.DONE]
     assert writer.write(step(held, 2)).verdict is Verdict.CLAIM_LOST
 
 
@@ -691,7 +691,7 @@ def test_a_write_that_is_deferred_while_the_writer_stops_is_answered(
     stopping.join(LIMIT)
     other.join(LIMIT)
 
-    assert [one.verdict for one in answers] == [Verdict.DONE]
+    assert [answer.verdict for answer in answers] == [Verdict.DONE]
 
 
 @postgresql
@@ -709,4 +709,4 @@ def test_a_locked_row_defers_the_write_of_a_single_caller(
         assert not answers
     other.join(LIMIT)
 
-    assert [one.verdict for one in answers] == [Verdict.DONE]
+    assert [answer.verdict for answer in answers] == [Verdict.DONE]

@@ -31,7 +31,7 @@ class Recorded:
         self, session: Any, executor_id: str, writes: Sequence[Write], *, is_repeat: bool
     ) -> Any:
         self.batches.append(len(writes))
-        if any(one.workflow_id == self.refused for one in writes):
+        if any(write.workflow_id == self.refused for write in writes):
             raise errors.BadStatement("refused")
         return self.store.apply(session, executor_id, writes, is_repeat=is_repeat)
 
@@ -65,9 +65,9 @@ async def test_simultaneous_writes_are_one_batch(async_db: None) -> None:
     executor_id, writes = await sync_to_async(held)(store.store, COUNT)
     writer = writer_of(store, executor_id)
 
-    answers = await asyncio.gather(*(writer.awrite(one) for one in writes))
+    answers = await asyncio.gather(*(writer.awrite(write) for write in writes))
 
-    assert {one.verdict for one in answers} == {Verdict.DONE}
+    assert {answer.verdict for answer in answers} == {Verdict.DONE}
     assert store.batches == [COUNT]
 
 
@@ -78,10 +78,10 @@ async def test_one_bad_write_is_refused_alone(async_db: None) -> None:
     store.refused = writes[2].workflow_id
     writer = writer_of(store, executor_id)
 
-    answers = await asyncio.gather(*(writer.awrite(one) for one in writes))
+    answers = await asyncio.gather(*(writer.awrite(write) for write in writes))
 
     done, refused = Verdict.DONE, Verdict.REFUSED
-    assert [one.verdict for one in answers] == [done, done, refused, done]
+    assert [answer.verdict for answer in answers] == [done, done, refused, done]
     assert await Checkpoint.objects.acount() == 3
 
 
@@ -89,13 +89,13 @@ async def test_the_cancellation_of_the_first_caller_leaves_the_others_alone(asyn
     store = get_store()
     executor_id, writes = await sync_to_async(held)(store, 3)
     writer = writer_of(store, executor_id)
-    first, *others = [asyncio.ensure_future(writer.awrite(one)) for one in writes]
+    first, *others = [asyncio.ensure_future(writer.awrite(write)) for write in writes]
     await asyncio.sleep(0)
     first.cancel()
 
     answers = await asyncio.gather(*others)
 
-    assert [one.verdict for one in answers] == [Verdict.DONE] * 2
+    assert [answer.verdict for answer in answers] == [Verdict.DONE] * 2
     assert (await writer.awrite(writes[0])).verdict in (Verdict.DONE, Verdict.FOUND)
 
 

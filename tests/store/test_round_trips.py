@@ -60,7 +60,7 @@ def test_a_batch_of_steps_is_one_round_trip(
         with counted(session) as trips:
             plan = store.apply(session, executor_id, writes, is_repeat=False)
 
-        assert {one.verdict for one in plan.answers} == {Verdict.DONE}
+        assert {answer.verdict for answer in plan.answers} == {Verdict.DONE}
         assert trips == [1]
 
 
@@ -79,5 +79,5 @@ def test_any_other_batch_is_two_round_trips(
             session, executor_id, [step(warm, 20), entry(warm, "1"), event, finish], is_repeat=False
         )
 
-    assert {one.verdict for one in plan.answers} == {Verdict.DONE}
+    assert {answer.verdict for answer in plan.answers} == {Verdict.DONE}
     assert trips == [2]

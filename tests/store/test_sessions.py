@@ -84,7 +84,7 @@ def test_a_batch_that_fails_leaves_its_connection_usable(
     plan = store.apply(session, executor_id, [entry(held, "2")], is_repeat=False)
 
     assert plan.answers[0].verdict is Verdict.DONE
-    assert [one.offset for one in plan.entries] == [0]
+    assert [entry.offset for entry in plan.entries] == [0]
     assert session.connection.info.backend_pid == pid
     assert not Checkpoint.objects.exists()
 

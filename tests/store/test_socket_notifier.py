@@ -29,11 +29,11 @@ def test_a_notification_reaches_all_other_processes(tmp_path: Path) -> None:
     sender, others = notifier(tmp_path), [notifier(tmp_path), notifier(tmp_path)]
     with contextlib.ExitStack() as stack:
         own = stack.enter_context(sender.received())
-        receivers = [stack.enter_context(one.received()) for one in others]
+        receivers = [stack.enter_context(other.received()) for other in others]
 
         sender.send()
 
-        assert [is_notified(one) for one in receivers] == [True, True]
+        assert [is_notified(receiver) for receiver in receivers] == [True, True]
         assert not is_notified(own)
 
 

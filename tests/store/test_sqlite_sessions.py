@@ -190,7 +190,7 @@ def test_one_lost_claim_of_a_batch_stops_no_other_write(
     assert [one.verdict for one in answers] == [
         Verdict.DONE, Verdict.CLAIM_LOST, Verdict.DONE,
     ]  # fmt: skip
-    assert [one.workflow_id for one in Checkpoint.objects.all()] == [held.workflow_id]
+    assert [checkpoint.workflow_id for checkpoint in Checkpoint.objects.all()] == [held.workflow_id]
     assert Workflow.objects.get(workflow_id=ending.workflow_id).status == Status.SUCCESS
 
 
@@ -204,7 +204,7 @@ def test_a_step_that_is_already_recorded_is_found(
     batch = [step(other), step(held, output="2")]
     answers = store.apply(session, executor_id, batch, is_repeat=False).answers
 
-    assert [one.verdict for one in answers] == [Verdict.DONE, Verdict.FOUND]
+    assert [answer.verdict for answer in answers] == [Verdict.DONE, Verdict.FOUND]
     assert answers[1].checkpoint.output == "1"
     assert Checkpoint.objects.count() == 2
 
@@ -217,7 +217,7 @@ def test_more_rows_than_one_statement_takes_are_written(
 
     answers = store.apply(session, executor_id, batch, is_repeat=False).answers
 
-    assert {one.verdict for one in answers} == {Verdict.DONE}
+    assert {answer.verdict for answer in answers} == {Verdict.DONE}
     assert Checkpoint.objects.count() == len(batch)
 
 

@@ -47,10 +47,10 @@ def test_workflows_are_enqueued_in_order_under_new_ids(store: Store) -> None:
         ids = store.start_many(like(queue_name="q", priority=3), TEXTS)
 
     rows = list(Workflow.objects.order_by("queue_sequence"))
-    assert [one.workflow_id for one in rows] == ids
-    assert [one.input_text for one in rows] == TEXTS
+    assert [row.workflow_id for row in rows] == ids
+    assert [row.input_text for row in rows] == TEXTS
     assert {UUID(one).version for one in ids} == {7}
-    assert len({one.token for one in rows}) == len(set(ids)) == len(TEXTS)
+    assert len({row.token for row in rows}) == len(set(ids)) == len(TEXTS)
     assert lanes == [("q", 3)]
 
 
@@ -118,14 +118,14 @@ def test_a_single_workflow_may_have_a_given_id(store: Store) -> None:
     given = like(workflow_id="given")
 
     assert store.start_many(given, ["1"]) == store.start_many(given, ["2"]) == ["given"]
-    assert [one.input_text for one in Workflow.objects.all()] == ["1"]
+    assert [workflow.input_text for workflow in Workflow.objects.all()] == ["1"]
 
 
 def test_only_the_first_with_a_deduplication_id_is_started(store: Store) -> None:
     first, *others = store.start_many(like(deduplication_id="d"), ["1", "2", "3"])
 
     assert set(others) == {first}
-    assert [one.input_text for one in Workflow.objects.all()] == ["1"]
+    assert [workflow.input_text for workflow in Workflow.objects.all()] == ["1"]
 
 
 def test_nothing_is_started_if_one_start_is_invalid(store: Store) -> None:
@@ -204,4 +204,4 @@ def test_an_id_collision_undoes_all_starts(
     with around, pytest.raises((DatabaseError, WorkflowIdConflict)):
         store.start_many(like(name="tests.other"), ["3", "4"])
 
-    assert [one.workflow_id for one in Workflow.objects.all()] == [last]
+    assert [workflow.workflow_id for workflow in Workflow.objects.all()] == [last]

@@ -122,7 +122,7 @@ def test_suspects_are_the_same_in_statements_and_model() -> None:
     "model", list(apps.get_app_config("django_dbos").get_models()), ids=lambda model: model.__name__
 )
 def test_every_index_is_one_that_was_meant(model: Any, db: None) -> None:
-    meant = {one.name for one in model._meta.indexes}
+    meant = {index.name for index in model._meta.indexes}
     meant |= {one.name for one in model._meta.constraints if isinstance(one, UniqueConstraint)}
 
     with connection.cursor() as cursor:
