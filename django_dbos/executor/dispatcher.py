@@ -15,7 +15,8 @@ from django_dbos.conf import get_settings
 from django_dbos.core.records import Claim, Lane
 from django_dbos.executor.audit import Audit
 from django_dbos.executor.clock import Clock
-from django_dbos.executor.identity import Connection, Identity
+from django_dbos.executor.connection import Connection
+from django_dbos.executor.identity import Identity
 from django_dbos.executor.lanes import Lanes
 from django_dbos.executor.loop import Loop
 from django_dbos.executor.poison import PoisonGuard

@@ -13,7 +13,6 @@ from django_dbos.core.records import ExecutorInfo
 from django_dbos.operations.registration import executor_info
 from django_dbos.store import errors
 from django_dbos.store.base import Store
-from django_dbos.store.sessions import Session
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -90,33 +89,6 @@ class Identity:
                 session.close()
         except errors.StoreError as error:
             logger.warning("Executor %s couldn't deregister: %r", executor_id, error)
-
-
-class Connection:
-    """A session of the executor's own: opened when it is first used, and anew under a new id."""
-
-    def __init__(self, identity: Identity, purpose: str) -> None:
-        self._identity = identity
-        self._purpose = purpose
-        self._executor_id = ""
-        self.session: Session | None = None
-        """The open session; None while there is none."""
-
-    def get(self) -> Session:
-        """Return the open session, or open one."""
-        executor_id = self._identity.executor_id
-        if self.session is not None and executor_id != self._executor_id:
-            self.close()
-        if self.session is None:
-            self.session = self._identity.store.connect(executor_id, self._purpose)
-            self._executor_id = executor_id
-        return self.session
-
-    def close(self) -> None:
-        """Close the session; the next use opens another one."""
-        if self.session is not None:
-            self.session.close()
-            self.session = None
 
 
 def known_names() -> str | None:

@@ -10,7 +10,8 @@ from collections import deque
 
 from django_dbos import telemetry
 from django_dbos.core.batch.plan import Plan
-from django_dbos.executor.identity import Connection, Identity
+from django_dbos.executor.connection import Connection
+from django_dbos.executor.identity import Identity
 from django_dbos.executor.loop import Loop
 from django_dbos.operations.run import Run
 from django_dbos.store import errors

@@ -1,4 +1,4 @@
-"""Workers whose database doesn't answer, whose sessions are pooled, whose server is set oddly."""
+"""Workers whose database doesn't answer, pools sessions, or has unusual settings."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def new_gates() -> None:
 
 @pytest.fixture
 def impatient(settings: Any) -> None:
-    """Answers may take 1 s."""
+    """Have answers take 1 s at most."""
     settings.DBOS = {**settings.DBOS, "LEASE": 2.0, "HEARTBEAT_INTERVAL": 0.3}
 
 
@@ -64,7 +64,7 @@ def proxy(monkeypatch: pytest.MonkeyPatch, impatient: None) -> Iterator[Proxy]:
 
 @contextlib.contextmanager
 def stopped(session: Any) -> Iterator[None]:
-    """The session's server process doesn't answer."""
+    """Stop the server process of a session in the block."""
     pid = session.connection.info.backend_pid
     command = Path(f"/proc/{pid}/cmdline")
     if not command.exists() or b"postgres" not in command.read_bytes():
@@ -114,7 +114,7 @@ def test_what_a_stopped_backend_was_given_is_written_once(
         gates["pass"].set()
         assert handle.get_result(timeout=LIMIT) is None
 
-    # It was told to end, and doesn't carry out what it was given first.
+    # It was terminated, and doesn't execute the statements that it had received.
     eventually(lambda: not _is_connected(pid))
     assert list(handle.read_stream("numbers").entries()) == [(0, 0), (1, 1), (2, 2)]
 
@@ -168,7 +168,7 @@ def test_stopping_does_not_wait_for_a_dead_network(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Nothing but being told to stop makes it impatient.
+    # Only the stop shortens the wait for answers.
     monkeypatch.setattr("django_dbos.store.postgresql.worker_connection.MOST_PATIENCE", 3_600.0)
     settings.DBOS = {**settings.DBOS, "LEASE": 3600, "HEARTBEAT_INTERVAL": 0.1}
     executor = start_executor()
@@ -265,7 +265,7 @@ def test_own_sessions_set_what_they_need(
 
     executor = start_executor()
     eventually(lambda: handle.get_status() == "SUCCESS")
-    # Longer than a session may be idle.
+    # This is longer than a session may be idle.
     time.sleep(1.0)
 
     assert "unavailable" not in caplog.text
@@ -275,7 +275,7 @@ def test_own_sessions_set_what_they_need(
 
 @pytest.mark.rule(43)
 def test_own_sessions_are_made_as_the_project_makes_them(start_executor: Start) -> None:
-    """A receiver puts the tables' schema on the search path, and takes on a role."""
+    """A receiver sets the search path and the role."""
     seen: list[str] = []
 
     def set_up(sender: Any, connection: Any, **kwargs: Any) -> None:
@@ -315,7 +315,7 @@ def test_own_sessions_are_made_as_the_project_makes_them(start_executor: Start) 
 def test_a_death_beside_restarts_of_a_pooler_is_seen(
     monkeypatch: pytest.MonkeyPatch, settings: Any, start_executor: Start
 ) -> None:
-    """The connections are lost more often than a lease lasts."""
+    """Connections are lost several times within a lease."""
     settings.DBOS = {**settings.DBOS, "LEASE": 4.0, "HEARTBEAT_INTERVAL": 0.5, "LISTEN": False}
     handle = workflows.counts.start(3)
     dead = register_dead(has_lock=False)

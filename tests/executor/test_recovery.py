@@ -1,4 +1,4 @@
-"""Recovery goes on: past rows that somebody has locked, past sessions of other roles."""
+"""Recovery continues past locked rows, and past sessions of other roles."""
 
 from __future__ import annotations
 
@@ -57,27 +57,27 @@ def store() -> Store:
 
 @pytest.fixture
 def session(store: Store) -> Iterator[Session]:
-    """The connection of who recovers."""
+    """Yield the session of the executor that recovers."""
     session = store.connect(register(store), "test")
     yield session
     session.close()
 
 
 def dead_with(store: Store, count: int) -> tuple[str, list[str]]:
-    """An executor that is dead, and holds so many workflows."""
+    """Return the id of a dead executor, and those of `count` workflows that it holds."""
     executor_id = register(store)
     new = [new_workflow() for _ in range(count)]
     store.start_workflows(new)
-    for one in new:
-        claim = store.claim_workflow(store.session(), executor_id, one.workflow_id)
+    for workflow in new:
+        claim = store.claim_workflow(store.session(), executor_id, workflow.workflow_id)
         assert isinstance(claim, Claim)
     _silence(executor_id)
-    return executor_id, [one.workflow_id for one in new]
+    return executor_id, [workflow.workflow_id for workflow in new]
 
 
 @contextmanager
 def cancelled_in_an_open_transaction(workflow_id: str) -> Iterator[None]:
-    """Another session has cancelled it, and doesn't commit until the block is left."""
+    """Cancel a workflow on another session, which commits at the end of the block."""
     is_locked, may_end = threading.Event(), threading.Event()
 
     def cancel() -> None:
@@ -98,7 +98,7 @@ def cancelled_in_an_open_transaction(workflow_id: str) -> Iterator[None]:
 
 
 def recovery(store: Store, clock: Clock = time.monotonic) -> Recovery:
-    """As an executor's whose own heartbeats have been on time for long."""
+    """Return a recovery whose executor's heartbeats have been on time for an hour."""
     identity = Identity(store, None, 1, owns_process=False)
     heartbeat: Any = SimpleNamespace(hurry=lambda seconds: None)
     judging = Recovery(
@@ -124,12 +124,12 @@ def test_a_locked_row_holds_up_neither_its_neighbours_nor_other_executors(
         for _ in range(3):
             judging.judge(session, store.heartbeat(session, me, None))
         held = statuses()
-        # It is found again at each look, and told of once.
+        # Each report has the dead executor again; it is logged once.
         assert [row.executor_id for row in ExecutorRow.objects.filter(pk=first)] == [first]
         assert not judging.suspects_any
     judging.judge(session, store.heartbeat(session, me, None))
 
-    assert {held[one] for one in [*ids[1:], *others]} == {"ENQUEUED"}
+    assert {held[workflow_id] for workflow_id in [*ids[1:], *others]} == {"ENQUEUED"}
     assert held[ids[0]] == "PENDING"
     assert caplog.text.count(f"{first} is dead: 2 of its workflows are enqueued again") == 1
     assert caplog.text.count(f"{first} is dead") == 1
@@ -137,7 +137,7 @@ def test_a_locked_row_holds_up_neither_its_neighbours_nor_other_executors(
     assert not ExecutorRow.objects.filter(pk=first).exists()
 
 
-def test_a_dead_executor_without_workflows_is_told_of_in_few_words(
+def test_a_dead_executor_without_workflows_is_logged_in_few_words(
     store: Store, session: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     dead, _ = dead_with(store, 0)
@@ -147,7 +147,7 @@ def test_a_dead_executor_without_workflows_is_told_of_in_few_words(
 
 
 @pytest.mark.rule(49)
-def test_what_was_locked_is_recovered_when_it_is_free_again(store: Store, session: Session) -> None:
+def test_a_locked_row_is_recovered_once_it_is_free_again(store: Store, session: Session) -> None:
     dead, ids = dead_with(store, 2)
     judging, me = recovery(store), register(store)
 
@@ -163,10 +163,10 @@ def test_what_was_locked_is_recovered_when_it_is_free_again(store: Store, sessio
 
 
 @pytest.mark.rule(49)
-def test_more_than_one_look_takes_is_recovered_in_several(
+def test_workflows_beyond_the_limit_are_recovered_after_the_next_heartbeats(
     store: Store, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Recovery is done between heartbeats, which mustn't be late for it."""
+    """Recovery runs between heartbeats, and must not delay them."""
     _, ids = dead_with(store, 5)
     judging, me = recovery(store), register(store)
     monkeypatch.setattr("django_dbos.store.postgresql.liveness.RECOVERY_LIMIT", 2)
@@ -178,7 +178,7 @@ def test_more_than_one_look_takes_is_recovered_in_several(
     for _ in range(2):
         judging.judge(session, store.heartbeat(session, me, None))
 
-    assert {statuses()[one] for one in ids} == {"ENQUEUED"}
+    assert {statuses()[workflow_id] for workflow_id in ids} == {"ENQUEUED"}
     assert not judging.suspects_any
 
 
@@ -186,7 +186,7 @@ def test_more_than_one_look_takes_is_recovered_in_several(
 def test_recovery_of_many_dead_does_not_delay_the_next_heartbeat(
     store: Store, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sessions that don't end are waited for, up to 2 s for each dead executor."""
+    """For each dead executor it waits up to 2 s for sessions that don't end."""
     clock = StoppedClock(time.monotonic())
     end_sessions = type(store)._end_sessions  # type: ignore[attr-defined]
 
@@ -200,7 +200,7 @@ def test_recovery_of_many_dead_does_not_delay_the_next_heartbeat(
 
     for left in (2, 1, 0):
         judging.judge(session, store.heartbeat(session, me, None))
-        # Another heartbeat comes before the next one is recovered, and comes soon.
+        # The next heartbeat comes soon, and before the next executor is recovered.
         assert ExecutorRow.objects.filter(pk__in=dead).count() == left
         assert judging.suspects_any is (left > 0)
 
@@ -209,7 +209,7 @@ def test_recovery_of_many_dead_does_not_delay_the_next_heartbeat(
 
 @pytest.fixture
 def role() -> Iterator[str]:
-    """A role that may use the tables, and end nobody's sessions."""
+    """Yield a role that may use the tables, and end no sessions of others."""
     name = f"test_dbos_{secrets.token_hex(4)}"
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE ROLE {name}")
@@ -302,7 +302,7 @@ def test_a_locked_row_holds_up_no_release_of_others(store: Store, session: Sessi
         assert store.release_workflows(session, dead, ids) == [("default", 0)]
         held = statuses()
 
-    assert [held[one] for one in ids] == ["PENDING", "ENQUEUED", "ENQUEUED"]
+    assert [held[workflow_id] for workflow_id in ids] == ["PENDING", "ENQUEUED", "ENQUEUED"]
 
 
 def _silence(executor_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Retention deletes a few rows at a time, beside the heartbeat, and only what nobody can resume."""
+"""Retention deletes a few rows at a time, beside the heartbeat, and no resumable workflow."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def store() -> Store:
 
 
 def make(count: int) -> list[str]:
-    """So many workflows that finished long ago, with rows in every table."""
+    """Make `count` workflows that finished long ago, with rows in every table."""
     handles = has_rows.start_many([()] * count)
     run_until_idle()
     for handle in handles:
@@ -79,14 +79,14 @@ def make(count: int) -> list[str]:
 
 
 def age(**which: Any) -> None:
-    """As if they had been there for years."""
+    """Have workflows be years old."""
     rows = QuerySet(Workflow).filter(**which)
     rows.update(created_at=LONG_AGO)
     rows.filter(finished_at__isnull=False).update(finished_at=LONG_AGO)
 
 
 def rows_left() -> dict[str, int]:
-    """How many rows each table has that belongs to workflows."""
+    """Return the number of rows in each table with rows of workflows."""
     models = [
         model
         for model in apps.get_app_config("django_dbos").get_models()
@@ -95,17 +95,17 @@ def rows_left() -> dict[str, int]:
     return {model.__name__: model._default_manager.count() for model in models}
 
 
-# Statements take no time by this clock: only tests of their time have another one.
+# By this clock statements take no time; tests of their duration use another one.
 stopped_clock = StoppedClock()
 
 
 def retention(store: Store, clock: Clock = stopped_clock, **options: Any) -> Retention:
-    """As a worker's, whose thread hasn't begun."""
+    """Return the duty of a worker, to be run by the test."""
     return Retention(store, clock, **{"age": 3_600.0, "patience": 0.05, **options})
 
 
 def run_to_the_end(store: Store, *several: Retention) -> None:
-    """Call each in turn until nothing is left to do."""
+    """Run each duty in turn until nothing is left to delete."""
     sessions = {
         duty: store.connect(f"test {number}", "test") for number, duty in enumerate(several)
     }
@@ -116,7 +116,7 @@ def run_to_the_end(store: Store, *several: Retention) -> None:
         session.close()
 
 
-def test_all_that_belongs_to_old_workflows_goes(store: Store) -> None:
+def test_all_rows_of_old_workflows_are_deleted(store: Store) -> None:
     make(3)
     young = has_rows.using(workflow_id="young").start()
     run_until_idle()
@@ -132,7 +132,7 @@ def test_all_that_belongs_to_old_workflows_goes(store: Store) -> None:
     assert {name for name, count in rows_left().items() if count} == before.keys() - {"Message"}
 
 
-def test_no_statement_deletes_more_rows_than_it_is_to(
+def test_no_statement_deletes_more_rows_than_its_limit(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(2)
@@ -146,21 +146,21 @@ def test_no_statement_deletes_more_rows_than_it_is_to(
         return count
 
     monkeypatch.setattr(type(store), "delete_dependents", note)
-    # The number doesn't grow, though no statement takes long.
+    # The number of rows doesn't grow, though no statement takes long.
     monkeypatch.setattr("django_dbos.executor.duties.retention.MAX_ROWS", 2)
 
     run_to_the_end(store, retention(store, rows=2))
 
     assert not any(rows_left().values())
     assert all(count <= limit == 2 for count, limit in deleted)
-    # 14 entries of two workflows take 7 statements, and one that finds no more.
+    # 14 entries of two workflows take 7 statements, and another one that finds none.
     assert len(deleted) > 10
 
 
-def test_what_takes_too_long_is_done_with_fewer_rows(
+def test_a_statement_that_takes_too_long_is_repeated_with_fewer_rows(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A statement_timeout, or a slow disk: nothing was ever deleted."""
+    """With a statement_timeout, or a slow disk, nothing used to be deleted."""
     make(3)
     delete_dependents = type(store).delete_dependents
     limits: list[int] = []
@@ -180,7 +180,7 @@ def test_what_takes_too_long_is_done_with_fewer_rows(
     assert not any(rows_left().values())
 
 
-def test_an_outage_is_told_of(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_is_raised(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any) -> Any:
         raise errors.Unavailable("gone")
 
@@ -191,7 +191,7 @@ def test_an_outage_is_told_of(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.rule(50)
-def test_a_parent_stays_while_a_child_of_its_is_active(store: Store) -> None:
+def test_a_parent_stays_while_one_of_its_children_is_active(store: Store) -> None:
     parent = starts_waiting.start()
     run_until_idle()
     assert parent.get_status() == "SUCCESS"
@@ -200,7 +200,7 @@ def test_a_parent_stays_while_a_child_of_its_is_active(store: Store) -> None:
     run_to_the_end(store, retention(store))
     assert parent.get_status() == "SUCCESS"
 
-    # It can still be cancelled with its children, and then goes with them.
+    # It can still be cancelled with its children, and is then deleted with them.
     assert parent.cancel(children=True) in (False, None)
     assert dbos.retrieve_workflow("child").get_status() == "CANCELLED"
     age()
@@ -209,8 +209,8 @@ def test_a_parent_stays_while_a_child_of_its_is_active(store: Store) -> None:
 
 
 @pytest.mark.rule(50)
-def test_what_is_being_deleted_cannot_be_resumed(store: Store) -> None:
-    """The worker dies half-way: it would have gone on without a part of its history."""
+def test_a_workflow_that_is_being_deleted_cannot_be_resumed(store: Store) -> None:
+    """After a death of the worker half-way, a resumed workflow would lack some of its history."""
     handle = waits.start()
     run_until_idle()
     handle.cancel()
@@ -257,7 +257,7 @@ def test_the_heartbeat_does_not_wait_for_retention(
     executor = start_executor()
     try:
         assert began.wait(LIMIT)
-        # One may have been on its way.
+        # One heartbeat may have been under way.
         for _ in range(3):
             heard = ExecutorRow.objects.get().heartbeat_at
             eventually(lambda heard=heard: ExecutorRow.objects.get().heartbeat_at > heard)  # type: ignore[misc]
@@ -276,6 +276,6 @@ def test_without_the_setting_nothing_is_deleted_and_no_thread_runs(
     executor = start_executor()
 
     assert has_rows.start().get_result(timeout=LIMIT) is None
-    assert "dbos-retention" not in {one.name for one in threading.enumerate()}
+    assert "dbos-retention" not in {thread.name for thread in threading.enumerate()}
     executor.stop()
     assert Workflow.objects.count() == 2

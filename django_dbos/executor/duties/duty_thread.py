@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from django.db import Error
 
 from django_dbos.executor.clock import Clock
+from django_dbos.executor.connection import Connection
 from django_dbos.executor.duties.duty import Duty
-from django_dbos.executor.identity import Connection, Identity
+from django_dbos.executor.identity import Identity
 from django_dbos.executor.loop import Loop
 from django_dbos.store import errors
 from django_dbos.store.records import HeartbeatReport
