@@ -146,6 +146,8 @@ class Executor:
         self._stop_claiming()
         self._hand_over(self._grace_period if grace is None else grace)
         self._stop_threads()
+        self.identity.deregister(self.executor_id)
+        self._stop_pool()
         self._announce_stop()
 
     def run(self) -> None:
@@ -286,7 +288,8 @@ class Executor:
         until = time.monotonic() + LAST_PATIENCE
         for thread in (self.dispatcher, self.retention, self.notifier, self.housekeeping):
             thread.loop.stop(timeout=max(until - time.monotonic(), 0.0))
-        self.identity.deregister(self.executor_id)
+
+    def _stop_pool(self) -> None:
         self.runs.pool.stop()
         threads.end_idle_threads()
         self.store.relax(self.executor_id)
