@@ -30,8 +30,8 @@ class KeyField(models.CharField):  # type: ignore[type-arg]
         return super().db_type(connection)
 
 
-# What Python can show in any time zone. Others are read as the nearest of these: PostgreSQL has
-# instants from -infinity to infinity, and one of them in one row must not fail a whole list.
+# The range that Python can show in any time zone. Other instants are read as the nearest of these:
+# PostgreSQL has instants from -infinity to infinity, and a single row must not fail a whole list.
 FIRST_INSTANT = datetime(1, 1, 3, tzinfo=UTC)
 LAST_INSTANT = datetime(9998, 12, 31, tzinfo=UTC)
 
@@ -39,16 +39,16 @@ LAST_INSTANT = datetime(9998, 12, 31, tzinfo=UTC)
 class InstantField(models.DateTimeField):  # type: ignore[type-arg]
     """An instant, kept in UTC whatever `USE_TZ` and `TIME_ZONE` say.
 
-    Python sees what `DateTimeField` would give: aware values with `USE_TZ`, else naive
-    local ones. On SQLite, Django stores naive local text without `USE_TZ`, while the
-    database's own clock speaks UTC; here both are UTC (CORRECTNESS rule 42).
+    Python gets the values of `DateTimeField`: aware ones with `USE_TZ`, else naive local ones. On
+    SQLite, Django stores naive local text without `USE_TZ`, while the database's own clock is in
+    UTC; here both are in UTC (rule 42 of the correctness page).
 
-    What Python's datetime can't hold is read as the nearest instant that it can.
+    An instant that Python's datetime can't hold is read as the nearest one that it can.
     """
 
     def select_format(self, compiler: SQLCompiler, sql: str, params: Any) -> tuple[str, Any]:
         if compiler.connection.vendor != "postgresql":
-            # Django reads it first, and fails where there is no year of four digits.
+            # Django reads the text first, and fails without a year of four digits.
             is_instant = f"{sql} GLOB '[0-9][0-9][0-9][0-9]-*' AND {sql} >= '0001'"
             return f"CASE WHEN {is_instant} THEN {sql} END", [*params, *params, *params]
         nearest = f"least(greatest({sql}, '{FIRST_INSTANT}'), '{LAST_INSTANT}')"
@@ -70,7 +70,7 @@ class InstantField(models.DateTimeField):  # type: ignore[type-arg]
         return text_to_instant(value)
 
     def get_internal_type(self) -> str:
-        # By this Django knows how to subtract, truncate and extract.
+        # Django subtracts, truncates and extracts by this name.
         return "DateTimeField"
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str:
@@ -78,14 +78,14 @@ class InstantField(models.DateTimeField):  # type: ignore[type-arg]
 
 
 def instant_to_text(value: datetime) -> str:
-    """The text under which SQLite keeps an instant: it sorts as the instants do."""
+    """Return the text that SQLite keeps for an instant; texts sort as their instants do."""
     aware = value if timezone.is_aware(value) else timezone.make_aware(value)
     # Not strftime(), which writes the year 900 in three digits.
     return aware.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def text_to_instant(value: str | datetime) -> datetime:
-    """The instant behind SQLite's text, as Django shows it: aware or local by `USE_TZ`."""
+    """Return the instant of SQLite's text as Django shows it: aware, or local without `USE_TZ`."""
     instant = datetime.fromisoformat(value) if isinstance(value, str) else value
     # Django has read it before, as if it were of the connection's time zone: the digits are right.
     aware = min(max(instant.replace(tzinfo=UTC), FIRST_INSTANT), LAST_INSTANT)
@@ -105,11 +105,11 @@ class DatabaseNow(Func):
 
 
 class StoredSize(Func):
-    """The bytes of a text, which PostgreSQL knows without reading it."""
+    """The size of a text in bytes, which PostgreSQL knows without reading the text."""
 
     function = "OCTET_LENGTH"
     output_field = models.IntegerField()
 
     def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
-        # Characters there: OCTET_LENGTH came with SQLite 3.43.
+        # The size in characters: OCTET_LENGTH came with SQLite 3.43.
         return self.as_sql(compiler, connection, function="LENGTH", **extra)

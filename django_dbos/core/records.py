@@ -1,4 +1,4 @@
-"""The data that crosses layers: what is claimed, what is to be written, what came of it."""
+"""The records that cross layers: claims, writes of runs, and the answers to these."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from django_dbos.core.ids import new_uuid
 from django_dbos.core.status import Status
 
 Lane = tuple[str, int]
-"""A queue and a priority: where an executor claims from, in order."""
+"""A queue and a priority in it; executors claim from a lane in the order of its positions."""
 
 
 class State(IntEnum):
-    """What a checkpoint says of its step. WAITING is the only one that may change."""
+    """The state of a checkpoint. Only WAITING may change."""
 
     RECORDED = 0
     WAITING = 1
@@ -28,7 +28,7 @@ class State(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """The right of one executor to run one workflow, and what it needs to begin."""
+    """The right of an executor to run a workflow, with the data that the run begins with."""
 
     workflow_id: str
     claim_number: int
@@ -45,7 +45,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorInfo:
-    """An executor as it registers itself."""
+    """The row by which an executor registers itself."""
 
     executor_id: str
     hostname: str
@@ -56,7 +56,7 @@ class ExecutorInfo:
     lock_key: int
     lease: float
     workflow_names: str | None = None
-    """The names of the workflow functions that it knows, as JSON; None where they aren't told."""
+    """The names of the workflow functions that it knows, as JSON; None if they aren't recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +75,9 @@ class Checkpoint:
     related_workflow_id: str | None = None
     attempts: int = 1
     attempt_errors: str | None = None
-    """What the attempts failed with, as JSON, once there was more than one."""
+    """The errors of the failed attempts, as JSON, once there was more than one attempt."""
     duration: float = 0.0
-    """Seconds that the step took, from which `started_at` is computed."""
+    """Seconds that the step took; `started_at` is computed from them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ class NewWorkflow:
     queue_name: str
     priority: int = 0
     delay: float | None = None
-    """Seconds from now; `run_at` is the absolute form. Neither: at once."""
+    """Seconds from now; `run_at` is the absolute form. Without both the workflow is due at once."""
     run_at: datetime | None = None
     timeout: timedelta | None = None
     inherits_deadline: bool = True
@@ -104,24 +104,23 @@ class NewWorkflow:
     token: uuid.UUID = field(default_factory=new_uuid)
     on_existing: str = "return"
     on_duplicate: str = "return"
-    """What becomes of the start when the id, or the deduplication id, is taken: "return" or
-    "reject"."""
+    """The effect of a taken id or deduplication id: "return" the existing workflow, or "reject"."""
 
     def repeated(self, ids: Sequence[str], inputs: Sequence[str]) -> list[NewWorkflow]:
-        """Workflows like this one, but with these ids and inputs."""
+        """Return workflows like this one with these ids and inputs."""
         return [
             replace(self, workflow_id=workflow_id, input=text, token=new_uuid())
             for workflow_id, text in zip(ids, inputs, strict=True)
         ]
 
     def is_of_another_user(self, existing_user_id: str | None) -> bool:
-        """Whether an existing workflow's user and this one's are known, and differ."""
+        """Return whether this workflow's user and an existing one's are known, and differ."""
         known = self.user_id is not None and existing_user_id is not None
         return known and self.user_id != existing_user_id
 
     @property
     def is_due(self) -> bool:
-        """Whether it is to run at once."""
+        """Whether the workflow may run at once."""
         return self.delay is None and self.run_at is None
 
 
@@ -137,7 +136,7 @@ class NewMessage:
 
 
 class WakeKind(StrEnum):
-    """What a waiting workflow waits for besides the time."""
+    """The kinds of waits. All but SLEEP and RETRY wait for something besides the time."""
 
     SLEEP = "sleep"
     RETRY = "retry"
@@ -149,7 +148,7 @@ class WakeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wake:
-    """What a wait looks for: a kind, the workflow that will have it, and a topic or key."""
+    """The object of a wait: a kind, the workflow that will have it, and a topic or key."""
 
     kind: WakeKind
     workflow_id: str = ""
@@ -159,39 +158,39 @@ class Wake:
 
     @classmethod
     def of_message(cls, workflow_id: str, topic: str) -> Wake:
-        """A message to a workflow, of a topic."""
+        """Return the wait for a message to a workflow."""
         return cls(kind=WakeKind.MESSAGE, workflow_id=workflow_id, name=topic)
 
     @classmethod
     def of_event(cls, workflow_id: str, key: str) -> Wake:
-        """An event of a workflow; with no key any of them, which only watchers ask for."""
+        """Return the wait for an event of a workflow. Only watchers give no key, for any event."""
         return cls(kind=WakeKind.EVENT, workflow_id=workflow_id, name=key)
 
     @classmethod
     def of_result(cls, workflow_id: str) -> Wake:
-        """How a workflow ended, and with it all its streams."""
+        """Return the wait for the end of a workflow, and with it of all its streams."""
         return cls(kind=WakeKind.RESULT, workflow_id=workflow_id)
 
     @classmethod
     def of_stream(cls, workflow_id: str, key: str, offset: int | None = None) -> Wake:
-        """An entry of a workflow's stream, at this offset or later."""
+        """Return the wait for an entry of a workflow's stream, at this offset or later."""
         return cls(kind=WakeKind.STREAM, workflow_id=workflow_id, name=key, offset=offset)
 
     @classmethod
     def of_streams(cls, workflow_id: str) -> Wake:
-        """The end of all streams of a workflow that has no result yet: its quarantine."""
+        """Return the wait for the end of all streams by the workflow's quarantine."""
         return cls(kind=WakeKind.STREAM, workflow_id=workflow_id)
 
     @property
     def key(self) -> str:
-        """The text under which waiters of this are notified."""
+        """The text by which waiters are notified."""
         return f"{self.kind}:{self.workflow_id}:{self.name}"
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """All that is notified of it: for an event also what waits for any of its workflow's.
+        """All texts by which waiters are notified: an event also notifies those of any event.
 
-        The end of all streams has none: in memory readers watch for the workflow's result.
+        The end of all streams has none: in memory, readers watch for the workflow's result.
         """
         if self.kind is WakeKind.EVENT and self.name:
             return (self.key, f"{self.kind}:{self.workflow_id}:")
@@ -201,38 +200,38 @@ class Wake:
 
 
 def run_key(workflow_id: str) -> str:
-    """The text under which the executor that runs a workflow hears of its cancellation."""
+    """Return the text by which the executor of a workflow is notified of its cancellation."""
     return f"run:{workflow_id}"
 
 
-# What a run asks of the writer. Every write carries its claim, and has an answer.
+# The writes that runs submit to the group commit. Each carries its claim and gets an answer.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Write:
-    """One fenced write of a run: nothing but a look at the claim, in this plainest form."""
+    """A fenced write of a run. This base class writes nothing and only checks the claim."""
 
     workflow_id: str
     claim_number: int
     size: int = 0
-    """Roughly how many bytes it carries, since batches are limited in bytes."""
+    """The approximate size in bytes, since batches are limited in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordStep(Write):
-    """Record what a step returned or raised."""
+    """Record the outcome of a step."""
 
     checkpoint: Checkpoint
 
     @property
-    def place(self) -> tuple[str, int]:
-        """What the statement that records it returns."""
+    def returning_key(self) -> tuple[str, int]:
+        """The columns by which the fast path's statement returns this write."""
         return (self.workflow_id, self.checkpoint.step_number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordRetry(Write):
-    """Record that attempts at a step failed, and in how many seconds the next may begin."""
+    """Record that attempts at a step failed, and the seconds until the next one may begin."""
 
     checkpoint: Checkpoint
     delay: float
@@ -240,7 +239,7 @@ class RecordRetry(Write):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordSend(Write):
-    """Store messages; with the sending step's checkpoint."""
+    """Store messages, and the checkpoint of the sending step."""
 
     checkpoint: Checkpoint
     messages: tuple[NewMessage, ...]
@@ -248,12 +247,12 @@ class RecordSend(Write):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordStart(Write):
-    """Enqueue children; with the starting step's checkpoint."""
+    """Enqueue children, and record the checkpoint of the starting step."""
 
     checkpoint: Checkpoint
     workflows: tuple[NewWorkflow, ...]
     is_reserved: bool = False
-    """Whether this executor has a free slot for the child, which is then claimed at once."""
+    """Whether this executor has reserved a slot for the child, which it then claims at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,8 +266,8 @@ class RecordEvent(Write):
     write_id: uuid.UUID = field(default_factory=new_uuid)
 
     @property
-    def place(self) -> tuple[str, uuid.UUID]:
-        """What the statement that sets it returns first."""
+    def returning_key(self) -> tuple[str, uuid.UUID]:
+        """The columns by which the fast path's statement returns this write."""
         return (self.workflow_id, self.write_id)
 
 
@@ -283,30 +282,30 @@ class RecordEntry(Write):
     write_id: uuid.UUID = field(default_factory=new_uuid)
 
     @property
-    def place(self) -> tuple[str, uuid.UUID]:
-        """What the statement that writes it returns first."""
+    def returning_key(self) -> tuple[str, uuid.UUID]:
+        """The columns by which the fast path's statement returns this write."""
         return (self.workflow_id, self.write_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordWait(Write):
-    """Look for what is awaited: record it when it's there or too late, else the deadline."""
+    """Record the outcome of a wait that is over; of another wait record the deadline."""
 
     checkpoint: Checkpoint
     wake: Wake
     timeout: float | None
     is_expected: bool = False
-    """Whether it is likely to be there: somebody said so, or this run was woken for it."""
+    """Whether the outcome is likely to be there: it was notified, or the run was woken by it."""
 
     @property
-    def place(self) -> tuple[str, int]:
-        """What the statement that records it returns first."""
+    def returning_key(self) -> tuple[str, int]:
+        """The columns by which the fast path's statement returns this write."""
         return (self.workflow_id, self.checkpoint.step_number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish(Write):
-    """End the workflow with its result, or set it aside by the engine."""
+    """End the workflow with its outcome, or quarantine it."""
 
     status: Status
     output: str | None = None
@@ -314,19 +313,19 @@ class Finish(Write):
     is_quarantined: bool = False
 
     @property
-    def place(self) -> tuple[str, int]:
-        """What the statement that ends it returns."""
+    def returning_key(self) -> tuple[str, int]:
+        """The columns by which the fast path's statement returns this write."""
         return (self.workflow_id, self.claim_number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspend(Write):
-    """Give the claim up until what is awaited is there, or the wait's deadline comes."""
+    """Give the claim up until the wait has an outcome or its deadline comes."""
 
     wake: Wake
     step_number: int
     remaining: float | None = None
-    """Seconds until the wait's deadline, when the run last looked."""
+    """Seconds until the wait's deadline, when the run last polled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,21 +334,21 @@ class Release(Write):
 
 
 class Verdict(StrEnum):
-    """What came of a write."""
+    """The result of a write."""
 
     DONE = "done"
     FOUND = "found"
-    """There was a checkpoint at this position already: `Answer.checkpoint`."""
+    """This position had a checkpoint already: `Answer.checkpoint`."""
     WAITING = "waiting"
-    """What is awaited isn't there: `Answer.remaining` seconds are left (None: for ever)."""
+    """The wait has no outcome yet; `Answer.remaining` seconds are left (None: no limit)."""
     CLAIM_LOST = "claim lost"
     PAST_DEADLINE = "past deadline"
     REFUSED = "refused"
-    """The write itself was at fault: `Answer.refusal`."""
+    """The write itself is at fault, for the reason in `Answer.refusal`."""
 
 
 class Refusal(StrEnum):
-    """Why a write was refused, by its own fault; nothing of it was written."""
+    """The fault of a refused write, of which nothing was written."""
 
     NO_RECEIVER = "no receiver"
     ID_TAKEN = "id taken"
@@ -360,22 +359,22 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came of a write, for the run that asked."""
+    """The answer to a write, for the run that submitted it."""
 
     verdict: Verdict
     checkpoint: Checkpoint | None = None
     remaining: float | None = None
     refusal: Refusal | None = None
     subject: str = ""
-    """What the refusal is about: an id, a key, or the database's message."""
+    """The subject of the refusal: an id, a key, or the database's message."""
     existing_id: str = ""
     """With DUPLICATE: the workflow that holds the deduplication id."""
     existing_name: str = ""
     existing_user_id: str | None = None
     is_own: bool = False
-    """With ID_TAKEN: whether the row is the very child that was to be started."""
+    """With ID_TAKEN: whether the row is the child that was to be started."""
     status: Status | None = None
-    """With CLAIM_LOST: the workflow's status now; None when it is gone."""
+    """With CLAIM_LOST: the workflow's current status; None when the row is gone."""
 
 
 DONE = Answer(verdict=Verdict.DONE)

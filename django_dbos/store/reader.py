@@ -1,6 +1,6 @@
-"""What anybody may read of the tables: written once, for both databases.
+"""Reads of the tables, for both databases.
 
-On Django's connection of the calling thread, and so in the caller's transaction.
+They use Django's connection of the calling thread, and so the caller's transaction.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from django_dbos.store.columns import CHECKPOINT
 from django_dbos.store.records import Outcome, Page
 from django_dbos.store.sessions import Row, Session
 
-# After so many bytes of values no more are read at once: each may have megabytes.
+# The size at which a page of values ends, in bytes: a single value may have megabytes.
 PAGE_BYTES = 1_000_000
 
 
 class Reader:
-    """Reads one database's tables."""
+    """Reads the tables of one database."""
 
     def __init__(self, alias: str, session: Callable[[], Session]) -> None:
         self._alias = alias
         self._session = session
 
     def get_workflow(self, workflow_id: str) -> Workflow:
-        """Return the row without what it holds; raise WorkflowDoesNotExist."""
+        """Return the row without its values; raise WorkflowDoesNotExist."""
         found = Workflow.objects.using(self._alias).filter(workflow_id=workflow_id)
         workflow = found.defer("input_text", "output_text", "error_text", "attributes").first()
         if workflow is None:
@@ -45,11 +45,10 @@ class Reader:
         found = Workflow.objects.using(self._alias).filter(workflow_id=workflow_id)
         return found.values_list("name", flat=True).first()
 
-    # These are asked again and again by whoever waits: plain statements, since the ORM takes
-    # several times as long to make one.
+    # Waits poll these: plain statements, since the ORM takes several times as long to make one.
 
     def read_outcome(self, workflow_id: str) -> Outcome:
-        """Return how a workflow stands; raise WorkflowDoesNotExist."""
+        """Return the status and outcome; raise WorkflowDoesNotExist."""
         for status, *values in self._session().run("read_outcome", {"workflow_id": workflow_id}):
             return Outcome(Status(status), *values)
         raise WorkflowDoesNotExist(workflow_id)
@@ -79,16 +78,16 @@ class Reader:
     ) -> tuple[bool, dict[str, int]]:
         """Return whether a workflow is active, and its events' versions, without their values.
 
-        Raise WorkflowDoesNotExist, also where the id is another workflow's than the token's by now.
+        Raise WorkflowDoesNotExist, also if a new workflow has the id: its token is another one.
         """
         read = self._session().run("read_versions", {"workflow_id": workflow_id, "key": key})
-        status, _ = _of_same(read, workflow_id, token)
+        status, _ = _status_and_token(read, workflow_id, token)
         return status in ACTIVE, {row[2]: row[3] for row in read if row[2] is not None}
 
     def read_some_events(self, workflow_id: str, keys: Sequence[str]) -> list[tuple[str, str, int]]:
-        """Return (key, value's text, version) of some of these events, by key.
+        """Return (key, value's text, version) of a page of these events, by key.
 
-        At least one, and no more after PAGE_BYTES.
+        A page has at least one event, and ends at PAGE_BYTES.
         """
         events = Event.objects.using(self._alias).filter(workflow_id=workflow_id, key__in=keys)
         before = Window(Sum(StoredSize("value_text")), order_by="key") - StoredSize("value_text")
@@ -98,16 +97,16 @@ class Reader:
     def read_entries(
         self, workflow_id: str, key: str, offset: int, limit: int, *, token: UUID | None = None
     ) -> Page:
-        """Return up to `limit` entries from an offset: at least one, and no more after PAGE_BYTES.
+        """Return up to `limit` entries from an offset: at least one, and up to PAGE_BYTES.
 
-        Raise WorkflowDoesNotExist, also where the id is another workflow's than the token's by now.
+        Raise WorkflowDoesNotExist, also if a new workflow has the id: its token is another one.
         """
         stream = {"workflow_id": workflow_id, "key": key}
         asked = {**stream, "offset": offset, "limit": limit + 1, "max_bytes": PAGE_BYTES}
         read = self._session().run("read_entries", asked)
-        status, _ = _of_same(read, workflow_id, token)
+        status, _ = _status_and_token(read, workflow_id, token)
         rows = [row[2:] for row in read if row[2] is not None]
-        # The entry that would be too much comes without its value.
+        # The entry after the page comes without its value.
         found = [row[:3] for row in rows if not row[3]]
         has_end = bool(found) and bool(found[-1][2])
         is_last = len(found) <= limit and len(found) == len(rows)
@@ -122,7 +121,7 @@ class Reader:
         )
 
     def read_checkpoint(self, workflow_id: str, step_number: int) -> Checkpoint | None:
-        """Return what is recorded at a position, read on Django's connection."""
+        """Return the checkpoint at a position, or None."""
         step = {"workflow_id": workflow_id, "step_number": step_number}
         found = self._session().run("read_checkpoint", step)
         return CHECKPOINT.read(found[0]) if found else None
@@ -133,11 +132,11 @@ class Reader:
         return list(found.order_by("step_number"))
 
     def why_unclaimed(self, queue_name: str, name: str) -> str:
-        """Why no live worker claims a workflow, as far as their rows tell; empty if one may."""
+        """Return the reason why no live worker claims a workflow, or an empty text if one may."""
         workers = self._workers_of(queue_name)
         if not workers:
             return f"no live worker serves queue {queue_name!r}; run dbos_worker"
-        if any(one.workflow_names is None or name in one.workflow_names for one in workers):
+        if any(row.workflow_names is None or name in row.workflow_names for row in workers):
             return ""
         return (
             f"no live worker of queue {queue_name!r} knows its function {name!r}; deploy the code, "
@@ -147,14 +146,14 @@ class Reader:
     def _workers_of(self, queue_name: str) -> list[Executor]:
         executors = Executor.objects.using(self._alias).filter(is_inline=False).judged()
         return [
-            one
-            for one in executors
-            if one.is_live and (one.queue_names is None or queue_name in one.queue_names)
+            row
+            for row in executors
+            if row.is_live and (row.queue_names is None or queue_name in row.queue_names)
         ]
 
 
-def _of_same(read: list[Row], workflow_id: str, token: UUID | None) -> tuple[Status, UUID]:
-    """The status and token of the workflow that all rows are about."""
+def _status_and_token(read: list[Row], workflow_id: str, token: UUID | None) -> tuple[Status, UUID]:
+    """Return the status and token of the workflow that all rows belong to."""
     if not read:
         raise WorkflowDoesNotExist(workflow_id)
     status, found = Status(read[0][0]), UUID(str(read[0][1]))

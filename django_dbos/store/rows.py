@@ -1,4 +1,4 @@
-"""Between records and the rows of statements: for both stores."""
+"""Records as rows of statements, and rows as facts: for both stores."""
 
 from __future__ import annotations
 
@@ -166,12 +166,14 @@ def to_checkpoint(row: Row) -> FoundCheckpoint:
 
 
 def add_checkpoints(facts: Facts, rows: list[Row]) -> None:
+    """Add the rows of `find_checkpoints`."""
     for found in map(to_checkpoint, rows):
         checkpoint = found.checkpoint
         facts.checkpoints[checkpoint.workflow_id, checkpoint.step_number] = found
 
 
 def add_messages(facts: Facts, rows: list[Row]) -> None:
+    """Add the rows of `find_messages`."""
     messages: dict[Key, deque[tuple[int, str]]] = defaultdict(deque)
     for workflow_id, topic, message_id, text in rows:
         messages[workflow_id, topic].append((message_id, text))
@@ -179,29 +181,34 @@ def add_messages(facts: Facts, rows: list[Row]) -> None:
 
 
 def add_events(facts: Facts, rows: list[Row]) -> None:
+    """Add the rows of `find_events`."""
     facts.events = {(row[0], row[1]): (row[2], row[3]) for row in rows}
 
 
 def add_workflows(facts: Facts, rows: list[Row]) -> None:
+    """Add the rows of `find_workflows`."""
     for workflow_id, *values in rows:
         facts.workflows[workflow_id] = FOUND_WORKFLOW.read(values)
 
 
 def add_deduplications(facts: Facts, rows: list[Row]) -> None:
+    """Add the rows of `find_deduplicated`."""
     facts.deduplications = {(row[0], row[1]): (row[2], row[3]) for row in rows}
 
 
 def add_tails(facts: Facts, rows: list[Row]) -> None:
+    """Add the rows of `find_tails`."""
     facts.tails = {(row[0], row[1]): (row[2], bool(row[3])) for row in rows}
 
 
 def add_written(facts: Facts, rows: list[Row]) -> None:
+    """Add the rows of `find_writes`."""
     # SQLite's driver returns texts.
     facts.written = {UUID(str(row[0])) for row in rows}
 
 
 def add_lost(facts: Facts, rows: list[Row], claims: dict[str, int], executor_id: str) -> None:
-    """Of the claims that the fence left out, those that are lost; the others are only locked."""
+    """Add the lost ones of the claims that the fence left out; the others are only locked."""
     seen: dict[str, Any] = {row[0]: row for row in rows}
     for workflow_id, claim_number in claims.items():
         if workflow_id in facts.held:
@@ -214,7 +221,7 @@ def add_lost(facts: Facts, rows: list[Row], claims: dict[str, int], executor_id:
 
 
 def by_workflow(found: list[Row]) -> dict[str, list[FoundCheckpoint]]:
-    """Histories, from rows of `load_checkpoints`."""
+    """Return histories by workflow id, from rows of `load_checkpoints`."""
     histories: dict[str, list[FoundCheckpoint]] = {}
     for row in found:
         histories.setdefault(row[0], []).append(to_checkpoint(row))
@@ -222,7 +229,7 @@ def by_workflow(found: list[Row]) -> dict[str, list[FoundCheckpoint]]:
 
 
 def keys_by_workflow(found: list[Row]) -> dict[str, set[str]]:
-    """Sets of keys, from rows of (workflow id, key)."""
+    """Return sets of keys by workflow id, from rows of (workflow id, key)."""
     keys: dict[str, set[str]] = {}
     for workflow_id, key in found:
         keys.setdefault(workflow_id, set()).add(key)
@@ -230,5 +237,5 @@ def keys_by_workflow(found: list[Row]) -> dict[str, set[str]]:
 
 
 def lanes(found: Sequence[Row], first: int = 0) -> list[Lane]:
-    """The distinct (queue, priority) in two neighbouring columns."""
+    """Return the distinct lanes in two neighbouring columns, of which `first` is the queue."""
     return sorted({(row[first], row[first + 1]) for row in found})

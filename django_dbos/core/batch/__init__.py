@@ -1,0 +1,1 @@
+"""A batch of writes: look-ups, decision, plan, and the notifications after the commit."""

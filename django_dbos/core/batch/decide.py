@@ -1,4 +1,4 @@
-"""What a batch of writes does to the tables: decided once, for both databases.
+"""The decision of a batch: which rows its writes make, the same for both databases.
 
 A store takes the fence, answers the batch's `Questions` with `Facts`, lets `decide` turn them
 into a `Plan`, and writes the plan, all in one transaction. Nothing here waits or does I/O.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from django_dbos.core.batch.lookups import Facts, FoundCheckpoint, FoundWorkflow, Place
+from django_dbos.core.batch.lookups import Facts, FoundCheckpoint, FoundWorkflow, StepKey
 from django_dbos.core.batch.plan import Consumed, Entry, EventValue, Plan
 from django_dbos.core.records import (
     DONE,
@@ -37,24 +37,24 @@ from django_dbos.core.status import ACTIVE, FINISHED, Status
 
 
 def decide(writes: Iterable[Write], facts: Facts) -> Plan:
-    """Decide each write in turn. Once one of a claim fails, its later ones fail with it."""
-    return _Decision(facts).of(writes)
+    """Decide each write in turn. Once a write of a claim fails, later ones fail with it."""
+    return _Decision(facts).decide(writes)
 
 
 class _Decision:
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.plan = Plan()
-        self.stopped: dict[Place, Answer] = {}
+        self.stopped: dict[StepKey, Answer] = {}
 
-    def of(self, writes: Iterable[Write]) -> Plan:
+    def decide(self, writes: Iterable[Write]) -> Plan:
         for position, write in enumerate(writes):
             answer = self._fence(write, position) or self._answer(write)
             self.plan.answers.append(answer)
         return self.plan
 
     def _fence(self, write: Write, position: int) -> Answer | None:
-        """What stands against a write, and then against all later ones of its claim."""
+        """Return the answer that refuses a write and all later ones of its claim, or None."""
         workflow_id = write.workflow_id
         stopped = self.stopped.get((workflow_id, write.claim_number))
         if stopped is not None and not (stopped.refusal and is_giving_up(write)):
@@ -114,7 +114,7 @@ class _Decision:
         return DONE
 
     def _wait(self, write: RecordWait, begun: FoundCheckpoint | None) -> Answer:
-        outcome = self._look(write)
+        outcome = self._find_outcome(write)
         remaining = begun.remaining if begun else write.timeout
         if outcome is None and remaining is not None and remaining <= 0:
             outcome = replace(write.checkpoint, state=State.TIMED_OUT)
@@ -130,9 +130,9 @@ class _Decision:
         return Answer(verdict=Verdict.FOUND, checkpoint=outcome)
 
     def _wait_for_entry(self, write: RecordWait, begun: FoundCheckpoint | None) -> Answer:
-        """Record from when on a reader waits for an offset; it reads the entry itself.
+        """Record the beginning of a reader's wait for an offset; the reader reads the entry itself.
 
-        A reader has one checkpoint: what it waits for takes the place of what it waited for before.
+        A reader has one checkpoint: the new wait replaces the one before.
         """
         if self._has_entry(write.wake):
             return DONE
@@ -144,15 +144,15 @@ class _Decision:
         return Answer(verdict=Verdict.WAITING, remaining=remaining)
 
     def _has_entry(self, wake: Wake) -> bool:
-        """Whether a reader need not wait: the entry is there, or none will come."""
+        """Return whether a reader need not wait: the entry is there, or no more will come."""
         target = self.facts.workflows.get(wake.workflow_id)
         if target is None or target.status not in ACTIVE:
             return True
         offset, is_end = self.facts.tails.get((wake.workflow_id, wake.name), (-1, False))
         return is_end or offset >= (wake.offset or 0)
 
-    def _look(self, write: RecordWait) -> Checkpoint | None:
-        """The outcome of a wait whose time hasn't come, if what it waits for has."""
+    def _find_outcome(self, write: RecordWait) -> Checkpoint | None:
+        """Return the outcome of a wait, if it is there before the deadline."""
         wake, checkpoint = write.wake, write.checkpoint
         match wake.kind:
             case WakeKind.MESSAGE:
@@ -183,7 +183,7 @@ class _Decision:
         return self._record(write.checkpoint)
 
     def _start(self, write: RecordStart) -> Answer:
-        """All of them, or none; later writes of the batch find what this one has started."""
+        """Start all workflows, or none; later writes of the batch find them."""
         for position, new in enumerate(write.workflows):
             taken = self._taken(new)
             if taken is not None:
@@ -217,7 +217,7 @@ class _Decision:
                 del self.facts.deduplications[new.queue_name, new.deduplication_id]
 
     def _taken(self, new: NewWorkflow) -> Answer | None:
-        """Who has the id, or the deduplication id, of a workflow that is to be started."""
+        """Return the refusal if a workflow's id or deduplication id is taken; else None."""
         existing = self.facts.workflows.get(new.workflow_id)
         if existing is not None:
             return Answer(
@@ -248,7 +248,7 @@ class _Decision:
         key = (write.workflow_id, write.key)
         version = self.facts.events.get(key, ("", 0))[1] + 1
         self.facts.events[key] = (write.value, version)
-        self.plan.event_values.append(EventValue.of(write, version))
+        self.plan.event_values.append(EventValue.from_write(write, version))
         return self._record(write.checkpoint)
 
     def _append(self, write: RecordEntry) -> Answer:
@@ -259,12 +259,12 @@ class _Decision:
         if is_ended and write.value is None:
             return self._record(write.checkpoint)
         if is_ended:
-            # Nobody waits for this answer: what follows in the queue doesn't know of it.
+            # No one waits for this answer: later writes in the queue don't depend on it.
             refusal = Refusal.STREAM_CLOSED
             answer = Answer(verdict=Verdict.REFUSED, refusal=refusal, subject=write.key)
             return self._stop(write, answer)
         self.facts.tails[key] = (offset + 1, write.value is None)
-        self.plan.entries.append(Entry.of(write, offset + 1))
+        self.plan.entries.append(Entry.from_write(write, offset + 1))
         return self._record(write.checkpoint)
 
     def _end(self, write: Finish | Suspend | Release) -> Answer:
@@ -280,7 +280,7 @@ class _Decision:
 
 
 def is_giving_up(write: Write) -> bool:
-    """Whether a write ends a run of which an earlier write was refused."""
+    """Return whether a write ends a run after one of its writes was refused."""
     return isinstance(write, Release) or (isinstance(write, Finish) and write.is_quarantined)
 
 
@@ -291,7 +291,7 @@ def _cancellation(write: Write) -> Finish:
 
 
 def result_checkpoint(checkpoint: Checkpoint, target: FoundWorkflow | None) -> Checkpoint | None:
-    """What waiting for another workflow's result gives, once that has one."""
+    """Return the outcome of a wait for another workflow's result; None while it has none."""
     if target is None or target.status not in FINISHED or target.is_quarantined:
         return None
     match target.status:

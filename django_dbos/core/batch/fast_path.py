@@ -28,7 +28,7 @@ FastWrite = RecordStep | RecordEntry | RecordEvent | RecordWait | Finish
 
 
 def may_take_fast_path(writes: Sequence[Write]) -> bool:
-    """Whether statements can fence and insert all these writes without look-ups.
+    """Return whether statements can fence and insert all these writes without look-ups.
 
     Where the order of a workflow's writes matters, that of the statements must preserve it.
     """
@@ -59,10 +59,10 @@ def _is_fast(write: Write) -> bool:
 
 
 def _may_follow(write: Write, before: Write) -> bool:
-    """Whether two writes of a workflow may take the fast path in one batch.
+    """Return whether two writes of a workflow may take the fast path in one batch.
 
-    Not with two claims, since a statement returns which step it recorded, but not for which of
-    them; nor with two receipts, for which one message might do.
+    Two claims may not: a statement returns the step that it recorded, but not the claim. Nor may
+    two receipts, which might both get the same message.
     """
     if write.claim_number != before.claim_number:
         return False
@@ -88,9 +88,9 @@ def note_written(plan: Plan, write: FastWrite, row: tuple[Any, ...]) -> Answer:
             outcome = replace(write.checkpoint, output=row[2])
             return Answer(verdict=Verdict.FOUND, checkpoint=outcome)
         case RecordEntry():
-            plan.entries.append(Entry.of(write, row[2]))
+            plan.entries.append(Entry.from_write(write, row[2]))
         case RecordEvent():
-            plan.event_values.append(EventValue.of(write, row[2]))
+            plan.event_values.append(EventValue.from_write(write, row[2]))
         case Finish():
             plan.finished.append(write)
     return DONE

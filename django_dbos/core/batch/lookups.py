@@ -1,4 +1,4 @@
-"""What must be known, under the fence, before a batch is decided: questions and answers."""
+"""The look-ups of a batch, under the fence and before its decision: questions and facts."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ from django_dbos.core.records import (
 )
 from django_dbos.core.status import Status
 
-Place = tuple[str, int]
+StepKey = tuple[str, int]
+"""A workflow's id and a step number."""
 Key = tuple[str, str]
+"""A workflow's id and a topic or key, or a queue and a deduplication id."""
 
 
 @dataclass(slots=True)
 class Questions:
-    """What must be looked up, under the fence, before a batch can be decided."""
+    """The rows to look up, under the fence, before a batch can be decided."""
 
     claims: dict[str, int] = field(default_factory=dict)
-    checkpoints: list[Place] = field(default_factory=list)
+    checkpoints: list[StepKey] = field(default_factory=list)
     messages: Counter[Key] = field(default_factory=Counter)
     events: set[Key] = field(default_factory=set)
     workflows: set[str] = field(default_factory=set)
@@ -41,7 +43,7 @@ class Questions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundWorkflow:
-    """What a batch may want to know of another workflow."""
+    """The columns of another workflow that a decision may depend on."""
 
     name: str
     status: Status
@@ -55,7 +57,7 @@ class FoundWorkflow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundCheckpoint:
-    """A checkpoint in the table; a wait's with the seconds that are left of it."""
+    """A checkpoint in the table, and the seconds that are left of a wait."""
 
     checkpoint: Checkpoint
     remaining: float | None = None
@@ -63,13 +65,13 @@ class FoundCheckpoint:
 
 @dataclass(slots=True, kw_only=True)
 class Facts:
-    """The answers."""
+    """The rows that answer the questions of a batch."""
 
     held: dict[str, tuple[int, bool]] = field(default_factory=dict)
     """By workflow id: the claim number, and whether the deadline has passed."""
     lost: dict[str, Status | None] = field(default_factory=dict)
-    """Claims that are somebody else's by now, with the workflow's status."""
-    checkpoints: dict[Place, FoundCheckpoint] = field(default_factory=dict)
+    """Claims that this executor no longer holds, with the workflow's status."""
+    checkpoints: dict[StepKey, FoundCheckpoint] = field(default_factory=dict)
     messages: dict[Key, deque[tuple[int, str]]] = field(default_factory=dict)
     events: dict[Key, tuple[str, int]] = field(default_factory=dict)
     workflows: dict[str, FoundWorkflow] = field(default_factory=dict)
@@ -79,10 +81,10 @@ class Facts:
 
 
 def questions(writes: Iterable[Write], *, is_repeat: bool) -> Questions:
-    """What to look up for these writes; a repeat asks as well which are in the tables."""
+    """Return the look-ups for these writes; a repeat also looks up which are in the tables."""
     asked = Questions()
     for write in writes:
-        # Of a zombie's claim and the one after it, the later is the one that may hold.
+        # Of a stale claim and the one after it, only the later one may hold.
         known = asked.claims.get(write.workflow_id, write.claim_number)
         asked.claims[write.workflow_id] = max(known, write.claim_number)
         checkpoint: Checkpoint | None = getattr(write, "checkpoint", None)
@@ -90,7 +92,7 @@ def questions(writes: Iterable[Write], *, is_repeat: bool) -> Questions:
             asked.checkpoints.append((write.workflow_id, checkpoint.step_number))
         match write:
             case RecordWait():
-                _ask_of_wait(asked, write.wake)
+                _add_wait(asked, write.wake)
             case RecordSend():
                 asked.workflows.update(message.workflow_id for message in write.messages)
             case RecordStart():
@@ -107,7 +109,7 @@ def questions(writes: Iterable[Write], *, is_repeat: bool) -> Questions:
     return asked
 
 
-def _ask_of_wait(asked: Questions, wake: Wake) -> None:
+def _add_wait(asked: Questions, wake: Wake) -> None:
     match wake.kind:
         case WakeKind.MESSAGE:
             asked.messages[wake.workflow_id, wake.name] += 1

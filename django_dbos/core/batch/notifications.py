@@ -1,8 +1,8 @@
-"""What others are told after a commit: that what they may be waiting for is there now.
+"""The notifications after a commit: new data is there that others may wait for.
 
 The receivers are waiting workflows, whose rows a `Wake` enqueues; watchers of keys, in this process
-and in others; and executors, which claim from the lanes that got something. A notification says
-where to read and never carries data, so one that is lost costs only the wait for the next poll.
+and in others; and executors, which claim from the lanes that got workflows. A notification names
+the place to read and never carries data, so that a lost one costs the wait for the next poll.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from django_dbos.core.records import (
 
 @dataclass(slots=True, kw_only=True)
 class Notifications:
-    """What to tell others after a commit."""
+    """The notifications that follow a commit."""
 
     wakes: list[Wake] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
-    """What no row waits for, or not by now: only who watches it is told."""
+    """Keys that no row waits for; only watchers are notified."""
     lanes: list[Lane] = field(default_factory=list)
     notified: set[str] = field(default_factory=set)
-    """Keys that other processes know of already."""
+    """Keys of which other processes are notified already."""
 
     @classmethod
     def of_plan(cls, plan: Plan) -> Notifications:
-        """What to tell of a batch."""
-        keys = [Wake.of_result(one.workflow_id).key for one in plan.finished if one.is_quarantined]
+        """Return the notifications of a batch."""
+        keys = [Wake.of_result(end.workflow_id).key for end in plan.finished if end.is_quarantined]
         started = [
             (new.queue_name, new.priority) for new, is_reserved in plan.workflows if not is_reserved
         ]
@@ -50,52 +50,52 @@ class Notifications:
 
     @classmethod
     def of_cancelled(cls, workflow_ids: Sequence[str]) -> Notifications:
-        """What to tell of workflows that were cancelled while somebody may run them."""
+        """Return the notifications of cancelled workflows, which executors may still run."""
         return cls(
-            wakes=[Wake.of_result(one) for one in workflow_ids],
-            keys=[run_key(one) for one in workflow_ids],
+            wakes=[Wake.of_result(workflow_id) for workflow_id in workflow_ids],
+            keys=[run_key(workflow_id) for workflow_id in workflow_ids],
         )
 
     @classmethod
-    def merged(cls, several: Sequence[Notifications]) -> Notifications:
-        """All of them in one; what one of them has to notify isn't old for another's sake."""
-        news = {key for one in several for key in one.news}
+    def merged(cls, parts: Sequence[Notifications]) -> Notifications:
+        """Merge notifications. A key counts as notified only if all of them have notified it."""
+        news = {key for part in parts for key in part.news}
         return cls(
-            wakes=list(dict.fromkeys(wake for one in several for wake in one.wakes)),
-            keys=[key for one in several for key in one.keys],
-            lanes=[lane for one in several for lane in one.lanes],
-            notified={key for one in several for key in one.notified} - news,
+            wakes=list(dict.fromkeys(wake for part in parts for wake in part.wakes)),
+            keys=[key for part in parts for key in part.keys],
+            lanes=[lane for part in parts for lane in part.lanes],
+            notified={key for part in parts for key in part.notified} - news,
         )
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nobody to tell."""
+        """Whether there is no one to notify."""
         return not (self.wakes or self.keys or self.lanes)
 
     @property
     def all_keys(self) -> list[str]:
-        """Every key that somebody may watch."""
+        """All keys that watchers may have."""
         return sorted({key for wake in self.wakes for key in wake.keys} | set(self.keys))
 
     @property
     def news(self) -> list[str]:
-        """The keys to notify other processes of."""
+        """The keys of which other processes aren't notified yet."""
         return [key for key in self.all_keys if key not in self.notified]
 
 
 def wakes_of(plan: Plan) -> list[Wake]:
-    """What waiting workflows may be waiting for, and has come with this batch."""
+    """Return the waits that may be over with this batch."""
     return [
-        *{Wake.of_message(one.workflow_id, one.topic) for one in plan.messages},
-        *{Wake.of_event(one.workflow_id, one.key) for one in plan.event_values},
-        *{Wake.of_stream(one.workflow_id, one.key) for one in plan.entries},
-        *(Wake.of_result(one.workflow_id) for one in plan.finished if not one.is_quarantined),
-        *(Wake.of_streams(one.workflow_id) for one in plan.finished if one.is_quarantined),
+        *{Wake.of_message(message.workflow_id, message.topic) for message in plan.messages},
+        *{Wake.of_event(event.workflow_id, event.key) for event in plan.event_values},
+        *{Wake.of_stream(entry.workflow_id, entry.key) for entry in plan.entries},
+        *(Wake.of_result(end.workflow_id) for end in plan.finished if not end.is_quarantined),
+        *(Wake.of_streams(end.workflow_id) for end in plan.finished if end.is_quarantined),
     ]
 
 
 def keys_of(writes: Sequence[FastWrite]) -> list[str]:
-    """The keys of which others are to be notified once these are written."""
+    """Return the keys to notify once these writes are committed."""
     wakes = [wake for wake in map(_wake_of, writes) if wake is not None]
     return sorted({key for wake in wakes for key in wake.keys})
 

@@ -1,4 +1,4 @@
-"""What a batch of writes does to the tables, once it is decided: the store writes the plan."""
+"""The plan of a batch: the rows that the store writes, once they are decided."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from django_dbos.core.records import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A stream entry with the offset that it was dealt."""
+    """A stream entry with its offset."""
 
     workflow_id: str
     key: str
@@ -32,8 +32,8 @@ class Entry:
     write_id: UUID
 
     @classmethod
-    def of(cls, write: RecordEntry, offset: int) -> Entry:
-        """What a write appends at this offset."""
+    def from_write(cls, write: RecordEntry, offset: int) -> Entry:
+        """Return the entry that a write appends at this offset."""
         return cls(
             workflow_id=write.workflow_id,
             key=write.key,
@@ -46,7 +46,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventValue:
-    """An event's value with the version that it was dealt."""
+    """An event's value with its version."""
 
     workflow_id: str
     key: str
@@ -56,8 +56,8 @@ class EventValue:
     write_id: UUID
 
     @classmethod
-    def of(cls, write: RecordEvent, version: int) -> EventValue:
-        """What a write sets, as this version."""
+    def from_write(cls, write: RecordEvent, version: int) -> EventValue:
+        """Return the value that a write sets as this version."""
         return cls(
             workflow_id=write.workflow_id,
             key=write.key,
@@ -78,49 +78,49 @@ class Consumed:
 
 @dataclass(slots=True)
 class Plan:
-    """What the store writes, and what it answers to each write."""
+    """The rows that the store writes, and the answer to each write."""
 
     answers: list[Answer] = field(default_factory=list)
     checkpoints: list[tuple[Checkpoint, float | None]] = field(default_factory=list)
-    """New ones; a wait's with its timeout in seconds."""
+    """New checkpoints; that of a wait with its timeout in seconds."""
     postponed: list[tuple[Checkpoint, float | None]] = field(default_factory=list)
-    """Waits that may come again at their step, each with its seconds: of steps that are tried
-    again, and of stream readers. A new one takes the place of the last one."""
+    """Checkpoints of steps that are tried again and of stream readers, with the seconds until they
+    are due. A new one replaces the one before."""
     outcomes: list[Checkpoint] = field(default_factory=list)
-    """They replace the checkpoints of waits, and of steps that are tried again."""
+    """Outcomes that replace the checkpoints of waits and of steps that are tried again."""
     consumed: list[Consumed] = field(default_factory=list)
     messages: list[NewMessage] = field(default_factory=list)
     workflows: list[tuple[NewWorkflow, bool]] = field(default_factory=list)
-    """New ones, and whether this executor claims them at once."""
+    """New workflows, and whether this executor claims them at once."""
     entries: list[Entry] = field(default_factory=list)
     event_values: list[EventValue] = field(default_factory=list)
     finished: list[Finish] = field(default_factory=list)
     suspended: list[Suspend] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
     lanes: list[Lane] = field(default_factory=list)
-    """Where released workflows were enqueued: filled in by the store."""
+    """The lanes of released workflows: filled in by the store."""
     deferred: list[int] = field(default_factory=list)
-    """Positions of writes whose workflow's row somebody else has locked: asked again later."""
+    """Positions of writes to try again: another transaction has locked the workflow's row."""
     notified: list[str] = field(default_factory=list)
-    """Keys that other processes were notified of by the very message that wrote this."""
+    """Keys of which the message that wrote the plan has notified other processes."""
 
     def absorb(self, positions: Sequence[int], other: Plan) -> None:
-        """Add what was decided of the writes at these positions."""
+        """Add the plan of the writes at these positions."""
         for position, answer in zip(positions, other.answers, strict=True):
             self.answers[position] = answer
         self.deferred += [positions[position] for position in other.deferred]
-        for one in fields(self):
-            if one.name not in ("answers", "deferred"):
-                getattr(self, one.name).extend(getattr(other, one.name))
+        for listed in fields(self):
+            if listed.name not in ("answers", "deferred"):
+                getattr(self, listed.name).extend(getattr(other, listed.name))
 
     @property
     def latest_events(self) -> list[EventValue]:
-        """The last value a key: two of one key can't be upserted in one statement."""
+        """The last value of each key: one statement can't upsert a key twice."""
         return list({(event.workflow_id, event.key): event for event in self.event_values}.values())
 
     @property
     def has_news(self) -> bool:
-        """Whether somebody may wait for what is in it."""
+        """Whether others may wait for data of this plan."""
         return bool(
             self.messages
             or self.workflows

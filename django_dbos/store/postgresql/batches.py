@@ -81,7 +81,7 @@ class PostgresBatches(PostgresStarting, Batches):
             found = session.run_all(work)
         written = {row[:2]: row for rows_found in found for row in rows_found}
         for position, write in enumerate(writes):
-            row = written.get(write.place)
+            row = written.get(write.returning_key)
             if row is None:
                 left.append(position)
             plan.answers.append(DONE if row is None else note_written(plan, write, row))
