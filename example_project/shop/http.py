@@ -1,4 +1,4 @@
-"""What the views share: JSON in and out, refusals in the caller's language, CSRF for forms."""
+"""Shared parts of the views: JSON and pages, refusals, CSRF for forms."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.vary import vary_on_headers
 
 JSON = "application/json"
+CSV = "text/csv"
 HTML = "text/html"
 View = Callable[..., HttpResponseBase]
 
 
 class RefusalError(Exception):
-    """The request can't be served: answered with a status, a sentence and perhaps details."""
+    """The request is refused with an HTTP status, a sentence and perhaps details."""
 
     def __init__(self, status: int, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -45,25 +46,22 @@ def answer_refusals(view: View) -> View:
 
 
 def refuse(request: HttpRequest, refusal: RefusalError) -> HttpResponse:
-    if sends_json(request) or request.get_preferred_type([JSON, HTML]) == JSON:
+    if wants_json(request) or request.get_preferred_type([JSON, HTML]) == JSON:
         return JsonResponse({"error": refusal.message, **refusal.details}, status=refusal.status)
     return render(request, "shop/refusal.html", {"refusal": refusal}, status=refusal.status)
 
 
 def wants_json(request: HttpRequest) -> bool:
-    """Pages are for browsers and for whoever doesn't say what they want; JSON is for the rest."""
-    return sends_json(request) or request.get_preferred_type([HTML, JSON]) == JSON
-
-
-def sends_json(request: HttpRequest) -> bool:
-    return request.content_type == JSON
+    """Return whether the client sends data or prefers JSON; others get pages."""
+    sends_data = request.content_type in (JSON, CSV)
+    return sends_data or request.get_preferred_type([HTML, JSON]) == JSON
 
 
 def csrf_exempt_for(content_type: str) -> Callable[[View], View]:
-    """Ask for a CSRF token, except with a content type that no form of another site can send.
+    """Require a CSRF token, except with a content type that no form of another site can send.
 
-    Forms can send three (urlencoded, multipart, text/plain); for any other a browser first
-    asks this server whether that site may, and the answer is no.
+    Forms can send three (urlencoded, multipart, text/plain). Before a script of another site sends
+    any other, the browser requests this server's permission (CORS), which it doesn't get.
     """
 
     def decorate(view: View) -> View:
@@ -81,13 +79,13 @@ def csrf_exempt_for(content_type: str) -> Callable[[View], View]:
 
 
 def read_fields(request: HttpRequest) -> Any:
-    """The fields of a form, or of a JSON object."""
-    return read_json(request) if sends_json(request) else request.POST
+    """Return the fields of a form, or of a JSON object."""
+    return read_json(request) if request.content_type == JSON else request.POST
 
 
 def read_json(request: HttpRequest) -> dict[str, Any]:
-    """The JSON object in the body, or a refusal that says what is there instead."""
-    if not sends_json(request):
+    """Return the JSON object in the body; raise RefusalError for anything else."""
+    if request.content_type != JSON:
         raise RefusalError(415, f"Send JSON with the header 'Content-Type: {JSON}'.")
     try:
         value = json.loads(request.body)

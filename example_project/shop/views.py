@@ -175,7 +175,7 @@ def imports(request: HttpRequest) -> HttpResponse:
 
     file_name, rows = read_upload(request)
     handle = start_import(file_name, rows, request.user)
-    if wants_json(request) or request.content_type == "text/csv":
+    if wants_json(request):
         url = request.build_absolute_uri(reverse("shop:import", args=[handle.workflow_id]))
         answer = {"workflow_id": handle.workflow_id, "rows": len(rows), "url": url}
         return JsonResponse(answer, status=201)
