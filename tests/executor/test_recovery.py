@@ -31,7 +31,7 @@ from tests.store.conftest import new_workflow, register
 from tests.waiting import LIMIT, eventually
 
 pytestmark = [
-    # Step databases too: a dead executor's sessions there are ended as well.
+    # Step databases too, where the sessions of a dead executor are also terminated.
     pytest.mark.django_db(transaction=True, databases=["default", "other"]),
     pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer, one role"),
 ]
@@ -113,7 +113,7 @@ def statuses() -> dict[str, str]:
 
 
 @pytest.mark.rule(49)
-def test_a_locked_row_holds_up_neither_its_neighbours_nor_other_executors(
+def test_a_locked_row_delays_neither_other_rows_nor_other_executors(
     store: Store, session: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, ids = dead_with(store, 3)
@@ -222,7 +222,7 @@ def role() -> Iterator[str]:
 
 
 @pytest.mark.rule(6)
-def test_a_session_that_may_not_be_ended_stops_no_recovery(
+def test_a_session_that_cannot_be_terminated_stops_no_recovery(
     store: Store, role: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     dead, ids = dead_with(store, 2)
@@ -246,7 +246,7 @@ def test_a_session_that_may_not_be_ended_stops_no_recovery(
 
 
 @pytest.mark.rule(49)
-def test_an_error_of_one_recovery_stops_no_other(
+def test_an_error_in_one_recovery_stops_no_other(
     store: Store, session: Session, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -270,7 +270,7 @@ def test_an_error_of_one_recovery_stops_no_other(
 
 @pytest.mark.rule(37)
 @pytest.mark.rule(49)
-def test_a_locked_row_is_left_to_the_others_when_a_worker_stops(
+def test_a_stopping_worker_leaves_a_locked_row_to_others(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = Executor(), Executor()
@@ -296,7 +296,7 @@ def test_a_locked_row_is_left_to_the_others_when_a_worker_stops(
 
 
 @pytest.mark.rule(49)
-def test_a_locked_row_holds_up_no_release_of_others(store: Store, session: Session) -> None:
+def test_a_locked_row_delays_no_other_release(store: Store, session: Session) -> None:
     dead, ids = dead_with(store, 3)
     with cancelled_in_an_open_transaction(ids[0]):
         assert store.release_workflows(session, dead, ids) == [("default", 0)]

@@ -230,7 +230,7 @@ def test_a_workflow_that_is_being_deleted_cannot_be_resumed(store: Store) -> Non
 @pytest.mark.rule(50)
 def test_workers_share_the_work(store: Store) -> None:
     make(4)
-    # Each statement takes longer than it may.
+    # Each statement exceeds its time limit.
     several = [retention(store, time.monotonic, rows=3, patience=0.0) for _ in range(3)]
 
     run_to_the_end(store, *several)

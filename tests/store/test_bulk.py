@@ -1,4 +1,4 @@
-"""Many workflows cancelled or resumed at once: batch by batch, however they hang together."""
+"""Cancelling and resuming many workflows: in batches, regardless of their relations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Note = Callable[[str], list[int]]
 
 @pytest.fixture
 def note(monkeypatch: pytest.MonkeyPatch, store: Store) -> Note:
-    """How many workflows each call of one of the store's methods is about."""
+    """Collect the number of workflows in each call of a method of the store."""
 
     def noted(method: str) -> list[int]:
         sizes: list[int] = []
@@ -59,7 +59,7 @@ def test_many_are_cancelled_and_resumed_in_batches(store: Store, note: Note) -> 
 
 
 def test_children_are_cancelled_in_batches_at_any_depth(store: Store, note: Note) -> None:
-    """On SQLite more children than a statement takes parameters failed them all."""
+    """On SQLite, more children than a statement has parameters made the whole call fail."""
     (parent,) = start(store, 1)
     children = start(store, BATCH + 3, parent_id=parent)
     start(store, 2, parent_id=children[-1])
@@ -71,7 +71,7 @@ def test_children_are_cancelled_in_batches_at_any_depth(store: Store, note: Note
     assert cancels == [1, BATCH, 3, 2]
 
 
-def test_children_of_what_has_ended_are_cancelled_too(store: Store) -> None:
+def test_children_of_finished_workflows_are_cancelled_too(store: Store) -> None:
     (parent,) = start(store, 1)
     start(store, 2, parent_id=parent)
     store.cancel_workflows([parent])
@@ -82,8 +82,8 @@ def test_children_of_what_has_ended_are_cancelled_too(store: Store) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
-def test_descendants_in_a_circle_end_it(store: Store, length: int) -> None:
-    """Ids are used again once retention has deleted their first users."""
+def test_a_circle_of_descendants_ends_the_search(store: Store, length: int) -> None:
+    """An id can be used again once retention has deleted its workflow."""
     ids = start(store, length)
     for child, parent in zip(ids, ids[1:] + ids[:1], strict=True):
         QuerySet(Workflow).filter(pk=child).update(parent_id=parent)
@@ -115,7 +115,7 @@ def test_each_batch_is_committed_unless_the_caller_has_a_transaction(
     assert Workflow.objects.filter(status="CANCELLED").count() == BATCH
 
 
-def test_whose_deduplication_id_is_anothers_by_now_is_not_resumed(store: Store) -> None:
+def test_a_workflow_whose_deduplication_id_is_taken_is_not_resumed(store: Store) -> None:
     first, second = (start(store, 1, deduplication_id=one)[0] for one in ("a", "b"))
     store.cancel_workflows([first, second])
     (holder,) = start(store, 1, deduplication_id="a")
@@ -128,7 +128,7 @@ def test_whose_deduplication_id_is_anothers_by_now_is_not_resumed(store: Store) 
 
 
 @pytest.mark.parametrize("is_in_transaction", [True, False])
-def test_of_two_with_one_deduplication_id_the_first_is_resumed(
+def test_only_the_first_with_a_deduplication_id_is_resumed(
     store: Store, is_in_transaction: bool
 ) -> None:
     twins = []

@@ -1,4 +1,4 @@
-"""How waiters hear of what others have committed: in this process, and from other processes."""
+"""Notifications of commits to waits, in this process and from other processes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def file_name() -> str:
 
 def new_listener() -> Listener:
     if IS_POSTGRESQL:
-        # psycopg, which this imports, isn't there in SQLite's environments.
+        # This imports psycopg, which SQLite's environments don't have.
         from django_dbos.store.postgresql.listener import PostgresListener
 
         return PostgresListener("default")
@@ -49,9 +49,9 @@ def new_listener() -> Listener:
 
 @pytest.fixture
 def elsewhere(transactional_db: None) -> Iterator[Wakeups]:
-    """The waiters of another process: they share nothing with this one's but the database."""
+    """Simulate the waits of another process, which share only the database with this one."""
     wakeups = Wakeups(new_listener())
-    # The first thing that it says is "look again".
+    # Its first notification is for all keys.
     told: list[Any] = []
     wakeups.add_lane_listener(told.append)
     wakeups.start_listening()
@@ -121,7 +121,7 @@ async def test_a_cancelled_wait_leaves_the_watch_usable() -> None:
 
 
 @pytest.mark.rule(16)
-def test_without_a_descriptor_left_to_listen_a_wait_goes_on(
+def test_without_a_free_descriptor_to_listen_a_wait_continues(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> None:
@@ -139,7 +139,7 @@ def test_without_a_descriptor_left_to_listen_a_wait_goes_on(
     assert "Not listening" in caplog.text
 
 
-def test_executors_are_told_of_lanes_and_keys() -> None:
+def test_executors_are_notified_of_lanes_and_keys() -> None:
     wakeups, lanes, keys = Wakeups(), [], []  # type: ignore[var-annotated]
     wakeups.add_lane_listener(lanes.append)
     wakeups.add_key_listener(keys.append)
@@ -168,26 +168,28 @@ def test_a_commit_wakes_the_watchers_of_another_process(store: Store, elsewhere:
 
 
 @pytest.mark.rule(14)
-def test_a_start_tells_the_executors_of_another_process(store: Store, elsewhere: Wakeups) -> None:
+def test_a_start_notifies_the_executors_of_another_process(
+    store: Store, elsewhere: Wakeups
+) -> None:
     told: list[Any] = []
     elsewhere.add_lane_listener(told.append)
 
     store.start_workflows([new_workflow(queue_name="größe", priority=-3)])
 
     eventually(lambda: bool(told))
-    # SQLite says only that something has changed.
+    # SQLite only notifies that something has changed.
     assert told[0] == ([("größe", -3)] if IS_POSTGRESQL else None)
 
 
 @postgresql
 @pytest.mark.rule(14)
-def test_a_key_is_notified_once_a_commit(store: Store, elsewhere: Wakeups) -> None:
+def test_a_key_is_notified_once_per_commit(store: Store, elsewhere: Wakeups) -> None:
     heard: list[list[str]] = []
     elsewhere.add_key_listener(heard.append)
 
     store.announce(store.session(), Notifications(keys=["b", "a", "b"]))
 
-    # What is told later is heard of later.
+    # Later notifications arrive later.
     store.announce(store.session(), Notifications(keys=["c"]))
     eventually(lambda: ["c"] in heard)
     assert heard == [["a", "b"], ["c"]]
@@ -210,7 +212,9 @@ def test_many_and_long_keys_are_packed_below_the_limit(store: Store, elsewhere: 
 
 
 @postgresql
-def test_what_another_release_says_is_a_reason_to_look(store: Store, elsewhere: Wakeups) -> None:
+def test_an_unknown_notification_of_another_release_causes_a_poll(
+    store: Store, elsewhere: Wakeups
+) -> None:
     told: list[Any] = []
     elsewhere.add_lane_listener(told.append)
 
@@ -224,9 +228,7 @@ def test_what_another_release_says_is_a_reason_to_look(store: Store, elsewhere: 
 
 @postgresql
 @pytest.mark.rule(16)
-def test_what_was_said_while_the_connection_was_lost_is_looked_for(
-    store: Store, elsewhere: Wakeups
-) -> None:
+def test_a_lost_connection_causes_a_poll(store: Store, elsewhere: Wakeups) -> None:
     told: list[Any] = []
     elsewhere.add_lane_listener(told.append)
     with elsewhere.watch("result:x:") as watch:
@@ -246,17 +248,17 @@ def test_what_was_said_while_the_connection_was_lost_is_looked_for(
 
 @pytest.mark.rule(16)
 @postgresql
-def test_what_comes_with_an_answer_is_heard(
+def test_a_notification_that_arrives_with_an_answer_is_received(
     elsewhere: Wakeups, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A listener that has heard nothing for long asks whether the server is there still."""
+    """A listener without notifications for long checks whether the server still answers."""
     psycopg = pytest.importorskip("psycopg")
     heard: list[str] = []
     elsewhere.add_key_listener(heard.extend)
     execute = psycopg.Connection.execute
 
     def execute_late(self: Any, query: Any, *args: Any, **options: Any) -> Any:
-        """The question is answered just when there is something to tell."""
+        """Answer the check just as a notification arrives."""
         return execute(self, query or "NOTIFY dbos_changed, '[\"news\"]'", *args, **options)
 
     monkeypatch.setattr(psycopg.Connection, "execute", execute_late)
@@ -278,13 +280,13 @@ def test_without_listen_nothing_is_started(store: Store, settings: Any) -> None:
         with store.wakeups.watch("a") as watch:
             store.announce(store.session(), Notifications(keys=["a"]))
 
-            # Its own process's waiters hear it all the same.
+            # Waits in the same process are notified anyway.
             assert watch.wait(0)
             assert not store.wakeups.is_listening
             assert listeners() == []
 
 
-def test_nothing_is_left_when_nobody_watches(store: Store) -> None:
+def test_nothing_is_left_without_watches(store: Store) -> None:
     with store.wakeups.watch("a"), store.wakeups.watch("a"):
         eventually(lambda: store.wakeups.is_listening)
         assert len(listeners()) == 1
@@ -305,11 +307,11 @@ def _listening_connections() -> int:
     return int(count)
 
 
-def test_who_comes_while_another_leaves_is_not_left_without_a_source(store: Store) -> None:
+def test_a_watch_that_begins_while_another_ends_has_a_source(store: Store) -> None:
     with store.wakeups.watch("a"):
         eventually(lambda: store.wakeups.is_listening)
 
-        # As if the last one had gone a moment ago, and found nobody before this one came.
+        # As if the last watch had just ended, before this one began.
         source: Any = store.wakeups._source
         source.rest(store.wakeups)
 
@@ -317,7 +319,7 @@ def test_who_comes_while_another_leaves_is_not_left_without_a_source(store: Stor
         assert len(listeners()) == 1
 
 
-def test_a_source_that_nobody_uses_for_long_ends(
+def test_a_source_that_is_unused_for_long_ends(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listener, "is_testing", lambda: False)
@@ -339,7 +341,7 @@ def test_a_source_that_nobody_uses_for_long_ends(
 
 
 @postgresql
-def test_many_open_files_do_not_disturb_it(store: Store) -> None:
+def test_many_open_files_do_not_disturb_the_listener(store: Store) -> None:
     resource = pytest.importorskip("resource")
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit[1], 4096), limit[1]))
@@ -366,13 +368,13 @@ def test_many_open_files_do_not_disturb_it(store: Store) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.rule(35)
-def test_a_forked_process_has_a_store_and_a_listener_of_its_own(store: Store) -> None:
+def test_a_forked_process_has_its_own_store_and_listener(store: Store) -> None:
     with store.wakeups.watch("result:x:") as watch:
         eventually(lambda: store.wakeups.is_listening)
         watch.wait(0.2)
         receiver, sender = os.pipe()
         with warnings.catch_warnings():
-            # Python warns of forking beside threads, of which there is one.
+            # Python warns of a fork while there are threads; there is one.
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
@@ -444,14 +446,14 @@ async def naps() -> None:
 
 @pytest.mark.rule(36)
 @pytest.mark.rule(40)
-def test_nor_by_an_async_workflow_that_runs_inline_there(db: None) -> None:
+def test_an_inline_async_workflow_in_a_tests_transaction_starts_no_thread(db: None) -> None:
     source: Any = get_store().wakeups._source
     stopped = source._stopped
 
     async def call() -> None:
         await naps()
 
-    # Its loop has a thread of its own, whose connections know of no transaction.
+    # Its event loop has its own thread, whose connections aren't in the transaction.
     async_to_sync(call)()
 
     assert source._stopped is stopped
