@@ -1,6 +1,7 @@
-"""What a database's errors mean to the engine. Driver errors stay in the store.
+"""Errors of the store, into which it turns the drivers' errors.
 
-They are Django's errors too: whoever starts a workflow in a view catches what any query raises.
+They are Django's errors too, so that a view which starts a workflow catches them like those of any
+query.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class StoreError(DatabaseError):
-    """The database refused a statement or could not be asked."""
+    """The database refused a statement, or could not be reached."""
 
 
 class Unavailable(StoreError, OperationalError):
-    """Nobody's fault: try again. `is_outcome_unknown` when a COMMIT may have gone through."""
+    """The environment's fault, so that a retry may succeed.
+
+    `is_outcome_unknown` is true if a COMMIT may have succeeded.
+    """
 
     def __init__(self, message: str, *, is_outcome_unknown: bool = False) -> None:
         super().__init__(message)
@@ -39,19 +43,19 @@ class Unavailable(StoreError, OperationalError):
 
 
 class LockTimeout(StoreError, OperationalError):
-    """Somebody else holds a lock for longer than this statement may wait."""
+    """Another session holds a lock for longer than this statement may wait."""
 
 
 class Conflict(LockTimeout):
-    """Somebody else inserted the same between a batch's look and its write: look again."""
+    """Another session inserted the same key between a batch's look-ups and its writes."""
 
 
 class BadStatement(StoreError):
-    """One of the written values is at fault, and would be again."""
+    """A fault of the statement or of its values, which a retry would repeat."""
 
 
 class NotMigrated(BadStatement, ProgrammingError):
-    """The engine's tables aren't there, or are older than the code."""
+    """The engine's tables are missing, or older than the code."""
 
     def __init__(self, alias: str, why: object) -> None:
         super().__init__(
@@ -61,30 +65,30 @@ class NotMigrated(BadStatement, ProgrammingError):
 
 
 def migrate_command(alias: str) -> str:
-    """What to run for a database."""
+    """Return the command that migrates a database."""
     return "manage.py migrate" + ("" if alias == DEFAULT_DB_ALIAS else f" --database {alias}")
 
 
-# "Undefined table" and "undefined column"; SQLite only says it in words.
+# "Undefined table" and "undefined column"; SQLite has only words for them.
 NOT_MIGRATED_STATES = ("42P01", "42703")
 NOT_MIGRATED_WORDS = ("no such table", "no such column", "has no column named")
 
 
 def means_not_migrated(error: BaseException) -> bool:
-    """Whether a statement of the engine's failed since its tables are missing or outdated."""
-    driver = _drivers(error)
+    """Return whether a statement of the engine's failed on missing or outdated tables."""
+    driver = _driver_error(error)
     if getattr(driver, "sqlite_errorname", None) is not None:
         return any(words in str(error) for words in NOT_MIGRATED_WORDS)
     return getattr(driver, "sqlstate", None) in NOT_MIGRATED_STATES
 
 
 def of_sqlstate(sqlstate: str | None, message: str) -> StoreError:
-    """What an error of PostgreSQL's means to the engine; without a state it is the connection's."""
+    """Return the engine's error for a SQLSTATE; an error without one is the connection's."""
     return of_meaning(meanings.of_sqlstate(sqlstate), message)
 
 
 def of_meaning(meaning: Meaning, message: str) -> StoreError:
-    """The error that the engine goes by."""
+    """Return the engine's error for a meaning."""
     match meaning.engine:
         case Engine.WAIT:
             return Unavailable(message, is_outcome_unknown=meaning.may_have_committed)
@@ -94,15 +98,15 @@ def of_meaning(meaning: Meaning, message: str) -> StoreError:
 
 
 def is_exhaustion(error: BaseException) -> bool:
-    """Whether the process has no descriptor or memory left, so that a driver can't connect."""
+    """Return whether the process lacks a descriptor or memory, so that a driver can't connect."""
     return isinstance(error, OSError) and error.errno in EXHAUSTED
 
 
 def meaning_of(error: BaseException) -> Meaning:
-    """What an error means that Django, the store or a driver raised."""
+    """Return the meaning of an error that Django, the store or a driver raised."""
     if is_exhaustion(error):
         return meanings.LOST
-    driver = _drivers(error)
+    driver = _driver_error(error)
     if (name := getattr(driver, "sqlite_errorname", None)) is not None:
         return meanings.of_sqlite(name)
     is_connections = isinstance(error, OperationalError | InterfaceError)
@@ -112,8 +116,8 @@ def meaning_of(error: BaseException) -> Meaning:
     return meanings.LOST if isinstance(error, Unavailable) else meanings.STATEMENT
 
 
-def _drivers(error: BaseException | None) -> BaseException | None:
-    """The driver's error, which Django and the store raise theirs from."""
+def _driver_error(error: BaseException | None) -> BaseException | None:
+    """Return the driver's error, from which Django and the store raise theirs."""
     while error is not None and not (
         hasattr(error, "sqlstate") or hasattr(error, "sqlite_errorname")
     ):
@@ -122,13 +126,13 @@ def _drivers(error: BaseException | None) -> BaseException | None:
 
 
 def is_of_value(error: BaseException) -> bool:
-    """Whether a value is at fault, in a row or in what is written: not the statement or the schema.
+    """Return whether a value is at fault, and neither the statement nor the schema.
 
-    Others than the database's are those of reading a row.
+    Errors of other kinds than the database's come from reading a row.
     """
     if not isinstance(error, DatabaseError):
         return isinstance(error, ValueError | TypeError | ArithmeticError | LookupError)
-    driver = _drivers(error)
+    driver = _driver_error(error)
     if sqlstate := getattr(driver, "sqlstate", None):
         return sqlstate[:2] in VALUE_CLASSES
     # psycopg's and sqlite3's own objections; text in SQLite that isn't UTF-8.
@@ -137,5 +141,5 @@ def is_of_value(error: BaseException) -> bool:
 
 
 def is_of_permission(error: BaseException) -> bool:
-    """Whether the database's role may not do this."""
-    return getattr(_drivers(error), "sqlstate", None) == INSUFFICIENT_PRIVILEGE
+    """Return whether the database's role lacks a permission."""
+    return getattr(_driver_error(error), "sqlstate", None) == INSUFFICIENT_PRIVILEGE

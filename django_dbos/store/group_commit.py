@@ -95,6 +95,7 @@ class BatchWriter:
         self._wake.set()
 
     def write(self, write: Write) -> Answer:
+        """See `Writer`."""
         submission = Submission(write)
         submission.gate = threading.Lock()
         submission.gate.acquire()
@@ -105,6 +106,7 @@ class BatchWriter:
         return submission.answer
 
     async def awrite(self, write: Write) -> Answer:
+        """See `Writer`."""
         submission = Submission(write)
         submission.loop = asyncio.get_running_loop()
         submission.future = submission.loop.create_future()
@@ -112,12 +114,15 @@ class BatchWriter:
         return await submission.future
 
     def post(self, write: Write, callback: Callback | None = None) -> None:
+        """See `Writer`."""
         self._submit(Submission(write, callback))
 
     def leave(self, write: Write, callback: Callback) -> None:
+        """See `Writer`."""
         self._submit(Submission(write, callback), may_write_here=True)
 
     async def apost(self, write: Write, callback: Callback | None = None) -> None:
+        """See `Writer`."""
         self.post(write, callback)
 
     def forget(self, workflow_id: str, claim_number: int) -> None:

@@ -75,6 +75,7 @@ class InlineWriter:
         self._queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()
 
     def write(self, write: Write) -> Answer:
+        """See `Writer`."""
         return self._write(write)
 
     def _write(self, write: Write, *, is_repeat: bool = False) -> Answer:
@@ -120,6 +121,7 @@ class InlineWriter:
         return self._queues.setdefault(loop, _Queue())
 
     async def awrite(self, write: Write) -> Answer:
+        """See `Writer`."""
         loop = asyncio.get_running_loop()
         queue = self._queue_of(loop)
         if _thread_holder() is not queue.holder:
@@ -155,16 +157,19 @@ class InlineWriter:
                 waiting.set_result(answer)
 
     def post(self, write: Write, callback: Callback | None = None) -> None:
+        """See `Writer`."""
         answer = self.write(write)
         if callback is not None:
             callback(answer)
 
     async def apost(self, write: Write, callback: Callback | None = None) -> None:
+        """See `Writer`."""
         answer = await self.awrite(write)
         if callback is not None:
             callback(answer)
 
     def leave(self, write: Write, callback: Callback) -> None:
+        """See `Writer`."""
         self.post(write, callback)
 
     def forget(self, workflow_id: str, claim_number: int) -> None:

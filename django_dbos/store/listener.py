@@ -31,17 +31,19 @@ logger = logging.getLogger("django_dbos.store")
 # NOTIFY takes less than 8,000 bytes. The longest key, of two names of 255 characters, is 6,200 when
 # JSON escapes each.
 MAX_PAYLOAD = 7_900
-# Seconds without a watcher after which the connection is closed.
+# Seconds without a watch after which the connection is closed.
 LINGER = 60.0
 # The first and the longest delay in seconds before it connects again.
 LISTEN_BACKOFF = (0.1, 5.0)
-# Seconds between two looks whether anybody still watches.
+# Seconds between two checks whether there is still a watch.
 LISTEN_TIMEOUT = 5.0
 
 
 def pack_keys(keys: Iterable[str]) -> list[str]:
-    """Payloads that carry these keys, many in one: a hundred notifications take as long as most
-    of what they tell of."""
+    """Return payloads that carry many keys each.
+
+    A hundred notifications would take as long as most of the writes that they report.
+    """
     packed: list[list[str]] = []
     room = 0
     for key in keys:
@@ -56,7 +58,7 @@ def pack_keys(keys: Iterable[str]) -> list[str]:
 
 
 def is_testing() -> bool:
-    """Whether Django's test environment is set up: its mark is the outbox."""
+    """Return whether Django's test environment is set up, by its outbox."""
     return hasattr(mail, "outbox")
 
 
@@ -68,15 +70,17 @@ class Stop(threading.Event):
         self._receiver, self._sender = socket.socketpair()
 
     def set(self) -> None:
+        """Set the event and end the wait."""
         super().set()
         with contextlib.suppress(OSError):
             self._sender.send(b"x")
 
     @contextlib.contextmanager
     def waiting_for(self, descriptor: int) -> Iterator[Callable[[float], bool]]:
-        """A function that waits until there is something to read there, for so many seconds.
+        """Yield a function that waits until the descriptor can be read.
 
-        It returns False after the time, or when stopped.
+        The function takes a timeout in seconds; it returns False after that, or once the event is
+        set.
         """
         # Not select(), which fails in a process that has 1,024 files and sockets open.
         with selectors.DefaultSelector() as selector:
@@ -85,13 +89,13 @@ class Stop(threading.Event):
             yield lambda timeout: any(key.fd == descriptor for key, _ in selector.select(timeout))
 
     def close(self) -> None:
-        """Close the sockets: nobody waits any more."""
+        """Close the sockets after the last wait."""
         self._receiver.close()
         self._sender.close()
 
 
 class Listener(abc.ABC):
-    """A thread that connects, listens, and connects again when the connection is lost."""
+    """A thread that connects, listens, and connects again after its connection was lost."""
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
@@ -124,12 +128,12 @@ class Listener(abc.ABC):
             thread.join(5.0)
 
     def rest(self, wakeups: Wakeups) -> None:
-        """Nobody watches any more."""
+        """Stop in tests, where the last watch has ended: no thread is left behind."""
         if not is_testing():
             return
         with self._lock:
             if wakeups.is_used or self._stopped is None:
-                # Somebody does again: whoever starts to watch says so before it starts this.
+                # There is a watch again: each is counted before it starts the thread.
                 return
             thread, self._thread = self._thread, None
             self._stopped.set()
@@ -154,10 +158,10 @@ class Listener(abc.ABC):
 
     @abc.abstractmethod
     def _listen(self, wakeups: Wakeups, stopped: Stop) -> None:
-        """Connect, tell everybody to look, and pass on what comes until stopped."""
+        """Connect, wake all waiters, and pass notifications on until stopped."""
 
     def _linger(self, wakeups: Wakeups, last_used: float, stopped: Stop) -> float:
-        """Stop once nobody has watched for long; return when somebody last did."""
+        """Stop after LINGER without a watch; return the time of the last one."""
         now = time.monotonic()
         with self._lock:
             if wakeups.is_used:

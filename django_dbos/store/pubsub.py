@@ -1,9 +1,9 @@
-"""Who waits for which key, and how they hear of it.
+"""Publish and subscribe: waiters watch keys, and notifications of those keys wake them.
 
-A notification carries a key, never data: whoever is woken reads the rows. Within a process
-`notify` is enough. Between processes PostgreSQL's LISTEN brings the keys; without it (SQLite,
-LISTEN switched off, a transaction pooler) a `Poller` watches for changes, and every waiter looks
-again on a timer of its own. A lost notification costs time, never correctness.
+A notification carries a key, never data: a woken waiter reads the rows. Within a process `notify`
+is enough. Between processes PostgreSQL's LISTEN brings the keys. Without LISTEN (switched off, or
+behind a transaction pooler) every waiter polls on a timer of its own; on SQLite a listener watches
+the file. A lost notification costs time, never correctness.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from django_dbos.core.records import Lane
 
 logger = logging.getLogger("django_dbos.store")
 
-# Told to everybody: "look again, whatever you wait for", after a connection was lost.
+# The key that wakes every waiter, after a connection was lost.
 EVERYTHING = "*"
 
 _is_muted: ContextVar[bool] = ContextVar("dbos_is_muted", default=False)
 
 
-# Told of what was enqueued where, and of changed keys; both may be EVERYTHING.
+# Callbacks for the lanes that were enqueued in, None if they aren't known; and for changed keys.
 LaneListener = Callable[[list[Lane] | None], None]
 KeyListener = Callable[[list[str]], None]
 
 
 class Source(Protocol):
-    """Brings the notifications of other processes, from `start` to `stop`."""
+    """The source of other processes' notifications."""
 
     @property
     def is_connected(self) -> bool:
         """Whether a notification that is sent now would arrive."""
 
     def start(self, wakeups: Wakeups) -> None:
-        """Start, unless it has."""
+        """Start, unless it has started."""
 
     def rest(self, wakeups: Wakeups) -> None:
-        """Nobody watches any more, it seems: it may stop, unless somebody does again."""
+        """Note that the last watch has ended: it may stop, unless there is a new one."""
 
     def stop(self) -> None:
-        """Stop, and close its connection."""
+        """Stop, and close the connection."""
 
 
 class Watch:
-    """One waiter for some keys: `with wakeups.watch(...) as watch: look; watch.wait(...)`.
+    """A waiter for keys: `with wakeups.watch(...) as watch: read; watch.wait(...)`.
 
     A notification after the `with` was entered is never missed: the next wait returns at once.
     """
@@ -62,7 +62,7 @@ class Watch:
         self._lock = threading.Lock()
         self._is_notified = False
         self._gate: threading.Lock | None = None
-        """Locked while somebody waits: a third of an Event's time."""
+        """Locked during a wait: a third of an Event's time."""
         self._waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
 
     def __enter__(self) -> Self:
@@ -78,7 +78,7 @@ class Watch:
         self._wakeups._remove(self)
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait on this thread, for so many seconds. Whether a key was notified."""
+        """Wait on this thread, for `timeout` seconds at most; return whether a key was notified."""
         with self._lock:
             if self._is_notified:
                 self._is_notified = False
@@ -122,7 +122,7 @@ class Watch:
                 return
             loop, future = self._waiter
             self._waiter = None
-        # A loop that is closed has nobody waiting in it.
+        # Nothing waits in a closed loop.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_resolve, future)
 
@@ -133,7 +133,12 @@ def _resolve(future: asyncio.Future[None]) -> None:
 
 
 class Wakeups:
-    """The waiters of this process."""
+    """The waiters of this process.
+
+    Args:
+        source: The source of other processes' notifications, if there is one.
+        may_listen: Returns whether the calling thread may start the source.
+    """
 
     def __init__(
         self, source: Source | None = None, *, may_listen: Callable[[], bool] = lambda: True
@@ -147,11 +152,11 @@ class Wakeups:
         self._key_listeners: list[KeyListener] = []
 
     def watch(self, *keys: str) -> Watch:
-        """Watch these keys, from entering the watch to leaving it."""
+        """Return a watch of these keys, which lasts as long as its `with` block."""
         return Watch(self, keys)
 
     def notify(self, keys: Iterable[str]) -> None:
-        """Wake whoever watches one of the keys, in this process."""
+        """Wake this process's watches of the keys."""
         woken: set[Watch] = set()
         keys = list(keys)
         for listener in list(self._key_listeners):
@@ -166,20 +171,20 @@ class Wakeups:
             watch._notify()
 
     def notify_lanes(self, lanes: Iterable[Lane]) -> None:
-        """Tell this process's executors what has been enqueued where."""
+        """Notify this process's executors of the lanes that were enqueued in."""
         lanes = list(lanes)
         if lanes:
             for listener in list(self._lane_listeners):
                 listener(lanes)
 
     def notify_everything(self) -> None:
-        """Have everybody look again: what was missed is not known."""
+        """Wake all waiters and executors: which notifications were missed isn't known."""
         for listener in list(self._lane_listeners):
             listener(None)
         self.notify([EVERYTHING])
 
     def add_key_listener(self, listener: KeyListener) -> None:
-        """Have a function called with all keys that are notified."""
+        """Call a function with all keys that are notified."""
         self._key_listeners.append(listener)
 
     def remove_key_listener(self, listener: KeyListener) -> None:
@@ -187,7 +192,7 @@ class Wakeups:
         self._key_listeners.remove(listener)
 
     def add_lane_listener(self, listener: LaneListener) -> None:
-        """Have a function called with the lanes of every enqueueing; None: which isn't known."""
+        """Call a function with the lanes that are enqueued in; with None if they aren't known."""
         self._lane_listeners.append(listener)
 
     def remove_lane_listener(self, listener: LaneListener) -> None:
@@ -196,18 +201,21 @@ class Wakeups:
 
     @property
     def is_used(self) -> bool:
-        """Whether anybody wants the notifications of other processes."""
+        """Whether notifications of other processes are wanted."""
         return bool(self._users or self._watches)
 
     @property
     def is_listening(self) -> bool:
-        """Whether notifications of other processes arrive; else one must look on a timer."""
+        """Whether notifications of other processes arrive; otherwise waiters poll on a timer."""
         return self._source is not None and self._source.is_connected
 
     @contextlib.contextmanager
     def muted(self) -> Iterator[None]:
-        """Watches that are entered here, or in tasks and threads that inherit the context, start
-        no source: inside a test's transaction nothing comes from other processes."""
+        """Keep watches that are entered in the block from starting the source.
+
+        So do tasks and threads that inherit the context. Inside a test's transaction no
+        notification comes from other processes.
+        """
         before = _is_muted.get()
         _is_muted.set(True)
         try:
@@ -255,5 +263,5 @@ class Wakeups:
         try:
             self._source.start(self)
         except (OSError, RuntimeError) as error:
-            # No descriptor or no thread left: a wait is nobody's mistake, and ends by its timer.
-            logger.warning("Not listening to the database, waiters look on a timer: %r", error)
+            # No descriptor or no thread left: the wait goes on, and ends by its timer.
+            logger.warning("Not listening to the database, waiters poll on a timer: %r", error)

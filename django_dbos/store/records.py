@@ -1,4 +1,4 @@
-"""The data that a store hands out: what it found, and what came of what it was asked."""
+"""Records that a store returns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django_dbos.core.status import Status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """What came of asking for a workflow: its id, and whether this call made it."""
+    """A started workflow: its id, and whether this call made it."""
 
     workflow_id: str
     is_new: bool
@@ -18,7 +18,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a workflow stands, and what it ended with, as serialized text."""
+    """A workflow's status, and the serialized value or error that it ended with."""
 
     status: Status
     output: str | None
@@ -28,35 +28,35 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Some entries of a stream, and whether there will be more."""
+    """Entries of a stream, and whether more can follow."""
 
     entries: list[tuple[int, str]]
     is_closed: bool
-    """The stream was closed, or its workflow ended in SUCCESS or ERROR."""
+    """Whether the stream was closed, or its workflow ended in SUCCESS or ERROR."""
     is_active: bool
     is_last: bool
-    """These are all there are by now."""
+    """Whether the stream has no further entries yet."""
 
     @property
     def is_ended(self) -> bool:
-        """Whether nothing comes after these entries."""
+        """Whether no entry can follow these."""
         return self.is_last and (self.is_closed or not self.is_active)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatReport:
-    """What an executor sees when it beats: whether it is alive, and what there is to do."""
+    """The answer to a heartbeat: whether the executor counts as alive, and what is to be done."""
 
     is_registered: bool
     has_enqueued: bool
     next_due: float | None
     next_deadline: float | None
     held_count: int | None
-    """None: this look was no thorough one, and `has_enqueued` isn't known either."""
+    """None if the heartbeat wasn't thorough; `has_enqueued` isn't known then either."""
     expired_executors: dict[str, float]
-    """Those whose lease is over, and the seconds since their last heartbeats."""
+    """Executors whose lease is over, with the seconds since their last heartbeats."""
     unlocked_executors: dict[str, float]
-    """Those whose lock is free, and the same."""
+    """Executors whose lock is free, with the same."""
     has_lost_wakeup: bool
     message_mark: int = 0
     event_mark: int = 0
@@ -64,15 +64,15 @@ class HeartbeatReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """What a dead executor's workflows became."""
+    """The fate of a dead executor's workflows."""
 
     enqueued: list[str]
     given_up: list[str]
     lanes: list[Lane]
     left: int = 0
-    """How many it still holds: locked by somebody's transaction, or more than one look takes."""
+    """The number that it still holds: locked by a transaction, or beyond one call's limit."""
 
     @property
     def count(self) -> int:
-        """How many were recovered."""
+        """The number of recovered workflows."""
         return len(self.enqueued) + len(self.given_up)

@@ -1,4 +1,4 @@
-"""What belongs to the tables and is part of no model."""
+"""Schema: database objects that belong to the tables and to no model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CREATE = "CREATE SEQUENCE IF NOT EXISTS dbos_queue_sequence CACHE 1"
 
 
 def complete(alias: str) -> None:
-    """Make the sequence of places in the queues where tables were made without migrations.
+    """Create the sequence of queue positions where the tables were made without migrations.
 
     Called after every `migrate`, which is how tests with `--no-migrations`,
     `TEST: {"MIGRATE": False}` or `MIGRATION_MODULES` get their tables.

@@ -1,5 +1,7 @@
-"""How statements reach the database: Django's connection, behind the same few methods as the
-executor's own ones."""
+"""Sessions: connections that run the store's statements.
+
+Django's connection and those of the executors have the same few methods.
+"""
 
 from __future__ import annotations
 
@@ -36,13 +38,13 @@ class Batch(Protocol):
 
 
 class Session(Protocol):
-    """A connection with the store's statements. Errors are those of `store.errors`."""
+    """A connection that runs the store's statements and raises the errors of `store.errors`."""
 
     def run(self, name: str, params: Params | None = None) -> list[Row]:
-        """Run one statement and fetch what it returns."""
+        """Run a statement; return its rows."""
 
     def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        """Run several, in one round trip where the database can."""
+        """Run several statements, in one round trip where the database can."""
 
     def send_rows(self, batches: Mapping[str, Batch]) -> None:
         """Run each statement for all of its rows; in a transaction, together with its COMMIT."""
@@ -54,45 +56,55 @@ class Session(Protocol):
         """Return any number of rows as parameters, for a statement that joins them to a table."""
 
     def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
-        """Run several, each in a transaction of its own, in one round trip where it can.
+        """Run several statements, each in a transaction of its own, in one round trip if possible.
 
-        Inside a transaction they are all part of that.
+        Inside an open transaction all of them are part of that.
         """
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Everything inside commits together, or not at all."""
+        """Return a block whose statements commit together, or not at all."""
 
     def close(self) -> None:
-        """Close it; the next statement connects anew."""
+        """Close the connection; the next statement connects anew."""
 
 
 class DjangoSession:
-    """Django's connection of the calling thread: the caller's transaction, the caller's errors."""
+    """Django's connection of the calling thread, with the caller's transaction.
+
+    The databases' client sessions add the packing of lists, which differs.
+    """
 
     def __init__(self, alias: str, vendor: str) -> None:
         self.alias = alias
         self.vendor = vendor
 
     def run(self, name: str, params: Params | None = None) -> list[Row]:
+        """Run a statement; return its rows."""
         with translated_errors(self.alias), connections[self.alias].cursor() as cursor:
             cursor.execute(statements.load(self.vendor, name), params or {})
             return list(cursor.fetchall()) if cursor.description else []
 
     def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run several statements, one after the other."""
         return [self.run(name, params) for name, params in statements]
 
     def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
+        """Run several statements, each in a transaction of its own if none is open."""
         return self.run_all(work)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
+        """Return a block as `atomic()` does; the errors inside become the store's."""
         with translated_errors():
             self._begin_by_hand()
             with transaction.atomic(using=self.alias):
                 yield
 
     def _begin_by_hand(self) -> None:
-        """On SQLite, without autocommit, to release the first savepoint would be to commit."""
+        """Begin a transaction on SQLite without autocommit.
+
+        Otherwise the release of the first savepoint would commit.
+        """
         connection = connections[self.alias]
         if self.vendor != "sqlite" or connection.in_atomic_block or connection.get_autocommit():
             return
@@ -101,6 +113,7 @@ class DjangoSession:
                 cursor.execute("BEGIN IMMEDIATE")
 
     def close(self) -> None:
+        """Close the connection; the next statement connects anew."""
         connections[self.alias].close()
 
 
@@ -108,13 +121,14 @@ class DjangoSession:
 def translated_errors(alias: str | None = None) -> Iterator[None]:
     """Turn Django's database errors into the store's.
 
-    With an `alias` all statements inside are the engine's, on that database: then a missing table
-    is one that hasn't been migrated.
+    Args:
+        alias: The database, if all statements in the block are the engine's: a missing table there
+            is one that hasn't been migrated.
     """
     try:
         yield
     except errors.StoreError:
-        # Translated by an inner one.
+        # Translated by an inner block.
         raise
     except (DataError, IntegrityError) as error:
         raise errors.BadStatement(str(error)) from error
@@ -131,6 +145,6 @@ def translated_errors(alias: str | None = None) -> Iterator[None]:
 
 
 def is_of_testcase(block: transaction.Atomic) -> bool:
-    """Whether an atomic block is the one around a `TestCase`'s test."""
+    """Return whether an atomic block is the one around a `TestCase`'s test."""
     # Django's own mark, by which atomic(durable=True) tells TestCase's blocks from others.
     return bool(getattr(block, "_from_testcase", False))

@@ -17,7 +17,9 @@ from django_dbos.core.status import Status
 from django_dbos.fields import instant_to_text
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.store import errors
-from django_dbos.store.sqlite.sessions import WorkerConnection, for_rows, parts_of, to_text
+from django_dbos.store.sqlite.parameters import to_text
+from django_dbos.store.sqlite.row_statements import for_rows, parts_of
+from django_dbos.store.sqlite.sessions import WorkerConnection
 from tests.store.conftest import step
 from tests.waiting import LIMIT
 

@@ -1,7 +1,8 @@
-"""How the engine's own connections to PostgreSQL are made, and whether a pooler is in between.
+"""Connections of the engine's own to PostgreSQL, and the detection of poolers in between.
 
-Django makes them, from its settings and with all that the project does to a connection: its
-backend, `assume_role`, receivers of `connection_created`. What the engine needs is set afterwards.
+Django makes them, from its settings and with everything that the project does to a connection: its
+backend, `assume_role`, receivers of `connection_created`. The engine's own settings come last (rule
+43).
 """
 
 from __future__ import annotations
@@ -27,16 +28,15 @@ logger = logging.getLogger("django_dbos.store")
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-# What a session of the engine's own needs, whatever a role, a database or the server is set to.
+# The settings of the engine's own sessions, whatever a role, a database or the server is set to.
 SETTINGS = {
     # Whatever the project's own transactions are: a batch must see what was committed since its
     # fence.
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
-    # A lock that somebody's open transaction holds must not hold up everybody's batch.
+    # A lock that another session's open transaction holds must not hold up all batches.
     "lock_timeout": "100ms",
-    # A statement that takes too long is given up by the watchdog; a session rests while there is
-    # nothing to do.
+    # The watchdog abandons statements that take too long; a session is idle while nothing is due.
     "statement_timeout": "0",
     "idle_session_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
@@ -47,16 +47,16 @@ SETTINGS = {
     "enable_seqscan": "off",
     "jit": "off",
 }
-# How often two connections are compared: others use the pooler's, too.
-LOOKS = 3
+# Comparisons of two connections: other clients use the pooler's server connections, too.
+COMPARISONS = 3
 # Older servers don't know all of them.
 SET_ALL = (
     "SELECT set_config(name, CASE name "
     + " ".join(f"WHEN '{name}' THEN '{value}'" for name, value in SETTINGS.items())
     + f" END, false) FROM pg_settings WHERE name IN ({', '.join(map(repr, SETTINGS))})"
 )
-# Behind a transaction pooler what is set would be another client's, with its connection to the
-# server.
+# Behind a transaction pooler, settings of the session would go to another client with its server
+# connection.
 SET_LOCALLY = (
     "SELECT set_config('lock_timeout', '100ms', true), set_config('statement_timeout', '0', true), "
     "set_config('idle_in_transaction_session_timeout', '0', true)"
@@ -64,12 +64,12 @@ SET_LOCALLY = (
 
 
 def application_name(executor_id: str) -> str:
-    """The name of an executor's sessions: at most 63 bytes, so the id is hashed."""
+    """Return the name of an executor's sessions; the id is hashed to stay below 64 bytes."""
     return f"dbos:{hashlib.blake2b(executor_id.encode(), digest_size=16).hexdigest()}"
 
 
 def keepalives(lease: float) -> dict[str, int]:
-    """The parameters by which a vanished peer is noticed within about a lease."""
+    """Return the parameters by which a vanished peer is noticed within about a lease."""
     seconds = max(int(lease), 1)
     return {
         "keepalives": 1,
@@ -81,7 +81,14 @@ def keepalives(lease: float) -> dict[str, int]:
 
 
 def connect(alias: str, *, owner: str, purpose: str, patience: float) -> tuple[Connection, Line]:
-    """Make a connection of the engine's own, in autocommit; it is watched until it is forgotten."""
+    """Make a connection of the engine's own, in autocommit, and have the watchdog watch it.
+
+    Args:
+        alias: The database.
+        owner: The executor's id; empty for a connection that belongs to none.
+        purpose: What the connection is for, as the log names it.
+        patience: Seconds that an answer may take.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -116,7 +123,7 @@ def _connect(alias: str, owner: str, purpose: str, patience: float) -> tuple[Con
         lines.append(watchdog.watch(descriptor, owner=owner, purpose=purpose, patience=patience))
         return connection
 
-    # From its very first statement on, those of the project's receivers included.
+    # Watched from its very first statement on, those of the project's receivers included.
     wrapper.get_new_connection = get_new_connection
     try:
         with wrapper.wrap_database_errors:
@@ -134,7 +141,7 @@ def _connect(alias: str, owner: str, purpose: str, patience: float) -> tuple[Con
 
 
 def _like(wrapper: BaseDatabaseWrapper, owner: str, patience: float) -> BaseDatabaseWrapper:
-    """Django's own wrapper of a connection, with the parameters as they are now."""
+    """Return a wrapper of Django's like this one, with the parameters as they are now."""
     options = dict(wrapper.settings_dict["OPTIONS"])
     options.pop("pool", None)
     options.setdefault("connect_timeout", max(round(patience), 2))
@@ -146,19 +153,23 @@ def _like(wrapper: BaseDatabaseWrapper, owner: str, patience: float) -> BaseData
 
 
 class Pooling:
-    """Whether a pooler gives every transaction another connection to the server.
+    """Whether a pooler gives every transaction another connection to the server (rule 48).
 
-    `DBOS["TRANSACTION_POOLER"]` says so, or it is noticed: then nothing is kept in sessions.
+    `DBOS["TRANSACTION_POOLER"]` states it, or it is detected: then sessions keep nothing.
+
+    Args:
+        alias: The database.
+        on_found: Called when a pooler is detected.
     """
 
-    # So many statements that were prepared and aren't there, within so many seconds, are no chance.
+    # This many missing prepared statements within this many seconds are no coincidence.
     LOST, LOST_WITHIN = 3, 60.0
 
     def __init__(self, alias: str, on_found: Callable[[], None]) -> None:
         self._alias = alias
         self._on_found = on_found
         self.is_found = False
-        """Whether it was noticed."""
+        """Whether one was detected."""
         self._lost: deque[float] = deque(maxlen=self.LOST)
 
     @property
@@ -189,7 +200,7 @@ class Pooling:
             get_watchdog().forget(line)
 
     def note_error(self, sqlstate: str | None) -> None:
-        """Prepared statements that are there already, or aren't, may be another session's."""
+        """Note an error that another session's prepared statements may have caused."""
         if self.is_on:
             return
         if sqlstate == "42P05":
@@ -213,10 +224,10 @@ class Pooling:
 
 
 def _share(first: Connection, second: Connection) -> bool:
-    """Whether two open connections are served by turns."""
-    for _ in range(LOOKS):
+    """Return whether two open connections share a server connection."""
+    for _ in range(COMPARISONS):
         served_by = _backend_pid(first)
-        # Which keeps its connection to the server for as long as it is open.
+        # A transaction keeps its server connection for as long as it is open.
         second.execute("BEGIN")
         if _backend_pid(second) == served_by or _backend_pid(first) != served_by:
             return True

@@ -1,4 +1,4 @@
-"""Learns of commits in other processes by PostgreSQL's LISTEN."""
+"""The listener on PostgreSQL: LISTEN brings the notifications of other processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # The channels of PostgreSQL's notifications.
 ENQUEUED_CHANNEL, CHANGED_CHANNEL = "dbos_enqueued", "dbos_changed"
-# Older servers don't know it.
+# Older servers don't have the setting.
 KEEP_IDLE = (
     "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"
 )
@@ -32,51 +32,51 @@ class PostgresListener(Listener):
         patience = max(get_settings().lease / 2, 1.0)
         connection, line = connect(self.alias, owner="", purpose="listener", patience=patience)
         try:
-            # It is idle by profession.
+            # The connection is idle most of the time.
             connection.execute(KEEP_IDLE)
             for channel in (ENQUEUED_CHANNEL, CHANGED_CHANNEL):
                 connection.execute(f"LISTEN {channel}")
             line.waiting_since = 0.0
             self.is_connected = True
             wakeups.notify_everything()
-            self._hear(wakeups, stopped, connection, line)
+            self._receive(wakeups, stopped, connection, line)
         finally:
             connection.close()
             get_watchdog().forget(line)
 
-    def _hear(
+    def _receive(
         self, wakeups: Wakeups, stopped: Stop, connection: psycopg.Connection[Any], line: Line
     ) -> None:
-        last_used = looked_at = heard_at = time.monotonic()
-        # Of those that come while psycopg reads an answer.
+        last_used = checked_at = received_at = time.monotonic()
+        # For notifications that come while psycopg reads an answer.
         connection.add_notify_handler(
-            lambda told: self._pass_on(wakeups, told.channel, told.payload)
+            lambda notify: self._pass_on(wakeups, notify.channel, notify.payload)
         )
         with stopped.waiting_for(connection.fileno()) as wait:
             while not stopped.is_set():
                 if wait(listener.LISTEN_TIMEOUT):
                     # By libpq's own calls: psycopg's notifies() takes 0.03 ms more.
                     connection.pgconn.consume_input()
-                    heard_at = time.monotonic()
-                elif time.monotonic() - heard_at >= line.patience:
-                    # Silence may be rest, or the end of the way: an empty query is answered.
+                    received_at = time.monotonic()
+                elif time.monotonic() - received_at >= line.patience:
+                    # Silence may be rest, or a dead connection: a live one answers an empty query.
                     line.waiting_since = time.monotonic()
                     connection.execute(b"")
-                    line.waiting_since, heard_at = 0.0, time.monotonic()
-                while told := connection.pgconn.notifies():
-                    self._pass_on(wakeups, told.relname.decode(), told.extra)
-                if time.monotonic() - looked_at >= listener.LISTEN_TIMEOUT:
-                    looked_at = time.monotonic()
+                    line.waiting_since, received_at = 0.0, time.monotonic()
+                while notification := connection.pgconn.notifies():
+                    self._pass_on(wakeups, notification.relname.decode(), notification.extra)
+                if time.monotonic() - checked_at >= listener.LISTEN_TIMEOUT:
+                    checked_at = time.monotonic()
                     last_used = self._linger(wakeups, last_used, stopped)
 
     def _pass_on(self, wakeups: Wakeups, channel: str, payload: str | bytes) -> None:
         try:
-            said = json.loads(payload)
+            content = json.loads(payload)
             if channel == CHANGED_CHANNEL:
-                wakeups.notify([str(key) for key in said])
+                wakeups.notify([str(key) for key in content])
             else:
-                queue_name, priority = said
+                queue_name, priority = content
                 wakeups.notify_lanes([(queue_name, priority)])
         except (TypeError, ValueError):
-            # Another release of this package may say it in another way.
+            # Another release of this package may have another format.
             wakeups.notify_everything()

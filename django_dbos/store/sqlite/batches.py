@@ -17,7 +17,9 @@ from django_dbos.store.batches import Batches, Lookup
 from django_dbos.store.columns import CHECKPOINT, FINISH, NEW_WORKFLOW
 from django_dbos.store.sessions import Params, Session
 from django_dbos.store.sqlite.announcing import SqliteAnnouncing
-from django_dbos.store.sqlite.sessions import SqliteSession, now_text, row_names, to_text
+from django_dbos.store.sqlite.parameters import now_text, to_text
+from django_dbos.store.sqlite.row_statements import row_names
+from django_dbos.store.sqlite.sessions import SqliteSession
 
 # The writes that take the fast path here: nearly all writes of a busy worker.
 StepOrEnd = RecordStep | Finish

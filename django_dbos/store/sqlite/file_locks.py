@@ -1,4 +1,4 @@
-"""Locked files beside an SQLite database: they show which executors' processes live."""
+"""File locks beside an SQLite database: they show which executors' processes live."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ OPENED = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 class FileLocks:
-    """One file for each executor; the operating system lets go of it when its process ends."""
+    """A locked file for each executor, which the operating system unlocks when its process ends."""
 
     def __init__(self, database: Callable[[], str]) -> None:
         self._database = database
         self._held: dict[str, tuple[int, int]] = {}
 
     def hold(self, executor_id: str) -> bool:
-        """Lock an executor's file; False where that can't be."""
+        """Lock an executor's file; return False where that isn't possible."""
         held = self._held.get(executor_id)
         if held is not None and held[0] == os.getpid():
             return True
@@ -38,7 +38,7 @@ class FileLocks:
         try:
             descriptor = os.open(path, OPENED | os.O_CREAT, 0o600)
         except OSError:
-            # A link in its place, say, which isn't followed: the lease decides.
+            # A link in its place isn't followed, for example: the lease decides.
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -58,13 +58,13 @@ class FileLocks:
         os.close(descriptor)
 
     def close(self) -> None:
-        """In a forked process: close the parent's files, so that they are free when it dies."""
+        """Close the parent's files in a forked process, so that they are free when it dies."""
         for _, descriptor in self._held.values():
             os.close(descriptor)
         self._held.clear()
 
     def is_free(self, executor_id: str) -> bool:
-        """Whether an executor that once held its lock doesn't any more; removes its file then."""
+        """Return whether an executor that once held its lock has lost it; remove its file then."""
         path = self._path(executor_id)
         if path is None or fcntl is None or executor_id in self._held:
             return False
@@ -73,7 +73,7 @@ class FileLocks:
         except FileNotFoundError:
             return True
         except OSError:
-            # Another user's, say: the lease decides.
+            # Another user's file, for example: the lease decides.
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -92,10 +92,7 @@ class FileLocks:
 
 
 def file_path(database: str) -> Path | None:
-    """A database's file, the same for all processes, whichever link leads them to it.
-
-    None for one in memory.
-    """
+    """Return a database's file with all links followed; None for a database in memory."""
     if not database or ":memory:" in database or "mode=memory" in database:
         return None
     return Path(database.removeprefix("file:").partition("?")[0]).resolve()

@@ -1,4 +1,4 @@
-"""Learns of commits in other processes by the version of SQLite's file."""
+"""The listener on SQLite: it detects commits of other processes by the version of the file."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from django_dbos.store.pubsub import Wakeups
     from django_dbos.store.sqlite.sessions import WorkerConnection
 
-# Seconds between looks at an SQLite file's version: when it changed lately, and at rest.
+# Seconds between reads of the file's version within BUSY_TIME after a change, and later.
 BUSY_PAUSE, IDLE_PAUSE, BUSY_TIME = 0.005, 0.02, 1.0
-# The same where other processes announce their changes; and the least time between two looks.
+# The same where other processes announce their changes; and the least time between two reads.
 NOTIFIED_PAUSE, LEAST_PAUSE = 0.05, 0.002
 
 
@@ -35,13 +35,13 @@ class SqliteListener(Listener):
     def __init__(self, alias: str, own: WorkerConnection, notifier: SocketNotifier) -> None:
         super().__init__(alias)
         self._own = own
-        """The executors' connection: what they commit themselves, they tell."""
+        """The executors' connection; they notify of their own commits themselves."""
         self._notifier = notifier
 
     def _listen(self, wakeups: Wakeups, stopped: Stop) -> None:
         name = str(connections[self.alias].settings_dict["NAME"])
         if not name.startswith("file:") and not Path(name).exists():
-            # It is not for us to make.
+            # To connect would create it.
             raise FileNotFoundError(f"{name} isn't there yet.")
         try:
             with self._notifier.received() as receiver:
@@ -81,11 +81,11 @@ class SqliteListener(Listener):
 
 
 def _pass_on_runs(wakeups: Wakeups, message: bytes) -> None:
-    """Of cancelled workflows: by the file's version alone any of them might be one."""
+    """Pass on the keys of cancelled workflows, which the file's version can't name."""
     try:
         keys = [str(key) for key in json.loads(message)]
     except (TypeError, ValueError):
-        # Anybody who may enter the folder can send one.
+        # Everyone who may enter the folder can send a message.
         return
     wakeups.notify([key for key in keys if key.startswith(run_key(""))])
 

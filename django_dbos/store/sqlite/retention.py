@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from django_dbos.store.retention import DEPENDENTS, Retention
 from django_dbos.store.sessions import Session
-from django_dbos.store.sqlite.sessions import now_text
+from django_dbos.store.sqlite.parameters import now_text
 
 # SQLite's own value for "no limit".
 NO_LIMIT = -1

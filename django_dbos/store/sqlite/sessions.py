@@ -1,78 +1,61 @@
-"""SQLite's connections: one that all of a process's executors share; Django's, for everybody else.
+"""SQLite's sessions: one connection that all executors of a process share, and Django's.
 
-One writer at a time is all that SQLite has, and whoever finds it busy sleeps and looks again, for
-longer each time. So the threads of a process take turns by a lock of their own, which wakes the
-next at once. Sharing the connection as well keeps its page cache, which any commit of another
-connection would empty, and lets the listener see the commits of others alone.
+SQLite has one writer at a time, and a session that finds it busy sleeps and tries again, longer
+each time. So the threads of a process take turns by a lock of their own, which wakes the next one
+at once. The shared connection also keeps its page cache, which any commit of another connection
+would empty, and shows the listener only the commits of other connections.
 """
 
 from __future__ import annotations
 
-import json
-import re
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cache
-from operator import attrgetter
+from datetime import UTC, datetime
 from typing import Any, Protocol, cast
-from uuid import UUID
 
 from django.db import connections
 
 from django_dbos.store import errors, sessions, statements
 from django_dbos.store.sessions import Batch, DjangoSession, Params, Row, Session, Statement
-from django_dbos.store.statements import PLACEHOLDER
-
-Values = tuple[Any, ...]
-
-
-def now_text(offset: float = 0.0) -> str:
-    """The instant so many seconds from now, as the tables hold it."""
-    return to_text(datetime.now(UTC) + timedelta(seconds=offset))
-
-
-def to_text(instant: datetime) -> str:
-    """`fields.instant_to_text()` of an instant in UTC, in a tenth of the time."""
-    return instant.replace(tzinfo=None).isoformat(" ", "microseconds")
+from django_dbos.store.sqlite.parameters import bound, now_text, to_json, with_named_parameters
+from django_dbos.store.sqlite.row_statements import Values, for_rows, parts_of
 
 
 class SqliteSession(Session, Protocol):
-    """What both kinds of connections can do; every statement is given the time as `now`."""
+    """A session of either kind; every statement gets the time as `now`."""
 
     def run_rows(self, name: str, rows: Sequence[Values], params: Params) -> int:
-        """Run a statement with VALUES for rows of those, in their order; say how many it wrote."""
+        """Run a statement with VALUES for these rows; return the number of rows written."""
 
 
 class ClientSession(DjangoSession):
     """Django's connection of this thread."""
 
     def run(self, name: str, params: Params | None = None) -> list[Row]:
-        return super().run(name, _bound(params or {}, datetime.now(UTC)))
+        return super().run(name, bound(params or {}, datetime.now(UTC)))
 
     def send_rows(self, batches: Mapping[str, Batch]) -> None:
         now = datetime.now(UTC)
         with sessions.translated_errors(self.alias), connections[self.alias].cursor() as cursor:
             for name, batch in batches.items():
                 text = statements.load(self.vendor, name)
-                cursor.executemany(text, [_bound(row, now) for row in batch.each()])
+                cursor.executemany(text, [bound(row, now) for row in batch.each()])
 
     def pack(self, values: Sequence[Any]) -> str:
-        return _json(values)
+        return to_json(values)
 
     def pack_rows(self, rows: Sequence[Sequence[Any]], *columns: str) -> Params:
-        return {"rows": _json(rows)}
+        return {"rows": to_json(rows)}
 
     def run_rows(self, name: str, rows: Sequence[Values], params: Params) -> int:
         text, written = statements.load(self.vendor, name), 0
         given = {"now": now_text(), **params}
         with sessions.translated_errors(self.alias), connections[self.alias].cursor() as cursor:
-            for some in parts_of(rows):
-                statement = for_rows(text, len(some))
-                cursor.execute(statement.text.replace("?", "%s"), statement.params(some, given))
+            for part in parts_of(rows):
+                statement = for_rows(text, len(part))
+                cursor.execute(statement.text.replace("?", "%s"), statement.params(part, given))
                 written += cursor.rowcount
         return written
 
@@ -80,8 +63,8 @@ class ClientSession(DjangoSession):
 class WorkerConnection:
     """The one connection of a process's executors, made anew whenever it was closed.
 
-    Whoever uses it holds the lock. Nobody waits for that lock with a transaction of Django's open,
-    so who has it gets SQLite's own lock as soon as the others end theirs.
+    A thread uses it under the lock. No thread waits for that lock with a transaction of Django's
+    open, so its holder gets SQLite's own lock as soon as the others end their transactions.
     """
 
     def __init__(self, alias: str) -> None:
@@ -93,8 +76,8 @@ class WorkerConnection:
 
     @contextmanager
     def in_use(self) -> Iterator[sqlite3.Connection]:
-        """Have it for the length of a block, and the errors as the store's."""
-        with self._lock, translated_errors():
+        """Hold the connection for the length of a block, whose errors become the store's."""
+        with self._lock, translated_driver_errors():
             if self._connection is None:
                 self._connection = self._connect()
                 self._opened += 1
@@ -102,7 +85,7 @@ class WorkerConnection:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Have it, and a transaction that holds the write lock; an inner one is part of that."""
+        """Hold it with a transaction that has the write lock; an inner one is part of that."""
         with self.in_use() as connection:
             if self._is_in_transaction:
                 yield
@@ -124,25 +107,25 @@ class WorkerConnection:
         self._is_in_transaction = True
 
     def version(self) -> tuple[int, int]:
-        """What other connections' commits change."""
+        """Return what changes with other connections' commits."""
         with self.in_use() as connection:
             (version,) = connection.execute("PRAGMA data_version").fetchone()
             return self._opened, version
 
     def close(self) -> None:
-        """Close it; whoever uses it next makes a new one."""
+        """Close it; its next use makes a new one."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
 
     def leave_to_parent(self) -> None:
-        """In a forked process: forget it, open as it is. To close it would end the parent's."""
+        """Keep the parent's connection open in a forked process: to close it would end both."""
         if self._connection is not None:
             _parents.append(self._connection)
 
     def _connect(self) -> sqlite3.Connection:
-        # Django's wrapper knows the options, the pragmas, and who wants to be told of it.
+        # Django's wrapper applies the options and pragmas, and sends its signals.
         wrapper = connections.create_connection(self._alias)
         with sessions.translated_errors():
             wrapper.connect()
@@ -151,24 +134,19 @@ class WorkerConnection:
         return connection
 
 
-# Rows of one statement at most: SQLite takes 32,766 parameters.
-MAX_ROWS = 512
-_VALUES = re.compile(r"(.*VALUES )(\([^;]*?\)s\s*\))(.*)", re.DOTALL)
-# What the garbage collector must not close.
+# Connections that the garbage collector must not close.
 _parents: list[sqlite3.Connection] = []
 
 
 class WorkerSession:
-    """One user of the executors' connection."""
+    """A user of the executors' connection."""
 
     def __init__(self, connection: WorkerConnection) -> None:
         self._connection = connection
 
     def run(self, name: str, params: Params | None = None) -> list[Row]:
-        text, given = (
-            _named(statements.load("sqlite", name)),
-            _bound(params or {}, datetime.now(UTC)),
-        )
+        text = with_named_parameters(statements.load("sqlite", name))
+        given = bound(params or {}, datetime.now(UTC))
         with self._connection.in_use() as connection:
             return connection.execute(text, given).fetchall()
 
@@ -182,22 +160,22 @@ class WorkerSession:
         now = datetime.now(UTC)
         with self._connection.in_use() as connection:
             for name, batch in batches.items():
-                text = _named(statements.load("sqlite", name))
-                connection.executemany(text, [_bound(row, now) for row in batch.each()])
+                text = with_named_parameters(statements.load("sqlite", name))
+                connection.executemany(text, [bound(row, now) for row in batch.each()])
 
     def pack(self, values: Sequence[Any]) -> str:
-        return _json(values)
+        return to_json(values)
 
     def pack_rows(self, rows: Sequence[Sequence[Any]], *columns: str) -> Params:
-        return {"rows": _json(rows)}
+        return {"rows": to_json(rows)}
 
     def run_rows(self, name: str, rows: Sequence[Values], params: Params) -> int:
         text, written = statements.load("sqlite", name), 0
         given = {"now": now_text(), **params}
         with self._connection.in_use() as connection:
-            for some in parts_of(rows):
-                statement = for_rows(text, len(some))
-                cursor = connection.execute(statement.text, statement.params(some, given))
+            for part in parts_of(rows):
+                statement = for_rows(text, len(part))
+                cursor = connection.execute(statement.text, statement.params(part, given))
                 written += cursor.rowcount
         return written
 
@@ -210,88 +188,8 @@ class WorkerSession:
         self._connection.close()
 
 
-@dataclass(frozen=True, slots=True)
-class RowsStatement:
-    """A statement with VALUES of so many rows, and which parameters come before and after them."""
-
-    text: str
-    before: list[str]
-    after: list[str]
-
-    def params(self, rows: Sequence[Values], given: Params) -> list[Any]:
-        """All parameters, in the order of the text."""
-        listed = [given[name] for name in self.before]
-        for row in rows:
-            listed += row
-        return listed + [given[name] for name in self.after]
-
-
-@cache
-def for_rows(text: str, count: int) -> RowsStatement:
-    """A statement whose VALUES has one row, for so many.
-
-    To run it once is better than to run one for each row: sqlite3 lets go of the interpreter's
-    lock whenever a statement runs, and in a crowd that is gone for a while.
-    """
-    before, row, after = _split(text)
-    repeated = ", ".join([PLACEHOLDER.sub("?", row)] * count)
-    return RowsStatement(
-        text=f"{PLACEHOLDER.sub('?', before)}{repeated}{PLACEHOLDER.sub('?', after)}",
-        before=PLACEHOLDER.findall(before),
-        after=PLACEHOLDER.findall(after),
-    )
-
-
-def row_names(name: str) -> list[str]:
-    """Return the parameters of a row in the VALUES of a statement, in their order."""
-    _, row, _ = _split(statements.load("sqlite", name))
-    return PLACEHOLDER.findall(row)
-
-
-def _split(text: str) -> tuple[str, str, str]:
-    """Return what comes before a statement's row of VALUES, the row, and what comes after it."""
-    before, row, after = _VALUES.fullmatch(text).groups()  # type: ignore[union-attr]
-    return before, row, after
-
-
-def parts_of(rows: Sequence[Values]) -> Iterator[list[Values]]:
-    """The rows in few parts of few sizes, so that there are few statements to run and prepare.
-
-    Parts are filled up with rows of NULL, which are nobody's.
-    """
-    for first in range(0, len(rows), MAX_ROWS):
-        part = list(rows[first : first + MAX_ROWS])
-        room = (1 << (len(part) - 1).bit_length()) - len(part)
-        yield part + [(None,) * len(part[0])] * room
-
-
-def _bound(params: Params, now: datetime) -> Params:
-    """Return the parameters as sqlite3 takes them, the time as `now`, and a checkpoint's instants.
-
-    PostgreSQL computes these instants in SQL, with the precision that SQLite's functions lack.
-    """
-    bound = {name: value.hex if type(value) is UUID else value for name, value in params.items()}
-    if "duration" in params:
-        timeout = params.get("timeout")
-        bound["started_at"] = to_text(now - timedelta(seconds=params["duration"]))
-        deadline = None if timeout is None else now + timedelta(seconds=timeout)
-        bound["deadline_at"] = None if deadline is None else to_text(deadline)
-    return {"now": to_text(now), **bound}
-
-
-def _json(values: Sequence[Any]) -> str:
-    """Return values for `json_each`; a UUID as its column holds it."""
-    return json.dumps(list(values), default=attrgetter("hex"))
-
-
-@cache
-def _named(text: str) -> str:
-    """A statement as sqlite3 wants its parameters."""
-    return PLACEHOLDER.sub(r":\1", text).replace("%%", "%")
-
-
 @contextmanager
-def translated_errors() -> Iterator[None]:
+def translated_driver_errors() -> Iterator[None]:
     """Turn sqlite3's errors into the store's."""
     try:
         yield

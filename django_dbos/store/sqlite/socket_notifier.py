@@ -1,7 +1,7 @@
 """SocketNotifier: datagrams to Unix sockets beside an SQLite file, which announce its changes.
 
-They only save time. A process that isn't reached, because of permissions, of the platform or of the
-length of a path, sees the change a little later by the file's version.
+They only save time. A process that they don't reach, because of permissions, of the platform or of
+a path's length, detects the change a little later by the file's version.
 
 The folder of a database may belong to several users, so its contents aren't trusted: the folder of
 the sockets is opened once, without following a link, and only if this user or the database's owner
