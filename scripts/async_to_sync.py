@@ -37,6 +37,7 @@ MODULES = (
     "events",
     "messages",
     "outside",
+    "polling",
     "reads",
     "recorded_call",
     "recording",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from typing import Any
 from urllib.parse import parse_qs
@@ -20,6 +21,7 @@ from django_dbos.consumers import channel_layer, origins
 from django_dbos.consumers.access import Access, Refused, one_more_socket
 from django_dbos.core import names
 from django_dbos.exceptions import WorkflowDoesNotExist
+from django_dbos.operations.polling import auntil
 from django_dbos.store import get_store
 
 logger = logging.getLogger("django_dbos.consumers")
@@ -127,12 +129,31 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
     async def _follow(self) -> None:
         wakeups = get_store().wakeups
         with channel_layer.listening(), wakeups.watch(*self.keys()) as watch:
-            while (news := await self.send_news()) is not News.ENDED:
-                if news is News.NONE_LEFT:
-                    pause = get_settings().poll_interval * (RELAXED if wakeups.is_listening else 1)
-                    await watch.await_(max(0.0, min(pause, self.access.time_left)))
-                # After the wait, so that data is never sent after a permission was revoked.
-                await self.access.check_again()
+            await auntil(watch, _End(self))
+
+
+class _End:
+    """The wait for the end of what a socket sends; each poll sends the news."""
+
+    def __init__(self, consumer: WorkflowConsumer) -> None:
+        self._consumer = consumer
+
+    async def poll(self, is_expected: bool) -> tuple[News] | None:
+        while (news := await self._consumer.send_news()) is News.MORE:
+            await self._consumer.access.check_again()
+        return (news,) if news is News.ENDED else None
+
+    async def pause(self) -> float:
+        relaxed = RELAXED if get_store().wakeups.is_listening else 1
+        pause = get_settings().poll_interval * relaxed
+        return max(0.0, min(pause, self._consumer.access.time_left))
+
+    def blocking(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    async def resume(self) -> None:
+        # After the pause, so that data is never sent after a permission was revoked.
+        await self._consumer.access.check_again()
 
 
 def required(query: dict[str, str], name: str) -> str:

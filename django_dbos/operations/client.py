@@ -21,8 +21,8 @@ from django_dbos.exceptions import (
     WorkflowCancelled,
 )
 from django_dbos.operations import runner
+from django_dbos.operations.polling import auntil
 from django_dbos.operations.timeouts import default_or_raise, event_label, result_label
-from django_dbos.operations.waits import auntil
 
 if TYPE_CHECKING:
     from django_dbos.models import Workflow

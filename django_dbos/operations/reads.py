@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Generic, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -16,6 +17,7 @@ from django.db import connections
 
 from django_dbos.core.backoff import Backoff
 from django_dbos.core.records import run_key
+from django_dbos.operations.polling import auntil
 from django_dbos.operations.runtime import HostedRun
 from django_dbos.store import errors
 from django_dbos.store.sessions import translated_errors
@@ -34,25 +36,28 @@ async def apatiently(run: HostedRun, ask: Callable[[], T]) -> T:
     In an async run `ask` is called on the run's thread. Inside an open transaction it is called
     once, since a transaction that has failed can't continue.
     """
-    question = _Question(run, ask)
-    while (found := await sync_to_async(question.ask)()) is None:
+    read = _AsyncRead(run, ask)
+    found = await read.poll(False)
+    if found is None:
         with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
-            run.check()
-            await watch.await_(question.backoff.delay)
-        run.check()
+            found = await auntil(watch, read, has_polled=True)
+    assert found is not None
     return found[0]
 
 
-class _Question(Generic[T]):
-    """A read that is repeated until the database answers."""
+class Read(Generic[T]):
+    """A read that is repeated until the database answers. Both colours share this."""
 
     def __init__(self, run: HostedRun, ask: Callable[[], T]) -> None:
         self._run = run
         self._ask = ask
-        self.backoff = Backoff(*BACKOFF)
+        self._backoff = Backoff(*BACKOFF)
 
-    def ask(self) -> tuple[T] | None:
-        """Return the answer in a tuple; None while there is none."""
+    def blocking(self) -> AbstractContextManager[None]:
+        """Return a context in which the caller blocks until the next poll."""
+        return nullcontext()
+
+    def _poll(self) -> tuple[T] | None:
         try:
             with translated_errors():
                 answer = self._ask()
@@ -61,19 +66,34 @@ class _Question(Generic[T]):
                 raise
             self._note(error)
             return None
-        if self.backoff.delay:
+        if self._backoff.delay:
             logger.info("Workflow %r: the database is back", self._run.workflow_id)
         return (answer,)
 
+    def _next_pause(self) -> float:
+        self._run.check()
+        return self._backoff.delay
+
     def _note(self, error: errors.StoreError) -> None:
-        if not self.backoff.delay:
+        if not self._backoff.delay:
             logger.warning(
                 "Workflow %r waits for the database, which is unavailable: %r",
                 self._run.workflow_id,
                 error,
                 extra=self._run.log_fields,
             )
-        self.backoff.grow()
+        self._backoff.grow()
+
+
+class _AsyncRead(Read[T]):
+    async def poll(self, is_expected: bool) -> tuple[T] | None:
+        return await sync_to_async(self._poll)()
+
+    async def pause(self) -> float:
+        return self._next_pause()
+
+    async def resume(self) -> None:
+        self._run.check()
 
 
 def _drop_failed_connections() -> bool:

@@ -21,9 +21,10 @@ from django_dbos.conf import get_settings
 from django_dbos.core.records import RecordStep, RecordWait, Verdict, Wake, run_key
 from django_dbos.exceptions import WaitInTest, WaitTimeout
 from django_dbos.operations import reads
+from django_dbos.operations.polling import AsyncWait, auntil
 from django_dbos.operations.run import Call, Run
 from django_dbos.operations.timeouts import entry_label
-from django_dbos.operations.waits import AsyncWait, RunWait, auntil
+from django_dbos.operations.waits import RunWait
 
 if TYPE_CHECKING:
     from django_dbos.store.base import Store
@@ -168,7 +169,7 @@ class AsyncStreamReader(BaseReader):
         has_read_all = False
         with self._watch() as watch:
             while not self._is_past_end():
-                found = await auntil(watch, self._wait(has_read_all=has_read_all))
+                found = await auntil(watch, self._wait(), has_polled=has_read_all)
                 if found is None:
                     await self._record_end(timed_out=True)
                     raise self._timed_out()
@@ -186,10 +187,8 @@ class AsyncStreamReader(BaseReader):
                 has_read_all = page.is_last
         self._replay_end()
 
-    def _wait(self, *, has_read_all: bool) -> AsyncWait[Page]:
-        if self._call is None:
-            return _AsyncPageWait(self, has_read_all=has_read_all)
-        return _AsyncRunPageWait(self, self._call, has_read_all=has_read_all)
+    def _wait(self) -> AsyncWait[Page]:
+        return _AsyncPageWait(self) if self._call is None else _AsyncRunPageWait(self, self._call)
 
     async def _record_end(self, *, timed_out: bool) -> None:
         if self._call is not None:
@@ -200,10 +199,8 @@ class AsyncStreamReader(BaseReader):
 class PageWait:
     """A wait for the next page of a stream. Both colours share this, in workflows and outside."""
 
-    def __init__(self, reader: BaseReader, *, has_read_all: bool) -> None:
+    def __init__(self, reader: BaseReader) -> None:
         self._reader = reader
-        self._has_read_all = has_read_all
-        """Whether the last page showed that there is nothing to read yet."""
         timeout = reader._timeout
         self._until = None if timeout is None else time.monotonic() + timeout
 
@@ -211,10 +208,6 @@ class PageWait:
     def _remaining(self) -> float | None:
         """The seconds that are left for the next value; None: there is no limit."""
         return None if self._until is None else self._until - time.monotonic()
-
-    def _must_read(self) -> bool:
-        must_read, self._has_read_all = not self._has_read_all, False
-        return must_read
 
     def _found(self, page: Page) -> tuple[Page] | None:
         """Return the page, unless the reader is to wait for more."""
@@ -239,8 +232,6 @@ class BaseClientPageWait(PageWait):
 
 class _AsyncPageWait(BaseClientPageWait):
     async def poll(self, is_expected: bool) -> tuple[Page] | None:
-        if not self._must_read():
-            return None
         return self._found(await sync_to_async(self._reader._read)())
 
     async def pause(self) -> float | None:
@@ -253,8 +244,8 @@ class _AsyncPageWait(BaseClientPageWait):
 class BaseRunPageWait(PageWait, RunWait):
     """A run's wait for an offset: the checkpoint at the reader's position has its deadline."""
 
-    def __init__(self, reader: BaseReader, call: Call, *, has_read_all: bool) -> None:
-        PageWait.__init__(self, reader, has_read_all=has_read_all)
+    def __init__(self, reader: BaseReader, call: Call) -> None:
+        PageWait.__init__(self, reader)
         wake = Wake.of_stream(reader._workflow_id, reader._key, reader._offset)
         RunWait.__init__(self, call, wake)
         self._position = json.dumps({"offset": reader._offset})
@@ -277,8 +268,6 @@ class BaseRunPageWait(PageWait, RunWait):
 
 class _AsyncRunPageWait(BaseRunPageWait):
     async def poll(self, is_expected: bool) -> tuple[Page] | None:
-        if not self._must_read():
-            return None
         return self._found(await reads.apatiently(self._run, self._reader._read))
 
     async def pause(self) -> float | None:

@@ -1,17 +1,14 @@
-"""The one wait: poll, pause until a notification or a timer, and poll again.
+"""Waits of a run: for an outcome, or until a time.
 
-Everything that waits does so in `auntil()`: a recv(), a sleep, a result, a reader of a stream, the
-pause before a retry, and calls from outside of workflows. A wait of a run also decides how long the
-run keeps its slot (`HoldPolicy`): afterwards the run is suspended, and its row says what wakes it.
-A run that can't be suspended (it runs inline, or other branches of it are busy) blocks instead, and
-lends its slot meanwhile.
+A run keeps its slot for a moment while it waits (`HoldPolicy`); afterwards it is suspended, and its
+row names what wakes it. A run that can't be suspended (it runs inline, or other branches of it are
+busy) blocks instead, and lends its slot meanwhile.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol, TypeVar
 
 from django_dbos.conf import get_settings
 from django_dbos.core.records import (
@@ -23,50 +20,14 @@ from django_dbos.core.records import (
     WakeKind,
     run_key,
 )
+from django_dbos.operations.polling import auntil
 from django_dbos.operations.run import Call, Run
 from django_dbos.store.pubsub import Watch
-
-T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 # Waits for another workflow, which the checkpoint names.
 OTHERS = (WakeKind.EVENT, WakeKind.RESULT)
 # Waits that only time ends.
 TIMED = (WakeKind.SLEEP, WakeKind.RETRY)
-
-
-class AsyncWait(Protocol[T_co]):
-    """What is awaited, and what a waiter does between two polls."""
-
-    async def poll(self, is_expected: bool) -> tuple[T_co] | None:
-        """Return the awaited value in a tuple; None while there is none.
-
-        `is_expected` is set after a notification, which makes a value likely.
-        """
-
-    async def pause(self) -> float | None:
-        """Return the seconds until the next poll; None once the wait's time is up."""
-
-    def blocking(self) -> AbstractContextManager[None]:
-        """Return a context in which the caller blocks until the next poll."""
-
-    async def resume(self) -> None:
-        """Prepare the next poll, or raise what ends the wait."""
-
-
-async def auntil(watch: Watch, wait: AsyncWait[T], *, is_expected: bool = False) -> tuple[T] | None:
-    """Poll until there is a value; return it in a tuple, or None once the wait's time is up.
-
-    No notification of the watch, which the caller has entered, is missed.
-    """
-    while (found := await wait.poll(is_expected)) is None:
-        seconds = await wait.pause()
-        if seconds is None:
-            return None
-        with wait.blocking():
-            is_expected = await watch.await_(seconds)
-        await wait.resume()
-    return found
 
 
 async def await_(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:  # noqa: ASYNC109

@@ -10,7 +10,7 @@ from django_dbos import serializers
 from django_dbos.core.records import Wake
 from django_dbos.core.status import Status
 from django_dbos.operations import runner
-from django_dbos.operations._sync.waits import until
+from django_dbos.operations._sync.polling import until
 from django_dbos.operations.client import ClientWait, T, _read_end, _read_event, _result
 from django_dbos.operations.timeouts import default_or_raise, event_label
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from django_dbos.core.records import run_key
-from django_dbos.operations.reads import T, _Question
+from django_dbos.operations._sync.polling import until
+from django_dbos.operations.reads import Read, T
 from django_dbos.operations.runtime import HostedRun
 
 
@@ -17,10 +18,21 @@ def patiently(run: HostedRun, ask: Callable[[], T]) -> T:
     In an async run `ask` is called on the run's thread. Inside an open transaction it is called
     once, since a transaction that has failed can't continue.
     """
-    question = _Question(run, ask)
-    while (found := question.ask()) is None:
+    read = _Read(run, ask)
+    found = read.poll(False)
+    if found is None:
         with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
-            run.check()
-            watch.wait(question.backoff.delay)
-        run.check()
+            found = until(watch, read, has_polled=True)
+    assert found is not None
     return found[0]
+
+
+class _Read(Read[T]):
+    def poll(self, is_expected: bool) -> tuple[T] | None:
+        return self._poll()
+
+    def pause(self) -> float:
+        return self._next_pause()
+
+    def resume(self) -> None:
+        self._run.check()

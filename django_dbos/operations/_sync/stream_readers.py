@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django_dbos import serializers
 from django_dbos.core.records import RecordStep, RecordWait, Verdict
 from django_dbos.operations._sync import reads
-from django_dbos.operations._sync.waits import Wait, until
+from django_dbos.operations._sync.polling import Wait, until
 from django_dbos.operations.run import Call, Run
 from django_dbos.operations.stream_readers import BaseClientPageWait, BaseReader, BaseRunPageWait
 
@@ -60,7 +60,7 @@ class StreamReader(BaseReader):
         has_read_all = False
         with self._watch() as watch:
             while not self._is_past_end():
-                found = until(watch, self._wait(has_read_all=has_read_all))
+                found = until(watch, self._wait(), has_polled=has_read_all)
                 if found is None:
                     self._record_end(timed_out=True)
                     raise self._timed_out()
@@ -78,10 +78,8 @@ class StreamReader(BaseReader):
                 has_read_all = page.is_last
         self._replay_end()
 
-    def _wait(self, *, has_read_all: bool) -> Wait[Page]:
-        if self._call is None:
-            return _PageWait(self, has_read_all=has_read_all)
-        return _RunPageWait(self, self._call, has_read_all=has_read_all)
+    def _wait(self) -> Wait[Page]:
+        return _PageWait(self) if self._call is None else _RunPageWait(self, self._call)
 
     def _record_end(self, *, timed_out: bool) -> None:
         if self._call is not None:
@@ -91,8 +89,6 @@ class StreamReader(BaseReader):
 
 class _PageWait(BaseClientPageWait):
     def poll(self, is_expected: bool) -> tuple[Page] | None:
-        if not self._must_read():
-            return None
         return self._found(self._reader._read())
 
     def pause(self) -> float | None:
@@ -104,8 +100,6 @@ class _PageWait(BaseClientPageWait):
 
 class _RunPageWait(BaseRunPageWait):
     def poll(self, is_expected: bool) -> tuple[Page] | None:
-        if not self._must_read():
-            return None
         return self._found(reads.patiently(self._run, self._reader._read))
 
     def pause(self) -> float | None:

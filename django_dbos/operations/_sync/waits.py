@@ -4,47 +4,10 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import Protocol
-
 from django_dbos.core.records import Checkpoint, RecordWait, Wake, WakeKind
+from django_dbos.operations._sync.polling import until
 from django_dbos.operations.run import Call
-from django_dbos.operations.waits import T, T_co, _RecordedWait, _TimedWait, watch_for
-from django_dbos.store.pubsub import Watch
-
-
-class Wait(Protocol[T_co]):
-    """What is awaited, and what a waiter does between two polls."""
-
-    def poll(self, is_expected: bool) -> tuple[T_co] | None:
-        """Return the awaited value in a tuple; None while there is none.
-
-        `is_expected` is set after a notification, which makes a value likely.
-        """
-
-    def pause(self) -> float | None:
-        """Return the seconds until the next poll; None once the wait's time is up."""
-
-    def blocking(self) -> AbstractContextManager[None]:
-        """Return a context in which the caller blocks until the next poll."""
-
-    def resume(self) -> None:
-        """Prepare the next poll, or raise what ends the wait."""
-
-
-def until(watch: Watch, wait: Wait[T], *, is_expected: bool = False) -> tuple[T] | None:
-    """Poll until there is a value; return it in a tuple, or None once the wait's time is up.
-
-    No notification of the watch, which the caller has entered, is missed.
-    """
-    while (found := wait.poll(is_expected)) is None:
-        seconds = wait.pause()
-        if seconds is None:
-            return None
-        with wait.blocking():
-            is_expected = watch.wait(seconds)
-        wait.resume()
-    return found
+from django_dbos.operations.waits import _RecordedWait, _TimedWait, watch_for
 
 
 def wait(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:
