@@ -121,6 +121,18 @@ def test_the_results_of_a_search_are_limited(
     assert len(listed(operator, q="0")) == 2
 
 
+def test_statuses_are_shown_in_plain_words(operator: Client) -> None:
+    quick.using(workflow_id="queued").start()
+    quick.using(workflow_id="running").start()
+    quarantined(quick.using(workflow_id="quarantined").start().workflow_id)
+    QuerySet(Workflow).filter(pk="running").update(status="PENDING", executor_id="gone")
+
+    shown = {row[1]: row[3] for row in rows(get(operator, reverse(LIST)))}
+
+    assert shown.keys() == {"queued", "running", "quarantined"}
+    assert all(text.startswith(workflow_id) for workflow_id, text in shown.items())
+
+
 def test_rows_are_filtered_by_status(operator: Client) -> None:
     done, failed, waiting = start_three()
 
