@@ -6,18 +6,10 @@ WITH held AS MATERIALIZED (
 ),
 new AS MATERIALIZED (
     SELECT
-        entry.*,
-        row_number() OVER (PARTITION BY entry.workflow_id, entry.key ORDER BY entry.position)
+        write.*,
+        row_number() OVER (PARTITION BY write.workflow_id, write.key ORDER BY write.position)
             AS rank
-    FROM unnest(
-        %(workflow_id)s::text[], %(claim_number)s::int[], %(key)s::text[], %(value)s::text[],
-        %(step_number)s::int[], %(write_id)s::uuid[], %(step_name)s::text[],
-        %(fingerprint)s::text[], %(record_order)s::int[]
-    ) WITH ORDINALITY AS entry (
-        workflow_id, claim_number, key, value, step_number, write_id, step_name, fingerprint,
-        record_order, position
-    )
-    JOIN held ON held.workflow_id = entry.workflow_id AND held.claim_number = entry.claim_number
+    -- include: held_writes
 ),
 stream AS MATERIALIZED (
     SELECT one.workflow_id, one.key, coalesce(tail."offset", -1) AS last, tail.is_end
@@ -33,15 +25,7 @@ stream AS MATERIALIZED (
 stopped AS MATERIALIZED (
     SELECT workflow_id FROM stream WHERE is_end
     UNION
-    SELECT new.workflow_id
-    FROM new
-    CROSS JOIN LATERAL (
-        SELECT
-        FROM dbos_checkpoint
-        WHERE workflow_id = new.workflow_id AND step_number = new.step_number
-        OFFSET 0
-    ) AS recorded
-    WHERE new.step_name IS NOT NULL
+    -- include: recorded_before
 ),
 entry AS MATERIALIZED (
     SELECT new.*, stream.last + new.rank AS "offset"

@@ -3,8 +3,6 @@ DELETE FROM dbos_message
 WHERE ctid = ANY(ARRAY(
     SELECT ctid
     FROM dbos_message
-    WHERE workflow_id = ANY(%(workflow_ids)s::text[])
-    LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED
+    -- include: part_of_deleted
 ))
 RETURNING 1

@@ -6,36 +6,20 @@ WITH held AS MATERIALIZED (
 ),
 new AS MATERIALIZED (
     SELECT
-        event.*,
+        write.*,
         coalesce(before.version, 0)
-            + row_number() OVER (PARTITION BY event.workflow_id, event.key ORDER BY event.position)
+            + row_number() OVER (PARTITION BY write.workflow_id, write.key ORDER BY write.position)
             AS version
-    FROM unnest(
-        %(workflow_id)s::text[], %(claim_number)s::int[], %(key)s::text[], %(value)s::text[],
-        %(step_number)s::int[], %(write_id)s::uuid[], %(step_name)s::text[],
-        %(fingerprint)s::text[], %(record_order)s::int[]
-    ) WITH ORDINALITY AS event (
-        workflow_id, claim_number, key, value, step_number, write_id, step_name, fingerprint,
-        record_order, position
-    )
-    JOIN held ON held.workflow_id = event.workflow_id AND held.claim_number = event.claim_number
+    -- include: held_writes
     LEFT JOIN LATERAL (
         SELECT version
         FROM dbos_event
-        WHERE workflow_id = event.workflow_id AND key = event.key
+        WHERE workflow_id = write.workflow_id AND key = write.key
         OFFSET 0
     ) AS before ON true
 ),
 stopped AS MATERIALIZED (
-    SELECT new.workflow_id
-    FROM new
-    CROSS JOIN LATERAL (
-        SELECT
-        FROM dbos_checkpoint
-        WHERE workflow_id = new.workflow_id AND step_number = new.step_number
-        OFFSET 0
-    ) AS recorded
-    WHERE new.step_name IS NOT NULL
+    -- include: recorded_before
 ),
 event AS MATERIALIZED (
     SELECT * FROM new WHERE workflow_id NOT IN (SELECT workflow_id FROM stopped)

@@ -3,7 +3,6 @@ DELETE FROM dbos_stream_entry
 WHERE rowid IN (
     SELECT rowid
     FROM dbos_stream_entry
-    WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s))
-    LIMIT %(limit)s
+    -- include: part_of_deleted
 )
 RETURNING 1

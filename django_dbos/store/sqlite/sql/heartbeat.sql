@@ -46,37 +46,5 @@ RETURNING
         FROM dbos_workflow AS waiting
         WHERE waiting.status = 'WAITING'
           AND waiting.wake_workflow_id IS NOT NULL
-          AND CASE waiting.wake_kind
-              WHEN 'message' THEN EXISTS (
-                  SELECT 1
-                  FROM dbos_message
-                  WHERE workflow_id = waiting.wake_workflow_id
-                    AND topic = waiting.wake_name
-                    AND consumed_at IS NULL
-              )
-              WHEN 'event' THEN EXISTS (
-                  SELECT 1
-                  FROM dbos_event
-                  WHERE workflow_id = waiting.wake_workflow_id AND key = waiting.wake_name
-              )
-              WHEN 'result' THEN EXISTS (
-                  SELECT 1
-                  FROM dbos_workflow AS target
-                  WHERE target.workflow_id = waiting.wake_workflow_id
-                    AND target.finished_at IS NOT NULL
-                    AND NOT target.is_quarantined
-              )
-              WHEN 'stream' THEN NOT EXISTS (
-                  SELECT 1
-                  FROM dbos_workflow AS target
-                  WHERE target.workflow_id = waiting.wake_workflow_id
-                    AND target.status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
-              ) OR (
-                  SELECT is_end OR "offset" >= waiting.wake_offset
-                  FROM dbos_stream_entry
-                  WHERE workflow_id = waiting.wake_workflow_id AND key = waiting.wake_name
-                  ORDER BY "offset" DESC
-                  LIMIT 1
-              )
-          END
+          -- include: is_satisfied
     ) AS has_lost_wakeup
