@@ -113,6 +113,54 @@ class BaseCall:
 class BaseRun:
     """The state of a run."""
 
+    is_under_way = True
+    """False once the function has ended, and only the end is to be written."""
+    began = 0.0
+    """The start, by the clock of `time.perf_counter()`."""
+
+    # Where it runs
+
+    loop: asyncio.AbstractEventLoop | None = None
+    branches: Branches | None = None
+    task: asyncio.Task[Any] | None = None
+    waiting_branches = 0
+    """The number of branches that wait without being suspended; the slot is lent meanwhile."""
+    sync_steps = 0
+    """The number of sync steps that use an async run's thread, or wait for it."""
+    thread_id = 0
+    """The thread that the function runs on; for an async one, its loop's thread."""
+
+    # How it ends
+
+    interruption: RunInterrupted | None = None
+    """The reason to end the run, unless its function comes to its end first."""
+    is_unwinding = False
+    """True once the interruption was raised in the function."""
+    value: Any = None
+    error: BaseException | None = None
+    """The function's value or error, for an inline caller."""
+    ended_as: str = ""
+    """The status that the run left the workflow in; "" while it runs or when it lost it."""
+    is_past_deadline = False
+    """True once a write found that the workflow's deadline had passed."""
+    is_quarantined = False
+    """True if the engine ended the workflow, to be resumed after a fix."""
+    ends_later = False
+    """True if the end was left to the writer: the run is over before that is written."""
+
+    # Its claim, and its counts
+
+    last_doubt: object = None
+    """A new object for each hint that the claim may be gone."""
+    settled_doubt: object = None
+    """The latest doubt after which the database has confirmed the claim."""
+    messages_sent = 0
+    events_set = 0
+    """Counts for the limits; operations found in the history are included."""
+    has_posted = False
+    """True after a write that nothing has waited for."""
+    _failed_post: Answer | None = None
+
     def __init__(
         self,
         claim: Claim,
@@ -135,50 +183,10 @@ class BaseRun:
         }
         """The ends of waits that earlier runs began, on the monotonic clock."""
         self.ended_streams = set(ended_streams)
-        self.is_under_way = True
-        """False once the function has ended, and only the end is to be written."""
-        self.began = 0.0
-        """The start, by the clock of `time.perf_counter()`."""
-
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.branches: Branches | None = None
-        self.task: asyncio.Task[Any] | None = None
-        self.waiting_branches = 0
-        """The number of branches that wait without being suspended; the slot is lent meanwhile."""
-        self.sync_steps = 0
-        """The number of sync steps that use an async run's thread, or wait for it."""
-        self.thread_id = 0
-        """The thread that the function runs on; for an async one, its loop's thread."""
-
-        self.interruption: RunInterrupted | None = None
-        """The reason to end the run, unless its function comes to its end first."""
-        self.is_unwinding = False
-        """True once the interruption was raised in the function."""
         self.suspension: dict[str, Any] = {}
         """The wake-up that a suspended run waits for."""
-
-        self.value: Any = None
-        self.error: BaseException | None = None
-        """The function's value or error, for an inline caller."""
-        self.ended_as = ""
-        """The status that the run left the workflow in; "" while it runs or when it lost it."""
-        self.is_past_deadline = False
-        """True once a write found that the workflow's deadline had passed."""
-        self.is_quarantined = False
-        """True if the engine ended the workflow, to be resumed after a fix."""
-        self.ends_later = False
-        """True if the end was left to the writer: the run is over before that is written."""
-
-        self.last_doubt: object = None
-        """A new object for each hint that the claim may be gone."""
-        self.settled_doubt: object = None
-        """The latest doubt after which the database has confirmed the claim."""
-        self.messages_sent = self.events_set = 0
-        """Counts for the limits; operations found in the history are included."""
-        self.has_posted = False
         self.left: deque[tuple[BaseCall, str]] = deque()
         """Iterations over streams that were left early and are not recorded yet."""
-        self._failed_post: Answer | None = None
 
     @property
     def log_fields(self) -> dict[str, object]:
