@@ -69,7 +69,7 @@ class Workflow(EngineRow):
 
     workflow_id = KeyField(_("workflow id"), max_length=MAX_ID_LENGTH, primary_key=True)
     token = models.UUIDField(
-        _("token"), help_text=_("Tells this workflow from a later one with the same id.")
+        _("token"), help_text=_("Distinguishes this workflow from a later one with the same id.")
     )
     name = KeyField(_("name"), max_length=255)
     status = KeyField(_("status"), max_length=30, choices=Status.choices)
@@ -81,7 +81,7 @@ class Workflow(EngineRow):
 
     queue_name = KeyField(_("queue"), max_length=255)
     priority = models.SmallIntegerField(_("priority"), db_default=0)
-    queue_sequence = models.BigIntegerField(_("place in the queue"))
+    queue_sequence = models.BigIntegerField(_("queue position"))
     deduplication_id = KeyField(_("deduplication id"), max_length=255, null=True)
 
     input_text = models.TextField(_("input"), db_column="input")
