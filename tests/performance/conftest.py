@@ -1,4 +1,4 @@
-"""An executor that is measured."""
+"""Fixtures with a measured executor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.waiting import eventually
 
 @pytest.fixture
 def quiet(settings: Any) -> None:
-    """No heartbeat but the first, and no run that holds its slot while it waits."""
+    """Allow no heartbeat after the first, and no hold time for waiting runs."""
     settings.DBOS = {
         **settings.DBOS, "HEARTBEAT_INTERVAL": 600, "LEASE": 3600, "HOLD_TIME": 0,
     }  # fmt: skip
@@ -40,7 +40,7 @@ def meter(transactional_db: None, quiet: None, monkeypatch: pytest.MonkeyPatch) 
 
 
 def prepare(writer: Any) -> None:
-    """Which of these a run uses depends on how many wrote at once."""
+    """Prepare both forms of the statements; the number of concurrent writes chooses between them."""
     if connections["default"].vendor == "postgresql":
         from django_dbos.store.postgresql.batches import SINGLE_ROW
 
@@ -50,7 +50,7 @@ def prepare(writer: Any) -> None:
 
 @pytest.fixture
 def executor(meter: Meter) -> Iterator[Executor]:
-    """All of its statements have been run, by one run and by several, and so prepared."""
+    """Start an executor that has prepared all statements, in single and in concurrent runs."""
     workflows.may_go_on.clear()
     with Executor(concurrency=100) as started:
 

@@ -1,4 +1,4 @@
-"""What an operation costs: statements, round trips and transactions, by whose connection it is."""
+"""The costs of an operation by connection: statements, round trips and transactions."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from django_dbos.store import statements
 from django_dbos.store.sqlite.sessions import WorkerConnection
 from tests.waiting import eventually
 
-# Who runs statements, by the name of the thread.
+# The threads that run statements, by name.
 WRITER, NOTIFIER, DISPATCHER = "writer", "notifier", "dispatcher"
 HOUSEKEEPING, ASKER = "housekeeping", "asker"
 OWN = (WRITER, NOTIFIER, DISPATCHER, HOUSEKEEPING)
-# Seconds for which nothing more must have come before a slowed statement goes on.
+# A slowed statement continues once nothing more has arrived for this many seconds.
 CALM = 0.1
 
 
 @dataclass
 class Costs:
-    """What everybody ran, in the order of each."""
+    """The statements of each thread, in order."""
 
     ran: dict[str, list[str]] = field(default_factory=dict)
     trips: Counter[str] = field(default_factory=Counter)
-    """How often each waited for the server."""
+    """The round trips of each thread to the server."""
     commits: Counter[str] = field(default_factory=Counter)
-    """Transactions, of one statement or several."""
+    """The transactions of each thread, of one statement or several."""
     notifications: Counter[str] = field(default_factory=Counter)
-    """NOTIFY, which has a transaction of its own."""
+    """The NOTIFY statements, each of which has its own transaction."""
 
     def of(self, who: str) -> list[str]:
-        """The statements of one."""
+        """Return the statements of a thread."""
         return self.ran.get(who, [])
 
 
 class Meter:
-    """Measures an executor in this process, whose statements have all been prepared before."""
+    """Measures an executor in this process whose statements are all prepared."""
 
     def __init__(self, monkeypatch: Any, sessions: dict[str, Any], asker: Any) -> None:
         self.sessions = sessions
@@ -82,26 +82,26 @@ class Meter:
 
     @contextmanager
     def slowed(self, executor: Executor) -> Iterator[None]:
-        """Have each of the writer's statements take until all who would have queued up did."""
+        """Delay each statement of the writer until all expected writes have queued up."""
         self._slowed = WRITER
         self._queue = executor.runs.writer._queue
         yield
         self._slowed = ""
 
     def wait_for_calm(self, who: str) -> None:
-        """Wait until somebody has run something, and nothing more for a moment."""
+        """Wait until a thread has run a statement, and then no more for a moment."""
         eventually(lambda: bool(self._costs and self._costs.of(who)))
         _calm(lambda: len(self._costs.of(who)) if self._costs else 0)
 
     def has_run(self, who: str, name: str) -> bool:
-        """Whether it has been run since the measuring began."""
+        """Return whether a statement has been run since the measurement began."""
         return self._costs is not None and name in self._costs.of(who)
 
     @contextmanager
     def measured(self, executor: Executor | None = None) -> Iterator[Costs]:
-        """Measure what runs meanwhile, until the executor has come to rest."""
+        """Measure a block, and the executor until it is idle again."""
         if executor is not None:
-            # Somebody may know the end of a message's first transaction before the writer does.
+            # Other threads may see the end of a message's first transaction before the writer does.
             eventually(
                 lambda: executor.notifier.is_idle and not executor.runs.writer._leader_lock.locked()
             )
@@ -122,8 +122,8 @@ class Meter:
 
 @contextmanager
 def _traced(costs: Costs, who: str, connection: Any) -> Iterator[None]:
-    """Count by libpq's own record of messages."""
-    # Imported here: SQLite must do without psycopg.
+    """Count round trips by libpq's trace of messages."""
+    # Imported here, as SQLite must work without psycopg.
     from psycopg import pq
 
     with tempfile.TemporaryFile("w+") as file:
@@ -143,7 +143,7 @@ def _traced(costs: Costs, who: str, connection: Any) -> Iterator[None]:
 
 
 def _commits(messages: list[list[str]]) -> int:
-    """Every COMMIT, and every transaction that began and ended by itself."""
+    """Count the COMMITs and the implicit transactions."""
     commits, is_over = 0, False
     for message in messages:
         text = "\t".join(message[2:])
@@ -173,9 +173,9 @@ def _who() -> str:
 
 
 def come_to_rest(executor: Executor) -> None:
-    """Wait until nothing runs and nothing is left to tell or to claim, without asking the database.
+    """Wait without queries until nothing runs, and nothing is left to notify or to claim.
 
-    What is told twice may be claimed a moment after that.
+    After a second notification a claim may follow a moment later.
     """
     eventually(lambda: executor._is_idle)
     _calm(lambda: executor.dispatcher.polls)

@@ -1,6 +1,6 @@
-"""Tables full of history, with a few hundred live rows: what the statements of workers meet.
+"""Tables full of history with a few hundred active rows, as the statements of workers meet them.
 
-The rows are in a schema of their own, so that no other test sees them or their statistics.
+The rows have their own schema, so that other tests see neither them nor their statistics.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ TABLES = (
     "dbos_stream_entry",
     "dbos_executor",
 )
-# The table of executors has a row a process: it may be read as it likes.
+# The table of executors has a row per process, so scans are harmless.
 GUARDED = frozenset(TABLES) - {"dbos_executor"}
 WORKFLOWS, CHECKPOINTS_EACH = 100_000, 3
-# What is live: workflows by status, spread over two queues, three executors and three kinds of
-# waits. Every hundredth of the finished ones left a message that nobody consumed.
+# The active workflows by status, spread over two queues, three executors and three kinds of
+# waits. Every hundredth finished workflow has left an unconsumed message.
 ENQUEUED, PENDING, WAITING, DELAYED = 4_000, 300, 3_000, 60
 LIVE = ENQUEUED + PENDING + WAITING + DELAYED
 EXECUTORS = ("executor-0", "executor-1", "executor-2")
@@ -30,7 +30,7 @@ CREATE = [
     f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE",
     f"CREATE SCHEMA {SCHEMA}",
     *(
-        # Statistics are made when the test says so.
+        # The test decides when statistics are collected.
         f"CREATE UNLOGGED TABLE {SCHEMA}.{table} (LIKE public.{table} INCLUDING ALL) "
         "WITH (autovacuum_enabled = off)"
         for table in TABLES
@@ -109,13 +109,13 @@ LIVE_ROWS = [
             END || n
         """,
         wake_name="(ARRAY['', 'state', '', 'progress'])[n % 4 + 1]",
-        # Each has three entries.
+        # Each stream has three entries.
         wake_offset="CASE n % 4 WHEN 3 THEN 3 END",
         due_at="CASE WHEN n % 2 = 0 THEN now() + n * interval '1 hour' END",
         started_at="now()",
     ),
     _workflows(DELAYED, "DELAYED", id="'delayed-' || n", due_at="now() + n * interval '1 minute'"),
-    # What each live one has recorded: two steps, and the wait it is in.
+    # The checkpoints of each active workflow: two steps, and its current wait.
     """
     INSERT INTO dbos_checkpoint (
         workflow_id, step_number, step_name, state, output, record_order, claim_number, attempts,
@@ -137,7 +137,7 @@ LIVE_ROWS = [
     INSERT INTO dbos_event (workflow_id, key, value, version, updated_at)
     SELECT workflow_id, 'progress', '1', 1, now() FROM dbos_workflow WHERE status = 'PENDING'
     """,
-    # One has received many, and each has one that it hasn't.
+    # One workflow has consumed many messages, and each workflow has one to consume.
     """
     INSERT INTO dbos_message (
         workflow_id, topic, message, created_at, consumed_at, consumed_step_number

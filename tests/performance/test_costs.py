@@ -1,4 +1,4 @@
-"""What operations cost, counted exactly: statements, round trips and transactions; never seconds.
+"""The costs of operations, counted exactly: statements, round trips, transactions; no seconds.
 
 Two numbers of the dispatcher's depend on timing, and are bounds. It is told of a start once by this
 process and once by LISTEN, and after each claim that found less than it had room for it looks again
@@ -35,18 +35,18 @@ on_sqlite = pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite's s
 
 Measure = Callable[..., Costs]
 
-# A batch that isn't of steps, ends or messages alone: it looks under the fence, then writes.
+# A mixed batch: it looks up rows under the fence, then writes.
 LOOK = ["lock_claims", "find_checkpoints"]
 TOLD = ["notify", "wake_waiting"]
-# Of one or two writes others are notified in the very message that writes them.
+# One or two writes are notified in the message that writes them.
 WOKEN = ["wake_waiting"]
-# The same on SQLite, in the transaction of what is told.
+# The same on SQLite, in the transaction of the writes.
 WOKEN_WITH_IT = ["next_position", "wake_waiting"]
 
 
 @pytest.fixture
 def measure(executor: Executor, meter: Meter) -> Iterator[Measure]:
-    """Have the executor run something until so many functions have ended, and nothing is left."""
+    """Have the executor run until a number of functions have ended, and it is idle."""
 
     def run(act: Callable[[], Any], ends: int = 1) -> Costs:
         workflows.ended.clear()
@@ -65,7 +65,7 @@ def waiting(start: Callable[[], Any]) -> Any:
     return handle
 
 
-# Asking
+# Clients
 
 
 @on_postgresql
@@ -74,7 +74,7 @@ def test_a_start_is_one_message_to_the_server(meter: Meter) -> None:
         workflows.nothing.start()
 
     assert costs.of(ASKER) == ["insert_workflow"]
-    # The workflow, and the hint.
+    # The workflow, and the notification.
     assert (costs.trips[ASKER], costs.commits[ASKER]) == (1, 2)
 
 
@@ -112,7 +112,7 @@ def test_many_starts_in_a_transaction_add_a_savepoint_an_insert_and_a_notify(
         workflows.nothing.start_many([()] * 100)
 
     assert costs.of(ASKER) == ["insert_alike", "notify"]
-    # SAVEPOINT and RELEASE, which let the transaction go on after an error.
+    # SAVEPOINT and RELEASE, after which the transaction survives an error.
     assert costs.trips[ASKER] == bare.trips[ASKER] + 4
     assert (bare.commits[ASKER], costs.commits[ASKER]) == (1, 2)
 
@@ -124,13 +124,13 @@ def test_a_message_is_one_message_to_the_server(meter: Meter) -> None:
     with meter.measured() as costs:
         handle.send("message")
 
-    # The message, the hint, and the look for who waits.
+    # The message, the notification, and the wake-up of the receiver.
     assert sorted(costs.of(ASKER)) == ["send_message", "wake_receiver"]
     assert (costs.trips[ASKER], costs.commits[ASKER]) == (1, 3)
 
 
 @pytest.mark.parametrize("name", ["read_outcome", "read_event", "read_status"])
-def test_to_look_is_one_read(name: str, executor: Executor, meter: Meter) -> None:
+def test_a_poll_is_one_read(name: str, executor: Executor, meter: Meter) -> None:
     handle = workflows.sets_event.start()
     handle.get_result(timeout=LIMIT)
     looks: dict[str, Callable[[], Any]] = {
@@ -147,7 +147,7 @@ def test_to_look_is_one_read(name: str, executor: Executor, meter: Meter) -> Non
         assert costs.trips[ASKER] == 1
 
 
-# Working
+# Workers
 
 
 @on_postgresql
@@ -155,10 +155,10 @@ def test_a_workflow_is_a_claim_an_end_and_a_notification(measure: Measure) -> No
     costs = measure(workflows.nothing.start)
 
     assert set(costs.of(DISPATCHER)) == {"claim_workflows"}
-    # Two tellings of it, and two looks for each.
+    # Two notifications of it, and two polls for each.
     assert costs.trips[DISPATCHER] == len(costs.of(DISPATCHER)) <= 4
     assert costs.of(WRITER) == ["end_workflow"]
-    # The hint in a transaction of its own, since what notifies holds up others.
+    # The notification has its own transaction, since notifying transactions block each other.
     assert (costs.trips[WRITER], costs.commits[WRITER]) == (1, 2)
     assert costs.of(NOTIFIER) == WOKEN
     assert (costs.trips[NOTIFIER], costs.commits[NOTIFIER]) == (1, 1)
@@ -167,7 +167,7 @@ def test_a_workflow_is_a_claim_an_end_and_a_notification(measure: Measure) -> No
 
 @on_postgresql
 def test_an_attempt_that_fails_is_two_round_trips(measure: Measure) -> None:
-    """Its failure is decided, as all that replaces something is."""
+    """A failure takes the slow path, like all writes that replace something."""
     costs = measure(workflows.retries.start)
 
     failure = [*LOOK, "postpone_steps"]
@@ -177,7 +177,7 @@ def test_an_attempt_that_fails_is_two_round_trips(measure: Measure) -> None:
 
 
 @on_postgresql
-def test_a_step_that_confirms_is_one_round_trip_more(measure: Measure) -> None:
+def test_a_confirming_step_takes_one_more_round_trip(measure: Measure) -> None:
     costs = measure(workflows.confirms.start)
 
     assert costs.of(WRITER) == ["lock_claims", "record_checkpoint", "end_workflow"]
@@ -189,7 +189,7 @@ def test_a_step_is_one_round_trip_and_no_read(count: int, measure: Measure) -> N
     costs = measure(lambda: workflows.steps.start(count))
 
     assert costs.of(WRITER) == ["record_checkpoint"] * count + ["end_workflow"]
-    # And the hint that goes with the end.
+    # And the notification of the end.
     assert (costs.trips[WRITER], costs.commits[WRITER]) == (count + 1, count + 2)
     assert costs.of(NOTIFIER) == WOKEN
 
@@ -202,15 +202,15 @@ def test_steps_of_many_workflows_share_their_commits(
         costs = measure(lambda: workflows.meets.start_many([()] * 100), 100)
 
     assert Checkpoint.objects.filter(step_name__endswith="meet").count() == 100
-    # While the first is written all others queue up, and go in the next; so do the ends. A
-    # machine that leaves a thread waiting adds a few.
+    # While the first is written, all others queue up for the next commit; so do the ends. A busy
+    # machine adds a few commits.
     assert costs.commits[WRITER] - costs.notifications[WRITER] == costs.trips[WRITER] <= 20
-    # Nothing is looked up, and nothing told more often than it is written.
+    # Nothing is looked up, and there are no more notifications than writes.
     assert {one.rstrip("s") for one in costs.of(WRITER)} == {"record_checkpoint", "end_workflow"}
     assert set(costs.of(NOTIFIER)) <= set(TOLD)
     assert costs.trips[NOTIFIER] <= costs.trips[WRITER]
-    # Claims take 8, 32, then all there is room for, and look twice whether that was all; one may
-    # begin anew when a start tells of itself.
+    # Claims take 8, 32, then as many as there are slots, and poll twice for more; one may begin
+    # again at the notification of a start.
     assert len(costs.of(DISPATCHER)) <= 6
 
 
@@ -220,7 +220,7 @@ def test_sending_is_one_batch(measure: Measure) -> None:
 
     costs = measure(lambda: workflows.sends.start(receiver.workflow_id), 2)
 
-    # The sender's, then the receiver's, which waits for it.
+    # The batch of the sender, then the batch of the receiver, which waits for it.
     sender = [*LOOK, "find_workflows", "insert_checkpoints", "insert_messages"]
     assert costs.of(WRITER)[:5] == sender
     assert sorted(costs.of(WRITER)[5:]) in (
@@ -231,7 +231,7 @@ def test_sending_is_one_batch(measure: Measure) -> None:
 
 
 @on_postgresql
-def test_a_message_that_is_there_is_one_batch(measure: Measure) -> None:
+def test_an_available_message_is_one_batch(measure: Measure) -> None:
     handle = workflows.holds_then_receives.start()
     handle.send("message")
 
@@ -243,7 +243,7 @@ def test_a_message_that_is_there_is_one_batch(measure: Measure) -> None:
 
 
 @on_postgresql
-def test_a_wait_that_is_woken_looks_once_before_and_once_after(
+def test_a_woken_wait_polls_once_before_and_once_after(
     measure: Measure, executor: Executor, meter: Meter
 ) -> None:
     with meter.measured(executor) as before:
@@ -255,9 +255,9 @@ def test_a_wait_that_is_woken_looks_once_before_and_once_after(
     look = [*LOOK, "find_messages", "insert_checkpoints"]
     assert before.of(WRITER) == [*look, "lock_claims", "suspend_workflows"]
     assert (before.trips[WRITER], before.commits[WRITER]) == (4, 2)
-    # What came between the look and the suspension.
+    # The check for messages that came between the poll and the suspension.
     assert before.of(NOTIFIER) == ["wake_satisfied"]
-    # The data, the hint and who waits; then where that is enqueued.
+    # The data, the notification and the wake-up; then the notification of the lane.
     assert sorted(costs.of(ASKER)) == ["notify", "send_message", "wake_receiver"]
     assert costs.trips[ASKER] == 2
     assert costs.of(WRITER) == ["receive_message", "end_workflow"]
@@ -270,13 +270,13 @@ def test_an_event_goes_with_the_end(measure: Measure) -> None:
     costs = measure(workflows.sets_event.start)
 
     assert costs.of(WRITER) == ["record_event", "end_workflow"]
-    # In one message; it may be that the event was on its way before the end came.
+    # In one message, unless the event was already being written when the end came.
     assert (costs.trips[WRITER], costs.commits[WRITER]) in ((1, 2), (2, 4))
     assert set(costs.of(NOTIFIER)) == set(WOKEN)
 
 
 @on_postgresql
-def test_an_event_that_is_there_is_one_batch(measure: Measure) -> None:
+def test_an_available_event_is_one_batch(measure: Measure) -> None:
     handle = workflows.sets_event.start()
     handle.get_result(timeout=LIMIT)
 
@@ -291,12 +291,12 @@ def test_values_of_a_stream_share_their_commits(
     measure: Measure, executor: Executor, meter: Meter
 ) -> None:
     with meter.slowed(executor):
-        # Statements are prepared when they are first run.
+        # A statement is prepared when it runs for the first time.
         measure(lambda: workflows.writes_and_rests.start(100))
         costs = measure(lambda: workflows.writes.start(100))
 
-    # Nobody waits for a value: all but the first queue up while that is written, and the end of
-    # the stream and of the run go with them.
+    # No caller waits for a value: all but the first queue up while that is written, together with
+    # the ends of the stream and of the run.
     ran = costs.of(WRITER)
     mixed = ran.count("lock_claims")
     alone = sum(ran.count(one) for one in ("append_entry", "append_entries", "end_workflow"))
@@ -313,7 +313,7 @@ def test_a_child_starts_in_a_free_slot(measure: Measure, meter: Meter, settings:
 
     def start() -> None:
         workflows.has_child.start()
-        # While a claim is under way it has all free slots, and a child would go to its queue.
+        # A running claim reserves all free slots, and a child would be enqueued.
         meter.wait_for_calm(DISPATCHER)
         workflows.may_go_on.set()
 
@@ -321,10 +321,10 @@ def test_a_child_starts_in_a_free_slot(measure: Measure, meter: Meter, settings:
 
     ran = costs.of(WRITER)
     assert ran.count("insert_workflows") == 1
-    # The start, and the parent's two looks, or one when the child has ended by then.
+    # The start, and two polls of the parent, or one if the child has ended by then.
     assert ran.count("find_workflows") in (2, 3)
     assert sum(ran.count(name) for name in ("finish_workflows", "end_workflow")) == 2
-    # Nobody claims the child, nor the parent once more, and no history is loaded.
+    # Neither the child nor, again, the parent is claimed, and no history is loaded.
     assert set(costs.of(DISPATCHER)) == {"claim_workflows"}
     assert len(costs.of(DISPATCHER)) <= 4
 
@@ -335,7 +335,7 @@ def test_a_replay_is_one_load_and_writes_nothing(measure: Measure) -> None:
 
     costs = measure(lambda: handle.send("message"))
 
-    # A hundred steps are replayed: the first write is of what comes after them.
+    # A hundred steps are replayed; the first write comes after them.
     assert costs.of(WRITER) == ["receive_message", "record_checkpoint", "end_workflow"]
     assert costs.trips[WRITER] == 3
     loads = [one for one in costs.of(DISPATCHER) if one != "claim_workflows"]
@@ -344,7 +344,7 @@ def test_a_replay_is_one_load_and_writes_nothing(measure: Measure) -> None:
 
 
 @on_postgresql
-def test_an_idle_executor_is_one_statement_a_beat(executor: Executor, meter: Meter) -> None:
+def test_an_idle_executor_is_one_statement_per_heartbeat(executor: Executor, meter: Meter) -> None:
     with meter.measured(executor) as costs:
         heartbeat = executor.housekeeping.heartbeat
         for _ in range(3):
@@ -381,7 +381,7 @@ def test_many_starts_are_one_transaction_on_sqlite(meter: Meter) -> None:
 def test_a_step_is_one_transaction_and_no_read_on_sqlite(count: int, measure: Measure) -> None:
     costs = measure(lambda: workflows.steps.start(count))
 
-    # Who waits for the end is woken with it.
+    # The same transaction wakes waits for the end.
     assert costs.of(WRITER) == ["record_checkpoints"] * count + ["end_workflows", *WOKEN_WITH_IT]
     assert costs.commits[WRITER] == count + 1
     assert costs.of(NOTIFIER) == []
