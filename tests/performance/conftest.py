@@ -40,7 +40,7 @@ def meter(transactional_db: None, quiet: None, monkeypatch: pytest.MonkeyPatch) 
 
 
 def prepare(writer: Any) -> None:
-    """Prepare both forms of each statement; the number of concurrent writes decides between them."""
+    """Prepare both forms of each statement; concurrency decides which of them a run uses."""
     if connections["default"].vendor == "postgresql":
         from django_dbos.store.postgresql.batches import SINGLE_ROW
 
