@@ -44,7 +44,7 @@ OWN_IN_FILE = {
     "telemetry/log_lines.py": {"_fate(enqueued, given_up, left)", "fault"},
     # A sentence of the engine, with names by their repr.
     "operations/client.py": {"self._reason(workflow)"},
-    "operations/limits.py": {"what"},
+    "operations/limits.py": {"label"},
     "store/postgresql/connections.py": {"why"},
     "store/watchdog.py": {"self.purpose", "f' of executor {self.owner}' if self.owner else ''"},
 }

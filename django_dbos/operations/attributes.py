@@ -1,4 +1,4 @@
-"""Attributes: plain JSON that a workflow is found by, under the rules of other values."""
+"""Attributes: plain JSON by which workflows are found, within the limits of other values."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ ANY_LENGTH = 2**62
 def to_text(value: Any) -> str | None:
     """Return attributes as the column's text.
 
-    Raises TypeError or ValueError for what isn't plain JSON, is nested too deep, or holds what not
-    every database keeps in JSON, and PayloadTooLarge beyond DBOS["MAX_PAYLOAD_BYTES"].
+    Raises:
+        TypeError, ValueError: A value isn't plain JSON, is nested too deep, or has text that not
+            every database stores in JSON.
+        PayloadTooLarge: The text is longer than DBOS["MAX_PAYLOAD_BYTES"].
     """
     if value is None:
         return None
@@ -43,8 +45,8 @@ def _check(value: Any, room: int, where: str) -> None:
         if isinstance(value, dict):
             _check_keys(value, where)
             value = value.values()
-        for one in value:
-            _check(one, room - 1, where)
+        for item in value:
+            _check(item, room - 1, where)
 
 
 def _check_keys(value: dict[Any, Any], where: str) -> None:

@@ -76,7 +76,7 @@ async def aget_event(
 
 
 async def _afind(wait: _AsyncClientWait[T], wake: Wake) -> tuple[T] | None:
-    """Return what a wait found; None once its time is up."""
+    """Return the awaited value in a tuple; None once the wait's time is up."""
     # A value that is there already needs no listener.
     if not wait.is_listening and (found := await wait.poll(False)) is not None:
         return found

@@ -1,4 +1,4 @@
-"""What an operator asks of a workflow first, in one answer."""
+"""Describe a workflow: its status, the reason for it, and its times."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowDescription:
-    """How a workflow stands. Made by `handle.describe()`."""
+    """The state of a workflow, as `handle.describe()` returns it."""
 
     workflow_id: str
     name: str
@@ -33,13 +33,13 @@ class WorkflowDescription:
     executor_id: str | None
     """The worker that runs it, while it is PENDING."""
     recovery_attempts: int
-    """How many workers in a row died with it without progress."""
+    """The number of workers in a row that died running it, without progress."""
     waits_for: str | None
-    """While it is WAITING: what for, such as "message 'paid'", "sleep" or "result of 'w'"."""
+    """The awaited thing while it is WAITING: "message 'paid'", "sleep", "result of 'w'"."""
     due_at: datetime | None
-    """When it goes on at the latest: a delayed start, the end of a sleep, a wait's timeout."""
+    """The latest time of its next run: a delayed start, the end of a sleep, a wait's timeout."""
     deadline_at: datetime | None
-    """When it is cancelled, unless it has ended."""
+    """The time at which it is cancelled, unless it has ended."""
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -48,7 +48,7 @@ class WorkflowDescription:
 
 
 def describe(store: Store, workflow_id: str) -> WorkflowDescription:
-    """Read it, in one query and without its input and output; raise WorkflowDoesNotExist."""
+    """Read a workflow's row, without input and output; raise WorkflowDoesNotExist."""
     # Not at the top: `import django_dbos` works before the apps are loaded.
     from django_dbos.models import Workflow
 

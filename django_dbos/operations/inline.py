@@ -52,23 +52,23 @@ class InlineHost:
             store, executor_id, on_commit=self._follow_up, new_context=context.copy_outside
         )
         self.runs: set[Run] = set()
-        self._has_heard = False
+        self._saw_cancellation = False
         """Whether a workflow was cancelled, perhaps one that is claimed here and not yet run."""
         self._in_doubt: set[str] = set()
-        """What was perhaps claimed, by a statement that failed."""
+        """The ids of workflows that a failed statement may have claimed."""
         self._not_run: set[str] = set()
-        """What was claimed, and isn't run yet."""
+        """The ids of claimed workflows that don't run yet."""
 
-    def hear(self, keys: list[str]) -> None:
-        """Of changed keys: a workflow that may have been cancelled asks before its next step."""
+    def note_keys(self, keys: list[str]) -> None:
+        """Put runs in doubt whose workflows may have been cancelled, by their notified keys."""
         if any(key.startswith(run_key("")) for key in keys):
-            self._has_heard = True
+            self._saw_cancellation = True
             for run in list(self.runs):
                 if run_key(run.workflow_id) in keys:
                     run.doubt()
 
     def doubt_all(self) -> None:
-        """Any of them may have been cancelled."""
+        """Put all runs in doubt: any of their workflows may have been cancelled."""
         for run in list(self.runs):
             run.doubt()
 
@@ -85,7 +85,7 @@ class InlineHost:
     def claim(self, workflow_id: str) -> Run | None:
         """Claim an enqueued workflow whose function is known here.
 
-        After an error it may be called again: a claim without a run is given back first.
+        After an error it may be called again: it first releases a claim without a run.
         """
         if self.store.reader.find_name(workflow_id) not in registry.workflows:
             return None
@@ -99,7 +99,7 @@ class InlineHost:
         except Exception as error:
             if not errors.is_of_value(error):
                 raise
-            # Its own fault: whoever awaits it here goes on waiting, as elsewhere.
+            # The workflow is at fault. The run that awaits it continues to wait, as in a worker.
             run = None
             quarantine(self.store, session, self.executor_id, workflow_id, "can't be run", error)
         self._in_doubt.discard(workflow_id)
@@ -107,8 +107,8 @@ class InlineHost:
             self._not_run.add(workflow_id)
         return run
 
-    def let_go(self) -> None:
-        """Release what was claimed and isn't run, since whoever awaited it was cancelled."""
+    def release_unused(self) -> None:
+        """Release claims without a run, left when the run that awaited them was cancelled."""
         left = [*self._in_doubt, *self._not_run]
         if left:
             self._release(left)
@@ -124,7 +124,7 @@ class InlineHost:
         return run
 
     def give_back(self, run: Run) -> None:
-        """Release a claim that isn't run."""
+        """Release the claim of a run that doesn't begin."""
         self._release([run.workflow_id])
 
     def perform(self, run: Run) -> None:
@@ -158,16 +158,20 @@ class InlineHost:
     def _begin(self, run: Run) -> None:
         self.runs.add(run)
         self._not_run.discard(run.workflow_id)
-        if self._has_heard:
-            self._has_heard = False
+        if self._saw_cancellation:
+            self._saw_cancellation = False
             run.doubt()
 
     def _listening(self) -> AbstractContextManager[None]:
-        """A loop's thread doesn't know of the test's transaction, which is another thread's."""
+        """Return the context of a run: without listening inside a test's transaction.
+
+        The transaction is another thread's, so the thread of a loop can't detect it.
+        """
         return self.store.wakeups.muted() if self.is_in_test else nullcontext()
 
     @property
     def takes_turns(self) -> bool:
+        """True inside a test's transaction, which is on one connection."""
         return self.is_in_test
 
     def run_awaited(self, run: Run, workflow_id: str) -> bool:
@@ -195,20 +199,26 @@ class InlineHost:
         if not (is_short and passes_by_itself):
             run.stop(HistoryUnusable(WaitInTest(operation)))
 
+    # There are no slots
+
     def may_hold(self) -> bool:
+        """Return False: a run that may be suspended is suspended at once."""
         return False
 
     def may_end_later(self) -> bool:
+        """Return False: the caller waits for the recorded end."""
         return False
 
     def settled(self, run: Run) -> None:
-        """No run ends later."""
+        """Do nothing: no run ends before its end is written."""
 
     def reserve_slot(self, queue_name: str, workflow_name: str) -> bool:
+        """Return False: children go to their queue."""
         return False
 
     @contextmanager
     def without_slot(self, run: Run) -> Iterator[None]:
+        """Do nothing in particular."""
         yield
 
     def _follow_up(self, plan: Plan) -> None:

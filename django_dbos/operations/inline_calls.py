@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def call(store: Store, new: NewWorkflow) -> Run | None:
-    """Run a workflow here, to its end; None if its id exists already."""
+    """Run a workflow here, to its end, and return the run; None if its id exists already."""
     with hosting(store) as host:
         run = host.start(new)
         if run is not None:
@@ -43,10 +43,10 @@ async def acall(store: Store, new: NewWorkflow) -> Run | None:
 async def _begun(
     hosted: AbstractContextManager[InlineHost], new: NewWorkflow
 ) -> tuple[InlineHost, Run | None]:
-    """A host, and the run of what was started there.
+    """Return a host and the run of the workflow that was started there.
 
-    Its thread goes on when the caller is cancelled: the workflow must not stay claimed by a living
-    process that doesn't run it (CORRECTNESS rule 3).
+    The starting thread continues when the caller is cancelled: the workflow must not stay claimed
+    by a living process that doesn't run it (CORRECTNESS rule 3).
     """
     beginning = asyncio.ensure_future(sync_to_async(_begin)(hosted, new))
     try:
@@ -78,12 +78,12 @@ def _give_up(hosted: AbstractContextManager[InlineHost], host: InlineHost, run: 
 
 
 def has_outcome(run: Run | None) -> bool:
-    """Whether an inline run brought its workflow to an end, rather than lost it."""
+    """Return whether an inline run has ended its workflow; it may have lost the claim instead."""
     return run is not None and run.ended_as in (Status.SUCCESS, Status.ERROR, Status.CANCELLED)
 
 
 def outcome(run: Run) -> Any:
-    """What the workflow returned; raises what it raised."""
+    """Return the workflow's result, or raise its error."""
     if run.ended_as == Status.CANCELLED:
         raise WorkflowCancelled(run.workflow_id)
     if run.error is not None:

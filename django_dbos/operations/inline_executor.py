@@ -27,7 +27,7 @@ logger = logging.getLogger("django_dbos.executor")
 
 
 class InlineExecutor:
-    """Keeps this process registered, with heartbeats, while it runs workflows inline."""
+    """The row and the heartbeats of this process while it runs workflows inline."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,7 +37,7 @@ class InlineExecutor:
         self._ended = threading.Event()
 
     def join(self, store: Store) -> InlineHost:
-        """Register this process if it isn't, and return a new host under its row."""
+        """Register this process unless it is registered; return a new host under its row."""
         with self._lock:
             if self._pid != os.getpid() or not self._hosts:
                 self._begin(store)
@@ -65,7 +65,7 @@ class InlineExecutor:
         info = executor_info(self._executor_id, is_inline=True, concurrency=0)
         store.register_executor(store.session(), info, has_lock=False)
         if store.is_private:
-            # Nobody else could take its work over, and a second thread that writes would fail.
+            # No other process could take its work over, and a second writing thread would fail.
             return
         heartbeat = threading.Thread(
             target=self._beat,
@@ -82,15 +82,15 @@ class InlineExecutor:
         while not ended.wait(interval):
             session = session or store.connect(executor_id, "inline")
             try:
-                look = store.heartbeat(session, executor_id, None)
+                report = store.heartbeat(session, executor_id, None)
             except errors.StoreError as error:
                 logger.warning("Executor %s missed a heartbeat: %r", executor_id, error)
                 session.close()
                 continue
-            if not look.is_registered:
-                self._declared_dead(executor_id)
+            if not report.is_registered:
+                self._interrupt_runs(executor_id)
                 break
-            # A process that doesn't listen isn't told of what others have cancelled.
+            # A process that doesn't listen gets no notification of a cancellation.
             for host in self._hosts_of(executor_id):
                 host.doubt_all()
         if session is not None:
@@ -100,7 +100,8 @@ class InlineExecutor:
         with self._lock:
             return {host for host in self._hosts if host.executor_id == executor_id}
 
-    def _declared_dead(self, executor_id: str) -> None:
+    def _interrupt_runs(self, executor_id: str) -> None:
+        """Interrupt the runs of an executor that was declared dead: they have lost their claims."""
         hosts = self._hosts_of(executor_id)
         with self._lock:
             self._hosts -= hosts
@@ -114,18 +115,18 @@ _executor = InlineExecutor()
 
 @contextmanager
 def hosting(store: Store) -> Iterator[InlineHost]:
-    """A host for inline runs on this thread."""
+    """Yield a host for inline runs on this thread."""
     if store.is_in_test_transaction():
         yield InlineHost(store, f"test:{os.getpid()}")
         return
     host = _executor.join(store)
-    store.wakeups.add_key_listener(host.hear)
+    store.wakeups.add_key_listener(host.note_keys)
     try:
         yield host
     finally:
-        store.wakeups.remove_key_listener(host.hear)
+        store.wakeups.remove_key_listener(host.note_keys)
         try:
-            host.let_go()
+            host.release_unused()
         except errors.StoreError as error:
-            logger.warning("What was claimed and not run couldn't be released: %r", error)
+            logger.warning("Unused claims couldn't be released: %r", error)
         _executor.leave(host)

@@ -1,7 +1,7 @@
-"""How much one workflow may record: a warning first, then its end, by what its run counts itself.
+"""Limits of one workflow's records: a warning first, then quarantine. The run itself counts them.
 
-Every replay reads the whole history, and every page and socket what hangs on it: a workflow that
-never ends slows down until a worker has no memory for it.
+Every replay reads the whole history, and the admin's pages read messages and events too: a workflow
+that never ends slows down until a worker has no memory for it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ logger = logging.getLogger("django_dbos.executor")
 
 
 def check_steps(run: HostedRun, step_number: int) -> None:
-    """Before something is recorded at a position that is new."""
+    """Check the number of steps before one is recorded at a new step number."""
     limits = get_settings().step_limits
     if limits is not None and step_number >= limits[0]:
         _judge(run, "steps", step_number - 1, step_number, limits)
 
 
 def count_messages(run: HostedRun, count: int) -> None:
-    """Before messages are sent, by a step too."""
+    """Count messages before they are sent, also by a step."""
     before = run.messages_sent
     run.messages_sent += count
     limits = get_settings().message_limits
@@ -33,7 +33,7 @@ def count_messages(run: HostedRun, count: int) -> None:
 
 
 def count_event(run: HostedRun) -> None:
-    """Before an event is set, by a step too."""
+    """Count an event before it is set, also by a step."""
     run.events_set += 1
     limits = get_settings().event_limits
     if limits is not None and run.events_set >= limits[0]:
@@ -48,17 +48,17 @@ NAMES = {
 
 
 def _judge(run: HostedRun, kind: str, before: int, now: int, limits: tuple[int, int]) -> None:
-    what, setting = NAMES[kind]
+    label, setting = NAMES[kind]
     warn, stop = limits
     if now > stop:
-        run.stop(HistoryUnusable(LimitReached(run.workflow_id, what, stop, setting)))
+        run.stop(HistoryUnusable(LimitReached(run.workflow_id, label, stop, setting)))
     if before < warn:
         logger.warning(
             "Workflow %r has %d %s; it is quarantined beyond %d. Let it hand over to another "
             "workflow, or set DBOS[%r].",
             run.workflow_id,
             now,
-            what,
+            label,
             stop,
             setting,
             extra=run.log_fields,

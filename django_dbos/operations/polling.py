@@ -32,7 +32,7 @@ class AsyncWait(Protocol[T_co]):
         return nullcontext()
 
     async def resume(self) -> None:
-        """Prepare the next poll, or raise what ends the wait."""
+        """Prepare the next poll, or raise the error that ends the wait."""
 
 
 async def auntil(

@@ -31,7 +31,7 @@ BACKOFF = (0.05, 2.0)
 
 
 async def apatiently(run: HostedRun, ask: Callable[[], T]) -> T:
-    """Return the answer of `ask`, once the database answers; raise what ends the run meanwhile.
+    """Return the answer of `ask`, once the database answers; an interruption ends the wait.
 
     In an async run `ask` is called on the run's thread. Inside an open transaction it is called
     once, since a transaction that has failed can't continue.

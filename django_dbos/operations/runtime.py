@@ -1,6 +1,6 @@
-"""What a run needs of whoever runs it: the executor, or the caller of an inline workflow.
+"""The interface between a run and its host, an executor or the caller of an inline workflow.
 
-And what the helpers of a run, which it calls itself, need of it: its class stands above both.
+`HostedRun` is the interface between a run and its helpers, whose modules the run imports.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ R = TypeVar("R", contravariant=True)
 
 
 class Host(Protocol[R]):
-    """Runs workflows."""
+    """Runs workflows, and decides how long a run may wait and which slots it uses."""
 
     @property
     def executor_id(self) -> str:
-        """The id under which it holds claims."""
+        """The id under which the host holds claims."""
 
     @property
     def store(self) -> Store:
@@ -32,56 +32,53 @@ class Host(Protocol[R]):
 
     @property
     def writer(self) -> Writer:
-        """Where its runs' writes go."""
+        """The writer of its runs."""
 
     @property
     def is_inline(self) -> bool:
-        """Whether the caller waits for the run, which is then never suspended."""
+        """True if the caller waits for the run, which is then never suspended."""
 
     @property
     def owns_connections(self) -> bool:
-        """Whether Django's connections are a run's own, closed after it, or the caller's."""
+        """True if a run has Django's connections to itself; False if they are the caller's."""
 
     @property
     def takes_turns(self) -> bool:
-        """Whether all that is sync must run on one thread: a test's transaction is only there."""
+        """True if all sync code must run on one thread, the only one with a test's transaction."""
 
     def run_awaited(self, run: R, workflow_id: str) -> bool:
-        """Run a workflow that a run of this host awaits, if that can be done here and now."""
+        """Run a workflow that a run of this host awaits; return False if the host doesn't."""
 
     async def arun_awaited(self, run: R, workflow_id: str) -> bool:
         """See run_awaited()."""
 
     def refuse_wait(self, run: R, operation: str, wake: Wake, remaining: float | None) -> None:
-        """End a run whose wait, of `remaining` seconds (None: without limit), would hang."""
+        """End a run whose wait of `remaining` seconds (None: without limit) would hang."""
 
     def may_hold(self) -> bool:
-        """Whether a run that waits may keep its slot for a moment: there are free ones."""
+        """Return whether a run that waits may keep its slot for a moment: other slots are free."""
 
     def reserve_slot(self, queue_name: str, workflow_name: str) -> bool:
-        """Keep a free slot for a child that is about to be started, if there is one.
+        """Reserve a free slot for a child that is about to be started, if there is one.
 
-        Once the start is committed the child runs in it; the writer gives it back otherwise.
+        Once the start is committed the child runs in it; otherwise the writer returns the slot.
         """
 
     def may_end_later(self) -> bool:
-        """Whether the run about to end may do so before its end is written.
+        """Return whether a run may leave its slot before its end is written.
 
-        It then gives its slot back, and `settled` is called when it is.
+        The writer then calls `settled` once it is.
         """
 
     def settled(self, run: R) -> None:
-        """The end of a run that ended before is written; called by the writer."""
+        """Note that the end of such a run is written; called by the writer."""
 
     def without_slot(self, run: R) -> AbstractContextManager[None]:
-        """A run that waits in here, without being suspended, doesn't use its slot.
-
-        Several of its branches may: it has one slot all the same.
-        """
+        """Return a context in which a waiting run lends its slot; several branches may be in it."""
 
 
 class HostedRun(Protocol):
-    """One attempt at a workflow, as its helpers see it."""
+    """The part of a run that its helpers use."""
 
     workflow_id: str
     host: Host[Any]
@@ -90,10 +87,10 @@ class HostedRun(Protocol):
 
     @property
     def log_fields(self) -> dict[str, object]:
-        """What every log record about the run carries."""
+        """The extra fields of every log record about the run."""
 
     def check(self) -> None:
-        """Raise what ends the run, if something does."""
+        """Raise the interruption that ends the run, if there is one."""
 
     def stop(self, reason: RunInterrupted) -> NoReturn:
-        """End the run, from within."""
+        """End the run from its own code."""

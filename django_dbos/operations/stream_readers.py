@@ -2,7 +2,7 @@
 
 In a workflow each iteration takes a position: the values never change, and a replay reads them
 again; where the iteration ended, and how, is recorded, also when the loop is left early. While it
-waits, the checkpoint at its position says for which offset and until when, and the run may be
+waits, the checkpoint at its position holds the awaited offset and the deadline, and the run may be
 suspended (CORRECTNESS rule 53).
 """
 
@@ -216,7 +216,10 @@ class PageWait:
 
 
 class BaseClientPageWait(PageWait):
+    """A client's wait, which blocks its thread."""
+
     def blocking(self) -> AbstractContextManager[None]:
+        """Return a context without effect."""
         return nullcontext()
 
     def _next_pause(self) -> float | None:

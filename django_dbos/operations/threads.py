@@ -1,10 +1,10 @@
-"""Threads of an async run: one for what is sync in it, and more for sync steps side by side.
+"""Threads of an async run: one for its sync code, and more for sync steps side by side.
 
-What comes one by one shares a thread and its connection, which asgiref gives the run
+Sync calls one after the other share a thread and its connection, which asgiref gives the run
 (CORRECTNESS rule 39). A sync step that is called while that thread is busy with another one goes to
 one of the process's threads for such steps, with a connection of its own that is closed after it.
-Not to asyncio's threads: those are few, and a step that has the loop look up a host would wait for
-one. A test's transaction is one connection's, so there all of them take turns.
+asyncio's threads don't serve: those are few, and a step that has the loop resolve a host name would
+wait for one. A test's transaction is on one connection, so there all steps take turns.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ async def perform_in_turn(
 
 
 class _Threads:
-    """Those of this process for steps side by side: at most CONCURRENCY, started when needed."""
+    """Threads for steps side by side in one process: at most CONCURRENCY, started when needed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -57,7 +57,7 @@ class _Threads:
 
     @contextmanager
     def in_use(self) -> Iterator[ThreadPoolExecutor]:
-        """Keep the threads for a call."""
+        """Keep the threads for the length of a call."""
         with self._lock:
             self._calls += 1
             if self._executor is None:
@@ -87,7 +87,7 @@ def end_idle_threads() -> None:
 
 
 def _forget_threads() -> None:
-    """In a forked process, which has none of them."""
+    """Begin anew in a forked process, which has none of the threads."""
     global _threads
     _threads = _Threads()
 

@@ -1,4 +1,4 @@
-"""Which tasks belong to an async run: those that its code creates, told by the loop's factory."""
+"""The tasks of an async run: the loop's task factory assigns each new task to its creator's run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _factories: WeakKeyDictionary[asyncio.AbstractEventLoop, _Factory] = WeakKeyDict
 
 
 class _Factory:
-    """A loop's task factory, which tells a run of the tasks that its code creates."""
+    """A loop's task factory, which adds the tasks that a run's code creates to its branches."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -40,7 +40,7 @@ class _Factory:
 
 @contextmanager
 def tracked(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """The tasks of the loop's runs are known to their branches, from their creation on, in here."""
+    """Add the tasks of this loop's runs to their branches as they are created, in this context."""
     if loop not in _factories:
         _factories[loop] = _Factory(loop.get_task_factory())
         loop.set_task_factory(_factories[loop])

@@ -50,7 +50,7 @@ async def apause(call: Call, wake: Wake, seconds: float) -> None:
 
 
 def watch_for(run: Run, *wakes: Wake) -> Watch:
-    """Return a watch for what may end a run's wait, and for what ends the run."""
+    """Return a watch for the wake-ups of a run's wait, and for interruptions of the run."""
     keys = [wake.key for wake in wakes]
     return run.host.store.wakeups.watch(*keys, run_key(run.workflow_id))
 
@@ -121,8 +121,8 @@ class RunWait:
 class _RecordedWait(RunWait):
     """A wait whose poll is one write.
 
-    The write records the outcome when what is awaited is there or its time is up, and the wait's
-    deadline otherwise (CORRECTNESS rule 17).
+    The write records the outcome, or the timeout, if there is one by now, and the wait's deadline
+    otherwise (CORRECTNESS rule 17).
     """
 
     def __init__(self, call: Call, wake: Wake, timeout: float | None) -> None:

@@ -56,7 +56,7 @@ def get_event(
 
 
 def _find(wait: _ClientWait[T], wake: Wake) -> tuple[T] | None:
-    """Return what a wait found; None once its time is up."""
+    """Return the awaited value in a tuple; None once the wait's time is up."""
     # A value that is there already needs no listener.
     if not wait.is_listening and (found := wait.poll(False)) is not None:
         return found

@@ -28,7 +28,7 @@ class Wait(Protocol[T_co]):
         return nullcontext()
 
     def resume(self) -> None:
-        """Prepare the next poll, or raise what ends the wait."""
+        """Prepare the next poll, or raise the error that ends the wait."""
 
 
 def until(
