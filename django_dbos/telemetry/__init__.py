@@ -120,7 +120,9 @@ def committed(plan: Plan) -> None:
 
 def keys_changed(keys: Sequence[str]) -> None:
     """Report that the values under these keys have changed, to wake the waits for them."""
-    _send(signals.keys_changed, keys=keys)
+    sender = _workflow_model()
+    if signals.keys_changed.has_listeners(sender):
+        signals.keys_changed.send_robust(sender, keys=keys)
 
 
 # Workflows
@@ -129,14 +131,14 @@ def keys_changed(keys: Sequence[str]) -> None:
 def run_started(run: ObservedRun) -> None:
     """Report that a run begins, on its thread."""
     log_lines.run_started(run)
-    _send(signals.workflow_started, **_values(run))
+    _send_run(signals.workflow_started, run)
     publish("run_started", run)
 
 
 async def arun_started(run: ObservedRun) -> None:
     """See run_started(). Receivers that are sync run on the run's thread for sync code."""
     log_lines.run_started(run)
-    await _asend(signals.workflow_started, **_values(run))
+    await _asend_run(signals.workflow_started, run)
     publish("run_started", run)
 
 
@@ -144,7 +146,7 @@ def run_ended(run: ObservedRun) -> None:
     """Report how a run has ended."""
     log_lines.run_ended(run)
     if run.ended_as in FINAL:
-        _send(signals.workflow_finished, **_values(run), status=run.ended_as)
+        _send_run(signals.workflow_finished, run, status=run.ended_as)
     publish("run_ended", run)
 
 
@@ -152,7 +154,7 @@ async def arun_ended(run: ObservedRun) -> None:
     """See run_ended(). To be called before the run is over: its thread ends with it."""
     log_lines.run_ended(run)
     if run.ended_as in FINAL:
-        await _asend(signals.workflow_finished, **_values(run), status=run.ended_as)
+        await _asend_run(signals.workflow_finished, run, status=run.ended_as)
     publish("run_ended", run)
 
 
@@ -189,16 +191,16 @@ def quarantined(workflow_id: str, fault: str, error: Exception) -> None:
 # Signals
 
 
-def _send(signal: Signal, **values: Any) -> None:
+def _send_run(signal: Signal, run: ObservedRun, **extra: Any) -> None:
     sender = _workflow_model()
     if signal.has_listeners(sender):
-        signal.send_robust(sender, **values)
+        signal.send_robust(sender, **_values(run), **extra)
 
 
-async def _asend(signal: Signal, **values: Any) -> None:
+async def _asend_run(signal: Signal, run: ObservedRun, **extra: Any) -> None:
     sender = _workflow_model()
     if signal.has_listeners(sender):
-        await signal.asend_robust(sender, **values)
+        await signal.asend_robust(sender, **_values(run), **extra)
 
 
 @cache
