@@ -13,6 +13,7 @@ import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.models import Message, Workflow
 from django_dbos.testing import run_until_idle
+from tests.capabilities import notifies
 from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -98,7 +99,7 @@ def test_workers_are_notified_of_a_manual_commit(worker: Executor, by_hand: None
 
 
 @pytest.mark.rule(14)
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no NOTIFY")
+@notifies
 def test_workers_are_notified_after_the_commit_and_not_before(by_hand: None) -> None:
     import psycopg
 

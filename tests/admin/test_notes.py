@@ -22,8 +22,7 @@ from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
 from tests.admin.conftest import LIST, get, page_of
 from tests.admin.workflows import SCRIPT, busy, parent, quick
-from tests.store.conftest import register
-from tests.store.test_executors import age, declare_dead
+from tests.store.conftest import age, declare_dead, register
 
 pytestmark = pytest.mark.django_db
 

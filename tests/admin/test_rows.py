@@ -17,8 +17,7 @@ from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
 from tests.admin.conftest import get, page_of
 from tests.admin.workflows import SCRIPT, busy, quick
-from tests.store.conftest import register
-from tests.store.test_executors import declare_dead
+from tests.store.conftest import declare_dead, register
 
 pytestmark = pytest.mark.django_db
 

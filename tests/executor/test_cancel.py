@@ -19,6 +19,7 @@ from django_dbos.executor.runs import Runs
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.operations import runner
 from django_dbos.store.sqlite.socket_notifier import SocketNotifier
+from tests.capabilities import polls
 from tests.executors import Start, cancel_silently
 from tests.waiting import LIMIT, eventually
 
@@ -189,7 +190,7 @@ def test_a_cancel_by_another_process_is_received(workflow: Any, start_executor: 
     assert began == []
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL has NOTIFY")
+@polls
 @pytest.mark.parametrize("message", [None, b"[", b"{}", b"7", b'["event:w:k", "run:w"]', b"\xff"])
 def test_a_datagram_names_the_cancelled_workflow(
     message: bytes | None, start_executor: Start, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,7 @@ from django.db import connection, connections, transaction
 
 from django_dbos.executor import Executor, dispatcher, throttle
 from django_dbos.store.records import HeartbeatReport
+from tests.capabilities import many_writers
 from tests.executor import workflows
 from tests.executors import Start
 from tests.waiting import LIMIT, eventually
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.mark.rule(28)
 @pytest.mark.rule(29)
-@pytest.mark.skipif(connection.vendor == "sqlite", reason="There, one transaction writes at a time")
+@many_writers
 @pytest.mark.parametrize("is_expensive", [False, True])
 def test_a_workflow_that_was_committed_late_is_claimed(
     is_expensive: bool, start_executor: Start, monkeypatch: pytest.MonkeyPatch

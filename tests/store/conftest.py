@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import QuerySet
 
 from django_dbos.core.ids import lock_key, new_executor_id, new_workflow_ids
 from django_dbos.core.records import (
@@ -16,6 +18,7 @@ from django_dbos.core.records import (
     RecordEntry,
     RecordStep,
 )
+from django_dbos.models import Executor
 from django_dbos.store import get_store
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
@@ -47,6 +50,17 @@ def register(store: Store, **options: Any) -> str:
     }
     store.register_executor(store.session(), ExecutorInfo(**info), has_lock=False)
     return executor_id
+
+
+def age(executor_id: str, by: timedelta) -> None:
+    """Move the last heartbeat into the past."""
+    row = Executor.objects.get(pk=executor_id)
+    QuerySet(Executor).filter(pk=executor_id).update(heartbeat_at=row.heartbeat_at - by)
+
+
+def declare_dead(store: Store, executor_id: str) -> None:
+    signs = {"executor_id": executor_id, "is_unlocked": True, "silence": -1.0}
+    assert store.session().run("declare_dead", signs)
 
 
 @pytest.fixture

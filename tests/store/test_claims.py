@@ -26,6 +26,7 @@ from django_dbos.core.status import Status
 from django_dbos.models import Checkpoint, Executor, Workflow
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
+from tests.capabilities import many_writers
 from tests.store.conftest import checkpoint, entry, new_workflow, register, step
 from tests.waiting import LIMIT, eventually
 
@@ -94,7 +95,7 @@ def test_an_existing_checkpoint_is_adopted_and_never_overwritten(
     assert Checkpoint.objects.get().output == "first"
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+@many_writers
 @pytest.mark.rule(2)
 def test_an_open_transaction_with_a_cancel_delays_no_other_workflow(
     store: Store, session: Session, executor_id: str, claim: Claims

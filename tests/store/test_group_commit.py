@@ -34,6 +34,7 @@ from django_dbos.store.base import Store
 from django_dbos.store.group_commit import BatchWriter
 from django_dbos.store.submissions import FIRST_DEFERRAL
 from django_dbos.store.writer import MAX_BATCH_BYTES
+from tests.capabilities import many_writers
 from tests.store.conftest import checkpoint, entry, new_workflow, step
 from tests.waiting import LIMIT, aeventually, eventually
 
@@ -316,7 +317,7 @@ def test_a_wait_for_a_lock_does_not_spin(
     assert all(pause >= first * 2**n * 0.9 for n, pause in enumerate(pauses)), pauses
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+@many_writers
 @pytest.mark.rule(2)
 def test_an_open_transaction_that_took_an_id_delays_no_other_workflow(
     store: Store, writer: BatchWriter, claim: Claims

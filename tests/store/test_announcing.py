@@ -1,39 +1,33 @@
-"""Waiting rows: no wake-up is lost, whoever dies in between; and ids, orders, clocks."""
+"""Wake-ups and notifications: none is lost, whichever process dies in between."""
 
 from __future__ import annotations
 
 import os
 import threading
-import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
-from django.utils import timezone
+from django.db import connection, transaction
 
-import django_dbos as dbos
 from django_dbos.core.batch.notifications import Notifications
-from django_dbos.core.ids import child_workflow_id
 from django_dbos.core.records import (
     Claim,
     Finish,
     NewMessage,
-    RecordStart,
     RecordWait,
-    Refusal,
     Suspend,
     Wake,
     WakeKind,
 )
 from django_dbos.core.status import Status
-from django_dbos.models import Message, Workflow
+from django_dbos.models import Workflow
 from django_dbos.operations.quarantine import quarantine
 from django_dbos.store.base import Store
 from django_dbos.store.pubsub import EVERYTHING
 from django_dbos.store.sessions import Session
+from tests.capabilities import many_writers, notifies, polls
 from tests.store.conftest import checkpoint, entry, new_workflow
 from tests.waiting import LIMIT
 
@@ -72,7 +66,7 @@ def append_without_notification(offset: int, *, is_end: bool = False) -> None:
         )
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+@many_writers
 @pytest.mark.rule(15)
 def test_a_message_sent_in_an_open_transaction_wakes_after_its_commit(
     store: Store, session: Session, executor_id: str, claim: Claims
@@ -265,7 +259,7 @@ def test_a_suspender_that_dies_before_its_look_is_found(
     assert status() == "ENQUEUED"
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no NOTIFY")
+@notifies
 @pytest.mark.rule(14)
 def test_a_notification_reaches_another_connection_and_may_be_long(store: Store) -> None:
     long = "ü" * 255
@@ -295,7 +289,7 @@ def test_after_a_lost_connection_everybody_looks_again(store: Store) -> None:
         assert watch.wait(LIMIT)
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL notifies")
+@polls
 @pytest.mark.rule(38)
 def test_a_change_by_another_connection_is_seen(store: Store) -> None:
     with store.wakeups.watch("anything") as watch:
@@ -327,135 +321,3 @@ def test_a_watcher_hears_everything(store: Store) -> None:
         store.wakeups.notify([EVERYTHING])
 
         assert watch.wait(1)
-
-
-@pytest.mark.rule(28)
-def test_messages_keep_the_order_of_their_sending(store: Store, claim: Claims) -> None:
-    held = claim()
-    messages = [
-        NewMessage(workflow_id=held.workflow_id, topic="", message=str(n)) for n in range(50)
-    ]
-
-    store.send_messages(messages)
-
-    found = Message.objects.order_by("message_id").values_list("message_text", flat=True)
-    assert list(found) == [str(n) for n in range(50)]
-
-
-@pytest.mark.rule(30)
-def test_ids_of_children_are_cut_and_stay_apart() -> None:
-    parent = "p" * 255
-
-    first, second = (child_workflow_id(parent, number) for number in (1, 2))
-
-    assert child_workflow_id("abc", 3) == "abc-3"
-    assert len(first) == len(second) == 255
-    assert first != second
-
-
-@pytest.mark.rule(30)
-def test_a_users_own_workflow_is_not_adopted_as_a_child(
-    store: Store, session: Session, executor_id: str, claim: Claims
-) -> None:
-    parent = claim(workflow_id="abc")
-    own = new_workflow(workflow_id="abc-1")
-    store.start_workflows([own])
-    child = new_workflow(workflow_id="abc-1", parent_id="abc", parent_step_number=1)
-
-    plan = store.apply(
-        session,
-        executor_id,
-        [
-            RecordStart(
-                workflow_id="abc",
-                claim_number=parent.claim_number,
-                checkpoint=checkpoint(parent),
-                workflows=(child,),
-            )
-        ],
-        is_repeat=False,
-    )
-
-    (answer,) = plan.answers
-    assert (answer.refusal, answer.is_own) == (Refusal.ID_TAKEN, False)
-
-
-@pytest.mark.rule(30)
-def test_a_conflict_does_not_break_the_callers_transaction(store: Store) -> None:
-    new = new_workflow(workflow_id="same")
-    store.start_workflows([new])
-
-    with transaction.atomic():
-        (again,) = store.start_workflows([new_workflow(workflow_id="same")])
-        with pytest.raises(dbos.WorkflowIdConflict):
-            store.start_workflows([new_workflow(workflow_id="same", name="tests.other")])
-        assert Workflow.objects.count() == 1
-
-    assert not again.is_new
-
-
-def test_a_deduplication_id_is_unique_among_the_active_ones_of_a_queue(store: Store) -> None:
-    first, second, elsewhere = (
-        new_workflow(deduplication_id="d", queue_name=queue) for queue in ("a", "a", "b")
-    )
-
-    started = [store.start_workflows([one])[0] for one in (first, second, elsewhere)]
-    with pytest.raises(dbos.DuplicateWorkflow, match="'d' is taken"):
-        store.start_workflows(
-            [new_workflow(deduplication_id="d", queue_name="a", on_duplicate="reject")]
-        )
-    store.cancel_workflows([first.workflow_id])
-    (after,) = store.start_workflows([new_workflow(deduplication_id="d", queue_name="a")])
-
-    assert [one.workflow_id for one in started] == [
-        first.workflow_id,
-        first.workflow_id,
-        elsewhere.workflow_id,
-    ]
-    assert after.is_new
-
-
-@pytest.mark.rule(31)
-@pytest.mark.rule(42)
-def test_instants_are_what_the_clock_says_whatever_the_zone(store: Store) -> None:
-    due = timezone.now() + timedelta(hours=1)
-    due = due if timezone.is_aware(due) else timezone.make_aware(due)
-    store.start_workflows([new_workflow(run_at=due), new_workflow(delay=3600.0)])
-
-    now = timezone.now()
-    for row in Workflow.objects.all():
-        assert abs(row.created_at - now) < timedelta(minutes=1)
-        assert abs(row.due_at - now - timedelta(hours=1)) < timedelta(minutes=1)
-        assert row.status == "DELAYED"
-
-
-@pytest.mark.rule(31)
-def test_a_delay_counts_from_its_statement(store: Store) -> None:
-    began, age, delay = datetime.now(UTC), timedelta(seconds=0.3), timedelta(hours=1)
-    with transaction.atomic():
-        Workflow.objects.count()
-        time.sleep(age.total_seconds())
-        store.start_workflows([new_workflow(delay=delay.total_seconds())])
-
-    due = Workflow.objects.get().due_at
-    due = due if timezone.is_aware(due) else timezone.make_aware(due)
-    # The clock of the database may tick in milliseconds.
-    assert due - delay > began + age - timedelta(milliseconds=10)
-
-
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="Django's parameters of PostgreSQL")
-@pytest.mark.rule(43)
-def test_own_connections_take_djangos_parameters_anew_at_every_connect(
-    store: Store, executor_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wrapper = connections["default"]
-    options = {**wrapper.settings_dict["OPTIONS"], "connect_timeout": 7}
-    monkeypatch.setitem(wrapper.settings_dict, "OPTIONS", options)
-    session: Any = store.connect(executor_id, "test")
-
-    assert session.connection.info.get_parameters()["connect_timeout"] == "7"
-    options["connect_timeout"] = 8
-    session.connection.close()
-
-    assert session.connection.info.get_parameters()["connect_timeout"] == "8"
-    session.close()

@@ -1,10 +1,10 @@
-"""Starting many workflows in one call: their rows, their order, and all or nothing."""
+"""Starting workflows: ids, rows, order, and all or nothing."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -14,12 +14,22 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from django_dbos.core.records import Lane, NewWorkflow
+import django_dbos as dbos
+from django_dbos.core.ids import child_workflow_id
+from django_dbos.core.records import (
+    Claim,
+    Lane,
+    NewWorkflow,
+    RecordStart,
+    Refusal,
+)
 from django_dbos.exceptions import WorkflowIdConflict
 from django_dbos.models import Workflow
 from django_dbos.store.base import Store
-from tests.store.conftest import new_workflow
+from django_dbos.store.sessions import Session
+from tests.store.conftest import checkpoint, new_workflow
 
+Claims = Callable[..., Claim]
 TEXTS = [f'{{"args":[{number},"\\"ü\'%s\\\\"],"kwargs":{{}}}}' for number in range(300)]
 NEVER_EQUAL = {"workflow_id", "token", "queue_sequence", "created_at", "due_at"}
 
@@ -205,3 +215,76 @@ def test_an_id_collision_undoes_all_starts(
         store.start_many(like(name="tests.other"), ["3", "4"])
 
     assert [workflow.workflow_id for workflow in Workflow.objects.all()] == [last]
+
+
+@pytest.mark.rule(30)
+def test_ids_of_children_are_cut_and_stay_apart() -> None:
+    parent = "p" * 255
+
+    first, second = (child_workflow_id(parent, number) for number in (1, 2))
+
+    assert child_workflow_id("abc", 3) == "abc-3"
+    assert len(first) == len(second) == 255
+    assert first != second
+
+
+@pytest.mark.rule(30)
+def test_a_users_own_workflow_is_not_adopted_as_a_child(
+    store: Store, session: Session, executor_id: str, claim: Claims
+) -> None:
+    parent = claim(workflow_id="abc")
+    own = new_workflow(workflow_id="abc-1")
+    store.start_workflows([own])
+    child = new_workflow(workflow_id="abc-1", parent_id="abc", parent_step_number=1)
+
+    plan = store.apply(
+        session,
+        executor_id,
+        [
+            RecordStart(
+                workflow_id="abc",
+                claim_number=parent.claim_number,
+                checkpoint=checkpoint(parent),
+                workflows=(child,),
+            )
+        ],
+        is_repeat=False,
+    )
+
+    (answer,) = plan.answers
+    assert (answer.refusal, answer.is_own) == (Refusal.ID_TAKEN, False)
+
+
+@pytest.mark.rule(30)
+def test_a_conflict_does_not_break_the_callers_transaction(store: Store) -> None:
+    new = new_workflow(workflow_id="same")
+    store.start_workflows([new])
+
+    with transaction.atomic():
+        (again,) = store.start_workflows([new_workflow(workflow_id="same")])
+        with pytest.raises(dbos.WorkflowIdConflict):
+            store.start_workflows([new_workflow(workflow_id="same", name="tests.other")])
+        assert Workflow.objects.count() == 1
+
+    assert not again.is_new
+
+
+def test_a_deduplication_id_is_unique_among_the_active_ones_of_a_queue(store: Store) -> None:
+    first, second, elsewhere = (
+        new_workflow(deduplication_id="d", queue_name=queue) for queue in ("a", "a", "b")
+    )
+
+    started = [store.start_workflows([one])[0] for one in (first, second, elsewhere)]
+    with pytest.raises(dbos.DuplicateWorkflow, match="'d' is taken"):
+        store.start_workflows(
+            [new_workflow(deduplication_id="d", queue_name="a", on_duplicate="reject")]
+        )
+    store.cancel_workflows([first.workflow_id])
+    (after,) = store.start_workflows([new_workflow(deduplication_id="d", queue_name="a")])
+
+    assert [one.workflow_id for one in started] == [
+        first.workflow_id,
+        first.workflow_id,
+        elsewhere.workflow_id,
+    ]
+    assert after.is_new

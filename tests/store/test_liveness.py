@@ -1,25 +1,17 @@
-"""The liveness of executors, as other processes read it."""
+"""The liveness of executors: what other processes read of it, heartbeats, recovery."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
-from django.db.models import QuerySet
+import pytest
 
-from django_dbos.models import Executor
+from django_dbos.core.records import Claim
+from django_dbos.models import Executor, Workflow
 from django_dbos.store.base import Store
-from tests.store.conftest import register
-
-
-def age(executor_id: str, by: timedelta) -> None:
-    """Move the last heartbeat into the past."""
-    row = Executor.objects.get(pk=executor_id)
-    QuerySet(Executor).filter(pk=executor_id).update(heartbeat_at=row.heartbeat_at - by)
-
-
-def declare_dead(store: Store, executor_id: str) -> None:
-    signs = {"executor_id": executor_id, "is_unlocked": True, "silence": -1.0}
-    assert store.session().run("declare_dead", signs)
+from django_dbos.store.sessions import Session
+from tests.store.conftest import age, declare_dead, register
 
 
 def is_served(store: Store, queue_name: str) -> bool:
@@ -67,3 +59,41 @@ def test_a_worker_without_the_function_does_not_count(store: Store) -> None:
 
     register(store, workflow_names='["shop.checkout"]')
     assert store.reader.why_unclaimed("default", "shop.checkout") == ""
+
+
+@pytest.mark.rule(4)
+def test_a_heartbeat_of_a_deregistered_executor_reports_it(
+    store: Store, session: Session, executor_id: str
+) -> None:
+    assert store.heartbeat(session, executor_id, None).is_registered
+    store.deregister_executor(session, executor_id)
+
+    assert not store.heartbeat(session, executor_id, None).is_registered
+
+
+@pytest.mark.rule(4)
+def test_an_executor_within_its_lease_is_not_recovered(
+    store: Store, session: Session, executor_id: str, claim: Callable[..., Claim]
+) -> None:
+    held = claim()
+
+    assert store.recover_executor(session, executor_id, is_unlocked=False) is None
+
+    assert store.list_held(session, executor_id) == {held.workflow_id: held.claim_number}
+
+
+@pytest.mark.rule(1)
+def test_the_workflows_of_an_executor_without_a_row_are_enqueued(
+    store: Store, session: Session, executor_id: str, claim: Callable[..., Claim]
+) -> None:
+    held = claim(queue_name="a")
+    assert store.list_orphans(session) == []
+    store.deregister_executor(session, executor_id)
+    assert store.list_orphans(session) == [executor_id]
+
+    recovered = store.recover_executor(session, executor_id, is_unlocked=False, is_orphaned=True)
+
+    assert recovered is not None
+    assert (recovered.enqueued, recovered.lanes) == ([held.workflow_id], [("a", 0)])
+    assert store.list_orphans(session) == []
+    assert Workflow.objects.get().claim_number > held.claim_number

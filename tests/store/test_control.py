@@ -1,4 +1,4 @@
-"""Cancelling and resuming many workflows: in batches, regardless of their relations."""
+"""Cancelling, resuming and hastening workflows: many in batches, whatever their relations."""
 
 from __future__ import annotations
 
@@ -146,3 +146,13 @@ def test_only_the_first_with_a_deduplication_id_is_resumed(
         found = store.resume_workflows([*twins, other])
 
     assert found == {twins[0]: True, twins[1]: False, other: True}
+
+
+def test_a_delayed_workflow_is_run_now(store: Store) -> None:
+    delayed = new_workflow(delay=3600.0)
+    store.start_workflows([delayed])
+
+    assert store.run_now(delayed.workflow_id)
+
+    assert Workflow.objects.get().status == "ENQUEUED"
+    assert not store.run_now(delayed.workflow_id)

@@ -1,0 +1,72 @@
+"""Deletion of old workflows: marked, emptied, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from django_dbos.core.records import Claim, Finish, NewMessage
+from django_dbos.core.status import Status
+from django_dbos.models import Checkpoint, Message, StreamEntry, Workflow
+from django_dbos.store.base import Store
+from django_dbos.store.retention import DEPENDENTS
+from django_dbos.store.sessions import Session
+from tests.store.conftest import entry, step
+
+Claims = Callable[..., Claim]
+
+
+@pytest.fixture
+def finished(store: Store, session: Session, executor_id: str, claim: Claims) -> str:
+    """A finished workflow with steps, stream entries and a message."""
+    held = claim()
+    store.send_messages([NewMessage(workflow_id=held.workflow_id, topic="", message="1")])
+    end = Finish(
+        workflow_id=held.workflow_id,
+        claim_number=held.claim_number,
+        status=Status.ERROR,
+        error="{}",
+    )
+    writes = [*(step(held, number) for number in range(1, 4)), entry(held, "1"), end]
+    store.apply(session, executor_id, writes, is_repeat=False)
+    return held.workflow_id
+
+
+@pytest.mark.rule(50)
+def test_a_marked_workflow_cannot_be_resumed(store: Store, session: Session, finished: str) -> None:
+    assert store.mark_deleted(session, age=3600.0, limit=10) == []
+    assert store.mark_deleted(session, age=0.0, limit=10) == [finished]
+
+    assert store.resume_workflows([finished]) == {finished: False}
+
+
+@pytest.mark.rule(50)
+def test_the_rows_of_a_marked_workflow_are_deleted_a_few_at_a_time(
+    store: Store, session: Session, finished: str
+) -> None:
+    store.mark_deleted(session, age=0.0, limit=10)
+
+    assert store.delete_dependents(session, "checkpoints", [finished], 2) == 2
+    assert Checkpoint.objects.count() == 1
+    for table in DEPENDENTS:
+        store.delete_dependents(session, table, [finished], 10)
+
+    assert not Checkpoint.objects.exists()
+    assert not Message.objects.exists()
+    assert not StreamEntry.objects.exists()
+    assert Workflow.objects.exists()
+
+
+@pytest.mark.rule(50)
+def test_a_marked_workflow_is_deleted_with_the_rows_that_are_left(
+    store: Store, session: Session, finished: str
+) -> None:
+    store.mark_deleted(session, age=0.0, limit=10)
+
+    assert store.delete_marked(session, [finished]) == 1
+
+    assert not Workflow.objects.exists()
+    assert not Checkpoint.objects.exists()
+    assert not Message.objects.exists()
+    assert not StreamEntry.objects.exists()
