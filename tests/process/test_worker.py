@@ -1,4 +1,4 @@
-"""`manage.py dbos_worker`: stopped, killed, frozen, restarted; nothing is lost or done twice."""
+"""`manage.py dbos_worker`: stopped, killed, frozen or restarted, without losses or repeats."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.waiting import LIMIT, eventually
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.process]
 
 Start = Callable[..., Worker]
-# A short lease, so that a frozen process is soon declared dead; an endless one, so that only a dead
-# process's lock can tell.
+# A short lease, after which a frozen process is soon declared dead; an endless one, with which only
+# the lock shows that a process is dead.
 IMPATIENT = json.dumps({"LEASE": 4, "HEARTBEAT_INTERVAL": 0.3})
 LOCKS_ONLY = json.dumps({"LEASE": 3600})
-# In a settings module: what Django's reloader has seen is in the worker's output.
+# In a settings module, so that the worker's output shows the events of Django's reloader.
 LOGGING = """
 LOGGING = {
     "version": 1,
@@ -48,12 +48,12 @@ def gate(tmp_path: Path) -> Gate:
 
 @pytest.fixture
 def module_path(tmp_path: Path) -> str:
-    """PYTHONPATH with the modules that a test writes."""
+    """Return a PYTHONPATH with the modules that a test writes."""
     return f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
 
 
 @pytest.mark.rule(37)
-def test_sigterm_hands_over_and_another_goes_on(start_worker: Start, gate: Gate) -> None:
+def test_after_sigterm_another_worker_continues(start_worker: Start, gate: Gate) -> None:
     first = start_worker()
     handle = gated.works.start(3, gate.path, 16)
     eventually(lambda: gate.is_reached)
@@ -74,7 +74,9 @@ def test_sigterm_hands_over_and_another_goes_on(start_worker: Start, gate: Gate)
 
 @pytest.mark.rule(5)
 @pytest.mark.rule(7)
-def test_sigkill_loses_nothing_and_another_goes_on(start_worker: Start, gate: Gate) -> None:
+def test_after_sigkill_another_worker_continues_without_losses(
+    start_worker: Start, gate: Gate
+) -> None:
     first = start_worker("--queues", "first", DBOS_TEST_SETTINGS=LOCKS_ONLY)
     handle = gated.creates.using(queue_name="first").start(10, gate.path, 20)
     eventually(lambda: gate.is_reached)
@@ -111,7 +113,7 @@ def test_sigkill_loses_no_reader_that_waits_for_a_stream(start_worker: Start, ga
 @pytest.mark.rule(4)
 @pytest.mark.rule(6)
 @pytest.mark.rule(7)
-def test_a_frozen_process_is_given_up_and_cannot_write(
+def test_a_frozen_process_loses_its_workflows_and_cannot_write(
     start_worker: Start, gate: Gate, tmp_path: Path
 ) -> None:
     later = Gate(tmp_path / "later")
@@ -125,7 +127,7 @@ def test_a_frozen_process_is_given_up_and_cannot_write(
 
     frozen.send_group(signal.SIGCONT)
 
-    # Its step has ended and isn't recorded, since another has the workflow.
+    # Its step has ended but isn't recorded, since another worker has the workflow.
     frozen.wait_for("begins anew")
     assert Checkpoint.objects.count() == 6
     later.open()
@@ -139,7 +141,7 @@ def test_a_frozen_process_is_given_up_and_cannot_write(
 @pytest.mark.django_db(transaction=True, databases=["default", "other"])
 @pytest.mark.rule(6)
 @pytest.mark.rule(27)
-def test_a_frozen_process_holds_up_no_atomic_step_elsewhere(
+def test_a_frozen_process_delays_no_atomic_step_on_another_database(
     start_worker: Start, tmp_path: Path
 ) -> None:
     go = tmp_path / "go"
@@ -150,7 +152,7 @@ def test_a_frozen_process_holds_up_no_atomic_step_elsewhere(
     os.killpg(frozen.pid, signal.SIGSTOP)
 
     other = start_worker(DBOS_TEST_SETTINGS=IMPATIENT)
-    # The frozen one has locked the row, until its session is ended.
+    # The frozen process has locked the row until its session is terminated.
     assert handle.get_result(timeout=LIMIT) == other.pid
 
     go.touch()
@@ -187,7 +189,7 @@ def test_a_workflow_that_kills_its_workers_is_given_up(start_worker: Start) -> N
     assert neighbour.get_result(timeout=LIMIT) == "still here"
 
 
-def test_once_runs_what_there_is_and_exits(start_worker: Start) -> None:
+def test_once_runs_the_enqueued_workflows_and_exits(start_worker: Start) -> None:
     handles = workflows.counts.start_many([(3,)] * 20)
     waiting = workflows.waits.start()
 
@@ -217,12 +219,12 @@ def _pids() -> set[int]:
 
 
 @pytest.mark.rule(44)
-def test_reload_hands_over_uncounted_and_goes_on(
+def test_a_reload_hands_over_without_counting_an_attempt(
     start_worker: Start, tmp_path: Path, module_path: str, gate: Gate
 ) -> None:
     module = tmp_path / "watched_module.py"
     module.write_text("VALUE = 1\n")
-    # Imported by the worker, so that it is watched.
+    # The worker imports the module, so the reloader watches it.
     (tmp_path / "watched_settings.py").write_text(
         f"from tests.settings import *\nimport watched_module\n{LOGGING}"
     )
@@ -287,7 +289,7 @@ def test_code_that_cannot_be_imported_is_tried_again(
     assert parent.wait() == 0, parent.output
 
 
-def test_two_workers_share_the_work_and_do_nothing_twice(start_worker: Start, gate: Gate) -> None:
+def test_two_workers_share_the_work_without_repeats(start_worker: Start, gate: Gate) -> None:
     workers = [start_worker("--concurrency", "4") for _ in range(2)]
 
     handles = gated.passes.start_many([(gate.path,)] * 12)
@@ -336,7 +338,7 @@ def test_impossible_arguments_are_refused(
     assert message in worker.output
 
 
-def test_without_tables_it_says_what_to_do(start_worker: Start, tmp_path: Path) -> None:
+def test_without_tables_the_error_has_the_remedy(start_worker: Start, tmp_path: Path) -> None:
     settings_file = tmp_path / "bare_settings.py"
     settings_file.write_text(
         "from tests.settings import *\n"

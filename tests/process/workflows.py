@@ -1,4 +1,4 @@
-"""Workflows that wait for their test, in worker processes: a gate is a file that opens it."""
+"""Workflows in worker processes that wait for their test at a gate, which is a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import django_dbos as dbos
 
 
 class Gate:
-    """Holds a step until the test opens it; the test waits until a step has come to it."""
+    """Holds a step until the test opens it; the test can wait for the arrival of a step."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
@@ -34,7 +34,7 @@ class Gate:
         self._open.touch()
 
     def pass_through(self) -> None:
-        """Wait until it is open, for two minutes at the most."""
+        """Wait until the gate is open, for two minutes at most."""
         self._reached.touch()
         for _ in range(12_000):
             if self.is_open:
@@ -67,7 +67,7 @@ def process_id() -> int:
 
 @dbos.workflow
 def works(before: int, gate: str, after: int, last_gate: str | None = None) -> list[int]:
-    """Return the process ids of the workers that did the steps, of which gates hold one or two."""
+    """Return the process ids of the workers that ran the steps, one or two of them behind gates."""
     pids = [process_id() for _ in range(before)]
     pids.append(pass_through(gate))
     pids += [process_id() for _ in range(after)]
@@ -83,7 +83,7 @@ def create_group(name: str) -> None:
 
 @dbos.workflow
 def creates(before: int, gate: str, after: int) -> int:
-    """Create groups, announced in a stream; return who passed through the gate."""
+    """Create groups, announced in a stream; return the process id that passed the gate."""
     for number in range(before):
         create_and_tell(number)
     pid = pass_through(gate)
@@ -112,7 +112,7 @@ def signal_own_thread(gate: str, number: int, times: int, pause: float) -> None:
 
 @dbos.workflow
 def is_met_by_signals(gate: str, number: int, times: int, pause: float) -> None:
-    """The kernel chooses the thread of a step to be told of a signal to the process."""
+    """Simulate that the kernel delivers a signal to the thread of a step."""
     signal_own_thread(gate, number, times, pause)
 
 
@@ -127,7 +127,7 @@ def end_forked_process() -> int | None:
 
 @dbos.workflow
 def forks(gate: str) -> int | None:
-    """Return how a process ended that a step forked, and ended by SIGTERM."""
+    """Fork a process in a step, end it by SIGTERM, and return its exit status."""
     code = end_forked_process()
     pass_through(gate)
     return code
