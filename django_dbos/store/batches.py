@@ -40,16 +40,16 @@ class Batches(Starting, Holding):
             tries += 1
             try:
                 with session.transaction():
-                    plan = decide(writes, self.look_up(session, executor_id, asked))
+                    plan = decide(writes, self.read_facts(session, executor_id, asked))
                     if not plan.is_empty:
-                        self.carry_out(session, executor_id, plan)
+                        self.write_plan(session, executor_id, plan)
             except errors.Conflict:
                 if tries == MAX_TRIES:
                     raise
             else:
                 return plan
 
-    def look_up(self, session: Session, executor_id: str, asked: Questions) -> Facts:
+    def read_facts(self, session: Session, executor_id: str, asked: Questions) -> Facts:
         """Take the fence and answer a batch's questions: the first round trip of a batch."""
         ids = session.pack(list(asked.claims))
         fence: Statement = ("lock_claims", {"workflow_ids": ids, "executor_id": executor_id})
@@ -59,7 +59,7 @@ class Batches(Starting, Holding):
         for (_, _, add), found in zip(lookups, answers, strict=True):
             add(facts, found)
         if len(facts.held) < len(asked.claims):
-            missing = session.run("look_at_claims", {"workflow_ids": ids})
+            missing = session.run("read_claims", {"workflow_ids": ids})
             rows.add_lost(facts, missing, asked.claims, executor_id)
         return facts
 
@@ -94,7 +94,7 @@ class Batches(Starting, Holding):
     def _message_lookups(self, session: Session, asked: Questions) -> list[Lookup]:
         """Return the statements that find each receiver's next messages."""
 
-    def carry_out(self, session: Session, executor_id: str, plan: Plan) -> None:
+    def write_plan(self, session: Session, executor_id: str, plan: Plan) -> None:
         """Write what was decided: the second round trip of a batch, with its COMMIT."""
         self._insert_children(session, executor_id, plan)
         session.send_rows(rows.plan_rows(plan))

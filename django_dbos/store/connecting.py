@@ -21,8 +21,11 @@ class Connecting(abc.ABC):
     supports_notifications: ClassVar[bool] = False
     """Whether other processes can be notified; otherwise they poll for changes."""
     writes_in_step_transaction: ClassVar[bool] = False
-    """Whether an open atomic step holds the database's only write lock, so that the stream values
-    and events of that step must go through its own transaction."""
+    """Whether the database has one write lock.
+
+    An open atomic step holds it then, so that the step's stream values and events must go through
+    its own transaction.
+    """
 
     def __init__(self, alias: str, source: Source) -> None:
         self.alias = alias

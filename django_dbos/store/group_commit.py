@@ -147,7 +147,7 @@ class BatchWriter:
             self._refuse_queued()
 
     def _is_calm(self) -> bool:
-        """Whether to write on this thread; under load, queueing makes larger batches."""
+        """Return whether to write on this thread; under load, queueing makes larger batches."""
         is_free = self._was_alone and not self._has_ended
         return is_free and not self._deferred and len(self._queue) <= 1
 

@@ -22,7 +22,7 @@ class Holding(Connecting):
     def read_statuses(self, session: Session, workflow_ids: Sequence[str]) -> dict[str, Status]:
         """Return the statuses of these workflows, without those that are gone."""
         params = {"workflow_ids": session.pack(workflow_ids)}
-        return {row[0]: Status(row[2]) for row in session.run("look_at_claims", params)}
+        return {row[0]: Status(row[2]) for row in session.run("read_claims", params)}
 
     def release_workflows(
         self, session: Session, executor_id: str, workflow_ids: Sequence[str]

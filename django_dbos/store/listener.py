@@ -1,8 +1,8 @@
-"""The thread by which a process learns of commits in other processes.
+"""The listener: a thread by which a process learns of commits in other processes.
 
-One thread and one connection a process, from the first watcher on until nobody has watched for a
-minute; in tests until nobody watches, since a test database can't be dropped while one is connected
-to it. Forked processes start their own.
+One thread and one connection for each process, from its first watch until there has been none for
+a minute; in tests until the last watch ends, since a test database can't be dropped while a session
+is connected to it. Forked processes start their own.
 """
 
 from __future__ import annotations

@@ -146,5 +146,5 @@ def translated_errors(alias: str | None = None) -> Iterator[None]:
 
 def is_of_testcase(block: transaction.Atomic) -> bool:
     """Return whether an atomic block is the one around a `TestCase`'s test."""
-    # Django's own mark, by which atomic(durable=True) tells TestCase's blocks from others.
+    # Django's own mark, by which atomic(durable=True) recognizes TestCase's blocks.
     return bool(getattr(block, "_from_testcase", False))

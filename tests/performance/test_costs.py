@@ -415,7 +415,7 @@ def test_a_wait_that_is_woken_is_one_transaction_of_the_sender_on_sqlite(
     assert before.of(WRITER) == look + suspend
     assert before.commits[WRITER] == 2
     assert costs.of(ASKER) == [
-        "look_at_claims",
+        "read_claims",
         "insert_messages",
         *WOKEN_WITH_IT,
         "deal_positions",

@@ -178,7 +178,7 @@ WORKING: dict[str, Params] = {
     "load_checkpoints": {"workflow_ids": IDS},
     "load_ended_streams": {"workflow_ids": IDS},
     "lock_claims": {"workflow_ids": IDS, "executor_id": EXECUTOR},
-    "look_at_claims": {"workflow_ids": IDS},
+    "read_claims": {"workflow_ids": IDS},
     "quarantine_workflow": {"executor_id": EXECUTOR, "workflow_id": "enqueued-7", "error": "{}"},
     "receive_message": {"executor_id": EXECUTOR, **first_of(CHECKPOINTS), "topic": "topic"},
     "receive_messages": {"executor_id": EXECUTOR, **CHECKPOINTS, "topic": ["topic"] * TEN},

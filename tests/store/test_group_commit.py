@@ -651,12 +651,12 @@ def test_an_end_is_notified_though_a_lookup_beside_it_fails(
     answers: dict[str, Any] = {}
     failures = [errors.Unavailable("The connection is gone.")]
 
-    def look_up(*args: Any) -> Any:
+    def read_facts(*args: Any) -> Any:
         if failures:
             raise failures.pop()
-        return type(store).look_up(store, *args)
+        return type(store).read_facts(store, *args)
 
-    monkeypatch.setattr(store, "look_up", look_up)
+    monkeypatch.setattr(store, "read_facts", read_facts)
     writer = BatchWriter(store, executor_id, on_commit=committed)
     for write in (end, late):
         writer.post(write, partial(answers.__setitem__, write.workflow_id))

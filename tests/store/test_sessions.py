@@ -42,9 +42,9 @@ def test_an_id_that_is_taken_between_lookup_and_write_is_detected(
 ) -> None:
     held, taken = claim(), new_workflow(**options)
 
-    def look_up(*args: Any) -> Any:
-        facts = type(store).look_up(store, *args)
-        del store.look_up
+    def read_facts(*args: Any) -> Any:
+        facts = type(store).read_facts(store, *args)
+        del store.read_facts
         thread = threading.Thread(target=take)
         thread.start()
         thread.join(LIMIT)
@@ -58,7 +58,7 @@ def test_an_id_that_is_taken_between_lookup_and_write_is_detected(
         # There the transaction of the batch excludes other writers.
         take()
     else:
-        store.look_up = look_up
+        store.read_facts = read_facts
     plan = store.apply(session, executor_id, [start_child(held, **options)], is_repeat=False)
 
     (answer,) = plan.answers

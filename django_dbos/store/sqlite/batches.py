@@ -61,8 +61,8 @@ class SqliteBatches(SqliteAnnouncing, Batches):
             self._wake_for_plan(session, plan)
         return plan
 
-    def carry_out(self, session: Session, executor_id: str, plan: Plan) -> None:
-        super().carry_out(session, executor_id, plan)
+    def write_plan(self, session: Session, executor_id: str, plan: Plan) -> None:
+        super().write_plan(session, executor_id, plan)
         self._wake_for_plan(session, plan)
 
     def _message_lookups(self, session: Session, asked: Questions) -> list[Lookup]:

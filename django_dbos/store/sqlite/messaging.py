@@ -21,7 +21,7 @@ class SqliteMessaging(SqliteAnnouncing, Messaging):
         session, receivers = self.session(), {message.workflow_id for message in messages}
         with session.transaction():
             params = {"workflow_ids": session.pack(sorted(receivers))}
-            missing = receivers - {row[0] for row in session.run("look_at_claims", params)}
+            missing = receivers - {row[0] for row in session.run("read_claims", params)}
             if not missing:
                 session.send_rows({"insert_messages": Rows(MESSAGE, messages)})
                 lanes = self._wake_waiting(session, notifications.wakes)

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from django_dbos.store.sqlite.file_locks import file_path
 
-# The message that says only that the file has changed, and the largest message in bytes.
+# The message for a change of the file, and the largest message in bytes.
 CHANGED, MAX_MESSAGE = b"x", 8_192
 NAME = re.compile(r"[0-9a-f]{8}\.sock")
 # Where a path can begin at a descriptor: sockets have no calls like openat().
@@ -135,7 +135,7 @@ class SocketNotifier:
 
 
 def drain(receiver: socket.socket) -> list[bytes]:
-    """Receive everything that has arrived; return the messages that say more than CHANGED."""
+    """Receive everything that has arrived; return the messages other than CHANGED."""
     messages: list[bytes] = []
     with contextlib.suppress(BlockingIOError):
         while True:
@@ -208,7 +208,7 @@ def _share(descriptor: int, parent: Path) -> None:
 
 
 def _is_trusted(descriptor: int, path: Path) -> bool:
-    """Whether the folder is ours or the database owner's, and others can't write to it."""
+    """Return whether we or the database's owner own the folder, and others can't write to it."""
     found = os.fstat(descriptor)
     owners = {os.geteuid()}
     with contextlib.suppress(OSError):
