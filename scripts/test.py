@@ -157,8 +157,10 @@ def run_tox(environments: list[str], variables: dict[str, str]) -> int:
     """Run the environments in parallel; return tox's exit code. Ctrl-C stops all of them."""
     jobs = os.environ.get("JOBS") or str(min(os.cpu_count() or 1, 4))
     options = ["--parallel", jobs, "--parallel-no-spinner", "--result-json", RESULTS / "tox.json"]
+    # With CI set, tox would list the dependencies, and with them all output.
+    options += ["--no-list-dependencies", "-e", ",".join(environments)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tox", "run-parallel", *options, "-e", ",".join(environments)],
+        [sys.executable, "-m", "tox", "run-parallel", *options],
         cwd=PROJECT,
         env=variables,
         stdin=subprocess.DEVNULL,
