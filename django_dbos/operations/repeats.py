@@ -17,7 +17,7 @@ logger = logging.getLogger("django_dbos.executor")
 
 # The first and the longest pause before a repeat, in seconds.
 FIRST_REPEAT, LAST_REPEAT = 0.01, 2.0
-# So many lost sessions in a row are forgiven, if the database answers in between.
+# The number of lost sessions in a row that is tolerated while the database answers in between.
 FORGIVEN_LOSSES = 10
 # The least runs of a step whose transaction was too long for the server: the process may have
 # been stopped meanwhile.
