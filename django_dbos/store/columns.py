@@ -72,7 +72,8 @@ class Columns(Generic[R]):
 
     def params(self, record: R) -> Params:
         """Return the parameters of a statement for one record."""
-        return dict(zip(self.names, self._values(record), strict=False))
+        # `strict`, even as False, takes a fifth of the time more.
+        return dict(zip(self.names, self._values(record)))  # noqa: B905
 
     def lists(self, records: Sequence[R]) -> dict[str, list[Any]]:
         """Return the values of each column in a list."""
@@ -93,7 +94,7 @@ class Columns(Generic[R]):
         Raises:
             ValueError, TypeError: A column holds something else. SQLite's may hold anything.
         """
-        values = dict(zip(self.returned, row, strict=False))
+        values = dict(zip(self.returned, row))  # noqa: B905
         for name, convert in self._converters:
             values[name] = convert(values[name])
         return self._record(**values)

@@ -117,9 +117,8 @@ def fast_path_rows(writes: Sequence[FastWrite]) -> dict[str, Rows[Any]]:
     return rows
 
 
-STEP_COLUMNS = ("step_name", "fingerprint", "record_order")
-_step_values = CHECKPOINT.getter(STEP_COLUMNS)
-_NO_STEP = (None,) * len(STEP_COLUMNS)
+_step_values = CHECKPOINT.getter(("step_name", "fingerprint", "record_order"))
+_NO_STEP = (None, None, None)
 
 
 def _steps_of(writes: Sequence[RecordEntry | RecordEvent]) -> dict[str, Sequence[Any]]:
@@ -127,7 +126,8 @@ def _steps_of(writes: Sequence[RecordEntry | RecordEvent]) -> dict[str, Sequence
     values = [
         _NO_STEP if write.checkpoint is None else _step_values(write.checkpoint) for write in writes
     ]
-    return dict(zip(STEP_COLUMNS, zip(*values, strict=True), strict=True))
+    names, fingerprints, orders = zip(*values)  # noqa: B905 - see Columns.params
+    return {"step_name": names, "fingerprint": fingerprints, "record_order": orders}
 
 
 def plan_rows(plan: Plan) -> dict[str, Rows[Any]]:
