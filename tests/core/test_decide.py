@@ -1,4 +1,4 @@
-"""What a batch of writes does to the tables, decided without any."""
+"""Decisions of batches, without tables."""
 
 from __future__ import annotations
 

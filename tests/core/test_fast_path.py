@@ -1,4 +1,4 @@
-"""Which writes may take the fast path."""
+"""The writes that may take the fast path."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def test_only_steps_or_only_the_end_of_a_workflow_take_the_fast_path() -> None:
     end = Finish(workflow_id="b", claim_number=1, status=Status.SUCCESS)
 
     assert may_take_fast_path([one, other, end])
-    # Their order counts: a step that isn't recorded must keep the end from being written.
+    # The order matters: a step that isn't recorded must keep the end from being written.
     assert not may_take_fast_path([one, replace(end, workflow_id="w")])
     assert not may_take_fast_path([one, replace(end, is_quarantined=True)])
     assert not may_take_fast_path([one, Release(workflow_id="c", claim_number=1)])
-    # Which of them the statement has recorded isn't said.
+    # The statement doesn't return which of the two it has recorded.
     assert not may_take_fast_path([one, replace(one, claim_number=2)])
 
 
@@ -37,5 +37,5 @@ def test_an_end_takes_the_fast_path_after_a_write_that_has_a_checkpoint(write: A
     assert not may_take_fast_path([end, own])
     assert not may_take_fast_path([own, replace(end, claim_number=4)])
     assert not may_take_fast_path([own, replace(end, is_quarantined=True)])
-    # Of two kinds the order would count.
+    # With two kinds the order would matter.
     assert not may_take_fast_path([entry("1"), event("1")])

@@ -1,4 +1,4 @@
-"""What is looked up before a batch is decided."""
+"""The look-ups of a batch before its decision."""
 
 from __future__ import annotations
 

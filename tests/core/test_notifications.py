@@ -1,4 +1,4 @@
-"""What others are told after a commit."""
+"""Notifications after a commit."""
 
 from __future__ import annotations
 

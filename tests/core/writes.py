@@ -1,4 +1,4 @@
-"""Writes of a workflow under one claim, and what a store may find when they come."""
+"""Writes of a workflow under one claim, and facts that a store may find."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def found(name: str = "f", status: Status = Status.PENDING, **options: Any) -> F
 
 
 def holding(**facts: Any) -> Facts:
-    """What a store finds while workflow "w" is held under its claim 3."""
+    """Return the facts of a store while workflow "w" is held under its claim 3."""
     return Facts(**{"held": {"w": (3, False)}, **facts})
 
 

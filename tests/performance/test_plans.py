@@ -1,8 +1,8 @@
-"""What statements read of tables full of history: what they are about, never the history.
+"""Plans on tables full of history: a statement reads its own rows, and never the history.
 
-Each is planned in all the ways that happen in production: for the values at hand, or once for all
-values (the workers' statements are prepared), and then perhaps when the tables were small; by the
-statistics of tables that have grown since, and by current ones. PostgreSQL says what it read.
+Each statement is planned in all the ways that happen in production: for the values at hand, or once
+for all values (workers prepare their statements), perhaps when the tables were small; with the
+statistics of tables that have grown since, and with current ones. PostgreSQL reports the rows read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.store.conftest import new_workflow, register
 
 psycopg = pytest.importorskip("psycopg")
 
-# They need it, too.
+# These need psycopg, too.
 from django_dbos.store.columns import CHECKPOINT, NEW_WORKFLOW  # noqa: E402
 from django_dbos.store.postgresql.worker_session import NOT_PREPARED  # noqa: E402
 from tests.performance import explain  # noqa: E402
@@ -39,7 +39,7 @@ Params = dict[str, Any]
 
 
 def first_of(rows: Params) -> Params:
-    """The parameters of one row."""
+    """Return the parameters of the first row."""
     return {name: values[0] for name, values in rows.items()}
 
 
@@ -119,13 +119,13 @@ STARTS: Params = {
 }
 ONE_START = first_of(STARTS)
 ONE_MESSAGE = first_of(MESSAGES)
-# Seconds; nothing has finished so long ago.
+# Seconds; no workflow has finished so long ago.
 LONGER_THAN_ANY = 10 * 365 * 86_400.0
-# Of the look before: the last few messages and events are newer.
+# The marks of the last heartbeat: the last few messages and events are newer.
 MARKS = {"message_mark": history.WORKFLOWS, "event_mark": history.WORKFLOWS}
 
-# What workers run, again and again, on connections of their own.
-WORKING: dict[str, Params] = {
+# The statements that workers run, again and again, on connections of their own.
+BY_WORKERS: dict[str, Params] = {
     "append_entries": {"executor_id": EXECUTOR, **POSTED},
     "append_entry": {"executor_id": EXECUTOR, **first_of(POSTED)},
     "heartbeat": {"executor_id": EXECUTOR, "is_thorough": True, **MARKS},
@@ -217,8 +217,8 @@ WORKING: dict[str, Params] = {
         "names": ["progress"] * TEN,
     },
 }
-# What any process runs, on Django's connections.
-ASKING: dict[str, Params] = {
+# The statements that any process runs, on Django's connections.
+BY_CLIENTS: dict[str, Params] = {
     "cancel_workflows": {"workflow_ids": IDS},
     "enqueue_delayed": {"workflow_id": "delayed-0"},
     "insert_alike": {**ONE_START, "ids": UUIDS, "inputs": ["{}"] * TEN},
@@ -243,7 +243,7 @@ ASKING: dict[str, Params] = {
     "send_messages": MESSAGES,
     "wake_receiver": {"workflow_id": WAITING_IDS[0], "topic": ""},
 }
-# Those that touch no table of the history, or read it because that is what they are for.
+# Statements that touch no table with history, or whose purpose is to read it.
 NOT_GUARDED = {
     "advance_checkpoints", "advance_workflows",  # tests only
     "declare_dead", "list_heartbeats", "mark_locked",  # executors only
@@ -255,35 +255,35 @@ NOW, ONCE, EARLY = "planned for the values", "planned for all values", "planned 
 STALE, FRESH = "old statistics", "current statistics"
 MODES = [(NOW, STALE), (NOW, FRESH), (ONCE, STALE), (ONCE, FRESH), (EARLY, STALE)]
 
-# Those that go through what is live, or a part of it that has a size of its own. The others are
-# about a few keys, or a time that has come for a few.
+# Statements that read the active rows, or a part of them with its own size. The others read a few
+# keys, or a few rows that are due.
 THROUGH_LIVE = {
     "heartbeat", "claim_workflows", "list_held", "list_orphans", "recover_workflows",
     "wake_satisfied",
 }  # fmt: skip
-# Checkpoints and entries are a few a key; a row is found, and then found again to be changed.
+# A key has a few checkpoints or entries; a row is found, and found again to be changed.
 MAX_ROWS_BY_KEY, MAX_PAGES_BY_KEY = 4 * TEN, 50 * TEN
 
 
 class History:
-    """Connections to the tables: a worker's, and one like Django's; and how statements went."""
+    """Connections to the tables, a worker's and one like Django's, and the plans of statements."""
 
     def __init__(self) -> None:
         self._session: Any = get_store().connect(EXECUTOR, "plans")
         self._worker: Any = self._session.connection
-        # It is used beside its session, which must not be given up meanwhile.
+        # The tests use the connection beside its session, which must not give it up meanwhile.
         self._session._forget_line()
         params: Params = connection.get_connection_params()
-        self._asker = psycopg.connect(
+        self._client = psycopg.connect(
             **{**params, "cursor_factory": psycopg.ClientCursor}, autocommit=True
         )
         self.plans: dict[tuple[str, str, str], Plan] = {}
 
     def make(self) -> None:
-        """Fill the tables, and run every statement in every way."""
+        """Fill the tables, and explain every statement in every way."""
         self._run(*history.CREATE)
-        for one in (self._worker, self._asker):
-            one.execute(f"SET search_path TO {history.SCHEMA}, public")
+        for client in (self._worker, self._client):
+            client.execute(f"SET search_path TO {history.SCHEMA}, public")
         self._run(*history.LIVE_ROWS, history.ANALYZE)
         self._plan_early()
         self._run(*history.FINISHED)
@@ -292,38 +292,38 @@ class History:
         self._run(history.ANALYZE)
         self._explain_all(FRESH)
 
-    def explain_asked(self, text: str) -> Plan:
-        """Run what Django's connection ran."""
-        return explain.explain(self._asker, text)
+    def explain_client(self, text: str) -> Plan:
+        """Explain a statement as Django's connection runs it."""
+        return explain.explain(self._client, text)
 
     def drop(self) -> None:
-        """Leave nothing."""
+        """Drop the tables, and close the connections."""
         self._run(history.DROP)
         self._session.close()
-        self._asker.close()
+        self._client.close()
 
     def _run(self, *texts: str) -> None:
         for text in texts:
             self._worker.execute(text)
 
     def _prepare(self) -> None:
-        for name in {statement_of(name) for name in WORKING}:
+        for name in {statement_of(name) for name in BY_WORKERS}:
             explain.prepare(self._worker, name)
 
     def _explain(self, name: str) -> Plan:
         return explain.explain(
-            self._worker, explain.call(self._worker, statement_of(name), WORKING[name])
+            self._worker, explain.call(self._worker, statement_of(name), BY_WORKERS[name])
         )
 
     def _plan_early(self) -> None:
-        """As a worker that starts on small tables: from now on the plans are kept."""
+        """Plan like a worker that starts on small tables: the plans are kept from now on."""
         self._run("SET plan_cache_mode = force_generic_plan")
         self._prepare()
-        for name in WORKING:
+        for name in BY_WORKERS:
             self._explain(name)
 
     def _explain_early(self) -> None:
-        for name in WORKING:
+        for name in BY_WORKERS:
             self.plans[name, EARLY, STALE] = self._explain(name)
         self._run("DEALLOCATE ALL")
 
@@ -331,22 +331,22 @@ class History:
         self._prepare()
         for mode, kind in ((NOW, "custom"), (ONCE, "generic")):
             self._run(f"SET plan_cache_mode = force_{kind}_plan")
-            for name in WORKING:
+            for name in BY_WORKERS:
                 self.plans[name, mode, statistics] = self._explain(name)
         self._run("DEALLOCATE ALL")
-        for name, params in ASKING.items():
+        for name, params in BY_CLIENTS.items():
             text = statements.load("postgresql", name)
-            self.plans[name, "asked", statistics] = explain.explain(self._asker, text, params)
+            self.plans[name, "client", statistics] = explain.explain(self._client, text, params)
 
 
 def statement_of(name: str) -> str:
-    """The statement, of which there may be several cases."""
+    """Return the name of the statement, of which there may be several cases."""
     return name.split(",")[0]
 
 
 @pytest.fixture(scope="module")
 def filled(django_db_setup: None, django_db_blocker: Any) -> Iterator[History]:
-    """Tables full of history, in which every statement was run in every way."""
+    """Return tables full of history, with the plans of every statement in every way."""
     with django_db_blocker.unblock():
         tables = History()
         try:
@@ -357,7 +357,7 @@ def filled(django_db_setup: None, django_db_blocker: Any) -> Iterator[History]:
 
 
 def test_every_statement_is_guarded_or_needs_no_guard() -> None:
-    guarded = {statement_of(name) for name in (*WORKING, *ASKING)}
+    guarded = {statement_of(name) for name in (*BY_WORKERS, *BY_CLIENTS)}
 
     assert guarded | NOT_GUARDED == set(statements.names("postgresql"))
     assert not guarded & NOT_GUARDED
@@ -366,7 +366,7 @@ def test_every_statement_is_guarded_or_needs_no_guard() -> None:
 
 @pytest.mark.rule(29)
 @pytest.mark.parametrize(("mode", "statistics"), MODES)
-@pytest.mark.parametrize("name", WORKING)
+@pytest.mark.parametrize("name", BY_WORKERS)
 def test_a_worker_reads_no_history(name: str, mode: str, statistics: str, filled: History) -> None:
     if mode != NOW and statement_of(name) in NOT_PREPARED:
         pytest.skip("It is planned at each call.")
@@ -375,9 +375,9 @@ def test_a_worker_reads_no_history(name: str, mode: str, statistics: str, filled
 
 
 @pytest.mark.parametrize("statistics", [STALE, FRESH])
-@pytest.mark.parametrize("name", ASKING)
+@pytest.mark.parametrize("name", BY_CLIENTS)
 def test_a_caller_reads_no_history(name: str, statistics: str, filled: History) -> None:
-    check(name, filled.plans[name, "asked", statistics])
+    check(name, filled.plans[name, "client", statistics])
 
 
 def check(name: str, plan: Plan) -> None:
@@ -389,8 +389,8 @@ def check(name: str, plan: Plan) -> None:
         assert plan.pages <= MAX_PAGES_BY_KEY, plan.text
 
 
-# What the ORM asks of the store's tables, by what is asked.
-ASKED_OF_ORM: dict[str, Callable[[Any], Any]] = {
+# The store's reads through the ORM, by their subject.
+READ_BY_ORM: dict[str, Callable[[Any], Any]] = {
     "status": lambda store: store.reader.get_workflow(IDS[0]),
     "children": lambda store: store.cancel_workflows(IDS, children=True),
     "events": lambda store: store.reader.read_events(IDS[0]),
@@ -400,14 +400,14 @@ ASKED_OF_ORM: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("what", ASKED_OF_ORM)
-def test_the_orm_reads_no_history(what: str, filled: History) -> None:
-    for plan in plans_of(lambda: ASKED_OF_ORM[what](get_store()), filled):
+@pytest.mark.parametrize("subject", READ_BY_ORM)
+def test_the_orm_reads_no_history(subject: str, filled: History) -> None:
+    for plan in plans_of(lambda: READ_BY_ORM[subject](get_store()), filled):
         assert plan.scanned == [], plan.text
         assert plan.rows <= MAX_ROWS_BY_KEY, plan.text
 
 
-def test_what_waits_for_nobody_here_is_found_among_what_is_enqueued(filled: History) -> None:
+def test_workflows_that_no_worker_knows_are_found_among_enqueued_ones(filled: History) -> None:
     for plan in plans_of(lambda: get_store().find_unknown("queue-0", ["shop.work"]), filled):
         assert plan.scanned == [], plan.text
         assert plan.rows <= history.LIVE, plan.text
@@ -428,7 +428,7 @@ PAGES = [
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_of_the_admin_reads_what_it_shows_and_counts(
+def test_a_page_of_the_admin_reads_only_rows_that_it_shows_or_counts(
     page: str, filled: History, admin_client: Client
 ) -> None:
     def get() -> None:
@@ -440,22 +440,22 @@ def test_a_page_of_the_admin_reads_what_it_shows_and_counts(
 
 
 def plans_of(act: Callable[[], Any], tables: History) -> list[Plan]:
-    """How the statements went that something ran on Django's connection."""
+    """Return the plans of the statements that a function runs on Django's connection."""
     with connection.cursor() as cursor:
-        # Until the transaction of the test is rolled back.
+        # In effect until the test's transaction is rolled back.
         cursor.execute(f"SET LOCAL search_path TO {history.SCHEMA}, public")
     with CaptureQueriesContext(connection) as queries, transaction.atomic():
         act()
-        # What it changed must not hold up what is run again.
+        # The function's changes must not block the statements that run again.
         transaction.set_rollback(True)
-    texts = [one["sql"] for one in queries.captured_queries]
-    texts = [one for one in texts if '"dbos_' in one or " dbos_" in one]
+    texts = [query["sql"] for query in queries.captured_queries]
+    texts = [text for text in texts if '"dbos_' in text or " dbos_" in text]
     assert texts
-    return [tables.explain_asked(text) for text in texts]
+    return [tables.explain_client(text) for text in texts]
 
 
 def test_recovery_does_not_compare_each_with_each(transactional_db: None) -> None:
-    """5,000 took 5.7 s when it did, and 0.06 s when not."""
+    """With a comparison of each pair 5,000 workflows took 5.7 s, and 0.06 s without."""
     store = get_store()
     dead = register(store)
     store.start_workflows([new_workflow() for _ in range(5_000)])
