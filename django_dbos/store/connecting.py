@@ -11,7 +11,6 @@ from django_dbos.models import Workflow
 from django_dbos.store.pubsub import Source, Wakeups
 from django_dbos.store.reader import Reader
 from django_dbos.store.sessions import Params, Row, Session
-from django_dbos.store.watchdog import get_watchdog
 
 
 class Connecting(abc.ABC):
@@ -64,14 +63,6 @@ class Connecting(abc.ABC):
     def name_process(self, executor_id: str) -> None:
         """Give Django's connections of this process an executor's name, where they can carry it."""
         return
-
-    def hurry(self, executor_id: str, seconds: float) -> None:
-        """Limit every answer that the executor awaits to `seconds`, since it is stopping."""
-        get_watchdog().hurry(executor_id, seconds)
-
-    def relax(self, executor_id: str) -> None:
-        """Undo `hurry`."""
-        get_watchdog().relax(executor_id)
 
     def leave_to_parent(self) -> None:
         """Let go of the parent's resources in a forked process, without ending them."""

@@ -9,6 +9,7 @@ from django_dbos.core.records import ExecutorInfo
 from django_dbos.store.holding import Holding
 from django_dbos.store.records import HeartbeatReport, Recovered
 from django_dbos.store.sessions import Session
+from django_dbos.store.watchdog import get_watchdog
 
 
 class Liveness(Holding):
@@ -57,6 +58,14 @@ class Liveness(Holding):
     def list_orphans(self, session: Session) -> list[str]:
         """Return executors without a row that still hold workflows."""
         return [row[0] for row in session.run("list_orphans")]
+
+    def hurry(self, executor_id: str, seconds: float) -> None:
+        """Limit every answer that the executor awaits to `seconds`, since it is stopping."""
+        get_watchdog().hurry(executor_id, seconds)
+
+    def relax(self, executor_id: str) -> None:
+        """Undo `hurry`."""
+        get_watchdog().relax(executor_id)
 
     @abc.abstractmethod
     def recover_executor(
