@@ -114,7 +114,7 @@ def test_its_description_names_the_stream() -> None:
 
 @dbos.workflow
 def echoes() -> None:
-    """Write what is sent, until None."""
+    """Write each message to the stream, until None."""
     dbos.write_stream("s", "first")
     while (value := dbos.recv(timeout=None)) is not None:
         dbos.write_stream("s", value)
