@@ -30,33 +30,39 @@ def parse() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     measuring = commands.add_parser("run", help="measure, and print tables")
     measuring.add_argument(
-        "--only", nargs="+", default=[], metavar="TEXT", help="workloads named so"
+        "--only", nargs="+", default=[], metavar="TEXT", help="workloads with this in their names"
     )
     measuring.add_argument(
         "--peers", default="all", help="names with commas, none or all (default)"
     )
-    measuring.add_argument("--rounds", type=int, help="how many (default: 3; with --quick 1)")
-    measuring.add_argument("--quick", action="store_true", help="small sizes: to see that it works")
-    measuring.add_argument("--heavy", action="store_true", help="those too that take minutes")
-    measuring.add_argument("--json", type=Path, metavar="FILE", help="keep everything here")
+    measuring.add_argument(
+        "--rounds", type=int, help="number of rounds (default: 3; with --quick 1)"
+    )
+    measuring.add_argument("--quick", action="store_true", help="small sizes, for a first try")
+    measuring.add_argument(
+        "--heavy", action="store_true", help="include workloads that take minutes"
+    )
+    measuring.add_argument("--json", type=Path, metavar="FILE", help="save all raw values")
     measuring.add_argument(
         "--size",
         action="append",
         default=[],
         metavar="WORKLOAD=N",
-        help="measure so many of it, for every system",
+        help="the size of a workload, for every system",
     )
-    measuring.add_argument("--prefix", default=Plan.prefix, help="of the databases that it makes")
+    measuring.add_argument("--prefix", default=Plan.prefix, help="prefix of the databases' names")
     report = commands.add_parser("report", help="print the tables of kept runs")
     report.add_argument("files", type=Path, nargs="+", metavar="FILE")
-    report.add_argument("--into", type=Path, metavar="PAGE", help="write them between its marks")
+    report.add_argument(
+        "--into", type=Path, metavar="PAGE", help="write them between the page's marks"
+    )
     for command in (measuring, report):
-        command.add_argument("--markdown", action="store_true", help="as the docs have them")
+        command.add_argument("--markdown", action="store_true", help="as in the docs")
     return parser.parse_args()
 
 
 def measure(arguments: argparse.Namespace) -> Results:
-    """Start what it needs, and measure."""
+    """Start the servers, and measure."""
     plan = Plan(
         workloads=choose_workloads(arguments.only, with_heavy=arguments.heavy),
         systems=choose_systems(arguments.peers),
@@ -71,7 +77,7 @@ def measure(arguments: argparse.Namespace) -> Results:
     import servers
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    needs_redis = any(getattr(one, "needs_redis", False) for one in plan.systems.values())
+    needs_redis = any(getattr(system, "needs_redis", False) for system in plan.systems.values())
     with servers.running("benchmarks", postgres=True, valkey=needs_redis) as urls:
         results = run(plan, urls["DATABASE_URL"], urls.get("REDIS_URL"))
     if arguments.json:
@@ -80,7 +86,7 @@ def measure(arguments: argparse.Namespace) -> Results:
 
 
 def put_between_marks(page: Path, tables: str) -> None:
-    """Replace what a page has between its two marks."""
+    """Replace the text between the two marks of a page."""
     before, mark, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (mark and end):
@@ -89,7 +95,7 @@ def put_between_marks(page: Path, tables: str) -> None:
 
 
 def sizes(options: list[str]) -> dict[str, int]:
-    return {name: int(size) for name, _, size in (one.rpartition("=") for one in options)}
+    return {name: int(size) for name, _, size in (option.rpartition("=") for option in options)}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a measurement's processes are told, through the environment."""
+"""The environment variables of a measurement's processes."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ REDIS = "BENCHMARK_REDIS_URL"
 TIMESTAMP_SOCKET = "BENCHMARK_TIMESTAMP_SOCKET"
 # A worker whose environment has this never ends the step `hangs`.
 HANG = "BENCHMARK_HANG"
-# How many pieces of work a worker may have at once, where its system lets us say it.
+# The concurrency of a worker, where its system has such a setting.
 CONCURRENCY = 100
 # Few datagrams fit in a socket: if they aren't received, the task fails instead of hanging.
 SEND_TIMEOUT = 10.0
 
 
 def database_url() -> str:
-    """Where to measure; empty in the process that only asks which verbs a system has."""
+    """Return the database to measure; empty in the process that only inspects systems."""
     return os.environ.get(DATABASE, "")
 
 
 def redis_url(number: int) -> str:
-    """The URL of one of the server's numbered databases."""
+    """Return the URL of one of the server's numbered databases."""
     return urlsplit(os.environ.get(REDIS, "redis://localhost"))._replace(path=f"/{number}").geturl()
 
 
 def with_database(url: str, name: str) -> str:
-    """The same server, another database."""
+    """Return the URL of another database of the same server."""
     return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
 def django_database(url: str) -> dict[str, Any]:
-    """A URL as an entry of Django's DATABASES; SQLite's as the quickstart recommends."""
+    """Return an entry of Django's DATABASES; SQLite's as the quickstart recommends."""
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
         return {

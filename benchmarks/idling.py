@@ -1,4 +1,4 @@
-"""What a worker with nothing to do costs: its process, and what it asks of the database."""
+"""The costs of an idle worker: its process, and its statements in the database."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COSTS = {
     "RSS": "MB",
     "threads": "threads",
 }
-# PostgreSQL counts what a session did up to 10 s later.
+# Seconds. PostgreSQL updates a session's counters up to 10 s late.
 SETTLE = 12
 COMMITS = (
     "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
@@ -33,11 +33,11 @@ BACKENDS = (
 
 @contextlib.contextmanager
 def logged_statements(system: Any) -> Iterator[StatementLog | None]:
-    """Log those of workers that start in the block; None for a system that keeps all in Redis."""
+    """Log the statements of workers that start in the block; yield None for Redis alone."""
     if system.needs_redis:
         yield None
         return
-    log = StatementLog(system.look)
+    log = StatementLog(system.observer)
     try:
         yield log
     finally:
@@ -47,9 +47,9 @@ def logged_statements(system: Any) -> Iterator[StatementLog | None]:
 def costs_of_idling(
     system: Any, pid: int, log: StatementLog | None, seconds: int
 ) -> dict[str, float]:
-    """For so many seconds, after what the worker did before has settled."""
+    """Measure for some seconds, after the counters of earlier work have settled."""
     time.sleep(min(SETTLE, seconds))
-    asked, before = Asked(system, log) if log else None, Cost.of(pid)
+    database, before = DatabaseCosts(system, log) if log else None, Cost.of(pid)
     time.sleep(seconds)
     after = Cost.of(pid)
     values = {
@@ -57,11 +57,11 @@ def costs_of_idling(
         "RSS": after.rss,
         "threads": after.threads,
     }
-    return {**values, **asked.until_now(seconds)} if asked else values
+    return {**values, **database.until_now(seconds)} if database else values
 
 
-class Asked:
-    """What a database is asked from now on, and what that costs its processes."""
+class DatabaseCosts:
+    """The transactions and statements from now on, and the CPU time of the database."""
 
     def __init__(self, system: Any, log: StatementLog) -> None:
         self.system, self.log = system, log
@@ -80,12 +80,12 @@ class Asked:
         return values
 
     def _cpu_seconds(self) -> dict[int, float]:
-        """Of each process that serves this database; none where the server isn't on this machine.
+        """Return the CPU time of each backend, or nothing if the server is on another machine.
 
-        That one of ours has the number of a server's process elsewhere is told by the name.
+        There, a process of this machine may have a backend's number: the name distinguishes it.
         """
         found = {}
-        for (pid,) in self.system.look.execute(BACKENDS):
+        for (pid,) in self.system.observer.execute(BACKENDS):
             with contextlib.suppress(psutil.Error):
                 process = psutil.Process(pid)
                 if process.name().startswith("postgres"):

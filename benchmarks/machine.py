@@ -1,4 +1,4 @@
-"""What the figures were made on."""
+"""Describes the machine of the measurements."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def cpu_model() -> str:
 
 
 def server_settings(url: str) -> dict[str, str]:
-    """As the server says, not as somebody meant to set them."""
+    """Return the settings in force, as the server reports them."""
     with psycopg.connect(url) as connection:
         found = connection.execute(
             "SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s)",

@@ -1,6 +1,6 @@
 """One measurement, in a process of its own: `python -m benchmarks.measure SYSTEM WORKLOAD SIZE`.
 
-Prints its values as JSON, or the error that it met. `install` as the workload makes the tables.
+Prints its values as JSON, or its error. The workload `install` creates the tables.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def measure(system_name: str, workload_name: str, size: int) -> dict[str, float]:
-    """The values of one workload on one system, with clean tables."""
+    """Return the values of one workload on one system, with clean tables."""
     system_class = systems.load(system_name)
     if workload_name == "install":
         system_class.install()

@@ -1,4 +1,4 @@
-"""What a worker's processes cost: CPU, memory, threads."""
+"""The costs of a worker's processes: CPU, memory, threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a process and its children: seconds of CPU so far, and what they hold now."""
+    """The CPU seconds so far, and the present memory and threads, of a process and its children."""
 
     cpu_seconds: float
     rss: float
@@ -23,10 +23,10 @@ class Cost:
     def of(cls, pid: int) -> Self:
         process = psutil.Process(pid)
         cpu, rss, threads = 0.0, 0, 0
-        for one in (process, *process.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess), one.oneshot():
-                times = one.cpu_times()
+        for member in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess), member.oneshot():
+                times = member.cpu_times()
                 cpu += times.user + times.system
-                rss += one.memory_info().rss
-                threads += one.num_threads()
+                rss += member.memory_info().rss
+                threads += member.num_threads()
         return cls(cpu, rss / MEGABYTE, threads)

@@ -1,4 +1,4 @@
-"""The tables, as text for a terminal and as Markdown for the docs."""
+"""Renders the tables, as text for a terminal and as Markdown for the docs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.results import Results, Row, is_ceiling, number, rows
 
 
 def render(results: Results, *, is_markdown: bool = False) -> str:
-    """All tables, then how everybody was set up, then the machine."""
+    """Return all tables, then the systems' settings, then the machine."""
     heading = "### " if is_markdown else ""
     parts = []
     for name, workload in results.workloads.items():
@@ -22,8 +22,12 @@ def render(results: Results, *, is_markdown: bool = False) -> str:
 
 
 def sizes(results: Results, workload: str) -> str:
-    """How much of it was measured, and of whom something else."""
-    mine = {one.system: one.size for one in results.measurements if one.workload == workload}
+    """Return the usual size, and the systems that were measured with another."""
+    mine = {
+        measured.system: measured.size
+        for measured in results.measurements
+        if measured.workload == workload
+    }
     if not mine:
         return ""
     usual = Counter(mine.values()).most_common(1)[0][0]
@@ -37,7 +41,7 @@ def bullets(items: Iterable[tuple[str, object]]) -> str:
 
 def plain(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {one}" for name, one in value.items())
+        return ", ".join(f"{name} {item}" for name, item in value.items())
     return str(value)
 
 
@@ -55,11 +59,11 @@ def render_table(results: Results, workload: str, *, is_markdown: bool) -> str:
 
 
 def failures(results: Results, workload: str) -> list[str]:
-    """What went wrong, a line each."""
+    """Return a line for each failed measurement."""
     return [
-        f"{one.system}, round {one.round}: {first_line(one.error)}"
-        for one in results.measurements
-        if one.workload == workload and one.error
+        f"{measured.system}, round {measured.round}: {first_line(measured.error)}"
+        for measured in results.measurements
+        if measured.workload == workload and measured.error
     ]
 
 
@@ -68,7 +72,7 @@ def first_line(error: str) -> str:
 
 
 def title(metric: str, unit: str) -> str:
-    """A metric and its unit, or the one that says both."""
+    """Return a metric and its unit, or the one that implies the other."""
     if unit == "x":
         return metric
     return unit if metric == "rate" or unit.startswith(metric) else f"{metric}, {unit}"
@@ -85,7 +89,7 @@ def cells_of(row: Row, units: dict[str, str], compared: set[str]) -> list[str]:
 
 
 def ratio(row: Row, metric: str) -> str:
-    """Of the ceiling it's a part; beside a peer it's a multiple."""
+    """Return a percentage of the ceiling, or a multiple of a peer."""
     if metric not in row.ratios:
         return ""
     value = row.ratios[metric]
@@ -93,7 +97,7 @@ def ratio(row: Row, metric: str) -> str:
 
 
 def text(lines: list[list[str]]) -> str:
-    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines

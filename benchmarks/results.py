@@ -1,4 +1,4 @@
-"""What was measured, as JSON keeps it, and the arithmetic of the tables."""
+"""The measurements, as they are kept in JSON, and the arithmetic of the tables."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 from benchmarks.systems import CEILING, OURS, product
 
-# The rest costs something: time, memory, the database's work.
+# All other units are costs: time, memory, work of the database.
 MORE_IS_BETTER = {"/s", "steps/s", "values/s"}
-# What says something of a system in itself.
+# Units of figures that describe a system by itself.
 NOT_COMPARED = {"x", "% of the machine"}
 
 
@@ -33,7 +33,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Results:
-    """A whole run: what measured it, how everybody was set up, and all raw values."""
+    """A whole run: the machine, the systems' settings, and all raw values."""
 
     machine: dict[str, Any]
     settings: dict[str, str]
@@ -46,18 +46,18 @@ class Results:
     @classmethod
     def load(cls, path: Path) -> Results:
         kept = json.loads(path.read_text())
-        kept["measurements"] = [Measurement(**one) for one in kept["measurements"]]
+        kept["measurements"] = [Measurement(**measurement) for measurement in kept["measurements"]]
         return cls(**kept)
 
     @classmethod
     def joined(cls, paths: Iterable[Path]) -> Results:
-        """Runs made on one machine as one; a workload's figures are those of its last run."""
+        """Join runs on one machine; a workload's figures are those of its last run."""
         first, *others = map(cls.load, paths)
-        for one in others:
-            first.settings.update(one.settings)
-            first.workloads.update(one.workloads)
-            older = [kept for kept in first.measurements if kept.workload not in one.workloads]
-            first.measurements[:] = older + one.measurements
+        for results in others:
+            first.settings.update(results.settings)
+            first.workloads.update(results.workloads)
+            older = [kept for kept in first.measurements if kept.workload not in results.workloads]
+            first.measurements[:] = older + results.measurements
         return first
 
 
@@ -83,7 +83,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Row:
-    """One system in a workload's table: a cell and a ratio by metric, or why there is none."""
+    """One system in a workload's table: a cell and a ratio by metric, or an error."""
 
     system: str
     cells: dict[str, Summary]
@@ -92,14 +92,14 @@ class Row:
 
 
 def rows(results: Results, workload: str) -> list[Row]:
-    """The table of one workload, in the order of measuring."""
-    mine = [one for one in results.measurements if one.workload == workload]
+    """Return the table of one workload, in the order of measuring."""
+    mine = [measured for measured in results.measurements if measured.workload == workload]
     units = results.workloads[workload]["units"]
     cells = {
-        system: summaries(one for one in mine if one.system == system)
-        for system in dict.fromkeys(one.system for one in mine)
+        system: summaries(measured for measured in mine if measured.system == system)
+        for system in dict.fromkeys(measured.system for measured in mine)
     }
-    errors = {one.system: one.error for one in mine if one.error}
+    errors = {measured.system: measured.error for measured in mine if measured.error}
     return [
         Row(system, own, ratios(cells, system, units), errors.get(system))
         for system, own in cells.items()
@@ -107,10 +107,10 @@ def rows(results: Results, workload: str) -> list[Row]:
 
 
 def summaries(measurements: Iterable[Measurement]) -> dict[str, Summary]:
-    """Of each metric; a failed round has none."""
+    """Return the summary of each metric; a failed round has no values."""
     values: dict[str, list[float]] = {}
-    for one in measurements:
-        for metric, value in one.values.items():
+    for measurement in measurements:
+        for metric, value in measurement.values.items():
             values.setdefault(metric, []).append(value)
     return {metric: Summary.of(all_) for metric, all_ in values.items()}
 
@@ -118,7 +118,7 @@ def summaries(measurements: Iterable[Measurement]) -> dict[str, Summary]:
 def ratios(
     cells: dict[str, dict[str, Summary]], system: str, units: dict[str, str]
 ) -> dict[str, float]:
-    """How many times as good django_dbos is as this system: above 1 it is better."""
+    """Return how many times as good django_dbos is as this system: above 1, it is better."""
     ours = ours_beside(cells, system)
     if ours is None or system == ours:
         return {}
@@ -133,7 +133,7 @@ def ratios(
 
 
 def ours_beside(cells: dict[str, dict[str, Summary]], system: str) -> str | None:
-    """Which django_dbos a system is compared with: async with async, else the first."""
+    """Return the flavour of django_dbos to compare a system with: async with async."""
     own = [name for name in cells if product(name) == OURS]
     same_flavour = system.replace(product(system), OURS, 1)
     if product(system) == OURS or not own:
@@ -142,13 +142,13 @@ def ours_beside(cells: dict[str, dict[str, Summary]], system: str) -> str | None
 
 
 def times_as_good(ours: float, theirs: float, unit: str) -> float:
-    """Rates are good when they are high; times, memory and load when they are low."""
+    """Return a ratio above 1 for a higher rate, or for less time, memory or load."""
     better, worse = (ours, theirs) if unit in MORE_IS_BETTER else (theirs, ours)
     return better / worse
 
 
 def number(value: float) -> str:
-    """As many digits as say something."""
+    """Format a number with its significant digits."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""The rounds: each measures every workload on every system before the next one begins."""
+"""Runs the rounds: each measures every workload on every system before the next one begins."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INSTALL_LIMIT = 60.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure: workloads, on systems, in rounds."""
+    """The workloads, the systems and the number of rounds."""
 
     workloads: list[Workload]
     systems: dict[str, type[Any]]
@@ -42,14 +42,14 @@ class Plan:
 
 
 def choose_workloads(only: list[str], *, with_heavy: bool) -> list[Workload]:
-    """Those named by a part of their name; else all but the heavy ones."""
+    """Return the workloads whose names contain one of the texts; by default all but heavy ones."""
     if only:
-        return [one for name, one in WORKLOADS.items() if any(text in name for text in only)]
-    return [one for one in WORKLOADS.values() if with_heavy or not one.is_heavy]
+        return [found for name, found in WORKLOADS.items() if any(text in name for text in only)]
+    return [found for found in WORKLOADS.values() if with_heavy or not found.is_heavy]
 
 
 def choose_systems(peers: str) -> dict[str, type[Any]]:
-    """Ours, the ceiling, and the peers that were asked for and are installed."""
+    """Return django_dbos, the ceiling, and the chosen peers that are installed."""
     wanted = {"all": systems.PEERS, "none": []}.get(peers, peers.split(","))
     if unknown := set(wanted) - set(systems.PEERS):
         raise SystemExit(f"No peer {sorted(unknown)[0]!r}: there are {', '.join(systems.PEERS)}.")
@@ -59,49 +59,52 @@ def choose_systems(peers: str) -> dict[str, type[Any]]:
             try:
                 chosen[name] = systems.load(name)
             except ImportError as error:
-                say(f"{name} isn't measured: {error}. Install the dependency group `peers`.")
+                log(f"{name} isn't measured: {error}. Install the dependency group `peers`.")
     return chosen
 
 
 def run(plan: Plan, database_url: str, redis_url: str | None) -> Results:
-    """Measure it all; what fails is an error in the results."""
+    """Measure everything; a failure is an error in the results."""
     used = {
         name: system
         for name, system in plan.systems.items()
-        if any(one.suits(name, system) for one in plan.workloads)
+        if any(workload.suits(name, system) for workload in plan.workloads)
     }
-    with places(plan.prefix, used, database_url, redis_url) as (environments, broken):
+    with databases(plan.prefix, used, database_url, redis_url) as (environments, broken):
         measurements = measure_all(plan, environments, broken)
     return Results(
         machine=machine.describe(database_url, redis_url, map(systems.product, used)),
         settings={name: system.settings for name, system in used.items()},
         workloads={
-            one.name: {"units": one.units, "sentence": one.sentence} for one in plan.workloads
+            workload.name: {"units": workload.units, "sentence": workload.sentence}
+            for workload in plan.workloads
         },
         measurements=measurements,
     )
 
 
-# Places
+# Databases
 
 
 @contextlib.contextmanager
-def places(
+def databases(
     prefix: str, used: dict[str, type[Any]], database_url: str, redis_url: str | None
 ) -> Iterator[tuple[dict[str, dict[str, str]], dict[str, str]]]:
-    """The environment of each system: an empty database with its tables, dropped afterwards.
+    """Create a database with tables for each system, and drop it after the block.
 
-    And the errors of those that couldn't make their tables.
+    Yield the environment variables by system, and the errors of systems without tables.
     """
     environments, broken = {}, {}
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         try:
             for name in used:
                 database = database_name(prefix, name)
-                environment = place(name, database, Path(folder), database_url, redis_url)
+                environment = prepare_database(
+                    name, database, Path(folder), database_url, redis_url
+                )
                 answer = in_process(name, "install", 0, environment, INSTALL_LIMIT)
                 if error := answer.get("error"):
-                    say(f"{name} isn't measured: {error}")
+                    log(f"{name} isn't measured: {error}")
                     broken[name] = f"It couldn't be installed: {error}"
                 else:
                     environments[name] = environment
@@ -111,7 +114,7 @@ def places(
                 drop_database(database_url, database_name(prefix, name))
 
 
-def place(
+def prepare_database(
     name: str, database: str, folder: Path, database_url: str, redis_url: str | None
 ) -> dict[str, str]:
     environment = {REDIS: redis_url} if redis_url else {}
@@ -143,7 +146,7 @@ def drop_database(url: str, name: str) -> None:
 def measure_all(
     plan: Plan, environments: dict[str, dict[str, str]], broken: dict[str, str]
 ) -> list[Measurement]:
-    """Round by round; Ctrl-C ends it early, with what there is."""
+    """Measure round by round; Ctrl-C ends early, with the measurements so far."""
     measurements = [
         Measurement(workload.name, name, 1, plan.size(workload, name), 0.0, 0.0, error=error)
         for workload in plan.workloads
@@ -162,7 +165,7 @@ def measure_all(
 def measure(
     plan: Plan, number: int, workload: Workload, system: str, environment: dict[str, str]
 ) -> Measurement:
-    """One workload on one system, once."""
+    """Measure one workload on one system, once."""
     size, load = plan.size(workload, system), os.getloadavg()[0]
     began = time.monotonic()
     answer = in_process(system, workload.name, size, environment, workload.limit)
@@ -180,14 +183,14 @@ def measure(
         for metric, value in measurement.values.items()
     )
     where = f"round {number + 1}/{plan.rounds}, {workload.name}, {system}"
-    say(f"{where}: {shown} ({measurement.seconds:.0f} s)")
+    log(f"{where}: {shown} ({measurement.seconds:.0f} s)")
     return measurement
 
 
 def in_process(
     system: str, workload: str, size: int, environment: dict[str, str], limit: float
 ) -> dict[str, Any]:
-    """The answer of `python -m benchmarks.measure`; after `limit` seconds an error instead."""
+    """Run `python -m benchmarks.measure` for at most `limit` seconds; return values or an error."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.measure", system, workload, str(size)],
         cwd=PROJECT,
@@ -212,11 +215,11 @@ def in_process(
 
 
 def end_group(process: subprocess.Popen[str]) -> None:
-    """End what the measurement left behind: its session holds nothing else."""
+    """Kill the measurement's remaining processes: its session has no others."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -11,5 +11,5 @@ def does_nothing() -> None:
 
 
 @task
-def tells_time() -> None:
+def sends_timestamp() -> None:
     send_timestamp()

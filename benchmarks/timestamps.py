@@ -16,7 +16,7 @@ RECEIVE_TIMEOUT = 30.0
 
 
 class TimestampReceiver:
-    """Receives what `environment.send_timestamp` sends in workers that are started meanwhile."""
+    """Receives what `environment.send_timestamp` sends in workers that start in the block."""
 
     def __enter__(self) -> Self:
         self.folder = tempfile.TemporaryDirectory(prefix="benchmark-")

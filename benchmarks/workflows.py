@@ -67,7 +67,7 @@ async def adoes_nothing() -> None:
 
 
 @dbos.workflow
-def tells_time() -> None:
+def sends_timestamp() -> None:
     send_timestamp()
 
 

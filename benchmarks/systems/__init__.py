@@ -1,4 +1,4 @@
-"""What is measured: one file a system, which offers verbs that the workloads call.
+"""The measured systems: one file each, with the verbs that the workloads call.
 
 A system that lacks a verb isn't measured for the workloads that call it.
 """
@@ -34,7 +34,7 @@ PEERS = sorted({name.split()[0] for name in SYSTEMS} - {OURS, CEILING})
 
 
 def load(name: str) -> type[System]:
-    """The class of a system. Raises ImportError where its product isn't installed."""
+    """Return the class of a system; raise ImportError if its product isn't installed."""
     module, _, class_name = SYSTEMS[name].partition(":")
     system: type[System] = getattr(
         importlib.import_module(f"benchmarks.systems.{module}"), class_name
@@ -44,5 +44,5 @@ def load(name: str) -> type[System]:
 
 
 def product(name: str) -> str:
-    """The first word: `dbos async` is dbos."""
+    """Return the first word of a name: `dbos` for `dbos async`."""
     return name.split()[0]

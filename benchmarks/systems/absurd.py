@@ -26,8 +26,8 @@ def work() -> None:
     def does_nothing(params: Any, context: Any) -> None:
         """Nothing."""
 
-    @app.register_task(name="tells_time")
-    def tells_time(params: Any, context: Any) -> None:
+    @app.register_task(name="sends_timestamp")
+    def sends_timestamp(params: Any, context: Any) -> None:
         send_timestamp()
 
     @app.register_task(name="takes_steps")
@@ -86,8 +86,8 @@ class Absurd(System):
     def recorded_steps(self) -> int:
         return self.count("SELECT count(*) FROM absurd.c_default")
 
-    def start_telling(self) -> Any:
-        return self.spawn("tells_time")
+    def start_sending_timestamp(self) -> Any:
+        return self.spawn("sends_timestamp")
 
 
 if __name__ == "__main__":

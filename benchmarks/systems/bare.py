@@ -1,6 +1,6 @@
 """The ceiling: psycopg and nothing else, writing the rows that django_dbos writes.
 
-`python -m benchmarks.systems.bare` is a worker that does so for what is enqueued.
+`python -m benchmarks.systems.bare` is a worker that does so for enqueued workflows.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import psycopg
 
 from benchmarks.environment import database_url
 from benchmarks.systems.django_dbos import Engine
-from benchmarks.systems.system import LOOK, System, module
+from benchmarks.systems.system import POLL_INTERVAL, System, module
 
-# How many workflows its worker claims at once.
+# The number of workflows that the worker claims at once.
 GROUP = 100
 CHECKPOINT = (
     "INSERT INTO dbos_checkpoint (workflow_id, step_number, step_name, output, record_order, "
@@ -65,7 +65,7 @@ class Bare(System):
             self.connection.execute(CHECKPOINT, ("bare", number, number))
 
     def insert_checkpoints_in_groups(self, count: int, size: int) -> None:
-        """Transactions of so many rows each, pipelined."""
+        """Insert in pipelined transactions of `size` rows each."""
         for first in range(0, count, size):
             rows = [("bare", number, number) for number in range(first, first + size)]
             self.insert_group(rows)
@@ -78,7 +78,7 @@ class Bare(System):
         self.connection.execute(WORKFLOW, (number, number))
 
     def insert_workflows(self, count: int) -> None:
-        """In one statement."""
+        """Insert all in one statement."""
         self.connection.execute(WORKFLOW, (1, count))
 
     def claim_and_finish(self, size: int) -> int:
@@ -94,12 +94,12 @@ class Bare(System):
         self.connection.execute(FINISH, (claimed,))
 
     def start_steps(self, workflows: int, steps: int) -> None:
-        """Of one step each, for its worker."""
+        """Enqueue workflows of one step each for the worker."""
         assert steps == 1
         self.insert_workflows(workflows)
 
     def notify_each_other(self, partner: Any) -> None:
-        """One NOTIFY there and one back."""
+        """Send a NOTIFY and wait for the answering one."""
         self.connection.execute("NOTIFY there")
         partner.answered.acquire()
 
@@ -146,28 +146,28 @@ class BareSqlite(System):
         self.connection.execute("DELETE FROM dbos_checkpoint")
 
     def insert_checkpoints_in_groups(self, count: int, size: int) -> None:
-        """Transactions of a row of each of so many workflows.
+        """Insert in transactions with one row of each of `size` workflows.
 
-        A commit writes the pages that it touches. Rows of one workflow, one after another, would
-        lie in one page. The ids are as long as those of workflows.
+        A commit writes the pages that it touches. Successive rows of one workflow would lie in one
+        page. The ids are as long as those of workflows.
         """
         for first in range(0, count, size):
             number = first // size
-            rows = [(f"bare-{one:031}", number, number) for one in range(size)]
+            rows = [(f"bare-{index:031}", number, number) for index in range(size)]
             self.connection.execute("BEGIN IMMEDIATE")
             self.connection.executemany(SQLITE_CHECKPOINT, rows)
             self.connection.execute("COMMIT")
 
 
 def work() -> None:
-    """Be a worker: a hundred at a time, three commits for them."""
+    """Run workflows, a hundred at a time, with three commits for each hundred."""
     bare = Bare()
     while True:
         if claimed := bare.claim(GROUP):
-            bare.insert_group([(one, 0, 0) for one in claimed])
+            bare.insert_group([(workflow_id, 0, 0) for workflow_id in claimed])
             bare.finish(claimed)
         else:
-            time.sleep(LOOK)
+            time.sleep(POLL_INTERVAL)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ def does_nothing() -> None:
     """Nothing."""
 
 
-@app.task(name="tells_time")
-def tells_time() -> None:
+@app.task(name="sends_timestamp")
+def sends_timestamp() -> None:
     send_timestamp()
 
 
@@ -44,8 +44,8 @@ class Celery(RedisQueue):
     def start_all(self, count: int) -> list[Any]:
         return [celery.group([does_nothing.s()] * count).apply_async()]
 
-    def start_telling(self) -> Any:
-        return tells_time.delay()
+    def start_sending_timestamp(self) -> Any:
+        return sends_timestamp.delay()
 
     def results(self, handles: Iterable[Any]) -> None:
         for handle in handles:

@@ -53,7 +53,7 @@ async def adoes_nothing() -> None:
 
 
 @DBOS.workflow()
-def tells_time() -> None:
+def sends_timestamp() -> None:
     send_timestamp()
 
 
@@ -89,7 +89,7 @@ def naps(seconds: float) -> None:
 
 
 def work() -> None:
-    """Be the worker."""
+    """Run the worker."""
     DBOS(config={**CONFIG, "system_database_url": database_url(), "executor_id": str(uuid.uuid4())})
     DBOS.launch()
     DBOS.register_queue(QUEUE, worker_concurrency=None)
@@ -102,7 +102,7 @@ def options(name: str) -> EnqueueOptions:
 
 
 class Base(System):
-    """What its sync and async flavours have in common."""
+    """The base of the sync and async flavours."""
 
     command = module("benchmarks.systems.dbos")
     poll_interval = 1.0
@@ -184,7 +184,7 @@ class Dbos(Base):
         return [self.enqueue("waits_for_message") for _ in range(count)]
 
     def waiting(self) -> int:
-        """Those that run: one that waits isn't told apart."""
+        """Count running workflows, from which waiting ones can't be distinguished."""
         return self.count("SELECT count(*) FROM dbos.workflow_status WHERE status = 'PENDING'")
 
     def start_sleeping(self, count: int) -> None:
@@ -195,10 +195,12 @@ class Dbos(Base):
         self.enqueue("naps", seconds)
 
     def wake(self, handles: list[Any]) -> None:
-        self.client.send_bulk([SendMessage(one.get_workflow_id(), None, "go") for one in handles])
+        self.client.send_bulk(
+            [SendMessage(handle.get_workflow_id(), None, "go") for handle in handles]
+        )
 
-    def start_telling(self) -> Any:
-        return self.enqueue("tells_time")
+    def start_sending_timestamp(self) -> Any:
+        return self.enqueue("sends_timestamp")
 
     def start_echo(self) -> Any:
         return self.enqueue("echoes")

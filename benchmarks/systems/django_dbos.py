@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from benchmarks.environment import CONCURRENCY
 from benchmarks.systems.system import System, Worker, module
 
-# How many messages or workflows go into one call where there are very many.
+# The most messages or workflows in one call.
 MESSAGES = 5_000
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
@@ -30,7 +30,7 @@ FINISHED_CHECKPOINTS = (
 
 
 class Engine(System):
-    """What its sync, async and SQLite flavours have in common."""
+    """The base of the sync, async and SQLite flavours."""
 
     command = module(f"django dbos_worker --concurrency {CONCURRENCY}")
     tables: ClassVar[tuple[str, ...]] = (
@@ -91,8 +91,8 @@ class Engine(System):
 def start_in_batches(workflow: Any, count: int) -> list[Any]:
     return [
         handle
-        for some in batched(range(count), MESSAGES)
-        for handle in workflow.start_many([()] * len(some))
+        for batch in batched(range(count), MESSAGES)
+        for handle in workflow.start_many([()] * len(batch))
     ]
 
 
@@ -102,7 +102,7 @@ def batched(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 
 def connect() -> None:
-    """What any Django process does: set up and connect."""
+    """Set up and connect, as any Django process does."""
     import django
 
     django.setup()
@@ -132,8 +132,8 @@ class DjangoDbos(Engine):
     def start_many(self, count: int) -> list[Any]:
         return self.start_all(count)
 
-    def start_telling(self) -> Any:
-        return self.workflows.tells_time.start()
+    def start_sending_timestamp(self) -> Any:
+        return self.workflows.sends_timestamp.start()
 
     def start_echo(self) -> Any:
         return self.workflows.echoes.start()
@@ -168,14 +168,15 @@ class DjangoDbos(Engine):
     def wake(self, handles: list[Any]) -> None:
         import django_dbos
 
-        for some in batched(handles, MESSAGES):
+        for batch in batched(handles, MESSAGES):
             django_dbos.send_many(
-                {"workflow_id": one.workflow_id, "message": None, "topic": "go"} for one in some
+                {"workflow_id": handle.workflow_id, "message": None, "topic": "go"}
+                for handle in batch
             )
 
     @contextlib.contextmanager
     def wide_worker(self, concurrency: int, **environment: str) -> Iterator[Worker]:
-        """A worker with room for so many."""
+        """Run a worker with this concurrency for the length of a block."""
         worker = Worker(module(f"django dbos_worker --concurrency {concurrency}"), environment)
         try:
             yield worker
@@ -186,14 +187,14 @@ class DjangoDbos(Engine):
         self.workflows.hangs_once.start_many([()] * count)
 
     def insert_history(self, count: int) -> None:
-        """So many finished workflows, with three checkpoints each, vacuumed and on the disk."""
-        self.look.execute(FINISHED_WORKFLOWS, (count,))
-        self.look.execute(FINISHED_CHECKPOINTS, (count,))
-        self.look.execute("VACUUM (ANALYZE)")
-        self.look.execute("CHECKPOINT")
+        """Insert finished workflows with three checkpoints each; vacuum, and write all to disk."""
+        self.observer.execute(FINISHED_WORKFLOWS, (count,))
+        self.observer.execute(FINISHED_CHECKPOINTS, (count,))
+        self.observer.execute("VACUUM (ANALYZE)")
+        self.observer.execute("CHECKPOINT")
 
     def finished_lately(self) -> int:
-        """Of those started in the last hour: to count ten million others takes a second."""
+        """Count only workflows of the last hour: counting ten million others takes a second."""
         return self.count(f"{self.finished_query} AND created_at > now() - interval '1 hour'")
 
     def running(self) -> int:
@@ -201,7 +202,7 @@ class DjangoDbos(Engine):
 
 
 class SqliteDjangoDbos(Engine):
-    """On a file of its own; looked at through Django's connection."""
+    """On a file of its own, which is observed through Django's connection."""
 
     settings = f"SQLite: WAL, synchronous=FULL; dbos_worker --concurrency {CONCURRENCY}"
     tables = ()

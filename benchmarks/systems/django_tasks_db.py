@@ -42,8 +42,8 @@ class DjangoTasksDb(System):
     def start(self) -> Any:
         return self.tasks.does_nothing.enqueue()
 
-    def start_telling(self) -> Any:
-        return self.tasks.tells_time.enqueue()
+    def start_sending_timestamp(self) -> Any:
+        return self.tasks.sends_timestamp.enqueue()
 
 
 def set_up() -> None:

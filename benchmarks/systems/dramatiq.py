@@ -27,7 +27,7 @@ def does_nothing() -> None:
 
 
 @dramatiq.actor
-def tells_time() -> None:
+def sends_timestamp() -> None:
     send_timestamp()
 
 
@@ -50,8 +50,8 @@ class Dramatiq(RedisQueue):
         work = dramatiq.group([does_nothing.message() for _ in range(count)])
         return list(work.run().children)
 
-    def start_telling(self) -> Any:
-        return tells_time.send()
+    def start_sending_timestamp(self) -> Any:
+        return sends_timestamp.send()
 
     def results(self, handles: Iterable[Any]) -> None:
         for handle in handles:

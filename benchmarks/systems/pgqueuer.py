@@ -1,6 +1,6 @@
 """pgqueuer: PgQueuer.run() in a process, async entrypoints on asyncpg, sync enqueue.
 
-`python -m benchmarks.systems.pgqueuer SIZE` is a worker that claims so many at once.
+`python -m benchmarks.systems.pgqueuer SIZE` is a worker that claims SIZE jobs at once.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pgqueuer.queries import SyncQueries
 from benchmarks.environment import database_url, send_timestamp
 from benchmarks.systems.system import System, module
 
-# How many jobs PgQueuer.run() claims at once: by default, and for throughput.
+# The number of jobs that PgQueuer.run() claims at once: by default, and for throughput.
 DEFAULT, MANY = 10, 100
 
 
 async def work(batch_size: int) -> None:
-    """Be the worker."""
+    """Run the worker."""
     connection = await asyncpg.connect(database_url())
     queuer = PgQueuer(AsyncpgDriver(connection))
 
@@ -32,8 +32,8 @@ async def work(batch_size: int) -> None:
     async def does_nothing(job: Job) -> None:
         """Nothing."""
 
-    @queuer.entrypoint("tells_time")
-    async def tells_time(job: Job) -> None:
+    @queuer.entrypoint("sends_timestamp")
+    async def sends_timestamp(job: Job) -> None:
         send_timestamp()
 
     await queuer.run(batch_size=batch_size)
@@ -68,8 +68,8 @@ class Pgqueuer(System):
     def start_all(self, count: int) -> Any:
         return self.start_many(count)
 
-    def start_telling(self) -> Any:
-        return self.queries.enqueue("tells_time", None)
+    def start_sending_timestamp(self) -> Any:
+        return self.queries.enqueue("sends_timestamp", None)
 
 
 class PgqueuerInBatches(Pgqueuer):

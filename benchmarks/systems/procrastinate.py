@@ -17,8 +17,8 @@ async def does_nothing() -> None:
     """Nothing."""
 
 
-@app.task(name="tells_time")
-async def tells_time() -> None:
+@app.task(name="sends_timestamp")
+async def sends_timestamp() -> None:
     send_timestamp()
 
 
@@ -58,5 +58,5 @@ class Procrastinate(System):
         query = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded' AND id = %s"
         return self.count(query, handle) > 0
 
-    def start_telling(self) -> Any:
-        return tells_time.defer()
+    def start_sending_timestamp(self) -> Any:
+        return sends_timestamp.defer()

@@ -1,4 +1,4 @@
-"""What all systems share: a database of their own, workers as their documentation starts them."""
+"""The base of all systems: a database for each, workers as their documentation starts them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from psycopg import sql
 from benchmarks.environment import PROJECT, database_url
 
 PATIENCE = 60.0
-LOOK = 0.005
-# How many times as long as a look took it rests after it.
+POLL_INTERVAL = 0.005
+# After a poll, the pause is this many times as long as the poll took.
 REST = 5
 
 
@@ -28,7 +28,7 @@ class BenchmarkError(Exception):
 
 
 class Worker:
-    """A worker's process, and what it wrote."""
+    """A worker's process, which isn't restarted when it ends, and its output."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in stop)
@@ -42,7 +42,7 @@ class Worker:
         )
 
     def check(self) -> None:
-        """Raise what it wrote last, if it has ended."""
+        """Raise BenchmarkError, with the end of the output, if the process has ended."""
         if self.process.poll() is not None:
             self.log.seek(0)
             last = self.log.read()[-2_000:]
@@ -53,7 +53,7 @@ class Worker:
         self.process.wait()
 
     def stop(self) -> None:
-        """Politely, then not."""
+        """Terminate the process; kill it after 10 s."""
         self.process.terminate()
         try:
             self.process.wait(timeout=10)
@@ -66,38 +66,37 @@ class System:
     """A product, or one way to use it. Subclasses add the verbs that they have.
 
     `start()` starts one no-op from outside and returns its handle; `start_all(count)` starts many
-    with what the product has for that; `fill(count)` enqueues many; `finished()` counts what is
-    done.
+    by the product's own means; `fill(count)` enqueues many; `finished()` counts the finished ones.
     """
 
     name: ClassVar[str]
     settings: ClassVar[str]
     needs_redis: ClassVar[bool] = False
     command: ClassVar[list[str]]
-    # Seconds between two looks of its worker, or of its caller, for news; 0 where they are told.
+    # Seconds between two polls of its worker, or of its caller; 0 where both are notified.
     poll_interval: ClassVar[float] = 0.0
     tables: ClassVar[tuple[str, ...]] = ()
     finished_query: ClassVar[str]
-    # The only workloads that it is measured for, where another flavour stands for the rest.
+    # The only workloads that are measured, where another flavour represents the rest.
     workloads: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         self.open()
 
-    # Its life
+    # Setup
 
     @classmethod
     def install(cls) -> None:
-        """Make the tables, in a process of its own, once a run."""
+        """Create the tables. Called once a run, in a process of its own."""
 
     def open(self) -> None:
-        """Connect as a client does, and whatever else comes before measuring."""
+        """Connect as a client does, and do whatever else precedes the measurement."""
 
     def clean(self) -> None:
         """Empty the tables."""
         if self.tables:
             names = sql.SQL(", ").join(sql.Identifier(*name.split(".")) for name in self.tables)
-            self.look.execute(sql.SQL("TRUNCATE {} CASCADE").format(names))
+            self.observer.execute(sql.SQL("TRUNCATE {} CASCADE").format(names))
 
     def close(self) -> None:
         """Disconnect."""
@@ -106,7 +105,7 @@ class System:
 
     @contextlib.contextmanager
     def worker(self, **environment: str) -> Iterator[Worker]:
-        """A worker's process as the documentation starts it, for the length of a block."""
+        """Run a worker, as the documentation starts it, for the length of a block."""
         worker = Worker(self.command, environment)
         try:
             yield worker
@@ -115,7 +114,7 @@ class System:
 
     @contextlib.contextmanager
     def ready_worker(self) -> Iterator[Worker]:
-        """A worker that has run one no-op already."""
+        """Run a worker that has already run a no-op."""
         with self.worker() as worker:
             self.fill(1)
             self.wait_for(lambda: self.finished() == 1, worker)
@@ -124,7 +123,7 @@ class System:
     def wait_for(
         self, condition: Callable[[], bool], worker: Worker, patience: float = PATIENCE
     ) -> None:
-        """Look again and again, but for a small part of the time only."""
+        """Poll until the condition holds, using a small part of the time only."""
         deadline = time.monotonic() + patience
         while True:
             began = time.monotonic()
@@ -133,7 +132,7 @@ class System:
             worker.check()
             if began > deadline:
                 raise BenchmarkError(f"Nothing came of it within {patience:.0f} s.")
-            time.sleep(max(LOOK, REST * (time.monotonic() - began)))
+            time.sleep(max(POLL_INTERVAL, REST * (time.monotonic() - began)))
 
     # Verbs that every system has
 
@@ -141,25 +140,25 @@ class System:
         raise NotImplementedError
 
     def start_all(self, count: int) -> Sequence[Any]:
-        """The handles of many no-ops, one by one where the product has no way to start many."""
+        """Start many no-ops and return their handles; one by one unless a subclass has better."""
         return [self.start() for _ in range(count)]
 
     def fill(self, count: int) -> None:
         self.start_all(count)
 
     def finished(self) -> int:
-        """How much is done, as the database says."""
+        """Return how many no-ops have finished, according to the database."""
         return self.count(self.finished_query)
 
-    # Looking
+    # Observing
 
     @cached_property
-    def look(self) -> psycopg.Connection[Any]:
-        """A connection of the measuring process's own."""
+    def observer(self) -> psycopg.Connection[Any]:
+        """The connection with which the measuring process observes the database."""
         return psycopg.connect(database_url(), autocommit=True)
 
     def count(self, query: str, *arguments: object) -> int:
-        row = self.look.execute(query.encode(), arguments).fetchone()
+        row = self.observer.execute(query.encode(), arguments).fetchone()
         assert row is not None
         return int(row[0])
 

@@ -1,4 +1,4 @@
-"""What is measured: one file a subject, which reads like the sentences that describe it."""
+"""The workloads: one file a subject, which reads like the sentences that describe it."""
 
 import importlib
 

@@ -13,7 +13,7 @@ PAUSE = 0.02
 @workload(
     "start to first line",
     units={"p50": "ms", "p99": "ms"},
-    needs="start_telling",
+    needs="start_sending_timestamp",
     size=100,
     quick_size=10,
     sizes={"dbos": 20, "django-tasks-db": 20, "absurd-sdk": 50},
@@ -27,7 +27,7 @@ def start_to_first_line(system: Any, count: int) -> Values:
 def one_first_line(system: Any, receiver: TimestampReceiver) -> float:
     rest(system)
     began = time.time()
-    system.start_telling()
+    system.start_sending_timestamp()
     return receiver.receive() - began
 
 

@@ -48,7 +48,7 @@ def message_after_wait(system: Any, count: int) -> Values:
         for _ in handles:
             receiver.receive()
         time.sleep(LONG)
-        return percentiles([one_round_trip(system, one) for one in handles])
+        return percentiles([one_round_trip(system, handle) for handle in handles])
 
 
 def one_round_trip(system: Any, handle: Any) -> float:

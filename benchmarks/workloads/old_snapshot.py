@@ -9,12 +9,12 @@ from typing import Any
 import psycopg
 
 from benchmarks.environment import database_url
-from benchmarks.systems.system import LOOK, BenchmarkError, Worker
+from benchmarks.systems.system import POLL_INTERVAL, BenchmarkError, Worker
 from benchmarks.workloads.workload import Values, workload
 
 # The last minute counts, or the second half of a shorter time.
 COUNTED = 60.0
-# So many are enqueued when fewer than that are left; every so manieth is looked at.
+# When fewer than BATCH are left, BATCH are enqueued; one in MARKED is polled.
 BATCH, MARKED = 5_000, 100
 
 
@@ -41,7 +41,7 @@ def old_snapshot(system: Any, seconds: int) -> Values:
 
 
 def rate_at_the_end(system: Any, seconds: float, counted: float) -> float:
-    """How many a second are done in the last `counted` of so many seconds."""
+    """Return the rate per second in the last `counted` of `seconds`."""
     system.clean()
     with system.worker() as worker:
         load = Load(system, worker)
@@ -50,9 +50,9 @@ def rate_at_the_end(system: Any, seconds: float, counted: float) -> float:
 
 
 class Load:
-    """Keeps a queue filled, and sees how much is done by looking at single pieces of work.
+    """Keeps a queue filled, and measures progress by polling single pieces of work.
 
-    To count them would take ever longer: the old snapshot keeps every version of their rows.
+    Counting all would take ever longer: the old snapshot keeps every version of their rows.
     """
 
     def __init__(self, system: Any, worker: Worker) -> None:
@@ -60,7 +60,7 @@ class Load:
         self.marks: deque[Any] = deque()
 
     def go_on(self, seconds: float) -> float:
-        """For so many seconds; how many a second are done meanwhile."""
+        """Keep the queue filled for some seconds; return the rate per second."""
         done, began = 0, time.perf_counter()
         while (passed := time.perf_counter() - began) < seconds:
             self.worker.check()
@@ -70,7 +70,7 @@ class Load:
                 self.marks.popleft()
                 done += MARKED
             else:
-                time.sleep(LOOK)
+                time.sleep(POLL_INTERVAL)
         if not done:
             raise BenchmarkError(f"Fewer than {MARKED} were done within {seconds:.0f} s.")
         return done / passed
@@ -78,9 +78,9 @@ class Load:
 
 @contextlib.contextmanager
 def snapshot() -> Iterator[None]:
-    """A transaction that sees the past for the length of a block.
+    """Hold a transaction with an old snapshot for the length of a block.
 
-    The tables are emptied under it, so it reads none of them.
+    It reads no table, since the tables are emptied meanwhile.
     """
     with psycopg.connect(database_url()) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ

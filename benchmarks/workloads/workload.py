@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.systems.system import LOOK, PATIENCE, BenchmarkError, Worker
+from benchmarks.systems.system import PATIENCE, POLL_INTERVAL, BenchmarkError, Worker
 
-# By how much of the time that has passed the next look is put off.
-LOOK_LESS = 0.02
+# The pause before the next poll, as a share of the time that has passed.
+POLL_SHARE = 0.02
 
 Values = dict[str, float]
 Measure = Callable[[Any, int], Values]
@@ -20,10 +20,10 @@ WORKLOADS: dict[str, Workload] = {}
 
 @dataclass
 class Workload:
-    """What to measure, of whom, and in which sizes.
+    """A measurement, the systems that it suits, and its sizes.
 
-    `units` are by metric. `needs` are the verbs that it calls: who lacks one isn't measured.
-    `limit` is how many seconds one measurement may take.
+    `units` maps metrics to units. `needs` are the verbs that the function calls: systems without
+    one of them aren't measured. `limit` is the most seconds that one measurement may take.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Workload:
         return all(hasattr(system, verb) for verb in self.needs)
 
     def size_for(self, system_name: str, *, is_quick: bool) -> int:
-        """How much of it: some systems are too slow for as much as the others get."""
+        """Return the size for a system: some are too slow for the others' size."""
         size = self.sizes.get(system_name.split()[0], self.size)
         return min(size, self.quick_size) if is_quick else size
 
@@ -80,7 +80,7 @@ def workload(
     is_heavy: bool = False,
     sizes: dict[str, int] | None = None,
 ) -> Callable[[Measure], Workload]:
-    """Register the decorated function, which measures `size` of something on one system."""
+    """Register the decorated function, which measures one system at a given size."""
 
     def register(function: Measure) -> Workload:
         WORKLOADS[name] = Workload(
@@ -103,24 +103,23 @@ def workload(
 def rate_from_first_to_last(
     count: Callable[[], int], total: int, worker: Worker, patience: float = PATIENCE
 ) -> float:
-    """How many a second, from the first seen to the last.
+    """Return the rate per second from the first one seen to the last.
 
-    So nobody's rate holds the start of a worker, or the wait for a poll. What was done when
-    we first looked doesn't count.
+    So no rate includes the start of a worker or the wait for a poll. Work that was finished before
+    the first poll doesn't count.
     """
     first = _wait_beyond(count, 0, worker, patience)
     began = time.perf_counter()
     if first >= total:
-        raise BenchmarkError(f"All {total} were done before we could look; measure more.")
+        raise BenchmarkError(f"All {total} were done before the first poll; measure more.")
     _wait_beyond(count, total - 1, worker, patience)
     return (total - first) / (time.perf_counter() - began)
 
 
 def _wait_beyond(count: Callable[[], int], least: int, worker: Worker, patience: float) -> int:
-    """What `count` says once it's more than `least`.
+    """Return `count()` once it is more than `least`.
 
-    It looks ever less often, so that looking takes little of the machine and adds little to
-    the time.
+    Polls become ever rarer, so that they take little of the machine and add little to the time.
     """
     began = time.monotonic()
     while (seen := count()) <= least:
@@ -128,23 +127,23 @@ def _wait_beyond(count: Callable[[], int], least: int, worker: Worker, patience:
         passed = time.monotonic() - began
         if passed > patience:
             raise BenchmarkError(f"Only {seen} were done within {patience:.0f} s.")
-        time.sleep(max(LOOK, passed * LOOK_LESS))
+        time.sleep(max(POLL_INTERVAL, passed * POLL_SHARE))
     return seen
 
 
 def rate(total: int, work: Callable[[], Any]) -> Values:
-    """How many a second, from before the work to after it."""
+    """Return the rate per second over the whole of the work."""
     began = time.perf_counter()
     work()
     return {"rate": total / (time.perf_counter() - began)}
 
 
 def percentiles(
-    seconds: list[float], prefix: str = "", *, of: tuple[int, ...] = (50, 99)
+    seconds: list[float], prefix: str = "", *, ranks: tuple[int, ...] = (50, 99)
 ) -> Values:
-    """Milliseconds at these percentiles, by the nearest rank."""
-    ranked = sorted(seconds)
+    """Return the milliseconds at these percentiles, by the nearest rank."""
+    ordered = sorted(seconds)
     return {
-        f"{prefix}p{one}": ranked[min(len(ranked) - 1, len(ranked) * one // 100)] * 1_000
-        for one in of
+        f"{prefix}p{rank}": ordered[min(len(ordered) - 1, len(ordered) * rank // 100)] * 1_000
+        for rank in ranks
     }
