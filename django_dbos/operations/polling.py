@@ -6,9 +6,11 @@ during an outage (`reads`), calls from outside of workflows (`client`), and webs
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeVar
 
+from django_dbos.operations.runtime import HostedRun
 from django_dbos.store.pubsub import Watch
 
 T = TypeVar("T")
@@ -53,3 +55,37 @@ async def auntil(
         await wait.resume()
         found = await wait.poll(is_expected)
     return found
+
+
+class BasePause:
+    """A pause of a run that keeps its slot; an interruption of the run ends it."""
+
+    def __init__(self, run: HostedRun, seconds: float) -> None:
+        self._run = run
+        self._until = time.monotonic() + seconds
+
+    def blocking(self) -> AbstractContextManager[None]:
+        """Return a context in which the caller blocks until the next poll."""
+        return nullcontext()
+
+    def _remaining(self) -> float:
+        return self._until - time.monotonic()
+
+    def _poll(self) -> tuple[None] | None:
+        self._run.check()
+        return (None,) if self._remaining() <= 0 else None
+
+
+class AsyncPause(BasePause):
+    """A pause of a run that keeps its slot; an interruption of the run ends it."""
+
+    async def poll(self, is_expected: bool) -> tuple[None] | None:
+        """Return a tuple once the time has passed."""
+        return self._poll()
+
+    async def pause(self) -> float:
+        """Return the seconds that are left."""
+        return self._remaining()
+
+    async def resume(self) -> None:
+        """Do nothing: the next poll checks the run."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 
 from django_dbos.core.records import Write, run_key
+from django_dbos.operations._sync.polling import Pause, until
 from django_dbos.operations._sync.reads import patiently
 from django_dbos.operations.atomic_transactions import StepTransaction
 from django_dbos.operations.recorder import Recorder
@@ -67,11 +67,8 @@ class Repeats:
             error,
             extra=run.log_fields,
         )
-        until = time.monotonic() + self._delay * random.uniform(0.5, 1.0)
+        pause = Pause(run, self._delay * random.uniform(0.5, 1.0))
         self._delay = min(self._delay * 2, LAST_REPEAT)
         with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
-            while (left := until - time.monotonic()) > 0:
-                run.check()
-                watch.wait(left)
-        run.check()
+            until(watch, pause)
         run.submit(Write, None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-from django_dbos.operations.polling import T, T_co
+from django_dbos.operations.polling import BasePause, T, T_co
 from django_dbos.store.pubsub import Watch
 
 
@@ -49,3 +49,18 @@ def until(
         wait.resume()
         found = wait.poll(is_expected)
     return found
+
+
+class Pause(BasePause):
+    """A pause of a run that keeps its slot; an interruption of the run ends it."""
+
+    def poll(self, is_expected: bool) -> tuple[None] | None:
+        """Return a tuple once the time has passed."""
+        return self._poll()
+
+    def pause(self) -> float:
+        """Return the seconds that are left."""
+        return self._remaining()
+
+    def resume(self) -> None:
+        """Do nothing: the next poll checks the run."""
