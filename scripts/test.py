@@ -226,7 +226,7 @@ def summarize(results: list[Result], seconds: float) -> None:
 
 
 def ensure_browser() -> str | None:
-    """A Chromium for the browser tests: one that is here, or Debian's where we may install it."""
+    """Return a Chromium for the browser tests: an installed one, or Debian's for root."""
     if not any((PROJECT / "tests" / "browser").glob("test_*.py")):
         return None
     if browser := find_browser() or install_browser():

@@ -1,4 +1,4 @@
-"""Run the suite several times while all cores are busy, and say which tests failed how often.
+"""Run the suite several times while all cores are busy, and count the failures of each test.
 
 A test that passes on a quiet machine and fails here depends on being fast, or on being first. The
 load is one busy process per core (`--load` for more); each holds the reading end of a pipe and ends
@@ -26,7 +26,7 @@ import servers
 
 PROJECT = Path(__file__).resolve().parent.parent
 DATABASES = ("sqlite", "postgresql")
-# Looks for the end of the pipe every few milliseconds of work.
+# Checks for the end of the pipe after every few milliseconds of work.
 BUSY = """
 import select, sys
 while not select.select([sys.stdin], [], [], 0)[0]:
@@ -69,7 +69,7 @@ def parse() -> argparse.Namespace:
 
 @contextlib.contextmanager
 def busy(count: int) -> Iterator[None]:
-    """Keep cores busy meanwhile."""
+    """Keep cores busy for the length of a block."""
     reader, writer = os.pipe()
     processes = [subprocess.Popen([sys.executable, "-c", BUSY], stdin=reader) for _ in range(count)]
     os.close(reader)

@@ -1,4 +1,4 @@
-"""Who may follow a workflow from a browser."""
+"""Decides which workflows a browser may follow."""
 
 from __future__ import annotations
 

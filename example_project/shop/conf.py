@@ -7,17 +7,17 @@ from typing import Any
 from django.conf import settings
 
 DEFAULTS: dict[str, Any] = {
-    # How long a call to somebody else's computer takes.
+    # Seconds of a call to another company's server.
     "SHOP_STEP_SECONDS": 0.0,
-    # How long a parcel is packed: `make demo` sets 3 s, in which a person can kill the worker.
+    # Seconds of packing a parcel: `make demo` sets 3, in which a person can kill the worker.
     "SHOP_PACKING_SECONDS": 0.0,
-    # What does that, for the order's page.
+    # The command that kills the worker, for the order's page.
     "SHOP_KILL_COMMAND": "",
-    # How long an order waits for its payment before the goods go back on the shelf.
+    # Seconds that an order waits for its payment before the goods go back on the shelf.
     "SHOP_PAYMENT_SECONDS": 900.0,
-    # How long a request waits for the workflow that it started to answer.
+    # Seconds that a request waits for the first answer of the workflow that it started.
     "SHOP_ANSWER_SECONDS": 10.0,
-    # The payment provider signs its webhooks with it. Without one all are refused, but for DEBUG.
+    # The key of the webhooks' signatures. Without one, webhooks are refused unless DEBUG is on.
     "SHOP_WEBHOOK_SECRET": "",
     "SHOP_IMPORT_MAX_BYTES": 2 * 1024 * 1024,
     "SHOP_IMPORT_BATCH_SIZE": 100,
@@ -25,5 +25,5 @@ DEFAULTS: dict[str, Any] = {
 
 
 def get(name: str) -> Any:
-    """The setting, or its default."""
+    """Return a setting, or its default."""
     return getattr(settings, name, DEFAULTS[name])

@@ -1,4 +1,4 @@
-"""What may be asked of the shop."""
+"""The forms of the shop, which also check JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from example_project.shop.http import RefusalError
 
 
 def validate_encodable(value: str) -> None:
-    """JSON can spell half a character ("\\ud800"), which no database stores."""
+    """Refuse half of a surrogate pair, which JSON can spell and no database stores."""
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -20,7 +20,7 @@ def validate_encodable(value: str) -> None:
 
 
 class TextField(forms.CharField):
-    """Text that is text: JSON could bring a list or a number."""
+    """A text field that refuses the lists and numbers of JSON."""
 
     default_validators = [validate_encodable]
 
@@ -37,7 +37,7 @@ class OrderForm(forms.Form):
 
 
 class PaymentForm(forms.Form):
-    """What the payment provider tells us."""
+    """The payment provider's report of a payment."""
 
     workflow_id = TextField(max_length=255)
     status = forms.ChoiceField(choices=[("paid", "paid"), ("failed", "failed")])
@@ -55,7 +55,7 @@ class ImportForm(forms.Form):
 
 
 def cleaned(form: forms.Form) -> dict[str, Any]:
-    """The form's values, or a refusal that says what is wrong with each field."""
+    """Return the form's values; raise RefusalError with the errors of each field."""
     if form.is_valid():
         return form.cleaned_data
     errors = {field: list(messages) for field, messages in form.errors.items()}

@@ -1,4 +1,4 @@
-"""What the shop stores beside its workflows."""
+"""The shop's tables beside those of its workflows."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from django.db.models import F, Q
 
 class ProductQuerySet(models.QuerySet["Product"]):
     def take(self, sku: str, quantity: int) -> bool:
-        """Take so many off the shelf, if that many are there: in one statement, so no race."""
+        """Take a quantity off the shelf if it is there: in one statement, without a race."""
         in_stock = self.filter(sku=sku, stock__gte=quantity)
         return in_stock.update(stock=F("stock") - quantity) == 1
 
     def give_back(self, sku: str, quantity: int) -> None:
-        """Put so many back on the shelf."""
+        """Put a quantity back on the shelf."""
         self.filter(sku=sku).update(stock=F("stock") + quantity)
 
 
@@ -39,7 +39,7 @@ class Product(models.Model):
 
 
 class Order(models.Model):
-    """Goods that were reserved. Written by the atomic steps of a checkout, by nobody else."""
+    """Reserved goods, written by the atomic steps of a checkout and by nothing else."""
 
     class Status(models.TextChoices):
         RESERVED = "reserved"
@@ -65,7 +65,7 @@ class Order(models.Model):
 
 
 class Import(models.Model):
-    """A file of products that is being imported; its id is the workflow's too."""
+    """A file of products that is being imported; the workflow has the same id."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     file_name = models.CharField(max_length=100)

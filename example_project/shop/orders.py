@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def order_id(request: HttpRequest, idempotency_key: str) -> str:
-    """The id of the order that this customer means by the key; a fresh one without a key.
+    """Return the id of this customer's order for a key; a new id without a key.
 
     Nobody who lacks the server's secret and the customer's session can work it out, so
     guessing keys leads to nobody else's order.
@@ -25,7 +25,7 @@ def order_id(request: HttpRequest, idempotency_key: str) -> str:
 
 
 def customer(request: HttpRequest) -> str:
-    """A random name for this session's customer, which stays the same when they log in."""
+    """Return a random name for the session's customer, which outlives their login."""
     if "customer" not in request.session:
         request.session["customer"] = get_random_string(32)
     return str(request.session["customer"])

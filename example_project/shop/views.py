@@ -1,4 +1,4 @@
-"""The shop over HTTP: each view asks a workflow, tells it something, or shows how it is doing."""
+"""The shop over HTTP: each view starts a workflow, sends it a message, or shows its progress."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from example_project.shop.workflows import checkout, import_products
 @never_cache
 @require_safe
 def catalogue(request: HttpRequest) -> HttpResponse:
-    """The products, with a form to order each."""
+    """Show the products, each with a form to order it."""
     query = request.GET.get("q", "").replace("\0", "").strip()
     products = Product.objects.filter(Q(name__icontains=query) | Q(sku__icontains=query))
     context = {
@@ -75,7 +75,7 @@ def place_order(request: HttpRequest) -> HttpResponse:
 
 
 def answer_order(handle: dbos.WorkflowHandle[Any]) -> JsonResponse:
-    """Wait until the workflow says where to pay."""
+    """Wait for the workflow's payment URL."""
     order = {"workflow_id": handle.workflow_id, "payment_url": None}
     try:
         payment_url = handle.get_event("payment_url", timeout=conf.get("SHOP_ANSWER_SECONDS"))
@@ -91,7 +91,7 @@ def answer_order(handle: dbos.WorkflowHandle[Any]) -> JsonResponse:
 @require_safe
 @answer_refusals
 def order(request: HttpRequest, workflow_id: str) -> HttpResponse:
-    """How an order is getting on: a page that goes on by itself, or JSON."""
+    """Show the state of an order: a page that updates itself, or JSON."""
     workflow = find_workflow(workflow_id, checkout.name, "order")
     state = state_of(workflow)
     if wants_json(request):
@@ -102,7 +102,7 @@ def order(request: HttpRequest, workflow_id: str) -> HttpResponse:
 
 
 def summary_of(workflow: Workflow) -> dict[str, Any]:
-    """What was ordered, which the workflow knows before the order's row is written."""
+    """Return the ordered product from the workflow's input: the order's row may not exist yet."""
     sku, quantity, _ = workflow.input["args"]
     product = Product.objects.filter(sku=sku).first()
     placed = Order.objects.filter(workflow_id=workflow.pk).first()
@@ -118,7 +118,7 @@ def summary_of(workflow: Workflow) -> dict[str, Any]:
 @require_POST
 @answer_refusals
 def payment_webhook(request: HttpRequest) -> JsonResponse:
-    """The payment provider says how a payment went, perhaps more than once."""
+    """Receive the outcome of a payment, perhaps more than once."""
     check_signature(request)
     payment = cleaned(PaymentForm(read_json(request)))
     settle_payment(payment["workflow_id"], payment["status"])
@@ -137,7 +137,7 @@ def check_signature(request: HttpRequest) -> None:
 
 
 def settle_payment(workflow_id: str, status: str) -> None:
-    """Tell the order, once per status: a repeat is the same message."""
+    """Notify the order once per status: a repeat is the same message."""
     find_workflow(workflow_id, checkout.name, "order")
     dbos.send(workflow_id, {"status": status}, topic="payment", idempotency_key=f"payment:{status}")
 
@@ -146,9 +146,9 @@ def settle_payment(workflow_id: str, status: str) -> None:
 @require_http_methods(["GET", "HEAD", "POST"])
 @answer_refusals
 def payment(request: HttpRequest, workflow_id: str) -> HttpResponse:
-    """The payment provider's page, pretended: its buttons do what the webhook does.
+    """Imitate the payment provider's page: its buttons act as the webhook does.
 
-    Whoever knows an order could pay it here, so that there is no such page outside of DEBUG.
+    Everyone who knows an order's id could pay it here, so the page exists only with DEBUG.
     """
     if not settings.DEBUG:
         raise Http404
@@ -214,7 +214,7 @@ def start_import(file_name: str, rows: list[Row], user: Any) -> dbos.WorkflowHan
 @require_safe
 @answer_refusals
 def product_import(request: HttpRequest, workflow_id: str) -> HttpResponse:
-    """How an import is getting on: a page with a progress bar, or JSON."""
+    """Show the state of an import: a page with a progress bar, or JSON."""
     state = state_of(find_workflow(workflow_id, import_products.name, "import"))
     if wants_json(request):
         return JsonResponse(state)
@@ -223,7 +223,7 @@ def product_import(request: HttpRequest, workflow_id: str) -> HttpResponse:
 
 
 def render_live(request: HttpRequest, template: str, state: dict[str, Any]) -> HttpResponse:
-    """A page with the progress so far; its script goes on from there."""
+    """Render a page with the progress so far, which its script continues."""
     reader = dbos.read_stream(state["workflow_id"], "progress", wait=False)
     badge = state["events"].get("status", state["status"])
     context = {
@@ -239,12 +239,12 @@ def as_words(status: str) -> str:
     return status.lower().replace("_", " ")
 
 
-def find_workflow(workflow_id: str, name: str, what: str) -> Workflow:
-    """The workflow of that id, if it is a UUID, exists and is one of that function."""
+def find_workflow(workflow_id: str, name: str, noun: str) -> Workflow:
+    """Return the workflow with this id (a UUID) and function; raise RefusalError without one."""
     found = Workflow.objects.filter(pk=workflow_id, name=name)
     if is_uuid(workflow_id) and (workflow := found.first()):
         return workflow
-    raise RefusalError(404, f"There is no {what} '{workflow_id[:100]}'.")
+    raise RefusalError(404, f"There is no {noun} '{workflow_id[:100]}'.")
 
 
 def is_uuid(value: str) -> bool:
@@ -255,7 +255,7 @@ def is_uuid(value: str) -> bool:
 
 
 def state_of(workflow: Workflow) -> dict[str, Any]:
-    """What may be told about a workflow to whoever holds its id."""
+    """Return the state of a workflow that is shown to everyone who knows its id."""
     succeeded = workflow.status == Workflow.Status.SUCCESS
     return {
         "workflow_id": workflow.pk,

@@ -88,14 +88,14 @@ def reserve_stock(order_id: str, sku: str, quantity: int) -> Result | None:
 
 @dbos.step
 def create_payment(order_id: str, total: str, payment_page: str) -> Result:
-    """Ask the payment provider for a page to pay on: here, the shop's own pretence of one."""
+    """Create a page of the payment provider; here, the shop imitates one."""
     take_a_while()
     return {"url": payment_page, "worker": os.getpid()}
 
 
 @dbos.step
 def pack(order_id: str) -> Result:
-    """The step to kill a worker in: nothing of it is recorded until it is over."""
+    """Pack the parcel; a worker killed meanwhile has recorded nothing of this step."""
     time.sleep(conf.get("SHOP_PACKING_SECONDS"))
     return {"worker": os.getpid()}
 
@@ -114,7 +114,7 @@ def fulfil(order_id: str) -> Result:
 
 @dbos.step(atomic=True)
 def cancel_order(order_id: str) -> Result:
-    """Put the goods back and say so in the order, or do neither."""
+    """Put the goods back and mark the order as cancelled, or do neither."""
     order = Order.objects.get(workflow_id=order_id)
     Product.objects.give_back(order.sku, order.quantity)
     Order.objects.filter(pk=order.pk).update(status=Order.Status.CANCELLED)
@@ -139,7 +139,7 @@ def import_products(import_id: str, batch_count: int, row_count: int) -> Result:
 
 @dbos.step
 def fetch_pictures(import_id: str, number: int) -> None:
-    """The slow part of an import, which must not hold a transaction open."""
+    """Wait for the slow part of an import, outside of any transaction."""
     take_a_while(0.5)
 
 
@@ -173,5 +173,5 @@ def current_id() -> str:
 
 
 def take_a_while(share: float = 1.0) -> None:
-    """Stands for a call to somebody else's computer."""
+    """Imitate a call to another company's server."""
     time.sleep(conf.get("SHOP_STEP_SECONDS") * share)
