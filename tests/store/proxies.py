@@ -132,6 +132,13 @@ class TransactionPooler(Proxy):
         self._changed = threading.Condition()
         super().__init__(host, port)
 
+    def close(self) -> None:
+        super().close()
+        with self._changed:
+            for server in self._free:
+                server.socket.close()
+            self._free.clear()
+
     def _serve(self, client: socket.socket) -> None:
         try:
             with client:
