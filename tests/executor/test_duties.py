@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
 from django_dbos.executor import Executor
 from django_dbos.executor.clock import Clock as AnyClock
 from django_dbos.executor.duties.duty import Duty
+from django_dbos.store import errors
 from django_dbos.store.records import HeartbeatReport
 from django_dbos.store.sessions import Session
 from tests.executor import workflows
@@ -87,6 +89,25 @@ def test_a_duty_that_fails_is_logged_and_runs_again_a_period_later(
 
     assert "FailsOnce failed" in caplog.text
     assert "LookupError: a bug" in caplog.text
+
+
+@pytest.mark.rule(4)
+def test_a_heartbeat_that_meets_a_lock_is_sent_again_without_waiting_a_period(
+    executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, sent = executor.store.heartbeat, []
+
+    def meet_a_lock_at_first(*args: Any, **options: Any) -> HeartbeatReport:
+        sent.append(args)
+        if len(sent) == 1:
+            raise errors.LockTimeout("Another session has locked the executor's row.")
+        return send(*args, **options)
+
+    monkeypatch.setattr(executor.store, "heartbeat", meet_a_lock_at_first)
+
+    with executor:
+        # The next period begins in 3,000 s.
+        eventually(lambda: len(sent) == 2)
 
 
 class Listed(Duty):

@@ -15,6 +15,7 @@ from django_dbos.executor.clock import Clock
 from django_dbos.executor.duties.duty import Duty
 from django_dbos.executor.identity import Identity
 from django_dbos.executor.throttle import Throttle
+from django_dbos.store import errors
 from django_dbos.store.records import HeartbeatReport
 from django_dbos.store.sessions import Session
 
@@ -62,7 +63,13 @@ class Heartbeat(Duty):
     def run(self, session: Session) -> None:
         """Send a heartbeat, and hand on its report."""
         began = self.clock()
-        report = self._send(session)
+        try:
+            report = self._send(session)
+        except errors.LockTimeout:
+            # The loop's short pause comes before the next attempt: others would soon take an
+            # executor for dead that waits for a period each time.
+            self.hurry()
+            raise
         now = self.clock()
         telemetry.heartbeat(self._identity.executor_id, now - began)
         silence, self.last_at = now - self.last_at, now
