@@ -21,6 +21,10 @@ class Plan:
     rows: int
     """The number of rows read from guarded tables, including those that a filter removed."""
     pages: int
+    handled: int
+    """The number of rows that all parts of the plan returned or removed."""
+    array_searches: list[str]
+    """The conditions that search an array again for each row."""
     text: str
 
 
@@ -37,6 +41,8 @@ def explain(
         scanned=[one["Relation Name"] for one in reads if one["Node Type"] == "Seq Scan"],
         rows=sum(_rows_read(one) for one in reads),
         pages=nodes[0]["Shared Hit Blocks"] + nodes[0]["Shared Read Blocks"],
+        handled=sum(map(_rows_handled, nodes)),
+        array_searches=[found for one in nodes for found in _repeated(one) if "ANY" in found],
         text="\n".join(map(_line, nodes)),
     )
 
@@ -70,6 +76,20 @@ def _rows_read(node: dict[str, Any]) -> int:
     # The plan has averages over the loops.
     kinds = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
     return round(sum(node.get(kind, 0) for kind in kinds) * node["Actual Loops"])
+
+
+def _rows_handled(node: dict[str, Any]) -> int:
+    return _rows_read(node) + round(
+        node.get("Rows Removed by Join Filter", 0) * node["Actual Loops"]
+    )
+
+
+def _repeated(node: dict[str, Any]) -> list[str]:
+    """Return the conditions that are evaluated for each row of this node, or of an outer one."""
+    kinds = ["Filter", "Join Filter"]
+    if node["Actual Loops"] > 1:
+        kinds += ["Index Cond", "Recheck Cond"]
+    return [node[kind] for kind in kinds if kind in node]
 
 
 def _line(node: dict[str, Any]) -> str:
