@@ -1,7 +1,7 @@
 """The functions of `import django_dbos as dbos`. Each that waits or writes has an async twin.
 
 The sync forms raise SynchronousOnlyOperation on a running event loop. Durations are seconds or
-timedeltas of at most 1,000 years; a `timeout` of None waits for ever, one of 0 doesn't wait.
+timedeltas of at most 1,000 years; a `timeout` of None waits indefinitely, one of 0 doesn't wait.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ def recv(topic: str | None = None, timeout: Duration = 60, default: Any = NO_DEF
 
     Args:
         topic: The topic; None receives the messages that were sent without one.
-        timeout: The longest wait, in seconds or as a timedelta; None waits for ever. Default: 60 s.
+        timeout: The maximum wait, in seconds or as a timedelta; None waits indefinitely.
+            Default: 60 s.
         default: The value to return after the timeout.
 
     Returns:
@@ -125,8 +126,8 @@ def recv(topic: str | None = None, timeout: Duration = 60, default: Any = NO_DEF
 
     Raises:
         WaitTimeout: The timeout has passed, and no default was given.
-        NotInWorkflow: No workflow makes the call.
-        NotAllowedInStep: A step makes the call.
+        NotInWorkflow: The call is made outside a workflow.
+        NotAllowedInStep: The call is made inside a step.
 
     Example:
         @dbos.workflow
@@ -157,7 +158,7 @@ def set_event(key: str, value: Any) -> None:
         value: The value to publish.
 
     Raises:
-        NotInWorkflow: No workflow makes the call.
+        NotInWorkflow: The call is made outside a workflow.
         SerializationError: The value can't be stored; PayloadTooLarge if it is too large.
         LimitReached: The workflow has set more events than the limits allow.
 
@@ -177,14 +178,15 @@ async def aset_event(key: str, value: Any) -> None:
 
 
 def get_event(workflow_id: str, key: str, timeout: Duration = 60, default: Any = NO_DEFAULT) -> Any:
-    """Return an event's latest value; wait for the event while it isn't set.
+    """Return an event's latest value, after a wait if the event isn't set yet.
 
     In workflow code the value is recorded, and a replay returns the same one.
 
     Args:
         workflow_id: The id of the workflow that sets the event.
         key: The name of the event.
-        timeout: The longest wait, in seconds or as a timedelta; None waits for ever. Default: 60 s.
+        timeout: The maximum wait, in seconds or as a timedelta; None waits indefinitely.
+            Default: 60 s.
         default: The value to return after the timeout.
 
     Returns:
@@ -193,7 +195,7 @@ def get_event(workflow_id: str, key: str, timeout: Duration = 60, default: Any =
     Raises:
         WaitTimeout: The timeout has passed, and no default was given.
         WorkflowDoesNotExist: There is no such workflow.
-        NotAllowedInStep: A step makes the call.
+        NotAllowedInStep: The call is made inside a step.
         NotAllowedInAtomic: The call would wait inside `atomic()`.
 
     Example:
@@ -240,7 +242,7 @@ def write_stream(key: str, value: Any) -> None:
 
     Raises:
         StreamClosed: The workflow has closed the stream.
-        NotInWorkflow: No workflow makes the call.
+        NotInWorkflow: The call is made outside a workflow.
         SerializationError: The value can't be stored; PayloadTooLarge if it is too large.
 
     Example:
@@ -265,7 +267,7 @@ def close_stream(key: str) -> None:
         key: The name of the stream.
 
     Raises:
-        NotInWorkflow: No workflow makes the call.
+        NotInWorkflow: The call is made outside a workflow.
     """
     enter_step("close_stream", sync_streams.close_stream, streams.aclose_stream, key)
 
@@ -318,8 +320,8 @@ def sleep(duration: float | timedelta) -> None:
         duration: The time to sleep, in seconds or as a timedelta.
 
     Raises:
-        NotInWorkflow: No workflow makes the call.
-        NotAllowedInStep: A step makes the call.
+        NotInWorkflow: The call is made outside a workflow.
+        NotAllowedInStep: The call is made inside a step.
 
     Example:
         @dbos.workflow
@@ -364,7 +366,7 @@ class CurrentWorkflow:
     """The number of the attempt at the step; outside of steps, the number of runs since the last
     progress. Both begin at 1."""
     max_attempts: int | None
-    """The most attempts at the step; None outside of steps."""
+    """The maximum number of attempts at the step; None outside of steps."""
     step_name: str | None
     """The name of the step; None in the workflow's own code."""
     user_id: str | None

@@ -44,18 +44,19 @@ def workflow(
 def workflow(function: Any = None, /, **options: Any) -> Any:  # noqa: D417 (see the overload)
     """Make a function, sync or async, a durable workflow.
 
-    Of methods only static ones can be workflows. A function that is defined inside another one
-    isn't found by workers, unless importing its module calls that function.
+    Of methods only static ones can be workflows. Workers find a function that is defined inside
+    another one only if importing its module calls that function.
 
     Args:
         function: The function, if the decorator is used without parentheses.
         name: The name that is stored with every execution, at most 255 characters. Default: the
             function's dotted path.
         queue_name: The queue of starts that don't name one. Default: DBOS["DEFAULT_QUEUE"].
-        timeout: The longest duration, from the first run on, in seconds or as a timedelta; past it
+        timeout: The maximum duration, from the first run on, in seconds or as a timedelta; past it
             the workflow is cancelled. Default: no limit.
-        max_recovery_attempts: The most runs without progress whose executors die, before the
-            workflow is given up. Default: DBOS["MAX_RECOVERY_ATTEMPTS"].
+        max_recovery_attempts: The number of executors in a row that may die while running the
+            workflow, without progress, before it is given up. Default:
+            DBOS["MAX_RECOVERY_ATTEMPTS"].
 
     Returns:
         A WorkflowFunction, or a decorator that returns one.
@@ -93,7 +94,7 @@ class _WorkflowDecorator:
             raise TypeError(
                 f"@workflow can't be put on method {function.__qualname__!r}: another process "
                 "can't know its instance. Make it a function, or a static method (@staticmethod "
-                "above @workflow) that gets what it needs as arguments; its steps may be methods."
+                "above @workflow), and pass its data as arguments; its steps may be methods."
             )
         definition = WorkflowDefinition(
             name=self._name or f"{function.__module__}.{function.__qualname__}",
@@ -135,20 +136,22 @@ def step(function: Any = None, /, **options: Any) -> Any:  # noqa: D417 (see the
     Args:
         function: The function, if the decorator is used without parentheses.
         name: The name that is stored with each checkpoint. Default: the function's qualified name.
-        max_attempts: The most attempts if the step raises `retry_on`, from 1 to 32,767.
+        max_attempts: The maximum number of attempts, from 1 to 32,767, if the step raises
+            `retry_on`.
         interval: The pause between the first two attempts, in seconds or as a timedelta.
         backoff: The factor by which each further pause is longer, at least 1.
-        max_interval: The longest pause, in seconds or as a timedelta.
-        jitter: The share of each pause, from 0 to 1, of which a random part is left out.
+        max_interval: The maximum pause, in seconds or as a timedelta.
+        jitter: The fraction of each pause, from 0 to 1, of which a random part is subtracted.
         retry_on: The errors after which the step is tried again: an exception class, a tuple of
             them, or a function that takes the error and returns whether to try again.
-        timeout: The longest duration of one attempt, in seconds or as a timedelta; then it fails
+        timeout: The maximum duration of one attempt, in seconds or as a timedelta; then it fails
             with StepTimeout. Only for async steps.
         atomic: True runs a sync step in a transaction that commits its checkpoint, too: the step's
             writes happen exactly once.
         using: The alias of the database of that transaction. Default: the workflows' database.
-        confirm: True makes sure before each attempt, by a query, that the workflow is still this
-            run's, not cancelled and within its deadline: for effects that must not follow a cancel.
+        confirm: True checks with a query before each attempt that this run still owns the
+            workflow, which isn't cancelled and within its deadline: for effects that must not
+            follow a cancel.
 
     Returns:
         A StepFunction, or a decorator that returns one.
@@ -205,8 +208,8 @@ def run_step(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> 
         The value that the function returned, in this run or an earlier one.
 
     Raises:
-        NotInWorkflow: No workflow makes the call.
-        NotAllowedInStep: A step makes the call.
+        NotInWorkflow: The call is made outside a workflow.
+        NotAllowedInStep: The call is made inside a step.
         TypeError: The function can't be a step.
     """
     refuse_on_loop("run_step")
@@ -263,8 +266,8 @@ def _check_function(function: Any, decorator: str) -> None:
         )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(
-            f"@{decorator} can't be put on generator {function.__qualname__!r}: what it yields "
-            "can't be recorded. Return a value; use write_stream() for many."
+            f"@{decorator} can't be put on generator {function.__qualname__!r}: the values that "
+            "it yields can't be recorded. Return a value; use write_stream() for many."
         )
 
 
@@ -284,5 +287,5 @@ def _refuse_misfits(definition: StepDefinition) -> None:
     if definition.timeout is not None and not definition.is_async:
         raise TypeError(
             f"Step {definition.name!r} is sync and can't have a timeout: Python can't stop a "
-            "thread. Make it async, or give what it calls a timeout."
+            "thread. Make it async, or set a timeout in the calls that it makes."
         )

@@ -171,7 +171,7 @@ class WaitTimeout(DbosError, TimeoutError):
     """
 
     message = (
-        "Waited {timeout:g} seconds for {awaited}, which didn't come. Use a longer timeout, "
+        "Waited {timeout:g} s for {awaited}, which didn't come. Use a longer timeout, "
         "or timeout=None to wait indefinitely."
     )
 
@@ -404,7 +404,8 @@ class PayloadTooLarge(DbosError):
     """
 
     message = (
-        "{label} takes {size} bytes, more than the {limit} that DBOS['MAX_PAYLOAD_BYTES'] allows. "
+        "{label} can't be stored: {size} bytes exceed the limit of {limit}, "
+        "DBOS['MAX_PAYLOAD_BYTES']. "
         "Store it elsewhere (a file, a model) and pass its key, or raise the setting."
     )
 

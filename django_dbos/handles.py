@@ -40,10 +40,11 @@ R = TypeVar("R")
 
 
 class WorkflowHandle(Generic[R]):
-    """One workflow, by its id. `start`, `retrieve_workflow` and `Workflow.handle` return one.
+    """A handle to one workflow, by its id.
 
-    Handles with the same id are equal. In workflow code every method but `steps` is an operation of
-    its own, which is recorded and replayed.
+    `start`, `retrieve_workflow` and `Workflow.handle` return one. Handles with the same id are
+    equal. In workflow code every method but `steps` is an operation of its own, which is recorded
+    and replayed.
     """
 
     def __init__(self, workflow_id: str) -> None:
@@ -64,7 +65,7 @@ class WorkflowHandle(Generic[R]):
         In workflow code the outcome is recorded, and a replay returns the same one.
 
         Args:
-            timeout: The longest wait, in seconds or as a timedelta; 0 doesn't wait. Default: no
+            timeout: The maximum wait, in seconds or as a timedelta; 0 doesn't wait. Default: no
                 limit.
 
         Returns:
@@ -73,9 +74,9 @@ class WorkflowHandle(Generic[R]):
         Raises:
             WaitTimeout: The workflow hasn't ended within the timeout.
             WorkflowCancelled: The workflow was cancelled, or its deadline passed.
-            MaxRecoveryAttemptsExceeded: The workflow was given up, since its executors died.
+            MaxRecoveryAttemptsExceeded: The workflow was given up, since its executors kept dying.
             WorkflowDoesNotExist: There is no such workflow.
-            NotAllowedInStep: A step makes the call.
+            NotAllowedInStep: The call is made inside a step.
             NotAllowedInAtomic: The call is made inside `atomic()`.
 
         Example:
@@ -240,7 +241,7 @@ class WorkflowHandle(Generic[R]):
 
         Raises:
             WorkflowDoesNotExist: There is no such workflow.
-            DbosError: Workflow code makes the call.
+            DbosError: The call is made in workflow code.
         """
         if workflow_run(context.current()) is not None:
             raise DbosError("steps() can't be recorded. Call it in a step, and return what counts.")
@@ -278,7 +279,7 @@ def _status(value: str) -> Workflow.Status:
 
 
 class _Engine:
-    """The operations of model rows, which stand below this module."""
+    """The operations of model rows, which are defined in a lower layer."""
 
     def handle(self, workflow_id: str) -> Handle:
         return WorkflowHandle(workflow_id)

@@ -76,7 +76,7 @@ class StepFunction(Generic[P, C, R]):
         return StepFunction(replace(self._definition, function=function))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
-        """Return what it returns, or has returned in an earlier run; raise what it raises."""
+        """Return the step's value, of this run or an earlier one, or raise its error."""
         scope = context.current()
         if scope is None or scope.step is not None:
             return cast(C, self._plain(scope, args, kwargs))
@@ -91,7 +91,7 @@ class StepFunction(Generic[P, C, R]):
         return cast(C, sync_steps.run_step(scope.run, self._definition, args, kwargs))
 
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call it from async code, whether it is sync or async; a sync one runs on a thread."""
+        """Call the step from async code, even if it is sync; then it runs on a thread."""
         scope = context.current()
         if scope is not None and scope.step is None:
             return cast(R, await self._in_async_run(scope.run)(args, kwargs))

@@ -85,7 +85,7 @@ class _TestHost(InlineHost):
     is_inline = False
 
     def next_run(self, only: set[str] | None) -> Run | None:
-        """Claim the next workflow, after enqueueing those that are due or can go on."""
+        """Claim the next workflow, after enqueueing workflows that are due or can continue."""
         session = self.store.session()
         self.store.expire_deadlines(session, LIMIT)
         self.store.enqueue_due(session, LIMIT)

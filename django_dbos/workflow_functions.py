@@ -64,7 +64,7 @@ Arguments = tuple[Any, ...] | dict[str, Any]
 
 
 class WorkflowFunction(Generic[P, C, R]):
-    """A durable function. A call runs it here and now; `start` leaves it to a worker."""
+    """A durable function. A call runs it here and now; `start` enqueues it for a worker."""
 
     def __init__(self, definition: WorkflowDefinition) -> None:
         self._definition = definition
@@ -98,7 +98,7 @@ class WorkflowFunction(Generic[P, C, R]):
 
         Raises:
             NotAllowedInAtomic: The call is made inside `atomic()`.
-            NotAllowedInStep: A step makes the call.
+            NotAllowedInStep: The call is made inside a step.
             Exception: What the function raises.
         """
         if self._definition.is_async:
@@ -109,11 +109,11 @@ class WorkflowFunction(Generic[P, C, R]):
         return cast(C, enter(new.name, sync_results.call, results.acall, sync_outside.call, new))
 
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call it from async code, whether it is sync or async."""
+        """Call the workflow from async code, even if it is sync."""
         return await self._acall(args, kwargs)
 
     def start(self, *args: P.args, **kwargs: P.kwargs) -> WorkflowHandle[R]:
-        """Leave the workflow to a worker, as a part of the caller's transaction.
+        """Enqueue the workflow for a worker, in the caller's transaction.
 
         Inside a workflow it starts a child workflow, exactly once. The start of a workflow that is
         defined inside a function logs a warning, since a worker may not find it.
@@ -128,7 +128,7 @@ class WorkflowFunction(Generic[P, C, R]):
 
         Raises:
             DuplicateWorkflow: The id or deduplication id is taken, and the option is "reject".
-            WorkflowIdConflict: Another workflow function's execution has the id.
+            WorkflowIdConflict: A workflow of another function has the id.
             SerializationError: An argument can't be stored; PayloadTooLarge if they are too large.
             NotAllowedInAtomic: Only another database has an open transaction.
 
@@ -323,6 +323,6 @@ def _refuse_one_for_all(like: NewWorkflow, count: int) -> None:
     for name, value in shared.items():
         if value:
             raise ValueError(
-                f"start_many() can't give {count} workflows the one {name} {value!r}: all but the "
-                "first would be left out. Start each with its own, by using(...).start(...)."
+                f"start_many() can't give {count} workflows the same {name} {value!r}: only the "
+                "first would be started. Start each with its own, by using(...).start(...)."
             )

@@ -95,7 +95,7 @@ def test_a_message_contains_every_attribute(error: exceptions.DbosError) -> None
         (
             exceptions.WaitTimeout("a message", 1.5),
             (
-                "Waited 1.5 seconds for a message, which didn't come. Use a longer timeout, or "
+                "Waited 1.5 s for a message, which didn't come. Use a longer timeout, or "
                 "timeout=None to wait indefinitely."
             ),
         ),

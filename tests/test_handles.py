@@ -181,7 +181,7 @@ def test_two_messages_with_one_idempotency_key_are_refused() -> None:
 def test_one_id_for_many_workflows_is_refused() -> None:
     for options in ({"workflow_id": "w"}, {"deduplication_id": "d"}):
         workflow: Any = plain.using(**options)
-        with pytest.raises(ValueError, match="can't give 2 workflows the one"):
+        with pytest.raises(ValueError, match="can't give 2 workflows the same"):
             workflow.start_many([(1,), (2,)])
         assert len(workflow.start_many([(1,)])) == 1
 

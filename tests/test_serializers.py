@@ -85,7 +85,8 @@ def test_an_error_names_the_value_its_type_and_its_path() -> None:
 
     assert str(caught.value) == (
         "The result of step 'charge' can't be stored: at $.items[0].price, type object isn't "
-        "registered. Convert it to plain values, or register it."
+        "registered. Convert it to plain values, or register it with "
+        "django_dbos.serializers.register()."
     )
 
 
@@ -206,8 +207,9 @@ def test_the_size_is_counted_in_bytes(value: str) -> None:
             dumps(value + "x")
 
     assert (caught.value.size, caught.value.limit) == (101, 100)
-    assert "The result of step 'charge' takes 101 bytes, more than the 100 that" in str(
-        caught.value
+    assert (
+        "The result of step 'charge' can't be stored: 101 bytes exceed the limit of 100, "
+        in str(caught.value)
     )
 
 

@@ -91,7 +91,7 @@ class QueueFilter(_Choice):
     parameter_name = "queue_name"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the default queue, the queues of functions, and those that workers serve."""
+        """Return the default queue, the queues of functions, and the queues that workers serve."""
         definitions = registry.workflows.values()
         named = {definition.queue_name for definition in definitions if definition.queue_name}
         served = _live_executors(request).named_queues()

@@ -110,7 +110,7 @@ class Access:
         return self._checked_at + interval - time.monotonic()
 
     async def allowed(self, keys: Iterable[str]) -> list[str]:
-        """Return those of the keys that the user may read."""
+        """Return the keys that the user may read."""
         if self._is_privileged or self._key is not None:
             return list(keys)
         return [key for key in keys if await self._allows(key)]
@@ -153,7 +153,8 @@ class Access:
             return bool(await call(self._user, self._workflow, self._kind, key))
         except Exception:
             logger.exception(
-                "DBOS['CAN_READ'] has failed; access to workflow %r is refused", self._workflow_id
+                "DBOS['CAN_READ'] raised an error; access to workflow %r is refused",
+                self._workflow_id,
             )
             return False
 
@@ -206,7 +207,7 @@ def one_more_socket(user: Any) -> Iterator[None]:
     name = str(user.pk)
     if _open[name] >= limit:
         logger.warning(
-            "User %r is refused another socket: %d are open in this process", name, limit
+            "Another socket of user %r is refused: %d are open in this process", name, limit
         )
         raise Refused(TOO_MANY)
     _open[name] += 1

@@ -1,4 +1,4 @@
-"""Delays that grow: between the attempts at a step, and between tries of what must succeed."""
+"""Growing delays: between attempts at a step, and between retries of the engine's own work."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import overload
 
 YEAR = 365.25 * 86_400
 LONGEST = 1_000 * YEAR
-"""The longest duration, in seconds: 1,000 years."""
+"""The maximum duration, in seconds: 1,000 years."""
 LONGEST_WAIT = 100 * YEAR
 """The longest single wait of a thread, in seconds; Python's locks allow 292 years."""
 FIRST_YEAR, LAST_YEAR = 1, 9999

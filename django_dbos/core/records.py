@@ -188,7 +188,7 @@ class Wake:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """All texts by which waiters are notified: an event also notifies those of any event.
+        """The keys that notify waiters: an event also notifies the waiters for any event.
 
         The end of all streams has none: in memory, readers watch for the workflow's result.
         """
@@ -320,7 +320,7 @@ class Finish(Write):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspend(Write):
-    """Give the claim up until the wait has an outcome or its deadline comes."""
+    """Give up the claim until the wait has an outcome or its deadline passes."""
 
     wake: Wake
     step_number: int

@@ -1,4 +1,4 @@
-"""Rules of recovery: what becomes of the workflows of dead executors."""
+"""Rules of recovery: the fate of the workflows of dead executors."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Audit:
         self._is_wanted_soon = True
 
     def release(self, claims: Sequence[Claim]) -> None:
-        """Have the next comparison release these claims, which won't run here."""
+        """Make the next comparison release these claims, which won't run here."""
         for claim in claims:
             self._idle_since[claim.workflow_id, claim.claim_number] = -math.inf
         self._is_requested = True

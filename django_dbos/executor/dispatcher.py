@@ -80,7 +80,7 @@ class Dispatcher:
         self.loop.wake()
 
     def poll_again(self) -> None:
-        """Poll, unless only those workflows are likely enqueued that can't run here."""
+        """Poll, unless all enqueued workflows are probably ones that can't run here."""
         if self._clock() >= self._poll_again_at and self._listing.is_allowed:
             self.poll()
 
@@ -118,7 +118,7 @@ class Dispatcher:
         return min((pause for pause in pauses if pause is not None), default=None)
 
     def _breathe(self) -> None:
-        """Let more workflows arrive, if all that were enqueued have only just been claimed."""
+        """Pause so that more workflows arrive, if the last claim has just drained the queue."""
         pause = self._claims_from - self._clock()
         if pause > 0:
             time.sleep(pause)
@@ -185,7 +185,7 @@ class Dispatcher:
         return None
 
     def _claim_above(self, lane: Lane, watermark: Watermark) -> tuple[bool, list[Claim], int]:
-        """Return whether there may be more, the claims, and the last position taken."""
+        """Return whether there may be more, the claims, and the last claimed position."""
         slots, began = self._runs.slots, self._clock()
         wanted = slots.take(watermark.batch_size)
         claims: list[Claim] = []

@@ -194,7 +194,7 @@ class Executor:
             alias = self.store.alias
             raise ImproperlyConfigured(
                 f"An Executor can't share database {alias!r} with other threads: it is SQLite in "
-                'memory, where they fail with "database table is locked" now and then. Give it a '
+                'memory, where they sometimes fail with "database table is locked". Give it a '
                 f"file, in tests by DATABASES[{alias!r}]['TEST'] = {{'NAME': BASE_DIR / "
                 "'test.sqlite3'}. run_until_idle() of django_dbos.testing needs none."
             )
@@ -259,7 +259,7 @@ class Executor:
     # Stopping
 
     def _begin_to_stop(self) -> bool:
-        """Return whether this call is the one that stops."""
+        """Return whether this call is the first, which stops the executor."""
         with self._stopping:
             is_second, self.runs.is_stopping = self.runs.is_stopping, True
         return not is_second
@@ -276,7 +276,7 @@ class Executor:
             thread.loop.stop(timeout=LAST_GRACE)
 
     def _hand_over(self, grace: float) -> None:
-        """Let runs finish their step in progress; interrupt those that don't in time."""
+        """Let runs finish their steps in progress; interrupt the runs that take too long."""
         self.runs.interrupt(HandedOver)
         self.runs.wait_until_ended(grace)
         self.store.hurry(self.executor_id, LAST_GRACE)

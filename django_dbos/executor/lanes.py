@@ -28,11 +28,11 @@ class Lanes:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is left to claim, nor notified of."""
+        """Whether nothing is left to claim, and no notification is pending."""
         return not (self._open or self._notified)
 
     def served(self, lanes: Iterable[Lane]) -> set[Lane]:
-        """Return those of the lanes whose queues this executor serves."""
+        """Return the lanes whose queues this executor serves."""
         return {lane for lane in lanes if self._identity.serves(lane[0])}
 
     def notify(self, lanes: Iterable[Lane]) -> bool:

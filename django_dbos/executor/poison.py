@@ -1,4 +1,4 @@
-"""Poison rows: one that can't be claimed or loaded is quarantined, so that the others go on.
+"""Poison rows: a row that can't be claimed or loaded is quarantined, and the others continue.
 
 Workflows are claimed and loaded many at once. When that fails it is repeated one by one, and a
 row that fails by itself is quarantined with its own error, as a workflow with an unusable history

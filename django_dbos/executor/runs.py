@@ -86,7 +86,7 @@ class Runs:
         return self._by_id[workflow_id]
 
     def __iter__(self) -> Iterator[Run]:
-        """Iterate over the runs of this moment; others may begin and end meanwhile."""
+        """Iterate over a snapshot of the runs; others may begin and end in the meantime."""
         return iter(list(self._by_id.values()))
 
     @property
@@ -163,7 +163,7 @@ class Runs:
         )
 
     def may_end_later(self) -> bool:
-        """Let a run end before that is written, unless a receiver expects its thread or loop."""
+        """Let a run end before its end is written, unless a receiver expects its thread or loop."""
         if telemetry.has_finish_receivers():
             return False
         self.slots.await_settlement()
@@ -273,7 +273,7 @@ class Runs:
             time.sleep(0.005)
 
     def abandon(self) -> None:
-        """Interrupt the runs that are left: their claims are about to be released."""
+        """Interrupt the remaining runs: their claims are about to be released."""
         left = [run.workflow_id for run in self]
         if left:
             executor_id = self._identity.executor_id

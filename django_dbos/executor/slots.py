@@ -1,4 +1,4 @@
-"""Slots: how many workflows may run at once."""
+"""Slots: the limit of workflows that run at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Slots:
 
     @property
     def free(self) -> int:
-        """How many are free; a run that came back from waiting may make it negative."""
+        """The number of free slots; negative when runs return from a wait to a full executor."""
         return min(self.capacity, 2 * self.capacity - self._settling) - self._used
 
     def take(self, count: int = 1) -> int:

@@ -1,4 +1,4 @@
-"""Throttle: limits how often an operation runs whose cost is known only afterwards.
+"""Throttle: limits the frequency of an operation whose cost is known only afterwards.
 
 While an old snapshot lasts PostgreSQL can remove no dead index entries, so that some statements
 read everything that an index of live rows ever held. Their results are rarely urgent.

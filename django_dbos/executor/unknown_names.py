@@ -1,4 +1,4 @@
-"""Unknown names: log why a workflow waits whose function no process here knows."""
+"""Unknown names: logs the reason why a workflow with an unknown function isn't run."""
 
 from __future__ import annotations
 

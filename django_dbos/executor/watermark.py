@@ -55,7 +55,7 @@ class Watermark:
 
     @property
     def must_rescan(self) -> bool:
-        """Whether the next claim is to begin further down."""
+        """Whether the next claim must begin at a lower position."""
         return self._clock() >= self._rescan_at
 
     def rescanning(self, usual: float) -> AbstractContextManager[None]:

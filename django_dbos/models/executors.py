@@ -16,7 +16,7 @@ from django_dbos.models.base import EngineQuerySet, EngineRow
 
 
 class ExecutorQuerySet(EngineQuerySet["Executor"]):
-    """Executors, with the data that shows whether they live."""
+    """Executors, with the data that shows which are live."""
 
     def judged(self) -> Any:
         """Return each with its last heartbeat as `heard_at`, and the database's time as `now`.
@@ -34,7 +34,7 @@ def _first_day() -> datetime:
 
 
 class Executor(EngineRow):
-    """A process that runs workflows; its row goes when it stops or is declared dead."""
+    """A process that runs workflows; its row is deleted when it stops or is declared dead."""
 
     executor_id = KeyField(_("executor id"), max_length=255, primary_key=True)
     hostname = KeyField(_("host name"), max_length=255)

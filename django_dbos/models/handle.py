@@ -1,4 +1,4 @@
-"""The type of `Workflow.handle`: its class, `django_dbos.WorkflowHandle`, stands above the models.
+"""The type of `Workflow.handle`; the class, `django_dbos.WorkflowHandle`, is in a higher layer.
 
 That class has the full descriptions. A type checker compares the two wherever `WorkflowHandle` is
 returned as a `Handle`, and a test compares their names.

@@ -1,1 +1,1 @@
-"""What workflow code may do. Each operation takes one step number and leaves one checkpoint."""
+"""Operations of workflow code. Each takes one step number and leaves one checkpoint."""

@@ -45,7 +45,7 @@ class _AnotherAttempt(Exception):
 
 
 def run_atomic(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return what the step returned, now or in an earlier run; raise what it raised."""
+    """Return the step's value, of this run or an earlier one, or raise its error."""
     recorder.call.run.flush()
     return _AtomicStep(recorder, (args, kwargs)).perform()
 
@@ -169,13 +169,13 @@ class _AtomicStep:
         return record_failure(self._recorder, checkpoint, as_raised)
 
     def _is_recorded_elsewhere(self, checkpoint: Checkpoint) -> bool:
-        """Record a failure on the step's database; return False if an outcome is there already."""
+        """Record a failure on the step's database; return False if it already has an outcome."""
         try:
             return self._transaction.record_apart(checkpoint)
         except Error as refused:
             # Then no late COMMIT can be recorded there either.
             logger.warning(
-                "%s can't be recorded where it failed: %r",
+                "The failure of %s can't be recorded on the step's database: %r",
                 self._call.label,
                 refused,
                 extra=self._call.run.log_fields,

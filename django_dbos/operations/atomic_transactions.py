@@ -52,7 +52,7 @@ class StepTransaction:
         """The checkpoint in the latest transaction, whose COMMIT may have succeeded."""
 
     def commit(self) -> Any:
-        """Call the function and commit what it did with its checkpoint; return its value."""
+        """Call the function and commit its writes with its checkpoint; return its value."""
         self.checkpoint = self._backend = None
         self.is_connected = self._has_erred = False
         self._forget_old_errors()
@@ -123,7 +123,7 @@ class StepTransaction:
         found = patiently(self._run, self.find)
         if found is not None:
             logger.warning(
-                "%s is committed, although %r was raised then", self._call.label, error,
+                "%s is committed, although %r was raised afterwards", self._call.label, error,
                 exc_info=None if self._is_of_database(error) else error,
                 extra=self._call.run.log_fields,
             )  # fmt: skip

@@ -50,7 +50,7 @@ async def aattempt(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, 
 
 
 def call_function(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a sync function; wrap what is no Exception in one, unless it comes from outside."""
+    """Call a sync function; wrap a BaseException in an Exception unless it is foreign."""
     try:
         return recorder.step.function(*args, **kwargs)
     except (Exception, RunInterrupted):

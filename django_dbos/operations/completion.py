@@ -1,4 +1,4 @@
-"""The end of a run: which write records it, and what follows from the answer.
+"""The end of a run: the write that records it, and the consequences of the answer.
 
 A run ends in one of these ways:
 
@@ -36,7 +36,7 @@ logger = logging.getLogger("django_dbos.executor")
 
 
 async def aend(run: Run, raised: BaseException | None) -> None:
-    """Write how the function ended; raise an exception of the surrounding program."""
+    """Write the function's outcome; raise an exception of the surrounding program."""
     write = _ending(run, raised)
     if isinstance(write, Finish):
         await run.arecord_left()
@@ -51,7 +51,7 @@ async def aend(run: Run, raised: BaseException | None) -> None:
 
 
 def _ending(run: Run, raised: BaseException | None) -> Write | None:
-    """Return the write that records how the function ended; None if there is none."""
+    """Return the write that records the function's outcome; None if there is none."""
     run.is_under_way = False
     if isinstance(raised, RunInterrupted) and run.interruption is None:
         run.interruption = raised
@@ -112,8 +112,8 @@ def _warn_of_swallowed(run: Run, raised: BaseException | None) -> None:
     seen_through = RunInterrupted | asyncio.CancelledError | BaseExceptionGroup
     if run.is_unwinding and not isinstance(raised, seen_through):
         logger.warning(
-            "Workflow %r (%s) caught %s, with which the engine stops it, and went on. Use "
-            "`except Exception`, which lets it pass.",
+            "Workflow %r (%s) caught %s, which the engine had raised to stop the run, and "
+            "continued. Catch Exception instead of BaseException.",
             run.workflow_id,
             run.definition.name,
             type(run.interruption).__name__,

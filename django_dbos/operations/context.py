@@ -50,7 +50,7 @@ def copy_outside() -> Context:
 
 @contextmanager
 def entered(run: Run, step: StepScope | None = None) -> Iterator[None]:
-    """Have the code in this block belong to a run, and to a step of it."""
+    """Make the code in this block belong to a run, and to one of its steps."""
     token = _scope.set(Scope(run, step))
     try:
         yield

@@ -80,7 +80,7 @@ def _check_errors(value: Any) -> tuple[type[Exception], ...] | Callable[[Excepti
     for error in errors:
         if not (isinstance(error, type) and issubclass(error, Exception)):
             raise TypeError(
-                "retry_on must be exception classes, or a function that takes the error and "
-                f"returns whether to try again; it has {error!r}."
+                "retry_on must be an exception class, a tuple of them, or a function that takes "
+                f"the error and returns whether to try again, but is or contains {error!r}."
             )
     return errors

@@ -54,8 +54,8 @@ def _judge(run: HostedRun, kind: str, before: int, now: int, limits: tuple[int, 
         run.stop(HistoryUnusable(LimitReached(run.workflow_id, label, stop, setting)))
     if before < warn:
         logger.warning(
-            "Workflow %r has %d %s; it is quarantined beyond %d. Let it hand over to another "
-            "workflow, or set DBOS[%r].",
+            "Workflow %r has %d %s; it is quarantined beyond %d. Have it continue in "
+            "another workflow, or raise DBOS[%r].",
             run.workflow_id,
             now,
             label,

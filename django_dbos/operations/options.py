@@ -35,7 +35,7 @@ class StartOptions(TypedDict, total=False):
     """The earliest start: an instant, or seconds or a timedelta from now. Default: at once.
     `datetime.max` means not before run_now()."""
     timeout: timedelta | float | None
-    """The longest duration from the first run on, in seconds or as a timedelta; past it the
+    """The maximum duration from the first run on, in seconds or as a timedelta; past it the
     workflow is cancelled. Default: the decorator's, then for a child its parent's deadline. None
     means no limit."""
     deduplication_id: str | None

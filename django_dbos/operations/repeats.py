@@ -62,7 +62,7 @@ class Repeats:
         """Pause before a repeat, then confirm the claim."""
         run = self._run
         logger.warning(
-            "%s is repeated, which counts as no attempt: %r",
+            "%s is repeated without counting an attempt: %r",
             self._call.label,
             error,
             extra=run.log_fields,

@@ -211,7 +211,7 @@ def _check_finished(run: Run) -> None:
 
 @contextmanager
 def _observed(run: Run) -> Iterator[None]:
-    """Report when the run starts and how it ends."""
+    """Report the run's start and its end."""
     telemetry.run_started(run)
     run.began = time.perf_counter()
     try:

@@ -36,7 +36,7 @@ PAGE_SIZE = 500
 
 
 class BaseReader:
-    """The state of a reader: where it is, how long it waits, and how it ended."""
+    """The state of a reader: its offset, its timeout, and its end."""
 
     _operation: ClassVar[str]
 

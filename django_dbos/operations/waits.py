@@ -44,7 +44,7 @@ async def await_(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:  
 
 
 async def apause(call: Call, wake: Wake, seconds: float) -> None:
-    """Let `seconds` pass; the run may be suspended until then."""
+    """Pause for `seconds`; the run may be suspended in the meantime."""
     with watch_for(call.run, wake) as watch:
         await auntil(watch, _AsyncPause(call, wake, seconds))
 

@@ -64,7 +64,7 @@ class Batches(Starting, Holding):
         return facts
 
     def _lookups(self, session: Session, asked: Questions) -> list[Lookup]:
-        """Return the statements that answer a batch's questions: only those that it has."""
+        """Return the look-ups that a batch needs, and no others."""
         keyed = [
             ("find_checkpoints", asked.checkpoints, ("workflow_ids", "step_numbers"),
              rows.add_checkpoints),
@@ -95,7 +95,7 @@ class Batches(Starting, Holding):
         """Return the statements that find each receiver's next messages."""
 
     def write_plan(self, session: Session, executor_id: str, plan: Plan) -> None:
-        """Write what was decided: the second round trip of a batch, with its COMMIT."""
+        """Write the decided rows: the second round trip of a batch, with its COMMIT."""
         self._insert_children(session, executor_id, plan)
         session.send_rows(rows.plan_rows(plan))
         if plan.released:

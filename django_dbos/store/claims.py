@@ -1,4 +1,4 @@
-"""Claims: which enqueued workflows an executor takes, and what it must know to run them."""
+"""Claims: executors take enqueued workflows, and load the data to run them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Claims(Connecting):
     def list_claimable(
         self, lane: Lane, *, names: Sequence[str], above: int, limit: int
     ) -> list[tuple[str, int]]:
-        """Return (id, queue position) of what `claim_workflows` would claim, if it could."""
+        """Return (id, queue position) of workflows that `claim_workflows` would try to claim."""
         waiting = self._workflows().filter(
             status=Status.ENQUEUED,
             queue_name=lane[0],

@@ -1,4 +1,4 @@
-"""Connecting: the store's connections, what its database can do, and statements that enqueue."""
+"""Connecting: the store's connections, its database's features, and statements that enqueue."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class Connecting(abc.ABC):
 
     @property
     def is_pooled(self) -> bool:
-        """Whether a transaction pooler is in between, so that sessions keep nothing."""
+        """Whether a transaction pooler is in use, so that sessions keep no state."""
         return False
 
     def detect_pooler(self) -> None:
-        """Find out whether a transaction pooler is in between that the settings don't mention."""
+        """Detect a transaction pooler that the settings don't declare."""
         return
 
     def name_process(self, executor_id: str) -> None:
@@ -65,7 +65,7 @@ class Connecting(abc.ABC):
         return
 
     def leave_to_parent(self) -> None:
-        """Let go of the parent's resources in a forked process, without ending them."""
+        """Drop the parent's resources in a forked process, without closing them."""
         return
 
     def _enqueue(self, session: Session, name: str, params: Params) -> list[Row]:

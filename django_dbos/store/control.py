@@ -14,7 +14,7 @@ BATCH = 500
 
 
 class Control(Announcing):
-    """Changes of status that people ask for."""
+    """Changes of status that users request: cancel, resume, run now."""
 
     def cancel_workflows(
         self, workflow_ids: Sequence[str], *, children: bool = False
@@ -77,7 +77,7 @@ class Control(Announcing):
         return [row for workflow_id in workflow_ids for row in self._resume([workflow_id])]
 
     def _resume(self, workflow_ids: Sequence[str]) -> list[Row]:
-        """Resume those that can be; return their (id, queue, priority)."""
+        """Resume the workflows that can be resumed; return their (id, queue, priority)."""
         session = self.session()
         params = {"workflow_ids": session.pack(workflow_ids)}
         return self._enqueue(session, "resume_workflows", params)

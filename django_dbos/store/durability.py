@@ -1,4 +1,4 @@
-"""What the system checks of all databases report about durability."""
+"""The durability problems that the system checks of all databases report."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ class BatchWriter:
             self._refuse_queued()
 
     def _refuse_queued(self) -> None:
-        """Answer queued writes with a lost claim: nothing is written any more."""
+        """Answer queued writes with a lost claim: nothing more is written."""
         while self._queue:
             self._answer([self._queue.popleft()], [_lost()])
 

@@ -1,4 +1,4 @@
-"""Holding: the workflows that an executor has claimed, and how it gives them up."""
+"""Holding: the workflows that an executor has claimed, and their release."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Holding(Connecting):
         return {row[0]: row[1] for row in held}
 
     def read_statuses(self, session: Session, workflow_ids: Sequence[str]) -> dict[str, Status]:
-        """Return the statuses of these workflows, without those that are gone."""
+        """Return the statuses of these workflows, except deleted ones."""
         params = {"workflow_ids": session.pack(workflow_ids)}
         return {row[0]: Status(row[2]) for row in session.run("read_claims", params)}
 

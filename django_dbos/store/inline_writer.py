@@ -114,7 +114,7 @@ class InlineWriter:
         return answers
 
     def use_loop(self) -> None:
-        """Note who holds the thread; called on a loop, before a run begins."""
+        """Note the holder of the thread; called on a loop, before a run begins."""
         self._queue_of(asyncio.get_running_loop())
 
     def _queue_of(self, loop: asyncio.AbstractEventLoop) -> _Queue:
@@ -134,7 +134,7 @@ class InlineWriter:
         return await answer
 
     async def _write_queued(self, queue: _Queue) -> None:
-        """Write everything that is queued, and the writes that are queued meanwhile."""
+        """Write everything that is queued, and the writes that are queued in the meantime."""
         try:
             while batch := queue.take():
                 await self._write_batch(batch)

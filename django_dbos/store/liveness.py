@@ -1,4 +1,4 @@
-"""Liveness: how executors show that they live, and what becomes of the work of dead ones."""
+"""Liveness: locks and heartbeats of executors, and recovery of the work of dead ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Liveness(Holding):
 
     @abc.abstractmethod
     def hold_lock(self, session: Session, executor_id: str) -> bool:
-        """Take the lock that shows, while it is held, that the process lives; False: not now.
+        """Take the lock that proves, while it is held, that the process is alive; False: not now.
 
         To be called again after every error of the session.
         """
@@ -27,7 +27,7 @@ class Liveness(Holding):
         """Undo `hold_lock`."""
 
     def mark_locked(self, session: Session, executor_id: str, *, has_lock: bool = True) -> None:
-        """Record whether the executor's lock shows that it lives; one declared dead stays dead."""
+        """Record whether the executor holds its lock; an executor declared dead stays dead."""
         session.run("mark_locked", {"executor_id": executor_id, "has_lock": has_lock})
 
     def register_executor(self, session: Session, info: ExecutorInfo, *, has_lock: bool) -> None:
@@ -48,7 +48,7 @@ class Liveness(Holding):
         *,
         is_thorough: bool = True,
     ) -> HeartbeatReport:
-        """Record a heartbeat and report what there is to do; a thorough one also counts rows."""
+        """Record a heartbeat and report the pending work; a thorough one also counts rows."""
 
     def list_heartbeats(self, session: Session, executor_id: str) -> list[float]:
         """Return the ages in seconds of the other executors' heartbeats."""

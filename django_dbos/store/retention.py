@@ -13,7 +13,7 @@ DEPENDENTS = ("checkpoints", "messages", "events", "event_versions", "entries")
 
 
 class Retention(Connecting):
-    """Deletion in three moves: mark workflows, delete what belongs to them, delete them."""
+    """Deletion in three stages: mark workflows, delete their rows in other tables, delete them."""
 
     @abc.abstractmethod
     def mark_deleted(self, session: Session, age: float, limit: int) -> list[str]:
@@ -22,10 +22,10 @@ class Retention(Connecting):
     def delete_dependents(
         self, session: Session, table: str, workflow_ids: Sequence[str], limit: int
     ) -> int:
-        """Delete up to `limit` rows of marked workflows from one of DEPENDENTS; return how many."""
+        """Delete up to `limit` rows of marked workflows in one of DEPENDENTS; return how many."""
         params = {"workflow_ids": session.pack(workflow_ids), "limit": limit}
         return len(session.run(f"delete_{table}", params))
 
     @abc.abstractmethod
     def delete_marked(self, session: Session, workflow_ids: Sequence[str]) -> int:
-        """Delete marked workflows with the rows that are left of them; return how many."""
+        """Delete marked workflows with their remaining rows; return their number."""

@@ -66,7 +66,7 @@ class Rows(Generic[R]):
         return params
 
     def each(self) -> list[Params]:
-        """Return the parameters of a statement that takes one row, for each of them."""
+        """Return, for each row, the parameters of a statement that takes one row."""
         listed = map(self._columns.params, self._records)
         return [
             params | {name: values[position] for name, values in self._more.items()}
@@ -208,7 +208,7 @@ def add_written(facts: Facts, rows: list[Row]) -> None:
 
 
 def add_lost(facts: Facts, rows: list[Row], claims: dict[str, int], executor_id: str) -> None:
-    """Add the lost ones of the claims that the fence left out; the others are only locked."""
+    """Add the lost claims among those that the fence left out; the others are only locked."""
     seen: dict[str, Any] = {row[0]: row for row in rows}
     for workflow_id, claim_number in claims.items():
         if workflow_id in facts.held:

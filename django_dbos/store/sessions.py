@@ -34,7 +34,7 @@ class Batch(Protocol):
         """Return the values of each column, for a statement that takes all rows at once."""
 
     def each(self) -> list[Params]:
-        """Return the parameters of a statement that takes one row, for each of them."""
+        """Return, for each row, the parameters of a statement that takes one row."""
 
 
 class Session(Protocol):

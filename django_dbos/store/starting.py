@@ -19,7 +19,7 @@ MAX_START_TRIES = 3
 
 
 class Starting(Announcing):
-    """New workflows, and existing ones that stand in their way."""
+    """New workflows, and existing ones that conflict with them."""
 
     def start_workflows(self, new: Sequence[NewWorkflow]) -> list[Started]:
         """Enqueue workflows in the caller's transaction; all of them, or none."""
@@ -58,7 +58,7 @@ class Starting(Announcing):
         raise exceptions.DuplicateWorkflow(missing_id)
 
     def _find_existing(self, new: NewWorkflow) -> str | None:
-        """Return the workflow that stands in the way of a new one; None if it is gone again."""
+        """Return the workflow that conflicts with a new one; None if it no longer exists."""
         holders = self._workflows().filter(workflow_id=new.workflow_id)
         for existing_name, user_id in holders.values_list("name", "user_id"):
             if existing_name != new.name:
@@ -86,7 +86,7 @@ class Starting(Announcing):
         return None
 
     def _insert_and_announce(self, new: Sequence[NewWorkflow]) -> set[str]:
-        """Insert those whose ids are free, and announce them; return their ids."""
+        """Insert the workflows whose ids are free, and announce them; return their ids."""
         session = self.session()
         with session.transaction():
             inserted = self._insert_workflows(session, new, [None] * len(new))

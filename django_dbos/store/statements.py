@@ -55,7 +55,7 @@ def _columns(match: re.Match[str]) -> str:
 
 
 def _file(vendor: str, path: str) -> Traversable:
-    """Return a file of a database's own, or the one that all databases have in common."""
+    """Return the database's own file, or the file that all databases share."""
     own, common = (folder.joinpath(path) for folder in _folders(vendor))
     return common if common.is_file() else own
 

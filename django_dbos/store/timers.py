@@ -1,4 +1,4 @@
-"""Timers: what happens when a time has come."""
+"""Timers: delayed starts, timeouts of waits, and deadlines that are due."""
 
 from __future__ import annotations
 

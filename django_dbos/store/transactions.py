@@ -1,4 +1,4 @@
-"""Transactions: which transaction the caller has open, and what must not be called inside it."""
+"""Transactions: detects the caller's open transaction, and refuses calls inside it."""
 
 from __future__ import annotations
 

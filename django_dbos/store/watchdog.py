@@ -1,4 +1,4 @@
-"""Watchdog: abandons the sessions of servers that don't answer any more (rule 47).
+"""Watchdog: abandons the sessions of servers that no longer answer (rule 47).
 
 Behind a stopped backend, or a network that drops packets while a proxy still answers keepalives, a
 statement would wait for ever, and its thread with it. One thread of each process checks all of the
@@ -51,8 +51,8 @@ class Line:
             return
         self.is_abandoned = True
         logger.warning(
-            "The database hasn't answered the %s%s for %.1f s: its session is given up, and "
-            "another one made",
+            "The database hasn't answered the %s%s for %.1f s: its session is abandoned "
+            "and replaced",
             self.purpose,
             f" of executor {self.owner}" if self.owner else "",
             waited,
@@ -62,7 +62,7 @@ class Line:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the duplicate: the session isn't watched any more."""
+        """Close the duplicate: the session is no longer watched."""
         with self._lock:
             self._is_open = False
             self._socket.close()

@@ -34,11 +34,11 @@ def executor_died(
     executor_id: str, enqueued: Sequence[str], given_up: Sequence[str], left: int
 ) -> None:
     """Log the fate of a dead executor's workflows."""
-    logger.warning("Executor %s is dead: %s", executor_id, _fate(enqueued, given_up, left))
+    logger.warning("Executor %s is dead; %s", executor_id, _fate(enqueued, given_up, left))
     for workflow_id in given_up:
         logger.error(
-            "Workflow %r is given up: one executor after the other died while it ran. Resume it "
-            "after a fix",
+            "Workflow %r is given up: several executors in a row died while running it. Resume it "
+            "after fixing the cause",
             workflow_id,
             extra={"workflow_id": workflow_id},
         )
@@ -47,18 +47,18 @@ def executor_died(
 def _fate(enqueued: Sequence[str], given_up: Sequence[str], left: int) -> str:
     if not (enqueued or given_up or left):
         return "it had no workflows"
-    parts = [f"{len(enqueued)} of its workflows are enqueued again"]
+    parts = [f"workflows enqueued again: {len(enqueued)}"]
     if given_up:
-        parts.append(f"{len(given_up)} given up")
+        parts.append(f"given up: {len(given_up)}")
     if left:
-        parts.append(f"{left} left for the next heartbeat")
+        parts.append(f"left for the next heartbeat: {left}")
     return ", ".join(parts)
 
 
 def suspect_claimed(workflow_id: str, name: str, deaths: int) -> None:
     """Log that a suspect runs, while no other does."""
     logger.warning(
-        "Workflow %r (%r) runs alone of its kind: %d executors have died with it",
+        "Suspect workflow %r (%r) runs, and no other suspect does: %d executors have died with it",
         workflow_id,
         name,
         deaths,
@@ -72,7 +72,7 @@ def run_started(run: ObservedRun) -> None:
 
 
 def is_end_logged(run: ObservedRun) -> bool:
-    """Return whether anything would be logged of how this run ended."""
+    """Return whether the log level lets this run's end be logged."""
     return logger.isEnabledFor(_level_of(run))
 
 

@@ -131,7 +131,7 @@ def test_a_locked_row_delays_neither_other_rows_nor_other_executors(
 
     assert {held[workflow_id] for workflow_id in [*ids[1:], *others]} == {"ENQUEUED"}
     assert held[ids[0]] == "PENDING"
-    assert caplog.text.count(f"{first} is dead: 2 of its workflows are enqueued again") == 1
+    assert caplog.text.count(f"{first} is dead; workflows enqueued again: 2") == 1
     assert caplog.text.count(f"{first} is dead") == 1
     assert statuses()[ids[0]] == "CANCELLED"
     assert not ExecutorRow.objects.filter(pk=first).exists()
@@ -143,7 +143,7 @@ def test_a_dead_executor_without_workflows_is_logged_in_few_words(
     dead, _ = dead_with(store, 0)
     recovery(store).judge(session, store.heartbeat(session, register(store), None))
 
-    assert f"{dead} is dead: it had no workflows" in caplog.text
+    assert f"{dead} is dead; it had no workflows" in caplog.text
 
 
 @pytest.mark.rule(49)

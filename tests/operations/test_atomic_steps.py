@@ -563,7 +563,9 @@ def test_a_transient_error_is_waited_out_and_logged(
 
     assert workflow.start().get_result(timeout=LIMIT) == 16
 
-    repeats = [record for record in caplog.records if "counts as no attempt" in record.getMessage()]
+    repeats = [
+        record for record in caplog.records if "without counting an attempt" in record.getMessage()
+    ]
     assert len(repeats) == 15
     assert {repeat.levelno for repeat in repeats} == {logging.WARNING}
     assert Checkpoint.objects.get().attempts == 1

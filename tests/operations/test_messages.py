@@ -77,7 +77,7 @@ def test_a_replay_gets_the_recorded_timeout(run_through_crashes: Any) -> None:
 
 
 def _check_timeout(handle: Any) -> None:
-    assert "Waited 0 seconds for a message on topic 'never'" in handle.get_result()
+    assert "Waited 0 s for a message on topic 'never'" in handle.get_result()
 
 
 def test_a_default_replaces_a_timeout() -> None:

@@ -280,8 +280,8 @@ async def asynchronous(error: Exception) -> bool:
         ({"max_attempts": 32_768}, "at most 32,767"),
         ({"retry_on": asynchronous}, "sync function"),
         ({"retry_on": "ConnectionError"}, "a function that takes the error"),
-        ({"retry_on": (ValueError, len)}, "exception classes"),
-        ({"retry_on": KeyboardInterrupt}, "exception classes"),
+        ({"retry_on": (ValueError, len)}, "tuple of them"),
+        ({"retry_on": KeyboardInterrupt}, "an exception class"),
     ],
 )
 def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:

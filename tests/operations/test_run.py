@@ -98,7 +98,7 @@ def test_a_bare_except_cannot_stop_a_suspension(caplog: pytest.LogCaptureFixture
     handle = swallows.start()
     run_until_idle()
     assert handle.get_status() == "WAITING"
-    assert "Use `except Exception`" in caplog.text
+    assert "Catch Exception instead of BaseException" in caplog.text
     handle.send("came")
     run_until_idle()
 

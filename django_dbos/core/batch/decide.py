@@ -152,7 +152,7 @@ class _Decision:
         return is_end or offset >= (wake.offset or 0)
 
     def _find_outcome(self, write: RecordWait) -> Checkpoint | None:
-        """Return the outcome of a wait, if it is there before the deadline."""
+        """Return the outcome of a wait, if there is one before the deadline."""
         wake, checkpoint = write.wake, write.checkpoint
         match wake.kind:
             case WakeKind.MESSAGE:

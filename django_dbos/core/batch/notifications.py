@@ -69,7 +69,7 @@ class Notifications:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no one to notify."""
+        """Whether there is nobody to notify."""
         return not (self.wakes or self.keys or self.lanes)
 
     @property

@@ -43,7 +43,7 @@ class RecordedTraceback(Exception):
 
 
 class ClassSerializer(Protocol):
-    """The interface of JSONSerializer, which stands above this module."""
+    """The interface of JSONSerializer, which is defined in a higher layer."""
 
     def dumps(self, value: Any) -> str:
         """Return ``value`` as text; raise SerializationError."""

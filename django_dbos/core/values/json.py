@@ -31,6 +31,9 @@ from django_dbos.core.values.value_codecs import VALUE_CODECS
 # Deep enough for any document. Tags make the JSON up to three times as deep.
 MAX_DEPTH = 100
 
+# The advice of errors about unregistered types.
+REGISTER = "register it with django_dbos.serializers.register()"
+
 # The beginning of a tagged object in text of dumps(). Inside a str, the quote would be escaped.
 _TAG_OPENING = '{"$'
 
@@ -283,9 +286,9 @@ def _unregistered(cls: type, registered: dict[type, ValueCodec]) -> str:
         base_name = codecs.type_name(base)
         return (
             f"type {name} is a subclass of {base_name} that isn't registered, so it would come "
-            f"back as something else. Convert it to {base_name} first, or register it."
+            f"back as something else. Convert it to {base_name} first, or {REGISTER}."
         )
-    remedy = _REMEDIES.get(name, "Convert it to plain values, or register it.")
+    remedy = _REMEDIES.get(name, f"Convert it to plain values, or {REGISTER}.")
     return f"type {name} isn't registered. {remedy}"
 
 

@@ -62,9 +62,9 @@ def _check(arguments: Arguments) -> None:
     if arguments.concurrency is not None and arguments.concurrency < 1:
         raise CommandError(f"--concurrency must be at least 1, not {arguments.concurrency}.")
     if arguments.processes > 1 and (arguments.once or arguments.reload):
-        raise CommandError("--processes goes with neither --once nor --reload.")
+        raise CommandError("--processes can't be combined with --once or --reload.")
     if arguments.once and arguments.reload:
-        raise CommandError("--once doesn't go with --reload.")
+        raise CommandError("--once can't be combined with --reload.")
 
 
 def use_database(alias: str) -> None:

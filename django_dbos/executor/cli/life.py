@@ -71,7 +71,7 @@ class Life:
 
     @property
     def has_runs(self) -> bool:
-        """Whether functions are still running that didn't end in time."""
+        """Whether functions that didn't end in time are still running."""
         return self._executor is not None and bool(self._executor.runs)
 
     def _live(self) -> None:
@@ -96,7 +96,7 @@ class Life:
         executor.stop(self._grace)
 
     def _when_reachable(self, act: Callable[[], T]) -> T | None:
-        """Call `act` once the database is there; return None if the process ends before that."""
+        """Call `act` once the database is reachable; None if the process ends before that."""
         pause, logged_at = FIRST_PAUSE, -math.inf
         while True:
             try:

@@ -74,7 +74,7 @@ class Attendance:
         self._has_failed = True
 
     def on_time(self, age: float) -> float:
-        """Return how many of the last `age` seconds had heartbeats that were on time."""
+        """Return the number of the last `age` seconds that had timely heartbeats."""
         return _within(self._on_time, self._clock(), age)
 
     def settled(self, age: float) -> float:

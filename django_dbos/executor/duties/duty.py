@@ -52,7 +52,7 @@ class Duty(abc.ABC):
         self.next_at = min(self.next_at, self.clock() + seconds)
 
     def perform(self, session: Session) -> None:
-        """Run, and schedule the next run, unless `hurry` was called meanwhile."""
+        """Run, and schedule the next run unless `hurry` was called in the meantime."""
         scheduled = self.next_at = self.clock() + self.period
         seconds = self.run(session)
         if self.next_at == scheduled:

@@ -32,7 +32,7 @@ class DutyThread:
         self.loop = Loop(f"dbos-{name}", self.tick, on_error=self.disconnect, on_end=self.close)
 
     def add(self, duty: Duty) -> None:
-        """Add a duty, after those that are there; before the thread starts."""
+        """Append a duty; only before the thread starts."""
         self._duties.append(duty)
 
     @property

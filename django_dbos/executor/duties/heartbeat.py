@@ -88,7 +88,7 @@ class Heartbeat(Duty):
         self._previous = None
 
     def on_disconnect(self) -> None:
-        """Send the next heartbeat at once; the lock went with the connection."""
+        """Send the next heartbeat at once: the lock was lost with the connection."""
         self._has_lock = False
         # Notifications may have been lost as well.
         self.search_all()

@@ -21,6 +21,6 @@ class Orphans(Duty):
         self._recovery = recovery
 
     def run(self, session: Session) -> None:
-        """Give the workflows of such ids back to their queues."""
+        """Return the workflows of such executor ids to their queues."""
         for executor_id in self._store.list_orphans(session):
             self._recovery.recover(session, executor_id, is_unlocked=True, is_orphaned=True)

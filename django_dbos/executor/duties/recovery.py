@@ -105,7 +105,7 @@ class Recovery(Duty):
         return bool(recovered)
 
     def _find_dead(self, report: HeartbeatReport) -> tuple[list[str], list[str]]:
-        """Return those whose lease has run out, and the others whose lock was free for long."""
+        """Return the executors whose lease has expired, or whose lock has long been free."""
         now, attendance = self.clock(), self.attendance
         expired = [
             executor_id

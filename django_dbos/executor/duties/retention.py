@@ -71,7 +71,7 @@ class Retention(Duty):
         return None
 
     def _has_shrunk(self) -> bool:
-        """Have the next statement delete fewer rows; return False if there is only one left."""
+        """Make the next statement delete fewer rows; return False if it already deletes one."""
         before = self._rows
         self._rows = max(before // 4, 1)
         return self._rows < before
@@ -107,7 +107,7 @@ class Retention(Duty):
             logger.info("Deleted %d workflows that had finished %.0f s ago", count, self._age)
 
     def _learn(self, began: float, *, is_full: bool) -> None:
-        """Learn from the time that a statement took how many rows the next one may have."""
+        """Adapt the next statement's number of rows to the time that the last one took."""
         self._took = self.clock() - began
         if self._took > self._patience:
             self._rows = max(self._rows // 2, 1)

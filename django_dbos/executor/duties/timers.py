@@ -57,7 +57,7 @@ class Timer(Duty):
         return super().is_due
 
     def run_at(self, seconds: float | None) -> None:
-        """Replace the time by that of a report, `seconds` from now; None: nothing is due."""
+        """Replace the time with that of a report, `seconds` from now; None if nothing is due."""
         self.next_at = math.inf if seconds is None else self.clock() + seconds
 
     def expect_more(self) -> None:

@@ -10,7 +10,7 @@ from django_dbos.operations.run import Run
 
 
 def end(run: Run, raised: BaseException | None) -> None:
-    """Write how the function ended; raise an exception of the surrounding program."""
+    """Write the function's outcome; raise an exception of the surrounding program."""
     write = _ending(run, raised)
     if isinstance(write, Finish):
         run.record_left()

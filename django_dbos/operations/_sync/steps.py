@@ -17,7 +17,7 @@ from django_dbos.operations.steps import _fingerprint
 
 
 def run_step(run: Run, step: StepDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return what the step returned, now or in an earlier run; raise what it raised."""
+    """Return the step's value, of this run or an earlier one, or raise its error."""
     if step.is_atomic and run.loop is None:
         refuse_in_transaction(run, step.name, step.using)
     call = run.begin(step.name, step.name, _fingerprint(run, args, kwargs))

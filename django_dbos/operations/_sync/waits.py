@@ -23,7 +23,7 @@ def wait(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:
 
 
 def pause(call: Call, wake: Wake, seconds: float) -> None:
-    """Let `seconds` pass; the run may be suspended until then."""
+    """Pause for `seconds`; the run may be suspended in the meantime."""
     with watch_for(call.run, wake) as watch:
         until(watch, _Pause(call, wake, seconds))
 

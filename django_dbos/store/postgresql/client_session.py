@@ -92,7 +92,7 @@ class ClientSession(DjangoSession):
             return filled_in(wrapper.connection, text, params)
 
     def _send(self, message: str, read: Callable[[psycopg.Cursor[Row]], T]) -> T:
-        """Send several statements at once; return what `read` makes of their results."""
+        """Send several statements at once; return `read` of their results."""
         with translated_errors(self.alias), connections[self.alias].cursor() as cursor:
             try:
                 # Without parameters several statements may go together.

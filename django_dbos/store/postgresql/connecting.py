@@ -1,4 +1,4 @@
-"""Connecting on PostgreSQL: psycopg connections, their names, and poolers in between."""
+"""Connecting on PostgreSQL: psycopg connections, their names, and poolers."""
 
 from __future__ import annotations
 

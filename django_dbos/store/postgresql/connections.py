@@ -1,4 +1,4 @@
-"""Connections of the engine's own to PostgreSQL, and the detection of poolers in between.
+"""The engine's own connections to PostgreSQL, and the detection of poolers.
 
 Django makes them, from its settings and with everything that the project does to a connection: its
 backend, `assume_role`, receivers of `connection_created`. The engine's own settings come last (rule
@@ -81,7 +81,7 @@ def keepalives(lease: float) -> dict[str, int]:
 
 
 def connect(alias: str, *, owner: str, purpose: str, patience: float) -> tuple[Connection, Line]:
-    """Make a connection of the engine's own, in autocommit, and have the watchdog watch it.
+    """Open one of the engine's own connections, in autocommit, watched by the watchdog.
 
     Args:
         alias: The database.
@@ -174,11 +174,11 @@ class Pooling:
 
     @property
     def is_on(self) -> bool:
-        """Whether one is in between, as far as is known."""
+        """Whether a pooler has been declared or detected."""
         return self.is_found or get_settings().transaction_pooler
 
     def detect(self, patience: float) -> None:
-        """Compare two connections to find out whether a pooler is in between."""
+        """Compare two connections to detect a pooler."""
         if self.is_on:
             return
         with (
@@ -214,9 +214,9 @@ class Pooling:
     def _note(self, why: str) -> None:
         self.is_found = True
         logger.warning(
-            "A pooler in transaction mode stands before database %r: %s. Set "
-            "DBOS['TRANSACTION_POOLER'] = True. Going on in that mode: without LISTEN, session "
-            "locks and prepared statements.",
+            "Database %r is behind a pooler in transaction mode: %s. Set "
+            "DBOS['TRANSACTION_POOLER'] = True. Continuing as if it were set: without LISTEN, "
+            "session locks and prepared statements.",
             self._alias,
             why,
         )

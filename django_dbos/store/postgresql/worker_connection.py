@@ -153,7 +153,7 @@ class WorkerConnection:
             self._patience_factor = min(self._patience_factor * 2, MOST_TIMES)
 
     def _end_lost_session(self, connection: psycopg.Connection[Row]) -> None:
-        """Have the lost session ended before anything is repeated that it may still commit."""
+        """End the lost session before repeating statements that it may still commit."""
         backend, self._lost_backend = self._lost_backend, None
         if backend is None:
             return

@@ -1,4 +1,4 @@
-"""Announcing on SQLite: waits end in the transaction that brings what they wait for.
+"""Announcing on SQLite: waits end in the transaction that writes the awaited rows.
 
 Only one session writes at a time, so nothing can come in between. Other processes learn of it by
 the file's version, which a datagram has them read at once.
@@ -22,7 +22,7 @@ class SqliteAnnouncing(SqliteConnecting, Announcing):
     """Wake-ups within transactions, and datagrams."""
 
     def announce_plans(self, session: Session, plans: Sequence[Plan]) -> None:
-        """Announce committed batches, whose own transactions have woken what waited for them."""
+        """Announce committed batches, whose own transactions have woken the waiting rows."""
         notifications = Notifications.merged([Notifications.of_plan(plan) for plan in plans])
         self._notify_here(notifications.all_keys, notifications.lanes)
         self._notifier.send()
@@ -42,7 +42,7 @@ class SqliteAnnouncing(SqliteConnecting, Announcing):
         return rows.lanes(self._enqueue(session, "wake_waiting", {"wakes": wanted}))
 
     def _wake_for_plan(self, session: Session, plan: Plan) -> None:
-        """Wake what waits for the rows that a plan has written, without another commit."""
+        """Wake the workflows that wait for a plan's rows, without another commit."""
         if wakes := wakes_of(plan):
             plan.lanes += self._wake_waiting(session, wakes)
         if plan.suspended:

@@ -1,4 +1,4 @@
-"""Batches on SQLite: one transaction also wakes what waits for the batch."""
+"""Batches on SQLite: one transaction also wakes the workflows that wait for the batch."""
 
 from __future__ import annotations
 

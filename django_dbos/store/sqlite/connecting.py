@@ -64,6 +64,6 @@ class SqliteConnecting(Connecting):
         return found
 
     def _deal_positions(self, session: Session, count: int) -> int:
-        """Take queue positions; return the last of them."""
+        """Reserve queue positions; return the last one."""
         last: int = session.run("deal_positions", {"count": count})[0][0]
         return last

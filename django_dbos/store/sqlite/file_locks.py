@@ -64,7 +64,7 @@ class FileLocks:
         self._held.clear()
 
     def is_free(self, executor_id: str) -> bool:
-        """Return whether an executor that once held its lock has lost it; remove its file then."""
+        """Return whether an executor has lost a lock that it held; if so, remove the file."""
         path = self._path(executor_id)
         if path is None or fcntl is None or executor_id in self._held:
             return False

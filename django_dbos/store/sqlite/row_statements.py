@@ -58,7 +58,7 @@ def row_names(name: str) -> list[str]:
 
 
 def _split(text: str) -> tuple[str, str, str]:
-    """Return what comes before a statement's row of VALUES, the row, and what comes after it."""
+    """Split a statement into the text before its row of VALUES, the row, and the rest."""
     before, row, after = _VALUES.fullmatch(text).groups()  # type: ignore[union-attr]
     return before, row, after
 

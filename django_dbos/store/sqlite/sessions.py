@@ -107,7 +107,7 @@ class WorkerConnection:
         self._is_in_transaction = True
 
     def version(self) -> tuple[int, int]:
-        """Return what changes with other connections' commits."""
+        """Return a number that changes with other connections' commits."""
         with self.in_use() as connection:
             (version,) = connection.execute("PRAGMA data_version").fetchone()
             return self._opened, version
