@@ -53,7 +53,7 @@ CONSTANTS = frozenset({str, int, float, bool, type(None)})
 # Names that task queues give to `start`, with options or without.
 OTHER_NAMES_OF_START = frozenset({"apply_async", "defer", "delay", "enqueue", "s", "si"})
 
-# A part of the qualified name of what is defined inside a function.
+# Part of the qualified name of anything that is defined inside a function.
 LOCAL = "<locals>"
 
 logger = logging.getLogger("django_dbos")

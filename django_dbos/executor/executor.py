@@ -37,7 +37,7 @@ logger = logging.getLogger("django_dbos.executor")
 LAST_GRACE = 1.0
 # Seconds for which threads are waited for whose statements aren't answered.
 LAST_PATIENCE = 2.0
-# Seconds between two checks whether the executor is idle.
+# Seconds between checks for idleness.
 IDLE_PAUSE = 0.01
 
 
@@ -271,7 +271,7 @@ class Executor:
 
     def _stop_claiming(self) -> None:
         self.dispatcher.is_paused = True
-        # Statements that are never answered are given up with the other threads.
+        # Statements that are never answered are abandoned with the other threads.
         for thread in (self.dispatcher, self.retention):
             thread.loop.stop(timeout=LAST_GRACE)
 

@@ -15,7 +15,7 @@ from typing import Any
 # The passes of the loop during which all tasks must stay blocked: a result travels through a
 # gather() or a TaskGroup in callbacks, each of which takes a pass.
 QUIET_PASSES = 5
-# The passes after which a task that never blocks doesn't hold up the others any longer.
+# The passes after which a task that never blocks no longer delays the others.
 MAX_PASSES = 2_000
 # Seconds between two checks for an outcome that another thread is recording.
 EXPECTATION_PAUSE = 0.0005

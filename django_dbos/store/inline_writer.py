@@ -129,7 +129,7 @@ class InlineWriter:
         answer: asyncio.Future[Answer] = loop.create_future()
         queue.waiting.append((write, answer))
         if queue.writing is None:
-            # Not a task of the run that happens to come first, which may be cancelled.
+            # Not a task of the run that came first: that run may be cancelled.
             queue.writing = loop.create_task(self._write_queued(queue), context=self._new_context())
         return await answer
 

@@ -84,7 +84,7 @@ def questions(writes: Iterable[Write], *, is_repeat: bool) -> Questions:
     """Return the look-ups for these writes; a repeat also looks up which are in the tables."""
     asked = Questions()
     for write in writes:
-        # Of a stale claim and the one after it, only the later one may hold.
+        # Of two claims on a workflow, only the later one can be valid.
         known = asked.claims.get(write.workflow_id, write.claim_number)
         asked.claims[write.workflow_id] = max(known, write.claim_number)
         checkpoint: Checkpoint | None = getattr(write, "checkpoint", None)

@@ -32,7 +32,7 @@ RELOAD_GRACE = 0.3
 # Seconds between two attempts to reach the database at the start, and between lines about them.
 FIRST_PAUSE, LAST_PAUSE, LOG_INTERVAL = 0.1, 2.0, 30.0
 CANNOT_OPEN = "unable to open database file"
-# The exit code upon which the parent of `--reload` starts another process, as Django's does.
+# The exit code that makes the parent of `--reload` start another process, as in Django.
 CODE_CHANGED = 3
 
 

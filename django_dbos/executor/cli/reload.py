@@ -2,7 +2,7 @@
 
 The parent is that of `--processes`, with one child. In the child, Django's reloader watches the
 files on a thread. After a change the executor hands its work over, uncounted (CORRECTNESS rule 44),
-and the process ends with the exit code upon which the parent starts another one.
+and the process ends with the exit code that makes the parent start another one.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class Retention(Duty):
         while True:
             began, limit = self.clock(), min(self._rows, MAX_WORKFLOWS)
             marked = self._store.mark_deleted(self._session, self._age, limit)
-            # Its time doesn't count: it passes over old workflows that must stay.
+            # Its time isn't counted: it skips old workflows that must be kept.
             self._took = self.clock() - began
             if not marked:
                 return

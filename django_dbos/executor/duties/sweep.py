@@ -44,5 +44,5 @@ class Sweep(Duty):
             self._store.announce(session, Notifications(lanes=lanes))
             self._is_wanted = bool(lanes)
             if lanes:
-                # There may be more than one statement wakes; a heartbeat goes first.
+                # There may be more lost wake-ups than one statement repairs; a heartbeat goes first.
                 self._heartbeat.hurry()

@@ -38,7 +38,7 @@ class FileLocks:
         try:
             descriptor = os.open(path, OPENED | os.O_CREAT, 0o600)
         except OSError:
-            # A link in its place isn't followed, for example: the lease decides.
+            # A symbolic link in its place, for example, is not followed: the lease decides.
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
