@@ -44,5 +44,5 @@ class Sweep(Duty):
             self._store.announce(session, Notifications(lanes=lanes))
             self._is_wanted = bool(lanes)
             if lanes:
-                # There may be more lost wake-ups than one statement repairs; a heartbeat goes first.
+                # One statement may not repair all of them; a heartbeat goes first.
                 self._heartbeat.hurry()
