@@ -34,10 +34,10 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections, router
-from django.utils.module_loading import import_string
 
 from django_dbos.conf import Settings, get_can_read, get_settings, setting_problems
 from django_dbos.core import registry
+from django_dbos.routers import DbosRouter
 from django_dbos.serializers import get_serializer
 from django_dbos.store.checks import check_database
 
@@ -115,8 +115,7 @@ def _check_serializer() -> Iterator[CheckMessage]:
 def _check_router(settings: Settings) -> Iterator[CheckMessage]:
     if _is_routed_well(settings):
         return
-    router_class = import_string(ROUTER)
-    if any(isinstance(installed, router_class) for installed in router.routers):
+    if any(isinstance(installed, DbosRouter) for installed in router.routers):
         yield checks.Warning(
             "Another router takes precedence over DbosRouter and sends tables of django_dbos to "
             "another database.",

@@ -1,5 +1,6 @@
 """The project itself: its wheel, its version, and the completeness of its migrations."""
 
+import ast
 import os
 import re
 import subprocess
@@ -129,3 +130,27 @@ def test_the_package_loads_on_systems_without_fork() -> None:
     )
 
     assert loaded.returncode == 0, loaded.stderr
+
+
+def test_no_module_of_our_own_is_imported_by_a_string() -> None:
+    """Such an import is hidden from the contracts of `lint-imports`."""
+    hidden = []
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        constants = {
+            target.id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(
+                ("import_string", "import_module")
+            ):
+                named = call.args[0]
+                value = constants.get(ast.unparse(named), getattr(named, "value", None))
+                if str(value).startswith("django_dbos"):
+                    hidden.append(f"{path.relative_to(PROJECT)}:{call.lineno}")
+
+    assert hidden == []
