@@ -149,9 +149,9 @@ def step(function: Any = None, /, **options: Any) -> Any:  # noqa: D417 (see the
         atomic: True runs a sync step in a transaction that commits its checkpoint, too: the step's
             writes happen exactly once.
         using: The alias of the database of that transaction. Default: the workflows' database.
-        confirm: True checks with a query before each attempt that this run still owns the
-            workflow, which isn't cancelled and within its deadline: for effects that must not
-            follow a cancel.
+        confirm: True checks before each attempt, with a query, that this run still owns the
+            workflow, and that the workflow is neither cancelled nor past its deadline: for
+            effects that must not follow a cancel.
 
     Returns:
         A StepFunction, or a decorator that returns one.

@@ -38,7 +38,7 @@ IS_MADE = "MAKELEVEL" in os.environ
 GRACE = 10.0
 
 WELCOME = """
-Durable Goods is open: {url}  (Ctrl-C closes it)
+Durable Goods is open: {url}  (Ctrl-C stops it)
 
   shop    {url}
   import  {url}imports/
@@ -48,7 +48,7 @@ To try: order something in the shop and press Pay. While the parcel is being pac
 
   {kill}
 
-The order goes on with the next worker. The same without a browser:
+The next worker continues the order. The same without a browser:
 
   curl -s {url}orders/ -H 'Content-Type: application/json' \\
        -d '{{"sku": "KETTLE-1", "quantity": 1}}'

@@ -289,7 +289,7 @@ class RecordEntry(Write):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordWait(Write):
-    """Record the outcome of a wait that is over; of another wait record the deadline."""
+    """Record the outcome of a finished wait, or the deadline of an unfinished one."""
 
     checkpoint: Checkpoint
     wake: Wake

@@ -65,7 +65,7 @@ class Dispatcher:
     # From any thread
 
     def note_lanes(self, lanes: list[Lane] | None) -> None:
-        """Claim from these lanes, in which something was enqueued; None: perhaps anywhere."""
+        """Claim from these lanes, in which workflows were enqueued; None means any lane."""
         if lanes is None:
             self.poll()
         elif self.lanes.notify(lanes):
@@ -75,7 +75,7 @@ class Dispatcher:
         self.note_lanes(lanes)
 
     def poll(self) -> None:
-        """Read in which lanes something is enqueued."""
+        """Read the lanes in which workflows are enqueued."""
         self._must_poll = True
         self.loop.wake()
 

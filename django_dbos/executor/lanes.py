@@ -52,7 +52,7 @@ class Lanes:
         self.open(notified)
 
     def open(self, lanes: set[Lane]) -> None:
-        """Claim from these lanes, in which something is enqueued."""
+        """Claim from these lanes, in which workflows are enqueued."""
         for lane in lanes:
             watermark = self._watermarks.setdefault(lane, Watermark(self._clock))
             watermark.begin(was_empty=lane not in self._open)

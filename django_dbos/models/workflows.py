@@ -23,7 +23,7 @@ class WorkflowQuerySet(EngineQuerySet["Workflow"]):
     """Workflows, and operations on many of them."""
 
     def active(self) -> WorkflowQuerySet:
-        """Return the unfinished ones: enqueued, delayed, pending or waiting."""
+        """Return the unfinished workflows: enqueued, delayed, pending or waiting."""
         return self.filter(status__in=ACTIVE)
 
     def cancel(self, *, children: bool = False) -> dict[str, bool]:

@@ -205,7 +205,7 @@ class StepTransaction:
         """Close the connection, so that the next statement reconnects."""
         connections[self.alias].close()
 
-    def ask_for_nothing(self) -> None:
+    def ping(self) -> None:
         """Raise the database's error if it doesn't answer a query."""
         with connections[self.alias].cursor() as cursor:
             cursor.execute("SELECT 1")

@@ -128,7 +128,7 @@ class ClientWait(Generic[T]):
     def _next_pause(self) -> float | None:
         """Return the seconds until the next poll, None once the time is up.
 
-        Inside a transaction, also a test's, no change that is waited for can be seen: refuse it.
+        Refuse a wait inside a transaction, also a test's, which can't see the awaited change.
         """
         passed = time.monotonic() - self._began
         if self._timeout is not None and passed >= self._timeout:

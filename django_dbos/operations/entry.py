@@ -90,7 +90,7 @@ def enter(
     /,
     *args: *Ts,
 ) -> T:
-    """Do an operation that workflow code and other code may call, but no step."""
+    """Perform an operation that workflow code and other code may call, but not steps."""
     scope = scope_of(operation)
     if scope is None:
         return outside(*args)
@@ -107,7 +107,7 @@ async def aenter(
     /,
     *args: *Ts,
 ) -> T:
-    """Do an async operation that workflow code and other code may call, but no step."""
+    """Perform an async operation that workflow code and other code may call, but not steps."""
     scope = ascope_of(operation)
     if scope is None:
         return await outside(*args)

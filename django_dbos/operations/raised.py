@@ -36,7 +36,7 @@ def is_foreign(run: Run, error: BaseException, *, is_coroutine: bool) -> bool:
 
 
 def stand_in(source: str, error: BaseException) -> RuntimeError:
-    """Return the error to raise and record for one that would stop its surroundings."""
+    """Return the substitute, to raise and record, for an error that stops surrounding code."""
     return RuntimeError(f"{source} raised {error!r}, which is no Exception. It counts as failed.")
 
 

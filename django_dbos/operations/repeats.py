@@ -46,7 +46,7 @@ class Repeats:
         if meaning.step is Step.REPEAT_AT_FIRST:
             # Once there was a session, the step may have caused its loss.
             self._losses += self._transaction.is_connected
-            patiently(self._run, self._transaction.ask_for_nothing)
+            patiently(self._run, self._transaction.ping)
             return self._losses <= FORGIVEN_LOSSES
         return meaning.step is Step.REPEAT
 

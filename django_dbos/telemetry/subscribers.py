@@ -110,7 +110,7 @@ def has_subscribers() -> bool:
 
 
 def publish(event: str, *values: object) -> None:
-    """Call the method of this name of all subscribers."""
+    """Call the method of this name on every subscriber."""
     for subscriber in _subscribers:
         try:
             getattr(subscriber, event)(*values)

@@ -18,5 +18,5 @@ PUBLIC_KEYS = {("stream", "progress"), ("event", "status")}
 def can_read(
     user: AbstractBaseUser | AnonymousUser, workflow: Workflow, kind: str, key: str | None
 ) -> bool:
-    """Whoever holds the random id of an order or an import may see how it is getting on."""
+    """Allow everyone who has the random id of an order or an import to follow its progress."""
     return workflow.name in PUBLIC_WORKFLOWS and (kind, key) in PUBLIC_KEYS

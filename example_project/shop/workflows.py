@@ -1,4 +1,4 @@
-"""The shop's durable workflows: kill the worker anywhere in here, and another one goes on.
+"""The shop's durable workflows: kill the worker anywhere in here, and another one continues.
 
 Each step returns the process id of the worker that did it, so that the pages can show
 how an order moves from one worker to the next.
@@ -44,7 +44,7 @@ def checkout(sku: str, quantity: int, payment_page: str) -> Result:
 
 def turn_away(sku: str, quantity: int) -> Result:
     dbos.set_event("status", "out_of_stock")
-    # Whoever asked waits for this event: None tells them at once that there is nothing to pay.
+    # The view waits for this event: None means that there is nothing to pay.
     dbos.set_event("payment_url", None)
     report("out_of_stock", f"There aren't {quantity} of {sku} left")
     return {"status": "out_of_stock", "sku": sku, "quantity": quantity}

@@ -186,11 +186,11 @@ def test_a_locked_database_is_an_outage_and_a_mistake_is_not(store: Store) -> No
         done.set()
         thread.join(LIMIT)
     with pytest.raises(errors.BadStatement, match="no such table"):
-        ask_for_nothing()
+        ping()
     connection.close()
 
 
-def ask_for_nothing() -> None:
+def ping() -> None:
     with translated_errors(), connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM nowhere")
 

@@ -20,7 +20,7 @@ from django_dbos.store.starting import Starting, lanes_of
 
 
 class PostgresStarting(PostgresConnecting, Starting):
-    """New workflows by few messages to the server."""
+    """New workflows in few messages to the server."""
 
     def start_many(self, template: NewWorkflow, inputs: Sequence[str]) -> list[str]:
         """See `Starting.start_many`. Two columns carry what differs: ids and inputs."""

@@ -135,9 +135,9 @@ class WorkerConnection:
         return connection
 
     def _patience(self) -> float:
-        """Return the seconds that an answer may take.
+        """Return the time limit of an answer, in seconds.
 
-        They are more after an answer that took longer: otherwise it would never come.
+        It is longer after an answer that took longer, which would otherwise never arrive.
         """
         if time.monotonic() - self._abandoned_at > MEMORY:
             self._patience_factor = 1

@@ -85,7 +85,7 @@ class WorkerConnection:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Hold it with a transaction that has the write lock; an inner one is part of that."""
+        """Hold the connection in a transaction with the write lock; an inner block joins it."""
         with self.in_use() as connection:
             if self._is_in_transaction:
                 yield
