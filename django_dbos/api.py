@@ -296,7 +296,7 @@ def read_stream(
     Raises:
         WaitTimeout: No value has come within the timeout; raised by the iteration.
         WorkflowDoesNotExist: There is no such workflow; raised by the iteration.
-        ValueError: The offset is no int of at least 0.
+        ValueError: The offset is no int from 0 to 2,147,483,647.
 
     Example:
         lines = list(dbos.read_stream("export-1", "lines", timeout=30))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django_dbos.conf import LARGEST_INT
 from django_dbos.core import durations, names
 from django_dbos.operations._sync.stream_readers import StreamReader
 from django_dbos.operations.entry import ascope_of, scope_of, workflow_run
@@ -36,8 +37,8 @@ def aread_stream(
 
 
 def _options(workflow_id: str, key: str, offset: int, timeout: Any, wait: bool) -> dict[str, Any]:
-    if type(offset) is not int or offset < 0:
-        raise ValueError(f"offset must be an int of at least 0, but is {offset!r}.")
+    if type(offset) is not int or not 0 <= offset <= LARGEST_INT:
+        raise ValueError(f"offset must be an int from 0 to {LARGEST_INT}, but is {offset!r}.")
     return {
         "workflow_id": names.check_workflow_id(workflow_id),
         "key": names.check_key(key),

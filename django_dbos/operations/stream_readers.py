@@ -21,7 +21,7 @@ from django_dbos.conf import get_settings
 from django_dbos.core.records import RecordStep, RecordWait, Verdict, Wake, run_key
 from django_dbos.exceptions import WaitInTest, WaitTimeout
 from django_dbos.operations import reads
-from django_dbos.operations.polling import AsyncWait, auntil
+from django_dbos.operations.polling import auntil
 from django_dbos.operations.run import Call, Run
 from django_dbos.operations.timeouts import entry_label
 from django_dbos.operations.waits import RunWait
@@ -169,7 +169,10 @@ class AsyncStreamReader(BaseReader):
         has_read_all = False
         with self._watch() as watch:
             while not self._is_past_end():
-                found = await auntil(watch, self._wait(), has_polled=has_read_all)
+                wait = self._wait()
+                # A value that has come since the last read wins over a time that is up.
+                has_polled = has_read_all and not wait.is_over
+                found = await auntil(watch, wait, has_polled=has_polled)
                 if found is None:
                     await self._record_end(timed_out=True)
                     raise self._timed_out()
@@ -187,7 +190,7 @@ class AsyncStreamReader(BaseReader):
                 has_read_all = page.is_last
         self._replay_end()
 
-    def _wait(self) -> AsyncWait[Page]:
+    def _wait(self) -> _AsyncPageWait | _AsyncRunPageWait:
         return _AsyncPageWait(self) if self._call is None else _AsyncRunPageWait(self, self._call)
 
     async def _record_end(self, *, timed_out: bool) -> None:
@@ -208,6 +211,11 @@ class PageWait:
     def _remaining(self) -> float | None:
         """The seconds that are left for the next value; None: there is no limit."""
         return None if self._until is None else self._until - time.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no time is left for the next value."""
+        return self._remaining is not None and self._remaining <= 0
 
     def _found(self, page: Page) -> tuple[Page] | None:
         """Return the page, unless the reader is to wait for more."""

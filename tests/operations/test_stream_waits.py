@@ -218,6 +218,73 @@ def test_a_value_wins_over_a_deadline_that_has_passed() -> None:
     assert wake_of(handle)[-1] == 1
 
 
+@pytest.mark.rule(17)
+@pytest.mark.rule(53)
+def test_a_value_that_came_during_the_loop_wins_over_a_deadline_that_has_passed() -> None:
+    source = writes_messages.start()
+    entries = iter(source.read_stream("s", timeout=0))
+    for value in ("x", "y"):
+        source.send(value)
+        run_until_idle()
+        assert next(entries) == value
+
+
+@dbos.workflow
+def reads_own_values(own_id: str) -> list[int]:
+    dbos.write_stream("s", 0)
+    seen = []
+    try:
+        for value in dbos.read_stream(own_id, "s", timeout=0):
+            seen.append(value)
+            if value < 3:
+                dbos.write_stream("s", value + 1)
+    except dbos.WaitTimeout:
+        dbos.sleep(60)
+    return seen
+
+
+@dbos.workflow
+async def areads_own_values(own_id: str) -> list[int]:
+    await dbos.awrite_stream("s", 0)
+    seen = []
+    try:
+        async for value in dbos.aread_stream(own_id, "s", timeout=0):
+            seen.append(value)
+            if value < 3:
+                await dbos.awrite_stream("s", value + 1)
+    except dbos.WaitTimeout:
+        await dbos.asleep(60)
+    return seen
+
+
+@pytest.mark.rule(17)
+@pytest.mark.rule(53)
+@pytest.mark.parametrize("workflow", [reads_own_values, areads_own_values])
+def test_a_workflow_reads_the_values_that_it_writes_in_the_loop(workflow: Any) -> None:
+    handle = workflow.using(workflow_id="own").start("own")
+    run_until_idle()
+    advance(61)
+    run_until_idle()
+
+    assert handle.get_result() == [0, 1, 2, 3]
+
+
+@pytest.mark.rule(53)
+def test_a_reader_may_wait_for_the_last_possible_offset() -> None:
+    @dbos.workflow
+    def reads_from(source: str, offset: int) -> Any:
+        return list(dbos.read_stream(source, "s", offset))
+
+    source = writes_messages.start()
+    handle = reads_from.start(source.workflow_id, 2**31 - 1)
+    run_until_idle()
+    assert wake_of(handle)[-1] == 2**31 - 1
+
+    source.send(None)
+    run_until_idle()
+    assert handle.get_result() == []
+
+
 @dbos.workflow
 def times_out(source: str) -> str:
     try:

@@ -229,7 +229,7 @@ def test_many_streams_at_once_have_no_gap(worker: Executor) -> None:
     assert StreamEntry.objects.count() == 10 * 51
 
 
-@pytest.mark.parametrize("offset", [-1, "0", None, True])
+@pytest.mark.parametrize("offset", [-1, "0", None, True, 2**31])
 def test_a_bad_offset_is_refused(offset: Any) -> None:
     with pytest.raises(ValueError, match="offset"):
         dbos.read_stream("x", "s", offset=offset)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django_dbos import serializers
 from django_dbos.core.records import RecordStep, RecordWait, Verdict
 from django_dbos.operations._sync import reads
-from django_dbos.operations._sync.polling import Wait, until
+from django_dbos.operations._sync.polling import until
 from django_dbos.operations.run import Call, Run
 from django_dbos.operations.stream_readers import BaseClientPageWait, BaseReader, BaseRunPageWait
 
@@ -60,7 +60,10 @@ class StreamReader(BaseReader):
         has_read_all = False
         with self._watch() as watch:
             while not self._is_past_end():
-                found = until(watch, self._wait(), has_polled=has_read_all)
+                wait = self._wait()
+                # A value that has come since the last read wins over a time that is up.
+                has_polled = has_read_all and not wait.is_over
+                found = until(watch, wait, has_polled=has_polled)
                 if found is None:
                     self._record_end(timed_out=True)
                     raise self._timed_out()
@@ -78,7 +81,7 @@ class StreamReader(BaseReader):
                 has_read_all = page.is_last
         self._replay_end()
 
-    def _wait(self) -> Wait[Page]:
+    def _wait(self) -> _PageWait | _RunPageWait:
         return _PageWait(self) if self._call is None else _RunPageWait(self, self._call)
 
     def _record_end(self, *, timed_out: bool) -> None:
