@@ -133,7 +133,7 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
 
 
 class _End:
-    """The wait for the end of what a socket sends; each poll sends the news."""
+    """The wait for the end of a socket's data; each poll sends the news."""
 
     def __init__(self, consumer: WorkflowConsumer) -> None:
         self._consumer = consumer

@@ -7,7 +7,7 @@ from django_dbos.store.sessions import Session
 
 
 class Connection:
-    """A session that is opened when it is first used, and anew once the executor has a new id."""
+    """A session that is opened at its first use, and reopened when the executor has a new id."""
 
     def __init__(self, identity: Identity, purpose: str) -> None:
         self._identity = identity

@@ -90,7 +90,7 @@ class Dispatcher:
         self.loop.wake()
 
     def audit_soon(self) -> None:
-        """Compare them soon, but not again and again."""
+        """Compare them soon, at a limited rate."""
         self._audit.request_soon()
         self.loop.wake()
 
@@ -134,7 +134,7 @@ class Dispatcher:
             self._claim_suspect(sorted({lane[0] for lane in self._listed}))
 
     def _expect_nothing(self) -> None:
-        """Poll again later and later, unless something is claimed after all."""
+        """Poll at growing intervals until something is claimed."""
         longer = max(self._fruitless_pause * 2, FIRST_FRUITLESS_PAUSE)
         self._fruitless_pause = min(longer, LAST_FRUITLESS_PAUSE)
         self._poll_again_at = self._clock() + self._fruitless_pause
@@ -201,7 +201,7 @@ class Dispatcher:
     def _claim_suspect(self, queue_names: list[str]) -> None:
         """Claim one suspect at a time: if it kills its executor, it must not take others with it.
 
-        A suspect is a workflow whose executors died with it again and again.
+        A suspect is a workflow with which several executors in a row have died.
         """
         slots = self._runs.slots
         if self._running_suspect or not slots.take():
@@ -241,7 +241,7 @@ class Dispatcher:
         self._runs.slots.give_back(len(claims))
 
     def _recover(self) -> None:
-        """Begin anew after an error: the audit finds claims whose answer was lost."""
+        """Start over after an error: the audit finds claims whose answer was lost."""
         self.connection.close()
         self.lanes.rewind()
         self._must_poll = True

@@ -113,7 +113,7 @@ class Executor:
 
     @property
     def executor_id(self) -> str:
-        """The id under which it holds its claims; another one after it had to register anew."""
+        """The id under which it holds its claims; it changes when the executor registers again."""
         return self.identity.executor_id
 
     # Start and stop
@@ -238,7 +238,7 @@ class Executor:
         """
         if self.runs.is_stopping:
             return
-        logger.warning("Executor %s was silent for too long, and begins anew", self.executor_id)
+        logger.warning("Executor %s was silent for too long, and registers again", self.executor_id)
         old_id = self.executor_id
         self.dispatcher.is_paused = True
         self.identity.renew()

@@ -60,7 +60,7 @@ class Pool:
         self._queue.put(run)
 
     def rename_connections(self) -> None:
-        """Have each thread connect anew: Django's connections carry another name from now on."""
+        """Make each thread reconnect: Django's connections carry another name from now on."""
         self._name_number += 1
 
     def stop(self) -> None:

@@ -232,7 +232,7 @@ class Runs:
                 self._effects.audit_soon()
 
     def _doubt(self, workflow_id: str) -> None:
-        """Have the next step of a run, or the audit, check first whether its claim still holds.
+        """Make the next step of a run, or the audit, first check whether its claim still holds.
 
         A notification is no proof: any process can send one.
         """

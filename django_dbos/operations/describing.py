@@ -44,7 +44,7 @@ class WorkflowDescription:
     started_at: datetime | None
     finished_at: datetime | None
     error: str | None
-    """The class and message of what it raised; get_result() raises it."""
+    """The class and message of the error that it raised; get_result() raises that error."""
 
 
 def describe(store: Store, workflow_id: str) -> WorkflowDescription:

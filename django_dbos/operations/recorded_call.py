@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 async def aperform(run: Run, operation: str, do: Callable[[], T]) -> T:
-    """Call `do` and record what it returned or raised; in a replay, return what was recorded."""
+    """Call `do` and record its outcome; in a replay, return the recorded outcome."""
     call = run.begin(operation, operation_name(operation))
     if call.found is not None:
         await run.turn(call.found)

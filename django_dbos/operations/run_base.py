@@ -196,7 +196,7 @@ class BaseRun:
     # Interruptions
 
     def interrupt(self, reason: RunInterrupted) -> None:
-        """Have the run end: from any thread, at its next durable operation, or in its wait.
+        """End the run: from any thread, at its next durable operation, or in its wait.
 
         `ClaimLost` and `RunCancelled` cancel async code at once; `HandedOver` lets the step in
         progress finish and be recorded, then releases the claim, uncounted.
@@ -212,7 +212,7 @@ class BaseRun:
             self.task.cancel()
 
     def doubt(self) -> None:
-        """Have the claim confirmed by the database before the next step; from any thread."""
+        """Require the database to confirm the claim before the next step; from any thread."""
         self.last_doubt = object()
 
     def settle(self, doubt: object) -> None:
@@ -280,7 +280,7 @@ class BaseRun:
             self._failed_post = answer
 
     def note_left(self, call: BaseCall, output: str) -> None:
-        """Have the next write record that an iteration over a stream was left.
+        """Make the next write record that an iteration over a stream was left.
 
         A finalizer calls this, and must not wait.
         """

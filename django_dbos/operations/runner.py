@@ -106,7 +106,7 @@ def _working(run: Run) -> Iterator[None]:
 
 
 def _call(run: Run) -> BaseException | None:
-    """Call the function; keep its value in `run.value`, and return what it raised."""
+    """Call the function; keep its value in `run.value`, and return the error that it raised."""
     try:
         with context.entered(run):
             arguments = run.load(run.claim.input)

@@ -1,4 +1,4 @@
-"""Run a step: replay the recorded outcome, or attempt it, try again, and record the outcome."""
+"""Run a step: replay the recorded outcome, or attempt the step and record the outcome."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def arun_step(
 
 
 def _fingerprint(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
-    """Return a digest of the arguments, which tells the calls of concurrent branches apart.
+    """Return a digest of the arguments, which distinguishes the calls of concurrent branches.
 
     None without branches, and for arguments that can't be serialized.
     """

@@ -150,7 +150,7 @@ class _AsyncEntries(AsyncIterator[Any]):
 
 
 class AsyncStreamReader(BaseReader):
-    """The values of a stream, in order, as they come: iterate over it.
+    """An iterator over the values of a stream, in order, as they arrive.
 
     `closed` is True once everything was read of a stream that gets no more.
     """

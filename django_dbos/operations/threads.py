@@ -87,7 +87,7 @@ def end_idle_threads() -> None:
 
 
 def _forget_threads() -> None:
-    """Begin anew in a forked process, which has none of the threads."""
+    """Start over in a forked process, which has none of the threads."""
     global _threads
     _threads = _Threads()
 

@@ -44,7 +44,7 @@ class Announcing(Transactions):
         notifications = Notifications.merged([Notifications.of_plan(plan) for plan in plans])
         suspended = [suspend.workflow_id for plan in plans for suspend in plan.suspended]
         if suspended:
-            # What they wait for may have come while they were still running.
+            # The awaited data may have come while they were still running.
             notifications.lanes += self.wake_satisfied(session, suspended)
         self.announce(session, notifications)
 

@@ -14,7 +14,7 @@ Reading is the business of `store.reader`.
 
 The parts are base classes, not objects of their own: a part is written on top of those that it
 names as its bases, a call costs one attribute look-up as in any class, and a database overrides a
-method where it differs without building the parts anew. `postgresql.store` and `sqlite.store` put
+method where it differs without rebuilding the parts. `postgresql.store` and `sqlite.store` put
 their overrides, in files by the same names, before these.
 """
 

@@ -75,7 +75,7 @@ class BatchWriter:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what is queued, then end the thread; abandon what the database doesn't take."""
+        """Write the queue, then end the thread; abandon writes that the database doesn't accept."""
         self._is_stopping = True
         self._wake.set()
         self._thread.join(LAST_PATIENCE)

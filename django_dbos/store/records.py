@@ -45,7 +45,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatReport:
-    """The answer to a heartbeat: whether the executor counts as alive, and what is to be done."""
+    """The answer to a heartbeat: whether the executor counts as alive, and its pending work."""
 
     is_registered: bool
     has_enqueued: bool

@@ -65,7 +65,7 @@ class Session(Protocol):
         """Return a block whose statements commit together, or not at all."""
 
     def close(self) -> None:
-        """Close the connection; the next statement connects anew."""
+        """Close the connection; the next statement reconnects."""
 
 
 class DjangoSession:
@@ -113,7 +113,7 @@ class DjangoSession:
                 cursor.execute("BEGIN IMMEDIATE")
 
     def close(self) -> None:
-        """Close the connection; the next statement connects anew."""
+        """Close the connection; the next statement reconnects."""
         connections[self.alias].close()
 
 

@@ -27,7 +27,7 @@ class Line:
     Args:
         descriptor: The session's socket.
         owner: The id of its executor; empty if it belongs to none.
-        purpose: What the session is for, as the log names it.
+        purpose: The purpose of the session, for the log.
         patience: Seconds that an answer may take.
     """
 
@@ -135,7 +135,7 @@ def get_watchdog() -> Watchdog:
 
 
 def _leave_to_parent() -> None:
-    """Start anew in a forked process: thread and sessions are its parent's."""
+    """Start over in a forked process: thread and sessions are its parent's."""
     global _watchdog
     _watchdog = Watchdog()
 

@@ -128,7 +128,7 @@ def test_a_frozen_process_loses_its_workflows_and_cannot_write(
     frozen.send_group(signal.SIGCONT)
 
     # Its step has ended but isn't recorded, since another worker has the workflow.
-    frozen.wait_for("begins anew")
+    frozen.wait_for("registers again")
     assert Checkpoint.objects.count() == 6
     later.open()
     pids = handle.get_result(timeout=LIMIT)

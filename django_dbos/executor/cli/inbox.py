@@ -82,7 +82,7 @@ class Inbox:
         self._writer.close()
 
     def notify(self, notice: Notice) -> None:
-        """Have `wait` return a notice; from any thread."""
+        """Make `wait` return a notice; from any thread."""
         try:
             self._writer.send(bytes([notice]))
         except OSError:

@@ -152,7 +152,7 @@ def end_process(code: int) -> NoReturn:
 
 
 def give_memory_back() -> None:
-    """Give memory that only the start needed back to the system: a megabyte, with glibc."""
+    """Return memory that only the start needed to the system: a megabyte, with glibc."""
     gc.collect()
     with contextlib.suppress(AttributeError, OSError, TypeError):
         # Other C libraries lack it, and Windows has no such handle.

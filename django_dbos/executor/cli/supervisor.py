@@ -26,7 +26,7 @@ PIPE = "DBOS_WORKER_PIPE"
 # Seconds between the death of a child and the start of the next. A signal comes from outside, so it
 # is no evidence that the next child can't start either: pauses after signals stay short.
 FIRST_BACKOFF, LAST_BACKOFF, LAST_BACKOFF_AFTER_SIGNAL = 0.2, 10.0, 1.0
-# After this many seconds of life the back-off begins anew.
+# After this many seconds of life the back-off is reset.
 PROVEN = 10.0
 POLL_INTERVAL = 0.1
 # Seconds after which a child that should have stopped at once is killed.

@@ -1,4 +1,4 @@
-"""Attendance: when the database could be reached, by which the silence of others is judged.
+"""Attendance: the times when the database was reachable, by which silence is judged.
 
 Silence means death only while the silent executor could have reached it. After an outage all have
 been silent, and the first one back would take all the work of the others (CORRECTNESS rule 4).
@@ -70,7 +70,7 @@ class Attendance:
         self._has_failed = False
 
     def note_failure(self) -> None:
-        """Record that a heartbeat of this executor has failed: others may be on their way back."""
+        """Record that a heartbeat of this executor has failed: others may be reconnecting."""
         self._has_failed = True
 
     def on_time(self, age: float) -> float:
@@ -78,7 +78,7 @@ class Attendance:
         return _within(self._on_time, self._clock(), age)
 
     def settled(self, age: float) -> float:
-        """Return the same, without the seconds in which others may have been on their way back."""
+        """Return the same, without the seconds in which others may have been reconnecting."""
         return _within(self._settled, self._clock(), age)
 
     def _extend(self, spans: list[Span], now: float, begin: float | None) -> None:

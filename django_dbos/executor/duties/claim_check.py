@@ -13,7 +13,7 @@ from django_dbos.store.sessions import Session
 
 
 class ClaimCheck(Duty):
-    """The replacement of notifications that were lost, or don't exist."""
+    """The fallback for notifications that were lost or aren't available."""
 
     def __init__(self, runs: Runs, dispatcher: Dispatcher, clock: Clock) -> None:
         super().__init__(clock, period=math.inf)
@@ -25,7 +25,7 @@ class ClaimCheck(Duty):
         """Do nothing: this duty acts on reports only."""
 
     def on_heartbeat(self, session: Session, report: HeartbeatReport) -> None:
-        """Have the dispatcher poll, or compare claims with runs, if the report calls for it."""
+        """Make the dispatcher poll, or compare claims with runs, if the report requires it."""
         if report.has_enqueued:
             self._dispatcher.poll_again()
         if not self._runs.store.wakeups.is_listening:

@@ -1,4 +1,4 @@
-"""Heartbeat: one statement an interval that shows life and reads the state of the tables.
+"""Heartbeat: one statement per interval, which proves life and reads the state of the tables.
 
 Its report goes to the other duties: enqueued workflows, the next due time and deadline, executors
 that look dead, lost wake-ups. So an idle worker runs this statement and no other.
@@ -23,7 +23,7 @@ from django_dbos.store.sessions import Session
 class Heartbeat(Duty):
     """The heartbeat, and the lock that shows that the process lives.
 
-    `on_report` receives each report. `on_silence` is called when the executor must register anew,
+    `on_report` receives each report. `on_silence` is called when the executor must register again,
     `on_life` after each heartbeat that found it registered.
     """
 
@@ -61,7 +61,7 @@ class Heartbeat(Duty):
         self.last_at = self.clock()
 
     def run(self, session: Session) -> None:
-        """Send a heartbeat, and hand on its report."""
+        """Send a heartbeat, and pass its report on."""
         began = self.clock()
         try:
             report = self._send(session)
@@ -84,7 +84,7 @@ class Heartbeat(Duty):
         self._on_report(session, report)
 
     def search_all(self) -> None:
-        """Have the next heartbeat search all waits for lost wake-ups."""
+        """Make the next heartbeat search all waits for lost wake-ups."""
         self._previous = None
 
     def on_disconnect(self) -> None:

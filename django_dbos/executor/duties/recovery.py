@@ -1,4 +1,4 @@
-"""Recovery: gives the workflows of dead executors back to their queues.
+"""Recovery: returns the workflows of dead executors to their queues.
 
 An executor is dead when its lease has run out, or when the lock that its process holds was found
 free twice. Silence counts only while the database could be reached: for a lease in all, or,
@@ -77,10 +77,10 @@ class Recovery(Duty):
         self._unlocked_since.clear()
 
     def run(self, session: Session) -> None:
-        """Do nothing: only a report has something to judge."""
+        """Do nothing: this duty judges only by reports."""
 
     def on_heartbeat(self, session: Session, report: HeartbeatReport) -> None:
-        """Recover the dead; have the next heartbeat come soon if one is suspected or left."""
+        """Recover dead executors; hurry the next heartbeat if others are suspected or left."""
         if self.judge(session, report):
             self._on_recovered()
         if self.suspects_any:

@@ -30,7 +30,7 @@ class Sweep(Duty):
         self._is_wanted = False
 
     def run(self, session: Session) -> None:
-        """Have the next heartbeat search all waits."""
+        """Make the next heartbeat search all waits."""
         self._heartbeat.search_all()
 
     def expect_lost(self) -> None:

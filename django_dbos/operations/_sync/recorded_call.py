@@ -15,7 +15,7 @@ from django_dbos.operations.run import Run, operation_name
 
 
 def perform(run: Run, operation: str, do: Callable[[], T]) -> T:
-    """Call `do` and record what it returned or raised; in a replay, return what was recorded."""
+    """Call `do` and record its outcome; in a replay, return the recorded outcome."""
     call = run.begin(operation, operation_name(operation))
     if call.found is not None:
         return run.outcome(call.found)  # type: ignore[no-any-return]

@@ -23,7 +23,7 @@ class PostgresAnnouncing(Announcing):
     supports_notifications = True
 
     def _notify_with_commit(self, session: Session, notifications: Notifications) -> None:
-        # The server sends what a transaction notifies of when it commits.
+        # The server sends a transaction's notifications when it commits.
         session.run_all(_notify(notifications.news, notifications.lanes))
 
     def _notify_and_wake(

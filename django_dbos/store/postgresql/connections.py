@@ -86,7 +86,7 @@ def connect(alias: str, *, owner: str, purpose: str, patience: float) -> tuple[C
     Args:
         alias: The database.
         owner: The executor's id; empty for a connection that belongs to none.
-        purpose: What the connection is for, as the log names it.
+        purpose: The purpose of the connection, for the log.
         patience: Seconds that an answer may take.
     """
     try:

@@ -108,7 +108,7 @@ class PostgresLiveness(PostgresConnecting, Liveness):
     def _end_sessions(self, session: Session, executor_id: str) -> None:
         """End a dead executor's sessions and wait until they are gone.
 
-        What they were writing is then committed, or never will be (rule 6).
+        Their last writes are then committed, or never will be (rule 6).
         """
         name = {"application_name": application_name(executor_id)}
         for _ in range(END_SESSIONS_TRIES):
@@ -130,7 +130,7 @@ class PostgresLiveness(PostgresConnecting, Liveness):
             self._warned_roles.add(role)
             logger.warning(
                 "Database sessions that a dead executor left under role %r can't be ended by this "
-                "worker's role; what they have locked stays so until they end by themselves. GRANT "
+                "worker's role; their locks are held until they end by themselves. GRANT "
                 "that role, or pg_signal_backend, to the worker's role.",
                 role,
             )

@@ -1,4 +1,4 @@
-"""The worker's connection to PostgreSQL: made anew whenever it was lost, and watched."""
+"""The worker's connection to PostgreSQL: reopened whenever it was lost, and watched."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class WorkerConnection:
         return self._connection
 
     def close(self) -> None:
-        """Close it; the next statement connects anew."""
+        """Close it; the next statement reconnects."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -46,6 +46,6 @@ class SqliteAnnouncing(SqliteConnecting, Announcing):
         if wakes := wakes_of(plan):
             plan.lanes += self._wake_waiting(session, wakes)
         if plan.suspended:
-            # What they wait for may have come while they were still running.
+            # The awaited data may have come while they were still running.
             suspended = [suspend.workflow_id for suspend in plan.suspended]
             plan.lanes += self.wake_satisfied(session, suspended)

@@ -61,7 +61,7 @@ class ClientSession(DjangoSession):
 
 
 class WorkerConnection:
-    """The one connection of a process's executors, made anew whenever it was closed.
+    """The one connection of a process's executors, reopened whenever it was closed.
 
     A thread uses it under the lock. No thread waits for that lock with a transaction of Django's
     open, so its holder gets SQLite's own lock as soon as the others end their transactions.
