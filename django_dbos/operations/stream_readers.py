@@ -95,11 +95,11 @@ class BaseReader:
         )
 
     def _is_past_end(self) -> bool:
-        """Whether the first run's reader ended here."""
+        """Return whether the first run's reader ended here."""
         return self._end is not None and self._offset >= self._end["offset"]
 
     def _is_last(self, page: Page) -> bool:
-        """Whether a page is followed by no other, and isn't waited for."""
+        """Return whether a page is followed by no other, and isn't awaited."""
         if page.is_ended or (page.is_last and not self._waits):
             self.closed = page.is_closed
             return True
@@ -266,7 +266,7 @@ class BaseRunPageWait(PageWait, RunWait):
             self._until = call.run.waits_until.get(call.step_number, self._until)
 
     def _must_record(self, seconds: float | None) -> bool:
-        """Whether the deadline is to be recorded: before a suspension, or after the hold time."""
+        """Return whether to record the deadline: before a suspension, or after the hold time."""
         is_due = seconds is None or (self._until is not None and self._policy.is_over)
         return is_due and not self._is_recorded
 

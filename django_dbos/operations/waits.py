@@ -95,7 +95,7 @@ class HoldPolicy:
         return self._run.host.without_slot(self._run) if self.is_resident else nullcontext()
 
     def _may_hold(self) -> bool:
-        """Whether slots are free; a retry on a test's thread may hold, since it takes none."""
+        """Return whether slots are free; a retry on a test's thread holds none, so it may hold."""
         host = self._run.host
         return host.may_hold() or (self._wake.kind is WakeKind.RETRY and not host.owns_connections)
 

@@ -153,7 +153,7 @@ def _like(wrapper: BaseDatabaseWrapper, owner: str, patience: float) -> BaseData
 
 
 class Pooling:
-    """Whether a pooler gives every transaction another connection to the server (rule 48).
+    """The detection of a pooler that gives every transaction another connection (rule 48).
 
     `DBOS["TRANSACTION_POOLER"]` states it, or it is detected: then sessions keep nothing.
 
