@@ -168,10 +168,12 @@ class Pool:
         asyncio.set_event_loop(loop)
         try:
             _run_until_stopped(loop)
-            for task in self._tasks:
+            # A copy: the callbacks of tasks that are done empty the set once the loop goes on.
+            tasks = set(self._tasks)
+            for task in tasks:
                 task.cancel()
-            if self._tasks:
-                loop.run_until_complete(asyncio.wait(self._tasks, timeout=1.0))
+            if tasks:
+                loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from django.contrib.auth.models import Group
 from django.db import transaction
 
 import django_dbos as dbos
+from django_dbos.executor.pool import Pool
 from tests.executor import workflows
 from tests.executors import Start
 from tests.waiting import LIMIT
@@ -111,3 +113,22 @@ def test_runs_wait_if_the_system_has_no_threads_left(
 
     assert [handle.get_result(timeout=LIMIT) for handle in handles] == [1] * 4
     assert len(refused) == 3
+
+
+def test_the_loop_closes_beside_a_task_that_has_just_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The done callback of such a task is still to be called when the loop stops."""
+    errors: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    pool = Pool(on_done=lambda run: None)
+
+    async def end_with_the_loop(run: object) -> None:
+        asyncio.get_running_loop().stop()
+
+    monkeypatch.setattr(pool, "_arun", end_with_the_loop)
+    loop = pool._running_loop()
+    loop.call_soon_threadsafe(pool._start_task, object())
+    assert pool._loop_thread is not None
+    pool._loop_thread.join(LIMIT)
+
+    assert loop.is_closed()
+    assert errors == []
