@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django_dbos.store.sessions import Params
@@ -24,18 +24,33 @@ def to_text(instant: datetime) -> str:
     return instant.replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
-def bound(params: Params, now: datetime) -> Params:
+class Reading(NamedTuple):
+    """One reading of the clock, for all instants of a write."""
+
+    instant: datetime
+    text: str
+
+
+def read_clock() -> Reading:
+    """Return the time, as a batch's rows share it: its text is made once."""
+    instant = datetime.now(UTC)
+    return Reading(instant, to_text(instant))
+
+
+def bound(params: Params, now: Reading) -> Params:
     """Return the parameters as sqlite3 takes them, the time as `now`, and a checkpoint's instants.
 
     PostgreSQL computes these instants in SQL, with the precision that SQLite's functions lack.
     """
-    values = {name: value.hex if type(value) is UUID else value for name, value in params.items()}
+    values: Params = {"now": now.text}
+    for name, value in params.items():
+        values[name] = value.hex if type(value) is UUID else value
     if "duration" in params:
         timeout = params.get("timeout")
-        values["started_at"] = to_text(now - timedelta(seconds=params["duration"]))
-        deadline = None if timeout is None else now + timedelta(seconds=timeout)
+        values["started_at"] = to_text(now.instant - timedelta(seconds=params["duration"]))
+        deadline = None if timeout is None else now.instant + timedelta(seconds=timeout)
         values["deadline_at"] = None if deadline is None else to_text(deadline)
-    return {"now": to_text(now), **values}
+    return values
 
 
 def to_json(values: Sequence[Any]) -> str:

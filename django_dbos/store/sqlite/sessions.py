@@ -12,14 +12,19 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any, Protocol, cast
 
 from django.db import connections
 
 from django_dbos.store import errors, sessions, statements
 from django_dbos.store.sessions import Batch, DjangoSession, Params, Row, Session, Statement
-from django_dbos.store.sqlite.parameters import bound, now_text, to_json, with_named_parameters
+from django_dbos.store.sqlite.parameters import (
+    bound,
+    now_text,
+    read_clock,
+    to_json,
+    with_named_parameters,
+)
 from django_dbos.store.sqlite.row_statements import Values, for_rows, parts_of
 
 
@@ -34,10 +39,10 @@ class ClientSession(DjangoSession):
     """Django's connection of this thread."""
 
     def run(self, name: str, params: Params | None = None) -> list[Row]:
-        return super().run(name, bound(params or {}, datetime.now(UTC)))
+        return super().run(name, bound(params or {}, read_clock()))
 
     def send_rows(self, batches: Mapping[str, Batch]) -> None:
-        now = datetime.now(UTC)
+        now = read_clock()
         with sessions.translated_errors(self.alias), connections[self.alias].cursor() as cursor:
             for name, batch in batches.items():
                 text = statements.load(self.vendor, name)
@@ -146,7 +151,7 @@ class WorkerSession:
 
     def run(self, name: str, params: Params | None = None) -> list[Row]:
         text = with_named_parameters(statements.load("sqlite", name))
-        given = bound(params or {}, datetime.now(UTC))
+        given = bound(params or {}, read_clock())
         with self._connection.in_use() as connection:
             return connection.execute(text, given).fetchall()
 
@@ -157,7 +162,7 @@ class WorkerSession:
         return self.run_all(work)
 
     def send_rows(self, batches: Mapping[str, Batch]) -> None:
-        now = datetime.now(UTC)
+        now = read_clock()
         with self._connection.in_use() as connection:
             for name, batch in batches.items():
                 text = with_named_parameters(statements.load("sqlite", name))
