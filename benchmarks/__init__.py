@@ -1,1 +1,1 @@
-"""How fast it is, beside its peers and the bare database: `make bench`, docs/benchmarks.md."""
+"""Benchmarks beside peers and the bare database: `make bench`, docs/benchmarks.md."""

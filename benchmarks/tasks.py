@@ -1,4 +1,4 @@
-"""What django-tasks-db runs while it's measured."""
+"""The tasks that django-tasks-db runs while it is measured."""
 
 from django.tasks import task
 

@@ -1,4 +1,4 @@
-"""What django_dbos runs while it's measured; the app's `workflows.py`, found by itself."""
+"""The workflows that are measured; the app's `workflows.py`, which is discovered."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def main() -> int:
 
 
 def is_current(module: str) -> bool:
-    """Whether the file has the code and the comments that would be generated."""
+    """Return whether the file has the code and the comments that would be generated."""
     target = TARGETS / f"{module}.py"
     return target.exists() and meaning(target.read_text()) == meaning(generate(module))
 

@@ -1,4 +1,4 @@
-"""What Celery and Dramatiq share: Redis for broker and results, a result for each task."""
+"""The common base of Celery and Dramatiq: Redis for broker and results, a result a task."""
 
 from __future__ import annotations
 

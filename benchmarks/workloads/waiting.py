@@ -69,7 +69,7 @@ def wait_until_all_wait(system: Any, count: int, worker: Worker) -> None:
 
 
 def one_nap(system: Any, receiver: TimestampReceiver) -> float:
-    """How long it takes beyond its time, from the line before the sleep to the line after it."""
+    """Measure the delay of a sleep beyond its time, from the line before it to the line after."""
     system.start_nap(NAP)
     began, woke = receiver.receive(), receiver.receive()
     return woke - began - NAP

@@ -57,7 +57,7 @@ class Dispatcher:
         self._running_suspect = ""
         self.is_paused = False
         self.polls = 0
-        """How often all lanes were found empty: `--once` waits for the next time."""
+        """The number of times that all lanes were found empty: `--once` waits for the next."""
         self.loop = Loop(
             "dbos-dispatcher", self.tick, on_error=self._recover, on_end=self.connection.close
         )

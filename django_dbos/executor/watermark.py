@@ -34,7 +34,7 @@ class Watermark:
         self._clock = clock
         self.above = BOTTOM
         self.batch_size = FIRST_CLAIMS
-        """How many workflows the next claim may take."""
+        """The largest number of workflows for the next claim."""
         self.is_exhausted = False
         """Whether only rows that were committed late can be left."""
         self._floor = self._next_floor = BOTTOM

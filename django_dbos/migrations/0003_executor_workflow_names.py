@@ -1,4 +1,4 @@
-"""What each executor can run, as far as it says so."""
+"""Executors list the workflow functions that they know."""
 
 from django.db import migrations, models
 

@@ -1,4 +1,4 @@
-"""What the attempts at a step failed with."""
+"""Checkpoints keep the errors of failed attempts."""
 
 from django.db import migrations, models
 

@@ -1,4 +1,4 @@
-"""Which systems a workload measures, in which sizes; the arithmetic that workloads share."""
+"""The systems and sizes of each workload, and the arithmetic that workloads share."""
 
 from __future__ import annotations
 

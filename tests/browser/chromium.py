@@ -106,7 +106,7 @@ class Chromium:
 
     @property
     def text(self) -> str:
-        """What the page shows."""
+        """The text that the page shows."""
         return str(self.run("document.body ? document.body.innerText : ''"))
 
     def run(self, script: str) -> Any:
@@ -116,7 +116,7 @@ class Chromium:
         return answer.get("result", {}).get("value")
 
     def save_picture(self, path: Path) -> None:
-        """What the page looks like, as a PNG."""
+        """Save a PNG of the page."""
         path.write_bytes(base64.b64decode(self._ask("Page.captureScreenshot")["data"]))
 
     def _page_address(self, process: subprocess.Popen[bytes]) -> str:

@@ -1,4 +1,4 @@
-"""Who may follow the shop's workflows from a browser."""
+"""Access to the shop's workflows from a browser."""
 
 from __future__ import annotations
 

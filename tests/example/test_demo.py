@@ -136,7 +136,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def demo_database() -> Iterator[dict[str, str]]:
-    """What to tell the demo, so that it uses the kind of database that these tests run on."""
+    """Yield the environment that selects the database of these tests for the demo."""
     if settings.VENDOR == "sqlite":
         yield {"DB": "sqlite"}
         return
@@ -182,7 +182,7 @@ def list_children(pid: int) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether it runs; a zombie, whom nobody has waited for yet, doesn't."""
+    """Return whether a process runs; a zombie, not yet waited for, doesn't."""
     processes = [row.split() for row in list_processes("pid=,stat=")]
     return any(int(other) == pid and not state.startswith("Z") for other, state in processes)
 

@@ -1,4 +1,4 @@
-"""What the payment provider tells the shop, and the page that pretends to be one."""
+"""Webhooks of the payment provider, and the page that plays the provider."""
 
 from __future__ import annotations
 

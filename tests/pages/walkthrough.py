@@ -41,7 +41,7 @@ class Walk:
         self.before: Callable[[str], None] = lambda command: None
         """Called before each command."""
         self.instead: dict[str, str] = {}
-        """Where a page offers a choice: what to do instead of what it shows."""
+        """Replacements for the steps at which a page offers a choice."""
         self._is_installed = False
 
     def copy_project(self, folder: Path) -> None:
@@ -140,7 +140,7 @@ class Walk:
             self.kill(name)
 
     def log(self, name: str) -> str:
-        """What a terminal shows."""
+        """Return the output that a terminal would show."""
         return (self.folder / f"{name}.log").read_text()
 
     def wait(self, check: Callable[[], Any]) -> None:

@@ -56,7 +56,7 @@ def status() -> str:
 
 
 def append_without_notification(offset: int, *, is_end: bool = False) -> None:
-    """What remains of a writer that dies between its commit and its notification."""
+    """Append as a writer does that dies between its commit and its notification."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO dbos_stream_entry "

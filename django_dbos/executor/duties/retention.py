@@ -48,7 +48,7 @@ class Retention(Duty):
         self._age = age
         self._patience = patience
         self._rows = rows
-        """How many rows a statement is to delete."""
+        """The number of rows for a statement to delete."""
         self._took = 0.0
         self._session: Session
         self._work = self._delete_old()
