@@ -194,7 +194,7 @@ def whose() -> tuple[str | None, str]:
 
 
 @pytest.mark.parametrize("user", ["system", "7b0e8c1e-0000-4000-8000-000000000000", 999, "9" * 40])
-def test_an_anonymous_user_is_none(user: Any) -> None:
+def test_a_user_id_that_is_no_users_pk_gives_no_user(user: Any) -> None:
     handle = whose.using(user=user).start()
     run_until_idle()
 
