@@ -95,8 +95,8 @@ class _TestHost(InlineHost):
 
     def _claim_next(self, session: Any, only: set[str] | None) -> Claim | None:
         lanes = self.store.list_lanes(session)
-        for lane in sorted(lanes, key=lambda lane: -lane[1]):
-            if only is not None and lane[0] not in only:
+        for lane in sorted(lanes, key=lambda lane: -(lane.priority or 0)):
+            if only is not None and lane.queue_name not in only:
                 continue
             names = list(registry.workflows)
             claims, _ = self.store.claim_workflows(

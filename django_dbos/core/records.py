@@ -7,13 +7,22 @@ from collections.abc import Sequence
 from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 from django_dbos.core.frozen import dataclass
 from django_dbos.core.ids import new_uuid
 from django_dbos.core.status import Status
 
-Lane = tuple[str, int]
-"""A queue and a priority in it; executors claim from a lane in the order of its positions."""
+
+class Lane(NamedTuple):
+    """A queue and a priority in it, which executors claim in the order of its positions.
+
+    Without a priority it is the whole queue: one whose workflows have partition keys, or that has
+    limits.
+    """
+
+    queue_name: str
+    priority: int | None
 
 
 class State(IntEnum):

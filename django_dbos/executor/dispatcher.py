@@ -131,7 +131,7 @@ class Dispatcher:
         self.lanes.drop_unused()
         if self._listed:
             self._expect_nothing()
-            self._claim_suspect(sorted({lane[0] for lane in self._listed}))
+            self._claim_suspect(sorted({lane.queue_name for lane in self._listed}))
 
     def _expect_nothing(self) -> None:
         """Poll at growing intervals until something is claimed."""
@@ -181,7 +181,7 @@ class Dispatcher:
         self.lanes.close(lane)
         if not claims and lane in self._listed:
             self._listed.discard(lane)
-            self._unknown_names.explain(lane[0])
+            self._unknown_names.explain(lane.queue_name)
         return None
 
     def _claim_above(self, lane: Lane, watermark: Watermark) -> tuple[bool, list[Claim], int]:

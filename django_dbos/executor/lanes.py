@@ -33,7 +33,7 @@ class Lanes:
 
     def served(self, lanes: Iterable[Lane]) -> set[Lane]:
         """Return the lanes whose queues this executor serves."""
-        return {lane for lane in lanes if self._identity.serves(lane[0])}
+        return {lane for lane in lanes if self._identity.serves(lane.queue_name)}
 
     def notify(self, lanes: Iterable[Lane]) -> bool:
         """Note that something was enqueued in these lanes; from any thread.
@@ -69,9 +69,9 @@ class Lanes:
     def in_order(self) -> list[Lane]:
         """Return the open lanes: higher priorities first, another queue first each time."""
         self._turn += 1
-        lanes = sorted(self._open)
+        lanes = sorted(self._open, key=_name_and_priority)
         start = self._turn % len(lanes) if lanes else 0
-        return sorted(lanes[start:] + lanes[:start], key=lambda lane: -lane[1])
+        return sorted(lanes[start:] + lanes[:start], key=_priority, reverse=True)
 
     def drop_unused(self) -> None:
         """Drop the watermarks of lanes in which nothing was enqueued for long."""
@@ -84,3 +84,11 @@ class Lanes:
     def rewind(self) -> None:
         """Claim from the bottom again: positions may have been lost with an answer."""
         self._watermarks = {lane: Watermark(self._clock) for lane in self._open}
+
+
+def _priority(lane: Lane) -> int:
+    return lane.priority or 0
+
+
+def _name_and_priority(lane: Lane) -> tuple[str, int]:
+    return lane.queue_name, _priority(lane)

@@ -82,7 +82,18 @@ class Workflow(EngineRow):
     queue_name = KeyField(_("queue"), max_length=255)
     priority = models.SmallIntegerField(_("priority"), db_default=0)
     queue_sequence = models.BigIntegerField(_("queue position"))
+    partition_key = KeyField(_("partition key"), max_length=255, db_default="")
+    place = models.SmallIntegerField(
+        _("place"),
+        db_default=0,
+        help_text=_("In its queue's limits: 1 while it runs, 2 until it ends, 0 for none."),
+    )
     deduplication_id = KeyField(_("deduplication id"), max_length=255, null=True)
+    unique_until = InstantField(_("unique until"), null=True)
+    debounce_key = KeyField(_("debounce key"), max_length=255, null=True)
+    debounce_until = InstantField(_("debounced until"), null=True)
+    schedule_name = KeyField(_("schedule"), max_length=255, null=True)
+    scheduled_at = InstantField(_("scheduled at"), null=True)
 
     input_text = models.TextField(_("input"), db_column="input")
     output_text = models.TextField(_("output"), db_column="output", null=True)
@@ -124,9 +135,19 @@ class Workflow(EngineRow):
         # All but `created` are partial on live states: a finished workflow has left them.
         indexes = (
             models.Index(
-                fields=("queue_name", "priority", "queue_sequence"),
+                fields=("queue_name", "partition_key", "priority", "queue_sequence"),
                 condition=Q(status="ENQUEUED"),
-                name="dbos_workflow_queue",
+                name="dbos_workflow_lane",
+            ),
+            models.Index(
+                fields=("queue_name", "partition_key"),
+                condition=Q(place__gt=0),
+                name="dbos_workflow_place",
+            ),
+            models.Index(
+                fields=("queue_name", "deduplication_id"),
+                condition=Q(unique_until__isnull=False),
+                name="dbos_workflow_unique",
             ),
             models.Index(
                 fields=("queue_name", "queue_sequence"),
@@ -170,6 +191,11 @@ class Workflow(EngineRow):
                 fields=("queue_name", "deduplication_id"),
                 condition=Q(status__in=ACTIVE, deduplication_id__isnull=False),
                 name="dbos_workflow_deduplication",
+            ),
+            models.UniqueConstraint(
+                fields=("name", "debounce_key"),
+                condition=Q(status="DELAYED", debounce_key__isnull=False),
+                name="dbos_workflow_debounce",
             ),
             models.CheckConstraint(condition=~Q(workflow_id=""), name="dbos_workflow_id_not_empty"),
         )

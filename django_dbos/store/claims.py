@@ -20,7 +20,7 @@ class Claims(Connecting):
 
     def list_lanes(self, session: Session) -> list[Lane]:
         """Return the lanes that have workflows enqueued."""
-        return [(row[0], row[1]) for row in session.run("list_lanes")]
+        return rows.lanes(session.run("list_lanes"))
 
     def claim_workflows(
         self,
@@ -38,8 +38,8 @@ class Claims(Connecting):
         """
         params = {
             "executor_id": executor_id,
-            "queue_name": lane[0],
-            "priority": lane[1],
+            "queue_name": lane.queue_name,
+            "priority": lane.priority,
             "names": session.pack(names),
             "above": above,
             "limit": limit,
@@ -80,8 +80,9 @@ class Claims(Connecting):
         """Return (id, queue position) of workflows that `claim_workflows` would try to claim."""
         waiting = self._workflows().filter(
             status=Status.ENQUEUED,
-            queue_name=lane[0],
-            priority=lane[1],
+            queue_name=lane.queue_name,
+            partition_key="",
+            priority=lane.priority or 0,
             queue_sequence__gte=above,
             name__in=names,
             recovery_attempts__lt=SUSPECT_ATTEMPTS,

@@ -238,4 +238,4 @@ def keys_by_workflow(found: list[Row]) -> dict[str, set[str]]:
 
 def lanes(found: Sequence[Row], first: int = 0) -> list[Lane]:
     """Return the distinct lanes in two neighbouring columns, of which `first` is the queue."""
-    return sorted({(row[first], row[first + 1]) for row in found})
+    return list(dict.fromkeys(Lane(row[first], row[first + 1]) for row in found))

@@ -110,4 +110,4 @@ class Starting(Announcing):
 
 def lanes_of(new: Sequence[NewWorkflow]) -> list[Lane]:
     """Return the lanes that workflows are enqueued in."""
-    return sorted({(workflow.queue_name, workflow.priority) for workflow in new})
+    return sorted({Lane(workflow.queue_name, workflow.priority) for workflow in new})

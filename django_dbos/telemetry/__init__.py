@@ -105,7 +105,7 @@ def heartbeat(executor_id: str, seconds: float) -> None:
 
 def claimed(lane: Lane, count: int) -> None:
     """Report that this process has claimed workflows from a lane."""
-    publish("claimed", lane[0], count)
+    publish("claimed", lane.queue_name, count)
 
 
 def suspect_claimed(workflow_id: str, name: str, deaths: int) -> None:

@@ -16,6 +16,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from django_dbos.admin.base import MAX_COUNTED
+from django_dbos.core.records import Lane
 from django_dbos.store import get_store, statements
 from django_dbos.store.retention import DEPENDENTS
 from tests.performance import history
@@ -465,7 +466,7 @@ def test_recovery_does_not_compare_each_with_each(transactional_db: None) -> Non
     claimed = 0
     while claimed < count:
         claims, _ = store.claim_workflows(
-            session, dead, ("default", 0), names=["tests.work"], above=-1, limit=500
+            session, dead, Lane("default", 0), names=["tests.work"], above=-1, limit=500
         )
         claimed += len(claims)
     params = {"executor_id": dead, "max_recovery_attempts": 5, "limit": count}

@@ -12,6 +12,7 @@ from django.db import connection, connections, transaction
 from django_dbos.core.records import (
     Claim,
     Finish,
+    Lane,
     NewMessage,
     RecordEvent,
     RecordWait,
@@ -142,10 +143,10 @@ def test_claims_come_in_the_order_of_the_queue(store: Store, executor_id: str) -
     args: dict[str, Any] = {"names": ["tests.work"], "limit": 4}
 
     first, last = store.claim_workflows(
-        store.session(), executor_id, ("default", 0), above=-1, **args
+        store.session(), executor_id, Lane("default", 0), above=-1, **args
     )
     second, _ = store.claim_workflows(
-        store.session(), executor_id, ("default", 0), above=last, **args
+        store.session(), executor_id, Lane("default", 0), above=last, **args
     )
 
     assert [one.workflow_id for one in first + second] == [one.workflow_id for one in new]
@@ -156,7 +157,7 @@ def test_only_registered_functions_are_claimed(store: Store, executor_id: str) -
     store.start_workflows([new_workflow(name="unknown"), new_workflow()])
 
     claims, _ = store.claim_workflows(
-        store.session(), executor_id, ("default", 0), names=["tests.work"], above=-1, limit=10
+        store.session(), executor_id, Lane("default", 0), names=["tests.work"], above=-1, limit=10
     )
 
     assert [claim.name for claim in claims] == ["tests.work"]
@@ -169,7 +170,7 @@ def test_an_executor_that_was_declared_dead_claims_nothing(store: Store, executo
     assert store.recover_executor(store.session(), executor_id, is_unlocked=True)
 
     claims, _ = store.claim_workflows(
-        store.session(), executor_id, ("default", 0), names=["tests.work"], above=-1, limit=10
+        store.session(), executor_id, Lane("default", 0), names=["tests.work"], above=-1, limit=10
     )
 
     assert claims == []
@@ -217,7 +218,7 @@ def test_suspects_are_claimed_one_at_a_time(store: Store, executor_id: str) -> N
     names = ["tests.work"]
 
     normal, _ = store.claim_workflows(
-        store.session(), executor_id, ("default", 0), names=names, above=-1, limit=10
+        store.session(), executor_id, Lane("default", 0), names=names, above=-1, limit=10
     )
     suspects = store.claim_suspect(
         store.session(), executor_id, queue_names=["default"], names=names

@@ -142,12 +142,12 @@ def test_every_index_is_one_that_was_meant(model: Any, db: None) -> None:
 @pytest.mark.parametrize(
     ("name", "index"),
     [
-        ("claim_workflows", "dbos_workflow_queue"),
+        ("claim_workflows", "dbos_workflow_lane"),
         ("enqueue_due", "dbos_workflow_due"),
         ("expire_deadlines", "dbos_workflow_deadline"),
         ("list_held", "dbos_workflow_executor"),
         ("recover_workflows", "dbos_workflow_executor"),
-        ("list_lanes", "dbos_workflow_queue"),
+        ("list_lanes", "dbos_workflow_lane"),
     ],
 )
 def test_a_hot_statement_reads_its_partial_index(name: str, index: str, db: None) -> None:

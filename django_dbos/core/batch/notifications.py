@@ -39,7 +39,9 @@ class Notifications:
         """Return the notifications of a batch."""
         keys = [Wake.of_result(end.workflow_id).key for end in plan.finished if end.is_quarantined]
         started = [
-            (new.queue_name, new.priority) for new, is_reserved in plan.workflows if not is_reserved
+            Lane(new.queue_name, new.priority)
+            for new, is_reserved in plan.workflows
+            if not is_reserved
         ]
         return cls(
             wakes=wakes_of(plan),

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from django_dbos.conf import get_settings
+from django_dbos.core.records import Lane
 from django_dbos.store import listener
 from django_dbos.store.listener import Listener, Stop
 from django_dbos.store.postgresql.connections import connect
@@ -76,7 +77,7 @@ class PostgresListener(Listener):
                 wakeups.notify([str(key) for key in content])
             else:
                 queue_name, priority = content
-                wakeups.notify_lanes([(queue_name, priority)])
+                wakeups.notify_lanes([Lane(queue_name, priority)])
         except (TypeError, ValueError):
             # Another release of this package may have another format.
             wakeups.notify_everything()

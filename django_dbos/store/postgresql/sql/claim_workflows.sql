@@ -8,6 +8,7 @@ chosen AS MATERIALIZED (
     FROM dbos_workflow
     WHERE status = 'ENQUEUED'
       AND queue_name = %(queue_name)s
+      AND partition_key = ''
       AND priority = %(priority)s
       AND queue_sequence > %(above)s
       AND name = ANY(%(names)s::text[])

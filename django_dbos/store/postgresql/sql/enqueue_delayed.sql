@@ -4,4 +4,5 @@ SET status = 'ENQUEUED',
     due_at = NULL,
     queue_sequence = nextval('dbos_queue_sequence')
 WHERE workflow_id = %(workflow_id)s AND status = 'DELAYED'
-RETURNING queue_name, priority
+RETURNING
+    -- include: lane

@@ -12,4 +12,5 @@ WHERE workflow_id = ANY(ARRAY(
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ))
-RETURNING queue_name, priority
+RETURNING
+    -- include: lane

@@ -36,4 +36,7 @@ SET status = CASE
     queue_sequence = nextval('dbos_queue_sequence')
 FROM dead
 WHERE workflow.workflow_id = dead.workflow_id
-RETURNING workflow.workflow_id, workflow.status, workflow.queue_name, workflow.priority
+RETURNING
+    workflow.workflow_id,
+    workflow.status,
+    -- include: lane

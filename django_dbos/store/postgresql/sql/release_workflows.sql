@@ -12,4 +12,6 @@ WHERE workflow_id = ANY(ARRAY(
     ORDER BY workflow_id
     FOR UPDATE SKIP LOCKED
 ))
-RETURNING workflow_id, queue_name, priority
+RETURNING
+    workflow_id,
+    -- include: lane

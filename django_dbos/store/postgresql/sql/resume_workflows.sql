@@ -26,4 +26,6 @@ WHERE workflow_id = ANY(%(workflow_ids)s::text[])
         AND holder.workflow_id <> workflow.workflow_id
       OFFSET 0
   )
-RETURNING workflow_id, queue_name, priority
+RETURNING
+    workflow_id,
+    -- include: lane

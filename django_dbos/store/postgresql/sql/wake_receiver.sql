@@ -13,4 +13,5 @@ WHERE workflow_id = (
       AND wake_name = %(topic)s
     FOR UPDATE SKIP LOCKED
 )
-RETURNING queue_name, priority
+RETURNING
+    -- include: lane

@@ -54,4 +54,5 @@ WHERE workflow_id = ANY(ARRAY(
     LIMIT %(limit)s
     FOR UPDATE OF waiting SKIP LOCKED
 ))
-RETURNING queue_name, priority
+RETURNING
+    -- include: lane

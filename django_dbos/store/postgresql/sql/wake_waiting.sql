@@ -31,4 +31,5 @@ WHERE workflow_id = ANY(ARRAY(
       AND waiting.wake_workflow_id IS NOT NULL
     FOR UPDATE OF waiting SKIP LOCKED
 ))
-RETURNING queue_name, priority
+RETURNING
+    -- include: lane

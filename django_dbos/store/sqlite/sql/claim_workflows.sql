@@ -7,6 +7,7 @@ WHERE workflow_id IN (
     FROM dbos_workflow
     WHERE status = 'ENQUEUED'
       AND queue_name = %(queue_name)s
+      AND partition_key = ''
       AND priority = %(priority)s
       AND queue_sequence >= %(above)s
       AND name IN (SELECT value FROM json_each(%(names)s))

@@ -10,4 +10,5 @@ WHERE workflow_id IN (
     ORDER BY due_at
     LIMIT %(limit)s
 )
-RETURNING queue_name, priority
+RETURNING
+    -- include: lane

@@ -1,2 +1,5 @@
 -- Return the lanes that have workflows enqueued.
-SELECT DISTINCT queue_name, priority FROM dbos_workflow WHERE status = 'ENQUEUED'
+SELECT DISTINCT
+    -- include: lane
+FROM dbos_workflow
+WHERE status = 'ENQUEUED'

@@ -14,4 +14,7 @@ SET recovery_attempts = CASE
     -- include: give_up_claim
     queue_sequence = %(position)s
 WHERE status = 'PENDING' AND executor_id = %(executor_id)s
-RETURNING workflow_id, status, queue_name, priority
+RETURNING
+    workflow_id,
+    status,
+    -- include: lane

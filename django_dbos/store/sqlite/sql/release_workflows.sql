@@ -5,4 +5,6 @@ SET status = 'ENQUEUED',
     queue_sequence = %(position)s
 WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s))
   -- include: held_here
-RETURNING workflow_id, queue_name, priority
+RETURNING
+    workflow_id,
+    -- include: lane

@@ -25,4 +25,6 @@ WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s))
         AND holder.status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
         AND holder.workflow_id <> dbos_workflow.workflow_id
   )
-RETURNING workflow_id, queue_name, priority
+RETURNING
+    workflow_id,
+    -- include: lane

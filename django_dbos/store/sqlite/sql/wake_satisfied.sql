@@ -15,4 +15,5 @@ WHERE workflow_id IN (
       -- include: is_satisfied
     LIMIT %(limit)s
 )
-RETURNING queue_name, priority
+RETURNING
+    -- include: lane

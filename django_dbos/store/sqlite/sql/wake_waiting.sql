@@ -25,4 +25,5 @@ WHERE workflow_id IN (
       AND waiting.status = 'WAITING'
       AND waiting.wake_workflow_id IS NOT NULL
 )
-RETURNING queue_name, priority
+RETURNING
+    -- include: lane
