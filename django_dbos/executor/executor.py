@@ -29,7 +29,7 @@ from django_dbos.executor.notifier import Notifier
 from django_dbos.executor.runs import Effects, Runs
 from django_dbos.interruptions import HandedOver
 from django_dbos.operations import threads
-from django_dbos.store import get_store
+from django_dbos.store import get_store, statements
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -125,6 +125,7 @@ class Executor:
             ImproperlyConfigured: Threads can't share the database, which is SQLite in memory.
         """
         self._refuse_memory()
+        statements.load_all(self.store.vendor)
         self._register()
         self._listen()
         self._start_threads()

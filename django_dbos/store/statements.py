@@ -40,6 +40,15 @@ def load(vendor: str, name: str) -> str:
     return "\n".join(lines)
 
 
+def load_all(vendor: str) -> None:
+    """Read all statements now, so that no write waits for a file.
+
+    A read releases the interpreter's lock, and among a hundred runs it takes a while to get back.
+    """
+    for name in names(vendor):
+        load(vendor, name)
+
+
 def _completed(vendor: str, path: str) -> str:
     """Return the text of a file with that of the fragments that it includes."""
 

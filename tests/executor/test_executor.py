@@ -551,6 +551,16 @@ def test_a_step_is_one_statement_and_no_read(start_executor: Start, monkeypatch:
     assert not reads & set(ran)
 
 
+def test_no_statement_is_read_from_its_file_after_the_start(start_executor: Start) -> None:
+    statements.load.cache_clear()
+    start_executor()
+    at_start = statements.load.cache_info().misses
+
+    assert workflows.counts.start(10).get_result(timeout=LIMIT) == 10
+
+    assert statements.load.cache_info().misses == at_start
+
+
 def test_an_idle_executor_is_quiet(
     start_executor: Start, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:

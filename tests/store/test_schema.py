@@ -27,7 +27,9 @@ def migrated() -> None:
 
 def count_sequences() -> int:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_sequences WHERE sequencename LIKE 'dbos_queue_sequence%%'")
+        cursor.execute(
+            "SELECT count(*) FROM pg_sequences WHERE sequencename LIKE 'dbos_queue_sequence%%'"
+        )
         return int(cursor.fetchone()[0])
 
 
