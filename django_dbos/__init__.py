@@ -1,5 +1,6 @@
 """Durable workflows for Django: `import django_dbos as dbos`."""
 
+from django_dbos import queues
 from django_dbos.api import (
     CurrentWorkflow,
     OutgoingMessage,
@@ -45,6 +46,7 @@ from django_dbos.exceptions import (
     NotAllowedInStep,
     NotInWorkflow,
     PayloadTooLarge,
+    QueueDoesNotExist,
     RecordedError,
     SerializationError,
     StepTimeout,
@@ -86,6 +88,7 @@ __all__ = [
     "NotInWorkflow",
     "OutgoingMessage",
     "PayloadTooLarge",
+    "QueueDoesNotExist",
     "RecordedError",
     "SerializationError",
     "StartOptions",
@@ -122,6 +125,7 @@ __all__ = [
     "get_all_events",
     "get_event",
     "logger",
+    "queues",
     "read_stream",
     "recv",
     "retrieve_workflow",

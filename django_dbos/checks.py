@@ -18,10 +18,12 @@
 | django_dbos.W007 | another router takes precedence over DbosRouter |
 | django_dbos.W008 | the connection pool is smaller than the concurrency of a worker |
 | django_dbos.W009 | a `workflows.py` beside the settings isn't discovered |
+| django_dbos.W010 | a queue that isn't declared is spelled like one that is |
 """
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import distributions
@@ -46,6 +48,8 @@ DISTRIBUTION = "django-durable-workflows"
 # An unrelated project whose package has the same name.
 STRANGER = "django-dbos"
 ROUTER = "django_dbos.routers.DbosRouter"
+# The similarity at which the name of a queue is taken for a typo of another.
+SIMILAR = 0.75
 MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
 
 
@@ -70,6 +74,7 @@ def check_dbos(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) ->
         *_check_channels(),
         *_check_can_read(),
         *_check_discovery(),
+        *_check_queues(settings),
     ]
 
 
@@ -197,6 +202,28 @@ def _check_discovery() -> Iterator[CheckMessage]:
                 f"{package!r} to INSTALLED_APPS.",
                 obj=f"{package}.workflows",
                 id="django_dbos.W009",
+            )
+
+
+def _check_queues(settings: Settings) -> Iterator[CheckMessage]:
+    """Warn of likely typos: other queues that aren't declared are unlimited, as is documented."""
+    named = {
+        definition.queue_name: f"Workflow {name!r}"
+        for name, definition in sorted(registry.workflows.items())
+        if definition.queue_name
+    }
+    if settings.default_queue != "default":
+        named[settings.default_queue] = "DBOS['DEFAULT_QUEUE']"
+    for queue_name, source in sorted(named.items()):
+        match = difflib.get_close_matches(queue_name, settings.queues, n=1, cutoff=SIMILAR)
+        if match and queue_name not in settings.queues:
+            yield checks.Warning(
+                f"{source} names queue {queue_name!r}, which isn't in DBOS['QUEUES'] and so has no "
+                "limits.",
+                hint=f"Did you mean {match[0]!r}? If not, declare it without limits: "
+                f"DBOS['QUEUES'][{queue_name!r}] = {{}}.",
+                obj="settings.DBOS",
+                id="django_dbos.W010",
             )
 
 

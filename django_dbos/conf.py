@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -16,10 +16,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
-from django_dbos.core import durations, names
-
-LARGEST_INT = 2**31 - 1
-"""The largest value of an integer column."""
+from django_dbos.core import durations, names, queue_options
+from django_dbos.core.numbers import check_bool, check_count
+from django_dbos.core.queue_options import PlainOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +62,8 @@ class Settings:
 
     # The queue of workflows that name no other.
     default_queue: str = "default"
+    # The options of each declared queue, in their plain form, by its name.
+    queues: Mapping[str, PlainOptions] = field(default_factory=dict)
     # The number of workflows that a worker process runs at once.
     concurrency: int = 32
     # The age at which finished workflows are deleted; None keeps them forever.
@@ -138,6 +139,11 @@ def _read() -> tuple[dict[str, Any], list[SettingProblem]]:
             values[key.lower()] = parse(value, f"DBOS[{key!r}]")
         except (TypeError, ValueError) as error:
             problems.append(SettingProblem(key=key, message=str(error), hint=_hint(key, value)))
+        except ExceptionGroup as group:
+            problems += [
+                SettingProblem(key=key, message=str(error), hint=_hint(key, value))
+                for error in group.exceptions
+            ]
     return values, problems + _conflicts(Settings(**values))
 
 
@@ -171,7 +177,7 @@ def _conflicts(settings: Settings) -> list[SettingProblem]:
 
 
 # Parsers: each returns the value of one setting, or raises TypeError or ValueError with a message
-# that begins with the label.
+# that begins with the label, or a group of them.
 
 
 def _positive_duration(value: Any, label: str) -> float:
@@ -193,18 +199,8 @@ def _optional_duration(value: Any, label: str) -> float | None:
     return None if value is None else _positive_duration(value, label)
 
 
-def _positive_int(value: Any, label: str) -> int:
-    if type(value) is not int:
-        raise TypeError(f"{label} must be an int, not {type(value).__name__} {value!r}.")
-    if value < 1:
-        raise ValueError(f"{label} must be at least 1, but is {value!r}.")
-    if value > LARGEST_INT:
-        raise ValueError(f"{label} must be at most {LARGEST_INT:,}, but is {value!r}.")
-    return value
-
-
 def _optional_int(value: Any, label: str) -> int | None:
-    return None if value is None else _positive_int(value, label)
+    return None if value is None else check_count(value, label)
 
 
 def _limits(value: Any, label: str) -> tuple[int, int] | None:
@@ -212,20 +208,40 @@ def _limits(value: Any, label: str) -> tuple[int, int] | None:
         return None
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise TypeError(f"{label} must be a pair of ints, or None, not {value!r}.")
-    warn, stop = (_positive_int(limit, f"{label}[{i}]") for i, limit in enumerate(value))
+    warn, stop = (check_count(limit, f"{label}[{i}]") for i, limit in enumerate(value))
     if warn > stop:
         raise ValueError(f"{label} must have the lower number first, but is {value!r}.")
     return warn, stop
 
 
-def _bool(value: Any, label: str) -> bool:
-    if type(value) is not bool:
-        raise TypeError(f"{label} must be True or False, not {type(value).__name__} {value!r}.")
-    return value
-
-
 def _name(value: Any, label: str) -> str:
     return names.check_text(value, label=label)
+
+
+def _queues(value: Any, label: str) -> dict[str, PlainOptions]:
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"{label} must be a dict of queues and their options, not {type(value).__name__} "
+            f"{value!r}."
+        )
+    queues: dict[str, PlainOptions] = {}
+    errors: list[Exception] = []
+    for name, options in value.items():
+        where = f"{label}[{name!r}]"
+        try:
+            queues[names.check_text(name, label=f"The name of {where}")] = {}
+            if not isinstance(options, Mapping):
+                raise TypeError(
+                    f"{where} must be a dict of options, not {type(options).__name__} {options!r}."
+                )
+        except (TypeError, ValueError) as error:
+            errors.append(error)
+        else:
+            queues[name], found = queue_options.find_errors(options, where)
+            errors += found
+    if errors:
+        raise ExceptionGroup(label, errors)
+    return queues
 
 
 def _alias(value: Any, label: str) -> str:
@@ -276,21 +292,22 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "DATABASE": _alias,
     "STEP_DATABASES": _aliases,
     "SERIALIZER": _serializer,
-    "MAX_PAYLOAD_BYTES": _positive_int,
+    "MAX_PAYLOAD_BYTES": check_count,
     "IMPORT_MODULES": _modules,
-    "LISTEN": _bool,
-    "TRANSACTION_POOLER": _bool,
+    "LISTEN": check_bool,
+    "TRANSACTION_POOLER": check_bool,
     "LEASE": _positive_duration,
     "HEARTBEAT_INTERVAL": _positive_duration,
     "HOLD_TIME": _duration,
     "POLL_INTERVAL": _positive_duration,
-    "MAX_RECOVERY_ATTEMPTS": _positive_int,
+    "MAX_RECOVERY_ATTEMPTS": check_count,
     "STEP_LIMITS": _limits,
     "MESSAGE_LIMITS": _limits,
     "EVENT_LIMITS": _limits,
     "GRACE_PERIOD": _duration,
     "DEFAULT_QUEUE": _name,
-    "CONCURRENCY": _positive_int,
+    "QUEUES": _queues,
+    "CONCURRENCY": check_count,
     "RETENTION": _optional_duration,
     "CAN_READ": _function,
     "RECHECK": _optional_duration,

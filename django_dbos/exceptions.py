@@ -9,6 +9,7 @@
         │   └── UserConflict
         ├── DuplicateWorkflow
         ├── UnknownWorkflow
+        ├── QueueDoesNotExist
         ├── WaitTimeout                    also a TimeoutError
         ├── StepTimeout                    also a TimeoutError
         ├── WaitInTest
@@ -160,6 +161,26 @@ class UnknownWorkflow(DbosError):
             else "Is the module that defines it imported, for example by its app's workflows.py?"
         )
         return f"Workflow {self.name!r} isn't registered. {remedy}"
+
+
+class QueueDoesNotExist(DbosError):
+    """Nothing names this queue, and no workflow is enqueued in it: likely a typo.
+
+    Raised by the functions of ``django_dbos.queues`` except ``set()``.
+
+    Attributes:
+        name: The unknown name.
+        suggestion: The known queue that is spelled most like it, or "".
+    """
+
+    def __init__(self, name: str, suggestion: str = "") -> None:
+        super().__init__(name, suggestion)
+        self.name = name
+        self.suggestion = suggestion
+
+    def __str__(self) -> str:
+        hint = f"Did you mean {self.suggestion!r}?" if self.suggestion else "set() makes one."
+        return f"Nothing names queue {self.name!r}, and no workflow is enqueued in it. {hint}"
 
 
 class WaitTimeout(DbosError, TimeoutError):

@@ -108,6 +108,8 @@ class WorkflowHandle(Generic[R]):
     def describe(self) -> WorkflowDescription:
         """Return status, name, queue, times, error and more, read in one query.
 
+        Of an enqueued workflow, further queries read why it isn't running.
+
         Raises:
             WorkflowDoesNotExist: There is no such workflow.
         """

@@ -68,13 +68,16 @@ A workflow that sleeps occupies a row, not a thread; so does one that waits in `
 `read_stream` or `WorkflowHandle.get_result`.
 
 Queues and options
-    StartOptions
-`WorkflowFunction.using` takes the queue, priority, delay, id and other options of a start.
+    StartOptions queues.list queues.get queues.set queues.reset queues.pause queues.resume
+    queues.depth queues.QueueOptions queues.QueueDescription queues.QueueDepth
+`WorkflowFunction.using` takes the queue, priority, delay, id and other options of a start. The
+functions of `queues`, also reachable as `dbos.queues`, change the limits of a queue while workers
+run, as the guide to [queues](../guides/queues.md) explains.
 
 Reading and administration
     models.Workflow models.WorkflowQuerySet models.Checkpoint models.Message models.Event
-    models.EventVersion models.StreamEntry models.Executor models.ExecutorQuerySet
-    admin.WorkflowAdmin admin.MessageAdmin admin.EventAdmin admin.ExecutorAdmin
+    models.EventVersion models.StreamEntry models.Executor models.ExecutorQuerySet models.Queue
+    admin.WorkflowAdmin admin.MessageAdmin admin.EventAdmin admin.ExecutorAdmin admin.QueueAdmin
 The models are the query API: their rows can be read and filtered, but not changed, by the ORM. The
 [admin](../guides/admin.md) shows them.
 
@@ -104,7 +107,8 @@ Exceptions
     DbosError WorkflowDoesNotExist WorkflowIdConflict UserConflict DuplicateWorkflow UnknownWorkflow
     WaitTimeout StepTimeout WaitInTest WorkflowCancelled MaxRecoveryAttemptsExceeded
     NondeterminismError LimitReached StreamClosed NotInWorkflow NotAllowedInStep NotAllowedInAtomic
-    PayloadTooLarge RecordedError SerializationError UnknownTypeInHistory ModelInstanceGone
+    PayloadTooLarge QueueDoesNotExist RecordedError SerializationError UnknownTypeInHistory
+    ModelInstanceGone
 Every error derives from `DbosError`. Messages name the value at fault and the remedy.
 """
 # Values have no docstrings of their own.
@@ -128,6 +132,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "admin.MessageAdmin": (),
     "admin.EventAdmin": (),
     "admin.ExecutorAdmin": (),
+    "admin.QueueAdmin": (),
     "routers.DbosRouter": (),
 }
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields|Example|Examples):$")

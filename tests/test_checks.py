@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -409,3 +410,34 @@ def test_workflows_beside_the_settings_are_a_warning(
     assert "Move it into an app" in str(only_message("W009").hint)
     settings.ROOT_URLCONF = "nowhere.to.be.urls"
     assert "W009" not in ids()
+
+
+@pytest.mark.parametrize("queues", [{}, {"urgent": {}}, {"mail": {}, "mial": {}}])
+def test_queues_need_not_be_declared(settings: Any, queues: dict[str, Any]) -> None:
+    settings.DBOS = {"STEP_DATABASES": ["other"], "DEFAULT_QUEUE": "mial", "QUEUES": queues}
+
+    assert "W010" not in ids()
+
+
+def test_a_queue_that_is_spelled_like_a_declared_one_is_a_warning(settings: Any) -> None:
+    settings.DBOS = {"STEP_DATABASES": ["other"], "DEFAULT_QUEUE": "mial", "QUEUES": {"mail": {}}}
+
+    found = only_message("W010")
+
+    assert found.msg == (
+        "DBOS['DEFAULT_QUEUE'] names queue 'mial', which isn't in DBOS['QUEUES'] and so has no "
+        "limits."
+    )
+    assert "Did you mean 'mail'?" in str(found.hint)
+
+
+def test_the_queue_of_a_function_is_compared_with_the_declared_ones(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definition = next(iter(registry.workflows.values()))
+    monkeypatch.setitem(
+        registry.workflows, "shop.notify", replace(definition, queue_name="payment")
+    )
+    settings.DBOS = {"STEP_DATABASES": ["other"], "QUEUES": {"payments": {}}}
+
+    assert only_message("W010").msg.startswith("Workflow 'shop.notify' names queue 'payment'")

@@ -18,7 +18,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos.admin.base import EngineList, rows_of
-from django_dbos.admin.notes import LiveExecutors, explain
+from django_dbos.admin.notes import LiveExecutors, explain, read_queue_reasons
 from django_dbos.admin.values import with_values
 from django_dbos.conf import get_settings
 from django_dbos.core import registry
@@ -112,9 +112,10 @@ class WorkflowList(EngineList):
         super().get_results(request)
         executors = _live_executors(request)
         rows = list(self.result_list)
-        errors = _read_errors(rows)
+        errors, reasons = _read_errors(rows), read_queue_reasons(rows, executors)
         for row in rows:
-            row.note = explain(row, executors, errors.get(row.workflow_id))
+            of_queue = reasons.get(row.workflow_id, ())
+            row.note = explain(row, executors, errors.get(row.workflow_id), of_queue)
         self.result_list = rows
 
     def _find_oldest(self, request: HttpRequest) -> datetime | None:

@@ -1,18 +1,23 @@
-"""The reason why a workflow isn't running, derived from its row and the executors' rows."""
+"""The reason why a workflow isn't running: from its row, its queue, and the live executors."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.utils.translation import gettext, ngettext
 
 from django_dbos.admin.base import rows_of
 from django_dbos.admin.values import MAX_SHOWN, instant, plain_error
+from django_dbos.core.queue_reasons import Reason
 from django_dbos.core.records import WakeKind
 from django_dbos.core.recovery import SUSPECT_ATTEMPTS
 from django_dbos.core.status import Status
 from django_dbos.models import Executor, Workflow
+from django_dbos.operations import queues
+from django_dbos.store import get_store
 
 MAX_REASON = 300
 
@@ -21,6 +26,7 @@ MAX_REASON = 300
 class Worker:
     """A live worker. Its `queue_names` are None if it serves all queues."""
 
+    executor_id: str
     queue_names: list[str] | None
     workflow_names: list[str] | None
     """The workflow functions that it has registered; None if its row doesn't list them."""
@@ -50,7 +56,11 @@ class LiveExecutors:
         return cls(
             ids=frozenset(str(row.executor_id) for row in rows),
             workers=tuple(
-                Worker(queue_names=row.queue_names, workflow_names=row.workflow_names)
+                Worker(
+                    executor_id=str(row.executor_id),
+                    queue_names=row.queue_names,
+                    workflow_names=row.workflow_names,
+                )
                 for row in rows
                 if not row.is_inline
             ),
@@ -59,6 +69,10 @@ class LiveExecutors:
     def of_queue(self, queue_name: str) -> list[Worker]:
         """Return the workers that serve the queue."""
         return [worker for worker in self.workers if worker.serves(queue_name)]
+
+    def ids_of_queue(self, queue_name: str) -> list[str]:
+        """Return the ids of the workers that serve the queue."""
+        return [worker.executor_id for worker in self.of_queue(queue_name)]
 
     def named_queues(self) -> set[str]:
         """Return the queues that workers serve by name."""
@@ -69,7 +83,19 @@ class LiveExecutors:
         return {name for worker in self.workers for name in worker.workflow_names or ()}
 
 
-def explain(workflow: Workflow, executors: LiveExecutors, error: str | None = None) -> str:
+def read_queue_reasons(
+    workflows: Sequence[Workflow], executors: LiveExecutors
+) -> dict[str, list[Reason]]:
+    """Return by id why enqueued workflows aren't running, as far as their queues are the reason."""
+    return queues.explain(get_store(), workflows, executors.ids_of_queue, _to_second)
+
+
+def explain(
+    workflow: Workflow,
+    executors: LiveExecutors,
+    error: str | None = None,
+    queue_reasons: Sequence[Reason] = (),
+) -> str:
     """Return the reasons as sentences, or "" if the workflow runs or has succeeded."""
     if workflow.is_quarantined:
         return _join(
@@ -85,7 +111,10 @@ def explain(workflow: Workflow, executors: LiveExecutors, error: str | None = No
         )
     if not workflow.is_active:
         return ""
-    return _join(_waiting(workflow), _suspicion(workflow), _worker_of(workflow, executors))
+    of_queue = [gettext(reason.template) % reason.values for reason in queue_reasons]
+    return _join(
+        _waiting(workflow), _suspicion(workflow), *of_queue, _worker_of(workflow, executors)
+    )
 
 
 def finality(workflow: Workflow) -> str:
@@ -93,6 +122,10 @@ def finality(workflow: Workflow) -> str:
     if workflow.status != Status.ERROR or workflow.is_quarantined:
         return ""
     return gettext("A failure is final. To try again, start a workflow under another id.")
+
+
+def _to_second(value: datetime) -> str:
+    return instant(value).partition(".")[0]
 
 
 def _join(*reasons: str) -> str:

@@ -27,7 +27,7 @@ from django_dbos.admin.filters import (
     StatusFilter,
     WorkflowList,
 )
-from django_dbos.admin.notes import LiveExecutors, explain, finality
+from django_dbos.admin.notes import LiveExecutors, explain, finality, read_queue_reasons
 from django_dbos.admin.section import Label, preview, read, read_value
 from django_dbos.admin.sections import SECTIONS
 from django_dbos.admin.values import as_download, instant, seconds
@@ -161,13 +161,15 @@ class WorkflowAdmin(ActingAdmin):
         workflow = self.get_workflow(request, object_id)
         workflow_id = str(workflow.workflow_id)
         links = Links(self.admin_site.name, workflow_id)
+        executors = LiveExecutors.read()
+        of_queue = read_queue_reasons([workflow], executors).get(workflow_id, ())
         context = {
             **self._context(request, workflow),
             "sections": [preview(section, links, workflow_id) for section in SECTIONS],
             "history_url": links.action("history"),
             "facts": _facts(workflow, links),
             "buttons": self._buttons(request, workflow, links),
-            "note": explain(workflow, LiveExecutors.read()) or finality(workflow),
+            "note": explain(workflow, executors, queue_reasons=of_queue) or finality(workflow),
             **(extra_context or {}),
         }
         request.current_app = self.admin_site.name
@@ -262,6 +264,7 @@ def _facts(workflow: Workflow, links: Links) -> list[tuple[Label, Any]]:
         (_("Name"), workflow.name),
         (_("Status"), _badge(workflow)),
         (_("Queue"), workflow.queue_name),
+        (_("Partition key"), workflow.partition_key),
         (_("Priority"), workflow.priority),
         (_("User"), workflow.user_id),
         (_("Parent"), link(links.workflow(parent), parent) if parent else ""),

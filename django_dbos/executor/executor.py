@@ -19,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django_dbos import telemetry
 from django_dbos.conf import get_settings
 from django_dbos.core import names, registry
+from django_dbos.executor import declared_queues
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.dispatcher import Dispatcher
 from django_dbos.executor.duties.duty_thread import DutyThread
@@ -119,13 +120,14 @@ class Executor:
     # Start and stop
 
     def start(self) -> None:
-        """Register, and begin to run workflows.
+        """Write what DBOS["QUEUES"] declares, register, and begin to run workflows.
 
         Raises:
             ImproperlyConfigured: Threads can't share the database, which is SQLite in memory.
         """
         self._refuse_memory()
         statements.load_all(self.store.vendor)
+        declared_queues.declare(self.store, self.identity.queue_names)
         self._register()
         self._listen()
         self._start_threads()

@@ -7,8 +7,8 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction
 
-from django_dbos.conf import LARGEST_INT
 from django_dbos.core import durations, names
+from django_dbos.core.numbers import LARGEST_INT
 
 # The most attempts at a step, which a SMALLINT column counts.
 MAX_ATTEMPTS = 32_767

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from django_dbos import serializers
 from django_dbos.core.records import WakeKind
+from django_dbos.core.status import Status
 from django_dbos.exceptions import SerializationError, WorkflowDoesNotExist
+from django_dbos.operations import queues
 
 if TYPE_CHECKING:
     from django_dbos.models import Workflow
@@ -24,7 +26,11 @@ class WorkflowDescription:
     status: Workflow.Status
     is_quarantined: bool
     """Whether the engine stopped it, for the reason in `error`; `resume()` it after a fix."""
+    why_not_running: str | None
+    """The reasons why it is enqueued and doesn't run, such as "Queue 'mail' is at 10 of 10."; None
+    if there are none but that workers are busy, and in every other status."""
     queue_name: str
+    partition_key: str | None
     priority: int
     deduplication_id: str | None
     user_id: str | None
@@ -61,7 +67,9 @@ def describe(store: Store, workflow_id: str) -> WorkflowDescription:
         name=row.name,
         status=Workflow.Status(row.status),
         is_quarantined=row.is_quarantined,
+        why_not_running=_why_not_running(store, row),
         queue_name=row.queue_name,
+        partition_key=row.partition_key or None,
         priority=row.priority,
         deduplication_id=row.deduplication_id,
         user_id=row.user_id,
@@ -90,6 +98,22 @@ def _awaited(row: Any) -> str | None:
         case WakeKind.STREAM:
             return f"an entry of stream {row.wake_name!r} of {row.wake_workflow_id!r}"
     return row.wake_kind  # type: ignore[no-any-return]
+
+
+def _why_not_running(store: Store, row: Any) -> str | None:
+    if row.status != Status.ENQUEUED:
+        return None
+    workers = store.reader.find_workers(row.queue_name)
+    ids = [str(worker.executor_id) for worker in workers]
+    found = queues.explain(store, [row], lambda name: ids, _instant)
+    lines = [str(reason) for reason in found.get(row.workflow_id, ())]
+    if unclaimed := store.reader.why_unclaimed(row.queue_name, row.name, workers):
+        lines.append(f"{unclaimed[0].upper()}{unclaimed[1:]}.")
+    return " ".join(lines) or None
+
+
+def _instant(value: datetime) -> str:
+    return value.isoformat(" ", "seconds")
 
 
 def _summary(text: str | None) -> str | None:

@@ -158,7 +158,7 @@ def perform(operation: str, do: Callable[[], T]) -> T:
 async def aperform(operation: str, do: Callable[[], T]) -> T:
     """Read or change other workflows from async code, in the same way."""
     return await aenter_anywhere(
-        f"a{operation}",
+        twin_of(operation),
         lambda run: recorded_call.aperform(run, operation, do),
         sync_to_async(do),
     )
@@ -175,8 +175,14 @@ def refuse_on_loop(operation: str, twin: str = "") -> None:
         return
     raise SynchronousOnlyOperation(
         f"{operation}() can't be called on a running event loop, which it would block. "
-        f"Use `await {twin or f'a{operation}'}(...)`."
+        f"Use `await {twin or twin_of(operation)}(...)`."
     )
+
+
+def twin_of(operation: str) -> str:
+    """Return the name of an operation's async twin: "queues.apause" of "queues.pause"."""
+    module, dot, name = operation.rpartition(".")
+    return f"{module}{dot}a{name}"
 
 
 def scope_of(operation: str) -> Scope | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from django_dbos.conf import LARGEST_INT
 from django_dbos.core import durations, names
+from django_dbos.core.numbers import LARGEST_INT
 from django_dbos.operations._sync.stream_readers import StreamReader
 from django_dbos.operations.entry import ascope_of, scope_of, workflow_run
 from django_dbos.operations.run import operation_name

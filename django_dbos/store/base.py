@@ -5,7 +5,7 @@
 | `connecting` | connections, capabilities, statements that enqueue |
 | `transactions` | the caller's transaction |
 | `announcing` | wake-ups and notifications after a commit |
-| `starting`, `messaging`, `control` | what clients change, in their transactions |
+| `starting`, `messaging`, `control`, `queues` | what clients change, in their transactions |
 | `claims`, `holding` | what an executor takes, holds and gives back |
 | `batches` | the writes of its runs |
 | `liveness`, `timers`, `retention` | its duties |
@@ -25,9 +25,10 @@ from django_dbos.store.claims import Claims
 from django_dbos.store.control import Control
 from django_dbos.store.liveness import Liveness
 from django_dbos.store.messaging import Messaging
+from django_dbos.store.queues import Queues
 from django_dbos.store.retention import Retention
 from django_dbos.store.timers import Timers
 
 
-class Store(Messaging, Control, Claims, Batches, Liveness, Timers, Retention):
+class Store(Messaging, Control, Queues, Claims, Batches, Liveness, Timers, Retention):
     """Everything that the engine does with one database."""

@@ -131,9 +131,15 @@ class Reader:
         found = CheckpointRow.objects.using(self._alias).filter(workflow_id=workflow_id)
         return list(found.order_by("step_number"))
 
-    def why_unclaimed(self, queue_name: str, name: str) -> str:
-        """Return the reason why no live worker claims a workflow, or an empty text if one may."""
-        workers = self._workers_of(queue_name)
+    def why_unclaimed(
+        self, queue_name: str, name: str, workers: Sequence[Executor] | None = None
+    ) -> str:
+        """Return the reason why no live worker claims a workflow, or an empty text if one may.
+
+        `workers` are the live workers of the queue, where they are known.
+        """
+        if workers is None:
+            workers = self.find_workers(queue_name)
         if not workers:
             return f"no live worker serves queue {queue_name!r}; run dbos_worker"
         if any(row.workflow_names is None or name in row.workflow_names for row in workers):
@@ -143,7 +149,8 @@ class Reader:
             "or give a renamed function this name: @workflow(name=…)"
         )
 
-    def _workers_of(self, queue_name: str) -> list[Executor]:
+    def find_workers(self, queue_name: str) -> list[Executor]:
+        """Return the live workers that serve a queue."""
         executors = Executor.objects.using(self._alias).filter(is_inline=False).judged()
         return [
             row

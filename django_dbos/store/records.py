@@ -26,6 +26,17 @@ class Outcome:
     recovery_attempts: int
 
 
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """How many workflows of a queue are enqueued, run, and hold places."""
+
+    queued: int
+    running: int
+    places: int
+    oldest_age: float | None
+    """Seconds since the start of the oldest enqueued workflow that never ran."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """Entries of a stream, and whether more can follow."""

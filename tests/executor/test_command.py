@@ -90,6 +90,7 @@ def test_the_warning_names_unknown_queues(caplog: pytest.LogCaptureFixture) -> N
 
     (record,) = caplog.records
     assert record.getMessage() == (
-        "Queue 'defualt' is named by no workflow function, and nothing is enqueued in it. "
+        "Queue 'defualt' is named by no workflow function and not in DBOS['QUEUES'], and nothing "
+        "is enqueued in it. "
         "Did you mean 'default'?"
     )

@@ -14,12 +14,13 @@ from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
 from django_dbos.conf import get_settings
-from django_dbos.core import names, registry
+from django_dbos.core import names
 from django_dbos.executor.cli import life, reload, supervisor
 from django_dbos.executor.cli.inbox import Inbox
 from django_dbos.executor.cli.log_lines import LineFormatter
 from django_dbos.executor.executor import Executor
 from django_dbos.models import Workflow
+from django_dbos.operations.queues import known_names
 from django_dbos.store import errors
 
 logger = logging.getLogger("django_dbos.executor")
@@ -94,24 +95,21 @@ def _make_executor(arguments: Arguments) -> Executor:
     queues, concurrency = arguments.queues, arguments.concurrency
     executor = Executor(queues, concurrency=concurrency, owns_process=True)
     warn_of_unknown_queues(executor.identity.queue_names or ())
-    # This thread needs no connection from here on.
-    connections[get_settings().database].close()
     return executor
 
 
 def warn_of_unknown_queues(queue_names: Iterable[str]) -> None:
-    """Log the queues that no function names and in which nothing is enqueued: likely typos."""
-    settings = get_settings()
-    named = {
-        definition.queue_name for definition in registry.workflows.values() if definition.queue_name
-    }
-    known = {settings.default_queue, *named}
+    """Log the queues that nothing names and in which nothing is enqueued: likely typos."""
+    known = known_names()
     # An index holds the enqueued workflows; finished ones would be searched one by one.
-    enqueued = Workflow.objects.using(settings.database).filter(status=Workflow.Status.ENQUEUED)
+    enqueued = Workflow.objects.using(get_settings().database).filter(
+        status=Workflow.Status.ENQUEUED
+    )
     for name in queue_names:
         if name not in known and not enqueued.filter(queue_name=name).exists():
             logger.warning(
-                "Queue %r is named by no workflow function, and nothing is enqueued in it.%s",
+                "Queue %r is named by no workflow function and not in DBOS['QUEUES'], and nothing "
+                "is enqueued in it.%s",
                 name,
                 names.suggest(name, sorted(known)),
             )

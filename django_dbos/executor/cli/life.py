@@ -140,6 +140,8 @@ def run(make_executor: Callable[[], Executor], inbox: Inbox, *, once: bool = Fal
 
 def _start(executor: Executor) -> bool:
     executor.start()
+    # This thread needs no connection from here on.
+    connections.close_all()
     return True
 
 

@@ -1,0 +1,353 @@
+"""The list of queues and their pages, on which operators edit, pause, resume and reset them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
+
+from django_dbos.admin.base import MAX_COUNTED, EngineAdmin, EngineList, link, rows_of
+from django_dbos.admin.queue_form import QueueForm
+from django_dbos.admin.section import Label
+from django_dbos.admin.values import instant
+from django_dbos.core import queue_options
+from django_dbos.core.queue_options import PlainOptions
+from django_dbos.models import Queue
+from django_dbos.store import get_store
+
+
+class QueueList(EngineList):
+    """The list of queues, with the counts of each."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Load a page of rows, and count the workflows of each queue."""
+        super().get_results(request)
+        rows = list(self.result_list)
+        counts = get_store().read_queue_counts([row.name for row in rows], MAX_COUNTED)
+        for row in rows:
+            row.counts = counts[row.name]
+        self.result_list = rows
+
+
+@admin.register(Queue)
+class QueueAdmin(EngineAdmin):
+    """The queues that workers know, by name."""
+
+    list_display = ("name", "state", "queued", "running", "places", "oldest", "limits")
+    search_fields = ("name",)
+    search_help_text = _("A part of the name.")
+    ordering = ("name",)
+    actions = ("pause_selected", "resume_selected", "reset_selected")
+
+    class Media:
+        css = {"all": ("django_dbos/admin.css",)}
+
+    # Permissions
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether the user may edit and reset queues."""
+        return bool(request.user.has_perm("django_dbos.change_queue"))
+
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may pause and resume queues."""
+        return bool(request.user.has_perm("django_dbos.pause_queue"))
+
+    # The list
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[QueueList]:
+        """Return the class of the list."""
+        return QueueList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[Any, bool]:
+        """Search for a part of the name."""
+        term = search_term.replace("\0", "")
+        return (queryset.filter(name__icontains=term) if term else queryset), False
+
+    @admin.display(description=_("state"))
+    def state(self, queue: Any) -> SafeString | str:
+        """Return whether the queue is paused, since when and by whom."""
+        return _badge(queue)
+
+    @admin.display(description=_("queued"))
+    def queued(self, queue: Any) -> str:
+        """Return the number of enqueued workflows."""
+        return _count(queue.counts.queued)
+
+    @admin.display(description=_("running"))
+    def running(self, queue: Any) -> str:
+        """Return the number of workflows that run."""
+        return _count(queue.counts.running)
+
+    @admin.display(description=_("places taken"))
+    def places(self, queue: Any) -> str:
+        """Return the number of places that are taken, and how many there are."""
+        if queue.concurrency is None:
+            return _count(queue.counts.places) if queue.is_managed else ""
+        return gettext("%(taken)s of %(all)d") % {
+            "taken": _count(queue.counts.places),
+            "all": queue.concurrency,
+        }
+
+    @admin.display(description=_("oldest"))
+    def oldest(self, queue: Any) -> str:
+        """Return the age of the oldest enqueued workflow that never ran."""
+        age = queue.counts.oldest_age
+        return "" if age is None else _duration(age)
+
+    @admin.display(description=_("limits"))
+    def limits(self, queue: Queue) -> SafeString | str:
+        """Return the options in force, with what is declared where it differs."""
+        in_force = queue_options.merged(queue.declared, queue.edited)
+        text = _options(in_force) or gettext("none")
+        if not queue.edited:
+            return text
+        declared = gettext("edited; declared: %s") % (_options(queue.declared) or gettext("none"))
+        return format_html('{}<p class="dbos-why">{}</p>', text, declared)
+
+    @admin.action(description=_("Pause selected queues"), permissions=["pause"])
+    def pause_selected(self, request: HttpRequest, queryset: Any) -> None:
+        """Pause the selected queues."""
+        self._act(request, queryset, "pause")
+
+    @admin.action(description=_("Resume selected queues"), permissions=["pause"])
+    def resume_selected(self, request: HttpRequest, queryset: Any) -> None:
+        """Resume the selected queues."""
+        self._act(request, queryset, "resume")
+
+    @admin.action(
+        description=_("Reset selected queues to what is declared"), permissions=["change"]
+    )
+    def reset_selected(self, request: HttpRequest, queryset: Any) -> None:
+        """Drop the edits of the selected queues."""
+        self._act(request, queryset, "reset")
+
+    # The page of one queue
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the addresses of the buttons."""
+        view = self.admin_site.admin_view(require_POST(self.action_view))
+        return [
+            path("<path:object_id>/do/<slug:action>/", view, name="django_dbos_queue_action"),
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Return the page of a queue, or save its form."""
+        queue = self._queue(request, object_id)
+        may_change = self.has_change_permission(request)
+        if request.method == "POST" and not may_change:
+            raise PermissionDenied
+        form = QueueForm(request.POST if request.method == "POST" else None, queue=queue)
+        if request.method == "POST" and form.is_valid() and self._save(request, queue, form):
+            return HttpResponseRedirect(request.path)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": queue,
+            "change": True,
+            "has_view_permission": True,
+            "title": str(queue.name),
+            "facts": self._facts(queue),
+            "buttons": self._buttons(request, queue),
+            "form": form,
+            "rows": [self._row(queue, field) for field in form],
+            "may_change": may_change,
+            "history_url": self._reverse("history", queue),
+            **(extra_context or {}),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "admin/django_dbos/queue.html", context)
+
+    def action_view(self, request: HttpRequest, object_id: str, action: str) -> HttpResponse:
+        """Pause, resume or reset a queue, for the buttons of its page."""
+        queue = self._queue(request, object_id)
+        if action not in _ACTIONS:
+            raise Http404
+        if not self._may(request, action):
+            raise PermissionDenied
+        self._act(request, rows_of(Queue).filter(name=queue.name), action)
+        return HttpResponseRedirect(self._reverse("change", queue))
+
+    def _queue(self, request: HttpRequest, object_id: str) -> Queue:
+        """Return the queue of a page; raise PermissionDenied or Http404."""
+        if not (self.has_view_permission(request) or self.has_pause_permission(request)):
+            raise PermissionDenied
+        name = unquote(object_id)
+        found = rows_of(Queue).filter(name=name).first() if "\0" not in name else None
+        if found is None:
+            raise Http404(gettext("Queue '%s' doesn't exist.") % name)
+        return found  # type: ignore[no-any-return]
+
+    def _save(self, request: HttpRequest, queue: Queue, form: QueueForm) -> bool:
+        changes = form.changes
+        if not changes:
+            return True
+        try:
+            get_store().edit_queue(str(queue.name), changes)
+        except ValueError as error:
+            # Somebody else has changed the queue since the form was shown.
+            form.add_error(None, ValidationError(str(error)))
+            return False
+        _log(request, [queue], gettext("Set %s.") % _options(changes, with_none=True))
+        self.message_user(request, gettext("The queue was changed; workers follow at once."))
+        return True
+
+    def _may(self, request: HttpRequest, action: str) -> bool:
+        if action == "reset":
+            return self.has_change_permission(request)
+        return self.has_pause_permission(request)
+
+    def _act(self, request: HttpRequest, queryset: Any, action: str) -> None:
+        done = [queue for queue in queryset if _ACTIONS[action].applies(queue)]
+        for queue in done:
+            _ACTIONS[action].change(str(queue.name), request.user.get_username())
+        if done:
+            _log(request, done, _ACTIONS[action].log)
+        text = ngettext("%d queue was changed.", "%d queues were changed.", len(done)) % len(done)
+        self.message_user(request, text, messages.SUCCESS if done else messages.WARNING)
+
+    def _facts(self, queue: Queue) -> list[tuple[Label, Any]]:
+        counts = get_store().read_queue_counts([str(queue.name)], MAX_COUNTED)[str(queue.name)]
+        age = counts.oldest_age
+        url = reverse("admin:django_dbos_workflow_changelist", current_app=self.admin_site.name)
+        workflows = link(f"{url}?{urlencode({'queue_name': queue.name})}", gettext("Show"))
+        facts: list[tuple[Label, Any]] = [
+            (_("State"), _badge(queue)),
+            (_("Queued"), _count(counts.queued)),
+            (_("Oldest that never ran"), "" if age is None else _duration(age)),
+            (_("Running"), _count(counts.running)),
+            (_("Waiting"), _count(get_store().count_waiting(str(queue.name), MAX_COUNTED))),
+            (_("Places taken"), _count(counts.places)),
+            (_("Workflows"), workflows),
+            (_("Changed"), instant(queue.updated_at)),
+        ]
+        return [(label, value) for label, value in facts if value not in (None, "")]
+
+    def _row(self, queue: Queue, field: forms.BoundField) -> dict[str, Any]:
+        declared, edited = queue.declared or {}, queue.edited or {}
+        return {
+            "field": field,
+            "declared": _plain(declared[field.name]) if field.name in declared else "",
+            "edited": _plain(edited[field.name]) if field.name in edited else "",
+        }
+
+    def _buttons(self, request: HttpRequest, queue: Queue) -> list[dict[str, Any]]:
+        return [
+            {"url": self._reverse("action", queue, name), "label": action.label}
+            for name, action in _ACTIONS.items()
+            if action.applies(queue) and self._may(request, name)
+        ]
+
+    def _reverse(self, name: str, queue: Queue, *args: str) -> str:
+        return reverse(
+            f"admin:django_dbos_queue_{name}",
+            args=[quote(str(queue.name)), *args],
+            current_app=self.admin_site.name,
+        )
+
+
+class _Action:
+    """An action on queues: its button, its entry in the log, and what it does."""
+
+    def __init__(
+        self,
+        label: Label,
+        log: str,
+        *,
+        applies: Callable[[Queue], bool],
+        change: Callable[[str, str], Any],
+    ) -> None:
+        self.label = label
+        self.log = log
+        self.applies = applies
+        self.change = change
+
+
+_ACTIONS = {
+    "pause": _Action(
+        _("Pause"),
+        "Paused.",
+        applies=lambda queue: queue.paused_at is None,
+        change=lambda name, user: get_store().pause_queue(name, user),
+    ),
+    "resume": _Action(
+        _("Resume"),
+        "Resumed.",
+        applies=lambda queue: queue.paused_at is not None,
+        change=lambda name, user: get_store().resume_queue(name),
+    ),
+    "reset": _Action(
+        _("Reset to what is declared"),
+        "Reset to what is declared.",
+        applies=lambda queue: bool(queue.edited),
+        change=lambda name, user: get_store().reset_queue(name),
+    ),
+}
+
+
+def _log(request: HttpRequest, queues: list[Queue], text: str) -> None:
+    user_pk: Any = request.user.pk
+    LogEntry.objects.log_actions(user_pk, queues, CHANGE, text)
+
+
+def _badge(queue: Queue) -> SafeString | str:
+    if queue.paused_at is None:
+        return gettext("open")
+    since = instant(queue.paused_at).partition(".")[0]
+    by = gettext("since %(since)s by %(by)s") if queue.paused_by else gettext("since %(since)s")
+    return format_html(
+        '<span class="dbos-status" data-status="CANCELLED">{}</span><p class="dbos-why">{}</p>',
+        gettext("paused"),
+        by % {"since": since, "by": queue.paused_by},
+    )
+
+
+def _count(number: int) -> str:
+    return f"{number:,}+" if number >= MAX_COUNTED else f"{number:,}"
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration as people read it: 12 s, 5 min, 3.2 h, 4.0 d."""
+    if seconds < 120:
+        return f"{max(seconds, 0.0):.0f} s"
+    if seconds < 7_200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3_600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} d"
+
+
+def _options(options: PlainOptions | None, *, with_none: bool = False) -> str:
+    shown = {
+        name: value
+        for name, value in (options or {}).items()
+        if with_none or value not in (None, False)
+    }
+    return ", ".join(f"{name} {_plain(value)}" for name, value in shown.items())
+
+
+def _plain(value: Any) -> str:
+    """Return the value of an option as people read it."""
+    if isinstance(value, bool):
+        return gettext("yes") if value else gettext("no")
+    return gettext("none") if value is None else str(value)

@@ -1,0 +1,142 @@
+"""The reasons why an enqueued workflow isn't running, as far as its queue is one.
+
+A pure rule over what the tables say; the admin and `handle.describe()` show its sentences.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+MOST_AHEAD = 1_000
+"""The number at which the count of workflows ahead of one stops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdup:
+    """An enqueued workflow and its queue. A limit that the queue doesn't have is None."""
+
+    workflow_id: str
+    queue_name: str
+    partition_key: str
+    holds_place: bool
+    """Whether it has a place already, which it keeps until its end."""
+    lingers_on: str | None
+    """The executor in which its function still runs, after a cancel or a takeover."""
+    has_started: bool
+    paused_at: datetime | None = None
+    paused_by: str | None = None
+    concurrency: int | None = None
+    places: int = 0
+    worker_concurrency: int | None = None
+    partition_concurrency: int | None = None
+    partition_places: int = 0
+    next_start: float | None = None
+    """Seconds until the queue's rate allows the next start."""
+    partition_next_start: float | None = None
+    ahead: int = 0
+    """The workflows of its key that come before it, up to MOST_AHEAD."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A sentence, as a template that can be translated, and its values."""
+
+    template: str
+    values: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.template % self.values
+
+
+def reasons(
+    holdup: Holdup, show: Callable[[datetime], str], *, are_workers_full: bool = False
+) -> list[Reason]:
+    """Return why the workflow isn't running, the most telling reason first.
+
+    Args:
+        holdup: What the tables say.
+        show: Returns an instant as its readers expect it.
+        are_workers_full: Whether each worker of the queue is at `worker_concurrency`.
+    """
+    found = list(_of_queue(holdup, show, are_workers_full))
+    if holdup.ahead and (found or holdup.partition_key):
+        found.append(_behind(holdup))
+    return found
+
+
+def _of_queue(
+    holdup: Holdup, show: Callable[[datetime], str], are_workers_full: bool
+) -> Iterator[Reason]:
+    if holdup.lingers_on is not None:
+        yield Reason(
+            "Its step still runs on %(executor)s; it goes on once that has ended.",
+            {"executor": holdup.lingers_on},
+        )
+    if holdup.paused_at is not None:
+        yield _paused(holdup, show(holdup.paused_at))
+    if are_workers_full:
+        yield Reason(
+            "Each worker of queue '%(queue)s' is at its limit of %(limit)d.",
+            {"queue": holdup.queue_name, "limit": holdup.worker_concurrency},
+        )
+    if not holdup.holds_place:
+        yield from _places(holdup)
+    if not holdup.has_started:
+        yield from _rates(holdup)
+
+
+def _paused(holdup: Holdup, since: str) -> Reason:
+    values = {"queue": holdup.queue_name, "since": since, "by": holdup.paused_by}
+    if holdup.paused_by:
+        return Reason("Queue '%(queue)s' is paused since %(since)s by %(by)s.", values)
+    return Reason("Queue '%(queue)s' is paused since %(since)s.", values)
+
+
+def _places(holdup: Holdup) -> Iterator[Reason]:
+    limit, part = holdup.concurrency, holdup.partition_concurrency
+    if limit is not None and holdup.places >= limit:
+        yield Reason(
+            "Queue '%(queue)s' is at %(places)d of %(limit)d.",
+            {"queue": holdup.queue_name, "places": holdup.places, "limit": limit},
+        )
+    if part is not None and holdup.partition_places >= part:
+        yield Reason(
+            "Key '%(key)s' of queue '%(queue)s' is at %(places)d of %(limit)d.",
+            {
+                "queue": holdup.queue_name,
+                "key": holdup.partition_key,
+                "places": holdup.partition_places,
+                "limit": part,
+            },
+        )
+
+
+def _rates(holdup: Holdup) -> Iterator[Reason]:
+    if holdup.next_start is not None:
+        yield Reason("Rate limit: next start in %(seconds)d s.", _in(holdup.next_start))
+    if holdup.partition_next_start is not None:
+        yield Reason(
+            "Rate limit of its key: next start in %(seconds)d s.", _in(holdup.partition_next_start)
+        )
+
+
+def _in(seconds: float) -> dict[str, Any]:
+    return {"seconds": max(math.ceil(seconds), 1)}
+
+
+def _behind(holdup: Holdup) -> Reason:
+    values = {"ahead": min(holdup.ahead, MOST_AHEAD)}
+    is_more = holdup.ahead > MOST_AHEAD
+    if holdup.partition_key:
+        return Reason(
+            "Behind more than %(ahead)d of its key." if is_more else "Behind %(ahead)d of its key.",
+            values,
+        )
+    return Reason(
+        "Behind more than %(ahead)d of its queue." if is_more else "Behind %(ahead)d of its queue.",
+        values,
+    )

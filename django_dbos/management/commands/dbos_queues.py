@@ -1,0 +1,168 @@
+"""manage.py dbos_queues: shows queues, and changes, pauses, resumes and resets them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import getpass
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.serializers.json import DjangoJSONEncoder
+
+from django_dbos import queues
+from django_dbos.exceptions import QueueDoesNotExist
+from django_dbos.executor.cli import command
+from django_dbos.operations.queues import MOST_COUNTED, QueueDescription
+from django_dbos.store import get_store
+
+ACTIONS = {
+    "list": "Show all known queues.",
+    "show": "Show a queue.",
+    "set": "Change options of a queue; they win over DBOS['QUEUES'] until reset.",
+    "reset": "Drop the changed options of a queue.",
+    "pause": "Stop a queue; workflows that run go on until they end or wait.",
+    "resume": "Let a paused queue go on.",
+}
+COUNTS = ("concurrency", "worker_concurrency", "partition_concurrency")
+RATES = ("rate_limit", "partition_rate_limit")
+NONE = "none"
+YES_OR_NO = {"yes": True, "no": False}
+
+
+class Command(BaseCommand):
+    """Parses the arguments, and prints what django_dbos.queues returns."""
+
+    help = (
+        "Shows the queues with their limits and depths; changes, pauses, resumes and resets them. "
+        "Workers follow at once. Exits with 1 for an unknown queue or an impossible option."
+    )
+    requires_system_checks = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Return a parser that refuses abbreviations, such as `--rate` for `--rate-limit`."""
+        return super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the actions and their options."""
+        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+        for name, text in ACTIONS.items():
+            action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+            if name != "list":
+                action.add_argument("name", metavar="NAME", help="The name of the queue.")
+            if name == "set":
+                _add_options(action)
+            if name == "pause":
+                action.add_argument("--by", help="Who pauses it (default: the system's user).")
+            action.add_argument(
+                "--database",
+                help='The alias of the workflow database (default: DBOS["DATABASE"]).',
+            )
+            action.add_argument("--format", choices=("text", "json"), default="text")
+
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
+        """Perform the action, and print the queues afterwards."""
+        if options["database"] is not None:
+            command.use_database(options["database"])
+        command.check_migrations()
+        try:
+            found = _perform(action, options)
+        except (QueueDoesNotExist, TypeError, ValueError) as error:
+            raise CommandError(str(error)) from error
+        rows = _with_counts(found)
+        if options["format"] == "json":
+            answer: Any = rows if action == "list" else rows[0]
+            self.stdout.write(json.dumps(answer, cls=DjangoJSONEncoder, indent=2))
+        else:
+            for line in _table(rows):
+                self.stdout.write(line)
+
+
+def _add_options(parser: ArgumentParser) -> None:
+    for option in COUNTS:
+        parser.add_argument(_flag(option), metavar="N", help=f"At least 1, or {NONE!r}.")
+    for option in RATES:
+        parser.add_argument(_flag(option), metavar="RATE", help=f"Like 100/m, or {NONE!r}.")
+    parser.add_argument(_flag("hold_while_waiting"), choices=YES_OR_NO)
+    parser.add_argument("--create", action="store_true", help="Make the queue if it is unknown.")
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def _perform(action: str, options: dict[str, Any]) -> list[QueueDescription]:
+    match action:
+        case "list":
+            return queues.list()
+        case "set":
+            return [_set(options["name"], options, may_create=options["create"])]
+        case "reset":
+            return [queues.reset(options["name"])]
+        case "pause":
+            return [queues.pause(options["name"], options["by"] or _user())]
+        case "resume":
+            return [queues.resume(options["name"])]
+    return [queues.get(options["name"])]
+
+
+def _set(name: str, given: dict[str, Any], *, may_create: bool) -> QueueDescription:
+    chosen = {
+        option: _value(option, given[option]) for option in (*COUNTS, *RATES) if given[option]
+    }
+    if given["hold_while_waiting"]:
+        chosen["hold_while_waiting"] = YES_OR_NO[given["hold_while_waiting"]]
+    if not chosen:
+        raise CommandError("set needs an option, such as --concurrency 5.")
+    if not may_create:
+        queues.get(name)
+    return queues.set(name, **chosen)
+
+
+def _value(option: str, text: str) -> Any:
+    if text == NONE:
+        return None
+    if option in RATES:
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise CommandError(f"{_flag(option)} must be a number or {NONE!r}, not {text!r}.") from None
+
+
+def _user() -> str:
+    with contextlib.suppress(OSError, KeyError, ImportError):
+        return getpass.getuser()
+    return "manage.py"
+
+
+def _with_counts(found: list[QueueDescription]) -> list[dict[str, Any]]:
+    counts = get_store().read_queue_counts([queue.name for queue in found], MOST_COUNTED)
+    return [
+        {**dataclasses.asdict(queue), **dataclasses.asdict(counts[queue.name])} for queue in found
+    ]
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    cells = [("QUEUE", "QUEUED", "RUNNING", "PLACES", "OPTIONS", "STATE"), *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    in_force = " ".join(f"{name}={value}" for name, value in row["options"].items())
+    numbers = (f"{row[name]:,}" for name in ("queued", "running", "places"))
+    edited = " (edited)" if row["edited"] else ""
+    return (row["name"], *numbers, f"{in_force or 'no limits'}{edited}", _state(row))
+
+
+def _state(row: dict[str, Any]) -> str:
+    if row["paused_at"] is None:
+        return "open"
+    by = f" by {row['paused_by']}" if row["paused_by"] else ""
+    return f"paused since {row['paused_at'].isoformat(' ', 'seconds')}{by}"

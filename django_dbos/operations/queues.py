@@ -1,0 +1,202 @@
+"""Queues as code sees them: which are known, what is in force, and which starts they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django_dbos.conf import get_settings
+from django_dbos.core import names, queue_options, registry
+from django_dbos.core.queue_reasons import Reason, reasons
+from django_dbos.exceptions import QueueDoesNotExist
+
+if TYPE_CHECKING:
+    from django_dbos.models import Queue, Workflow
+    from django_dbos.store.base import Store
+
+# Where counts stop: a queue of a million costs no more to count than one of this size.
+MOST_COUNTED = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueDescription:
+    """A queue's options, and whether it is paused."""
+
+    name: str
+    options: dict[str, Any]
+    """The options in force, with rates as texts such as "100/m"; without those that limit
+    nothing."""
+    declared: dict[str, Any] | None
+    """What DBOS["QUEUES"] says, as of the last start of a worker; None if it isn't there."""
+    edited: dict[str, Any] | None
+    """What was set at run time: it wins over `declared` until `reset()`."""
+    paused_at: datetime | None
+    paused_by: str | None
+    updated_at: datetime | None
+    """The time of the last change; None if no worker has met the queue yet."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the queue is paused."""
+        return self.paused_at is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueDepth:
+    """How many workflows a queue has. A count stops at 100,000."""
+
+    queued: int
+    """Those that are enqueued."""
+    running: int
+    """Those that a worker runs now."""
+    waiting: int
+    """Those that wait in `recv`, `sleep` and the like."""
+    places: int
+    """The places that are taken under the queue's limits; 0 without limits."""
+    oldest_age: timedelta | None
+    """The time since the start of the oldest enqueued workflow that hasn't run yet."""
+
+
+def known_names() -> set[str]:
+    """Return the queues that the settings and workflow functions of this process name."""
+    settings = get_settings()
+    named = {definition.queue_name for definition in registry.workflows.values()}
+    return {settings.default_queue, *settings.queues, *filter(None, named)}
+
+
+def list_all(store: Store) -> list[QueueDescription]:
+    """Return all known queues, by name."""
+    found = {queue.name: _described(queue) for queue in store.list_queues()}
+    missing = {name: _undescribed(name) for name in known_names() - found.keys()}
+    return [queue for _, queue in sorted({**found, **missing}.items())]
+
+
+def find(store: Store, name: str) -> QueueDescription:
+    """Return a known queue; raise QueueDoesNotExist for any other name."""
+    row = store.find_queue(name)
+    if row is not None:
+        return _described(row)
+    check_known(store, name)
+    return _undescribed(name)
+
+
+def check_known(store: Store, name: str) -> None:
+    """Raise QueueDoesNotExist unless something names the queue, or a workflow is in it."""
+    if name in known_names() or store.find_queue(name) or store.has_enqueued(name):
+        return
+    known = known_names() | {queue.name for queue in store.list_queues()}
+    raise QueueDoesNotExist(name, names.closest(name, sorted(known)))
+
+
+def edit(store: Store, name: str, options: queue_options.PlainOptions) -> QueueDescription:
+    """Set options of a queue, which may be a new one."""
+    return _described(store.edit_queue(name, options))
+
+
+def reset(store: Store, name: str) -> QueueDescription:
+    """Return a known queue to what is declared."""
+    check_known(store, name)
+    return _described(store.reset_queue(name))
+
+
+def pause(store: Store, name: str, by: str | None) -> QueueDescription:
+    """Pause a known queue."""
+    check_known(store, name)
+    return _described(store.pause_queue(name, by))
+
+
+def resume(store: Store, name: str) -> QueueDescription:
+    """Resume a known queue."""
+    check_known(store, name)
+    return _described(store.resume_queue(name))
+
+
+def measure(store: Store, name: str) -> QueueDepth:
+    """Count the workflows of a known queue."""
+    check_known(store, name)
+    counts = store.read_queue_counts([name], MOST_COUNTED)[name]
+    age = counts.oldest_age
+    return QueueDepth(
+        queued=counts.queued,
+        running=counts.running,
+        waiting=store.count_waiting(name, MOST_COUNTED),
+        places=counts.places,
+        oldest_age=None if age is None else timedelta(seconds=max(age, 0.0)),
+    )
+
+
+def explain(
+    store: Store,
+    workflows: Sequence[Workflow],
+    workers_of: Callable[[str], Collection[str]],
+    show: Callable[[datetime], str],
+) -> dict[str, list[Reason]]:
+    """Return why workflows that are enqueued aren't running, as far as their queues are the reason.
+
+    Args:
+        store: The store with the rows.
+        workflows: Workflows of any status.
+        workers_of: Returns the ids of the live workers of a queue.
+        show: Returns an instant as its readers expect it.
+
+    Returns:
+        The reasons by workflow id; an id without any may be missing.
+    """
+    holdups = store.read_holdups(workflows)
+    limits = {held.queue_name: held.worker_concurrency or 0 for held in holdups}
+    full = {name for name, limit in limits.items() if _are_full(store, name, limit, workers_of)}
+    return {
+        held.workflow_id: reasons(held, show, are_workers_full=held.queue_name in full)
+        for held in holdups
+    }
+
+
+def _are_full(
+    store: Store, name: str, limit: int, workers_of: Callable[[str], Collection[str]]
+) -> bool:
+    """Return whether each worker of a queue has as many workflows of it as it may."""
+    ids = workers_of(name) if limit else ()
+    if not ids:
+        return False
+    taken = store.count_places_of_executors(name)
+    return all(taken.get(executor_id, 0) >= limit for executor_id in ids)
+
+
+def check_partition_key(queue_name: str, partition_key: str | None) -> None:
+    """Raise ValueError for a start without a key in a queue that is declared to limit each key."""
+    options = get_settings().queues.get(queue_name)
+    if not options or partition_key or not queue_options.has_partition_limit(options):
+        return
+    limit = next(name for name in queue_options.PARTITION_LIMITS if options.get(name) is not None)
+    raise ValueError(
+        f"Queue {queue_name!r} has {limit}, so a start in it needs a partition key: "
+        'using(partition_key="customer-7").'
+    )
+
+
+def _described(row: Queue) -> QueueDescription:
+    in_force = queue_options.merged(row.declared, row.edited)
+    return QueueDescription(
+        name=str(row.name),
+        options={name: value for name, value in in_force.items() if value not in (None, False)},
+        declared=row.declared,
+        edited=row.edited,
+        paused_at=row.paused_at,
+        paused_by=row.paused_by,
+        updated_at=row.updated_at,
+    )
+
+
+def _undescribed(name: str) -> QueueDescription:
+    """Return a queue that has no row yet: a worker that starts will write what is declared."""
+    return QueueDescription(
+        name=name,
+        options={},
+        declared=None,
+        edited=None,
+        paused_at=None,
+        paused_by=None,
+        updated_at=None,
+    )

@@ -1,0 +1,252 @@
+"""Queues: their rows, changed by operators in the caller's transaction and by workers that start.
+
+A row's lock is also that of the claims of its queue, so a change and a claim follow one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from django.db.models import Count, Q, QuerySet
+
+from django_dbos.core import queue_options
+from django_dbos.core.batch.notifications import Notifications
+from django_dbos.core.queue_options import PlainOptions
+from django_dbos.core.queue_reasons import MOST_AHEAD, Holdup
+from django_dbos.core.records import Lane
+from django_dbos.core.status import Status
+from django_dbos.fields import DatabaseNow
+from django_dbos.models import Queue, Workflow
+from django_dbos.store.announcing import Announcing
+from django_dbos.store.claims import Claims
+from django_dbos.store.records import QueueCounts
+
+NO_PLACE, WHILE_RUNNING, UNTIL_END = 0, 1, 2
+
+
+class Queues(Claims, Announcing):
+    """The rows of queues: declared, edited, paused, counted."""
+
+    def list_queues(self) -> list[Queue]:
+        """Return the queues that have a row, by name."""
+        return list(Queue.objects.using(self.alias).order_by("name"))
+
+    def find_queue(self, name: str) -> Queue | None:
+        """Return a queue's row, or None."""
+        return Queue.objects.using(self.alias).filter(name=name).first()
+
+    def has_enqueued(self, name: str) -> bool:
+        """Return whether any workflow is enqueued in a queue."""
+        return self._workflows().filter(status=Status.ENQUEUED, queue_name=name).exists()
+
+    def edit_queue(self, name: str, options: PlainOptions) -> Queue:
+        """Change some of a queue's options, which win over those that are declared.
+
+        Raises ValueError if the options contradict others that are in force.
+        """
+
+        def edit(queue: Queue) -> None:
+            queue.edited = {**(queue.edited or {}), **options}
+            errors = queue_options.contradictions(_in_force(queue))
+            if errors:
+                raise errors[0]
+
+        return self._change(name, edit)
+
+    def reset_queue(self, name: str) -> Queue:
+        """Return to the declared options."""
+
+        def reset(queue: Queue) -> None:
+            queue.edited = None
+
+        return self._change(name, reset)
+
+    def pause_queue(self, name: str, by: str | None) -> Queue:
+        """Stop the claims from a queue; a paused queue stays as it is."""
+
+        def pause(queue: Queue) -> None:
+            if queue.paused_at is None:
+                queue.paused_at, queue.paused_by = DatabaseNow(), by
+
+        return self._change(name, pause)
+
+    def resume_queue(self, name: str) -> Queue:
+        """Allow the claims from a paused queue."""
+
+        def resume(queue: Queue) -> None:
+            queue.paused_at = queue.paused_by = None
+
+        return self._change(name, resume)
+
+    def declare_queues(
+        self, declared: Mapping[str, PlainOptions], known: Iterable[str]
+    ) -> list[Queue]:
+        """Write what the settings declare, and rows for other known queues; return the changed.
+
+        A queue that isn't declared any more loses its declared options. Nothing is written, and no
+        row locked, where the tables already say so. Each queue is committed by itself.
+        """
+        stored = {queue.name: queue.declared for queue in self.list_queues()}
+        self._insert({*declared, *known} - stored.keys())
+        return [
+            self._declare(name, declared.get(name))
+            for name in sorted({*stored, *declared})
+            if stored.get(name) != declared.get(name)
+        ]
+
+    def _declare(self, name: str, options: PlainOptions | None) -> Queue:
+        def declare(queue: Queue) -> None:
+            queue.declared = options
+
+        return self._change(name, declare)
+
+    def count_waiting(self, name: str, most: int) -> int:
+        """Return how many workflows of a queue wait in `recv` and the like, at most `most`."""
+        found = self._workflows().filter(status=Status.WAITING, queue_name=name)
+        # What every wait has, as partial indexes know.
+        found = found.filter(Q(due_at__isnull=False) | Q(wake_workflow_id__isnull=False))
+        return found[:most].count()
+
+    def read_queue_counts(self, names: Sequence[str], most: int) -> dict[str, QueueCounts]:
+        """Return how many workflows each queue has; each count stops at `most`."""
+        session = self.session()
+        params = {"names": session.pack(names), "most": most}
+        return {
+            name: QueueCounts(*counts) for name, *counts in session.run("read_queue_counts", params)
+        }
+
+    def read_holdups(self, workflows: Sequence[Workflow]) -> list[Holdup]:
+        """Return what holds up those of these workflows that are enqueued.
+
+        Two queries; one if nothing limits, pauses or partitions any of their queues.
+        """
+        asked = {row.workflow_id: row for row in workflows if row.status == Status.ENQUEUED}
+        names = {row.queue_name for row in asked.values()}
+        found = Queue.objects.using(self.alias).filter(name__in=names, is_managed=True)
+        managed = {queue.name: queue for queue in found} if names else {}
+        ids = [
+            row.workflow_id
+            for row in asked.values()
+            if row.queue_name in managed or row.partition_key or row.place
+        ]
+        if not ids:
+            return []
+        session = self.session()
+        params = {"workflow_ids": session.pack(ids), "most": MOST_AHEAD + 1}
+        read = session.run("read_holdups", params)
+        return [_holdup(asked[row[0]], managed, *row[1:]) for row in read]
+
+    def count_places_of_executors(self, name: str) -> dict[str, int]:
+        """Return how many places of a queue each executor has taken."""
+        held = self._workflows().filter(queue_name=name, place__gt=NO_PLACE)
+        held = held.exclude(executor_id=None).order_by()
+        found = held.values("executor_id").annotate(count=Count("workflow_id"))
+        return {str(row["executor_id"]): row["count"] for row in found}
+
+    def _insert(self, names: Iterable[str]) -> None:
+        """Insert rows that say nothing yet, for the queues that have none."""
+        rows = [Queue(name=name, updated_at=DatabaseNow()) for name in sorted(names)]
+        if rows:
+            with self.session().transaction():
+                self._rows().bulk_create(rows, ignore_conflicts=True)
+
+    def _change(self, name: str, change: Callable[[Queue], None]) -> Queue:
+        """Change a queue's row under its lock, and notify the workers after the commit."""
+        with self.session().transaction():
+            self._insert([name])
+            queue = self._rows().select_for_update().get(name=name)
+            before = _state(queue)
+            change(queue)
+            if _state(queue) == before:
+                return queue
+            self._write(queue)
+            self._move_places(queue)
+            lanes = [lane for lane in self.list_lanes(self.session()) if lane.queue_name == name]
+        self._announce_after_commit(
+            Notifications(lanes=list(dict.fromkeys([Lane(name, None), *lanes])))
+        )
+        return self._rows().get(name=name)
+
+    def _write(self, queue: Queue) -> None:
+        in_force = _in_force(queue)
+        columns = queue_options.to_columns(in_force)
+        queue.hold_while_waiting = columns["hold_while_waiting"]
+        queue.is_managed = queue.paused_at is not None or queue_options.has_limit(in_force)
+        self._rows().filter(name=queue.name).update(
+            **columns,
+            declared=queue.declared,
+            edited=queue.edited,
+            paused_at=queue.paused_at,
+            paused_by=queue.paused_by,
+            is_managed=queue.is_managed,
+            updated_at=DatabaseNow(),
+        )
+
+    def _move_places(self, queue: Queue) -> None:
+        """Give places to workflows that are entitled to them, and take them from others.
+
+        Workflows run already when a queue becomes managed. What holds a place until its end isn't
+        what does so while it runs.
+        """
+        if not queue.is_managed:
+            return
+        # Those of a cancelled workflow whose function goes on are its executor's to free.
+        workflows: QuerySet[Workflow] = QuerySet(Workflow, using=self.alias)
+        found = workflows.filter(queue_name=queue.name)
+        running = found.filter(status=Status.PENDING)
+        resting = found.filter(status__in=(Status.WAITING, Status.ENQUEUED), executor_id=None)
+        if queue.hold_while_waiting:
+            _set_places(running.exclude(place=UNTIL_END), UNTIL_END)
+            _set_places(resting.filter(status=Status.WAITING, place=NO_PLACE), UNTIL_END)
+        else:
+            _set_places(running.exclude(place=WHILE_RUNNING), WHILE_RUNNING)
+            _set_places(resting.filter(place=UNTIL_END), NO_PLACE)
+
+    def _rows(self) -> QuerySet[Queue]:
+        # Not the manager's, which refuses changes.
+        return QuerySet(Queue, using=self.alias)
+
+
+def _holdup(
+    workflow: Workflow,
+    managed: Mapping[str, Queue],
+    holds_place: bool,
+    lingers_on: str | None,
+    places: int,
+    partition_places: int,
+    ahead: int,
+) -> Holdup:
+    queue = managed.get(workflow.queue_name) or Queue()
+    return Holdup(
+        workflow_id=workflow.workflow_id,
+        queue_name=workflow.queue_name,
+        partition_key=workflow.partition_key,
+        holds_place=bool(holds_place),
+        lingers_on=lingers_on,
+        has_started=workflow.started_at is not None,
+        paused_at=queue.paused_at,
+        paused_by=queue.paused_by,
+        concurrency=queue.concurrency,
+        places=places,
+        worker_concurrency=queue.worker_concurrency,
+        partition_concurrency=queue.partition_concurrency,
+        partition_places=partition_places,
+        ahead=ahead,
+    )
+
+
+def _set_places(workflows: QuerySet[Workflow], place: int) -> None:
+    # In the order in which the writers of batches lock them.
+    locked = workflows.order_by("workflow_id").select_for_update(no_key=True)
+    ids = list(locked.values_list("workflow_id", flat=True))
+    for first in range(0, len(ids), 1_000):
+        workflows.filter(workflow_id__in=ids[first : first + 1_000]).update(place=place)
+
+
+def _in_force(queue: Queue) -> PlainOptions:
+    return queue_options.merged(queue.declared, queue.edited)
+
+
+def _state(queue: Queue) -> tuple[Any, ...]:
+    return queue.declared, queue.edited, queue.paused_at, queue.paused_by

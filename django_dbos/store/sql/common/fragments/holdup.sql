@@ -1,0 +1,35 @@
+workflow.workflow_id,
+workflow.place > 0 AND workflow.executor_id IS NULL AS holds_place,
+CASE WHEN workflow.place > 0 THEN workflow.executor_id END AS lingers_on,
+CASE WHEN queue.concurrency IS NULL THEN 0 ELSE (
+    SELECT count(*)
+    FROM dbos_workflow AS other
+    WHERE other.place > 0 AND other.queue_name = workflow.queue_name
+) END AS places,
+CASE WHEN queue.partition_concurrency IS NULL THEN 0 ELSE (
+    SELECT count(*)
+    FROM dbos_workflow AS other
+    WHERE other.place > 0
+      AND other.queue_name = workflow.queue_name
+      AND other.partition_key = workflow.partition_key
+) END AS partition_places,
+(
+    SELECT count(*)
+    FROM (
+        SELECT 1 AS one
+        FROM dbos_workflow AS other
+        WHERE other.status = 'ENQUEUED'
+          AND other.queue_name = workflow.queue_name
+          AND other.partition_key = workflow.partition_key
+          AND other.priority > workflow.priority
+        UNION ALL
+        SELECT 1
+        FROM dbos_workflow AS other
+        WHERE other.status = 'ENQUEUED'
+          AND other.queue_name = workflow.queue_name
+          AND other.partition_key = workflow.partition_key
+          AND other.priority = workflow.priority
+          AND other.queue_sequence < workflow.queue_sequence
+        LIMIT %(most)s
+    ) AS counted
+) AS ahead

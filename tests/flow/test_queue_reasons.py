@@ -1,0 +1,141 @@
+"""Why an enqueued workflow isn't running: the rule, and what `describe()` says."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+from django.db.models import QuerySet
+
+import django_dbos as dbos
+from django_dbos import queues
+from django_dbos.core.queue_reasons import MOST_AHEAD, Holdup, reasons
+from django_dbos.models import Workflow
+from django_dbos.store import get_store
+from tests.store.conftest import register
+
+NOON = datetime(2026, 11, 28, 12)
+
+
+@dbos.workflow
+def noop() -> None: ...
+
+
+def said(are_workers_full: bool = False, **facts: Any) -> list[str]:
+    holdup = Holdup(
+        **{
+            "workflow_id": "w",
+            "queue_name": "mail",
+            "partition_key": "",
+            "holds_place": False,
+            "lingers_on": None,
+            "has_started": False,
+            **facts,
+        }
+    )
+    found = reasons(holdup, lambda value: f"{value:%H:%M}", are_workers_full=are_workers_full)
+    return [str(reason) for reason in found]
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentences"),
+    [
+        ({}, []),
+        ({"concurrency": 10, "places": 9}, []),
+        ({"concurrency": 10, "places": 10}, ["Queue 'mail' is at 10 of 10."]),
+        ({"concurrency": 8, "places": 10}, ["Queue 'mail' is at 10 of 8."]),
+        ({"concurrency": 1, "places": 1, "holds_place": True}, []),
+        (
+            {"partition_concurrency": 1, "partition_places": 1, "partition_key": "c-7"},
+            ["Key 'c-7' of queue 'mail' is at 1 of 1."],
+        ),
+        ({"paused_at": NOON}, ["Queue 'mail' is paused since 12:00."]),
+        (
+            {"paused_at": NOON, "paused_by": "ada", "holds_place": True},
+            ["Queue 'mail' is paused since 12:00 by ada."],
+        ),
+        ({"next_start": 11.2}, ["Rate limit: next start in 12 s."]),
+        ({"next_start": 0.0}, ["Rate limit: next start in 1 s."]),
+        ({"next_start": 11.2, "has_started": True}, []),
+        ({"partition_next_start": 3}, ["Rate limit of its key: next start in 3 s."]),
+        (
+            {"lingers_on": "executor-1"},
+            ["Its step still runs on executor-1; it goes on once that has ended."],
+        ),
+        (
+            {"worker_concurrency": 5, "are_workers_full": True},
+            ["Each worker of queue 'mail' is at its limit of 5."],
+        ),
+        ({"ahead": 41}, []),
+        ({"ahead": 41, "partition_key": "c-7"}, ["Behind 41 of its key."]),
+        (
+            {"ahead": 41, "concurrency": 1, "places": 1},
+            ["Queue 'mail' is at 1 of 1.", "Behind 41 of its queue."],
+        ),
+        (
+            {"ahead": MOST_AHEAD + 1, "partition_key": "c-7"},
+            ["Behind more than 1000 of its key."],
+        ),
+    ],
+)
+def test_each_reason_has_its_sentence(facts: dict[str, Any], sentences: list[str]) -> None:
+    assert said(**facts) == sentences
+
+
+def change(workflow_id: str, **columns: Any) -> None:
+    QuerySet(Workflow).filter(workflow_id=workflow_id).update(**columns)
+
+
+def why(workflow_id: str) -> str | None:
+    return dbos.retrieve_workflow(workflow_id).describe().why_not_running
+
+
+@pytest.mark.django_db
+def test_describe_tells_why_a_workflow_is_not_running() -> None:
+    for number in range(4):
+        noop.using(queue_name="mail", workflow_id=f"w{number}").start()
+    noop.using(queue_name="mail", workflow_id="urgent", priority=5).start()
+    assert why("w3") == "No live worker serves queue 'mail'; run dbos_worker."
+    executor_id = register(get_store())
+    assert why("w3") is None
+
+    queues.set("mail", concurrency=1)
+    change("w0", status="PENDING", place=1, executor_id=executor_id)
+    assert why("w0") is None
+    assert why("w3") == "Queue 'mail' is at 1 of 1. Behind 3 of its queue."
+    assert why("urgent") == "Queue 'mail' is at 1 of 1."
+
+    queues.set("mail", concurrency=None, worker_concurrency=1)
+    assert why("urgent") == "Each worker of queue 'mail' is at its limit of 1."
+    register(get_store())
+    assert why("urgent") is None
+
+    queues.pause("mail", by="ada")
+    text = why("urgent") or ""
+    assert text.startswith("Queue 'mail' is paused since 20")
+    assert text.endswith(" by ada.")
+
+
+@pytest.mark.django_db
+def test_workflows_of_other_keys_are_not_ahead() -> None:
+    register(get_store())
+    queues.set("mail", partition_concurrency=1)
+    for number, key in enumerate(["a", "b", "a", "a"]):
+        noop.using(queue_name="mail", workflow_id=f"w{number}").start()
+        change(f"w{number}", partition_key=key)
+    change("w0", status="PENDING", place=1)
+
+    assert why("w1") is None
+    assert why("w3") == "Key 'a' of queue 'mail' is at 1 of 1. Behind 1 of its key."
+    assert dbos.retrieve_workflow("w3").describe().partition_key == "a"
+
+
+@pytest.mark.django_db
+def test_a_resumed_workflow_waits_for_its_own_step() -> None:
+    executor_id = register(get_store())
+    queues.set("mail", concurrency=1)
+    noop.using(queue_name="mail", workflow_id="w").start()
+    change("w", place=1, executor_id=executor_id)
+
+    assert why("w") == f"Its step still runs on {executor_id}; it goes on once that has ended."
