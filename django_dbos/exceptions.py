@@ -164,9 +164,9 @@ class UnknownWorkflow(DbosError):
 
 
 class QueueDoesNotExist(DbosError):
-    """Nothing names this queue, and no workflow is enqueued in it: likely a typo.
+    """Nothing names this queue, and it has no active workflow: likely a typo.
 
-    Raised by the functions of ``django_dbos.queues`` except ``set()``.
+    Raised by functions of ``django_dbos.queues``.
 
     Attributes:
         name: The unknown name.
@@ -180,7 +180,7 @@ class QueueDoesNotExist(DbosError):
 
     def __str__(self) -> str:
         hint = f"Did you mean {self.suggestion!r}?" if self.suggestion else "set() makes one."
-        return f"Nothing names queue {self.name!r}, and no workflow is enqueued in it. {hint}"
+        return f"Nothing names queue {self.name!r}, and it has no active workflow. {hint}"
 
 
 class WaitTimeout(DbosError, TimeoutError):

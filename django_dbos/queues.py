@@ -56,7 +56,7 @@ def get(name: str) -> QueueDescription:
     """Return a queue: its options in force, those declared and those edited, its pause.
 
     Raises:
-        QueueDoesNotExist: Nothing names the queue, and no workflow is enqueued in it.
+        QueueDoesNotExist: Nothing names the queue, and it has no active workflow.
     """
     names.check_queue_name(name)
     return perform("queues.get", lambda: queues.find(get_store(), name))
@@ -102,7 +102,7 @@ def reset(name: str) -> QueueDescription:
     A pause stays.
 
     Raises:
-        QueueDoesNotExist: Nothing names the queue, and no workflow is enqueued in it.
+        QueueDoesNotExist: Nothing names the queue, and it has no active workflow.
     """
     names.check_queue_name(name)
     return perform("queues.reset", lambda: queues.reset(get_store(), name))
@@ -124,7 +124,7 @@ def pause(name: str, by: str | None = None) -> QueueDescription:
         by: Who pauses it, at most 255 characters, for the admin.
 
     Raises:
-        QueueDoesNotExist: Nothing names the queue, and no workflow is enqueued in it.
+        QueueDoesNotExist: Nothing names the queue, and it has no active workflow.
     """
     names.check_queue_name(name)
     _check_by(by)
@@ -142,7 +142,7 @@ def resume(name: str) -> QueueDescription:
     """Let a paused queue go on.
 
     Raises:
-        QueueDoesNotExist: Nothing names the queue, and no workflow is enqueued in it.
+        QueueDoesNotExist: Nothing names the queue, and it has no active workflow.
     """
     names.check_queue_name(name)
     return perform("queues.resume", lambda: queues.resume(get_store(), name))
@@ -155,11 +155,7 @@ async def aresume(name: str) -> QueueDescription:
 
 
 def depth(name: str) -> QueueDepth:
-    """Count the workflows of a queue.
-
-    Raises:
-        QueueDoesNotExist: Nothing names the queue, and no workflow is enqueued in it.
-    """
+    """Count the workflows of a queue. A queue that nothing names has none."""
     names.check_queue_name(name)
     return perform("queues.depth", lambda: queues.measure(get_store(), name))
 

@@ -18,6 +18,8 @@ ERRORS = [
     exceptions.DuplicateWorkflow("order-1", "customer-7"),
     exceptions.UnknownWorkflow("shop.chekout", "shop.checkout"),
     exceptions.UnknownWorkflow("shop.chekout"),
+    exceptions.QueueDoesNotExist("mial", "mail"),
+    exceptions.QueueDoesNotExist("nowhere"),
     exceptions.WaitTimeout("a message on topic 'paid'", 1.5),
     exceptions.WaitInTest("recv()"),
     exceptions.WorkflowCancelled("order-1"),

@@ -340,7 +340,7 @@ def _duration(seconds: float) -> str:
 def _options(options: PlainOptions | None, *, with_none: bool = False) -> str:
     shown = {
         name: value
-        for name, value in (options or {}).items()
+        for name, value in queue_options.merged(options, None).items()
         if with_none or value not in (None, False)
     }
     return ", ".join(f"{name} {_plain(value)}" for name, value in shown.items())

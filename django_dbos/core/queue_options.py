@@ -177,8 +177,9 @@ def to_rates(plain: Mapping[str, Any]) -> dict[str, Rate]:
 
 
 def merged(declared: Mapping[str, Any] | None, edited: Mapping[str, Any] | None) -> PlainOptions:
-    """Return the options in force: what was edited wins over what is declared."""
-    return {**(declared or {}), **(edited or {})}
+    """Return the options in force, in their usual order: what was edited wins."""
+    both = {**(declared or {}), **(edited or {})}
+    return {name: both[name] for name in CHECKS if name in both}
 
 
 def to_columns(plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,13 +71,15 @@ def reasons(
 def _of_queue(
     holdup: Holdup, show: Callable[[datetime], str], are_workers_full: bool
 ) -> Iterator[Reason]:
+    if holdup.paused_at is not None:
+        yield _paused(holdup, show(holdup.paused_at))
     if holdup.lingers_on is not None:
+        # What it waits for is its own place.
         yield Reason(
             "Its step still runs on %(executor)s; it goes on once that has ended.",
             {"executor": holdup.lingers_on},
         )
-    if holdup.paused_at is not None:
-        yield _paused(holdup, show(holdup.paused_at))
+        return
     if are_workers_full:
         yield Reason(
             "Each worker of queue '%(queue)s' is at its limit of %(limit)d.",

@@ -28,8 +28,8 @@ def declare(store: Store, served: Iterable[str] | None) -> None:
 
 
 def _log(queue: Queue) -> None:
-    logger.info("Queue %r is declared as %s", queue.name, queue.declared)
+    logger.info("Queue %r is declared as %r", queue.name, queue.declared)
     for error in queue_options.contradictions(
         queue_options.merged(queue.declared, queue.edited), f"queue {queue.name!r}"
     ):
-        logger.warning("What was edited contradicts what is declared: %s", error)
+        logger.warning("What was edited contradicts what is declared: %r", error)

@@ -83,8 +83,8 @@ def find(store: Store, name: str) -> QueueDescription:
 
 
 def check_known(store: Store, name: str) -> None:
-    """Raise QueueDoesNotExist unless something names the queue, or a workflow is in it."""
-    if name in known_names() or store.find_queue(name) or store.has_enqueued(name):
+    """Raise QueueDoesNotExist unless something names the queue, or it has active workflows."""
+    if name in known_names() or store.find_queue(name) or store.has_active(name):
         return
     known = known_names() | {queue.name for queue in store.list_queues()}
     raise QueueDoesNotExist(name, names.closest(name, sorted(known)))
@@ -114,8 +114,7 @@ def resume(store: Store, name: str) -> QueueDescription:
 
 
 def measure(store: Store, name: str) -> QueueDepth:
-    """Count the workflows of a known queue."""
-    check_known(store, name)
+    """Count the workflows of a queue, known or not."""
     counts = store.read_queue_counts([name], MOST_COUNTED)[name]
     age = counts.oldest_age
     return QueueDepth(

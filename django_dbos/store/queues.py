@@ -23,6 +23,8 @@ from django_dbos.store.claims import Claims
 from django_dbos.store.records import QueueCounts
 
 NO_PLACE, WHILE_RUNNING, UNTIL_END = 0, 1, 2
+# True of every wait, and the condition of the indexes on waits.
+IS_AWAITED = Q(due_at__isnull=False) | Q(wake_workflow_id__isnull=False)
 
 
 class Queues(Claims, Announcing):
@@ -36,9 +38,12 @@ class Queues(Claims, Announcing):
         """Return a queue's row, or None."""
         return Queue.objects.using(self.alias).filter(name=name).first()
 
-    def has_enqueued(self, name: str) -> bool:
-        """Return whether any workflow is enqueued in a queue."""
-        return self._workflows().filter(status=Status.ENQUEUED, queue_name=name).exists()
+    def has_active(self, name: str) -> bool:
+        """Return whether any workflow of a queue hasn't ended."""
+        found = self._workflows().filter(queue_name=name)
+        is_here = Q(status__in=(Status.ENQUEUED, Status.PENDING))
+        is_later = Q(status__in=(Status.DELAYED, Status.WAITING)) & IS_AWAITED
+        return found.filter(is_here | is_later).exists()
 
     def edit_queue(self, name: str, options: PlainOptions) -> Queue:
         """Change some of a queue's options, which win over those that are declared.
@@ -103,9 +108,7 @@ class Queues(Claims, Announcing):
 
     def count_waiting(self, name: str, most: int) -> int:
         """Return how many workflows of a queue wait in `recv` and the like, at most `most`."""
-        found = self._workflows().filter(status=Status.WAITING, queue_name=name)
-        # What every wait has, as partial indexes know.
-        found = found.filter(Q(due_at__isnull=False) | Q(wake_workflow_id__isnull=False))
+        found = self._workflows().filter(IS_AWAITED, status=Status.WAITING, queue_name=name)
         return found[:most].count()
 
     def read_queue_counts(self, names: Sequence[str], most: int) -> dict[str, QueueCounts]:

@@ -51,6 +51,11 @@ def row(client: Client, name: str) -> list[str]:
     return found[found.index(name) :]
 
 
+def buttons(client: Client, name: str) -> list[str]:
+    known = ("Pause", "Resume", "Reset to what is declared", "Save")
+    return [text for text in get(client, page(name)).buttons if text in known]
+
+
 def filled(**changes: Any) -> dict[str, Any]:
     return {"concurrency": "10", "rate_limit": "100/m", **changes}
 
@@ -68,9 +73,9 @@ def test_the_list_shows_depth_limits_and_pauses(manager: Client, mail: str) -> N
     assert (queued, running, places) == ("3", "0", "0 of 5")
     assert oldest == "0 s"
     assert limits == (
-        "concurrency 5, rate_limit 100/mEdited; declared: concurrency 10, rate_limit 100/m"
+        "concurrency 5, rate_limit 100/medited; declared: concurrency 10, rate_limit 100/m"
     )
-    assert row(manager, "default")[1:] == ["open", "0", "0", "", "", "none"]
+    assert row(manager, "default")[1:] == ["open", "0", "0", "-", "-", "none"]
 
 
 def test_the_list_costs_the_same_however_many_queues_there_are(manager: Client) -> None:
@@ -132,14 +137,14 @@ def test_an_impossible_edit_is_refused(
 
 
 def test_the_buttons_pause_resume_and_reset(manager: Client, mail: str) -> None:
-    assert get(manager, page(mail)).buttons == ["Pause", "Save"]
+    assert buttons(manager, mail) == ["Pause", "Save"]
     manager.post(url_of("pause", mail))
     assert Queue.objects.get(pk=mail).paused_by == "staff"
-    assert get(manager, page(mail)).buttons == ["Resume", "Save"]
+    assert buttons(manager, mail) == ["Resume", "Save"]
     manager.post(url_of("resume", mail))
     assert Queue.objects.get(pk=mail).paused_at is None
     queues.set(mail, concurrency=5)
-    assert get(manager, page(mail)).buttons == ["Pause", "Reset to what is declared", "Save"]
+    assert buttons(manager, mail) == ["Pause", "Reset to what is declared", "Save"]
     manager.post(url_of("reset", mail))
     assert Queue.objects.get(pk=mail).edited is None
 
@@ -191,10 +196,8 @@ def test_each_act_has_its_permission(
 def test_without_the_permission_the_page_has_no_form(client: Client, mail: str) -> None:
     log_in(client, "view_queue")
 
-    shown = get(client, page(mail))
-
-    assert shown.buttons == []
-    assert "input" not in [tag for tag in shown.tags if tag == "input"][1:]
+    assert buttons(client, mail) == []
+    assert 'name="concurrency"' not in get(client, page(mail)).html
 
 
 def test_an_unknown_queue_has_no_page(manager: Client) -> None:
