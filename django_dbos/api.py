@@ -10,16 +10,17 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NoReturn, NotRequired, TypedDict
 
 from django.core.exceptions import ValidationError
 
 from django_dbos.core import names
 from django_dbos.core.records import NewMessage
 from django_dbos.handles import WorkflowHandle
-from django_dbos.operations import context, events, outside, streams
+from django_dbos.operations import context, continuing, events, outside, streams
 from django_dbos.operations import messages as async_messages
 from django_dbos.operations import sleep as async_sleep
+from django_dbos.operations._sync import continuing as sync_continuing
 from django_dbos.operations._sync import events as sync_events
 from django_dbos.operations._sync import messages as sync_messages
 from django_dbos.operations._sync import outside as sync_outside
@@ -337,6 +338,44 @@ async def asleep(duration: float | timedelta) -> None:
     await aenter_workflow("asleep", async_sleep.asleep, duration)
 
 
+def continue_as_new(*args: Any, **kwargs: Any) -> NoReturn:
+    """End this run of the workflow, and begin the next run under the same id, with no history.
+
+    For workflows that never end: a replay reads only the history of the run, and the limits of
+    steps, messages and events count anew. Nothing after the call runs, except `finally` blocks.
+    Messages that aren't consumed, events, streams and children stay; see the guide.
+
+    Args:
+        args: The arguments of the next run. The serializer must be able to store them.
+        kwargs: Its keyword arguments.
+
+    Raises:
+        TypeError: The workflow function doesn't take these arguments.
+        SerializationError: An argument can't be stored; PayloadTooLarge if they are too large.
+        NotInWorkflow: The call is made outside of a workflow.
+        NotAllowedInStep: The call is made inside a step.
+        DbosError: Other tasks of the workflow are running.
+
+    Example:
+        @dbos.workflow
+        def cart(items: list[str]) -> None:
+            items.append(dbos.recv("item", timeout=None))
+            dbos.continue_as_new(items)
+    """
+    enter_workflow(
+        "continue_as_new",
+        sync_continuing.continue_as_new,
+        continuing.acontinue_as_new,
+        args,
+        kwargs,
+    )
+
+
+async def acontinue_as_new(*args: Any, **kwargs: Any) -> NoReturn:
+    """See continue_as_new()."""
+    await aenter_workflow("acontinue_as_new", continuing.acontinue_as_new, args, kwargs)
+
+
 def retrieve_workflow(workflow_id: str) -> WorkflowHandle[Any]:
     """Return the handle of an existing workflow.
 
@@ -361,7 +400,8 @@ class CurrentWorkflow:
 
     workflow_id: str
     step_number: int
-    """The position of the latest operation, or of the current step; 0 before the first."""
+    """The position of the latest operation, or of the current step; 0 before the first. It goes on
+    after `continue_as_new()`."""
     attempt: int
     """The number of the attempt at the step; outside of steps, the number of runs since the last
     progress. Both begin at 1."""

@@ -312,9 +312,9 @@ class LimitReached(DbosError):
     """
 
     message = (
-        "Workflow {workflow_id!r} has reached the limit of {limit} {counted}. Have it continue in "
-        "a new workflow, or process batches in child workflows; to continue this one, raise "
-        "DBOS[{setting!r}] and resume() it."
+        "Workflow {workflow_id!r} has reached the limit of {limit} {counted}. Have it "
+        "continue_as_new() in time, or process batches in child workflows; to continue this one, "
+        "raise DBOS[{setting!r}] and resume() it."
     )
 
     def __init__(self, workflow_id: str, counted: str, limit: int, setting: str) -> None:

@@ -8,6 +8,7 @@
         ├── ClaimLost
         ├── RunCancelled
         ├── HandedOver
+        ├── ContinuedAsNew
         └── HistoryUnusable
 """
 
@@ -32,6 +33,14 @@ class RunCancelled(RunInterrupted):
 
 class HandedOver(RunInterrupted):
     """The executor is stopping; another one continues the workflow."""
+
+
+class ContinuedAsNew(RunInterrupted):
+    """The workflow's next run begins with this input, and without a history."""
+
+    def __init__(self, input_text: str) -> None:
+        super().__init__(input_text)
+        self.input_text = input_text
 
 
 class HistoryUnusable(RunInterrupted):

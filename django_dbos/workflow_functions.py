@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
-import inspect
 import logging
-import sys
 from collections.abc import Iterable
-from inspect import Parameter
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -39,13 +36,12 @@ from django_dbos.operations.entry import (
     id_for,
     refuse_on_loop,
 )
+from django_dbos.operations.inputs import InputWriter
 from django_dbos.operations.options import Options, StartOptions
 
 P = ParamSpec("P")
 C = TypeVar("C")
 R = TypeVar("R")
-
-POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 # Types whose values can't change.
 CONSTANTS = frozenset({str, int, float, bool, type(None)})
@@ -69,9 +65,7 @@ class WorkflowFunction(Generic[P, C, R]):
     def __init__(self, definition: WorkflowDefinition) -> None:
         self._definition = definition
         self._options = Options()
-        self._signature = inspect.signature(definition.function)
-        self._positional = _positional(self._signature)
-        self._label = f"The arguments of workflow {definition.name!r}"
+        self._input = InputWriter(definition).write
         functools.update_wrapper(self, definition.function)
 
     @property
@@ -245,14 +239,6 @@ class WorkflowFunction(Generic[P, C, R]):
             before = item
         return inputs
 
-    def _input(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        if kwargs or len(args) not in self._positional:
-            try:
-                self._signature.bind(*args, **kwargs)
-            except TypeError as error:
-                raise TypeError(f"{self.name}(): {error}") from None
-        return serializers.dumps({"args": list(args), "kwargs": kwargs}, label=self._label)
-
     def _refuse_in_sync_workflow(self) -> None:
         scope = context.current()
         if scope is not None and scope.run.loop is None:
@@ -297,21 +283,6 @@ def _named(name: str) -> WorkflowFunction[..., Any, Any]:
 
 def _elsewhere(*args: Any, **kwargs: Any) -> None:
     """Stand in for a function whose code this process doesn't have."""
-
-
-def _positional(signature: inspect.Signature) -> range:
-    """Return the numbers of positional arguments that make a valid call.
-
-    The range answers faster than Signature.bind().
-    """
-    parameters = signature.parameters.values()
-    plain = [parameter for parameter in parameters if parameter.kind in POSITIONAL]
-    required = [parameter for parameter in parameters if parameter.default is Parameter.empty]
-    if any(parameter.kind is Parameter.KEYWORD_ONLY for parameter in required):
-        return range(0)
-    least = sum(parameter in required for parameter in plain)
-    has_more = any(parameter.kind is Parameter.VAR_POSITIONAL for parameter in parameters)
-    return range(least, sys.maxsize if has_more else len(plain) + 1)
 
 
 def _is_constant(item: Arguments) -> bool:

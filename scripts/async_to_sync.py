@@ -34,6 +34,7 @@ TARGETS = SOURCES / "_sync"
 MODULES = (
     "client",
     "completion",
+    "continuing",
     "events",
     "messages",
     "outside",

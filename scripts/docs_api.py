@@ -42,7 +42,8 @@ that runs workflows, and its row. The page is generated from the docstrings by `
 # Paragraphs: a title, the names (indented) and an introduction.
 SUBJECTS = """\
 Workflows and steps
-    workflow step run_step current_workflow WorkflowFunction StepFunction CurrentWorkflow logger
+    workflow step run_step continue_as_new current_workflow WorkflowFunction StepFunction
+    CurrentWorkflow logger
 Decorators make functions durable. The guide to [workflows and steps](../guides/workflows.md)
 explains how they run.
 
@@ -76,7 +77,8 @@ run, as the guide to [queues](../guides/queues.md) explains.
 
 Reading and administration
     models.Workflow models.WorkflowQuerySet models.Checkpoint models.Message models.Event
-    models.EventVersion models.StreamEntry models.Executor models.ExecutorQuerySet models.Queue
+    models.EventVersion models.StreamEntry models.PastRun models.Executor
+    models.ExecutorQuerySet models.Queue
     admin.WorkflowAdmin admin.MessageAdmin admin.EventAdmin admin.ExecutorAdmin admin.QueueAdmin
 The models are the query API: their rows can be read and filtered, but not changed, by the ORM. The
 [admin](../guides/admin.md) shows them.

@@ -20,7 +20,15 @@ from django_dbos.admin.values import (
     shown_json,
 )
 from django_dbos.core.status import CLOSING
-from django_dbos.models import Checkpoint, Event, EventVersion, Message, StreamEntry, Workflow
+from django_dbos.models import (
+    Checkpoint,
+    Event,
+    EventVersion,
+    Message,
+    PastRun,
+    StreamEntry,
+    Workflow,
+)
 
 
 def _linked(links: Links, workflow_id: str | None) -> str:
@@ -127,6 +135,18 @@ def _show_child(child: Any, links: Links, is_whole: bool) -> Cells:
     )
 
 
+def _show_past_run(run: Any, links: Links, is_whole: bool) -> Cells:
+    first, last = run.steps_before + 1, run.steps_before + run.steps
+    return (
+        run.run_number,
+        shown(run, "input_text", is_whole=is_whole),
+        gettext("%(first)d to %(last)d") % {"first": first, "last": last} if run.steps else "",
+        instant(run.started_at),
+        instant(run.ended_at),
+        seconds(run.started_at, run.ended_at),
+    )
+
+
 def _one_row_per_stream(entries: QuerySet[Any]) -> QuerySet[Any]:
     """Return a row per stream: its first entry, annotated from its last one, without grouping."""
     same = rows_of(StreamEntry).filter(workflow_id=OuterRef("workflow_id"), key=OuterRef("key"))
@@ -203,6 +223,22 @@ SECTIONS = (
         ),
         show=_show_step,
         values=("output_text", "error_text", "attempt_errors_text"),
+    ),
+    Section(
+        name="runs",
+        title=_("Past runs"),
+        model=PastRun,
+        keys=("run_number",),
+        columns=(
+            _("Run"),
+            _("Input"),
+            _("Steps"),
+            _("Started"),
+            _("Ended"),
+            _("Duration"),
+        ),
+        show=_show_past_run,
+        values=("input_text",),
     ),
     Section(
         name="messages",

@@ -267,6 +267,7 @@ def _facts(workflow: Workflow, links: Links) -> list[tuple[Label, Any]]:
         (_("Partition key"), workflow.partition_key),
         (_("Priority"), workflow.priority),
         (_("User"), workflow.user_id),
+        (_("Run"), workflow.run_number if workflow.run_number > 1 else ""),
         (_("Parent"), link(links.workflow(parent), parent) if parent else ""),
         (_("Parent's step"), workflow.parent_step_number),
         (_("Deduplication id"), workflow.deduplication_id),

@@ -10,22 +10,33 @@ from django_dbos.exceptions import NondeterminismError
 
 
 class History:
-    """The checkpoints that earlier runs of a workflow have recorded, and this run's position."""
+    """The checkpoints that earlier runs of a workflow have recorded, and this run's position.
 
-    def __init__(self, workflow_id: str, checkpoints: Iterable[Checkpoint] = ()) -> None:
+    After `continue_as_new` the step numbers go on: the first one follows `steps_before`.
+    """
+
+    def __init__(
+        self, workflow_id: str, checkpoints: Iterable[Checkpoint] = (), *, steps_before: int = 0
+    ) -> None:
         self._workflow_id = workflow_id
         self._checkpoints = {checkpoint.step_number: checkpoint for checkpoint in checkpoints}
-        self._last_recorded = max(self._checkpoints, default=0)
+        self._last_recorded = max(self._checkpoints, default=steps_before)
         orders = (checkpoint.record_order for checkpoint in self._checkpoints.values())
         # Atomic steps of an async run are recorded on another thread; next() is atomic.
         self._orders = itertools.count(max(orders, default=0) + 1)
-        self.step_number = 0
-        """The position of the latest operation; 0 before the first one."""
+        self._steps_before = steps_before
+        self.step_number = steps_before
+        """The position of the latest operation; `steps_before` before the first one."""
 
     @property
     def is_replaying(self) -> bool:
         """True while recorded operations lie ahead of the run's position."""
         return self.step_number < self._last_recorded
+
+    @property
+    def steps(self) -> int:
+        """The number of positions that were taken since the workflow began anew."""
+        return self.step_number - self._steps_before
 
     def next_step_number(self) -> int:
         """Advance to the next position and return it."""
@@ -71,9 +82,9 @@ class History:
                 f"{step_name!r} with other arguments",
             )
 
-    def check_finished(self) -> None:
-        """Raise NondeterminismError if the function ended before its last recorded operation."""
+    def check_finished(self, ending: str) -> None:
+        """Raise NondeterminismError if recorded operations lie ahead at this ending."""
         if self.is_replaying:
             unreached = min(number for number in self._checkpoints if number > self.step_number)
             name = self._checkpoints[unreached].step_name
-            raise NondeterminismError(self._workflow_id, unreached, f"{name!r}", "its end")
+            raise NondeterminismError(self._workflow_id, unreached, f"{name!r}", ending)

@@ -46,6 +46,8 @@ class Claim:
     token: uuid.UUID
     user_id: str | None = None
     recovery_attempts: int = 0
+    steps_before: int = 0
+    """The last step number of the workflow's past runs."""
     remaining: float | None = None
     """Seconds to the deadline, by the database's clock, when the claim was made."""
     has_history: bool = False
@@ -340,6 +342,16 @@ class Suspend(Write):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release(Write):
     """Give the claim back to the queue, uncounted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continue(Write):
+    """End this run of the workflow, delete its history, and enqueue the next run."""
+
+    input: str
+    """The arguments of the next run."""
+    steps_before: int
+    """The last step number of this run: those of the next run follow it."""
 
 
 class Verdict(StrEnum):

@@ -1,4 +1,4 @@
-"""The tables: nine of the workflow database, and one of each step database.
+"""The tables: ten of the workflow database, and one of each step database.
 
 The ORM is the query API: `Workflow.objects.filter(status=...)`. Only the engine changes rows:
 `save`, `delete`, `update` and `bulk_*` raise, and name the functions to call instead.
@@ -14,6 +14,7 @@ from django_dbos.models.checkpoints import AtomicCheckpoint, Checkpoint
 from django_dbos.models.events import Event, EventVersion
 from django_dbos.models.executors import Executor, ExecutorQuerySet
 from django_dbos.models.messages import Message
+from django_dbos.models.past_runs import PastRun
 from django_dbos.models.queues import Queue, QueueStart
 from django_dbos.models.sequences import Sequence
 from django_dbos.models.streams import StreamEntry
@@ -27,6 +28,7 @@ __all__ = [
     "Executor",
     "ExecutorQuerySet",
     "Message",
+    "PastRun",
     "Queue",
     "QueueStart",
     "Sequence",

@@ -95,6 +95,11 @@ class Workflow(EngineRow):
     schedule_name = KeyField(_("schedule"), max_length=255, null=True)
     scheduled_at = InstantField(_("scheduled at"), null=True)
 
+    run_number = models.IntegerField(
+        _("run"), db_default=1, help_text=_("Counts the calls of continue_as_new().")
+    )
+    steps_before = models.IntegerField(_("steps of past runs"), db_default=0)
+
     input_text = models.TextField(_("input"), db_column="input")
     output_text = models.TextField(_("output"), db_column="output", null=True)
     error_text = models.TextField(_("error"), db_column="error", null=True)

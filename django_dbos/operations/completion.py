@@ -3,6 +3,7 @@
 A run ends in one of these ways:
 
 * the function returned or raised: the workflow is finished, in SUCCESS or ERROR;
+* `ContinuedAsNew`: the run becomes a past one, and the workflow's next run is enqueued;
 * `Suspended`: the workflow waits, and its row has the wake-up;
 * `HandedOver`, or an exception of the surrounding program: the claim is released;
 * `ClaimLost`, `RunCancelled`: the row isn't this run's any more, and nothing is written;
@@ -18,11 +19,12 @@ import logging
 from functools import partial
 
 from django_dbos import serializers
-from django_dbos.core.records import Answer, Finish, Release, Suspend, Verdict, Write
+from django_dbos.core.records import Answer, Continue, Finish, Release, Suspend, Verdict, Write
 from django_dbos.core.status import Status
 from django_dbos.exceptions import PayloadTooLarge, SerializationError
 from django_dbos.interruptions import (
     ClaimLost,
+    ContinuedAsNew,
     HandedOver,
     HistoryUnusable,
     RunCancelled,
@@ -97,6 +99,10 @@ def _standing_in(run: Run, raised: BaseException) -> Exception:
 
 def _giving_up(run: Run, reason: RunInterrupted) -> Write | None:
     match reason:
+        case ContinuedAsNew():
+            text = reason.input_text
+            steps_before = run.history.step_number
+            return run.fenced(Continue, input=text, steps_before=steps_before, size=len(text))
         case Suspended():
             return run.fenced(Suspend, **run.suspension)
         case HandedOver():
@@ -141,14 +147,18 @@ def _leave(run: Run, write: Write | None) -> bool:
     The thread, or the loop, continues with other runs. The host is notified once the end is
     written.
     """
-    is_plain = isinstance(write, Finish) and not write.is_quarantined
-    run.ends_later = is_plain and run.host.may_end_later()
+    run.ends_later = _is_outcome(write) and run.host.may_end_later()
     if run.ends_later and write is not None:
         # Not on a loop, which has other runs, nor while others wait for the slot.
         may_write = run.loop is None and run.host.may_hold()
         leave = run.host.writer.leave if may_write else run.host.writer.post
         leave(write, partial(_settle, run, write))
     return run.ends_later
+
+
+def _is_outcome(write: Write | None) -> bool:
+    """Return whether a write ends the workflow with the outcome of its function."""
+    return isinstance(write, Finish) and not write.is_quarantined
 
 
 def _settle(run: Run, write: Write, answer: Answer) -> None:
@@ -173,7 +183,7 @@ def _after(run: Run, write: Write, answer: Answer) -> Write | None:
             run.ended_as = Status.CANCELLED if cancelled else ""
             run.interruption = RunCancelled() if cancelled else ClaimLost()
         case Verdict.REFUSED:
-            if isinstance(write, Finish) and not write.is_quarantined:
+            if isinstance(write, Continue) or _is_outcome(write):
                 run.error = run.refusal(answer)
                 return _failure(run, run.error, is_quarantined=True)
     return None

@@ -38,6 +38,8 @@ class WorkflowDescription:
     parent_id: str | None
     executor_id: str | None
     """The worker that runs it, while it is PENDING."""
+    run_number: int
+    """1, and 1 more for each continue_as_new(); `PastRun` has the runs before."""
     recovery_attempts: int
     """The number of workers in a row that died running it, without progress."""
     waits_for: str | None
@@ -76,6 +78,7 @@ def describe(store: Store, workflow_id: str) -> WorkflowDescription:
         attributes=row.attributes,
         parent_id=row.parent_id,
         executor_id=row.executor_id,
+        run_number=row.run_number,
         recovery_attempts=row.recovery_attempts,
         waits_for=_awaited(row),
         due_at=row.due_at,

@@ -107,6 +107,13 @@ class InlineHost:
             self._not_run.add(workflow_id)
         return run
 
+    def next_run_of(self, run: Run) -> Run | None:
+        """Claim the next run of a workflow that has continued as new; None if there is none here.
+
+        A worker may have claimed it by now.
+        """
+        return self.claim(run.workflow_id) if run.has_continued else None
+
     def release_unused(self) -> None:
         """Release claims without a run, left when the run that awaited them was cancelled."""
         left = [*self._in_doubt, *self._not_run]

@@ -20,24 +20,28 @@ if TYPE_CHECKING:
 
 
 def call(store: Store, new: NewWorkflow) -> Run | None:
-    """Run a workflow here, to its end, and return the run; None if its id exists already."""
+    """Run a workflow here, to its end, and return the last run; None if its id exists already."""
+    ran = None
     with hosting(store) as host:
         run = host.start(new)
-        if run is not None:
+        while run is not None:
             host.perform(run)
-    return run
+            ran, run = run, host.next_run_of(run)
+    return ran
 
 
 async def acall(store: Store, new: NewWorkflow) -> Run | None:
     """See call()."""
     hosted = hosting(store)
     host, run = await _begun(hosted, new)
+    ran = None
     try:
-        if run is not None:
+        while run is not None:
             await host.aperform(run)
+            ran, run = run, await sync_to_async(host.next_run_of)(run)
     finally:
         await sync_to_async(hosted.__exit__)(None, None, None)
-    return run
+    return ran
 
 
 async def _begun(

@@ -1,4 +1,4 @@
-"""Limits of one workflow's records: a warning first, then quarantine. The run itself counts them.
+"""Limits of the records of a run: a warning first, then quarantine. The run itself counts them.
 
 Every replay reads the whole history, and the admin's pages read messages and events too: a workflow
 that never ends slows down until a worker has no memory for it.
@@ -16,11 +16,11 @@ from django_dbos.operations.runtime import HostedRun
 logger = logging.getLogger("django_dbos.executor")
 
 
-def check_steps(run: HostedRun, step_number: int) -> None:
-    """Check the number of steps before one is recorded at a new step number."""
+def check_steps(run: HostedRun, count: int) -> None:
+    """Check the number of steps before one is recorded at a new position."""
     limits = get_settings().step_limits
-    if limits is not None and step_number >= limits[0]:
-        _judge(run, "steps", step_number - 1, step_number, limits)
+    if limits is not None and count >= limits[0]:
+        _judge(run, "steps", count - 1, count, limits)
 
 
 def count_messages(run: HostedRun, count: int) -> None:
@@ -54,8 +54,8 @@ def _judge(run: HostedRun, kind: str, before: int, now: int, limits: tuple[int, 
         run.stop(HistoryUnusable(LimitReached(run.workflow_id, label, stop, setting)))
     if before < warn:
         logger.warning(
-            "Workflow %r has %d %s; it is quarantined beyond %d. Have it continue in "
-            "another workflow, or raise DBOS[%r].",
+            "Workflow %r has %d %s; it is quarantined beyond %d. Have it continue_as_new(), or "
+            "raise DBOS[%r].",
             run.workflow_id,
             now,
             label,

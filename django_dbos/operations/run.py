@@ -47,17 +47,18 @@ class Run(RunWrites, AsyncRunWrites):
     def begin(self, operation: str, step_name: str, fingerprint: str | None = None) -> Call:
         """Take the next position for an operation; refuse it where it can't be recorded."""
         self.check()
-        self._check_caller(operation)
+        self.check_caller(operation)
         step_number = self.history.next_step_number()
         try:
             found = self.history.find(step_number, step_name, fingerprint)
         except NondeterminismError as error:
             self.stop(HistoryUnusable(error))
         if found is None:
-            limits.check_steps(self, step_number)
+            limits.check_steps(self, self.history.steps)
         return Call(self, step_number, step_name, found, fingerprint)
 
-    def _check_caller(self, operation: str) -> None:
+    def check_caller(self, operation: str) -> None:
+        """Refuse an operation inside a transaction, or on another thread than the run's."""
         if self.loop is None:
             self.host.store.refuse_in_atomic(operation)
         if threading.get_ident() != self.thread_id:

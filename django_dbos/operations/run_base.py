@@ -25,6 +25,7 @@ from django_dbos.core.status import Status
 from django_dbos.exceptions import DbosError, NondeterminismError
 from django_dbos.interruptions import (
     ClaimLost,
+    ContinuedAsNew,
     HandedOver,
     HistoryUnusable,
     RunCancelled,
@@ -174,7 +175,11 @@ class BaseRun:
         self.workflow_id = claim.workflow_id
         self.definition = definition
         self.host = host
-        self.history = History(claim.workflow_id, (found.checkpoint for found in checkpoints))
+        self.history = History(
+            claim.workflow_id,
+            (found.checkpoint for found in checkpoints),
+            steps_before=claim.steps_before,
+        )
         now = time.monotonic()
         self.waits_until = {
             found.checkpoint.step_number: now + found.remaining
@@ -192,6 +197,11 @@ class BaseRun:
     def log_fields(self) -> dict[str, object]:
         """The fields that every log record about the run carries."""
         return {"workflow_id": self.workflow_id, "workflow_name": self.definition.name}
+
+    @property
+    def has_continued(self) -> bool:
+        """Whether the workflow's next run was enqueued."""
+        return isinstance(self.interruption, ContinuedAsNew) and self.ended_as == Status.ENQUEUED
 
     # Interruptions
 
@@ -236,6 +246,13 @@ class BaseRun:
         """End the run until the wake-up comes, or `remaining` seconds have passed."""
         self.suspension = {"wake": wake, "step_number": step_number, "remaining": remaining}
         self.stop(Suspended())
+
+    def check_finished(self, ending: str) -> None:
+        """End the run if its history has operations that it doesn't reach before this ending."""
+        try:
+            self.history.check_finished(ending)
+        except NondeterminismError as error:
+            self.stop(HistoryUnusable(error))
 
     def stop(self, reason: RunInterrupted) -> NoReturn:
         """End the run, from within."""

@@ -18,8 +18,7 @@ from typing import Any
 from django.db import connections
 
 from django_dbos import telemetry
-from django_dbos.exceptions import NondeterminismError
-from django_dbos.interruptions import HistoryUnusable, RunInterrupted
+from django_dbos.interruptions import RunInterrupted
 from django_dbos.operations import completion, context
 from django_dbos.operations._sync import completion as sync_completion
 from django_dbos.operations.ordering import Branches
@@ -111,7 +110,7 @@ def _call(run: Run) -> BaseException | None:
         with context.entered(run):
             arguments = run.load(run.claim.input)
             run.value = run.definition.function(*arguments["args"], **arguments["kwargs"])
-            _check_finished(run)
+            run.check_finished("its end")
     except BaseException as error:
         return error
     return None
@@ -161,7 +160,7 @@ async def _acall(run: Run) -> BaseException | None:
         return error_raised
     run.value = run.task.result()
     try:
-        _check_finished(run)
+        run.check_finished("its end")
     except RunInterrupted as error:
         return error
     return None
@@ -197,13 +196,6 @@ async def _stop_tasks(run: Run) -> None:
         task.cancel()
     if left:
         await asyncio.wait(left)
-
-
-def _check_finished(run: Run) -> None:
-    try:
-        run.history.check_finished()
-    except NondeterminismError as error:
-        run.stop(HistoryUnusable(error))
 
 
 # The events of a run

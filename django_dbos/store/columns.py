@@ -18,6 +18,7 @@ from django_dbos.core.batch.plan import Consumed, Entry, EventValue
 from django_dbos.core.records import (
     Checkpoint,
     Claim,
+    Continue,
     Finish,
     NewMessage,
     NewWorkflow,
@@ -158,6 +159,7 @@ ENTRY = Columns(Entry)
 EVENT_WRITE = Columns(RecordEvent, without=("size", "checkpoint"))
 ENTRY_WRITE = Columns(RecordEntry, without=("size", "checkpoint"))
 FINISH = Columns(Finish, without=("size",))
+CONTINUE = Columns(Continue, without=("size", "claim_number"))
 SUSPEND = Columns(
     Suspend,
     without=("size", "claim_number", "wake", "remaining"),

@@ -9,7 +9,7 @@ from django_dbos.store.connecting import Connecting
 from django_dbos.store.sessions import Session
 
 # The tables whose rows belong to workflows, as the statements that delete those rows name them.
-DEPENDENTS = ("checkpoints", "messages", "events", "event_versions", "entries")
+DEPENDENTS = ("checkpoints", "messages", "events", "event_versions", "entries", "past_runs")
 
 
 class Retention(Connecting):
@@ -25,6 +25,10 @@ class Retention(Connecting):
         """Delete up to `limit` rows of marked workflows in one of DEPENDENTS; return how many."""
         params = {"workflow_ids": session.pack(workflow_ids), "limit": limit}
         return len(session.run(f"delete_{table}", params))
+
+    @abc.abstractmethod
+    def delete_old_runs(self, session: Session, age: float, limit: int) -> int:
+        """Delete up to `limit` past runs that ended `age` seconds ago; return how many."""
 
     @abc.abstractmethod
     def delete_marked(self, session: Session, workflow_ids: Sequence[str]) -> int:

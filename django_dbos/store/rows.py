@@ -24,6 +24,7 @@ from django_dbos.core.status import Status
 from django_dbos.store.columns import (
     CHECKPOINT,
     CONSUMED,
+    CONTINUE,
     ENTRY,
     ENTRY_WRITE,
     EVENT,
@@ -130,6 +131,16 @@ def _steps_of(writes: Sequence[RecordEntry | RecordEvent]) -> dict[str, Sequence
     return {"step_name": names, "fingerprint": fingerprints, "record_order": orders}
 
 
+# The statements that end a run and prepare the next one, in their order.
+CONTINUING = (
+    "insert_past_runs",
+    "delete_past_checkpoints",
+    "delete_past_messages",
+    "delete_past_versions",
+    "continue_workflows",
+)
+
+
 def plan_rows(plan: Plan) -> dict[str, Rows[Any]]:
     """Return the rows of each statement that writes a plan, in the order of these statements."""
     rows: dict[str, Rows[Any]] = {
@@ -151,6 +162,8 @@ def plan_rows(plan: Plan) -> dict[str, Rows[Any]]:
         "insert_entries": Rows(ENTRY, plan.entries),
         "finish_workflows": Rows(FINISH, plan.finished),
         "suspend_workflows": Rows(SUSPEND, plan.suspended),
+        # After the rows of the run that ends, and before its workflow is released.
+        **{name: Rows(CONTINUE, plan.continued) for name in CONTINUING},
     }
     return {name: found for name, found in rows.items() if len(found)}
 

@@ -19,7 +19,7 @@ from django_dbos.admin import values
 from django_dbos.models import Message, StreamEntry
 from django_dbos.testing import advance, run_until_idle
 from tests.admin.conftest import LIST, get, log_in, page_of, url_of
-from tests.admin.workflows import SCRIPT, busy, failing, parent, quick, retrying
+from tests.admin.workflows import SCRIPT, busy, continuing, failing, parent, quick, retrying
 
 pytestmark = pytest.mark.django_db
 
@@ -38,6 +38,20 @@ def test_the_facts_of_a_workflow_are_shown(operator: Client) -> None:
     assert facts["User"] == "7"
     assert page.sections["attributes"] == [['{\n  "order": 1\n}']]
     assert "Finished" not in facts
+
+
+def test_past_runs_are_shown(operator: Client) -> None:
+    handle = continuing.start()
+    run_until_idle()
+
+    page = get(operator, page_of(handle.workflow_id))
+
+    assert dict(page.sections["facts"])["Run"] == "3"
+    first, second = page.body("runs")
+    assert (first[0], first[2]) == ("1", "1 to 2")
+    assert (second[0], second[2]) == ("2", "3 to 4")
+    assert '"args"' in second[1]
+    assert "Run" not in dict(get(operator, page_of(quick.start().workflow_id)).sections["facts"])
 
 
 def test_values_are_plain_json(operator: Client) -> None:

@@ -52,3 +52,12 @@ def quick(value: Any = None) -> Any:
 @dbos.workflow
 def failing() -> None:
     raise LookupError(SCRIPT)
+
+
+@dbos.workflow
+def continuing(number: int = 1) -> Any:
+    """Continue as new twice."""
+    quick(number)
+    if number < 3:
+        dbos.continue_as_new(number + 1)
+    return number

@@ -10,6 +10,7 @@ import pytest
 from django_dbos.core.batch.decide import decide, result_checkpoint
 from django_dbos.core.batch.lookups import Facts, FoundCheckpoint, FoundWorkflow, questions
 from django_dbos.core.records import (
+    Continue,
     Finish,
     NewMessage,
     RecordSend,
@@ -392,3 +393,25 @@ def test_after_a_refused_entry_the_run_can_only_be_quarantined_or_given_back() -
     assert verdicts(plan) == [Verdict.REFUSED] * 3 + [Verdict.DONE]
     assert not plan.checkpoints
     assert plan.finished == [aside]
+
+
+# The next run
+
+
+@pytest.mark.rule(73)
+def test_a_run_that_continues_as_new_is_past_and_its_workflow_is_released() -> None:
+    end = Continue(**CLAIM, input="{}", steps_before=7)
+
+    plan = decide([step(1), end, step(2)], holding())
+
+    assert verdicts(plan) == [Verdict.DONE, Verdict.DONE, Verdict.CLAIM_LOST]
+    assert (plan.continued, plan.released) == ([end], ["w"])
+    assert plan.has_news
+
+
+def test_past_its_deadline_a_workflow_does_not_continue() -> None:
+    plan = decide([Continue(**CLAIM, input="{}", steps_before=7)], Facts(held={"w": (3, True)}))
+
+    assert verdicts(plan) == [Verdict.PAST_DEADLINE]
+    assert (plan.continued, plan.released) == ([], [])
+    assert [end.status for end in plan.finished] == [Status.CANCELLED]

@@ -19,6 +19,7 @@ from django_dbos.models import (
     AtomicCheckpoint,
     Event,
     Message,
+    PastRun,
     StreamEntry,
     Workflow,
 )
@@ -42,10 +43,18 @@ def works() -> None:
 
 
 @dbos.workflow
-def has_rows() -> None:
+def has_rows(is_first: bool = True) -> None:
+    if is_first:
+        dbos.continue_as_new(is_first=False)
     works()
     for number in range(3):
         dbos.set_event("state", number)
+
+
+@dbos.workflow
+def is_endless(number: int) -> None:
+    dbos.recv(timeout=None)
+    dbos.continue_as_new(number + 1)
 
 
 @dbos.workflow
@@ -130,6 +139,22 @@ def test_all_rows_of_old_workflows_are_deleted(store: Store) -> None:
     assert not Message.objects.exists()
     assert set(Event.objects.values_list("workflow_id", flat=True)) == {"young"}
     assert {name for name, count in rows_left().items() if count} == before.keys() - {"Message"}
+
+
+def test_past_runs_of_an_active_workflow_are_deleted_at_their_age(store: Store) -> None:
+    handle = is_endless.start(1)
+    for _ in range(5):
+        handle.send(None)
+    run_until_idle()
+    QuerySet(PastRun).filter(run_number__lte=3).update(ended_at=LONG_AGO)
+
+    run_to_the_end(store, retention(store, rows=1))
+
+    assert handle.get_status() == "WAITING"
+    assert list(PastRun.objects.order_by("run_number").values_list("run_number", flat=True)) == [
+        4,
+        5,
+    ]
 
 
 def test_no_statement_deletes_more_rows_than_its_limit(

@@ -15,6 +15,7 @@ TABLES = (
     "dbos_event",
     "dbos_event_version",
     "dbos_stream_entry",
+    "dbos_past_run",
     "dbos_executor",
 )
 # The table of executors has a row per process, so scans are harmless.
@@ -199,5 +200,12 @@ FINISHED = [
     )
     SELECT 'old-' || n, 'progress', m, '1', m = 1, 1, gen_random_uuid(), now()
     FROM generate_series(0, {WORKFLOWS} - 1) AS n, generate_series(0, 1) AS m
+    """,
+    f"""
+    INSERT INTO dbos_past_run (
+        workflow_id, run_number, input, steps_before, steps, started_at, ended_at
+    )
+    SELECT 'old-' || n, m, '{{{{}}}}', m - 1, 1, now() - interval '1 day', now() - interval '1 day'
+    FROM generate_series(0, {WORKFLOWS} - 1) AS n, generate_series(1, 2) AS m
     """,
 ]

@@ -117,6 +117,12 @@ STARTS: Params = {
     "parent_step_number": [7] * TEN,
     "inherits_deadline": [True] * TEN,
 }
+CONTINUED: Params = {
+    # The first has consumed thousands of messages.
+    "workflow_id": IDS[1:],
+    "input": ["{}"] * (TEN - 1),
+    "steps_before": [3] * (TEN - 1),
+}
 ONE_START = first_of(STARTS)
 ONE_MESSAGE = first_of(MESSAGES)
 # Seconds; no workflow has finished so long ago.
@@ -151,6 +157,12 @@ BY_WORKERS: dict[str, Params] = {
     "consume_messages": {"message_id": [1, 2, 3], "step_number": [7, 7, 7]},
     **{f"delete_{part}": {"workflow_ids": IDS, "limit": TEN} for part in DEPENDENTS},
     "delete_workflows": {"workflow_ids": IDS},
+    "delete_old_runs": {"age": LONGER_THAN_ANY, "limit": 100},
+    "insert_past_runs": CONTINUED,
+    "delete_past_checkpoints": CONTINUED,
+    "delete_past_messages": CONTINUED,
+    "delete_past_versions": CONTINUED,
+    "continue_workflows": CONTINUED,
     "mark_deleted": {"age": LONGER_THAN_ANY, "limit": 100},
     "end_workflows": {"executor_id": EXECUTOR, **ENDS},
     "end_workflow": {"executor_id": EXECUTOR, **first_of(ENDS)},

@@ -15,6 +15,7 @@ from django_dbos.core.records import (
     DONE,
     Answer,
     Checkpoint,
+    Continue,
     Finish,
     NewWorkflow,
     RecordEntry,
@@ -104,7 +105,7 @@ class _Decision:
                 return self._set_event(write)
             case RecordEntry():
                 return self._append(write)
-            case Finish() | Suspend() | Release():
+            case Finish() | Suspend() | Continue() | Release():
                 return self._end(write)
         return DONE
 
@@ -267,12 +268,15 @@ class _Decision:
         self.plan.entries.append(Entry.from_write(write, offset + 1))
         return self._record(write.checkpoint)
 
-    def _end(self, write: Finish | Suspend | Release) -> Answer:
+    def _end(self, write: Finish | Suspend | Continue | Release) -> Answer:
         match write:
             case Finish():
                 self.plan.finished.append(write)
             case Suspend():
                 self.plan.suspended.append(write)
+            case Continue():
+                self.plan.continued.append(write)
+                self.plan.released.append(write.workflow_id)
             case Release():
                 self.plan.released.append(write.workflow_id)
         self._stop(write, Answer(verdict=Verdict.CLAIM_LOST))

@@ -10,6 +10,7 @@ from django_dbos.core.frozen import dataclass
 from django_dbos.core.records import (
     Answer,
     Checkpoint,
+    Continue,
     Finish,
     Lane,
     NewMessage,
@@ -96,6 +97,8 @@ class Plan:
     event_values: list[EventValue] = field(default_factory=list)
     finished: list[Finish] = field(default_factory=list)
     suspended: list[Suspend] = field(default_factory=list)
+    continued: list[Continue] = field(default_factory=list)
+    """Workflows whose next run begins; they are released, too."""
     released: list[str] = field(default_factory=list)
     lanes: list[Lane] = field(default_factory=list)
     """The lanes of released workflows: filled in by the store."""

@@ -1,4 +1,4 @@
-"""Retention: deletes finished workflows past their age, a few rows at a time.
+"""Retention: deletes finished workflows and past runs past their age, a few rows at a time.
 
 It has a thread and a connection of its own, since one workflow may have millions of rows and the
 heartbeat must not wait for them. Each statement takes a small part of a heartbeat's interval: how
@@ -9,7 +9,8 @@ with fewer.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.duties.duty import Duty
@@ -30,7 +31,7 @@ MAX_WORKFLOWS = 250
 
 
 class Retention(Duty):
-    """The deletion of old workflows: one statement a run, then a rest for as long as that took.
+    """The deletion of old rows: one statement a run, then a rest for as long as that took.
 
     Args:
         store: The database.
@@ -77,25 +78,21 @@ class Retention(Duty):
         return self._rows < before
 
     def _delete_old(self) -> Iterator[None]:
-        """Delete all workflows that are old enough by now, one statement at a time."""
+        """Delete everything that is old enough by now, one statement at a time."""
         while True:
             began, limit = self.clock(), min(self._rows, MAX_WORKFLOWS)
             marked = self._store.mark_deleted(self._session, self._age, limit)
             # Its time isn't counted: it skips old workflows that must be kept.
             self._took = self.clock() - began
             if not marked:
-                return
+                break
             yield
             yield from self._delete(marked)
+        yield from self._delete_all(self._delete_old_runs)
 
     def _delete(self, workflow_ids: Sequence[str]) -> Iterator[None]:
         for part in DEPENDENTS:
-            deleted = limit = self._rows
-            while deleted == limit:
-                began, limit = self.clock(), self._rows
-                deleted = self._store.delete_dependents(self._session, part, workflow_ids, limit)
-                self._learn(began, is_full=deleted == limit)
-                yield
+            yield from self._delete_all(partial(self._delete_dependents, part, workflow_ids))
         left, count = list(workflow_ids), 0
         while left:
             began, some = self.clock(), left[: self._rows]
@@ -105,6 +102,21 @@ class Retention(Duty):
             yield
         if count:
             logger.info("Deleted %d workflows that had finished %.0f s ago", count, self._age)
+
+    def _delete_all(self, delete: Callable[[int], int]) -> Iterator[None]:
+        """Call a function that deletes up to so many rows, until it finds fewer."""
+        deleted = limit = self._rows
+        while deleted == limit:
+            began, limit = self.clock(), self._rows
+            deleted = delete(limit)
+            self._learn(began, is_full=deleted == limit)
+            yield
+
+    def _delete_old_runs(self, limit: int) -> int:
+        return self._store.delete_old_runs(self._session, self._age, limit)
+
+    def _delete_dependents(self, part: str, workflow_ids: Sequence[str], limit: int) -> int:
+        return self._store.delete_dependents(self._session, part, workflow_ids, limit)
 
     def _learn(self, began: float, *, is_full: bool) -> None:
         """Adapt the next statement's number of rows to the time that the last one took."""

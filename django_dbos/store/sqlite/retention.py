@@ -19,6 +19,9 @@ class SqliteRetention(Retention):
         params = {"before": now_text(-age), "limit": limit}
         return [row[0] for row in session.run("mark_deleted", params)]
 
+    def delete_old_runs(self, session: Session, age: float, limit: int) -> int:
+        return len(session.run("delete_old_runs", {"before": now_text(-age), "limit": limit}))
+
     def delete_marked(self, session: Session, workflow_ids: Sequence[str]) -> int:
         params = {"workflow_ids": session.pack(workflow_ids)}
         with session.transaction():

@@ -6,6 +6,9 @@ WITH marked AS MATERIALIZED (
     WHERE workflow_id = ANY(%(workflow_ids)s::text[]) AND finished_at = '-infinity'
     FOR UPDATE SKIP LOCKED
 ),
+past_runs AS (
+    DELETE FROM dbos_past_run WHERE workflow_id = ANY(ARRAY(SELECT workflow_id FROM marked))
+),
 checkpoints AS (
     DELETE FROM dbos_checkpoint WHERE workflow_id = ANY(ARRAY(SELECT workflow_id FROM marked))
 ),

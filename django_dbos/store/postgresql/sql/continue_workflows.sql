@@ -1,0 +1,13 @@
+-- Give workflows whose rows the fence has locked the input of their next runs, which are new to
+-- everything that counts starts, deaths and time; release_workflows enqueues them. A deadline that
+-- was inherited stays.
+UPDATE dbos_workflow AS workflow
+SET input = next.input,
+    run_number = workflow.run_number + 1,
+    steps_before = next.steps_before,
+    recovery_attempts = 0,
+    started_at = NULL,
+    deadline_at = CASE WHEN workflow.timeout IS NULL THEN workflow.deadline_at END
+FROM
+    -- include: next_runs
+WHERE workflow.workflow_id = next.workflow_id
