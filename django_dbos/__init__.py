@@ -1,6 +1,6 @@
 """Durable workflows for Django: `import django_dbos as dbos`."""
 
-from django_dbos import queues
+from django_dbos import queues, schedules
 from django_dbos.api import (
     CurrentWorkflow,
     OutgoingMessage,
@@ -50,6 +50,9 @@ from django_dbos.exceptions import (
     PayloadTooLarge,
     QueueDoesNotExist,
     RecordedError,
+    ScheduleDoesNotExist,
+    ScheduleExists,
+    ScheduleIsDeclared,
     SerializationError,
     StepTimeout,
     StreamClosed,
@@ -67,6 +70,7 @@ from django_dbos.operations._sync.stream_readers import StreamReader
 from django_dbos.operations.describing import WorkflowDescription
 from django_dbos.operations.options import StartOptions
 from django_dbos.operations.stream_readers import AsyncStreamReader
+from django_dbos.schedules import schedule
 from django_dbos.step_functions import StepFunction
 from django_dbos.workflow_functions import (
     WorkflowFunction,
@@ -92,6 +96,9 @@ __all__ = [
     "PayloadTooLarge",
     "QueueDoesNotExist",
     "RecordedError",
+    "ScheduleDoesNotExist",
+    "ScheduleExists",
+    "ScheduleIsDeclared",
     "SerializationError",
     "StartOptions",
     "StepFunction",
@@ -134,6 +141,8 @@ __all__ = [
     "recv",
     "retrieve_workflow",
     "run_step",
+    "schedule",
+    "schedules",
     "send",
     "send_many",
     "set_event",

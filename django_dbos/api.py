@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NoReturn, NotRequired, TypedDict
 
 from django.core.exceptions import ValidationError
 
 from django_dbos.core import names
 from django_dbos.core.records import NewMessage
+from django_dbos.fields import as_shown
 from django_dbos.handles import WorkflowHandle
 from django_dbos.operations import context, continuing, events, outside, streams
 from django_dbos.operations import messages as async_messages
@@ -412,6 +413,9 @@ class CurrentWorkflow:
     user_id: str | None
     is_replaying: bool
     """True if an earlier run has recorded the next operation."""
+    scheduled_at: datetime | None = None
+    """The instant of the schedule that has started the workflow, which may be earlier than the
+    start; aware in UTC, or local without `USE_TZ`. None if no schedule has started it."""
 
     @property
     def is_in_step(self) -> bool:
@@ -454,6 +458,7 @@ def current_workflow() -> CurrentWorkflow | None:
         step_name=step.step_name if step else None,
         user_id=run.claim.user_id,
         is_replaying=step is None and run.history.is_replaying,
+        scheduled_at=None if (at := run.claim.scheduled_at) is None else as_shown(at),
     )
 
 

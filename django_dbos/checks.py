@@ -9,6 +9,8 @@
 | django_dbos.E005 | the database of an atomic step isn't in STEP_DATABASES |
 | django_dbos.E006 | SERIALIZER isn't the path of a serializer |
 | django_dbos.E007 | another distribution has overwritten files of this package |
+| django_dbos.E008 | a schedule has a cron expression, and cronsim isn't installed |
+| django_dbos.E009 | a schedule is declared with a mistake |
 | django_dbos.W001 | DbosRouter is missing, but tables belong to another database than the default |
 | django_dbos.W002 | the workflow database has ATOMIC_REQUESTS |
 | django_dbos.W003 | Channels is installed without a channel layer |
@@ -19,6 +21,7 @@
 | django_dbos.W008 | the connection pool is smaller than the concurrency of a worker |
 | django_dbos.W009 | a `workflows.py` beside the settings isn't discovered |
 | django_dbos.W010 | a queue that isn't declared is spelled like one that is |
+| django_dbos.W011 | the time-zone data, by which schedules go, is old |
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from typing import Any
@@ -38,7 +42,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from django_dbos.conf import Settings, get_can_read, get_settings, setting_problems
-from django_dbos.core import registry
+from django_dbos.core import registry, zones
+from django_dbos.core.cron import CronsimMissing
+from django_dbos.core.schedules import of_stored
+from django_dbos.operations import schedule_options
 from django_dbos.routers import DbosRouter
 from django_dbos.serializers import get_serializer
 from django_dbos.store.checks import check_database
@@ -50,6 +57,8 @@ STRANGER = "django-dbos"
 ROUTER = "django_dbos.routers.DbosRouter"
 # The similarity at which the name of a queue is taken for a typo of another.
 SIMILAR = 0.75
+# Days after the end of its year from which on time-zone data counts as old.
+OLD_DATA = 180
 MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
 
 
@@ -75,6 +84,7 @@ def check_dbos(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) ->
         *_check_can_read(),
         *_check_discovery(),
         *_check_queues(settings),
+        *_check_schedules(),
     ]
 
 
@@ -188,6 +198,39 @@ def _check_channels() -> Iterator[CheckMessage]:
             obj="settings.CHANNEL_LAYERS",
             id="django_dbos.W004",
         )
+
+
+def _check_schedules() -> Iterator[CheckMessage]:
+    found, problems = schedule_options.declared()
+    for name, error in sorted(problems.items()):
+        label = f"schedule {name!r}"
+        if isinstance(error, CronsimMissing):
+            yield Error(str(error), obj=label, id="django_dbos.E008")
+        else:
+            yield Error(
+                f"Schedule {name!r}: {error}",
+                hint="Correct it in its decorator or in DBOS['SCHEDULES'].",
+                obj=label,
+                id="django_dbos.E009",
+            )
+    definitions = [of_stored(options, None) for options in found.values()]
+    version = zones.data_version()
+    if any(definition.needs_zone_data for definition in definitions) and _is_old(version):
+        yield checks.Warning(
+            f"The time-zone data in use is {version}: schedules go by the rules of that time.",
+            hint="Update the system's tzdata, which goes before the package of that name; or set "
+            "PYTHONTZPATH to an empty text, so that the package counts.",
+            obj="zoneinfo",
+            id="django_dbos.W011",
+        )
+
+
+def _is_old(version: str) -> bool:
+    """Return whether time-zone data is of a year that ended half a year ago."""
+    year = version[:4]
+    if not year.isdigit():
+        return False
+    return date(int(year), 12, 31) + timedelta(days=OLD_DATA) < datetime.now(UTC).date()
 
 
 def _check_discovery() -> Iterator[CheckMessage]:

@@ -64,6 +64,8 @@ class Settings:
     default_queue: str = "default"
     # The options of each declared queue, in their plain form, by its name.
     queues: Mapping[str, PlainOptions] = field(default_factory=dict)
+    # Schedules beside those of the decorators: a dict of options with "workflow", by name.
+    schedules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # The number of workflows that a worker process runs at once.
     concurrency: int = 32
     # The age at which finished workflows are deleted; None keeps them forever.
@@ -280,6 +282,20 @@ def _serializer(value: Any, label: str) -> str:
     return value
 
 
+def _schedules(value: Any, label: str) -> Mapping[str, Mapping[str, Any]]:
+    """Check the form only: the options are checked once the workflows are known."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{label} must be a dict of schedules, not {type(value).__name__}.")
+    for name, options in value.items():
+        names.check_schedule_name(name)
+        if not isinstance(options, Mapping) or not isinstance(options.get("workflow"), str):
+            raise TypeError(
+                f"{label}[{name!r}] must be a dict with the name of a 'workflow' and the options "
+                f"of its schedule, not {options!r}."
+            )
+    return value
+
+
 def _function(value: Any, label: str) -> Callable[..., Any] | str | None:
     if value is None or callable(value):
         return value  # type: ignore[no-any-return]
@@ -307,6 +323,7 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "GRACE_PERIOD": _duration,
     "DEFAULT_QUEUE": _name,
     "QUEUES": _queues,
+    "SCHEDULES": _schedules,
     "CONCURRENCY": check_count,
     "RETENTION": _optional_duration,
     "CAN_READ": _function,
@@ -322,6 +339,8 @@ _HINTS = {
         ("STEP_LIMITS", "MESSAGE_LIMITS", "EVENT_LIMITS"),
         "The first number logs a warning, the second quarantines the workflow. None sets no limit.",
     ),
+    "SCHEDULES": "For example {'nightly': {'workflow': 'shop.workflows.report', "
+    "'cron': '0 3 * * *'}}.",
     "RETENTION": "None keeps finished workflows forever.",
     "RECHECK": "None checks permissions only when a socket opens.",
     "SOCKETS_PER_USER": "None sets no limit.",

@@ -10,6 +10,9 @@
         ├── DuplicateWorkflow
         ├── UnknownWorkflow
         ├── QueueDoesNotExist
+        ├── ScheduleDoesNotExist
+        ├── ScheduleExists
+        ├── ScheduleIsDeclared
         ├── WaitTimeout                    also a TimeoutError
         ├── StepTimeout                    also a TimeoutError
         ├── WaitInTest
@@ -181,6 +184,61 @@ class QueueDoesNotExist(DbosError):
     def __str__(self) -> str:
         hint = f"Did you mean {self.suggestion!r}?" if self.suggestion else "set() makes one."
         return f"Nothing names queue {self.name!r}, and it has no active workflow. {hint}"
+
+
+class ScheduleDoesNotExist(DbosError):
+    """No schedule has this name. Raised by the functions of ``dbos.schedules``.
+
+    Attributes:
+        name: The unknown name.
+        suggestion: The name of a schedule that is spelled most like it, or "".
+    """
+
+    def __init__(self, name: str, suggestion: str = "") -> None:
+        super().__init__(name, suggestion)
+        self.name = name
+        self.suggestion = suggestion
+
+    def __str__(self) -> str:
+        hint = f" Did you mean {self.suggestion!r}?" if self.suggestion else ""
+        return (
+            f"Schedule {self.name!r} doesn't exist.{hint} A declared one exists once a worker has "
+            "started."
+        )
+
+
+class ScheduleExists(DbosError):
+    """The name belongs to a schedule already. Raised by ``dbos.schedules.create()``.
+
+    Attributes:
+        name: The name that is taken.
+    """
+
+    message = (
+        "Schedule {name!r} exists already. Edit it, or create it with on_existing='replace' or "
+        "'return'."
+    )
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class ScheduleIsDeclared(DbosError):
+    """The schedule is declared in code or in the settings, and can't be replaced or deleted.
+
+    Attributes:
+        name: The name of the schedule.
+    """
+
+    message = (
+        "Schedule {name!r} is declared in code or in DBOS['SCHEDULES']. Edit or pause it, or "
+        "remove its declaration first."
+    )
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
 
 
 class WaitTimeout(DbosError, TimeoutError):

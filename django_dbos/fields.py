@@ -92,6 +92,21 @@ def text_to_instant(value: str | datetime) -> datetime:
     return aware if settings.USE_TZ else timezone.make_naive(aware)
 
 
+def to_utc(value: str | datetime | None) -> datetime | None:
+    """Return an instant in UTC, from a column as the databases' drivers return it."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    aware = value if timezone.is_aware(value) else timezone.make_aware(value)
+    return aware.astimezone(UTC)
+
+
+def as_shown(instant: datetime) -> datetime:
+    """Return an aware instant as Django shows it: in UTC, or local without `USE_TZ`."""
+    return instant if settings.USE_TZ else timezone.make_naive(instant)
+
+
 class DatabaseNow(Func):
     """The database's clock at this statement, not at the start of the transaction."""
 

@@ -75,10 +75,18 @@ Queues and options
 functions of `queues`, also reachable as `dbos.queues`, change the limits of a queue while workers
 run, as the guide to [queues](../guides/queues.md) explains.
 
+Schedules
+    schedule schedules.create schedules.get schedules.list schedules.pause schedules.resume
+    schedules.trigger schedules.backfill schedules.edit schedules.reset schedules.delete
+    schedules.ScheduleOptions
+A schedule starts a workflow at the instants of a cron expression or at an interval. The functions
+of `schedules`, also reachable as `dbos.schedules`, change schedules while workers run, as the guide
+to [schedules](../guides/schedules.md) explains.
+
 Reading and administration
     models.Workflow models.WorkflowQuerySet models.Checkpoint models.Message models.Event
     models.EventVersion models.StreamEntry models.PastRun models.Executor
-    models.ExecutorQuerySet models.Queue
+    models.ExecutorQuerySet models.Queue models.Schedule
     admin.WorkflowAdmin admin.MessageAdmin admin.EventAdmin admin.ExecutorAdmin admin.QueueAdmin
 The models are the query API: their rows can be read and filtered, but not changed, by the ORM. The
 [admin](../guides/admin.md) shows them.
@@ -109,8 +117,8 @@ Exceptions
     DbosError WorkflowDoesNotExist WorkflowIdConflict UserConflict DuplicateWorkflow UnknownWorkflow
     WaitTimeout StepTimeout WaitInTest WorkflowCancelled MaxRecoveryAttemptsExceeded
     NondeterminismError LimitReached StreamClosed NotInWorkflow NotAllowedInStep NotAllowedInAtomic
-    PayloadTooLarge QueueDoesNotExist RecordedError SerializationError UnknownTypeInHistory
-    ModelInstanceGone
+    PayloadTooLarge QueueDoesNotExist RecordedError ScheduleDoesNotExist ScheduleExists
+    ScheduleIsDeclared SerializationError UnknownTypeInHistory ModelInstanceGone
 Every error derives from `DbosError`. Messages name the value at fault and the remedy.
 """
 # Values have no docstrings of their own.

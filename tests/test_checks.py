@@ -15,7 +15,7 @@ from django.core.checks import CheckMessage, run_checks
 from django.db import connections
 
 from django_dbos import checks
-from django_dbos.core import registry
+from django_dbos.core import registry, zones
 from django_dbos.store.postgresql import checks as postgresql_checks
 from django_dbos.store.sqlite.checks import OPTIONS_HINT
 
@@ -441,3 +441,56 @@ def test_the_queue_of_a_function_is_compared_with_the_declared_ones(
     settings.DBOS = {"STEP_DATABASES": ["other"], "QUEUES": {"payments": {}}}
 
     assert only_message("W010").msg.startswith("Workflow 'shop.notify' names queue 'payment'")
+
+
+def test_a_cron_schedule_without_cronsim_is_an_error(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nightly = {"workflow": "tests.executor.workflows.counts", "cron": "0 3 * * *", "args": [1]}
+    settings.DBOS = {**settings.DBOS, "SCHEDULES": {"nightly": nightly}}
+    assert "E008" not in ids()
+
+    monkeypatch.setitem(sys.modules, "cronsim", None)
+
+    assert "django-durable-workflows[schedules]" in only_message("E008").msg
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"workflow": "tests.executor.workflows.cuonts", "every": 60}, "workflows.counts"),
+        ({"every": 60}, "missing a required argument"),
+        ({"every": 60, "args": [1], "timezone": "Europe/Berlim"}, "Europe/Berlin"),
+        ({"cron": "0 3 * * 9", "args": [1]}, "the day of week field, '9'"),
+        ({"args": [1]}, "either cron or every"),
+        ({"every": 60, "args": [1], "overlapp": "skip"}, "'overlap'"),
+    ],
+)
+def test_a_mistake_in_a_declared_schedule_is_an_error(
+    settings: Any, options: dict[str, Any], expected: str
+) -> None:
+    declared = {"workflow": "tests.executor.workflows.counts", **options}
+    settings.DBOS = {**settings.DBOS, "SCHEDULES": {"nightly": declared}}
+
+    assert expected in only_message("E009").msg
+    assert "Schedule 'nightly'" in only_message("E009").msg
+
+
+def test_a_schedule_in_the_wrong_form_is_an_error_of_the_settings(settings: Any) -> None:
+    settings.DBOS = {**settings.DBOS, "SCHEDULES": {"nightly": {"cron": "@daily"}}}
+
+    assert "'workflow'" in only_message("E001").msg
+
+
+def test_old_time_zone_data_is_a_warning(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    nightly = {"workflow": "tests.executor.workflows.counts", "args": [1], "cron": "0 3 * * *"}
+    monkeypatch.setattr(zones, "data_version", lambda: "2021a")
+    settings.DBOS = {**settings.DBOS, "SCHEDULES": {"nightly": {**nightly, "timezone": "UTC"}}}
+    assert "W011" not in ids()
+
+    nightly["timezone"] = "Europe/Berlin"
+    settings.DBOS = {**settings.DBOS, "SCHEDULES": {"nightly": nightly}}
+    assert "2021a" in only_message("W011").msg
+
+    monkeypatch.setattr(zones, "data_version", lambda: "2099a")
+    assert "W011" not in ids()

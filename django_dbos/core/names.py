@@ -57,6 +57,11 @@ def check_queue_name(value: object) -> str:
     return check_text(value, label="A queue name")
 
 
+def check_schedule_name(value: object) -> str:
+    """Return ``value`` if it is a valid name for a schedule: ids of its workflows begin with it."""
+    return check_text(value, label="The name of a schedule", max_length=200)
+
+
 def check_key(value: object) -> str:
     """Return ``value`` if it is a valid key for an event or a stream."""
     return check_text(value, label="A key")

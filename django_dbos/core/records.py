@@ -52,6 +52,8 @@ class Claim:
     """Seconds to the deadline, by the database's clock, when the claim was made."""
     has_history: bool = False
     """Whether an earlier claim may have left checkpoints."""
+    scheduled_at: datetime | None = None
+    """The instant of the schedule that has started it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,9 @@ class NewWorkflow:
     max_recovery_attempts: int | None = None
     parent_id: str | None = None
     parent_step_number: int | None = None
+    schedule_name: str | None = None
+    scheduled_at: datetime | None = None
+    """The schedule that starts it, and the instant of the schedule."""
     token: uuid.UUID = field(default_factory=new_uuid)
     on_existing: str = "return"
     on_duplicate: str = "return"

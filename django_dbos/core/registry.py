@@ -23,6 +23,8 @@ class WorkflowDefinition:
 
 
 workflows: dict[str, WorkflowDefinition] = {}
+schedules: dict[str, tuple[str, dict[str, Any]]] = {}
+"""The schedules of @schedule, by name: the name of the workflow, and the given options."""
 step_aliases: dict[str, str] = {}
 """The database alias of each atomic step that sets it, @step(using=...), by step name."""
 
@@ -36,6 +38,17 @@ def register(definition: WorkflowDefinition) -> None:
             f"{_origin(definition)}. Give one of them another name: @workflow(name=...)."
         )
     workflows[definition.name] = definition
+
+
+def register_schedule(name: str, workflow_name: str, options: dict[str, Any]) -> None:
+    """Register a schedule; raise ValueError if another workflow has one of its name."""
+    known = schedules.get(name)
+    if known is not None and known[0] != workflow_name:
+        raise ValueError(
+            f"Two schedules are named {name!r}: of {known[0]} and of {workflow_name}. Give one of "
+            "them another name: @schedule(..., name=...)."
+        )
+    schedules[name] = (workflow_name, options)
 
 
 def find(name: str) -> WorkflowDefinition:

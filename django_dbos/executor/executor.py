@@ -215,6 +215,7 @@ class Executor:
         wakeups = self.store.wakeups
         wakeups.add_lane_listener(self.dispatcher.note_lanes)
         wakeups.add_key_listener(self.runs.note_keys)
+        wakeups.add_key_listener(self.housekeeping.schedules.note_keys)
         wakeups.start_listening()
 
     def _start_threads(self) -> None:
@@ -271,6 +272,7 @@ class Executor:
         wakeups = self.store.wakeups
         wakeups.remove_lane_listener(self.dispatcher.note_lanes)
         wakeups.remove_key_listener(self.runs.note_keys)
+        wakeups.remove_key_listener(self.housekeeping.schedules.note_keys)
 
     def _stop_claiming(self) -> None:
         self.dispatcher.is_paused = True

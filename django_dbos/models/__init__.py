@@ -16,6 +16,7 @@ from django_dbos.models.executors import Executor, ExecutorQuerySet
 from django_dbos.models.messages import Message
 from django_dbos.models.past_runs import PastRun
 from django_dbos.models.queues import Queue, QueueStart
+from django_dbos.models.schedules import Schedule
 from django_dbos.models.sequences import Sequence
 from django_dbos.models.streams import StreamEntry
 from django_dbos.models.workflows import Workflow, WorkflowQuerySet
@@ -31,6 +32,7 @@ __all__ = [
     "PastRun",
     "Queue",
     "QueueStart",
+    "Schedule",
     "Sequence",
     "StreamEntry",
     "Workflow",

@@ -189,6 +189,16 @@ class Workflow(EngineRow):
                 condition=Q(status__in=("CANCELLED", "ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")),
                 name="dbos_workflow_failed",
             ),
+            models.Index(
+                fields=("schedule_name", "scheduled_at"),
+                condition=Q(schedule_name__isnull=False),
+                name="dbos_workflow_schedule",
+            ),
+            models.Index(
+                fields=("schedule_name",),
+                condition=Q(status__in=ACTIVE, schedule_name__isnull=False),
+                name="dbos_workflow_scheduled",
+            ),
             models.Index(fields=("created_at",), name="dbos_workflow_created"),
         )
         constraints = (

@@ -8,7 +8,7 @@
 | `starting`, `messaging`, `control`, `queues` | what clients change, in their transactions |
 | `claims`, `holding` | what an executor takes, holds and gives back |
 | `batches` | the writes of its runs |
-| `liveness`, `timers`, `retention` | its duties |
+| `liveness`, `timers`, `schedules`, `retention` | its duties |
 
 Reading is the business of `store.reader`.
 
@@ -27,8 +27,9 @@ from django_dbos.store.liveness import Liveness
 from django_dbos.store.messaging import Messaging
 from django_dbos.store.queues import Queues
 from django_dbos.store.retention import Retention
+from django_dbos.store.schedules import Schedules
 from django_dbos.store.timers import Timers
 
 
-class Store(Messaging, Control, Queues, Claims, Batches, Liveness, Timers, Retention):
+class Store(Messaging, Schedules, Control, Queues, Claims, Batches, Liveness, Timers, Retention):
     """Everything that the engine does with one database."""

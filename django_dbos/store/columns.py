@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
+from datetime import datetime
 from enum import Enum
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, get_type_hints
@@ -26,6 +27,7 @@ from django_dbos.core.records import (
     RecordEvent,
     Suspend,
 )
+from django_dbos.fields import to_utc
 
 Params = dict[str, Any]
 R = TypeVar("R")
@@ -35,7 +37,7 @@ class Columns(Generic[R]):
     """The fields of a record as the columns of statements, in the order of its dataclass.
 
     Parameters hold the values of enumerations. Records that are read hold their members, and
-    booleans, for which SQLite has numbers.
+    booleans, for which SQLite has numbers, and instants in UTC.
 
     Args:
         record: The dataclass.
@@ -115,6 +117,8 @@ def _reader(record: type[R], types: Mapping[str, Any]) -> Callable[[Sequence[Any
         elif _is_enumeration(kind):
             names[f"members_of_{name}"] = _Members(kind)
             value = f"members_of_{name}[{value}]"
+        elif kind in (datetime, datetime | None):
+            names["to_utc"], value = to_utc, f"to_utc({value})"
         values.append(f"{name}={value}")
     read: Callable[[Sequence[Any]], R] = _compiled(
         f"lambda row: record({', '.join(values)})", names

@@ -62,6 +62,7 @@ class HeartbeatReport:
     has_enqueued: bool
     next_due: float | None
     next_deadline: float | None
+    next_schedule: float | None
     held_count: int | None
     """None if the heartbeat wasn't thorough; `has_enqueued` isn't known then either."""
     expired_executors: dict[str, float]

@@ -26,6 +26,7 @@ from django.dispatch import Signal
 from django_dbos import signals
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import Lane
+from django_dbos.core.schedules import Plan as SchedulePlan
 from django_dbos.core.status import Status
 from django_dbos.telemetry import log_lines
 from django_dbos.telemetry.subscribers import (
@@ -57,6 +58,7 @@ __all__ = [
     "quarantined",
     "run_ended",
     "run_started",
+    "schedule_started",
     "step_retried",
     "subscribe",
     "suspect_claimed",
@@ -180,6 +182,12 @@ def deadlines_passed(workflow_ids: Sequence[str]) -> None:
     """Report that this process has cancelled workflows that were past their deadline."""
     log_lines.deadlines_passed(workflow_ids)
     publish("deadlines_passed", workflow_ids)
+
+
+def schedule_started(plan: SchedulePlan) -> None:
+    """Report what has become of a schedule that was due: starts, skipped instants, a pause."""
+    log_lines.schedule_started(plan)
+    publish("schedule_started", plan)
 
 
 def quarantined(workflow_id: str, fault: str, error: Exception) -> None:

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Sequence
 
+from django_dbos.core.schedules import Plan as SchedulePlan
 from django_dbos.core.status import Status
 from django_dbos.telemetry.subscribers import ObservedRun, ObservedStep
 
@@ -137,6 +138,22 @@ def step_retried(
             "attempt": attempt,
         },
     )
+
+
+def schedule_started(plan: SchedulePlan) -> None:
+    """Log what has become of a schedule that was due; its workflows log their own runs."""
+    name = plan.schedule.name
+    if plan.pause_reason is not None:
+        logger.warning("Schedule %r is paused: %s", name, plan.pause_reason)
+    if plan.first_missed is not None:
+        logger.warning(
+            "Schedule %r has missed instants from %s on; started for them: %d",
+            name,
+            plan.first_missed,
+            len(plan.starts),
+        )
+    for instant in plan.skipped:
+        logger.info("Schedule %r skips %s: an earlier workflow is active", name, instant)
 
 
 def _level_of(run: ObservedRun) -> int:

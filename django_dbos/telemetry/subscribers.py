@@ -8,6 +8,7 @@ from typing import Protocol
 
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.registry import WorkflowDefinition
+from django_dbos.core.schedules import Plan as SchedulePlan
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -84,6 +85,9 @@ class Subscriber:
 
     def deadlines_passed(self, workflow_ids: Sequence[str]) -> None:
         """Note that this process has cancelled workflows that were past their deadline."""
+
+    def schedule_started(self, plan: SchedulePlan) -> None:
+        """Note what has become of a schedule that was due; `plan.starts` has the workflows."""
 
     def quarantined(self, workflow_id: str) -> None:
         """Note that a workflow was quarantined that can't be claimed or run."""

@@ -12,6 +12,7 @@ from django_dbos.executor.duties.duty_thread import DutyThread
 from django_dbos.executor.duties.heartbeat import Heartbeat
 from django_dbos.executor.duties.orphans import Orphans
 from django_dbos.executor.duties.recovery import Recovery
+from django_dbos.executor.duties.schedules import ScheduleTimer
 from django_dbos.executor.duties.sweep import Sweep
 from django_dbos.executor.duties.timers import DeadlineTimer, DueTimer
 from django_dbos.executor.identity import Identity
@@ -43,6 +44,7 @@ class Housekeeping(DutyThread):
         )
         self.due = DueTimer(store, clock, self.heartbeat, self.loop.wake)
         self.deadlines = DeadlineTimer(store, clock, self.heartbeat, self.loop.wake)
+        self.schedules = ScheduleTimer(store, clock, self.heartbeat, self.loop.wake)
         sweep = Sweep(store, clock, self.heartbeat)
         self.recovery = Recovery(
             identity, settings, clock, heartbeat=self.heartbeat, on_recovered=sweep.expect_lost
@@ -51,6 +53,7 @@ class Housekeeping(DutyThread):
         # is handed in this order.
         self.add(self.due)
         self.add(self.deadlines)
+        self.add(self.schedules)
         self.add(ClaimCheck(runs, dispatcher, clock))
         self.add(self.recovery)
         self.add(sweep)

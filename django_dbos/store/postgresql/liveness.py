@@ -27,6 +27,7 @@ REPORT_COLUMNS = (
     "has_enqueued",
     "next_due",
     "next_deadline",
+    "next_schedule",
     "held_count",
     "expired_executors",
     "unlocked_executors",

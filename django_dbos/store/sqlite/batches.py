@@ -107,11 +107,13 @@ def _workflow_params(new: NewWorkflow, executor_id: str | None) -> Params:
     due_at = None if new.delay is None else now_text(new.delay)
     if new.run_at is not None:
         due_at = instant_to_text(new.run_at)
+    scheduled_at = None if new.scheduled_at is None else instant_to_text(new.scheduled_at)
     timeout = new.timeout
     is_running = executor_id is not None and timeout is not None
     return NEW_WORKFLOW.params(new) | {
         "executor_id": executor_id,
         "due_at": due_at,
+        "scheduled_at": scheduled_at,
         "timeout": None if timeout is None else timeout // timedelta(microseconds=1),
         "deadline_at": now_text(timeout.total_seconds()) if timeout and is_running else None,
         # Django's adapters know neither of these on SQLite, and the statement needs neither.

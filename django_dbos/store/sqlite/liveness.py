@@ -30,20 +30,21 @@ class SqliteLiveness(SqliteConnecting, Liveness):
         is_thorough: bool = True,
     ) -> HeartbeatReport:
         found = session.run("heartbeat", {"executor_id": executor_id})
-        row = found[0] if found else (False, None, None, 0, "{}", "{}", False)
+        row = found[0] if found else (False, None, None, None, 0, "{}", "{}", False)
         return HeartbeatReport(
             is_registered=bool(found),
             has_enqueued=bool(row[0]),
             next_due=row[1],
             next_deadline=row[2],
-            held_count=row[3],
-            expired_executors=json.loads(row[4]),
+            next_schedule=row[3],
+            held_count=row[4],
+            expired_executors=json.loads(row[5]),
             unlocked_executors={
                 executor: age
-                for executor, age in json.loads(row[5]).items()
+                for executor, age in json.loads(row[6]).items()
                 if self._locks.is_free(executor)
             },
-            has_lost_wakeup=bool(row[6]),
+            has_lost_wakeup=bool(row[7]),
         )
 
     def recover_executor(

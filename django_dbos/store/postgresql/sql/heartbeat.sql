@@ -22,6 +22,11 @@ SELECT
         FROM dbos_workflow
         WHERE status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING') AND deadline_at IS NOT NULL
     ) AS next_deadline,
+    (
+        SELECT (extract(epoch FROM min(next_at)) - extract(epoch FROM clock_timestamp()))::float8
+        FROM dbos_schedule
+        WHERE next_at IS NOT NULL
+    ) AS next_schedule,
     CASE WHEN %(is_thorough)s THEN (
         SELECT count(*)
         FROM dbos_workflow

@@ -3,7 +3,8 @@
 INSERT INTO dbos_workflow (
     workflow_id, token, name, status, queue_name, priority, queue_sequence, deduplication_id,
     input, user_id, attributes, executor_id, claim_number, max_recovery_attempts, parent_id,
-    parent_step_number, due_at, timeout, deadline_at, created_at, started_at
+    parent_step_number, schedule_name, scheduled_at, due_at, timeout, deadline_at, created_at,
+    started_at
 )
 SELECT
     new.workflow_id, new.token, new.name,
@@ -15,7 +16,8 @@ SELECT
     new.queue_name, new.priority, nextval('dbos_queue_sequence'), new.deduplication_id,
     new.input, new.user_id, new.attributes::jsonb, new.executor_id,
     CASE WHEN new.executor_id IS NULL THEN 0 ELSE 1 END,
-    new.max_recovery_attempts, new.parent_id, new.parent_step_number,
+    new.max_recovery_attempts, new.parent_id, new.parent_step_number, new.schedule_name,
+    new.scheduled_at,
     CASE WHEN due.at > clock_timestamp() THEN due.at END,
     new.timeout,
     CASE
@@ -29,12 +31,12 @@ FROM unnest(
     %(workflow_id)s::text[], %(token)s::uuid[], %(name)s::text[], %(queue_name)s::text[],
     %(priority)s::int[], %(deduplication_id)s::text[], %(input)s::text[], %(user_id)s::text[],
     %(attributes)s::text[], %(executor_id)s::text[], %(max_recovery_attempts)s::int[],
-    %(parent_id)s::text[], %(parent_step_number)s::int[], %(delay)s::float8[],
-    %(run_at)s::timestamptz[], %(timeout)s::interval[], %(inherits_deadline)s::bool[]
+    %(parent_id)s::text[], %(parent_step_number)s::int[], %(schedule_name)s::text[],
+    %(scheduled_at)s::timestamptz[], %(delay)s::float8[], %(run_at)s::timestamptz[], %(timeout)s::interval[], %(inherits_deadline)s::bool[]
 ) WITH ORDINALITY AS new (
     workflow_id, token, name, queue_name, priority, deduplication_id, input, user_id, attributes,
-    executor_id, max_recovery_attempts, parent_id, parent_step_number, delay, run_at, timeout,
-    inherits_deadline, position
+    executor_id, max_recovery_attempts, parent_id, parent_step_number, schedule_name, scheduled_at,
+    delay, run_at, timeout, inherits_deadline, position
 )
 CROSS JOIN LATERAL (
     SELECT coalesce(new.run_at, clock_timestamp() + make_interval(secs => new.delay)) AS at

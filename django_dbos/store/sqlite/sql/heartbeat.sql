@@ -21,6 +21,11 @@ RETURNING
         LIMIT 1
     ) AS next_deadline,
     (
+        SELECT (julianday(min(next_at)) - julianday(%(now)s)) * 86400.0
+        FROM dbos_schedule
+        WHERE next_at IS NOT NULL
+    ) AS next_schedule,
+    (
         SELECT count(*)
         FROM dbos_workflow
         WHERE status = 'PENDING' AND executor_id = %(executor_id)s

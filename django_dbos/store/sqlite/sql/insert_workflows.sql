@@ -3,7 +3,8 @@
 INSERT INTO dbos_workflow (
     workflow_id, token, name, status, queue_name, priority, queue_sequence, deduplication_id,
     input, user_id, attributes, executor_id, claim_number, max_recovery_attempts, parent_id,
-    parent_step_number, due_at, timeout, deadline_at, created_at, started_at
+    parent_step_number, schedule_name, scheduled_at, due_at, timeout, deadline_at, created_at,
+    started_at
 )
 VALUES (
     %(workflow_id)s, %(token)s, %(name)s,
@@ -15,7 +16,8 @@ VALUES (
     %(queue_name)s, %(priority)s, %(queue_sequence)s, %(deduplication_id)s, %(input)s,
     %(user_id)s, %(attributes)s, %(executor_id)s,
     CASE WHEN %(executor_id)s IS NULL THEN 0 ELSE 1 END,
-    %(max_recovery_attempts)s, %(parent_id)s, %(parent_step_number)s,
+    %(max_recovery_attempts)s, %(parent_id)s, %(parent_step_number)s, %(schedule_name)s,
+    %(scheduled_at)s,
     CASE WHEN %(due_at)s > %(now)s THEN %(due_at)s END,
     %(timeout)s,
     coalesce(

@@ -1,0 +1,44 @@
+"""Scheduling: new schedules, and the workflows that schedules start."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django_dbos.core import registry
+from django_dbos.core.records import NewWorkflow
+from django_dbos.core.schedules import Definition, StoredSchedule
+
+
+def new_workflow(
+    name: str,
+    definition: Definition,
+    instant: datetime,
+    *,
+    workflow_id: str,
+    run_at: datetime | None = None,
+) -> NewWorkflow:
+    """Return the workflow that a schedule starts for an instant."""
+    known = registry.workflows.get(definition.workflow)
+    timeout = None if known is None else known.timeout
+    return NewWorkflow(
+        workflow_id=workflow_id,
+        name=definition.workflow,
+        input=definition.input,
+        queue_name=definition.queue_name,
+        priority=definition.priority,
+        run_at=run_at,
+        timeout=None if timeout is None else timedelta(seconds=timeout),
+        max_recovery_attempts=None if known is None else known.max_recovery_attempts,
+        schedule_name=name,
+        scheduled_at=instant,
+    )
+
+
+def created(
+    name: str, now: datetime, *, declared: str | None = None, edited: str | None = None
+) -> StoredSchedule:
+    """Return a new schedule, whose instants count from now on."""
+    schedule = StoredSchedule(
+        name=name, workflow_name="", declared=declared, edited=edited, settled_at=now
+    )
+    return schedule.planned()

@@ -1,0 +1,2 @@
+-- Delete a schedule.
+DELETE FROM dbos_schedule WHERE name = %(name)s RETURNING name

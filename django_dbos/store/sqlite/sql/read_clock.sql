@@ -1,0 +1,2 @@
+-- Return the time, as a text in UTC.
+SELECT %(now)s
