@@ -166,6 +166,11 @@ FINISHED = [
         started_at="now() - interval '1 day'",
         finished_at="now() - interval '1 day'",
     ),
+    """
+    UPDATE dbos_workflow
+    SET schedule_name = 'nightly', scheduled_at = created_at
+    WHERE workflow_id LIKE 'old-%9'
+    """,
     f"""
     INSERT INTO dbos_checkpoint (
         workflow_id, step_number, step_name, state, output, record_order, claim_number, attempts,

@@ -141,6 +141,9 @@ BY_WORKERS: dict[str, Params] = {
         "message_mark": None,
         "event_mark": None,
     },
+    "find_scheduled": {"schedule_name": "nightly", "limit": 2},
+    "find_ends": {"schedule_name": "nightly", "after": None, "limit": 3},
+    "wait_for_result": {"workflow_id": "delayed-0", "target_id": IDS[0]},
     "claim_suspect": {
         "executor_id": EXECUTOR,
         "queue_names": ["queue-0", "queue-1"],
@@ -261,6 +264,9 @@ NOT_GUARDED = {
     "declare_dead", "list_heartbeats", "mark_locked",  # executors only
     "register_executor", "deregister_executor",  # the same
     "end_lost_session", "end_sessions", "notify", "read_mark", "take_lock",  # no table
+    # The table of schedules, which has no history.
+    "delete_schedule", "insert_schedule", "lock_due_schedules", "lock_schedule", "next_schedule",
+    "read_clock", "read_schedules", "update_schedules",
 }  # fmt: skip
 
 NOW, ONCE, EARLY = "planned for the values", "planned for all values", "planned when small"
