@@ -41,9 +41,14 @@ class Queues(Claims, Announcing):
     def has_active(self, name: str) -> bool:
         """Return whether any workflow of a queue hasn't ended."""
         found = self._workflows().filter(queue_name=name)
-        is_here = Q(status__in=(Status.ENQUEUED, Status.PENDING))
-        is_later = Q(status__in=(Status.DELAYED, Status.WAITING)) & IS_AWAITED
-        return found.filter(is_here | is_later).exists()
+        # A query for each partial index: one for all would read the whole table.
+        conditions = (
+            Q(status=Status.ENQUEUED),
+            Q(status=Status.PENDING),
+            Q(status__in=(Status.DELAYED, Status.WAITING), due_at__isnull=False),
+            Q(status=Status.WAITING, wake_workflow_id__isnull=False),
+        )
+        return any(found.filter(condition).exists() for condition in conditions)
 
     def edit_queue(self, name: str, options: PlainOptions) -> Queue:
         """Change some of a queue's options, which win over those that are declared.

@@ -248,7 +248,9 @@ BY_CLIENTS: dict[str, Params] = {
     },
     "read_event": {"workflow_id": IDS[0], "key": "progress"},
     "read_checkpoint": {"workflow_id": IDS[0], "step_number": 1},
+    "read_holdups": {"workflow_ids": ["enqueued-7"], "most": 100},
     "read_outcome": {"workflow_id": IDS[0]},
+    "read_queue_counts": {"names": ["queue-1"], "most": MAX_COUNTED},
     "read_status": {"workflow_id": IDS[0]},
     "read_versions": {"workflow_id": IDS[0], "key": None},
     "record_atomic_checkpoint": {"executor_id": EXECUTOR, **first_of(CHECKPOINTS)},
@@ -276,8 +278,8 @@ MODES = [(NOW, STALE), (NOW, FRESH), (ONCE, STALE), (ONCE, FRESH), (EARLY, STALE
 # Statements that read the active rows, or a part of them with its own size. The others read a few
 # keys, or a few rows that are due.
 THROUGH_LIVE = {
-    "heartbeat", "claim_workflows", "list_held", "list_orphans", "recover_workflows",
-    "wake_satisfied",
+    "heartbeat", "claim_workflows", "list_held", "list_orphans", "read_queue_counts",
+    "recover_workflows", "wake_satisfied",
 }  # fmt: skip
 # A key has a few checkpoints or entries; a row is found, and found again to be changed.
 MAX_ROWS_BY_KEY, MAX_PAGES_BY_KEY = 4 * TEN, 50 * TEN
@@ -425,8 +427,17 @@ def test_the_orm_reads_no_history(subject: str, filled: History) -> None:
         assert plan.rows <= MAX_ROWS_BY_KEY, plan.text
 
 
-def test_workflows_that_no_worker_knows_are_found_among_enqueued_ones(filled: History) -> None:
-    for plan in plans_of(lambda: get_store().find_unknown("queue-0", ["shop.work"]), filled):
+THROUGH_LIVE_BY_ORM: dict[str, Callable[[Any], Any]] = {
+    "unknown functions": lambda store: store.find_unknown("queue-0", ["shop.work"]),
+    "waits of a queue": lambda store: store.count_waiting("queue-0", MAX_COUNTED),
+    "use of a queue": lambda store: store.has_active("queue-9"),
+    "places of executors": lambda store: store.count_places_of_executors("queue-0"),
+}
+
+
+@pytest.mark.parametrize("subject", THROUGH_LIVE_BY_ORM)
+def test_the_orm_reads_active_rows_only(subject: str, filled: History) -> None:
+    for plan in plans_of(lambda: THROUGH_LIVE_BY_ORM[subject](get_store()), filled):
         assert plan.scanned == [], plan.text
         assert plan.rows <= history.LIVE, plan.text
 
@@ -442,6 +453,7 @@ PAGES = [
     "message/",
     "event/",
     "executor/",
+    "queue/",
 ]
 
 

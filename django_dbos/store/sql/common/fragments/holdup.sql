@@ -16,20 +16,30 @@ CASE WHEN queue.partition_concurrency IS NULL THEN 0 ELSE (
 (
     SELECT count(*)
     FROM (
-        SELECT 1 AS one
-        FROM dbos_workflow AS other
-        WHERE other.status = 'ENQUEUED'
-          AND other.queue_name = workflow.queue_name
-          AND other.partition_key = workflow.partition_key
-          AND other.priority > workflow.priority
+        SELECT one
+        FROM (
+            SELECT 1 AS one
+            FROM dbos_workflow AS other
+            WHERE other.status = 'ENQUEUED'
+              AND other.queue_name = workflow.queue_name
+              AND other.partition_key = workflow.partition_key
+              AND other.priority > workflow.priority
+            ORDER BY other.priority DESC
+            LIMIT %(most)s
+        ) AS higher
         UNION ALL
-        SELECT 1
-        FROM dbos_workflow AS other
-        WHERE other.status = 'ENQUEUED'
-          AND other.queue_name = workflow.queue_name
-          AND other.partition_key = workflow.partition_key
-          AND other.priority = workflow.priority
-          AND other.queue_sequence < workflow.queue_sequence
+        SELECT one
+        FROM (
+            SELECT 1 AS one
+            FROM dbos_workflow AS other
+            WHERE other.status = 'ENQUEUED'
+              AND other.queue_name = workflow.queue_name
+              AND other.partition_key = workflow.partition_key
+              AND other.priority = workflow.priority
+              AND other.queue_sequence < workflow.queue_sequence
+            ORDER BY other.queue_sequence
+            LIMIT %(most)s
+        ) AS equal
         LIMIT %(most)s
     ) AS counted
 ) AS ahead
