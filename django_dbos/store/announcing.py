@@ -33,7 +33,7 @@ class Announcing(Transactions):
         # Waiters in memory first: they read while the rows are being woken.
         self._notify_here(keys, notifications.lanes)
         woken = self._notify_and_wake(
-            session, notifications.news, notifications.lanes, notifications.wakes
+            session, notifications.news_among(keys), notifications.lanes, notifications.wakes
         )
         if woken:
             self._notify_here([], woken)

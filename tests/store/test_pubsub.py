@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import select
 import threading
@@ -21,7 +22,7 @@ from django_dbos import store as store_module
 from django_dbos.core.batch.notifications import Notifications
 from django_dbos.store import get_store, listener
 from django_dbos.store.base import Store
-from django_dbos.store.listener import Listener
+from django_dbos.store.listener import MAX_PAYLOAD, Listener, pack_keys
 from django_dbos.store.pubsub import Wakeups
 from django_dbos.store.sqlite.listener import SqliteListener
 from django_dbos.store.sqlite.sessions import WorkerConnection
@@ -448,3 +449,14 @@ def test_an_inline_async_workflow_in_a_tests_transaction_starts_no_thread(db: No
     async_to_sync(call)()
 
     assert source._stopped is stopped
+
+
+@pytest.mark.parametrize("name", ["plain", "é" * 9, 'a"b', "a\\b", "a\nb", "\x7f", "😀"])
+def test_keys_are_packed_into_payloads_that_the_database_takes(name: str) -> None:
+    keys = [f"event:{number}:{name}" for number in range(1_500)]
+
+    payloads = pack_keys(keys)
+
+    assert [key for payload in payloads for key in json.loads(payload)] == keys
+    assert max(len(payload.encode()) for payload in payloads) <= MAX_PAYLOAD
+    assert min(len(payload.encode()) for payload in payloads[:-1]) > MAX_PAYLOAD - 200

@@ -84,7 +84,11 @@ class Notifications:
     @property
     def news(self) -> list[str]:
         """The keys of which other processes aren't notified yet."""
-        return [key for key in self.all_keys if key not in self.notified]
+        return self.news_among(self.all_keys)
+
+    def news_among(self, keys: Sequence[str]) -> list[str]:
+        """Return those of all keys of which other processes aren't notified yet."""
+        return [key for key in keys if key not in self.notified]
 
 
 def wakes_of(plan: Plan) -> list[Wake]:
