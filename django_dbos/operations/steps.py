@@ -8,6 +8,7 @@ from django_dbos import serializers
 from django_dbos.exceptions import DbosError
 from django_dbos.operations.atomic_steps import arun_atomic, refuse_in_transaction
 from django_dbos.operations.attempts import aattempt
+from django_dbos.operations.ordering import Branches
 from django_dbos.operations.recorder import Recorder
 from django_dbos.operations.recording import arecord, arecord_error
 from django_dbos.operations.retries import apause_until_due, aretry
@@ -21,7 +22,8 @@ async def arun_step(
     """Return the step's value, of this run or an earlier one, or raise its error."""
     if step.is_atomic and run.loop is None:
         refuse_in_transaction(run, step.name, step.using)
-    call = run.begin(step.name, step.name, _fingerprint(run, args, kwargs))
+    fingerprint = None if run.branches is None else _fingerprint(run.branches, args, kwargs)
+    call = run.begin(step.name, step.name, fingerprint)
     if call.found is not None:
         await run.turn(call.found)
         return await run.aoutcome(call.found)
@@ -43,12 +45,12 @@ async def arun_step(
             return await arecord(recorder, checkpoint, value)
 
 
-def _fingerprint(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+def _fingerprint(branches: Branches, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
     """Return a digest of the arguments, which distinguishes the calls of concurrent branches.
 
-    None without branches, and for arguments that can't be serialized.
+    None while there is one branch, and for arguments that can't be serialized.
     """
-    if run.branches is None or not run.branches.is_concurrent:
+    if not branches.is_concurrent:
         return None
     try:
         return serializers.fingerprint(serializers.dumps([args, kwargs], label="arguments"))

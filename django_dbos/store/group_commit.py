@@ -63,6 +63,7 @@ class BatchWriter:
         self._session = store.connect(executor_id, "writer")
         self._leader_lock = threading.Lock()
         """Its holder leads the group commit: it alone writes, and touches `_deferred`."""
+        self._backoff = Backoff(*WRITE_BACKOFF)
         self._was_alone = True
         """Whether the last batch was of one workflow; the next one is then likely to be."""
         self._is_stopping = False
@@ -215,18 +216,17 @@ class BatchWriter:
 
     def _write(self, batch: list[Submission]) -> None:
         batch = self._without_refused(batch)
-        backoff = Backoff(*WRITE_BACKOFF)
         while batch:
             try:
                 plan = self._apply(batch)
             except errors.Unavailable as error:
                 # A warning once an outage, not at every attempt.
-                level = logging.DEBUG if backoff.delay else logging.WARNING
+                level = logging.DEBUG if self._backoff.delay else logging.WARNING
                 logger.log(level, "The database is unavailable, trying again: %r", error)
                 self._session.close()
                 for submission in batch:
                     submission.is_repeat = True
-                self._abandoned.wait(backoff.grow())
+                self._abandoned.wait(self._backoff.grow())
             except errors.LockTimeout:
                 self._write_apart(batch)
                 return
@@ -238,6 +238,7 @@ class BatchWriter:
                 self._write_singly(batch, error)
                 return
             else:
+                self._backoff.reset()
                 self._settle(batch, plan)
                 return
 

@@ -27,7 +27,7 @@ def to_text(value: JSONValue) -> str:
     """Return compact JSON text; raise ValueError for NaN, infinities and lone surrogates."""
     text = _encoder.encode(value)
     # NUL needs no check: JSON writes it as \u0000.
-    if not is_encodable(text):
+    if not (text.isascii() or is_encodable(text)):
         raise ValueError("The text contains a lone surrogate.")
     return text
 

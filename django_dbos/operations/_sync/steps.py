@@ -20,7 +20,8 @@ def run_step(run: Run, step: StepDefinition, args: tuple[Any, ...], kwargs: dict
     """Return the step's value, of this run or an earlier one, or raise its error."""
     if step.is_atomic and run.loop is None:
         refuse_in_transaction(run, step.name, step.using)
-    call = run.begin(step.name, step.name, _fingerprint(run, args, kwargs))
+    fingerprint = None if run.branches is None else _fingerprint(run.branches, args, kwargs)
+    call = run.begin(step.name, step.name, fingerprint)
     if call.found is not None:
         return run.outcome(call.found)
     recorder = Recorder(call, step)
