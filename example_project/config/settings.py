@@ -115,7 +115,11 @@ if REDIS_URL := os.environ.get("REDIS_URL"):
 else:
     SILENCED_SYSTEM_CHECKS = ["django_dbos.W003"]
 
-DBOS = {"CAN_READ": "example_project.shop.access.can_read"}
+DBOS = {
+    "CAN_READ": "example_project.shop.access.can_read",
+    # However many files are uploaded at once, imports leave room for orders.
+    "QUEUES": {"imports": {"concurrency": 2}},
+}
 
 SHOP_STEP_SECONDS = float(os.environ.get("SHOP_STEP_SECONDS", "0.3"))
 SHOP_PACKING_SECONDS = float(os.environ.get("SHOP_PACKING_SECONDS", "0.3"))

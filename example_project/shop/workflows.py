@@ -121,7 +121,7 @@ def cancel_order(order_id: str) -> Result:
     return {"worker": os.getpid()}
 
 
-@dbos.workflow
+@dbos.workflow(queue_name="imports")
 def import_products(import_id: str, batch_count: int, row_count: int) -> Result:
     """Import a file of products, batch by batch; each batch is imported exactly once."""
     dbos.set_event("status", "importing")
