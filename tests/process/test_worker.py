@@ -12,7 +12,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import connection
 
-from django_dbos.models import Checkpoint, Workflow
+from django_dbos.models import Checkpoint, PastRun, Workflow
 from django_dbos.models import Executor as ExecutorRow
 from tests.executor import workflows
 from tests.process import workflows as gated
@@ -91,6 +91,27 @@ def test_after_sigkill_another_worker_continues_without_losses(
     assert Group.objects.count() == 30
     assert list(handle.read_stream("made").entries()) == [(n, n) for n in range(30)]
     assert Workflow.objects.get().recovery_attempts == 1
+
+
+@pytest.mark.rule(73)
+def test_sigkill_loses_no_run_of_a_workflow_that_continues_as_new(
+    start_worker: Start, gate: Gate
+) -> None:
+    first = start_worker(DBOS_TEST_SETTINGS=LOCKS_ONLY)
+    handle = gated.creates_in_rounds.start(gate.path, 1, 10)
+    eventually(lambda: gate.is_reached)
+
+    first.send(signal.SIGKILL)
+    first.wait()
+    start_worker(DBOS_TEST_SETTINGS=LOCKS_ONLY)
+    gate.open()
+
+    assert handle.get_result(timeout=LIMIT) == 10
+    assert Group.objects.count() == 10
+    assert list(handle.read_stream("made")) == list(range(1, 11))
+    runs = PastRun.objects.order_by("run_number").values_list("run_number", "steps")
+    # A group and an entry each; the fifth run also has the gate.
+    assert list(runs) == [(number, 3 if number == 5 else 2) for number in range(1, 10)]
 
 
 @pytest.mark.rule(53)

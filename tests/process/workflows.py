@@ -98,6 +98,17 @@ def create_and_tell(number: int) -> None:
 
 
 @dbos.workflow
+def creates_in_rounds(gate: str, number: int, last: int) -> int:
+    """Create a group in each of many runs; wait at the gate in the middle of the fifth."""
+    create_and_tell(number)
+    if number == 5:
+        pass_through(gate)
+    if number < last:
+        dbos.continue_as_new(gate, number + 1, last)
+    return number
+
+
+@dbos.workflow
 def reads_made(source: str) -> list[int]:
     return list(dbos.read_stream(source, "made"))
 
