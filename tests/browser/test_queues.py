@@ -1,4 +1,4 @@
-"""The pages of queues as operators see them: they fit the screen, and a button does what it says."""
+"""The pages of queues as operators see them: they fit the screen, and buttons do what they say."""
 
 from __future__ import annotations
 
