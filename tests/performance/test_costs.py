@@ -15,6 +15,7 @@ from django.db import connection, transaction
 
 from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint
+from django_dbos.store.rows import CONTINUING
 from tests.performance import workflows
 from tests.performance.costs import (
     ASKER,
@@ -163,6 +164,17 @@ def test_a_workflow_is_a_claim_an_end_and_a_notification(measure: Measure) -> No
     assert costs.of(NOTIFIER) == WOKEN
     assert (costs.trips[NOTIFIER], costs.commits[NOTIFIER]) == (1, 1)
     assert costs.of(HOUSEKEEPING) == []
+
+
+@on_postgresql
+def test_the_next_run_of_a_workflow_is_one_batch_and_another_claim(measure: Measure) -> None:
+    costs = measure(workflows.continues.start, 2)
+
+    batch = ["lock_claims", *CONTINUING, "release_workflows"]
+    assert costs.of(WRITER) == [*batch, "end_workflow"]
+    # The fence, the rows, the release with the COMMIT; then the end and its notification.
+    assert (costs.trips[WRITER], costs.commits[WRITER]) == (4, 3)
+    assert costs.of(DISPATCHER).count("load_checkpoints") == 1
 
 
 @on_postgresql

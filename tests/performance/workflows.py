@@ -33,6 +33,13 @@ def steps(count: int) -> None:
     ended.append("steps")
 
 
+@dbos.workflow
+def continues(is_first: bool = True) -> None:
+    ended.append("continues")
+    if is_first:
+        dbos.continue_as_new(is_first=False)
+
+
 @dbos.step(max_attempts=3, interval=0)
 def third_time_lucky() -> None:
     current = dbos.current_workflow()
