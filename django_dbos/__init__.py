@@ -8,6 +8,7 @@ from django_dbos.api import (
     acontinue_as_new,
     aget_all_events,
     aget_event,
+    aget_results,
     aread_stream,
     arecv,
     aretrieve_workflow,
@@ -15,13 +16,17 @@ from django_dbos.api import (
     asend_many,
     aset_event,
     asleep,
+    await_any,
     awrite_stream,
     close_stream,
     continue_as_new,
     current_workflow,
+    event,
     get_all_events,
     get_event,
+    get_results,
     logger,
+    message,
     read_stream,
     recv,
     retrieve_workflow,
@@ -29,6 +34,9 @@ from django_dbos.api import (
     send_many,
     set_event,
     sleep,
+    stream_entry,
+    until,
+    wait_any,
     write_stream,
 )
 from django_dbos.decorators import (
@@ -41,6 +49,7 @@ from django_dbos.exceptions import (
     DbosError,
     DuplicateWorkflow,
     LimitReached,
+    MapFailed,
     MaxRecoveryAttemptsExceeded,
     ModelInstanceGone,
     NondeterminismError,
@@ -67,6 +76,7 @@ from django_dbos.exceptions import (
 )
 from django_dbos.handles import WorkflowHandle
 from django_dbos.operations._sync.stream_readers import StreamReader
+from django_dbos.operations.awaited import Awaited, Received, Winner
 from django_dbos.operations.describing import WorkflowDescription
 from django_dbos.operations.options import StartOptions
 from django_dbos.operations.stream_readers import AsyncStreamReader
@@ -82,10 +92,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AsyncStreamReader",
+    "Awaited",
     "CurrentWorkflow",
     "DbosError",
     "DuplicateWorkflow",
     "LimitReached",
+    "MapFailed",
     "MaxRecoveryAttemptsExceeded",
     "ModelInstanceGone",
     "NondeterminismError",
@@ -95,6 +107,7 @@ __all__ = [
     "OutgoingMessage",
     "PayloadTooLarge",
     "QueueDoesNotExist",
+    "Received",
     "RecordedError",
     "ScheduleDoesNotExist",
     "ScheduleExists",
@@ -110,6 +123,7 @@ __all__ = [
     "UserConflict",
     "WaitInTest",
     "WaitTimeout",
+    "Winner",
     "WorkflowCancelled",
     "WorkflowDescription",
     "WorkflowDoesNotExist",
@@ -120,6 +134,7 @@ __all__ = [
     "acontinue_as_new",
     "aget_all_events",
     "aget_event",
+    "aget_results",
     "aread_stream",
     "arecv",
     "aretrieve_workflow",
@@ -129,13 +144,17 @@ __all__ = [
     "aset_event",
     "asleep",
     "astart_by_name",
+    "await_any",
     "awrite_stream",
     "close_stream",
     "continue_as_new",
     "current_workflow",
+    "event",
     "get_all_events",
     "get_event",
+    "get_results",
     "logger",
+    "message",
     "queues",
     "read_stream",
     "recv",
@@ -149,6 +168,9 @@ __all__ = [
     "sleep",
     "start_by_name",
     "step",
+    "stream_entry",
+    "until",
+    "wait_any",
     "workflow",
     "write_stream",
 ]

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, NotRequired, TypedDict
+from typing import Any, Literal, NoReturn, NotRequired, TypedDict, TypeVar, overload
 
 from django.core.exceptions import ValidationError
 
@@ -18,22 +18,36 @@ from django_dbos.core import names
 from django_dbos.core.records import NewMessage
 from django_dbos.fields import as_shown
 from django_dbos.handles import WorkflowHandle
-from django_dbos.operations import context, continuing, events, outside, streams
+from django_dbos.operations import (
+    awaited,
+    context,
+    continuing,
+    events,
+    many_results,
+    outside,
+    streams,
+)
 from django_dbos.operations import messages as async_messages
 from django_dbos.operations import sleep as async_sleep
+from django_dbos.operations import wait_any as wait_any_
 from django_dbos.operations._sync import continuing as sync_continuing
 from django_dbos.operations._sync import events as sync_events
+from django_dbos.operations._sync import many_results as sync_many_results
 from django_dbos.operations._sync import messages as sync_messages
 from django_dbos.operations._sync import outside as sync_outside
 from django_dbos.operations._sync import reads as sync_reads
 from django_dbos.operations._sync import sleep as sync_sleep
 from django_dbos.operations._sync import streams as sync_streams
+from django_dbos.operations._sync import wait_any as sync_wait_any
 from django_dbos.operations._sync.stream_readers import StreamReader
+from django_dbos.operations.awaited import Awaited
 from django_dbos.operations.entry import (
+    aenter,
     aenter_anywhere,
     aenter_step,
     aenter_workflow,
     aperform,
+    enter,
     enter_anywhere,
     enter_step,
     enter_workflow,
@@ -46,6 +60,7 @@ from django_dbos.operations.timeouts import NO_DEFAULT
 from django_dbos.store import get_store
 
 Duration = float | timedelta | None
+R = TypeVar("R")
 
 
 def send(
@@ -112,21 +127,30 @@ async def asend_many(messages: Iterable[OutgoingMessage]) -> None:
         await aenter_anywhere("asend", async_messages.asend, outside.asend, new)
 
 
-def recv(topic: str | None = None, timeout: Duration = 60, default: Any = NO_DEFAULT) -> Any:
+def recv(
+    topic: str | None = None,
+    timeout: Duration = 60,
+    default: Any = NO_DEFAULT,
+    *,
+    topics: Iterable[str | None] | None = None,
+) -> Any:
     """Wait for the next message of a topic, consume it and return it.
 
-    Messages of a topic arrive in the order of sending, each of them once.
+    Messages of a topic arrive in the order of sending, each of them once; those of several topics
+    in their common order.
 
     Args:
         topic: The topic; None receives the messages that were sent without one.
         timeout: The maximum wait, in seconds or as a timedelta; None waits indefinitely.
             Default: 60 s.
         default: The value to return after the timeout.
+        topics: Several topics instead of one; None among them stands for messages without a topic.
 
     Returns:
-        The message, or `default`.
+        The message, or `default`; with `topics` a pair, Received(topic, message).
 
     Raises:
+        TypeError: Both `topic` and `topics` are given, or `topics` is a str.
         WaitTimeout: The timeout has passed, and no default was given.
         NotInWorkflow: The call is made outside a workflow.
         NotAllowedInStep: The call is made inside a step.
@@ -137,6 +161,11 @@ def recv(topic: str | None = None, timeout: Duration = 60, default: Any = NO_DEF
             answer = dbos.recv("answer", timeout=timedelta(days=7), default="no")
             return answer == "yes"
     """
+    if topics is not None:
+        several = _topics(topic, topics)
+        return enter_workflow(
+            "recv", sync_wait_any.recv_any, wait_any_.arecv_any, several, timeout, default
+        )
     return enter_workflow("recv", sync_messages.recv, async_messages.arecv, topic, timeout, default)
 
 
@@ -144,8 +173,13 @@ async def arecv(
     topic: str | None = None,
     timeout: Duration = 60,  # noqa: ASYNC109
     default: Any = NO_DEFAULT,
+    *,
+    topics: Iterable[str | None] | None = None,
 ) -> Any:
     """See recv()."""
+    if topics is not None:
+        several = _topics(topic, topics)
+        return await aenter_workflow("arecv", wait_any_.arecv_any, several, timeout, default)
     return await aenter_workflow("arecv", async_messages.arecv, topic, timeout, default)
 
 
@@ -395,6 +429,190 @@ async def aretrieve_workflow(workflow_id: str) -> WorkflowHandle[Any]:
     return WorkflowHandle(workflow_id)
 
 
+def message(*topics: str | None) -> Awaited[Any]:
+    """Return an alternative for wait_any(): the next message to this workflow on these topics.
+
+    The message is consumed only if it wins. With several topics its value is a Received, which
+    names the topic.
+
+    Args:
+        topics: The topics. Without any, and for None, messages that were sent without a topic.
+    """
+    return awaited.of_message(topics or (None,))
+
+
+def event(workflow_id: str, key: str) -> Awaited[Any]:
+    """Return an alternative for wait_any(): an event of a workflow, with its latest value.
+
+    Args:
+        workflow_id: The id of the workflow that sets the event.
+        key: The name of the event.
+    """
+    return awaited.of_event(workflow_id, key)
+
+
+def stream_entry(workflow_id: str, key: str, offset: int = 0, default: Any = None) -> Awaited[Any]:
+    """Return an alternative for wait_any(): an entry of a workflow's stream, with its value.
+
+    Args:
+        workflow_id: The id of the workflow that writes the stream.
+        key: The name of the stream.
+        offset: The number of the entry; they are numbered from 0.
+        default: The value if the stream, or its workflow, ends before that entry.
+    """
+    return awaited.of_entry(workflow_id, key, offset, default)
+
+
+def until(when: datetime | timedelta | float) -> Awaited[None]:
+    """Return an alternative for wait_any(): a time, whose value is None.
+
+    Args:
+        when: An instant, or seconds or a timedelta from now. The instant is compared with the
+            clock of the worker when the wait begins; from then on the database's clock counts.
+    """
+    return awaited.of_time(when)
+
+
+def wait_any(
+    *waits: Awaited[Any] | WorkflowHandle[Any],
+    timeout: Duration = None,
+    default: Any = NO_DEFAULT,
+    return_exceptions: bool = False,
+    **named_waits: Awaited[Any] | WorkflowHandle[Any],
+) -> Any:
+    """Wait for the first of several things, and return which one it was, with its value.
+
+    It is one operation, which suspends the workflow; a replay returns the same winner. If several
+    are there at once, the first in the order of the arguments wins. Only a message that wins is
+    consumed.
+
+    Args:
+        waits: Handles, whose results are awaited, and message(), event(), stream_entry() and
+            until(). Their names are their positions.
+        timeout: The maximum wait, in seconds or as a timedelta. Default: no limit.
+        default: The value to return after the timeout.
+        return_exceptions: Whether the error of a workflow that won by failing is its value;
+            otherwise it is raised.
+        named_waits: The same as `waits`, with names.
+
+    Returns:
+        A pair, Winner(name, value), or `default`.
+
+    Raises:
+        WaitTimeout: The timeout has passed, and no default was given.
+        TypeError: Something else is to be awaited, or nothing.
+        NotInWorkflow: The call is made outside a workflow. There, use get_result() or get_event().
+        NotAllowedInStep: The call is made inside a step.
+
+    Example:
+        @dbos.workflow
+        def order(order_id: int) -> str:
+            name, value = dbos.wait_any(
+                paid=dbos.message("paid"),
+                delivered=shipping.start(order_id),
+                late=dbos.until(timedelta(days=14)),
+            )
+            return name
+    """
+    arguments = (_alternatives(waits, named_waits), timeout, default, return_exceptions)
+    return enter_workflow("wait_any", sync_wait_any.wait_any, wait_any_.await_any, *arguments)
+
+
+async def await_any(
+    *waits: Awaited[Any] | WorkflowHandle[Any],
+    timeout: Duration = None,  # noqa: ASYNC109
+    default: Any = NO_DEFAULT,
+    return_exceptions: bool = False,
+    **named_waits: Awaited[Any] | WorkflowHandle[Any],
+) -> Any:
+    """See wait_any()."""
+    arguments = (_alternatives(waits, named_waits), timeout, default, return_exceptions)
+    return await aenter_workflow("await_any", wait_any_.await_any, *arguments)
+
+
+@overload
+def get_results(
+    handles: Iterable[WorkflowHandle[R]],
+    timeout: Duration = None,
+    *,
+    return_exceptions: Literal[False] = False,
+) -> list[R]: ...
+@overload
+def get_results(
+    handles: Iterable[WorkflowHandle[R]], timeout: Duration = None, *, return_exceptions: bool
+) -> list[R | BaseException]: ...
+def get_results(
+    handles: Iterable[WorkflowHandle[Any]],
+    timeout: Duration = None,
+    *,
+    return_exceptions: bool = False,
+) -> list[Any]:
+    """Wait until all of these workflows have ended, and return their results in the same order.
+
+    Thousands are read at once. In workflow code it is one operation: all results are recorded
+    together, a replay returns the same ones, and the wait suspends.
+
+    Args:
+        handles: The handles of the workflows; their number isn't limited.
+        timeout: The maximum wait, in seconds or as a timedelta; 0 doesn't wait. Default: no limit.
+        return_exceptions: True returns the errors of workflows in the places of their results.
+            Otherwise the first of them, in the order of the handles, is raised once all workflows
+            have ended.
+
+    Raises:
+        WaitTimeout: Not all of them have ended within the timeout.
+        WorkflowCancelled: One was cancelled, or its deadline passed.
+        WorkflowDoesNotExist: One of them doesn't exist.
+        NotAllowedInStep: The call is made inside a step.
+        NotAllowedInAtomic: The call is made inside `atomic()`.
+
+    Example:
+        handles = resize.start_many([(photo,) for photo in photos])
+        sizes = dbos.get_results(handles, timeout=timedelta(hours=1))
+    """
+    ids = _ids(handles)
+    return enter(
+        "get_results",
+        sync_many_results.get_results,
+        many_results.aget_results,
+        sync_outside.get_results,
+        ids,
+        timeout,
+        return_exceptions,
+    )
+
+
+@overload
+async def aget_results(
+    handles: Iterable[WorkflowHandle[R]],
+    timeout: Duration = None,  # noqa: ASYNC109
+    *,
+    return_exceptions: Literal[False] = False,
+) -> list[R]: ...
+@overload
+async def aget_results(
+    handles: Iterable[WorkflowHandle[R]],
+    timeout: Duration = None,  # noqa: ASYNC109
+    *,
+    return_exceptions: bool,
+) -> list[R | BaseException]: ...
+async def aget_results(
+    handles: Iterable[WorkflowHandle[Any]],
+    timeout: Duration = None,  # noqa: ASYNC109
+    *,
+    return_exceptions: bool = False,
+) -> list[Any]:
+    """See get_results()."""
+    return await aenter(
+        "aget_results",
+        many_results.aget_results,
+        outside.aget_results,
+        _ids(handles),
+        timeout,
+        return_exceptions,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentWorkflow:
     """The workflow that the calling code belongs to."""
@@ -506,6 +724,42 @@ def _message(values: Mapping[str, Any]) -> NewMessage:
         values.get("topic"),
         values.get("idempotency_key"),
     )
+
+
+def _alternatives(
+    waits: Iterable[Any], named_waits: Mapping[str, Any]
+) -> dict[str | int, Awaited[Any]]:
+    given: dict[str | int, Any] = dict(enumerate(waits))
+    given.update(named_waits)
+    return awaited.check_alternatives(
+        {
+            name: awaited.of_result(value.workflow_id)
+            if isinstance(value, WorkflowHandle)
+            else value
+            for name, value in given.items()
+        }
+    )
+
+
+def _topics(topic: str | None, topics: Iterable[str | None]) -> list[str | None]:
+    if topic is not None:
+        raise TypeError(f"recv() takes topic or topics, not both: {topic!r} and {topics!r}.")
+    if isinstance(topics, str):
+        raise TypeError(f"topics must be a list of topics, not the str {topics!r}.")
+    several = list(topics)
+    awaited.of_message(several)
+    return several
+
+
+def _ids(handles: Iterable[WorkflowHandle[Any]]) -> list[str]:
+    found = list(handles)
+    for handle in found:
+        if not isinstance(handle, WorkflowHandle):
+            raise TypeError(
+                "get_results() takes handles, as start() and retrieve_workflow() return them, not "
+                f"{type(handle).__name__} {handle!r}."
+            )
+    return [names.check_workflow_id(handle.workflow_id) for handle in found]
 
 
 def _exists(workflow_id: str) -> bool:

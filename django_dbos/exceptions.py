@@ -18,6 +18,7 @@
         ├── WaitInTest
         ├── WorkflowCancelled
         ├── MaxRecoveryAttemptsExceeded
+        ├── MapFailed
         ├── NondeterminismError
         ├── LimitReached
         ├── StreamClosed
@@ -333,6 +334,35 @@ class MaxRecoveryAttemptsExceeded(DbosError):
         super().__init__(workflow_id, attempts)
         self.workflow_id = workflow_id
         self.attempts = attempts
+
+
+class MapFailed(DbosError):
+    """More children of a ``map()`` have failed than are tolerated, and the others were cancelled.
+
+    Attributes:
+        name: The function of the children.
+        failed: The number of children that had failed.
+        total: The number of items.
+        tolerated: The number of failures that ``tolerate`` allows.
+        workflow_id: The child that failed first.
+        reason: The class and message of its error.
+    """
+
+    message = (
+        "{failed} of {total} runs of {name!r} failed, and {tolerated} may, so the others were "
+        "cancelled. The first was workflow {workflow_id!r}: {reason}"
+    )
+
+    def __init__(
+        self, name: str, failed: int, total: int, tolerated: int, workflow_id: str, reason: str
+    ) -> None:
+        super().__init__(name, failed, total, tolerated, workflow_id, reason)
+        self.name = name
+        self.failed = failed
+        self.total = total
+        self.tolerated = tolerated
+        self.workflow_id = workflow_id
+        self.reason = reason
 
 
 class NondeterminismError(DbosError):

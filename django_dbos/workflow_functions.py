@@ -25,14 +25,17 @@ from django_dbos.core.records import NewWorkflow
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.django_values import json_serializer
 from django_dbos.handles import WorkflowHandle
-from django_dbos.operations import context, outside, results
+from django_dbos.operations import context, mapping, outside, results
+from django_dbos.operations._sync import mapping as sync_mapping
 from django_dbos.operations._sync import outside as sync_outside
 from django_dbos.operations._sync import results as sync_results
 from django_dbos.operations.entry import (
     aenter,
     aenter_anywhere,
+    aenter_workflow,
     enter,
     enter_anywhere,
+    enter_workflow,
     id_for,
     refuse_on_loop,
 )
@@ -164,6 +167,44 @@ class WorkflowFunction(Generic[P, C, R]):
         ids = await aenter_anywhere("astart_many", results.astart_many, outside.astart_many, *many)
         return [WorkflowHandle(workflow_id) for workflow_id in ids]
 
+    def map(
+        self, items: Iterable[Any], *, concurrency: int | None = None, tolerate: float = 0
+    ) -> list[R]:
+        """Run a child workflow for each item, and return their results in the order of the items.
+
+        All children are stored at once. Beyond `concurrency` each waits in its row for the end of
+        an earlier one: items are dealt in turn to as many chains, and a chain's next child starts
+        when the one before has ended. The calling workflow is suspended meanwhile, and keeps one
+        checkpoint per thousand items.
+
+        Args:
+            items: For each child its argument; a tuple or a dict stands for several arguments, as
+                in start_many(). Put a tuple that is one argument into a tuple.
+            concurrency: The most children that run at once. Default: no limit, except the queue's.
+            tolerate: How many children may fail: an int, or as a float a share of the items, from
+                0 to 1. Errors that are tolerated are in the places of the results. Default: none.
+
+        Raises:
+            MapFailed: More children have failed. The others were cancelled, with their children.
+            ValueError: `concurrency` or `tolerate` is out of range, or the options of using() have
+                an id, which can't be that of all children.
+            NotInWorkflow: The call is made outside a workflow; there, use start_many() and
+                get_results(), or start a workflow that calls map().
+            NotAllowedInStep: The call is made inside a step.
+
+        Example:
+            thumbnails = resize.map(photos, concurrency=10, tolerate=0.01)
+        """
+        plan = self._map_plan(items, concurrency, tolerate)
+        return enter_workflow("map", sync_mapping.run_map, mapping.arun_map, plan)
+
+    async def amap(
+        self, items: Iterable[Any], *, concurrency: int | None = None, tolerate: float = 0
+    ) -> list[R]:
+        """See map()."""
+        plan = self._map_plan(items, concurrency, tolerate)
+        return await aenter_workflow("amap", mapping.arun_map, plan)
+
     def using(self, **options: Unpack[StartOptions]) -> Self:
         """Return the same workflow with options for its starts; repeated calls merge them.
 
@@ -208,7 +249,9 @@ class WorkflowFunction(Generic[P, C, R]):
             self.name,
         )
 
-    def _many(self, arguments: Iterable[Arguments]) -> tuple[NewWorkflow, list[str]]:
+    def _many(
+        self, arguments: Iterable[Arguments], operation: str = "start_many()"
+    ) -> tuple[NewWorkflow, list[str]]:
         """Return the values that the workflows have in common, and the input of each."""
         like = NewWorkflow(
             workflow_id=self._given_id, input="", **self._options.values(self._definition)
@@ -216,8 +259,17 @@ class WorkflowFunction(Generic[P, C, R]):
         self._warn_if_nested()
         inputs = self._inputs(arguments)
         if len(inputs) > 1:
-            _refuse_one_for_all(like, len(inputs))
+            _refuse_one_for_all(like, len(inputs), operation)
         return like, inputs
+
+    def _map_plan(
+        self, items: Iterable[Any], concurrency: int | None, tolerate: float
+    ) -> mapping.Plan:
+        arguments = [item if isinstance(item, tuple | dict) else (item,) for item in items]
+        limit = mapping.check_concurrency(concurrency)
+        tolerated = mapping.check_tolerated(tolerate, len(arguments))
+        like, inputs = self._many(arguments, "map()")
+        return mapping.Plan(like=like, inputs=inputs, concurrency=limit, tolerated=tolerated)
 
     def _inputs(self, arguments: Iterable[Arguments]) -> list[str]:
         inputs: list[str] = []
@@ -289,11 +341,11 @@ def _is_constant(item: Arguments) -> bool:
     return type(item) is tuple and CONSTANTS.issuperset(map(type, item))
 
 
-def _refuse_one_for_all(like: NewWorkflow, count: int) -> None:
+def _refuse_one_for_all(like: NewWorkflow, count: int, operation: str) -> None:
     shared = {"id": like.workflow_id, "deduplication id": like.deduplication_id}
     for name, value in shared.items():
         if value:
             raise ValueError(
-                f"start_many() can't give {count} workflows the same {name} {value!r}: only the "
+                f"{operation} can't give {count} workflows the same {name} {value!r}: only the "
                 "first would be started. Start each with its own, by using(...).start(...)."
             )

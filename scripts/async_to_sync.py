@@ -36,6 +36,8 @@ MODULES = (
     "completion",
     "continuing",
     "events",
+    "many_results",
+    "mapping",
     "messages",
     "outside",
     "polling",
@@ -49,6 +51,7 @@ MODULES = (
     "steps",
     "stream_readers",
     "streams",
+    "wait_any",
     "waits",
 )
 
@@ -58,6 +61,7 @@ OTHER_NAMES = {
     "AsyncIterator": "Iterator",
     "__aiter__": "__iter__",
     "__anext__": "__next__",
+    "amap": "map",
     "anext": "next",
     "aread_stream": "read_stream",
     "await_": "wait",

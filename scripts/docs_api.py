@@ -64,7 +64,7 @@ Streams
 A stream keeps every value that was written under a key, in order and without gaps.
 
 Waiting and time
-    sleep
+    sleep wait_any message event stream_entry until get_results Winner Received Awaited
 A workflow that sleeps occupies a row, not a thread; so does one that waits in `recv`, `get_event`,
 `read_stream` or `WorkflowHandle.get_result`.
 
@@ -116,9 +116,9 @@ in code.
 Exceptions
     DbosError WorkflowDoesNotExist WorkflowIdConflict UserConflict DuplicateWorkflow UnknownWorkflow
     WaitTimeout StepTimeout WaitInTest WorkflowCancelled MaxRecoveryAttemptsExceeded
-    NondeterminismError LimitReached StreamClosed NotInWorkflow NotAllowedInStep NotAllowedInAtomic
-    PayloadTooLarge QueueDoesNotExist RecordedError ScheduleDoesNotExist ScheduleExists
-    ScheduleIsDeclared SerializationError UnknownTypeInHistory ModelInstanceGone
+    NondeterminismError MapFailed LimitReached StreamClosed NotInWorkflow NotAllowedInStep
+    NotAllowedInAtomic PayloadTooLarge QueueDoesNotExist RecordedError ScheduleDoesNotExist
+    ScheduleExists ScheduleIsDeclared SerializationError UnknownTypeInHistory ModelInstanceGone
 Every error derives from `DbosError`. Messages name the value at fault and the remedy.
 """
 # Values have no docstrings of their own.

@@ -28,6 +28,7 @@ ERRORS = [
     exceptions.WorkflowCancelled("order-1"),
     exceptions.MaxRecoveryAttemptsExceeded("order-1", 100),
     exceptions.NondeterminismError("order-1", 3, "step 'charge'", "step 'refund'"),
+    exceptions.MapFailed("shop.charge", 3, 100, 2, "order-1-7", "it has no funds"),
     exceptions.LimitReached("order-1", "steps", 50_000, "STEP_LIMITS"),
     exceptions.StepTimeout("shop.charge", 2.5),
     exceptions.StreamClosed("order-1", "log"),

@@ -41,6 +41,7 @@ class Engine(System):
         "dbos_event_version",
         "dbos_stream_entry",
         "dbos_executor",
+        "dbos_wake",
     )
     finished_query = "SELECT count(*) FROM dbos_workflow WHERE status = 'SUCCESS'"
     takes_steps = "takes_steps"
@@ -73,6 +74,11 @@ class Engine(System):
     def results(self, handles: Iterable[Any]) -> None:
         for handle in handles:
             handle.get_result(timeout=60)
+
+    def get_results(self, handles: Sequence[Any]) -> None:
+        import django_dbos
+
+        django_dbos.get_results(handles, timeout=60)
 
     def start_steps(self, workflows: int, steps: int) -> None:
         getattr(self.workflows, self.takes_steps).start_many([(steps,)] * workflows)

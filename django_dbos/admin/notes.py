@@ -173,6 +173,8 @@ def _awaited(workflow: Workflow) -> str:
         case WakeKind.STREAM:
             stream = {"name": name, "id": other}
             return gettext("an entry of stream '%(name)s' of workflow '%(id)s'") % stream
+        case WakeKind.ANY:
+            return name
     return gettext("something")
 
 

@@ -121,6 +121,8 @@ class NewWorkflow:
     on_existing: str = "return"
     on_duplicate: str = "return"
     """The effect of a taken id or deduplication id: "return" the existing workflow, or "reject"."""
+    after: str | None = None
+    """A workflow that must have ended before: until then this one waits for its result."""
 
     def repeated(self, ids: Sequence[str], inputs: Sequence[str]) -> list[NewWorkflow]:
         """Return workflows like this one with these ids and inputs."""
@@ -151,6 +153,10 @@ class NewMessage:
     sender_id: str | None = None
 
 
+MAX_DESCRIPTION = 255
+"""The characters of a description of a wait."""
+
+
 class WakeKind(StrEnum):
     """The kinds of waits. All but SLEEP and RETRY wait for something besides the time."""
 
@@ -160,6 +166,8 @@ class WakeKind(StrEnum):
     EVENT = "event"
     RESULT = "result"
     STREAM = "stream"
+    ANY = "any"
+    FAILURES = "failures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,12 +178,35 @@ class Wake:
     workflow_id: str = ""
     name: str = ""
     offset: int | None = None
-    """The stream offset that a reader waits for."""
+    """The stream offset that a reader waits for; of FAILURES, how many are tolerated."""
+    options: tuple[Wake, ...] = ()
+    """The things any one of which ends a wait for ANY."""
+    position: int = 0
+    """The position of such a thing among the alternatives of the wait. Messages on several topics
+    may be one alternative."""
+
+    @classmethod
+    def of_any(cls, workflow_id: str, options: Sequence[Wake], description: str) -> Wake:
+        """Return the wait of a workflow for any of these things, with a text for people."""
+        name = description[:MAX_DESCRIPTION]
+        return cls(kind=WakeKind.ANY, workflow_id=workflow_id, name=name, options=tuple(options))
 
     @classmethod
     def of_message(cls, workflow_id: str, topic: str) -> Wake:
         """Return the wait for a message to a workflow."""
         return cls(kind=WakeKind.MESSAGE, workflow_id=workflow_id, name=topic)
+
+    @classmethod
+    def of_failures(cls, parent_id: str, step_number: int, tolerated: int) -> Wake:
+        """Return the wait until more children of a step have failed than are tolerated."""
+        return cls(
+            kind=WakeKind.FAILURES, workflow_id=parent_id, name=str(step_number), offset=tolerated
+        )
+
+    @classmethod
+    def of_failure(cls, workflow_id: str) -> Wake:
+        """Return the news that a workflow has failed, for waits for failures of its parent."""
+        return cls(kind=WakeKind.FAILURES, workflow_id=workflow_id)
 
     @classmethod
     def of_event(cls, workflow_id: str, key: str) -> Wake:
@@ -198,6 +229,11 @@ class Wake:
         return cls(kind=WakeKind.STREAM, workflow_id=workflow_id)
 
     @property
+    def parts(self) -> tuple[Wake, ...]:
+        """The single things that are awaited."""
+        return self.options if self.kind is WakeKind.ANY else (self,)
+
+    @property
     def key(self) -> str:
         """The text by which waiters are notified."""
         return f"{self.kind}:{self.workflow_id}:{self.name}"
@@ -206,11 +242,12 @@ class Wake:
     def keys(self) -> tuple[str, ...]:
         """The keys that notify waiters: an event also notifies the waiters for any event.
 
-        The end of all streams has none: in memory, readers watch for the workflow's result.
+        The end of all streams has none: in memory, readers watch for the workflow's result. Nor
+        has a failure: who waits in memory polls.
         """
         if self.kind is WakeKind.EVENT and self.name:
             return (self.key, f"{self.kind}:{self.workflow_id}:")
-        if self.kind is WakeKind.STREAM and not self.name:
+        if self.kind is WakeKind.FAILURES or (self.kind is WakeKind.STREAM and not self.name):
             return ()
         return (self.key,)
 
@@ -312,6 +349,9 @@ class RecordWait(Write):
     timeout: float | None
     is_expected: bool = False
     """Whether the outcome is likely to be there: it was notified, or the run was woken by it."""
+    takes_outcome: bool = True
+    """Whether the awaited thing is the outcome. Otherwise the run reads on once it is there, and
+    only the deadline, or the timeout, is recorded."""
 
     @property
     def returning_key(self) -> tuple[str, int]:

@@ -19,6 +19,7 @@ from django_dbos.models.queues import Queue, QueueStart
 from django_dbos.models.schedules import Schedule
 from django_dbos.models.sequences import Sequence
 from django_dbos.models.streams import StreamEntry
+from django_dbos.models.wakes import Wake
 from django_dbos.models.workflows import Workflow, WorkflowQuerySet
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Schedule",
     "Sequence",
     "StreamEntry",
+    "Wake",
     "Workflow",
     "WorkflowQuerySet",
 ]

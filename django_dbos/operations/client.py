@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -19,10 +21,16 @@ from django_dbos.exceptions import (
     WaitInTest,
     WaitTimeout,
     WorkflowCancelled,
+    WorkflowDoesNotExist,
 )
 from django_dbos.operations import runner
 from django_dbos.operations.polling import auntil
-from django_dbos.operations.timeouts import default_or_raise, event_label, result_label
+from django_dbos.operations.timeouts import (
+    default_or_raise,
+    event_label,
+    result_label,
+    results_label,
+)
 
 if TYPE_CHECKING:
     from django_dbos.models import Workflow
@@ -51,6 +59,28 @@ async def aget_result(store: Store, workflow_id: str, timeout: float | None) -> 
     if found is not None and found[0].status is Status.CANCELLED:
         await runner.auntil_left(workflow_id)
     return await sync_to_async(_result)(found, workflow_id, timeout)
+
+
+async def aget_results(
+    store: Store,
+    workflow_ids: Sequence[str],
+    timeout: float | None,  # noqa: ASYNC109
+    return_exceptions: bool,
+) -> list[Any]:
+    """Wait until workflows have ended; return their results, or raise the first of their errors."""
+    await sync_to_async(store.refuse_in_transaction)("aget_results")
+    began, left = time.monotonic(), list(dict.fromkeys(workflow_ids))
+    while left := await sync_to_async(_find_left)(store, left):
+        remaining = None if timeout is None else max(began + timeout - time.monotonic(), 0.0)
+        read = partial(_read_end, store, left[-1])
+        wait = _AsyncClientWait(store, "aget_results", left[-1], remaining, read)
+        if await _afind(wait, Wake.of_result(left[-1])) is None:
+            raise WaitTimeout(results_label(len(workflow_ids)), timeout or 0.0)
+    found = await sync_to_async(store.reader.read_outcomes)(workflow_ids)
+    for workflow_id, outcome in found.items():
+        if outcome.status is Status.CANCELLED:
+            await runner.auntil_left(workflow_id)
+    return await sync_to_async(_results)(found, workflow_ids, return_exceptions)
 
 
 async def aget_event(
@@ -192,6 +222,32 @@ def _result(found: tuple[Outcome] | None, workflow_id: str, timeout: float | Non
     if outcome.error is not None:
         raise serializers.load_error_to_raise(outcome.error)
     return None if outcome.output is None else serializers.loads(outcome.output)
+
+
+def _find_left(store: Store, workflow_ids: Sequence[str]) -> list[str]:
+    """Return those of the workflows that haven't ended; the next to wait for comes last."""
+    unfinished = store.reader.find_unfinished(workflow_ids)
+    left = [workflow.workflow_id for workflow in unfinished if not workflow.is_quarantined]
+    if left and len(left) < len(workflow_ids):
+        # Any, so that no order in which they end makes many looks: see `many_results`.
+        left.append(left.pop(random.randrange(len(left))))
+    return left
+
+
+def _results(
+    found: dict[str, Outcome], workflow_ids: Sequence[str], return_exceptions: bool
+) -> list[Any]:
+    results: list[Any] = []
+    for workflow_id in workflow_ids:
+        if workflow_id not in found:
+            raise WorkflowDoesNotExist(workflow_id)
+        try:
+            results.append(_result((found[workflow_id],), workflow_id, None))
+        except Exception as error:
+            if not return_exceptions:
+                raise
+            results.append(error)
+    return results
 
 
 def _read_event(store: Store, workflow_id: str, key: str) -> tuple[str] | None:

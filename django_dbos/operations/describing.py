@@ -100,6 +100,8 @@ def _awaited(row: Any) -> str | None:
             return f"event {row.wake_name!r} of {row.wake_workflow_id!r}"
         case WakeKind.STREAM:
             return f"an entry of stream {row.wake_name!r} of {row.wake_workflow_id!r}"
+        case WakeKind.ANY:
+            return str(row.wake_name)
     return row.wake_kind  # type: ignore[no-any-return]
 
 

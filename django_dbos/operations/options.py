@@ -8,13 +8,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal, TypedDict
 
-from django.conf import settings as django_settings
-from django.utils import timezone
-
 from django_dbos.conf import get_settings
 from django_dbos.core import durations, names
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.operations import attributes
+from django_dbos.operations.due_times import check_due
 
 UNSET: Any = object()
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
@@ -120,18 +118,7 @@ def _priority(value: Any) -> int:
 
 def _run_after(value: Any) -> datetime | float | None:
     """Return an aware instant, or the seconds until the workflow may begin."""
-    if not isinstance(value, datetime):
-        seconds: float | None = durations.to_seconds(value, label="run_after")
-        return seconds
-    instant = durations.check_instant(value, label="run_after")
-    if timezone.is_aware(instant):
-        return instant
-    if django_settings.USE_TZ:
-        raise ValueError(
-            f"run_after must be aware of its time zone, but is {value!r}. "
-            "Use django.utils.timezone.now() or make_aware(), or give seconds or a timedelta."
-        )
-    return timezone.make_aware(instant)
+    return check_due(value, label="run_after")
 
 
 def _timeout(value: Any) -> float | None:

@@ -56,6 +56,16 @@ async def aget_result(workflow_id: str, timeout: Any) -> Any:  # noqa: ASYNC109
     return await client.aget_result(get_store(), workflow_id, seconds)
 
 
+async def aget_results(
+    workflow_ids: Sequence[str],
+    timeout: Any,  # noqa: ASYNC109
+    return_exceptions: bool,
+) -> list[Any]:
+    """Wait until workflows have ended; return their results, or raise the first of their errors."""
+    seconds = durations.to_seconds(timeout, label="timeout")
+    return await client.aget_results(get_store(), workflow_ids, seconds, return_exceptions)
+
+
 def _send(new: Sequence[NewMessage]) -> None:
     store = get_store()
     store.refuse_in_atomic_elsewhere("send")

@@ -39,6 +39,11 @@ def result_label(workflow_id: str) -> str:
     return f"the result of workflow {workflow_id!r}"
 
 
+def results_label(count: int) -> str:
+    """Return the name of many awaited results in an error."""
+    return f"the results of {count} workflows"
+
+
 def entry_label(workflow_id: str, key: str) -> str:
     """Return the awaited stream entry's name in an error."""
     return f"the next value of stream {key!r} of workflow {workflow_id!r}"

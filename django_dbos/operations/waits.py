@@ -30,14 +30,22 @@ OTHERS = (WakeKind.EVENT, WakeKind.RESULT)
 TIMED = (WakeKind.SLEEP, WakeKind.RETRY)
 
 
-async def await_(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:  # noqa: ASYNC109
-    """Wait up to `timeout` seconds (None: without limit) for a call's outcome, and return it."""
+async def await_(
+    call: Call,
+    wake: Wake,
+    timeout: float | None,  # noqa: ASYNC109
+    note: str | None = None,
+) -> Checkpoint:
+    """Wait up to `timeout` seconds (None: without limit) for a call's outcome, and return it.
+
+    A timeout's outcome has the `note` that the wait began with.
+    """
     run = call.run
     if call.found is not None:
         await run.turn(call.found)
         return call.found
     with watch_for(run, wake) as watch:
-        wait = _AsyncOutcomeWait(call, wake, timeout)
+        wait = _AsyncOutcomeWait(call, wake, timeout, note)
         found = await auntil(watch, wait, is_expected=call.has_waited)
     assert found is not None
     return found[0]
@@ -51,8 +59,14 @@ async def apause(call: Call, wake: Wake, seconds: float) -> None:
 
 def watch_for(run: Run, *wakes: Wake) -> Watch:
     """Return a watch for the wake-ups of a run's wait, and for interruptions of the run."""
-    keys = [wake.key for wake in wakes]
+    keys = [key for wake in wakes for part in wake.parts for key in _keys_of(part)]
     return run.host.store.wakeups.watch(*keys, run_key(run.workflow_id))
+
+
+def _keys_of(wake: Wake) -> list[str]:
+    # The end of a workflow is the end of its streams.
+    is_entry = wake.kind is WakeKind.STREAM
+    return [wake.key, *([Wake.of_result(wake.workflow_id).key] if is_entry else [])]
 
 
 class HoldPolicy:
@@ -125,15 +139,19 @@ class _RecordedWait(RunWait):
     otherwise (CORRECTNESS rule 17).
     """
 
-    def __init__(self, call: Call, wake: Wake, timeout: float | None) -> None:
+    def __init__(self, call: Call, wake: Wake, timeout: float | None, note: str | None) -> None:
         super().__init__(call, wake)
         self._timeout = timeout
+        self._note = note
+        self._awaited_ids = [
+            part.workflow_id for part in wake.parts if part.kind is WakeKind.RESULT
+        ]
         self._remaining: float | None = None
 
     def _values(self, is_expected: bool) -> dict[str, object]:
         other = self._wake.workflow_id if self._wake.kind in OTHERS else None
         return {
-            "checkpoint": self._call.checkpoint(related_workflow_id=other),
+            "checkpoint": self._call.checkpoint(output=self._note, related_workflow_id=other),
             "wake": self._wake,
             "timeout": self._timeout,
             "is_expected": is_expected,
@@ -149,13 +167,16 @@ class _RecordedWait(RunWait):
 
 class _AsyncOutcomeWait(_RecordedWait):
     async def poll(self, is_expected: bool) -> tuple[Checkpoint] | None:
-        run, wake = self._run, self._wake
+        run = self._run
         while True:
             values = self._values(is_expected)
             found = self._found(await run.asubmit(RecordWait, self._call, **values))
-            if found is not None or wake.kind is not WakeKind.RESULT:
+            if found is not None:
                 return found
-            if not await run.host.arun_awaited(run, wake.workflow_id):
+            for workflow_id in self._awaited_ids:
+                if await run.host.arun_awaited(run, workflow_id):
+                    break
+            else:
                 return None
 
     async def pause(self) -> float:

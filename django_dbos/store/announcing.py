@@ -42,10 +42,10 @@ class Announcing(Transactions):
     def announce_plans(self, session: Session, plans: Sequence[Plan]) -> None:
         """Announce committed batches; called after their commits."""
         notifications = Notifications.merged([Notifications.of_plan(plan) for plan in plans])
-        suspended = [suspend.workflow_id for plan in plans for suspend in plan.suspended]
-        if suspended:
+        waiting = [workflow_id for plan in plans for workflow_id in plan.waiting_ids]
+        if waiting:
             # The awaited data may have come while they were still running.
-            notifications.lanes += self.wake_satisfied(session, suspended)
+            notifications.lanes += self.wake_satisfied(session, waiting)
         self.announce(session, notifications)
 
     def wake_satisfied(

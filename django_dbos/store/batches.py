@@ -88,6 +88,11 @@ class Batches(Starting, Holding):
                 "write_ids": session.pack(list(asked.write_ids)),
             }
             lookups.append(("find_writes", params, rows.add_written))
+        if asked.entries:
+            # Last: see Facts.entries.
+            names = ("workflow_ids", "keys", "offsets")
+            params = session.pack_rows(list(asked.entries), *names)
+            lookups.append(("find_entries", params, rows.add_entries))
         return lookups
 
     @abc.abstractmethod

@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from django_dbos.core.batch.lookups import FoundWorkflow
-from django_dbos.core.batch.plan import Consumed, Entry, EventValue
+from django_dbos.core.batch.plan import Consumed, EndedWait, Entry, EventValue, WaitPart
 from django_dbos.core.records import (
     Checkpoint,
     Claim,
@@ -167,6 +167,17 @@ CONTINUE = Columns(Continue, without=("size", "claim_number"))
 SUSPEND = Columns(
     Suspend,
     without=("size", "claim_number", "wake", "remaining"),
+    nested={
+        "kind": "wake.kind._value_",
+        "target_id": "wake.workflow_id",
+        "name": "wake.name",
+        "offset": "wake.offset",
+    },
+)
+ENDED_WAIT = Columns(EndedWait)
+WAIT_PART = Columns(
+    WaitPart,
+    without=("wake",),
     nested={
         "kind": "wake.kind._value_",
         "target_id": "wake.workflow_id",

@@ -18,7 +18,7 @@ from django_dbos.fields import StoredSize
 from django_dbos.models import Checkpoint as CheckpointRow
 from django_dbos.models import Event, Executor, StreamEntry, Workflow
 from django_dbos.store.columns import CHECKPOINT
-from django_dbos.store.records import Outcome, Page
+from django_dbos.store.records import Failed, Outcome, Page, Unfinished
 from django_dbos.store.sessions import Row, Session
 
 # The size at which a page of values ends, in bytes: a single value may have megabytes.
@@ -52,6 +52,36 @@ class Reader:
         for status, *values in self._session().run("read_outcome", {"workflow_id": workflow_id}):
             return Outcome(Status(status), *values)
         raise WorkflowDoesNotExist(workflow_id)
+
+    def find_unfinished(self, workflow_ids: Sequence[str]) -> list[Unfinished]:
+        """Return those of the workflows that haven't ended or are quarantined, in their order.
+
+        Raise WorkflowDoesNotExist for one that doesn't exist.
+        """
+        session = self._session()
+        rows = session.run("find_unfinished", {"workflow_ids": session.pack(workflow_ids)})
+        for workflow_id, status, _ in rows:
+            if status is None:
+                raise WorkflowDoesNotExist(workflow_id)
+        return [Unfinished(row[0], bool(row[2])) for row in rows]
+
+    def read_failed(self, parent_id: str, step_number: int) -> Failed | None:
+        """Return the first of a step's children that ended without success; None if there is none.
+
+        Quarantined ones haven't ended.
+        """
+        children = {"parent_id": parent_id, "step_number": step_number}
+        for row in self._session().run("read_failed", children):
+            return Failed(*row)
+        return None
+
+    def read_outcomes(self, workflow_ids: Sequence[str]) -> dict[str, Outcome]:
+        """Return the statuses and outcomes of those of the workflows that exist."""
+        session = self._session()
+        rows = session.run("read_outcomes", {"workflow_ids": session.pack(workflow_ids)})
+        return {
+            workflow_id: Outcome(Status(status), *values) for workflow_id, status, *values in rows
+        }
 
     def read_status(self, workflow_id: str) -> Status:
         """Return the status; raise WorkflowDoesNotExist."""

@@ -37,6 +37,23 @@ class QueueCounts:
     """Seconds since the start of the oldest enqueued workflow that never ran."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A workflow without an outcome that its awaiters record."""
+
+    workflow_id: str
+    is_quarantined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The number of children that ended without success, and the first of them."""
+
+    count: int
+    workflow_id: str
+    error: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """Entries of a stream, and whether more can follow."""

@@ -9,7 +9,9 @@ from django_dbos.store.connecting import Connecting
 from django_dbos.store.sessions import Session
 
 # The tables whose rows belong to workflows, as the statements that delete those rows name them.
-DEPENDENTS = ("checkpoints", "messages", "events", "event_versions", "entries", "past_runs")
+DEPENDENTS = (
+    "checkpoints", "messages", "events", "event_versions", "entries", "wakes", "past_runs",
+)  # fmt: skip
 
 
 class Retention(Connecting):

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django_dbos.core.batch.fast_path import FastWrite, last_step
 from django_dbos.core.batch.lookups import Facts, FoundCheckpoint, Key
-from django_dbos.core.batch.plan import Plan
+from django_dbos.core.batch.plan import Plan, WaitPart
 from django_dbos.core.records import (
     Checkpoint,
     Finish,
@@ -25,6 +25,7 @@ from django_dbos.store.columns import (
     CHECKPOINT,
     CONSUMED,
     CONTINUE,
+    ENDED_WAIT,
     ENTRY,
     ENTRY_WRITE,
     EVENT,
@@ -34,6 +35,7 @@ from django_dbos.store.columns import (
     MESSAGE,
     NEW_WORKFLOW,
     SUSPEND,
+    WAIT_PART,
     Columns,
 )
 from django_dbos.store.sessions import Params, Row
@@ -164,6 +166,11 @@ def plan_rows(plan: Plan) -> dict[str, Rows[Any]]:
         "suspend_workflows": Rows(SUSPEND, plan.suspended),
         # After the rows of the run that ends, and before its workflow is released.
         **{name: Rows(CONTINUE, plan.continued) for name in CONTINUING},
+        "insert_wakes": Rows(
+            WAIT_PART,
+            [part for suspend in plan.suspended for part in WaitPart.from_suspend(suspend)],
+        ),
+        "forget_wakes": Rows(ENDED_WAIT, plan.ended_waits),
     }
     return {name: found for name, found in rows.items() if len(found)}
 
@@ -212,6 +219,11 @@ def add_deduplications(facts: Facts, rows: list[Row]) -> None:
 def add_tails(facts: Facts, rows: list[Row]) -> None:
     """Add the rows of `find_tails`."""
     facts.tails = {(row[0], row[1]): (row[2], bool(row[3])) for row in rows}
+
+
+def add_entries(facts: Facts, rows: list[Row]) -> None:
+    """Add the rows of `find_entries`."""
+    facts.entries = {(row[0], row[1], row[2]): row[3] for row in rows}
 
 
 def add_written(facts: Facts, rows: list[Row]) -> None:

@@ -17,6 +17,7 @@ TABLES = (
     "dbos_stream_entry",
     "dbos_past_run",
     "dbos_executor",
+    "dbos_wake",
 )
 # The table of executors has a row per process, so scans are harmless.
 GUARDED = frozenset(TABLES) - {"dbos_executor"}
@@ -24,7 +25,9 @@ WORKFLOWS, CHECKPOINTS_EACH = 100_000, 3
 # The active workflows by status, spread over two queues, three executors and three kinds of
 # waits. Every hundredth finished workflow has left an unconsumed message.
 ENQUEUED, PENDING, WAITING, DELAYED = 4_000, 300, 3_000, 60
-LIVE = ENQUEUED + PENDING + WAITING + DELAYED
+# Workflows that wait for any of several things, and how many things.
+ANY, PARTS = 100, 4
+LIVE = ENQUEUED + PENDING + WAITING + ANY * (1 + PARTS) + DELAYED
 EXECUTORS = ("executor-0", "executor-1", "executor-2")
 
 CREATE = [
@@ -115,6 +118,26 @@ LIVE_ROWS = [
         due_at="CASE WHEN n % 2 = 0 THEN now() + n * interval '1 hour' END",
         started_at="now()",
     ),
+    _workflows(
+        ANY,
+        "WAITING",
+        id="'any-' || n",
+        claim_number=2,
+        wake_kind="'any'",
+        wake_workflow_id="'any-' || n",
+        wake_name="'several things'",
+        started_at="now()",
+    ),
+    f"""
+    INSERT INTO dbos_wake (
+        workflow_id, part, claim_number, wake_kind, wake_workflow_id, wake_name, wake_offset
+    )
+    SELECT
+        'any-' || n, part, 2, (ARRAY['message', 'event', 'result', 'failures'])[part + 1],
+        CASE WHEN part IN (1, 2) THEN 'pending-' ELSE 'any-' END || n,
+        (ARRAY['', 'state', '', '1'])[part + 1], 0
+    FROM generate_series(0, {ANY} - 1) AS n, generate_series(0, {PARTS} - 1) AS part
+    """,
     _workflows(DELAYED, "DELAYED", id="'delayed-' || n", due_at="now() + n * interval '1 minute'"),
     # The checkpoints of each active workflow: two steps, and its current wait.
     """
@@ -212,5 +235,13 @@ FINISHED = [
     )
     SELECT 'old-' || n, m, '{{{{}}}}', m - 1, 1, now() - interval '1 day', now() - interval '1 day'
     FROM generate_series(0, {WORKFLOWS} - 1) AS n, generate_series(1, 2) AS m
+    """,
+    # Cancelled workflows leave what they waited for.
+    f"""
+    INSERT INTO dbos_wake (
+        workflow_id, part, claim_number, wake_kind, wake_workflow_id, wake_name
+    )
+    SELECT 'old-' || n, part, 1, 'message', 'old-' || n, 'topic'
+    FROM generate_series(0, {WORKFLOWS} / 10) AS n, generate_series(0, 1) AS part
     """,
 ]

@@ -176,16 +176,31 @@ BY_WORKERS: dict[str, Params] = {
         "queue_names": ["queue-0"] * TEN,
         "deduplication_ids": [f"enqueued-{n}" for n in range(TEN)],
     },
+    "find_entries": {
+        "workflow_ids": IDS,
+        "keys": ["progress"] * TEN,
+        "offsets": [1] * TEN,
+    },
     "find_events": {"workflow_ids": IDS, "keys": ["progress"] * TEN},
     "find_messages": {"workflow_ids": IDS, "topics": ["topic"] * TEN, "counts": [1] * TEN},
     "find_tails": {"workflow_ids": IDS, "keys": ["progress"] * TEN},
     "find_workflows": {"workflow_ids": IDS},
     "find_writes": {"workflow_ids": IDS, "write_ids": UUIDS},
     "finish_workflows": ENDS,
+    "forget_wakes": {"workflow_id": IDS},
     "insert_checkpoints": CHECKPOINTS,
     "insert_entries": ENTRIES,
     "insert_event_versions": EVENTS,
     "insert_messages": MESSAGES,
+    "insert_wakes": {
+        "workflow_id": IDS,
+        "part": [0] * TEN,
+        "claim_number": [2] * TEN,
+        "kind": ["message"] * TEN,
+        "target_id": IDS,
+        "name": [""] * TEN,
+        "offset": NOTHING,
+    },
     "insert_workflows": STARTS,
     "list_held": {"executor_id": EXECUTOR},
     "list_lanes": {},
@@ -226,6 +241,16 @@ BY_WORKERS: dict[str, Params] = {
         "target_ids": IDS,
         "names": [""] * TEN,
     },
+    "wake_waiting, for any": {
+        "kinds": ["message"] * TEN,
+        "target_ids": [f"any-{number}" for number in range(TEN)],
+        "names": [""] * TEN,
+    },
+    "wake_waiting, at failures": {
+        "kinds": ["failures"] * TEN,
+        "target_ids": [f"old-{number}" for number in range(0, 4 * TEN, 4)],
+        "names": [""] * TEN,
+    },
     "wake_waiting, for entries": {
         "kinds": ["stream"] * TEN,
         "target_ids": IDS,
@@ -236,6 +261,7 @@ BY_WORKERS: dict[str, Params] = {
 BY_CLIENTS: dict[str, Params] = {
     "cancel_workflows": {"workflow_ids": IDS},
     "enqueue_delayed": {"workflow_id": "delayed-0"},
+    "find_unfinished": {"workflow_ids": IDS},
     "insert_alike": {**ONE_START, "ids": UUIDS, "inputs": ["{}"] * TEN},
     "insert_workflow": ONE_START,
     "insert_workflows": STARTS,
@@ -250,6 +276,8 @@ BY_CLIENTS: dict[str, Params] = {
     "read_checkpoint": {"workflow_id": IDS[0], "step_number": 1},
     "read_holdups": {"workflow_ids": ["enqueued-7"], "most": 100},
     "read_outcome": {"workflow_id": IDS[0]},
+    "read_failed": {"parent_id": "old-1", "step_number": 1},
+    "read_outcomes": {"workflow_ids": IDS},
     "read_queue_counts": {"names": ["queue-1"], "most": MAX_COUNTED},
     "read_status": {"workflow_id": IDS[0]},
     "read_versions": {"workflow_id": IDS[0], "key": None},
@@ -281,8 +309,9 @@ THROUGH_LIVE = {
     "heartbeat", "claim_workflows", "list_held", "list_orphans", "read_queue_counts",
     "recover_workflows", "wake_satisfied",
 }  # fmt: skip
-# A key has a few checkpoints or entries; a row is found, and found again to be changed.
-MAX_ROWS_BY_KEY, MAX_PAGES_BY_KEY = 4 * TEN, 50 * TEN
+# A key has a few checkpoints, entries or waiters; a row is found, and found again to be changed.
+# The keys themselves count as rows, once for each part of a statement.
+MAX_ROWS_BY_KEY, MAX_PAGES_BY_KEY = 6 * TEN, 50 * TEN
 
 
 class History:

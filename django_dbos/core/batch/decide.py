@@ -6,11 +6,13 @@ into a `Plan`, and writes the plan, all in one transaction. Nothing here waits o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from django_dbos.core import winners
 from django_dbos.core.batch.lookups import Facts, FoundCheckpoint, FoundWorkflow, StepKey
-from django_dbos.core.batch.plan import Consumed, Entry, EventValue, Plan
+from django_dbos.core.batch.plan import Consumed, EndedWait, Entry, EventValue, Plan
 from django_dbos.core.records import (
     DONE,
     Answer,
@@ -116,9 +118,13 @@ class _Decision:
 
     def _wait(self, write: RecordWait, begun: FoundCheckpoint | None) -> Answer:
         outcome = self._find_outcome(write)
+        if outcome is not None and not write.takes_outcome:
+            return DONE
         remaining = begun.remaining if begun else write.timeout
         if outcome is None and remaining is not None and remaining <= 0:
-            outcome = replace(write.checkpoint, state=State.TIMED_OUT)
+            first = begun.checkpoint if begun else write.checkpoint
+            # Of a wait for any of several things it names the timer that is up.
+            outcome = replace(write.checkpoint, state=State.TIMED_OUT, output=first.output)
         if outcome is None:
             if not begun:
                 waiting = replace(write.checkpoint, state=State.WAITING)
@@ -126,6 +132,8 @@ class _Decision:
             return Answer(verdict=Verdict.WAITING, remaining=remaining)
         if begun:
             self.plan.outcomes.append(outcome)
+            if write.wake.kind is WakeKind.ANY:
+                self.plan.ended_waits.append(EndedWait(workflow_id=write.workflow_id))
         else:
             self.plan.checkpoints.append((outcome, None))
         return Answer(verdict=Verdict.FOUND, checkpoint=outcome)
@@ -156,20 +164,64 @@ class _Decision:
         """Return the outcome of a wait, if there is one before the deadline."""
         wake, checkpoint = write.wake, write.checkpoint
         match wake.kind:
+            case WakeKind.ANY:
+                return self._find_winner(write)
             case WakeKind.MESSAGE:
-                messages = self.facts.messages.get((wake.workflow_id, wake.name))
-                if not messages:
-                    return None
-                message_id, text = messages.popleft()
-                self.plan.consumed.append(
-                    Consumed(message_id=message_id, step_number=checkpoint.step_number)
-                )
-                return replace(checkpoint, output=text)
+                received = self._receive([wake], checkpoint)
+                return received and replace(checkpoint, output=received[1])
             case WakeKind.EVENT:
                 event = self.facts.events.get((wake.workflow_id, wake.name))
                 return event and replace(checkpoint, output=event[0])
             case WakeKind.RESULT:
                 return result_checkpoint(checkpoint, self.facts.workflows.get(wake.workflow_id))
+        return None
+
+    def _receive(self, wakes: Sequence[Wake], checkpoint: Checkpoint) -> tuple[Wake, str] | None:
+        """Consume the oldest message of these topics; return its wake and its text."""
+        queues = [
+            (self.facts.messages[wake.workflow_id, wake.name], wake)
+            for wake in wakes
+            if self.facts.messages.get((wake.workflow_id, wake.name))
+        ]
+        if not queues:
+            return None
+        messages, wake = min(queues, key=lambda queue: queue[0][0][0])
+        message_id, text = messages.popleft()
+        self.plan.consumed.append(
+            Consumed(message_id=message_id, step_number=checkpoint.step_number)
+        )
+        return wake, text
+
+    def _find_winner(self, write: RecordWait) -> Checkpoint | None:
+        """Return the outcome of the first of the alternatives that has one."""
+        parts = itertools.groupby(write.wake.options, key=lambda part: part.position)
+        for position, wakes in parts:
+            if outcome := self._outcome_of(position, list(wakes), write.checkpoint):
+                return outcome
+        return None
+
+    def _outcome_of(
+        self, position: int, wakes: Sequence[Wake], checkpoint: Checkpoint
+    ) -> Checkpoint | None:
+        """Return the outcome of one alternative, if there is one."""
+        (wake, *_), text = wakes, None
+        match wake.kind:
+            case WakeKind.MESSAGE:
+                received = self._receive(wakes, checkpoint)
+                if received is None:
+                    return None
+                wake, text = received
+                return replace(checkpoint, output=winners.dump(position, text, wake.name))
+            case WakeKind.EVENT:
+                event = self.facts.events.get((wake.workflow_id, wake.name))
+                return event and replace(checkpoint, output=winners.dump(position, event[0]))
+            case WakeKind.RESULT:
+                target = self.facts.workflows.get(wake.workflow_id)
+                ended = result_checkpoint(checkpoint, target)
+                return ended and replace(ended, output=winners.dump(position, ended.output))
+            case WakeKind.STREAM if self._has_entry(wake):
+                text = self.facts.entries.get((wake.workflow_id, wake.name, wake.offset or 0))
+                return replace(checkpoint, output=winners.dump(position, text))
         return None
 
     def _send(self, write: RecordSend) -> Answer:

@@ -26,6 +26,9 @@ StepKey = tuple[str, int]
 Key = tuple[str, str]
 """A workflow's id and a topic or key, or a queue and a deduplication id."""
 
+EntryKey = tuple[str, str, int]
+"""A workflow's id, the key of a stream and an offset."""
+
 
 @dataclass(slots=True)
 class Questions:
@@ -38,6 +41,7 @@ class Questions:
     workflows: set[str] = field(default_factory=set)
     deduplications: set[Key] = field(default_factory=set)
     tails: set[Key] = field(default_factory=set)
+    entries: set[EntryKey] = field(default_factory=set)
     write_ids: set[UUID] = field(default_factory=set)
 
 
@@ -77,6 +81,8 @@ class Facts:
     workflows: dict[str, FoundWorkflow] = field(default_factory=dict)
     deduplications: dict[Key, tuple[str, str | None]] = field(default_factory=dict)
     tails: dict[Key, tuple[int, bool]] = field(default_factory=dict)
+    entries: dict[EntryKey, str | None] = field(default_factory=dict)
+    """Looked up after everything else: all entries of a stream that the facts call ended."""
     written: set[UUID] = field(default_factory=set)
 
 
@@ -92,7 +98,10 @@ def questions(writes: Iterable[Write], *, is_repeat: bool) -> Questions:
             asked.checkpoints.append((write.workflow_id, checkpoint.step_number))
         match write:
             case RecordWait():
-                _add_wait(asked, write.wake)
+                for part in write.wake.parts:
+                    _add_wait(asked, part)
+                if write.wake.kind is WakeKind.ANY:
+                    asked.entries.update(_entries_of(write.wake))
             case RecordSend():
                 asked.workflows.update(message.workflow_id for message in write.messages)
             case RecordStart():
@@ -107,6 +116,14 @@ def questions(writes: Iterable[Write], *, is_repeat: bool) -> Questions:
         if is_repeat and isinstance(write, RecordEvent | RecordEntry):
             asked.write_ids.add(write.write_id)
     return asked
+
+
+def _entries_of(wake: Wake) -> list[EntryKey]:
+    return [
+        (part.workflow_id, part.name, part.offset or 0)
+        for part in wake.parts
+        if part.kind is WakeKind.STREAM
+    ]
 
 
 def _add_wait(asked: Questions, wake: Wake) -> None:

@@ -21,6 +21,7 @@ from django_dbos.core.records import (
     Wake,
     run_key,
 )
+from django_dbos.core.status import Status
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,7 +55,10 @@ class Notifications:
     def of_cancelled(cls, workflow_ids: Sequence[str]) -> Notifications:
         """Return the notifications of cancelled workflows, which executors may still run."""
         return cls(
-            wakes=[Wake.of_result(workflow_id) for workflow_id in workflow_ids],
+            wakes=[
+                *map(Wake.of_result, workflow_ids),
+                *map(Wake.of_failure, workflow_ids),
+            ],
             keys=[run_key(workflow_id) for workflow_id in workflow_ids],
         )
 
@@ -103,8 +107,14 @@ def wakes_of(plan: Plan) -> list[Wake]:
         *(Wake.of_event(*event) for event in events),
         *(Wake.of_stream(*stream) for stream in streams),
         *(Wake.of_result(end.workflow_id) for end in plan.finished if not end.is_quarantined),
+        *(Wake.of_failure(end.workflow_id) for end in plan.finished if has_failed(end)),
         *(Wake.of_streams(end.workflow_id) for end in plan.finished if end.is_quarantined),
     ]
+
+
+def has_failed(end: Finish) -> bool:
+    """Return whether a workflow has ended without success, and for good."""
+    return end.status is not Status.SUCCESS and not end.is_quarantined
 
 
 def keys_of(writes: Sequence[FastWrite]) -> list[str]:

@@ -18,6 +18,7 @@ from django_dbos.core.records import (
     RecordEntry,
     RecordEvent,
     Suspend,
+    Wake,
 )
 
 
@@ -77,6 +78,37 @@ class Consumed:
     step_number: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitPart:
+    """One of the things that a suspended workflow waits for, of which any ends the wait."""
+
+    workflow_id: str
+    part: int
+    claim_number: int
+    """The claim number after the suspension, with which the row counts."""
+    wake: Wake
+
+    @classmethod
+    def from_suspend(cls, suspend: Suspend) -> list[WaitPart]:
+        """Return the things that a workflow waits for; none if it waits for a single one."""
+        return [
+            cls(
+                workflow_id=suspend.workflow_id,
+                part=number,
+                claim_number=suspend.claim_number + 1,
+                wake=wake,
+            )
+            for number, wake in enumerate(suspend.wake.options)
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedWait:
+    """A workflow whose wait for any of several things is over."""
+
+    workflow_id: str
+
+
 @dataclass(slots=True)
 class Plan:
     """The rows that the store writes, and the answer to each write."""
@@ -90,6 +122,7 @@ class Plan:
     outcomes: list[Checkpoint] = field(default_factory=list)
     """Outcomes that replace the checkpoints of waits and of steps that are tried again."""
     consumed: list[Consumed] = field(default_factory=list)
+    ended_waits: list[EndedWait] = field(default_factory=list)
     messages: list[NewMessage] = field(default_factory=list)
     workflows: list[tuple[NewWorkflow, bool]] = field(default_factory=list)
     """New workflows, and whether this executor claims them at once."""
@@ -120,6 +153,17 @@ class Plan:
     def latest_events(self) -> list[EventValue]:
         """The last value of each key: one statement can't upsert a key twice."""
         return list({(event.workflow_id, event.key): event for event in self.event_values}.values())
+
+    @property
+    def waiting_ids(self) -> list[str]:
+        """The workflows that wait from now on, and whose awaited thing may have come before."""
+        new = {workflow.workflow_id for workflow, _ in self.workflows}
+        held = [
+            workflow.workflow_id
+            for workflow, _ in self.workflows
+            if workflow.after is not None and workflow.after not in new
+        ]
+        return [suspend.workflow_id for suspend in self.suspended] + held
 
     @property
     def has_news(self) -> bool:

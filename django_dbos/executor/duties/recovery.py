@@ -162,5 +162,6 @@ class Recovery(Duty):
             )
         if recovered.left:
             self._unfinished.add(executor_id)
-        wakes = [Wake.of_result(workflow_id) for workflow_id in recovered.given_up]
+        ended = recovered.given_up
+        wakes = [*map(Wake.of_result, ended), *map(Wake.of_failure, ended)]
         self._store.announce(session, Notifications(wakes=wakes, lanes=recovered.lanes))

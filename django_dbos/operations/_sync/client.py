@@ -4,15 +4,27 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django_dbos import serializers
 from django_dbos.core.records import Wake
 from django_dbos.core.status import Status
+from django_dbos.exceptions import WaitTimeout
 from django_dbos.operations import runner
 from django_dbos.operations._sync.polling import until
-from django_dbos.operations.client import ClientWait, T, _read_end, _read_event, _result
-from django_dbos.operations.timeouts import default_or_raise, event_label
+from django_dbos.operations.client import (
+    ClientWait,
+    T,
+    _find_left,
+    _read_end,
+    _read_event,
+    _result,
+    _results,
+)
+from django_dbos.operations.timeouts import default_or_raise, event_label, results_label
 
 if TYPE_CHECKING:
     from django_dbos.store.base import Store
@@ -31,6 +43,28 @@ def get_result(store: Store, workflow_id: str, timeout: float | None) -> Any:
     if found is not None and found[0].status is Status.CANCELLED:
         runner.until_left(workflow_id)
     return _result(found, workflow_id, timeout)
+
+
+def get_results(
+    store: Store,
+    workflow_ids: Sequence[str],
+    timeout: float | None,
+    return_exceptions: bool,
+) -> list[Any]:
+    """Wait until workflows have ended; return their results, or raise the first of their errors."""
+    store.refuse_in_transaction("get_results")
+    began, left = time.monotonic(), list(dict.fromkeys(workflow_ids))
+    while left := _find_left(store, left):
+        remaining = None if timeout is None else max(began + timeout - time.monotonic(), 0.0)
+        read = partial(_read_end, store, left[-1])
+        wait = _ClientWait(store, "get_results", left[-1], remaining, read)
+        if _find(wait, Wake.of_result(left[-1])) is None:
+            raise WaitTimeout(results_label(len(workflow_ids)), timeout or 0.0)
+    found = store.reader.read_outcomes(workflow_ids)
+    for workflow_id, outcome in found.items():
+        if outcome.status is Status.CANCELLED:
+            runner.until_left(workflow_id)
+    return _results(found, workflow_ids, return_exceptions)
 
 
 def get_event(

@@ -52,3 +52,13 @@ def get_result(workflow_id: str, timeout: Any) -> Any:
     """Wait until a workflow has ended; return its result or raise its error."""
     seconds = durations.to_seconds(timeout, label="timeout")
     return client.get_result(get_store(), workflow_id, seconds)
+
+
+def get_results(
+    workflow_ids: Sequence[str],
+    timeout: Any,
+    return_exceptions: bool,
+) -> list[Any]:
+    """Wait until workflows have ended; return their results, or raise the first of their errors."""
+    seconds = durations.to_seconds(timeout, label="timeout")
+    return client.get_results(get_store(), workflow_ids, seconds, return_exceptions)

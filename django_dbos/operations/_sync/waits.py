@@ -4,19 +4,27 @@
 
 from __future__ import annotations
 
-from django_dbos.core.records import Checkpoint, RecordWait, Wake, WakeKind
+from django_dbos.core.records import Checkpoint, RecordWait, Wake
 from django_dbos.operations._sync.polling import until
 from django_dbos.operations.run import Call
 from django_dbos.operations.waits import _RecordedWait, _TimedWait, watch_for
 
 
-def wait(call: Call, wake: Wake, timeout: float | None) -> Checkpoint:
-    """Wait up to `timeout` seconds (None: without limit) for a call's outcome, and return it."""
+def wait(
+    call: Call,
+    wake: Wake,
+    timeout: float | None,
+    note: str | None = None,
+) -> Checkpoint:
+    """Wait up to `timeout` seconds (None: without limit) for a call's outcome, and return it.
+
+    A timeout's outcome has the `note` that the wait began with.
+    """
     run = call.run
     if call.found is not None:
         return call.found
     with watch_for(run, wake) as watch:
-        wait = _OutcomeWait(call, wake, timeout)
+        wait = _OutcomeWait(call, wake, timeout, note)
         found = until(watch, wait, is_expected=call.has_waited)
     assert found is not None
     return found[0]
@@ -30,13 +38,16 @@ def pause(call: Call, wake: Wake, seconds: float) -> None:
 
 class _OutcomeWait(_RecordedWait):
     def poll(self, is_expected: bool) -> tuple[Checkpoint] | None:
-        run, wake = self._run, self._wake
+        run = self._run
         while True:
             values = self._values(is_expected)
             found = self._found(run.submit(RecordWait, self._call, **values))
-            if found is not None or wake.kind is not WakeKind.RESULT:
+            if found is not None:
                 return found
-            if not run.host.run_awaited(run, wake.workflow_id):
+            for workflow_id in self._awaited_ids:
+                if run.host.run_awaited(run, workflow_id):
+                    break
+            else:
                 return None
 
     def pause(self) -> float:

@@ -45,7 +45,6 @@ class SqliteAnnouncing(SqliteConnecting, Announcing):
         """Wake the workflows that wait for a plan's rows, without another commit."""
         if wakes := wakes_of(plan):
             plan.lanes += self._wake_waiting(session, wakes)
-        if plan.suspended:
+        if waiting := plan.waiting_ids:
             # The awaited data may have come while they were still running.
-            suspended = [suspend.workflow_id for suspend in plan.suspended]
-            plan.lanes += self.wake_satisfied(session, suspended)
+            plan.lanes += self.wake_satisfied(session, waiting)

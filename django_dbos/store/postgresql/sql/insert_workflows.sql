@@ -3,13 +3,14 @@
 INSERT INTO dbos_workflow (
     workflow_id, token, name, status, queue_name, priority, queue_sequence, deduplication_id,
     input, user_id, attributes, executor_id, claim_number, max_recovery_attempts, parent_id,
-    parent_step_number, schedule_name, scheduled_at, due_at, timeout, deadline_at, created_at,
-    started_at
+    parent_step_number, schedule_name, scheduled_at, wake_kind, wake_workflow_id, wake_name, due_at,
+    timeout, deadline_at, created_at, started_at
 )
 SELECT
     new.workflow_id, new.token, new.name,
     CASE
         WHEN new.executor_id IS NOT NULL THEN 'PENDING'
+        WHEN new.after IS NOT NULL THEN 'WAITING'
         WHEN due.at > clock_timestamp() THEN 'DELAYED'
         ELSE 'ENQUEUED'
     END,
@@ -18,7 +19,10 @@ SELECT
     CASE WHEN new.executor_id IS NULL THEN 0 ELSE 1 END,
     new.max_recovery_attempts, new.parent_id, new.parent_step_number, new.schedule_name,
     new.scheduled_at,
-    CASE WHEN due.at > clock_timestamp() THEN due.at END,
+    CASE WHEN new.after IS NOT NULL THEN 'result' END,
+    new.after,
+    CASE WHEN new.after IS NOT NULL THEN '' END,
+    CASE WHEN new.after IS NULL AND due.at > clock_timestamp() THEN due.at END,
     new.timeout,
     CASE
         WHEN new.executor_id IS NOT NULL AND new.timeout IS NOT NULL
@@ -32,11 +36,12 @@ FROM unnest(
     %(priority)s::int[], %(deduplication_id)s::text[], %(input)s::text[], %(user_id)s::text[],
     %(attributes)s::text[], %(executor_id)s::text[], %(max_recovery_attempts)s::int[],
     %(parent_id)s::text[], %(parent_step_number)s::int[], %(schedule_name)s::text[],
-    %(scheduled_at)s::timestamptz[], %(delay)s::float8[], %(run_at)s::timestamptz[], %(timeout)s::interval[], %(inherits_deadline)s::bool[]
+    %(scheduled_at)s::timestamptz[], %(delay)s::float8[], %(run_at)s::timestamptz[],
+    %(timeout)s::interval[], %(inherits_deadline)s::bool[], %(after)s::text[]
 ) WITH ORDINALITY AS new (
     workflow_id, token, name, queue_name, priority, deduplication_id, input, user_id, attributes,
     executor_id, max_recovery_attempts, parent_id, parent_step_number, schedule_name, scheduled_at,
-    delay, run_at, timeout, inherits_deadline, position
+    delay, run_at, timeout, inherits_deadline, after, position
 )
 CROSS JOIN LATERAL (
     SELECT coalesce(new.run_at, clock_timestamp() + make_interval(secs => new.delay)) AS at

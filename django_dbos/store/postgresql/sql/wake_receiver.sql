@@ -8,9 +8,21 @@ WHERE workflow_id = (
     FROM dbos_workflow
     WHERE workflow_id = %(workflow_id)s
       AND status = 'WAITING'
-      AND wake_kind = 'message'
-      AND wake_workflow_id = %(workflow_id)s
-      AND wake_name = %(topic)s
+      AND (
+          (wake_kind = 'message' AND wake_workflow_id = %(workflow_id)s AND wake_name = %(topic)s)
+          OR (
+              wake_kind = 'any'
+              AND EXISTS (
+                  SELECT
+                  FROM dbos_wake AS waiting
+                  WHERE waiting.workflow_id = %(workflow_id)s
+                    AND waiting.claim_number = dbos_workflow.claim_number
+                    AND waiting.wake_kind = 'message'
+                    AND waiting.wake_name = %(topic)s
+                  OFFSET 0
+              )
+          )
+      )
     FOR UPDATE SKIP LOCKED
 )
 RETURNING

@@ -13,46 +13,28 @@ WHERE workflow_id = ANY(ARRAY(
       AND waiting.wake_workflow_id IS NOT NULL
       AND (%(workflow_ids)s::text[] IS NULL
            OR waiting.workflow_id = ANY(%(workflow_ids)s::text[]))
-      AND CASE waiting.wake_kind
-          WHEN 'message' THEN EXISTS (
-              SELECT
-              FROM dbos_message
-              WHERE workflow_id = waiting.wake_workflow_id
-                AND topic = waiting.wake_name
-                AND consumed_at IS NULL
-              OFFSET 0
-          )
-          WHEN 'event' THEN EXISTS (
-              SELECT
-              FROM dbos_event
-              WHERE workflow_id = waiting.wake_workflow_id AND key = waiting.wake_name
-              OFFSET 0
-          )
-          WHEN 'result' THEN EXISTS (
-              SELECT
-              FROM dbos_workflow AS target
-              WHERE target.workflow_id = waiting.wake_workflow_id
-                AND target.finished_at IS NOT NULL
-                AND NOT target.is_quarantined
-              OFFSET 0
-          )
-          -- An entry, the end of the stream, or that of its workflow, even of its row.
-          WHEN 'stream' THEN NOT EXISTS (
-              SELECT
-              FROM dbos_workflow AS target
-              WHERE target.workflow_id = waiting.wake_workflow_id
-                AND target.status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
-              OFFSET 0
-          ) OR (
-              SELECT is_end OR "offset" >= waiting.wake_offset
-              FROM dbos_stream_entry
-              WHERE workflow_id = waiting.wake_workflow_id AND key = waiting.wake_name
-              ORDER BY "offset" DESC
-              LIMIT 1
-          )
-      END
+      -- include: is_satisfied
     LIMIT %(limit)s
     FOR UPDATE OF waiting SKIP LOCKED
+) || ARRAY(
+    -- Those that wait for any of several things. coalesce(): for some workflows the index of the
+    -- waiting ones would find all of this kind.
+    SELECT holder.workflow_id
+    FROM dbos_workflow AS holder
+    CROSS JOIN LATERAL (
+        SELECT wake_kind, wake_workflow_id, wake_name, wake_offset
+        FROM dbos_wake
+        WHERE workflow_id = holder.workflow_id AND claim_number = holder.claim_number
+        OFFSET 0
+    ) AS waiting
+    WHERE holder.status = 'WAITING'
+      AND holder.wake_workflow_id IS NOT NULL
+      AND coalesce(holder.wake_kind = 'any', false)
+      AND (%(workflow_ids)s::text[] IS NULL
+           OR holder.workflow_id = ANY(%(workflow_ids)s::text[]))
+      -- include: is_satisfied
+    LIMIT %(limit)s
+    FOR UPDATE OF holder SKIP LOCKED
 ))
 RETURNING
     -- include: lane

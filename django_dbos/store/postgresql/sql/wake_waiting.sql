@@ -30,6 +30,41 @@ WHERE workflow_id = ANY(ARRAY(
       AND waiting.status = 'WAITING'
       AND waiting.wake_workflow_id IS NOT NULL
     FOR UPDATE OF waiting SKIP LOCKED
+) || ARRAY(
+    -- Those that wait for any of several things.
+    SELECT holder.workflow_id
+    FROM unnest(%(kinds)s::text[], %(target_ids)s::text[], %(names)s::text[])
+        AS there (kind, target_id, name)
+    JOIN dbos_wake AS waiting
+      ON waiting.wake_workflow_id = there.target_id
+     AND (
+         (waiting.wake_kind = there.kind AND waiting.wake_name = there.name)
+         OR (
+             there.kind IN ('result', 'stream')
+             AND there.name = ''
+             AND waiting.wake_kind IN (there.kind, 'stream')
+         )
+     )
+    JOIN dbos_workflow AS holder
+      ON holder.workflow_id = waiting.workflow_id AND holder.claim_number = waiting.claim_number
+    WHERE holder.status = 'WAITING' AND holder.wake_kind = 'any'
+    FOR UPDATE OF holder SKIP LOCKED
+) || ARRAY(
+    -- Those of whose children too many have failed.
+    SELECT holder.workflow_id
+    FROM unnest(%(kinds)s::text[], %(target_ids)s::text[], %(names)s::text[])
+        AS there (kind, target_id, name)
+    JOIN dbos_workflow AS child ON child.workflow_id = there.target_id
+    JOIN dbos_wake AS waiting ON waiting.wake_workflow_id = child.parent_id
+    JOIN dbos_workflow AS holder
+      ON holder.workflow_id = waiting.workflow_id AND holder.claim_number = waiting.claim_number
+    WHERE there.kind = 'failures'
+      AND waiting.wake_kind = 'failures'
+      AND waiting.wake_name = child.parent_step_number::text
+      AND holder.status = 'WAITING'
+      AND holder.wake_kind = 'any'
+      -- include: is_satisfied
+    FOR UPDATE OF holder SKIP LOCKED
 ))
 RETURNING
     -- include: lane

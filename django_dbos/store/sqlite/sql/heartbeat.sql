@@ -52,4 +52,14 @@ RETURNING
         WHERE waiting.status = 'WAITING'
           AND waiting.wake_workflow_id IS NOT NULL
           -- include: is_satisfied
+    ) OR EXISTS (
+        SELECT 1
+        FROM dbos_workflow AS holder
+        CROSS JOIN dbos_wake AS waiting
+          ON waiting.workflow_id = holder.workflow_id
+         AND waiting.claim_number = holder.claim_number
+        WHERE holder.status = 'WAITING'
+          AND holder.wake_workflow_id IS NOT NULL
+          AND holder.wake_kind = 'any'
+          -- include: is_satisfied
     ) AS has_lost_wakeup

@@ -3,13 +3,14 @@
 INSERT INTO dbos_workflow (
     workflow_id, token, name, status, queue_name, priority, queue_sequence, deduplication_id,
     input, user_id, attributes, executor_id, claim_number, max_recovery_attempts, parent_id,
-    parent_step_number, schedule_name, scheduled_at, due_at, timeout, deadline_at, created_at,
-    started_at
+    parent_step_number, schedule_name, scheduled_at, wake_kind, wake_workflow_id, wake_name, due_at,
+    timeout, deadline_at, created_at, started_at
 )
 VALUES (
     %(workflow_id)s, %(token)s, %(name)s,
     CASE
         WHEN %(executor_id)s IS NOT NULL THEN 'PENDING'
+        WHEN %(after)s IS NOT NULL THEN 'WAITING'
         WHEN %(due_at)s > %(now)s THEN 'DELAYED'
         ELSE 'ENQUEUED'
     END,
@@ -18,7 +19,10 @@ VALUES (
     CASE WHEN %(executor_id)s IS NULL THEN 0 ELSE 1 END,
     %(max_recovery_attempts)s, %(parent_id)s, %(parent_step_number)s, %(schedule_name)s,
     %(scheduled_at)s,
-    CASE WHEN %(due_at)s > %(now)s THEN %(due_at)s END,
+    CASE WHEN %(after)s IS NOT NULL THEN 'result' END,
+    %(after)s,
+    CASE WHEN %(after)s IS NOT NULL THEN '' END,
+    CASE WHEN %(after)s IS NULL AND %(due_at)s > %(now)s THEN %(due_at)s END,
     %(timeout)s,
     coalesce(
         %(deadline_at)s,

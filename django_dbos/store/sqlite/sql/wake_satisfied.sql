@@ -13,6 +13,18 @@ WHERE workflow_id IN (
       AND (%(workflow_ids)s IS NULL
            OR waiting.workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s)))
       -- include: is_satisfied
+    UNION
+    -- Those that wait for any of several things.
+    SELECT holder.workflow_id
+    FROM dbos_workflow AS holder
+    CROSS JOIN dbos_wake AS waiting
+      ON waiting.workflow_id = holder.workflow_id AND waiting.claim_number = holder.claim_number
+    WHERE holder.status = 'WAITING'
+      AND holder.wake_workflow_id IS NOT NULL
+      AND holder.wake_kind = 'any'
+      AND (%(workflow_ids)s IS NULL
+           OR holder.workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s)))
+      -- include: is_satisfied
     LIMIT %(limit)s
 )
 RETURNING

@@ -32,4 +32,13 @@ AND CASE waiting.wake_kind
         ORDER BY "offset" DESC
         LIMIT 1
     )
+    -- More children of a step have failed than are tolerated.
+    WHEN 'failures' THEN (
+        SELECT count(*) > waiting.wake_offset
+        FROM dbos_workflow AS child
+        WHERE child.parent_id = waiting.wake_workflow_id
+          AND child.parent_step_number = CAST(waiting.wake_name AS INTEGER)
+          AND child.status IN ('CANCELLED', 'ERROR', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
+          AND NOT child.is_quarantined
+    )
 END
