@@ -88,6 +88,7 @@ Reading and administration
     models.EventVersion models.StreamEntry models.PastRun models.Executor
     models.ExecutorQuerySet models.Queue models.Schedule
     admin.WorkflowAdmin admin.MessageAdmin admin.EventAdmin admin.ExecutorAdmin admin.QueueAdmin
+    admin.ScheduleAdmin
 The models are the query API: their rows can be read and filtered, but not changed, by the ORM. The
 [admin](../guides/admin.md) shows them.
 
@@ -143,6 +144,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "admin.EventAdmin": (),
     "admin.ExecutorAdmin": (),
     "admin.QueueAdmin": (),
+    "admin.ScheduleAdmin": (),
     "routers.DbosRouter": (),
 }
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields|Example|Examples):$")

@@ -7,6 +7,14 @@ itself, never from a replica, and no query counts, sorts or reads a whole table.
 
 from django_dbos.admin.queues import QueueAdmin
 from django_dbos.admin.rows import EventAdmin, ExecutorAdmin, MessageAdmin
+from django_dbos.admin.schedules import ScheduleAdmin
 from django_dbos.admin.workflows import WorkflowAdmin
 
-__all__ = ["EventAdmin", "ExecutorAdmin", "MessageAdmin", "QueueAdmin", "WorkflowAdmin"]
+__all__ = [
+    "EventAdmin",
+    "ExecutorAdmin",
+    "MessageAdmin",
+    "QueueAdmin",
+    "ScheduleAdmin",
+    "WorkflowAdmin",
+]

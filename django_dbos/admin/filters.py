@@ -23,9 +23,11 @@ from django_dbos.admin.values import with_values
 from django_dbos.conf import get_settings
 from django_dbos.core import registry
 from django_dbos.core.status import Status
-from django_dbos.models import Workflow
+from django_dbos.models import Schedule, Workflow
 
 QUARANTINED = "QUARANTINED"
+# The number of schedules that a filter lists; the page of each one links to its workflows.
+MAX_SCHEDULES = 50
 # The number of the newest workflows that are searched without an index.
 MAX_SEARCHED = 100_000
 # Successful workflows are the bulk of the table; each of the other statuses has a partial index.
@@ -96,6 +98,18 @@ class QueueFilter(_Choice):
         named = {definition.queue_name for definition in definitions if definition.queue_name}
         served = _live_executors(request).named_queues()
         return [(name, name) for name in sorted({get_settings().default_queue} | named | served)]
+
+
+class ScheduleFilter(_Choice):
+    """Filters by the schedule that has started a workflow."""
+
+    title = _("schedule")
+    parameter_name = "schedule_name"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the schedules, by name."""
+        found = rows_of(Schedule).order_by("name").values_list("name", flat=True)
+        return [(name, name) for name in found[:MAX_SCHEDULES]]
 
 
 class WorkflowList(EngineList):

@@ -24,6 +24,7 @@ from django_dbos.admin.filters import (
     MAX_SEARCHED,
     NameFilter,
     QueueFilter,
+    ScheduleFilter,
     StatusFilter,
     WorkflowList,
 )
@@ -58,7 +59,7 @@ class WorkflowAdmin(ActingAdmin):
         "status_shown",
         "created",
     )
-    list_filter = (StatusFilter, NameFilter, QueueFilter)
+    list_filter = (StatusFilter, NameFilter, QueueFilter, ScheduleFilter)
     # get_search_results() does the search; this only makes Django show the search field.
     search_fields = ("workflow_id",)
     search_help_text = _("The id of a workflow, or its beginning.")
@@ -266,6 +267,8 @@ def _facts(workflow: Workflow, links: Links) -> list[tuple[Label, Any]]:
         (_("Queue"), workflow.queue_name),
         (_("Partition key"), workflow.partition_key),
         (_("Priority"), workflow.priority),
+        (_("Schedule"), workflow.schedule_name),
+        (_("Scheduled"), instant(workflow.scheduled_at)),
         (_("User"), workflow.user_id),
         (_("Run"), workflow.run_number if workflow.run_number > 1 else ""),
         (_("Parent"), link(links.workflow(parent), parent) if parent else ""),

@@ -140,7 +140,7 @@ class StoredSchedule:
     last_at: datetime | None = None
     last_workflow_id: str | None = None
     failures_after: datetime | None = None
-    """Failures at earlier instants don't count towards a pause."""
+    """Workflows that were started earlier don't count towards a pause."""
     paused_at: datetime | None = None
     paused_by: str | None = None
     paused_reason: str | None = None

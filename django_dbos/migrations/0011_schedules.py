@@ -91,7 +91,7 @@ class Migration(migrations.Migration):
             model_name="workflow",
             index=models.Index(
                 condition=models.Q(("schedule_name__isnull", False)),
-                fields=["schedule_name", "scheduled_at"],
+                fields=["schedule_name", "created_at"],
                 name="dbos_workflow_schedule",
             ),
         ),

@@ -190,7 +190,7 @@ class Workflow(EngineRow):
                 name="dbos_workflow_failed",
             ),
             models.Index(
-                fields=("schedule_name", "scheduled_at"),
+                fields=("schedule_name", "created_at"),
                 condition=Q(schedule_name__isnull=False),
                 name="dbos_workflow_schedule",
             ),

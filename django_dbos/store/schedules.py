@@ -91,8 +91,8 @@ class Schedules(Starting):
     ) -> dict[str, list[tuple[str, str]]]:
         """Return (id, status) of the last ended workflows of each schedule, the latest first.
 
-        `asked` has, for each name, the instant after which they count, and their number at most.
-        Cancelled workflows are neither successes nor failures, and left out.
+        `asked` has, for each name, the time of the earliest start that counts, and the number of
+        workflows at most. Cancelled workflows are neither successes nor failures, and left out.
         """
         params = [
             {"schedule_name": name, "after": _text(after), "limit": limit}

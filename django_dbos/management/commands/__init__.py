@@ -1,1 +1,1 @@
-"""dbos_worker and dbos_skills."""
+"""dbos_worker, dbos_queues, dbos_schedules and dbos_skills."""

@@ -1,0 +1,366 @@
+"""The list of schedules and their pages, on which operators edit, pause and trigger them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
+
+from django_dbos import schedules
+from django_dbos.admin.base import EngineAdmin, link, rows_of
+from django_dbos.admin.schedule_form import ScheduleForm
+from django_dbos.admin.section import Label
+from django_dbos.admin.values import instant
+from django_dbos.exceptions import DbosError
+from django_dbos.models import Schedule
+
+Shown = SafeString | str
+# Characters of the arguments that are shown.
+MAX_INPUT = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Action:
+    """An action on a schedule: its button, its permission, its entry in the log, its effect."""
+
+    label: Label
+    permission: str
+    log: str
+    applies: Callable[[Schedule], bool]
+    act: Callable[[str, str], Any]
+    """Takes the schedule's and the user's names."""
+    flag: int = CHANGE
+
+
+_ACTIONS = {
+    "pause": _Action(
+        label=_("Pause"),
+        permission="pause_schedule",
+        log="Paused.",
+        applies=lambda schedule: not schedule.is_paused,
+        act=lambda name, user: schedules.pause(name, by=user),
+    ),
+    "resume": _Action(
+        label=_("Resume"),
+        permission="pause_schedule",
+        log="Resumed.",
+        applies=lambda schedule: schedule.is_paused,
+        act=lambda name, user: schedules.resume(name),
+    ),
+    "trigger": _Action(
+        label=_("Trigger now"),
+        permission="trigger_schedule",
+        log="Triggered.",
+        applies=lambda schedule: True,
+        act=lambda name, user: schedules.trigger(name),
+    ),
+    "reset": _Action(
+        label=_("Reset to what is declared"),
+        permission="change_schedule",
+        log="Reset to what is declared.",
+        applies=lambda schedule: schedule.is_edited,
+        act=lambda name, user: schedules.reset(name),
+    ),
+    "delete": _Action(
+        label=_("Delete"),
+        permission="delete_schedule",
+        log="Deleted.",
+        applies=lambda schedule: True,
+        act=lambda name, user: schedules.delete(name),
+        flag=DELETION,
+    ),
+}
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(EngineAdmin):
+    """The schedules, by name."""
+
+    list_display = ("name", "times", "state", "next_shown", "last_shown", "workflow")
+    search_fields = ("name",)
+    search_help_text = _("A part of the name.")
+    ordering = ("name",)
+    actions = (
+        "pause_selected",
+        "resume_selected",
+        "trigger_selected",
+        "reset_selected",
+        "remove_selected",
+    )
+
+    class Media:
+        css = {"all": ("django_dbos/admin.css",)}
+
+    # Permissions
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether the user may edit and reset schedules."""
+        return _may(request, "change_schedule")
+
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may pause and resume schedules."""
+        return _may(request, "pause_schedule")
+
+    def has_trigger_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may trigger schedules."""
+        return _may(request, "trigger_schedule")
+
+    def has_remove_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may delete schedules."""
+        return _may(request, "delete_schedule")
+
+    # The list
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[Any, bool]:
+        """Search for a part of the name."""
+        term = search_term.replace("\0", "")
+        return (queryset.filter(name__icontains=term) if term else queryset), False
+
+    @admin.display(description=_("times"))
+    def times(self, schedule: Schedule) -> Shown:
+        """Return the times in English, with those that are declared where they differ."""
+        if not schedule.is_edited:
+            return schedule.description
+        note = gettext("edited: %s") % ", ".join(sorted(schedule.edited or {}))
+        return format_html('{}<p class="dbos-why">{}</p>', schedule.description, note)
+
+    @admin.display(description=_("state"))
+    def state(self, schedule: Schedule) -> Shown:
+        """Return whether it is paused, since when, by whom and why."""
+        return _state(schedule)
+
+    @admin.display(description=_("next"))
+    def next_shown(self, schedule: Schedule) -> str:
+        """Return the next instant."""
+        return instant(schedule.next_at).partition(".")[0]
+
+    @admin.display(description=_("last"))
+    def last_shown(self, schedule: Schedule) -> Shown:
+        """Return the last instant, which links to its workflow."""
+        return self._last(schedule)
+
+    @admin.display(description=_("workflow"))
+    def workflow(self, schedule: Schedule) -> Shown:
+        """Return the name of the workflow, which links to those that were started."""
+        return self._history(schedule, schedule.workflow_name)
+
+    @admin.action(description=_("Pause selected schedules"), permissions=["pause"])
+    def pause_selected(self, request: HttpRequest, queryset: Any) -> None:
+        """Pause the selected schedules."""
+        self._act(request, queryset, "pause")
+
+    @admin.action(description=_("Resume selected schedules"), permissions=["pause"])
+    def resume_selected(self, request: HttpRequest, queryset: Any) -> None:
+        """Resume the selected schedules."""
+        self._act(request, queryset, "resume")
+
+    @admin.action(description=_("Trigger selected schedules now"), permissions=["trigger"])
+    def trigger_selected(self, request: HttpRequest, queryset: Any) -> None:
+        """Start a workflow of each selected schedule."""
+        self._act(request, queryset, "trigger")
+
+    @admin.action(
+        description=_("Reset selected schedules to what is declared"), permissions=["change"]
+    )
+    def reset_selected(self, request: HttpRequest, queryset: Any) -> None:
+        """Drop the edits of the selected schedules."""
+        self._act(request, queryset, "reset")
+
+    @admin.action(description=_("Delete selected schedules"), permissions=["remove"])
+    def remove_selected(self, request: HttpRequest, queryset: Any) -> None:
+        """Delete the selected schedules that aren't declared."""
+        self._act(request, queryset, "delete")
+
+    # The page of one schedule
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the addresses of the buttons."""
+        view = self.admin_site.admin_view(require_POST(self.action_view))
+        return [
+            path("<path:object_id>/do/<slug:action>/", view, name="django_dbos_schedule_action"),
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Return the page of a schedule, or save its form."""
+        schedule = self._schedule(request, object_id)
+        may_change = self.has_change_permission(request)
+        if request.method == "POST" and not may_change:
+            raise PermissionDenied
+        form = ScheduleForm(request.POST if request.method == "POST" else None, schedule=schedule)
+        if request.method == "POST" and form.is_valid() and self._save(request, schedule, form):
+            return HttpResponseRedirect(request.path)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": schedule,
+            "change": True,
+            "has_view_permission": True,
+            "title": str(schedule.name),
+            "facts": self._facts(schedule),
+            "buttons": self._buttons(request, schedule),
+            "form": form,
+            "rows": [_row(schedule, field) for field in form],
+            "may_change": may_change,
+            "history_url": self._reverse("history", schedule),
+            **(extra_context or {}),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "admin/django_dbos/schedule.html", context)
+
+    def action_view(self, request: HttpRequest, object_id: str, action: str) -> HttpResponse:
+        """Act on a schedule, for the buttons of its page."""
+        schedule = self._schedule(request, object_id)
+        if action not in _ACTIONS:
+            raise Http404
+        if not _may(request, _ACTIONS[action].permission):
+            raise PermissionDenied
+        found = rows_of(Schedule).filter(name=schedule.name)
+        self._act(request, found, action)
+        if found.exists():
+            return HttpResponseRedirect(self._reverse("change", schedule))
+        return HttpResponseRedirect(self._url("schedule"))
+
+    def _schedule(self, request: HttpRequest, object_id: str) -> Schedule:
+        """Return the schedule of a page; raise PermissionDenied or Http404."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        name = unquote(object_id)
+        found = rows_of(Schedule).filter(name=name).first() if "\0" not in name else None
+        if found is None:
+            raise Http404(gettext("Schedule '%s' doesn't exist.") % name)
+        return found  # type: ignore[no-any-return]
+
+    def _save(self, request: HttpRequest, schedule: Schedule, form: ScheduleForm) -> bool:
+        changes = form.changes
+        if not changes:
+            return True
+        try:
+            schedules.edit(str(schedule.name), **changes)
+        except (DbosError, ImportError, TypeError, ValueError) as error:
+            form.add_error(None, ValidationError(str(error)))
+            return False
+        shown = ", ".join(f"{name} {_plain(value)}" for name, value in changes.items())
+        _log(request, [schedule], gettext("Set %s.") % shown, CHANGE)
+        self.message_user(request, gettext("The schedule was changed."))
+        return True
+
+    def _act(self, request: HttpRequest, queryset: Any, name: str) -> None:
+        action, user = _ACTIONS[name], request.user.get_username()
+        done = []
+        for schedule in queryset:
+            if not action.applies(schedule):
+                continue
+            try:
+                action.act(str(schedule.name), user)
+            except DbosError as error:
+                self.message_user(request, str(error), messages.ERROR)
+            else:
+                done.append(schedule)
+        if done:
+            _log(request, done, action.log, action.flag)
+        count = len(done)
+        text = ngettext("%d schedule: %s", "%d schedules: %s", count) % (count, action.log)
+        self.message_user(request, text, messages.SUCCESS if done else messages.WARNING)
+
+    def _facts(self, schedule: Schedule) -> list[tuple[Label, Any]]:
+        facts: list[tuple[Label, Any]] = [
+            (_("Times"), schedule.description),
+            (_("State"), _state(schedule)),
+            (_("Next"), instant(schedule.next_at)),
+            (_("Last"), self._last(schedule)),
+            (_("Workflow"), schedule.workflow_name),
+            (_("Workflows started"), self._history(schedule, gettext("Show"))),
+            (_("Arguments"), schedule.definition.input[:MAX_INPUT]),
+            (_("Time-zone data"), schedule.tzdata),
+            (_("Decided up to"), instant(schedule.settled_at)),
+            (_("Changed"), instant(schedule.updated_at)),
+        ]
+        return [(label, value) for label, value in facts if value not in (None, "")]
+
+    def _buttons(self, request: HttpRequest, schedule: Schedule) -> list[dict[str, Any]]:
+        return [
+            {"url": self._reverse("action", schedule, name), "label": action.label}
+            for name, action in _ACTIONS.items()
+            if action.applies(schedule) and _may(request, action.permission)
+        ]
+
+    def _last(self, schedule: Schedule) -> Shown:
+        if schedule.last_workflow_id is None:
+            return ""
+        when = instant(schedule.last_at).partition(".")[0]
+        url = self._url("workflow", "change", quote(str(schedule.last_workflow_id)))
+        return link(url, when)
+
+    def _history(self, schedule: Schedule, text: object) -> Shown:
+        query = urlencode({"schedule_name": schedule.name})
+        return link(f"{self._url('workflow')}?{query}", text)
+
+    def _reverse(self, name: str, schedule: Schedule, *args: str) -> str:
+        return self._url("schedule", name, quote(str(schedule.name)), *args)
+
+    def _url(self, model: str, name: str = "changelist", *args: str) -> str:
+        return reverse(
+            f"admin:django_dbos_{model}_{name}", args=args, current_app=self.admin_site.name
+        )
+
+
+def _may(request: HttpRequest, permission: str) -> bool:
+    return bool(request.user.has_perm(f"django_dbos.{permission}"))
+
+
+def _log(request: HttpRequest, rows: list[Schedule], text: str, flag: int) -> None:
+    user_pk: Any = request.user.pk
+    LogEntry.objects.log_actions(user_pk, rows, flag, text)
+
+
+def _state(schedule: Schedule) -> Shown:
+    if not schedule.is_paused:
+        return gettext("active") if schedule.next_at is not None else gettext("ended")
+    parts = [gettext("since %s") % instant(schedule.paused_at).partition(".")[0]]
+    if schedule.paused_by:
+        parts.append(gettext("by %s") % schedule.paused_by)
+    if schedule.paused_reason:
+        parts.append(schedule.paused_reason)
+    return format_html(
+        '<span class="dbos-status" data-status="CANCELLED">{}</span><p class="dbos-why">{}</p>',
+        gettext("paused"),
+        ", ".join(parts),
+    )
+
+
+def _row(schedule: Schedule, field: forms.BoundField) -> dict[str, Any]:
+    declared, edited = schedule.declared or {}, schedule.edited or {}
+    return {
+        "field": field,
+        "declared": _plain(declared[field.name]) if field.name in declared else "",
+        "edited": _plain(edited[field.name]) if field.name in edited else "",
+    }
+
+
+def _plain(value: Any) -> str:
+    """Return the value of an option as people read it."""
+    return gettext("none") if value is None else str(value)

@@ -1,0 +1,230 @@
+"""manage.py dbos_schedules: shows schedules; pauses, triggers, backfills and edits them."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+from argparse import ArgumentParser
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.serializers.json import DjangoJSONEncoder
+from django.utils.dateparse import parse_datetime
+
+from django_dbos import schedules
+from django_dbos.exceptions import DbosError
+from django_dbos.executor.cli import command
+from django_dbos.models import Schedule
+
+ACTIONS = {
+    "list": "Show all schedules.",
+    "show": "Show a schedule with its options.",
+    "pause": "Pause a schedule; instants that pass meanwhile aren't caught up.",
+    "resume": "Resume a paused schedule.",
+    "trigger": "Start the workflow of a schedule now.",
+    "backfill": "Start the workflows of past instants that haven't been started.",
+    "edit": "Change options of a schedule; they win over what is declared until reset.",
+    "reset": "Drop the edited options of a declared schedule.",
+    "delete": "Delete a schedule that isn't declared.",
+}
+# Options of edit, and the functions that read their texts.
+EDITABLE: dict[str, Any] = {
+    "cron": str,
+    "every": float,
+    "timezone": str,
+    "queue_name": str,
+    "priority": int,
+    "jitter": float,
+    "catch_up": str,
+    "catch_up_window": float,
+    "overlap": str,
+    "pause_after_failures": int,
+    "args": json.loads,
+    "kwargs": json.loads,
+}
+NONE = "none"
+
+
+class Command(BaseCommand):
+    """Parses the arguments, and prints what django_dbos.schedules returns."""
+
+    help = (
+        "Shows the schedules with their next and last instants; pauses, resumes, triggers, "
+        "backfills, edits, resets and deletes them. Exits with 1 for an unknown schedule or an "
+        "impossible option."
+    )
+    requires_system_checks = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Return a parser that refuses abbreviations, such as `--catch` for `--catch-up`."""
+        return super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the actions and their options."""
+        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+        for name, text in ACTIONS.items():
+            action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+            if name != "list":
+                action.add_argument("name", metavar="NAME", help="The name of the schedule.")
+            _add_options(action, name)
+            action.add_argument(
+                "--database",
+                help='The alias of the workflow database (default: DBOS["DATABASE"]).',
+            )
+            action.add_argument("--format", choices=("text", "json"), default="text")
+
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
+        """Perform the action, and print its answer."""
+        if options["database"] is not None:
+            command.use_database(options["database"])
+        command.check_migrations()
+        try:
+            found, started = _perform(action, options)
+        except (DbosError, ImportError, TypeError, ValueError) as error:
+            raise CommandError(str(error)) from error
+        if options["format"] == "json":
+            self.stdout.write(_as_json(action, found, started))
+            return
+        for line in [*_table(found), *started]:
+            self.stdout.write(line)
+        if action == "show":
+            for name, value in found[0].options.items():
+                self.stdout.write(f"{name}: {_value(value)}")
+
+
+def _add_options(parser: ArgumentParser, action: str) -> None:
+    if action == "pause":
+        parser.add_argument("--reason", default="", help="The reason, for the admin.")
+        parser.add_argument("--by", help="Who pauses it (default: the system's user).")
+    if action == "backfill":
+        for name in ("--first", "--last"):
+            parser.add_argument(name, required=True, metavar="TIME", help="As 2026-03-01T00:00Z.")
+    if action == "edit":
+        for option in EDITABLE:
+            # Django itself has an `args`.
+            parser.add_argument(
+                _flag(option), dest=_dest(option), metavar="VALUE", help=f"A value, or {NONE!r}."
+            )
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def _dest(option: str) -> str:
+    return f"new_{option}"
+
+
+def _perform(action: str, options: dict[str, Any]) -> tuple[list[Schedule], list[str]]:
+    """Return the schedules to print, and the ids of started workflows."""
+    if action == "list":
+        return schedules.list(), []
+    name, started = options["name"], []
+    match action:
+        case "pause":
+            schedules.pause(name, options["reason"], by=options["by"] or _user())
+        case "resume":
+            schedules.resume(name)
+        case "trigger":
+            started = [schedules.trigger(name).workflow_id]
+        case "backfill":
+            first, last = (_time(options[key], f"--{key}") for key in ("first", "last"))
+            started = [handle.workflow_id for handle in schedules.backfill(name, first, last)]
+        case "edit":
+            schedules.edit(name, **_edits(options))
+        case "reset":
+            schedules.reset(name)
+        case "delete":
+            schedules.delete(name)
+            return [], []
+    return [schedules.get(name)], started
+
+
+def _edits(options: dict[str, Any]) -> Any:
+    given = {name: text for name in EDITABLE if (text := options[_dest(name)]) is not None}
+    if not given:
+        raise CommandError("edit needs an option, such as --cron '0 4 * * *'.")
+    edits = {}
+    for name, text in given.items():
+        is_none = text == NONE and name != "catch_up"
+        try:
+            edits[name] = None if is_none else EDITABLE[name](text)
+        except ValueError:
+            raise CommandError(f"{_flag(name)} can't be {text!r}.") from None
+    return edits
+
+
+def _time(text: str, flag: str) -> datetime:
+    with contextlib.suppress(ValueError):
+        if (found := parse_datetime(text)) is not None:
+            return found
+    raise CommandError(f"{flag} must be a date and time like 2026-03-01T00:00Z, not {text!r}.")
+
+
+def _user() -> str:
+    with contextlib.suppress(OSError, KeyError, ImportError):
+        return getpass.getuser()
+    return "manage.py"
+
+
+def _as_json(action: str, found: list[Schedule], started: list[str]) -> str:
+    rows = [_row(schedule) for schedule in found]
+    answer: Any = rows if action == "list" else {**(rows[0] if rows else {}), "started": started}
+    return json.dumps(answer, cls=DjangoJSONEncoder, indent=2)
+
+
+def _row(schedule: Schedule) -> dict[str, Any]:
+    columns = (
+        "name",
+        "workflow_name",
+        "description",
+        "next_at",
+        "last_at",
+        "last_workflow_id",
+        "paused_at",
+        "paused_by",
+        "paused_reason",
+        "tzdata",
+        "declared",
+        "edited",
+        "options",
+    )
+    return {column: getattr(schedule, column) for column in columns}
+
+
+def _table(found: list[Schedule]) -> list[str]:
+    cells = [("SCHEDULE", "TIMES", "NEXT", "LAST", "STATE"), *map(_cells, found)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (cells if found else [])
+    ]
+
+
+def _cells(schedule: Schedule) -> tuple[str, ...]:
+    edited = " (edited)" if schedule.is_edited else ""
+    return (
+        str(schedule.name),
+        f"{schedule.description}{edited}",
+        _instant(schedule.next_at),
+        _instant(schedule.last_at),
+        _state(schedule),
+    )
+
+
+def _state(schedule: Schedule) -> str:
+    if schedule.paused_at is None:
+        return "active" if schedule.next_at is not None else "ended"
+    by = f" by {schedule.paused_by}" if schedule.paused_by else ""
+    reason = f": {schedule.paused_reason}" if schedule.paused_reason else ""
+    return f"paused since {_instant(schedule.paused_at)}{by}{reason}"
+
+
+def _instant(value: datetime | None) -> str:
+    return "-" if value is None else value.isoformat(" ", "seconds")
+
+
+def _value(value: Any) -> str:
+    return NONE if value is None else str(value)

@@ -1,0 +1,196 @@
+"""The admin's pages of schedules: the list, the form, the actions, their permissions and log."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import DELETION, LogEntry
+from django.contrib.admin.utils import quote
+from django.test import Client
+from django.urls import reverse
+
+import django_dbos as dbos
+from django_dbos.executor import Executor
+from django_dbos.models import Schedule, Workflow
+from tests.admin.conftest import get, log_in
+from tests.flow.scheduled import declared, held, let_pass, report, row, start_due
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LIST = "admin:django_dbos_schedule_changelist"
+ALL = ("view_schedule", "change_schedule", "pause_schedule", "trigger_schedule", "delete_schedule")
+HOUR = timedelta(hours=1)
+
+
+def url(name: str, *args: str, schedule: str = "nightly") -> str:
+    return reverse(f"admin:django_dbos_schedule_{name}", args=[quote(schedule), *args])
+
+
+def post(client: Client, action: str, schedule: str = "nightly") -> Any:
+    return client.post(url("action", action, schedule=schedule))
+
+
+def form_of(client: Client, **changes: Any) -> dict[str, Any]:
+    """Return the fields of the page's form, with changes."""
+    form = client.get(url("change")).context["form"]
+    values = {name: form[name].value() for name in form.fields}
+    return {name: "" if value is None else value for name, value in {**values, **changes}.items()}
+
+
+@pytest.fixture
+def nightly() -> None:
+    dbos.schedules.create("nightly", report, "0 3 * * *", timezone="Europe/Berlin", args=[7])
+
+
+def test_the_list_shows_times_and_links_to_what_was_started(client: Client, nightly: None) -> None:
+    dbos.schedules.create("poll", report, every=HOUR)
+    let_pass("poll", HOUR)
+    start_due()
+    dbos.schedules.create("paused", report, every=60)
+    dbos.schedules.pause("paused", "migration", by="anna")
+
+    page = get(log_in(client, "view_schedule", "view_workflow"), reverse(LIST))
+
+    assert "every day at 03:00 (Europe/Berlin)" in page.text
+    assert "by anna, migration" in page.text
+    workflows = reverse("admin:django_dbos_workflow_changelist")
+    assert f"{workflows}?schedule_name=poll" in page.links
+    (started,) = Workflow.objects.filter(schedule_name="poll")
+    assert reverse("admin:django_dbos_workflow_change", args=[quote(started.pk)]) in page.links
+
+
+def test_the_list_of_workflows_is_filtered_by_schedule(client: Client) -> None:
+    dbos.schedules.create("poll", report, every=HOUR)
+    handle = dbos.schedules.trigger("poll")
+    other = report.start()
+    log_in(client, "view_workflow")
+
+    workflows = reverse("admin:django_dbos_workflow_changelist")
+    page = get(client, workflows, {"schedule_name": "poll"})
+
+    assert handle.workflow_id in page.text
+    assert other.workflow_id not in page.text
+    facts = get(client, reverse("admin:django_dbos_workflow_change", args=[handle.workflow_id]))
+    assert "poll" in facts.text
+
+
+def test_the_page_shows_what_is_declared_beside_what_was_edited(client: Client) -> None:
+    with declared("nightly", report, every=HOUR, priority=3), Executor():
+        dbos.schedules.edit("nightly", priority=9)
+
+    page = log_in(client, "view_schedule").get(url("change"))
+
+    rows = {line["field"].name: line for line in page.context["rows"]}
+    assert (rows["priority"]["declared"], rows["priority"]["edited"]) == ("3", "9")
+    assert rows["every"]["declared"] == "3600.0"
+    assert rows["every"]["edited"] == ""
+
+
+def test_the_form_edits_only_what_was_changed(client: Client, nightly: None) -> None:
+    log_in(client, *ALL)
+
+    response = client.post(url("change"), form_of(client, cron="0 4 * * *", overlap="skip"))
+
+    assert response.status_code == 302
+    changed = row("nightly")
+    assert (changed.definition.cron, changed.definition.overlap) == ("0 4 * * *", "skip")
+    assert changed.definition.timezone == "Europe/Berlin"
+    assert "overlap skip" in LogEntry.objects.get().change_message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cron": "0 25 * * *"}, "the hour field, &#x27;25&#x27;"),
+        ({"timezone": "Europe/Berlim"}, "Did you mean &#x27;Europe/Berlin&#x27;"),
+        ({"cron": ""}, "either cron or every"),
+        ({"priority": "900"}, "from -100 to 100"),
+        ({"every": "0.1"}, "at least 1 s"),
+    ],
+)
+def test_the_form_says_what_is_wrong(
+    client: Client, nightly: None, changes: dict[str, Any], message: str
+) -> None:
+    log_in(client, *ALL)
+    before = row("nightly").edited
+
+    response = client.post(url("change"), form_of(client, **changes))
+
+    assert response.status_code == 200
+    assert message in response.content.decode()
+    assert row("nightly").edited == before
+    assert not LogEntry.objects.exists()
+
+
+def test_the_buttons_act_and_are_logged(client: Client, nightly: None) -> None:
+    log_in(client, *ALL)
+
+    post(client, "pause")
+    assert (row("nightly").is_paused, row("nightly").paused_by) == (True, "staff")
+    post(client, "resume")
+    assert not row("nightly").is_paused
+    post(client, "trigger")
+    assert Workflow.objects.filter(schedule_name="nightly").count() == 1
+    post(client, "delete")
+    assert not Schedule.objects.exists()
+    logged = LogEntry.objects.order_by("pk").values_list("change_message", flat=True)
+    assert [*logged] == ["Paused.", "Resumed.", "Triggered.", "Deleted."]
+    assert LogEntry.objects.latest("pk").action_flag == DELETION
+
+
+def test_the_actions_of_the_list_act_on_the_selected_ones(client: Client, nightly: None) -> None:
+    dbos.schedules.create("other", held, every=HOUR)
+    log_in(client, *ALL)
+
+    client.post(reverse(LIST), {"action": "pause_selected", "_selected_action": ["nightly"]})
+
+    assert [row(name).is_paused for name in ("nightly", "other")] == [True, False]
+
+
+def test_a_declared_schedule_isn_t_deleted(client: Client) -> None:
+    with declared("nightly", report, every=HOUR), Executor():
+        log_in(client, *ALL)
+        response = client.post(url("action", "delete"), follow=True)
+        assert "is declared in code" in response.content.decode()
+        assert Schedule.objects.exists()
+        dbos.schedules.edit("nightly", priority=1)
+        post(client, "reset")
+        assert not row("nightly").edited
+
+
+@pytest.mark.parametrize(
+    ("action", "permission"),
+    [
+        ("pause", "pause_schedule"),
+        ("trigger", "trigger_schedule"),
+        ("delete", "delete_schedule"),
+        ("reset", "change_schedule"),
+    ],
+)
+def test_each_action_needs_its_permission(
+    client: Client, nightly: None, action: str, permission: str
+) -> None:
+    log_in(client, *(set(ALL) - {permission}))
+
+    assert post(client, action).status_code == 403
+    assert not row("nightly").is_paused
+    assert not Workflow.objects.exists()
+    assert not LogEntry.objects.exists()
+
+
+def test_the_form_needs_its_permission(client: Client, nightly: None) -> None:
+    log_in(client, "view_schedule", "pause_schedule")
+
+    assert client.post(url("change"), {"cron": "* * * * *"}).status_code == 403
+    assert 'name="cron"' not in client.get(url("change")).content.decode()
+    assert client.get(url("action", "pause")).status_code == 405
+    assert post(client, "pause", schedule="missing").status_code == 404
+    assert post(client, "explode").status_code == 404
+
+
+def test_without_the_view_permission_nothing_is_shown(client: Client, nightly: None) -> None:
+    log_in(client, "pause_schedule")
+
+    assert client.get(reverse(LIST)).status_code == 403
+    assert client.get(url("change")).status_code == 403

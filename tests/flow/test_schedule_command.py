@@ -1,0 +1,88 @@
+"""manage.py dbos_schedules: its answers as text and JSON, its actions and its exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+import django_dbos as dbos
+from django_dbos.models import Workflow
+from tests.flow.scheduled import now, report, row, started
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def run(*arguments: str) -> str:
+    output = io.StringIO()
+    call_command("dbos_schedules", *arguments, stdout=output)
+    return output.getvalue()
+
+
+def run_json(*arguments: str) -> Any:
+    return json.loads(run(*arguments, "--format", "json"))
+
+
+@pytest.fixture
+def nightly() -> None:
+    dbos.schedules.create("nightly", report, "0 3 * * *", timezone="Europe/Berlin")
+
+
+def test_it_lists_and_shows(nightly: None) -> None:
+    dbos.schedules.create("poll", report, every=60)
+
+    lines = run("list").splitlines()
+    assert [line.split()[0] for line in lines] == ["SCHEDULE", "nightly", "poll"]
+    assert "every day at 03:00 (Europe/Berlin)" in lines[1]
+    assert [found["name"] for found in run_json("list")] == ["nightly", "poll"]
+    shown = run_json("show", "nightly")
+    assert (shown["workflow_name"], shown["options"]["cron"]) == (report.name, "0 3 * * *")
+    assert shown["next_at"] is not None
+    assert "overlap: allow" in run("show", "nightly")
+
+
+def test_it_lists_nothing() -> None:
+    assert run("list") == ""
+    assert run_json("list") == []
+
+
+def test_it_acts(nightly: None) -> None:
+    assert "by anna: full disk" in run("pause", "nightly", "--reason", "full disk", "--by", "anna")
+    assert row("nightly").is_paused
+    run("resume", "nightly")
+    assert not row("nightly").is_paused
+    (workflow_id,) = run_json("trigger", "nightly")["started"]
+    assert Workflow.objects.get(pk=workflow_id).schedule_name == "nightly"
+    run("edit", "nightly", "--every", "3600", "--overlap", "skip", "--args", "[4]")
+    assert row("nightly").description == "every hour"
+    assert row("nightly").definition.overlap == "skip"
+    first, last = (now() - timedelta(hours=2)).isoformat(), now().isoformat()
+    assert len(run_json("backfill", "nightly", "--first", first, "--last", last)["started"]) == 2
+    assert started("nightly")[0].input["args"] == [4]
+    assert run("delete", "nightly") == ""
+    assert run_json("list") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("pause", "nigthly"), "Did you mean 'nightly'"),
+        (("edit", "nightly"), "needs an option"),
+        (("edit", "nightly", "--cron", "0 3 * * 9"), "the day of week field"),
+        (("edit", "nightly", "--priority", "high"), "--priority can't be 'high'"),
+        (("edit", "nightly", "--timezone", "Mars/Base"), "isn't known"),
+        (("reset", "nightly"), "made at run time"),
+        (("backfill", "nightly", "--first", "x", "--last", "y"), "--first must be a date"),
+        (("list", "--database", "missing"), "isn't in DATABASES"),
+    ],
+)
+def test_errors_name_the_value_and_exit_with_1(
+    nightly: None, arguments: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(CommandError, match=message) as caught:
+        run(*arguments)
+    assert caught.value.returncode == 1
