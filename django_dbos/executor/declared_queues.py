@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from django.db import transaction
+
 from django_dbos.conf import get_settings
 from django_dbos.core import queue_options
 from django_dbos.models import Queue
@@ -23,6 +25,8 @@ def declare(store: Store, served: Iterable[str] | None) -> None:
     """
     settings = get_settings()
     changed = store.declare_queues(settings.queues, known_names() | {*(served or ())})
+    if store.commits_by_hand():
+        transaction.commit(using=store.alias)
     for queue in changed:
         _log(queue)
 

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 import django_dbos as dbos
 from django_dbos import queues
 from django_dbos.core.records import Lane
-from django_dbos.executor import Executor
+from django_dbos.executor import Executor, declared_queues
 from django_dbos.models import Queue, Workflow
 from django_dbos.store import get_store
 from django_dbos.store.base import Store
@@ -160,6 +160,20 @@ def test_workers_may_start_at_once(store: Store) -> None:
         dict(Queue.objects.filter(declared__isnull=False).values_list("name", "declared"))
         == declared
     )
+
+
+def test_a_declaration_is_committed_where_django_does_not_commit(
+    settings: Any, store: Store
+) -> None:
+    settings.DBOS = {"QUEUES": {"mail": {"concurrency": 5}}}
+    transaction.set_autocommit(False)
+    try:
+        declared_queues.declare(store, None)
+        transaction.rollback()
+    finally:
+        transaction.set_autocommit(True)
+
+    assert row("mail").concurrency == 5
 
 
 # Changed through the API
