@@ -42,7 +42,7 @@ TOLD = ["notify", "wake_waiting"]
 # One or two writes are notified in the message that writes them.
 WOKEN = ["wake_waiting"]
 # The same on SQLite, in the transaction of the writes.
-WOKEN_WITH_IT = ["next_position", "wake_waiting"]
+WOKEN_WITH_IT = ["wake_waiting"]
 
 
 @pytest.fixture
@@ -423,7 +423,7 @@ def test_a_wait_that_is_woken_is_one_transaction_of_the_sender_on_sqlite(
     costs = measure(lambda: handle.send("message"))
 
     look = [*LOOK, "find_messages", "insert_checkpoints"]
-    suspend = ["lock_claims", "suspend_workflows", "next_position", "wake_satisfied"]
+    suspend = ["lock_claims", "suspend_workflows", "wake_satisfied"]
     assert before.of(WRITER) == look + suspend
     assert before.commits[WRITER] == 2
     assert costs.of(ASKER) == [

@@ -59,7 +59,7 @@ def test_both_databases_have_the_same_statements() -> None:
         "wake_receiver",
         "send_messages",
     }
-    only_sqlite = {"deal_positions", "next_position", "give_up"}
+    only_sqlite = {"deal_positions", "give_up"}
 
     postgresql, sqlite = (set(statements.names(one)) for one in ("postgresql", "sqlite"))
 

@@ -1,6 +1,6 @@
 """Connecting on SQLite: one connection for all executors of a process, and queue positions.
 
-SQLite has no sequences, so that a statement which enqueues gets its queue position as a parameter.
+SQLite has no sequences, so that positions are dealt from a row.
 """
 
 from __future__ import annotations
@@ -57,8 +57,7 @@ class SqliteConnecting(Connecting):
         Everything that one statement enqueues shares a queue position, and keeps its order by id.
         """
         with session.transaction():
-            ((position,),) = session.run("next_position")
-            found = session.run(name, params | {"position": position})
+            found = session.run(name, params)
             if found:
                 self._deal_positions(session, 1)
         return found

@@ -2,7 +2,9 @@
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
     due_at = NULL,
-    queue_sequence = %(position)s
+    queue_sequence = (
+        -- include: next_position
+    )
 WHERE workflow_id = %(workflow_id)s AND status = 'DELAYED'
 RETURNING
     -- include: lane

@@ -12,7 +12,9 @@ SET recovery_attempts = CASE
     END,
     status = 'ENQUEUED',
     -- include: give_up_claim
-    queue_sequence = %(position)s
+    queue_sequence = (
+        -- include: next_position
+    )
 WHERE status = 'PENDING' AND executor_id = %(executor_id)s
 RETURNING
     workflow_id,

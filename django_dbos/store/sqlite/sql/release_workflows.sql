@@ -2,7 +2,9 @@
 UPDATE dbos_workflow AS workflow
 SET status = 'ENQUEUED',
     -- include: give_up_claim
-    queue_sequence = %(position)s
+    queue_sequence = (
+        -- include: next_position
+    )
 WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s))
   -- include: held_here
 RETURNING

@@ -11,7 +11,9 @@ SET status = 'ENQUEUED',
     -- include: forget_wait
     deadline_at = CASE WHEN status = 'DELAYED' THEN deadline_at END,
     finished_at = NULL,
-    queue_sequence = %(position)s
+    queue_sequence = (
+        -- include: next_position
+    )
 WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s))
   AND (status IN ('CANCELLED', 'DELAYED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', 'WAITING') OR is_quarantined)
   -- Workflows that are being deleted stay: see mark_deleted.

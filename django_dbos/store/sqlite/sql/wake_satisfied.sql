@@ -4,7 +4,9 @@
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
     -- include: forget_wait
-    queue_sequence = %(position)s
+    queue_sequence = (
+        -- include: next_position
+    )
 WHERE workflow_id IN (
     SELECT waiting.workflow_id
     FROM dbos_workflow AS waiting
