@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 # The passes of the loop during which all tasks must stay blocked: a result travels through a
@@ -17,7 +19,7 @@ from typing import Any
 QUIET_PASSES = 5
 # The passes after which a task that never blocks no longer delays the others.
 MAX_PASSES = 2_000
-# Seconds between two checks for an outcome that another thread is recording.
+# Seconds between two checks for an outcome that another thread is recording or reading.
 EXPECTATION_PAUSE = 0.0005
 
 
@@ -30,6 +32,7 @@ class Branches:
         self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
         self._turn_count = 0
         self._expected: dict[int, int] = {}
+        self._holds = 0
         self._is_pumping = False
         self._quiet_passes = 0
         self._passes = 0
@@ -64,6 +67,15 @@ class Branches:
         """Forget a step that another thread has recorded; return its record order, or 0."""
         return self._expected.pop(step_number, 0)
 
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Deliver nothing in the block, in which a branch reads the outcome that it got."""
+        self._holds += 1
+        try:
+            yield
+        finally:
+            self._holds -= 1
+
     async def turn(self, record_order: int) -> None:
         """Return when the outcome with this record order may be delivered."""
         if self._is_stopped or (not self.is_concurrent and not self._turns):
@@ -84,7 +96,7 @@ class Branches:
             self._is_pumping = False
             return
         self._passes += 1
-        if min(self._expected.values(), default=self._turns[0][0]) < self._turns[0][0]:
+        if self._holds or self._is_expected_before(self._turns[0][0]):
             self._loop.call_later(EXPECTATION_PAUSE, self._pump)
             return
         self._quiet_passes = self._quiet_passes + 1 if self._is_quiet() else 0
@@ -92,6 +104,9 @@ class Branches:
             heapq.heappop(self._turns)[2].set_result(None)
             self._quiet_passes = self._passes = 0
         self._loop.call_soon(self._pump)
+
+    def _is_expected_before(self, record_order: int) -> bool:
+        return min(self._expected.values(), default=record_order) < record_order
 
     def _is_quiet(self) -> bool:
         return all(_is_blocked(task) for task in self._tasks)

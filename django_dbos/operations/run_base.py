@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from django_dbos.core.batch.lookups import FoundCheckpoint
@@ -202,6 +203,15 @@ class BaseRun:
     def has_continued(self) -> bool:
         """Whether the workflow's next run was enqueued."""
         return isinstance(self.interruption, ContinuedAsNew) and self.ended_as == Status.ENQUEUED
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether more than one branch of the run is alive."""
+        return self.branches is not None and self.branches.is_concurrent
+
+    def holding_turns(self) -> AbstractContextManager[None]:
+        """Return a context in which no branch gets its next outcome; there are only quick reads."""
+        return nullcontext() if self.branches is None else self.branches.holding()
 
     # Interruptions
 

@@ -64,7 +64,8 @@ class AsyncRunWrites(BaseRun):
         """Return a recorded value; one that can't be read quarantines the workflow."""
         try:
             if serializers.needs_thread(text):
-                return await reads.apatiently(self, lambda: serializers.loads(text))
+                with self.holding_turns():
+                    return await reads.apatiently(self, lambda: serializers.loads(text))
             return serializers.loads(text)
         except SerializationError as error:
             self.stop(HistoryUnusable(error))
@@ -73,7 +74,8 @@ class AsyncRunWrites(BaseRun):
         """Return a recorded error; one that can't be read quarantines the workflow."""
         try:
             if serializers.needs_thread(text):
-                return await reads.apatiently(self, lambda: serializers.load_error(text))
+                with self.holding_turns():
+                    return await reads.apatiently(self, lambda: serializers.load_error(text))
             return serializers.load_error(text)
         except SerializationError as error:
             self.stop(HistoryUnusable(error))

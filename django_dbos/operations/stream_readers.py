@@ -4,6 +4,9 @@ In a workflow each iteration takes a position: the values never change, and a re
 again; where the iteration ended, and how, is recorded, also when the loop is left early. While it
 waits, the checkpoint at its position holds the awaited offset and the deadline, and the run may be
 suspended (CORRECTNESS rule 53).
+
+Beside other branches, each page takes a position, too: its checkpoint gives the page's values their
+turn in the recorded order of the branches (CORRECTNESS rule 21).
 """
 
 from __future__ import annotations
@@ -12,24 +15,25 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from asgiref.sync import sync_to_async
 
 from django_dbos import serializers
 from django_dbos.conf import get_settings
-from django_dbos.core.records import RecordStep, RecordWait, Verdict, Wake, run_key
+from django_dbos.core.records import Checkpoint, RecordStep, RecordWait, Verdict, Wake, run_key
 from django_dbos.exceptions import WaitInTest, WaitTimeout
 from django_dbos.operations import reads
 from django_dbos.operations.polling import auntil
 from django_dbos.operations.run import Call, Run
 from django_dbos.operations.timeouts import entry_label
 from django_dbos.operations.waits import RunWait
+from django_dbos.store.records import Page
 
 if TYPE_CHECKING:
     from django_dbos.store.base import Store
     from django_dbos.store.pubsub import Watch
-    from django_dbos.store.records import Page
 
 # Entries read at once.
 PAGE_SIZE = 500
@@ -89,10 +93,19 @@ class BaseReader:
             keys.append(run_key(self._call.run.workflow_id))
         return self._store.wakeups.watch(*keys)
 
-    def _read(self) -> Page:
-        return self._store.reader.read_entries(
-            self._workflow_id, self._key, self._offset, PAGE_SIZE
-        )
+    @property
+    def _takes_turns(self) -> bool:
+        """Whether other branches of the run are alive, so that values come in a recorded order."""
+        return self._call is not None and self._call.run.is_concurrent
+
+    def _begin_turn(self) -> Call | None:
+        """Return the call of the next page, which has a position only beside other branches."""
+        if self._call is None or not self._takes_turns:
+            return None
+        return self._call.run.begin(self._operation, self._call.step_name)
+
+    def _read(self, limit: int = PAGE_SIZE) -> Page:
+        return self._store.reader.read_entries(self._workflow_id, self._key, self._offset, limit)
 
     def _is_past_end(self) -> bool:
         """Return whether the first run's reader ended here."""
@@ -125,6 +138,14 @@ class BaseReader:
     def _end_text(self, *, timed_out: bool = False, has_left: bool = False) -> str:
         end = {"offset": self._offset, "closed": self.closed}
         return json.dumps({**end, "timed_out": timed_out, "has_left": has_left})
+
+
+def _turn_text(page: Page | None) -> str | None:
+    """Return the record of a turn: the extent of its page; None if the time was up."""
+    if page is None:
+        return None
+    extent = {"count": len(page.entries), "last": page.is_last}
+    return json.dumps({**extent, "closed": page.is_closed, "active": page.is_active})
 
 
 class _AsyncEntries(AsyncIterator[Any]):
@@ -168,30 +189,75 @@ class AsyncStreamReader(BaseReader):
         run = self._call.run if self._call else None
         has_read_all = False
         with self._watch() as watch:
-            while not self._is_past_end():
-                wait = self._wait()
-                # A value that has come since the last read wins over a time that is up.
-                has_polled = has_read_all and not wait.is_over
-                found = await auntil(watch, wait, has_polled=has_polled)
-                if found is None:
-                    await self._record_end(timed_out=True)
-                    raise self._timed_out()
-                (page,) = found
-                for offset, text in page.entries:
-                    if self._is_past_end():
+            while not self._is_past_end() or self._takes_turns:
+                takes_turns = self._takes_turns
+                page = await self._next_page(watch, has_read_all=has_read_all)
+                is_dropped = False
+                for offset, text in page.entries if page else ():
+                    # Where another branch begins, the rest is read again, in turn.
+                    is_dropped = self._takes_turns and not takes_turns
+                    if is_dropped or self._is_past_end():
                         break
                     self._offset = offset + 1
                     yield offset, await aload(run, text)
-                if self._is_past_end():
-                    break
-                if self._is_last(page):
-                    await self._record_end(timed_out=False)
+                if page is None or (not is_dropped and self._is_last(page)):
+                    await self._finish(timed_out=page is None)
                     return
-                has_read_all = page.is_last
+                has_read_all = page.is_last and not is_dropped
         self._replay_end()
 
-    def _wait(self) -> _AsyncPageWait | _AsyncRunPageWait:
-        return _AsyncPageWait(self) if self._call is None else _AsyncRunPageWait(self, self._call)
+    async def _next_page(self, watch: Watch, *, has_read_all: bool) -> Page | None:
+        """Return the next page; None once the time for it is up."""
+        turn = self._begin_turn()
+        if turn is not None and turn.found is not None:
+            # Its turn must not pass while it is read.
+            return await self._page_in_turn(turn.run, turn.found)
+        wait = self._wait(turn)
+        # A value that has come since the last read wins over a time that is up.
+        found = await auntil(watch, wait, has_polled=has_read_all and not wait.is_over)
+        page = None if found is None else found[0]
+        if turn is None:
+            return page
+        checkpoint = turn.checkpoint(output=_turn_text(page))
+        answer = await turn.run.asubmit(RecordStep, turn, checkpoint=checkpoint)
+        return page if answer.checkpoint is None else await self._page_of(answer.checkpoint)
+
+    async def _page_in_turn(self, run: Run, checkpoint: Checkpoint) -> Page | None:
+        # Its turn must not pass while it is read.
+        with run.holding_turns():
+            page = await self._page_of(checkpoint)
+        await run.turn(checkpoint)
+        return page
+
+    async def _page_of(self, checkpoint: Checkpoint) -> Page | None:
+        """Return the page that an earlier run got in this turn."""
+        recorded = json.loads(checkpoint.output or "null")
+        if recorded is None:
+            return None
+        entries: list[tuple[int, str]] = []
+        if recorded["count"]:
+            assert self._call is not None
+            read = partial(self._read, recorded["count"])
+            entries = (await reads.apatiently(self._call.run, read)).entries
+        return Page(
+            entries=entries,
+            is_closed=recorded["closed"],
+            is_active=recorded["active"],
+            is_last=recorded["last"],
+        )
+
+    def _wait(self, turn: Call | None) -> _AsyncPageWait | _AsyncRunPageWait:
+        call = turn or self._call
+        return _AsyncPageWait(self) if call is None else _AsyncRunPageWait(self, call)
+
+    async def _finish(self, *, timed_out: bool) -> None:
+        """End the iteration after its last page, or by its timeout."""
+        if self._end is not None:
+            self._replay_end()
+            return
+        await self._record_end(timed_out=timed_out)
+        if timed_out:
+            raise self._timed_out()
 
     async def _record_end(self, *, timed_out: bool) -> None:
         if self._call is not None:
@@ -306,4 +372,5 @@ async def aload(run: Run | None, text: str) -> Any:
         return serializers.loads(text)
     if run is None:
         return await sync_to_async(serializers.loads)(text)
-    return await reads.apatiently(run, lambda: serializers.loads(text))
+    with run.holding_turns():
+        return await reads.apatiently(run, lambda: serializers.loads(text))

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_dbos.store")
 
+Batch = list[tuple[Write, asyncio.Future[Answer]]]
+
 
 class _Queue:
     """The queued writes of one loop's runs, with the futures of their answers."""
@@ -40,9 +42,9 @@ class _Queue:
         self.waiting: deque[tuple[Write, asyncio.Future[Answer]]] = deque()
         self.writing: asyncio.Task[None] | None = None
 
-    def take(self) -> list[tuple[Write, asyncio.Future[Answer]]]:
+    def take(self) -> Batch:
         """Take the next batch, up to the limits."""
-        batch: list[tuple[Write, asyncio.Future[Answer]]] = []
+        batch: Batch = []
         size = 0
         while self.waiting and len(batch) < MAX_BATCH_ROWS and size < MAX_BATCH_BYTES:
             batch.append(self.waiting.popleft())
@@ -138,17 +140,20 @@ class InlineWriter:
         try:
             while batch := queue.take():
                 await self._write_batch(batch)
+        except BaseException as error:
+            # The writes that were queued in the meantime must not wait for ever.
+            while batch := queue.take():
+                _fail(batch, error)
+            raise
         finally:
             queue.writing = None
 
-    async def _write_batch(self, batch: list[tuple[Write, asyncio.Future[Answer]]]) -> None:
+    async def _write_batch(self, batch: Batch) -> None:
         writes = [write for write, _ in batch]
         try:
             answers = await sync_to_async(self._write_all, thread_sensitive=True)(writes)
         except BaseException as error:
-            for _, waiting in batch:
-                if not waiting.done():
-                    waiting.set_exception(error)
+            _fail(batch, error)
             if not isinstance(error, Exception):
                 raise
             return
@@ -174,6 +179,13 @@ class InlineWriter:
 
     def forget(self, workflow_id: str, claim_number: int) -> None:
         """Do nothing: this writer remembers no refusals."""
+
+
+def _fail(batch: Batch, error: BaseException) -> None:
+    """Raise the error where the batch's writes are awaited."""
+    for _, waiting in batch:
+        if not waiting.done():
+            waiting.set_exception(error)
 
 
 def _thread_holder() -> object:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 
 import django_dbos as dbos
+from django_dbos import serializers
 from django_dbos.models import Checkpoint
 from django_dbos.testing import run_until_idle
 from tests.crashing import Crash, crash_after, recover
@@ -112,6 +115,46 @@ def test_other_arguments_at_a_position_are_never_another_branchs_value() -> None
 
     with pytest.raises(dbos.NondeterminismError, match="other arguments"):
         handle.get_result()
+
+
+@dbos.step
+async def in_turn_as_user(value: str) -> Any:
+    """Return a value that a replay reads from the database, on a thread."""
+    while not returned.issuperset(TURNS[: TURNS.index(value)]):  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    user, _ = await get_user_model().objects.aget_or_create(username=value)
+    return user
+
+
+async def branch_of_users(name: str) -> list[str]:
+    values = []
+    for number in (1, 2):
+        values.append((await in_turn_as_user(f"{name}{number}")).username)
+        returned.add(values[-1])
+    return values
+
+
+@dbos.workflow
+async def gathers_users() -> list[list[str]]:
+    returned.clear()
+    return list(await asyncio.gather(ordered_branch("a"), branch_of_users("b")))
+
+
+@pytest.mark.rule(21)
+def test_outcomes_that_are_read_on_a_thread_keep_their_turn(
+    run_through_crashes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = serializers.loads
+
+    def slowly_loads(text: str) -> Any:
+        # The other branch would have more than enough passes of the loop to go on.
+        time.sleep(0.02 if serializers.needs_thread(text) else 0)
+        return loads(text)
+
+    monkeypatch.setattr(serializers, "loads", slowly_loads)
+    expected = [["a1", "a2"], ["b1", "b2"]]
+
+    run_through_crashes(gathers_users.start, lambda handle: _assert_result(handle, expected))
 
 
 @pytest.mark.rule(18)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,6 +98,33 @@ async def test_the_cancellation_of_the_first_caller_leaves_the_others_alone(asyn
 
     assert [answer.verdict for answer in answers] == [Verdict.DONE] * 2
     assert (await writer.awrite(writes[0])).verdict in (Verdict.DONE, Verdict.FOUND)
+
+
+class Ends(BaseException):
+    pass
+
+
+async def test_writes_that_are_queued_when_the_thread_ends_fail_with_it(async_db: None) -> None:
+    store: Any = Recorded()
+    executor_id, writes = await sync_to_async(held)(store.store, 2)
+    later: list[asyncio.Future[None]] = []
+    writer = writer_of(store, executor_id)
+
+    def end(*args: Any, **kwargs: Any) -> None:
+        loop.call_soon_threadsafe(lambda: later.append(asyncio.ensure_future(second())))
+        while not later or not writer._queues[loop].waiting:
+            time.sleep(0.001)
+        raise Ends
+
+    async def second() -> None:
+        with pytest.raises(Ends):
+            await writer.awrite(writes[1])
+
+    loop, store.apply = asyncio.get_running_loop(), end
+
+    with pytest.raises(Ends):
+        await writer.awrite(writes[0])
+    await later[0]
 
 
 @dbos.step

@@ -4,18 +4,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django_dbos import serializers
-from django_dbos.core.records import RecordStep, RecordWait, Verdict
+from django_dbos.core.records import Checkpoint, RecordStep, RecordWait, Verdict
 from django_dbos.operations._sync import reads
 from django_dbos.operations._sync.polling import until
 from django_dbos.operations.run import Call, Run
-from django_dbos.operations.stream_readers import BaseClientPageWait, BaseReader, BaseRunPageWait
+from django_dbos.operations.stream_readers import (
+    BaseClientPageWait,
+    BaseReader,
+    BaseRunPageWait,
+    _turn_text,
+)
+from django_dbos.store.records import Page
 
 if TYPE_CHECKING:
-    from django_dbos.store.records import Page
+    from django_dbos.store.pubsub import Watch
 
 
 class _Entries(Iterator[Any]):
@@ -59,30 +67,74 @@ class StreamReader(BaseReader):
         run = self._call.run if self._call else None
         has_read_all = False
         with self._watch() as watch:
-            while not self._is_past_end():
-                wait = self._wait()
-                # A value that has come since the last read wins over a time that is up.
-                has_polled = has_read_all and not wait.is_over
-                found = until(watch, wait, has_polled=has_polled)
-                if found is None:
-                    self._record_end(timed_out=True)
-                    raise self._timed_out()
-                (page,) = found
-                for offset, text in page.entries:
-                    if self._is_past_end():
+            while not self._is_past_end() or self._takes_turns:
+                takes_turns = self._takes_turns
+                page = self._next_page(watch, has_read_all=has_read_all)
+                is_dropped = False
+                for offset, text in page.entries if page else ():
+                    # Where another branch begins, the rest is read again, in turn.
+                    is_dropped = self._takes_turns and not takes_turns
+                    if is_dropped or self._is_past_end():
                         break
                     self._offset = offset + 1
                     yield offset, load(run, text)
-                if self._is_past_end():
-                    break
-                if self._is_last(page):
-                    self._record_end(timed_out=False)
+                if page is None or (not is_dropped and self._is_last(page)):
+                    self._finish(timed_out=page is None)
                     return
-                has_read_all = page.is_last
+                has_read_all = page.is_last and not is_dropped
         self._replay_end()
 
-    def _wait(self) -> _PageWait | _RunPageWait:
-        return _PageWait(self) if self._call is None else _RunPageWait(self, self._call)
+    def _next_page(self, watch: Watch, *, has_read_all: bool) -> Page | None:
+        """Return the next page; None once the time for it is up."""
+        turn = self._begin_turn()
+        if turn is not None and turn.found is not None:
+            # Its turn must not pass while it is read.
+            return self._page_in_turn(turn.run, turn.found)
+        wait = self._wait(turn)
+        # A value that has come since the last read wins over a time that is up.
+        found = until(watch, wait, has_polled=has_read_all and not wait.is_over)
+        page = None if found is None else found[0]
+        if turn is None:
+            return page
+        checkpoint = turn.checkpoint(output=_turn_text(page))
+        answer = turn.run.submit(RecordStep, turn, checkpoint=checkpoint)
+        return page if answer.checkpoint is None else self._page_of(answer.checkpoint)
+
+    def _page_in_turn(self, run: Run, checkpoint: Checkpoint) -> Page | None:
+        # Its turn must not pass while it is read.
+        with run.holding_turns():
+            page = self._page_of(checkpoint)
+        return page
+
+    def _page_of(self, checkpoint: Checkpoint) -> Page | None:
+        """Return the page that an earlier run got in this turn."""
+        recorded = json.loads(checkpoint.output or "null")
+        if recorded is None:
+            return None
+        entries: list[tuple[int, str]] = []
+        if recorded["count"]:
+            assert self._call is not None
+            read = partial(self._read, recorded["count"])
+            entries = (reads.patiently(self._call.run, read)).entries
+        return Page(
+            entries=entries,
+            is_closed=recorded["closed"],
+            is_active=recorded["active"],
+            is_last=recorded["last"],
+        )
+
+    def _wait(self, turn: Call | None) -> _PageWait | _RunPageWait:
+        call = turn or self._call
+        return _PageWait(self) if call is None else _RunPageWait(self, call)
+
+    def _finish(self, *, timed_out: bool) -> None:
+        """End the iteration after its last page, or by its timeout."""
+        if self._end is not None:
+            self._replay_end()
+            return
+        self._record_end(timed_out=timed_out)
+        if timed_out:
+            raise self._timed_out()
 
     def _record_end(self, *, timed_out: bool) -> None:
         if self._call is not None:
@@ -130,4 +182,5 @@ def load(run: Run | None, text: str) -> Any:
         return serializers.loads(text)
     if run is None:
         return serializers.loads(text)
-    return reads.patiently(run, lambda: serializers.loads(text))
+    with run.holding_turns():
+        return reads.patiently(run, lambda: serializers.loads(text))
