@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from django_dbos.core.batch.lookups import FoundCheckpoint
@@ -300,6 +301,13 @@ class BaseRun:
             f"The database refused a write of workflow {self.workflow_id!r}: {answer.subject}. "
             "Find out why, then resume() it."
         )
+
+    def _move_to_end(self, values: dict[str, Any]) -> None:
+        """Give the checkpoint of a write the next number in the order of outcomes."""
+        checkpoint = values.get("checkpoint")
+        if checkpoint is not None:
+            order = self.history.next_record_order()
+            values["checkpoint"] = replace(checkpoint, record_order=order)
 
     def note_post(self, answer: Answer) -> None:
         """Keep the first failure of the writes that nothing waits for."""

@@ -28,7 +28,10 @@ class AsyncRunWrites(BaseRun):
 
     async def asubmit(self, kind: type[Write], call: BaseCall | None, **values: Any) -> Answer:
         """Write, wait until the write is durable, and raise the error that ends the run."""
-        await self.arecord_left()
+        if self.left:
+            await self.arecord_left()
+            # Other branches may have been given outcomes in the meantime.
+            self._move_to_end(values)
         write = self.fenced(kind, **values)
         answer = await self.host.writer.awrite(write)
         self.check_answer(answer, call)

@@ -30,7 +30,10 @@ class RunWrites(BaseRun):
 
     def submit(self, kind: type[Write], call: BaseCall | None, **values: Any) -> Answer:
         """Write, wait until the write is durable, and raise the error that ends the run."""
-        self.record_left()
+        if self.left:
+            self.record_left()
+            # Other branches may have been given outcomes in the meantime.
+            self._move_to_end(values)
         write = self.fenced(kind, **values)
         answer = self.host.writer.write(write)
         self.check_answer(answer, call)
