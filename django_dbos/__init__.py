@@ -79,6 +79,7 @@ from django_dbos.operations._sync.stream_readers import StreamReader
 from django_dbos.operations.awaited import Awaited, Received, Winner
 from django_dbos.operations.describing import WorkflowDescription
 from django_dbos.operations.options import StartOptions
+from django_dbos.operations.retry_after import RetryAfter
 from django_dbos.operations.stream_readers import AsyncStreamReader
 from django_dbos.schedules import schedule
 from django_dbos.step_functions import StepFunction
@@ -109,6 +110,7 @@ __all__ = [
     "QueueDoesNotExist",
     "Received",
     "RecordedError",
+    "RetryAfter",
     "ScheduleDoesNotExist",
     "ScheduleExists",
     "ScheduleIsDeclared",

@@ -94,12 +94,12 @@ class WorkflowIdConflict(DbosError):
 
 
 class UserConflict(WorkflowIdConflict):
-    """The workflow id or deduplication id belongs to a workflow of another user.
+    """The workflow id, deduplication id or debounce key belongs to another user's workflow.
 
     Raised by starts; the result of the other workflow is withheld.
 
     Attributes:
-        id_kind: "Workflow id" or "Deduplication id".
+        id_kind: "Workflow id", "Deduplication id" or "Debounce key".
         taken_id: The id that is taken.
         user_id: The user for whom the workflow was to be started.
     """
@@ -140,7 +140,7 @@ class DuplicateWorkflow(DbosError):
             )
         return (
             f"Deduplication id {self.deduplication_id!r} is taken by workflow "
-            f"{self.workflow_id!r}, which hasn't finished yet. "
+            f"{self.workflow_id!r}, which is active, or was started with unique_for. "
             'Use on_duplicate="return" to get a handle to it instead.'
         )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
 
-from django_dbos.core import engine
+from django_dbos.core import engine, names
 from django_dbos.exceptions import DbosError
 from django_dbos.operations import context, events, messages, outside, reading, results
 from django_dbos.operations._sync import events as sync_events
@@ -28,6 +28,7 @@ from django_dbos.operations.entry import (
     workflow_run,
 )
 from django_dbos.operations.messages import new_message
+from django_dbos.operations.options import check_run_after
 from django_dbos.operations.stream_readers import AsyncStreamReader
 from django_dbos.operations.timeouts import NO_DEFAULT
 from django_dbos.store import get_store
@@ -140,23 +141,27 @@ class WorkflowHandle(Generic[R]):
         """See cancel()."""
         return await aperform("cancel", lambda: self._cancel(children))
 
-    def resume(self) -> bool:
+    def resume(self, *, queue_name: str | None = None) -> bool:
         """Put a cancelled, given-up, quarantined or waiting workflow back in its queue.
 
         It continues after its last recorded step, with attempts and deadline reset. A delayed
         workflow begins at once, as after run_now().
+
+        Args:
+            queue_name: The queue to put it in, from now on. Default: the one that it had.
 
         Returns:
             True if the workflow could be resumed.
 
         Raises:
             WorkflowDoesNotExist: There is no such workflow.
+            ValueError: The queue's name is empty or too long; TypeError if it is no str.
         """
-        return perform("resume", self._resume)
+        return perform("resume", self._resumption(queue_name))
 
-    async def aresume(self) -> bool:
+    async def aresume(self, *, queue_name: str | None = None) -> bool:
         """See resume()."""
-        return await aperform("resume", self._resume)
+        return await aperform("resume", self._resumption(queue_name))
 
     def run_now(self) -> bool:
         """Put a delayed workflow in its queue at once, as if its time had come.
@@ -172,6 +177,27 @@ class WorkflowHandle(Generic[R]):
     async def arun_now(self) -> bool:
         """See run_now()."""
         return await aperform("run_now", self._run_now)
+
+    def set_run_after(self, run_after: datetime | timedelta | float) -> bool:
+        """Change when a delayed workflow may begin, to earlier or later.
+
+        A call with its debounce key changes that again.
+
+        Args:
+            run_after: An instant, or seconds or a timedelta from now, as in `using()`.
+
+        Returns:
+            True if the workflow was still delayed.
+
+        Raises:
+            WorkflowDoesNotExist: There is no such workflow.
+            TypeError: `run_after` is None or of another type; ValueError if it is out of range.
+        """
+        return perform("set_run_after", self._delaying(run_after))
+
+    async def aset_run_after(self, run_after: datetime | timedelta | float) -> bool:
+        """See set_run_after()."""
+        return await aperform("set_run_after", self._delaying(run_after))
 
     def send(
         self, message: Any, topic: str | None = None, idempotency_key: str | None = None
@@ -263,8 +289,19 @@ class WorkflowHandle(Generic[R]):
         answers = get_store().cancel_workflows([self.workflow_id], children=children)
         return self._known(answers[self.workflow_id])
 
-    def _resume(self) -> bool:
-        return self._known(get_store().resume_workflows([self.workflow_id])[self.workflow_id])
+    def _resumption(self, queue_name: str | None) -> Callable[[], bool]:
+        queue_name = _checked_queue(queue_name)
+
+        def resume() -> bool:
+            ids = [self.workflow_id]
+            answers = get_store().resume_workflows(ids, queue_name=queue_name)
+            return self._known(answers[self.workflow_id])
+
+        return resume
+
+    def _delaying(self, run_after: datetime | timedelta | float) -> Callable[[], bool]:
+        when = check_run_after(run_after)
+        return lambda: self._known(get_store().set_run_after(self.workflow_id, when))
 
     def _run_now(self) -> bool:
         return self._known(get_store().run_now(self.workflow_id))
@@ -280,6 +317,10 @@ def _status(value: str) -> Workflow.Status:
     return apps.get_model("django_dbos", "Workflow").Status(value)
 
 
+def _checked_queue(name: str | None) -> str | None:
+    return None if name is None else names.check_queue_name(name)
+
+
 class _Engine:
     """The operations of model rows, which are defined in a lower layer."""
 
@@ -289,8 +330,8 @@ class _Engine:
     def cancel(self, workflow_ids: Sequence[str], *, children: bool) -> dict[str, bool]:
         return get_store().cancel_workflows(workflow_ids, children=children)
 
-    def resume(self, workflow_ids: Sequence[str]) -> dict[str, bool]:
-        return get_store().resume_workflows(workflow_ids)
+    def resume(self, workflow_ids: Sequence[str], *, queue_name: str | None) -> dict[str, bool]:
+        return get_store().resume_workflows(workflow_ids, queue_name=_checked_queue(queue_name))
 
 
 engine.register(_Engine())

@@ -342,7 +342,11 @@ def _is_constant(item: Arguments) -> bool:
 
 
 def _refuse_one_for_all(like: NewWorkflow, count: int, operation: str) -> None:
-    shared = {"id": like.workflow_id, "deduplication id": like.deduplication_id}
+    shared = {
+        "id": like.workflow_id,
+        "deduplication id": like.deduplication_id,
+        "debounce key": like.debounce_key,
+    }
     for name, value in shared.items():
         if value:
             raise ValueError(

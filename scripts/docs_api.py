@@ -42,8 +42,8 @@ that runs workflows, and its row. The page is generated from the docstrings by `
 # Paragraphs: a title, the names (indented) and an introduction.
 SUBJECTS = """\
 Workflows and steps
-    workflow step run_step continue_as_new current_workflow WorkflowFunction StepFunction
-    CurrentWorkflow logger
+    workflow step run_step continue_as_new current_workflow RetryAfter WorkflowFunction
+    StepFunction CurrentWorkflow logger
 Decorators make functions durable. The guide to [workflows and steps](../guides/workflows.md)
 explains how they run.
 

@@ -110,6 +110,6 @@ def test_the_sync_form_of_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_twin_imports_twins_and_names_of_its_source() -> None:
     text = generator.generate("retries")
 
-    assert "from django_dbos.operations.retries import WAKE, _postponed" in text
+    assert "from django_dbos.operations.retries import _postponed" in text
     assert "aretry" not in text
     assert "await" not in text

@@ -150,6 +150,9 @@ def _waiting(workflow: Workflow) -> str:
         return gettext("Sleeping until %s.") % instant(workflow.due_at)
     if workflow.wake_kind == WakeKind.RETRY:
         return gettext("A step has failed; its next attempt is at %s.") % instant(workflow.due_at)
+    if workflow.wake_kind == WakeKind.RETRY_AFTER:
+        told = {"seconds": workflow.wake_name, "instant": instant(workflow.due_at)}
+        return gettext("A step was told to try again in %(seconds)s s, at %(instant)s.") % told
     awaited = _awaited(workflow)
     if workflow.due_at is None:
         return gettext("Waiting for %s.") % awaited

@@ -7,7 +7,7 @@ are out of range for Python's datetime, for SQLite's date functions and for psyc
 from __future__ import annotations
 
 import math
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import overload
 
 YEAR = 365.25 * 86_400
@@ -59,6 +59,11 @@ def _check_range(seconds: float, value: float | timedelta, *, label: str) -> flo
             f"{label} can't be more than 1,000 years, but is {value!r}. Numbers are in seconds."
         )
     return seconds
+
+
+def seconds_to(due: datetime | float) -> float:
+    """Return the seconds to an aware instant, by this process's clock; seconds as they are."""
+    return (due - datetime.now(UTC)).total_seconds() if isinstance(due, datetime) else due
 
 
 def check_instant(value: datetime, *, label: str) -> datetime:

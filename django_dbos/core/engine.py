@@ -18,8 +18,8 @@ class Engine(Protocol):
     def cancel(self, workflow_ids: Sequence[str], *, children: bool) -> dict[str, bool]:
         """Cancel workflows; return by id whether each one was still active."""
 
-    def resume(self, workflow_ids: Sequence[str]) -> dict[str, bool]:
-        """Resume workflows; return by id whether each one could be resumed."""
+    def resume(self, workflow_ids: Sequence[str], *, queue_name: str | None) -> dict[str, bool]:
+        """Resume workflows, in another queue if one is given; return by id whether each could."""
 
 
 _engine: Engine | None = None

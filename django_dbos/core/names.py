@@ -82,6 +82,16 @@ def check_deduplication_id(value: object) -> str | None:
     return None if value is None else check_text(value, label="A deduplication id")
 
 
+def check_partition_key(value: object) -> str | None:
+    """Return ``value`` if it is a valid partition key; None means "no key"."""
+    return None if value is None else check_text(value, label="A partition key")
+
+
+def check_debounce_key(value: object) -> str | None:
+    """Return ``value`` if it is a valid debounce key; None means "no key"."""
+    return None if value is None else check_text(value, label="A debounce key")
+
+
 def check_options(given: Iterable[str], known: Iterable[str], *, owner: str) -> None:
     """Raise TypeError, naming the options' ``owner``, for the first given option not in ``known``.
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
+from django_dbos.core.durations import seconds_to
 from django_dbos.core.frozen import dataclass
 from django_dbos.core.ids import new_uuid
 from django_dbos.core.status import Status
@@ -23,6 +24,9 @@ class Lane(NamedTuple):
 
     queue_name: str
     priority: int | None
+
+
+DUE_PREFIX = "due:"
 
 
 class State(IntEnum):
@@ -108,7 +112,16 @@ class NewWorkflow:
     timeout: timedelta | None = None
     inherits_deadline: bool = True
     """Whether a child without a timeout of its own has its parent's deadline."""
+    partition_key: str = ""
     deduplication_id: str | None = None
+    unique_for: timedelta | None = None
+    """How long from now on its deduplication id stays taken, also after it has ended."""
+    debounce_key: str | None = None
+    """With it, a call while an earlier one is delayed changes that one: `delay` begins again."""
+    max_delay: float | None = None
+    """With a debounce key: the seconds after the first call within which the workflow is due."""
+    schedule_name: str | None = None
+    scheduled_at: datetime | None = None
     user_id: str | None = None
     attributes: str | None = None
     max_recovery_attempts: int | None = None
@@ -120,7 +133,8 @@ class NewWorkflow:
     token: uuid.UUID = field(default_factory=new_uuid)
     on_existing: str = "return"
     on_duplicate: str = "return"
-    """The effect of a taken id or deduplication id: "return" the existing workflow, or "reject"."""
+    """The effect of a taken id or deduplication id: "return" the existing workflow, or "reject";
+    of a deduplication id also "replace"."""
     after: str | None = None
     """A workflow that must have ended before: until then this one waits for its result."""
 
@@ -141,6 +155,17 @@ class NewWorkflow:
         """Whether the workflow may run at once."""
         return self.delay is None and self.run_at is None
 
+    @property
+    def due_in(self) -> float | None:
+        """Seconds until the workflow may run, by this process's clock; None for at once."""
+        due = self.delay if self.run_at is None else self.run_at
+        return None if due is None else seconds_to(due)
+
+    @property
+    def lane(self) -> Lane:
+        """The lane that the workflow is enqueued in."""
+        return Lane(self.queue_name, None if self.partition_key else self.priority)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMessage:
@@ -158,10 +183,12 @@ MAX_DESCRIPTION = 255
 
 
 class WakeKind(StrEnum):
-    """The kinds of waits. All but SLEEP and RETRY wait for something besides the time."""
+    """The kinds of waits. All but the first three wait for something besides the time."""
 
     SLEEP = "sleep"
     RETRY = "retry"
+    RETRY_AFTER = "retryafter"
+    """A step was told to try again later; the wait's name is the number of seconds."""
     MESSAGE = "message"
     EVENT = "event"
     RESULT = "result"
@@ -255,6 +282,11 @@ class Wake:
 def run_key(workflow_id: str) -> str:
     """Return the text by which the executor of a workflow is notified of its cancellation."""
     return f"run:{workflow_id}"
+
+
+def due_key(seconds: float) -> str:
+    """Return the text by which executors learn that a workflow is due in this many seconds."""
+    return f"{DUE_PREFIX}{max(seconds, 0.0):.6f}"
 
 
 # The writes that runs submit to the group commit. Each carries its claim and gets an answer.
@@ -419,6 +451,7 @@ class Refusal(StrEnum):
     NO_RECEIVER = "no receiver"
     ID_TAKEN = "id taken"
     DUPLICATE = "duplicate"
+    OTHER_USER = "other user"
     STREAM_CLOSED = "stream closed"
     DATABASE = "database"
 
@@ -434,7 +467,8 @@ class Answer:
     subject: str = ""
     """The subject of the refusal: an id, a key, or the database's message."""
     existing_id: str = ""
-    """With DUPLICATE: the workflow that holds the deduplication id."""
+    """With DUPLICATE: the workflow that holds the deduplication id; with OTHER_USER: that of the
+    debounce key."""
     existing_name: str = ""
     existing_user_id: str | None = None
     is_own: bool = False

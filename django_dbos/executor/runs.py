@@ -6,13 +6,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from django_dbos import telemetry
 from django_dbos.core import registry
 from django_dbos.core.batch.plan import Plan
-from django_dbos.core.records import Claim, NewWorkflow, Wake, run_key
+from django_dbos.core.records import DUE_PREFIX, Claim, NewWorkflow, Wake, run_key
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.identity import Identity
 from django_dbos.executor.notifier import Notifier
@@ -220,13 +220,17 @@ class Runs:
         if plan.has_news:
             self._notifier.notify(plan)
 
-    # Cancelled workflows
+    # Cancelled and delayed workflows
 
     def note_keys(self, keys: list[str]) -> None:
-        """Note that these keys have changed: among them are those of cancelled workflows."""
+        """Note these keys: among them are those of cancelled workflows and of due times."""
         for key in keys:
             if key.startswith(RUN_PREFIX):
                 self._doubt(key[len(RUN_PREFIX) :])
+            elif key.startswith(DUE_PREFIX):
+                # Any process can send a notification, of anything.
+                with suppress(ValueError):
+                    self._effects.note_due(float(key[len(DUE_PREFIX) :]))
             elif key == EVERYTHING:
                 # On SQLite that is every change of the file: too often to doubt all runs.
                 self._effects.audit_soon()

@@ -180,12 +180,23 @@ class Migration(migrations.Migration):
                 name="dbos_workflow_place",
             ),
         ),
-        migrations.AddIndex(
+        migrations.RemoveConstraint(
             model_name="workflow",
-            index=models.Index(
-                condition=models.Q(("unique_until__isnull", False)),
-                fields=["queue_name", "deduplication_id"],
-                name="dbos_workflow_unique",
+            name="dbos_workflow_deduplication",
+        ),
+        migrations.AddConstraint(
+            model_name="workflow",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(
+                    ("deduplication_id__isnull", False),
+                    models.Q(
+                        ("status__in", ["DELAYED", "ENQUEUED", "PENDING", "WAITING"]),
+                        ("unique_until__isnull", False),
+                        _connector="OR",
+                    ),
+                ),
+                fields=("queue_name", "deduplication_id"),
+                name="dbos_workflow_deduplication",
             ),
         ),
         migrations.AddConstraint(

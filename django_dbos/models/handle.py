@@ -7,7 +7,7 @@ returned as a `Handle`, and a test compares their names.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from django.db.models import TextChoices
@@ -48,11 +48,14 @@ class Handle(Protocol):
     def cancel(self, children: bool = False) -> bool:
         """Cancel the workflow."""
 
-    def resume(self) -> bool:
+    def resume(self, *, queue_name: str | None = None) -> bool:
         """Put a cancelled, given-up, quarantined or waiting workflow back in its queue."""
 
     def run_now(self) -> bool:
         """Put a delayed workflow in its queue at once."""
+
+    def set_run_after(self, run_after: datetime | timedelta | float) -> bool:
+        """Change when a delayed workflow may begin."""
 
     def send(
         self, message: Any, topic: str | None = None, idempotency_key: str | None = None
@@ -85,11 +88,14 @@ class Handle(Protocol):
     async def acancel(self, children: bool = False) -> bool:
         """See cancel()."""
 
-    async def aresume(self) -> bool:
+    async def aresume(self, *, queue_name: str | None = None) -> bool:
         """See resume()."""
 
     async def arun_now(self) -> bool:
         """See run_now()."""
+
+    async def aset_run_after(self, run_after: datetime | timedelta | float) -> bool:
+        """See set_run_after()."""
 
     async def asend(
         self, message: Any, topic: str | None = None, idempotency_key: str | None = None

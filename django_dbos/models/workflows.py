@@ -34,13 +34,13 @@ class WorkflowQuerySet(EngineQuerySet["Workflow"]):
         """
         return get_engine().cancel(self._ids(), children=children)
 
-    def resume(self) -> dict[str, bool]:
-        """Resume each workflow.
+    def resume(self, *, queue_name: str | None = None) -> dict[str, bool]:
+        """Resume each workflow; with `queue_name` in that queue.
 
         Returns:
             By workflow id, whether the workflow could be resumed.
         """
-        return get_engine().resume(self._ids())
+        return get_engine().resume(self._ids(), queue_name=queue_name)
 
     def _ids(self) -> list[str]:
         return list(self.values_list("workflow_id", flat=True))
@@ -150,11 +150,6 @@ class Workflow(EngineRow):
                 name="dbos_workflow_place",
             ),
             models.Index(
-                fields=("queue_name", "deduplication_id"),
-                condition=Q(unique_until__isnull=False),
-                name="dbos_workflow_unique",
-            ),
-            models.Index(
                 fields=("queue_name", "queue_sequence"),
                 condition=Q(status="ENQUEUED", recovery_attempts__gte=SUSPECT_ATTEMPTS),
                 name="dbos_workflow_suspect",
@@ -202,9 +197,11 @@ class Workflow(EngineRow):
             models.Index(fields=("created_at",), name="dbos_workflow_created"),
         )
         constraints = (
+            # One with `unique_until` keeps its id after its end, until a start finds it expired.
             models.UniqueConstraint(
                 fields=("queue_name", "deduplication_id"),
-                condition=Q(status__in=ACTIVE, deduplication_id__isnull=False),
+                condition=Q(deduplication_id__isnull=False)
+                & (Q(status__in=ACTIVE) | Q(unique_until__isnull=False)),
                 name="dbos_workflow_deduplication",
             ),
             models.UniqueConstraint(

@@ -32,7 +32,11 @@ class WorkflowDescription:
     queue_name: str
     partition_key: str | None
     priority: int
+    partition_key: str | None
     deduplication_id: str | None
+    unique_until: datetime | None
+    """The time until which it keeps that id, even if it ends before."""
+    debounce_key: str | None
     user_id: str | None
     attributes: dict[str, Any] | None
     parent_id: str | None
@@ -73,7 +77,10 @@ def describe(store: Store, workflow_id: str) -> WorkflowDescription:
         queue_name=row.queue_name,
         partition_key=row.partition_key or None,
         priority=row.priority,
+        partition_key=row.partition_key or None,
         deduplication_id=row.deduplication_id,
+        unique_until=row.unique_until,
+        debounce_key=row.debounce_key,
         user_id=row.user_id,
         attributes=row.attributes,
         parent_id=row.parent_id,
@@ -100,6 +107,8 @@ def _awaited(row: Any) -> str | None:
             return f"event {row.wake_name!r} of {row.wake_workflow_id!r}"
         case WakeKind.STREAM:
             return f"an entry of stream {row.wake_name!r} of {row.wake_workflow_id!r}"
+        case WakeKind.RETRY_AFTER:
+            return f"a step, which was told to try again in {row.wake_name} s"
         case WakeKind.ANY:
             return str(row.wake_name)
     return row.wake_kind  # type: ignore[no-any-return]

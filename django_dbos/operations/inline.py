@@ -72,15 +72,18 @@ class InlineHost:
         for run in list(self.runs):
             run.doubt()
 
-    def start(self, new: NewWorkflow) -> Run | None:
-        """Start a workflow under a claim of this host; None if its id exists already."""
+    def start(self, new: NewWorkflow) -> tuple[str, Run | None]:
+        """Start a workflow under a claim of this host; return its id and its run.
+
+        There is no run of a workflow that exists already, whose id may be another one.
+        """
         session = self.store.session()
         with session.transaction():
             (started,) = self.store.start_workflows([new])
             if not started.is_new:
-                return None
+                return started.workflow_id, None
             claim = self.store.claim_workflow(session, self.executor_id, new.workflow_id)
-        return None if claim is None else self.make_run(claim)
+        return new.workflow_id, None if claim is None else self.make_run(claim)
 
     def claim(self, workflow_id: str) -> Run | None:
         """Claim an enqueued workflow whose function is known here.

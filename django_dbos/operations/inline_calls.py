@@ -19,21 +19,24 @@ if TYPE_CHECKING:
     from django_dbos.store.base import Store
 
 
-def call(store: Store, new: NewWorkflow) -> Run | None:
-    """Run a workflow here, to its end, and return the last run; None if its id exists already."""
+def call(store: Store, new: NewWorkflow) -> tuple[str, Run | None]:
+    """Run a workflow here, to its end; return its id and its last run.
+
+    There is no run of a workflow that exists already, whose id may be another one.
+    """
     ran = None
     with hosting(store) as host:
-        run = host.start(new)
+        workflow_id, run = host.start(new)
         while run is not None:
             host.perform(run)
             ran, run = run, host.next_run_of(run)
-    return ran
+    return workflow_id, ran
 
 
-async def acall(store: Store, new: NewWorkflow) -> Run | None:
+async def acall(store: Store, new: NewWorkflow) -> tuple[str, Run | None]:
     """See call()."""
     hosted = hosting(store)
-    host, run = await _begun(hosted, new)
+    host, workflow_id, run = await _begun(hosted, new)
     ran = None
     try:
         while run is not None:
@@ -41,13 +44,13 @@ async def acall(store: Store, new: NewWorkflow) -> Run | None:
             ran, run = run, await sync_to_async(host.next_run_of)(run)
     finally:
         await sync_to_async(hosted.__exit__)(None, None, None)
-    return ran
+    return workflow_id, ran
 
 
 async def _begun(
     hosted: AbstractContextManager[InlineHost], new: NewWorkflow
-) -> tuple[InlineHost, Run | None]:
-    """Return a host and the run of the workflow that was started there.
+) -> tuple[InlineHost, str, Run | None]:
+    """Return a host, and the id and the run of the workflow that was started there.
 
     The starting thread continues when the caller is cancelled: the workflow must not stay claimed
     by a living process that doesn't run it (CORRECTNESS rule 3).
@@ -58,16 +61,17 @@ async def _begun(
     except asyncio.CancelledError:
         await asyncio.wait([beginning])
         if beginning.exception() is None:
-            await sync_to_async(_give_up)(hosted, *beginning.result())
+            host, _, run = beginning.result()
+            await sync_to_async(_give_up)(hosted, host, run)
         raise
 
 
 def _begin(
     hosted: AbstractContextManager[InlineHost], new: NewWorkflow
-) -> tuple[InlineHost, Run | None]:
+) -> tuple[InlineHost, str, Run | None]:
     host = hosted.__enter__()
     try:
-        return host, host.start(new)
+        return host, *host.start(new)
     except BaseException:
         hosted.__exit__(None, None, None)
         raise

@@ -17,6 +17,7 @@ from django_dbos.operations.due_times import check_due
 UNSET: Any = object()
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
 RETURN_OR_REJECT = ("return", "reject")
+RETURN_REJECT_OR_REPLACE = (*RETURN_OR_REJECT, "replace")
 
 
 class StartOptions(TypedDict, total=False):
@@ -36,14 +37,27 @@ class StartOptions(TypedDict, total=False):
     """The maximum duration from the first run on, in seconds or as a timedelta; past it the
     workflow is cancelled. Default: the decorator's, then for a child its parent's deadline. None
     means no limit."""
+    partition_key: str | None
+    """The workflow's part of its queue, at most 255 characters, for example a customer: keys are
+    served in turn, and a queue may have limits for each of them."""
     deduplication_id: str | None
     """An id that is unique among the active workflows of a queue."""
+    unique_for: timedelta | float | None
+    """How long from the start on the deduplication id stays taken, in seconds or as a timedelta,
+    even if the workflow has ended by then. Default: until the workflow has ended."""
     on_existing: Literal["return", "reject"]
     """The answer to a start whose workflow id is taken: "return" (the default) returns a handle
     to the existing workflow, "reject" raises DuplicateWorkflow."""
-    on_duplicate: Literal["return", "reject"]
-    """The answer to a start whose deduplication id is taken: "return" (the default) or
-    "reject"."""
+    on_duplicate: Literal["return", "reject", "replace"]
+    """The answer to a start whose deduplication id is taken: "return" (the default), "reject", or
+    "replace", which cancels the workflow that has it and starts the new one, both or neither."""
+    debounce_key: str | None
+    """Has a burst of starts with this key make one run, after `delay` seconds without another
+    start. The arguments and options of the last one count; all handles are the same."""
+    delay: timedelta | float | None
+    """The quiet time after the last start with a debounce key, in seconds or as a timedelta."""
+    max_delay: timedelta | float | None
+    """The longest time from the first start with a debounce key to the run. Default: no limit."""
     user: Any
     """The user whom the workflow belongs to, or the user's pk: `current_workflow().user` returns
     it, and access to pages depends on it. Default: for a child its parent's, else None."""
@@ -60,9 +74,14 @@ class Options:
     priority: Any = UNSET
     run_after: Any = UNSET
     timeout: Any = UNSET
+    partition_key: Any = UNSET
     deduplication_id: Any = UNSET
+    unique_for: Any = UNSET
     on_existing: Any = UNSET
     on_duplicate: Any = UNSET
+    debounce_key: Any = UNSET
+    delay: Any = UNSET
+    max_delay: Any = UNSET
     user: Any = UNSET
     attributes: Any = UNSET
 
@@ -77,25 +96,74 @@ class Options:
         return default if value is UNSET else value
 
     def values(self, definition: WorkflowDefinition) -> dict[str, Any]:
-        """Return the fields of a NewWorkflow that these options determine; not its id."""
+        """Return the fields of a NewWorkflow that these options determine; not its id.
+
+        Raises:
+            ValueError: Options contradict each other, or one lacks another.
+        """
+        _refuse_contradictions(self)
         run_after = self.get("run_after", None)
+        unique_for = self.get("unique_for", None)
         timeout = self.get("timeout", definition.timeout)
         return {
             "name": definition.name,
             "queue_name": self.get("queue_name", definition.queue_name)
             or get_settings().default_queue,
             "priority": self.get("priority", 0),
-            "delay": run_after if isinstance(run_after, float) else None,
+            "delay": run_after if isinstance(run_after, float) else self.get("delay", None),
             "run_at": run_after if isinstance(run_after, datetime) else None,
             "timeout": None if timeout is None else timedelta(seconds=timeout),
             "inherits_deadline": self.timeout is UNSET,
+            "partition_key": self.get("partition_key", None) or "",
             "deduplication_id": self.get("deduplication_id", None),
+            "unique_for": None if unique_for is None else timedelta(seconds=unique_for),
+            "debounce_key": self.get("debounce_key", None),
+            "max_delay": self.get("max_delay", None),
             "on_existing": self.get("on_existing", "return"),
             "on_duplicate": self.get("on_duplicate", "return"),
             "user_id": self.get("user", None),
             "attributes": self.get("attributes", None),
             "max_recovery_attempts": definition.max_recovery_attempts,
         }
+
+
+# Pairs of options that can't both be given, and the reason.
+EXCLUSIVE = (
+    ("debounce_key", "workflow_id", "the calls of a burst are one workflow, whose id is new"),
+    ("debounce_key", "run_after", "delay decides when the workflow runs"),
+    ("debounce_key", "deduplication_id", "the debounce key decides what is the same"),
+)
+# Options that need another one.
+NEEDS = (
+    ("debounce_key", "delay"),
+    ("delay", "debounce_key"),
+    ("max_delay", "debounce_key"),
+    ("unique_for", "deduplication_id"),
+)
+
+
+def _refuse_contradictions(options: Options) -> None:
+    given = {field.name: options.get(field.name, None) for field in fields(options)}
+    for name, other, reason in EXCLUSIVE:
+        if given[name] is not None and given[other] is not None:
+            raise ValueError(f"using() takes {name} or {other}, not both: {reason}.")
+    for name, needed in NEEDS:
+        if given[name] is not None and given[needed] is None:
+            hint = " For a fixed delay use run_after." if name == "delay" else ""
+            raise ValueError(f"{name}={given[name]!r} needs a {needed}.{hint}")
+    replaces = given["on_duplicate"] == "replace"
+    if replaces and given["deduplication_id"] is None:
+        raise ValueError('on_duplicate="replace" needs a deduplication_id.')
+    if replaces and given["unique_for"] is not None:
+        raise ValueError(
+            'using() takes unique_for or on_duplicate="replace", not both: with one the first '
+            "workflow counts, with the other the last one."
+        )
+    if given["max_delay"] is not None and given["max_delay"] < given["delay"]:
+        raise ValueError(
+            f"max_delay must be at least the delay of {given['delay']:g} s, but is "
+            f"{given['max_delay']:g} s."
+        )
 
 
 def _workflow_id(value: Any) -> str | None:
@@ -121,6 +189,15 @@ def _run_after(value: Any) -> datetime | float | None:
     return check_due(value, label="run_after")
 
 
+def check_run_after(value: Any) -> datetime | float:
+    """Return an aware instant or seconds; raise TypeError or ValueError for anything else."""
+    if value is None:
+        raise TypeError("run_after must be an instant, seconds or a timedelta, not None.")
+    checked = _run_after(value)
+    assert checked is not None
+    return checked
+
+
 def _timeout(value: Any) -> float | None:
     seconds: float | None = durations.to_seconds(value, label="timeout")
     if seconds == 0:
@@ -128,9 +205,22 @@ def _timeout(value: Any) -> float | None:
     return seconds
 
 
-def _return_or_reject(name: str, value: Any) -> str:
+def _positive(name: str, value: Any) -> float | None:
+    seconds: float | None = durations.to_seconds(value, label=name)
+    if seconds == 0:
+        raise ValueError(f"{name} must be more than 0; leave it out instead.")
+    return seconds
+
+
+def _on_existing(value: Any) -> str:
     if value not in RETURN_OR_REJECT:
-        raise ValueError(f"{name} must be 'return' or 'reject', not {value!r}.")
+        raise ValueError(f"on_existing must be 'return' or 'reject', not {value!r}.")
+    return str(value)
+
+
+def _on_duplicate(value: Any) -> str:
+    if value not in RETURN_REJECT_OR_REPLACE:
+        raise ValueError(f"on_duplicate must be 'return', 'reject' or 'replace', not {value!r}.")
     return str(value)
 
 
@@ -146,9 +236,14 @@ _CHECKS: dict[str, Any] = {
     "priority": _priority,
     "run_after": _run_after,
     "timeout": _timeout,
+    "partition_key": names.check_partition_key,
     "deduplication_id": names.check_deduplication_id,
-    "on_existing": partial(_return_or_reject, "on_existing"),
-    "on_duplicate": partial(_return_or_reject, "on_duplicate"),
+    "unique_for": partial(_positive, "unique_for"),
+    "on_existing": _on_existing,
+    "on_duplicate": _on_duplicate,
+    "debounce_key": names.check_debounce_key,
+    "delay": partial(_positive, "delay"),
+    "max_delay": partial(_positive, "max_delay"),
     "user": _user,
     "attributes": attributes.to_text,
 }

@@ -42,12 +42,12 @@ async def acall(new: NewWorkflow) -> Any:
     """Run a workflow inline, to its end; return its result or raise its error."""
     store = get_store()
     await sync_to_async(store.refuse_in_transaction)(new.name)
-    ran = await inline_calls.acall(store, new)
+    workflow_id, ran = await inline_calls.acall(store, new)
     if ran is not None and inline_calls.has_outcome(ran):
         return inline_calls.outcome(ran)
-    # The id exists already, or another executor has recovered the workflow: its recorded outcome
-    # counts.
-    return await client.aget_result(store, new.workflow_id, None)
+    # It or its duplicate exists already, or another executor has recovered the workflow: the
+    # recorded outcome counts.
+    return await client.aget_result(store, workflow_id, None)
 
 
 async def aget_result(workflow_id: str, timeout: Any) -> Any:  # noqa: ASYNC109

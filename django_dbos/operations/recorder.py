@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from django_dbos import serializers
-from django_dbos.core.records import Checkpoint, State
+from django_dbos.core.records import Checkpoint, State, Wake, WakeKind
 from django_dbos.operations.context import StepScope
+from django_dbos.operations.retry_after import RetryAfter
 from django_dbos.operations.run import Call
 from django_dbos.operations.step_definitions import StepDefinition
 
@@ -48,6 +49,18 @@ class Recorder:
             max_attempts=self.step.max_attempts,
         )
 
+    def is_last(self, error: BaseException) -> bool:
+        """Return True if no attempt follows this one, which raised the error."""
+        return not isinstance(error, RetryAfter) and self.step.is_last(self.attempt, error)
+
+    @property
+    def wake(self) -> Wake:
+        """The wait for the next attempt."""
+        seconds = self.errors[-1].get("retry_after") if self.errors else None
+        if seconds is None:
+            return Wake(kind=WakeKind.RETRY)
+        return Wake(kind=WakeKind.RETRY_AFTER, name=f"{seconds:g}")
+
     def returned(self, value: Any) -> Checkpoint:
         """Return the checkpoint of a value.
 
@@ -65,14 +78,17 @@ class Recorder:
         self.attempt += 1
         return checkpoint
 
+    def told_to_wait(self, error: RetryAfter) -> Checkpoint:
+        """Return the checkpoint of an attempt that doesn't count."""
+        self._append({"error": str(error), "retry_after": error.seconds})
+        return replace(self._checkpoint(), state=State.WAITING, attempts=self.attempt - 1)
+
     def raised(self, error: BaseException) -> tuple[Checkpoint, BaseException]:
         """Return the checkpoint of an error, and the error as a replay will raise it."""
-        if self.attempt > 1:
+        if self.errors:
             self._note(error)
-            if isinstance(error, Exception):
-                error.add_note(
-                    f"Step {self.step.name!r} failed in each of {self.attempt} attempts."
-                )
+        if self.attempt > 1 and isinstance(error, Exception):
+            error.add_note(f"Step {self.step.name!r} failed in each of {self.attempt} attempts.")
         text = serializers.dump_error(error)
         return self._checkpoint(error=text), serializers.round_trip_error(error, text)
 
@@ -103,7 +119,10 @@ class Recorder:
 
     def _note(self, error: BaseException) -> None:
         text = "".join(traceback.format_exception_only(error)).strip()
-        self.errors.append({"attempt": self.attempt, "error": text[:MAX_ERROR]})
+        self._append({"error": text[:MAX_ERROR]})
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        self.errors.append({"attempt": self.attempt, **entry})
         del self.errors[:-MAX_ERRORS]
 
     def _checkpoint(self, **outcome: Any) -> Checkpoint:

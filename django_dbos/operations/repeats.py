@@ -56,7 +56,7 @@ class Repeats:
         if meaning is not None and meaning.step is Step.COUNT_TWICE:
             runs = max(recorder.step.max_attempts, LEAST_RUNS)
             return recorder.attempt >= runs
-        return recorder.step.is_last(recorder.attempt, error)
+        return recorder.is_last(error)
 
     def wait(self, error: BaseException) -> None:
         """Pause before a repeat, then confirm the claim."""

@@ -53,6 +53,8 @@ async def astart(run: Run, workflows: Sequence[NewWorkflow]) -> list[str]:
         error = children.settle(answer)
         if error is not None:
             await run.afail(call, error)
+        if answer.checkpoint is not None:
+            return await _arecorded_ids(run, answer.checkpoint)
         if answer.verdict is not Verdict.REFUSED:
             return children.ids
 
@@ -109,6 +111,8 @@ class _Children:
 
     def _objection(self, new: NewWorkflow, answer: Answer) -> DbosError | None:
         """Return the error if an existing workflow can't be adopted as the new child."""
+        if answer.refusal is Refusal.OTHER_USER:
+            return UserConflict("Debounce key", str(new.debounce_key), str(new.user_id))
         if answer.refusal is Refusal.DUPLICATE:
             if new.is_of_another_user(answer.existing_user_id):
                 taken = str(new.deduplication_id)

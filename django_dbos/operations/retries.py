@@ -2,17 +2,16 @@
 
 The checkpoint counts the attempts, keeps their errors, and has the time of the next attempt. So a
 crash costs no attempt that is known to have failed, and a run whose next attempt is far off is
-suspended as in any other wait.
+suspended as in any other wait. An attempt that raised RetryAfter isn't counted.
 """
 
 from __future__ import annotations
 
 from django_dbos import telemetry
-from django_dbos.core.records import Checkpoint, RecordRetry, Wake, WakeKind
+from django_dbos.core.records import Checkpoint, RecordRetry
 from django_dbos.operations import waits
 from django_dbos.operations.recorder import Recorder
-
-WAKE = Wake(kind=WakeKind.RETRY)
+from django_dbos.operations.retry_after import RetryAfter
 
 
 async def aretry(recorder: Recorder, error: BaseException) -> Checkpoint | None:
@@ -24,18 +23,21 @@ async def aretry(recorder: Recorder, error: BaseException) -> Checkpoint | None:
     checkpoint, delay = _postponed(recorder, error)
     answer = await call.run.asubmit(RecordRetry, call, checkpoint=checkpoint, delay=delay)
     if answer.checkpoint is None:
-        await waits.apause(call, WAKE, delay)
+        await waits.apause(call, recorder.wake, delay)
     return answer.checkpoint
 
 
 async def apause_until_due(recorder: Recorder) -> None:
-    """Wait until the next attempt is due, if an earlier run has made one that failed."""
-    if recorder.attempt > 1 and (left := recorder.call.remaining) > 0:
-        await waits.apause(recorder.call, WAKE, left)
+    """Wait until the next attempt is due, if an earlier run has made one."""
+    if recorder.call.has_waited and (left := recorder.call.remaining) > 0:
+        await waits.apause(recorder.call, recorder.wake, left)
 
 
 def _postponed(recorder: Recorder, error: BaseException) -> tuple[Checkpoint, float]:
     """Return the checkpoint of an attempt that failed, and the seconds until the next."""
+    if isinstance(error, RetryAfter):
+        telemetry.step_put_off(recorder.call, error.seconds)
+        return recorder.told_to_wait(error), error.seconds
     attempt, step = recorder.attempt, recorder.step
     checkpoint = recorder.failed(error)
     delay = step.delay_before(recorder.attempt)

@@ -36,7 +36,7 @@ async def arun_step(
             value = await aattempt(recorder, args, kwargs)
             checkpoint = recorder.returned(value)
         except (Exception, SystemExit) as error:
-            if step.is_last(recorder.attempt, error):
+            if recorder.is_last(error):
                 return await arecord_error(recorder, error)
             found = await aretry(recorder, error)
             if found is not None:

@@ -26,8 +26,10 @@ from django_dbos.store.pubsub import Watch
 
 # Waits for another workflow, which the checkpoint names.
 OTHERS = (WakeKind.EVENT, WakeKind.RESULT)
+# Waits for the next attempt at a step.
+RETRIES = (WakeKind.RETRY, WakeKind.RETRY_AFTER)
 # Waits that only time ends.
-TIMED = (WakeKind.SLEEP, WakeKind.RETRY)
+TIMED = (WakeKind.SLEEP, *RETRIES)
 
 
 async def await_(
@@ -96,7 +98,7 @@ class HoldPolicy:
         self.is_resident = run.host.is_inline or (branches is not None and branches.is_concurrent)
         longest = float("inf") if remaining is None else remaining
         if self.is_resident:
-            if wake.kind is not WakeKind.RETRY:
+            if wake.kind not in RETRIES:
                 run.host.refuse_wait(run, self._call.step_name, wake, remaining)
             return min(self._settings.poll_interval, longest)
         left = self._hold_until - time.monotonic()
@@ -111,7 +113,7 @@ class HoldPolicy:
     def _may_hold(self) -> bool:
         """Return whether slots are free; a retry on a test's thread holds none, so it may hold."""
         host = self._run.host
-        return host.may_hold() or (self._wake.kind is WakeKind.RETRY and not host.owns_connections)
+        return host.may_hold() or (self._wake.kind in RETRIES and not host.owns_connections)
 
 
 class RunWait:

@@ -6,11 +6,13 @@ Data first, wake-up second, never in one transaction (CORRECTNESS rule 15).
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 
 from django.db import transaction
 
 from django_dbos import telemetry
+from django_dbos.conf import get_settings
 from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import Lane, Wake
@@ -41,12 +43,25 @@ class Announcing(Transactions):
 
     def announce_plans(self, session: Session, plans: Sequence[Plan]) -> None:
         """Announce committed batches; called after their commits."""
-        notifications = Notifications.merged([Notifications.of_plan(plan) for plan in plans])
+        notifications = self._notifications_of(plans)
         waiting = [workflow_id for plan in plans for workflow_id in plan.waiting_ids]
         if waiting:
             # The awaited data may have come while they were still running.
             notifications.lanes += self.wake_satisfied(session, waiting)
         self.announce(session, notifications)
+
+    def _notifications_of(self, plans: Sequence[Plan]) -> Notifications:
+        notifications = Notifications.merged([Notifications.of_plan(plan) for plan in plans])
+        notifications.due_at = self._due_soon(new.due_in for plan in plans for new in plan.started)
+        return notifications
+
+    def _due_soon(self, delays: Iterable[float | None]) -> list[float]:
+        """Return when workflows are due that have these delays in seconds, on the monotonic clock.
+
+        Those that are due later than the next heartbeat are left to its report.
+        """
+        now, interval = time.monotonic(), get_settings().heartbeat_interval
+        return [now + delay for delay in delays if delay is not None and delay < interval]
 
     def wake_satisfied(
         self, session: Session, workflow_ids: Sequence[str] | None = None

@@ -31,5 +31,7 @@ from django_dbos.store.schedules import Schedules
 from django_dbos.store.timers import Timers
 
 
-class Store(Messaging, Schedules, Control, Queues, Claims, Batches, Liveness, Timers, Retention):
+class Store(
+    Messaging, Schedules, Queues, Claims, Batches, Control, Liveness, Timers, Retention
+):
     """Everything that the engine does with one database."""

@@ -17,7 +17,7 @@ from django_dbos.core.records import Checkpoint, Write
 from django_dbos.store import errors, rows
 from django_dbos.store.columns import CHECKPOINT
 from django_dbos.store.holding import Holding
-from django_dbos.store.sessions import Params, Session, Statement
+from django_dbos.store.sessions import Params, Row, Session, Statement
 from django_dbos.store.starting import Starting
 
 # Attempts at a batch that meets rows which were inserted since its look-ups.
@@ -66,11 +66,15 @@ class Batches(Starting, Holding):
     def _lookups(self, session: Session, asked: Questions) -> list[Lookup]:
         """Return the look-ups that a batch needs, and no others."""
         keyed = [
+            # Before the holders are looked up, of which it frees some ids.
+            ("free_expired_ids", asked.deduplications, ("queue_names", "deduplication_ids"),
+             _add_nothing),
             ("find_checkpoints", asked.checkpoints, ("workflow_ids", "step_numbers"),
              rows.add_checkpoints),
             ("find_events", asked.events, ("workflow_ids", "keys"), rows.add_events),
             ("find_deduplicated", asked.deduplications, ("queue_names", "deduplication_ids"),
              rows.add_deduplications),
+            ("find_debounced", asked.debounces, ("names", "keys"), rows.add_debounced),
             ("find_tails", asked.tails, ("workflow_ids", "keys"), rows.add_tails),
         ]  # fmt: skip
         lookups: list[Lookup] = [
@@ -108,6 +112,12 @@ class Batches(Starting, Holding):
 
     def _insert_children(self, session: Session, executor_id: str, plan: Plan) -> None:
         """Insert all children, or raise Conflict: an id may have been taken since its look-up."""
+        if plan.replaced:
+            self._cancel(plan.replaced, session)
+            self._free_ids(session, plan.replaced)
+        for debounced, expected_id in plan.debounced:
+            if self._debounce(session, debounced) != expected_id:
+                raise errors.Conflict(f"Another session has just changed {expected_id!r}.")
         if not plan.workflows:
             return
         new = [workflow for workflow, _ in plan.workflows]
@@ -133,3 +143,7 @@ class Batches(Starting, Holding):
         """
         params = CHECKPOINT.params(checkpoint) | {"token": token}
         self.session().run("record_for_history", params)
+
+
+def _add_nothing(facts: Facts, found: list[Row]) -> None:
+    """Learn nothing from a look-up that only prepares the next one."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from django_dbos.core.batch.notifications import Notifications
+from django_dbos.core.durations import seconds_to
 from django_dbos.store import errors, rows
 from django_dbos.store.announcing import Announcing
-from django_dbos.store.sessions import Row
+from django_dbos.store.sessions import Row, Session
 
 # The number of workflows that one statement cancels or resumes.
 BATCH = 500
@@ -38,12 +40,11 @@ class Control(Announcing):
         return {workflow_id: workflow_id in cancelled for workflow_id in requested}
 
     def _cancel_batch(self, workflow_ids: Sequence[str]) -> set[str]:
-        cancelled = self._cancel(workflow_ids)
+        cancelled = self._cancel(workflow_ids, self.session())
         self._announce_after_commit(Notifications.of_cancelled(sorted(cancelled)))
         return cancelled
 
-    def _cancel(self, workflow_ids: Sequence[str]) -> set[str]:
-        session = self.session()
+    def _cancel(self, workflow_ids: Sequence[str], session: Session) -> set[str]:
         params = {"workflow_ids": session.pack(workflow_ids)}
         return {row[0] for row in session.run("cancel_workflows", params)}
 
@@ -51,36 +52,63 @@ class Control(Announcing):
         found = self._workflows().filter(parent_id__in=workflow_ids)
         return list(found.values_list("workflow_id", flat=True))
 
-    def resume_workflows(self, workflow_ids: Sequence[str]) -> dict[str, bool]:
+    def resume_workflows(
+        self, workflow_ids: Sequence[str], *, queue_name: str | None = None
+    ) -> dict[str, bool]:
         """Enqueue cancelled, quarantined, given-up or waiting workflows, batch by batch.
 
-        Returns which of the ids were resumed. A workflow that can't be resumed is left alone, also
-        when another workflow has its deduplication id by now.
+        They go to another queue if its name is given. Returns which of the ids were resumed. A
+        workflow that can't be resumed is left alone, also when another workflow has its
+        deduplication id by now.
         """
         requested, resumed = list(dict.fromkeys(workflow_ids)), set[str]()
         for batch in _batches(requested):
-            found = self._resume_batch(batch)
+            found = self._resume_batch(batch, queue_name)
+            left = [workflow_id for workflow_id in batch if workflow_id not in _first(found)]
+            if left and self._free_expired(left, queue_name):
+                found += self._resume_batch(left, queue_name)
             self._announce_after_commit(Notifications(lanes=rows.lanes(found, 1)))
             resumed.update(row[0] for row in found)
         return {workflow_id: workflow_id in resumed for workflow_id in requested}
 
-    def _resume_batch(self, workflow_ids: Sequence[str]) -> list[Row]:
+    def _resume_batch(self, workflow_ids: Sequence[str], queue_name: str | None) -> list[Row]:
         if len(workflow_ids) == 1:
-            return self._resume(workflow_ids)
+            return self._resume(workflow_ids, queue_name)
         try:
             with self.session().transaction():
-                return self._resume(workflow_ids)
+                return self._resume(workflow_ids, queue_name)
         except errors.BadStatement as error:
             if not errors.is_of_value(error):
                 raise
         # Two of them had one deduplication id: then the first one gets it.
-        return [row for workflow_id in workflow_ids for row in self._resume([workflow_id])]
+        return [
+            row for workflow_id in workflow_ids for row in self._resume([workflow_id], queue_name)
+        ]
 
-    def _resume(self, workflow_ids: Sequence[str]) -> list[Row]:
+    def _resume(self, workflow_ids: Sequence[str], queue_name: str | None) -> list[Row]:
         """Resume the workflows that can be resumed; return their (id, queue, priority)."""
         session = self.session()
-        params = {"workflow_ids": session.pack(workflow_ids)}
+        params = {"workflow_ids": session.pack(workflow_ids), "queue_name": queue_name}
         return self._enqueue(session, "resume_workflows", params)
+
+    def _free_expired(self, workflow_ids: Sequence[str], queue_name: str | None) -> bool:
+        """Free the deduplication ids that these workflows need and ended ones no longer may keep.
+
+        Returns whether there were any.
+        """
+        needed = self._workflows().filter(
+            workflow_id__in=workflow_ids, deduplication_id__isnull=False
+        )
+        keys = [
+            (queue_name or own_queue, str(deduplication_id))
+            for own_queue, deduplication_id in needed.values_list("queue_name", "deduplication_id")
+        ]
+        return bool(keys) and self._free_expired_ids(self.session(), keys)
+
+    def _free_expired_ids(self, session: Session, keys: Sequence[tuple[str, str]]) -> bool:
+        """Free deduplication ids, each with its queue, that ended workflows have kept until now."""
+        packed = session.pack_rows(keys, "queue_names", "deduplication_ids")
+        return bool(session.run("free_expired_ids", packed))
 
     def run_now(self, workflow_id: str) -> bool:
         """Enqueue a delayed workflow; return False if it isn't delayed."""
@@ -88,6 +116,29 @@ class Control(Announcing):
         lanes = rows.lanes(self._enqueue(self.session(), "enqueue_delayed", params))
         self._announce_after_commit(Notifications(lanes=lanes))
         return bool(lanes)
+
+    def set_run_after(self, workflow_id: str, run_after: datetime | float) -> bool:
+        """Change when a delayed workflow is due; return False if it isn't delayed."""
+        found = self._postpone(self.session(), workflow_id, run_after)
+        if found:
+            self._announce_after_commit(
+                Notifications(due_at=self._due_soon([seconds_to(run_after)]))
+            )
+        return found
+
+    def _postpone(self, session: Session, workflow_id: str, run_after: datetime | float) -> bool:
+        is_instant = isinstance(run_after, datetime)
+        params = {
+            "workflow_id": workflow_id,
+            "run_at": run_after if is_instant else None,
+            "delay": None if is_instant else run_after,
+        }
+        return bool(session.run("postpone_delayed", params))
+
+
+def _first(found: Sequence[Row]) -> set[str]:
+    """Return the ids of rows that begin with one."""
+    return {row[0] for row in found}
 
 
 def _batches(workflow_ids: list[str]) -> list[list[str]]:

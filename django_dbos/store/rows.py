@@ -216,6 +216,11 @@ def add_deduplications(facts: Facts, rows: list[Row]) -> None:
     facts.deduplications = {(row[0], row[1]): (row[2], row[3]) for row in rows}
 
 
+def add_debounced(facts: Facts, rows: list[Row]) -> None:
+    """Add the rows of `find_debounced`."""
+    facts.debounced = {(row[0], row[1]): (row[2], row[3]) for row in rows}
+
+
 def add_tails(facts: Facts, rows: list[Row]) -> None:
     """Add the rows of `find_tails`."""
     facts.tails = {(row[0], row[1]): (row[2], bool(row[3])) for row in rows}

@@ -59,6 +59,7 @@ __all__ = [
     "run_ended",
     "run_started",
     "schedule_started",
+    "step_put_off",
     "step_retried",
     "subscribe",
     "suspect_claimed",
@@ -176,6 +177,12 @@ def step_retried(
     """Report that an attempt at a step failed; the next one follows in `delay` seconds."""
     log_lines.step_retried(step, error, attempt, max_attempts, delay)
     publish("step_retried", step, error)
+
+
+def step_put_off(step: ObservedStep, seconds: float) -> None:
+    """Report that a step was told to try again in `seconds`."""
+    log_lines.step_put_off(step, seconds)
+    publish("step_put_off", step, seconds)
 
 
 def deadlines_passed(workflow_ids: Sequence[str]) -> None:

@@ -156,6 +156,24 @@ def schedule_started(plan: SchedulePlan) -> None:
         logger.info("Schedule %r skips %s: an earlier workflow is active", name, instant)
 
 
+def step_put_off(step: ObservedStep, seconds: float) -> None:
+    """Log that a step was told to try again later."""
+    run = step.run
+    logger.warning(
+        "Step %r (%d) of workflow %r (%s) was told to try again in %.3g s",
+        step.step_name,
+        step.step_number,
+        run.workflow_id,
+        run.definition.name,
+        seconds,
+        extra={
+            **run.log_fields,
+            "step_name": step.step_name,
+            "step_number": step.step_number,
+        },
+    )
+
+
 def _level_of(run: ObservedRun) -> int:
     if run.ended_as in QUIET:
         return logging.INFO

@@ -83,6 +83,9 @@ class Subscriber:
     def step_retried(self, step: ObservedStep, error: BaseException) -> None:
         """Note that an attempt at a step failed, and will be repeated."""
 
+    def step_put_off(self, step: ObservedStep, seconds: float) -> None:
+        """Note that a step raised RetryAfter, and will be repeated in `seconds`."""
+
     def deadlines_passed(self, workflow_ids: Sequence[str]) -> None:
         """Note that this process has cancelled workflows that were past their deadline."""
 

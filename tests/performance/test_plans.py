@@ -110,6 +110,7 @@ STARTS: Params = {
     "name": ["shop.work"] * TEN,
     "queue_name": ["queue-1"] * TEN,
     "priority": [0] * TEN,
+    "partition_key": [""] * TEN,
     "deduplication_id": ["new-0", *NOTHING[1:]],
     "input": ["{}"] * TEN,
     "executor_id": NOTHING,
@@ -124,6 +125,11 @@ CONTINUED: Params = {
     "steps_before": [3] * (TEN - 1),
 }
 ONE_START = first_of(STARTS)
+DEBOUNCED: Params = {**ONE_START, "debounce_key": "key", "delay": 5.0, "max_delay": 60.0}
+HELD_IDS: Params = {
+    "queue_names": ["queue-0"] * TEN,
+    "deduplication_ids": [f"enqueued-{n}" for n in range(TEN)],
+}
 ONE_MESSAGE = first_of(MESSAGES)
 # Seconds; no workflow has finished so long ago.
 LONGER_THAN_ANY = 10 * 365 * 86_400.0
@@ -172,15 +178,17 @@ BY_WORKERS: dict[str, Params] = {
     "enqueue_due": {"limit": 1000},
     "expire_deadlines": {"limit": 1000},
     "find_checkpoints": {"workflow_ids": IDS, "step_numbers": [1] * TEN},
-    "find_deduplicated": {
-        "queue_names": ["queue-0"] * TEN,
-        "deduplication_ids": [f"enqueued-{n}" for n in range(TEN)],
-    },
     "find_entries": {
         "workflow_ids": IDS,
         "keys": ["progress"] * TEN,
         "offsets": [1] * TEN,
     },
+    "debounce_workflow": DEBOUNCED,
+    "find_debounced": {"names": ["shop.work"] * TEN, "keys": [f"key-{n}" for n in range(TEN)]},
+    "find_deduplicated": HELD_IDS,
+    "free_expired_ids": HELD_IDS,
+    "free_ids": {"workflow_ids": IDS},
+    "cancel_workflows": {"workflow_ids": IDS},
     "find_events": {"workflow_ids": IDS, "keys": ["progress"] * TEN},
     "find_messages": {"workflow_ids": IDS, "topics": ["topic"] * TEN, "counts": [1] * TEN},
     "find_tails": {"workflow_ids": IDS, "keys": ["progress"] * TEN},
@@ -260,6 +268,11 @@ BY_WORKERS: dict[str, Params] = {
 # The statements that any process runs, on Django's connections.
 BY_CLIENTS: dict[str, Params] = {
     "cancel_workflows": {"workflow_ids": IDS},
+    "debounce_workflow": DEBOUNCED,
+    "find_deduplicated": HELD_IDS,
+    "free_expired_ids": HELD_IDS,
+    "free_ids": {"workflow_ids": IDS},
+    "postpone_delayed": {"workflow_id": "delayed-0", "run_at": None, "delay": 5.0},
     "enqueue_delayed": {"workflow_id": "delayed-0"},
     "find_unfinished": {"workflow_ids": IDS},
     "insert_alike": {**ONE_START, "ids": UUIDS, "inputs": ["{}"] * TEN},
@@ -283,7 +296,7 @@ BY_CLIENTS: dict[str, Params] = {
     "read_versions": {"workflow_id": IDS[0], "key": None},
     "record_atomic_checkpoint": {"executor_id": EXECUTOR, **first_of(CHECKPOINTS)},
     "record_for_history": {**first_of(CHECKPOINTS), "token": UUIDS[0]},
-    "resume_workflows": {"workflow_ids": WAITING_IDS},
+    "resume_workflows": {"workflow_ids": WAITING_IDS, "queue_name": "other"},
     "send_message": ONE_MESSAGE,
     "send_messages": MESSAGES,
     "wake_receiver": {"workflow_id": WAITING_IDS[0], "topic": ""},

@@ -133,7 +133,11 @@ def test_an_entry_inside_a_step_has_no_columns_of_a_checkpoint() -> None:
 TABLES: list[tuple[Any, Any, set[str]]] = [
     (CHECKPOINT, CheckpointModel, {"duration"}),
     (CLAIM, Workflow, {"remaining", "has_history"}),
-    (NEW_WORKFLOW, Workflow, {"delay", "run_at", "inherits_deadline", "after"}),
+    (
+        NEW_WORKFLOW,
+        Workflow,
+        {"after", "delay", "inherits_deadline", "max_delay", "run_at", "unique_for"},
+    ),
     (FOUND_WORKFLOW, Workflow, set()),
     (FINISH, Workflow, set()),
     (MESSAGE, Message, set()),

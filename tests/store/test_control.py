@@ -26,9 +26,9 @@ def note(monkeypatch: pytest.MonkeyPatch, store: Store) -> Note:
         sizes: list[int] = []
         do = getattr(type(store), method)
 
-        def noting(self: Store, workflow_ids: Any) -> Any:
+        def noting(self: Store, workflow_ids: Any, *more: Any) -> Any:
             sizes.append(len(workflow_ids))
-            return do(self, workflow_ids)
+            return do(self, workflow_ids, *more)
 
         monkeypatch.setattr(type(store), method, noting)
         return sizes
@@ -99,10 +99,10 @@ def test_each_batch_is_committed_unless_the_caller_has_a_transaction(
     ids = start(store, BATCH + 1)
     cancel = type(store)._cancel
 
-    def fail(self: Store, workflow_ids: Any) -> Any:
+    def fail(self: Store, workflow_ids: Any, *more: Any) -> Any:
         if len(workflow_ids) == 1:
             raise errors.Unavailable("gone")
-        return cancel(self, workflow_ids)
+        return cancel(self, workflow_ids, *more)
 
     monkeypatch.setattr(type(store), "_cancel", fail)
 

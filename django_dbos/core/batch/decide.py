@@ -7,6 +7,7 @@ into a `Plan`, and writes the plan, all in one transaction. Nothing here waits o
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -49,6 +50,8 @@ class _Decision:
         self.facts = facts
         self.plan = Plan()
         self.stopped: dict[StepKey, Answer] = {}
+        self.postponed: set[StepKey] = set()
+        """Claims of which a write is left to the next batch, and with it all later ones."""
 
     def decide(self, writes: Iterable[Write]) -> Plan:
         for position, write in enumerate(writes):
@@ -59,6 +62,8 @@ class _Decision:
     def _fence(self, write: Write, position: int) -> Answer | None:
         """Return the answer that refuses a write and all later ones of its claim, or None."""
         workflow_id = write.workflow_id
+        if (workflow_id, write.claim_number) in self.postponed:
+            return self._postpone(write)
         stopped = self.stopped.get((workflow_id, write.claim_number))
         if stopped is not None and not (stopped.refusal and is_giving_up(write)):
             return stopped
@@ -70,6 +75,12 @@ class _Decision:
             status = self.facts.lost.get(workflow_id)
             return self._stop(write, Answer(verdict=Verdict.CLAIM_LOST, status=status))
         self.plan.deferred.append(position)
+        return DONE
+
+    def _postpone(self, write: Write) -> Answer:
+        """Leave a write to the next batch; the answer isn't given."""
+        self.postponed.add((write.workflow_id, write.claim_number))
+        self.plan.deferred.append(len(self.plan.answers))
         return DONE
 
     def _stop(self, write: Write, answer: Answer) -> Answer:
@@ -242,9 +253,45 @@ class _Decision:
             if taken is not None:
                 self._unnote(write.workflows[:position])
                 return taken
+            if new.debounce_key is not None:
+                return self._debounce(write, new)
+            holder_id = self._holder(new)
+            if holder_id is not None and not self._may_replace(holder_id):
+                return self._postpone(write)
             self._note(new)
         self.plan.workflows.extend((new, write.is_reserved) for new in write.workflows)
         return self._record(write.checkpoint)
+
+    def _holder(self, new: NewWorkflow) -> str | None:
+        """Return the workflow that holds a new one's deduplication id; None without an id."""
+        if new.deduplication_id is None:
+            return None
+        holder = self.facts.deduplications.get((new.queue_name, new.deduplication_id))
+        return None if holder is None else holder[0]
+
+    def _may_replace(self, holder_id: str) -> bool:
+        """Have a holder cancelled, first of all; return False if this batch starts or ends it."""
+        held = self.facts.held.get(holder_id)
+        has_end = held is not None and (holder_id, held[0]) in self.stopped
+        if has_end or any(new.workflow_id == holder_id for new, _ in self.plan.workflows):
+            return False
+        self.plan.replaced.append(holder_id)
+        if held is not None:
+            cancelled = Answer(verdict=Verdict.CLAIM_LOST, status=Status.CANCELLED)
+            self.stopped[holder_id, held[0]] = cancelled
+        return True
+
+    def _debounce(self, write: RecordStart, new: NewWorkflow) -> Answer:
+        """Start a debounced child, or change the workflow that is delayed; record which one."""
+        key = (new.name, str(new.debounce_key))
+        delayed_id, _ = self.facts.debounced.get(key, (new.workflow_id, None))
+        self.facts.debounced[key] = (delayed_id, new.user_id)
+        self.plan.debounced.append((new, delayed_id))
+        outcome = replace(
+            write.checkpoint, output=json.dumps([delayed_id]), related_workflow_id=delayed_id
+        )
+        self._record(outcome)
+        return Answer(verdict=Verdict.FOUND, checkpoint=outcome)
 
     def _note(self, new: NewWorkflow) -> None:
         self.facts.workflows[new.workflow_id] = FoundWorkflow(
@@ -282,18 +329,18 @@ class _Decision:
                 is_own=(existing.name, existing.parent_id, existing.parent_step_number)
                 == (new.name, new.parent_id, new.parent_step_number),
             )
+        if new.debounce_key is not None:
+            delayed = self.facts.debounced.get((new.name, new.debounce_key))
+            is_others = delayed is not None and new.is_of_another_user(delayed[1])
+            return _refused(new, Refusal.OTHER_USER, delayed) if delayed and is_others else None
         if new.deduplication_id is None:
             return None
         holder = self.facts.deduplications.get((new.queue_name, new.deduplication_id))
         if holder is None:
             return None
-        return Answer(
-            verdict=Verdict.REFUSED,
-            refusal=Refusal.DUPLICATE,
-            subject=new.workflow_id,
-            existing_id=holder[0],
-            existing_user_id=holder[1],
-        )
+        if new.on_duplicate == "replace" and not new.is_of_another_user(holder[1]):
+            return None
+        return _refused(new, Refusal.DUPLICATE, holder)
 
     def _set_event(self, write: RecordEvent) -> Answer:
         if write.write_id in self.facts.written:
@@ -333,6 +380,16 @@ class _Decision:
                 self.plan.released.append(write.workflow_id)
         self._stop(write, Answer(verdict=Verdict.CLAIM_LOST))
         return DONE
+
+
+def _refused(new: NewWorkflow, refusal: Refusal, holder: tuple[str, str | None]) -> Answer:
+    return Answer(
+        verdict=Verdict.REFUSED,
+        refusal=refusal,
+        subject=new.workflow_id,
+        existing_id=holder[0],
+        existing_user_id=holder[1],
+    )
 
 
 def is_giving_up(write: Write) -> bool:

@@ -45,8 +45,8 @@ def may_take_fast_path(writes: Sequence[Write]) -> bool:
 def _is_fast(write: Write) -> bool:
     match write:
         case RecordStep():
-            # A step that was retried has a row already.
-            return write.checkpoint.attempts == 1
+            # A step that was tried again has a row already.
+            return write.checkpoint.attempts == 1 and write.checkpoint.attempt_errors is None
         case RecordEvent():
             return True
         case RecordEntry():

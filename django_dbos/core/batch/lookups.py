@@ -24,7 +24,8 @@ from django_dbos.core.status import Status
 StepKey = tuple[str, int]
 """A workflow's id and a step number."""
 Key = tuple[str, str]
-"""A workflow's id and a topic or key, or a queue and a deduplication id."""
+"""A workflow's id and a topic or key, a queue and a deduplication id, or a function's name and a
+debounce key."""
 
 EntryKey = tuple[str, str, int]
 """A workflow's id, the key of a stream and an offset."""
@@ -40,6 +41,7 @@ class Questions:
     events: set[Key] = field(default_factory=set)
     workflows: set[str] = field(default_factory=set)
     deduplications: set[Key] = field(default_factory=set)
+    debounces: set[Key] = field(default_factory=set)
     tails: set[Key] = field(default_factory=set)
     entries: set[EntryKey] = field(default_factory=set)
     write_ids: set[UUID] = field(default_factory=set)
@@ -80,6 +82,9 @@ class Facts:
     events: dict[Key, tuple[str, int]] = field(default_factory=dict)
     workflows: dict[str, FoundWorkflow] = field(default_factory=dict)
     deduplications: dict[Key, tuple[str, str | None]] = field(default_factory=dict)
+    """The holders of deduplication ids, and their users."""
+    debounced: dict[Key, tuple[str, str | None]] = field(default_factory=dict)
+    """The delayed workflows of debounce keys, and their users."""
     tails: dict[Key, tuple[int, bool]] = field(default_factory=dict)
     entries: dict[EntryKey, str | None] = field(default_factory=dict)
     """Looked up after everything else: all entries of a stream that the facts call ended."""
@@ -109,6 +114,8 @@ def questions(writes: Iterable[Write], *, is_repeat: bool) -> Questions:
                     asked.workflows.add(new.workflow_id)
                     if new.deduplication_id is not None:
                         asked.deduplications.add((new.queue_name, new.deduplication_id))
+                    if new.debounce_key is not None:
+                        asked.debounces.add((new.name, new.debounce_key))
             case RecordEvent():
                 asked.events.add((write.workflow_id, write.key))
             case RecordEntry():

@@ -7,6 +7,7 @@ the place to read and never carries data, so that a lost one costs the wait for 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import field
 
@@ -19,6 +20,7 @@ from django_dbos.core.records import (
     RecordEntry,
     RecordEvent,
     Wake,
+    due_key,
     run_key,
 )
 from django_dbos.core.status import Status
@@ -32,6 +34,8 @@ class Notifications:
     keys: list[str] = field(default_factory=list)
     """Keys that no row waits for; only watchers are notified."""
     lanes: list[Lane] = field(default_factory=list)
+    due_at: list[float] = field(default_factory=list)
+    """When delayed workflows are due, on the clock of `time.monotonic()`."""
     notified: set[str] = field(default_factory=set)
     """Keys of which other processes are notified already."""
 
@@ -39,11 +43,8 @@ class Notifications:
     def of_plan(cls, plan: Plan) -> Notifications:
         """Return the notifications of a batch."""
         keys = [Wake.of_result(end.workflow_id).key for end in plan.finished if end.is_quarantined]
-        started = [
-            Lane(new.queue_name, new.priority)
-            for new, is_reserved in plan.workflows
-            if not is_reserved
-        ]
+        keys += [run_key(workflow_id) for workflow_id in plan.replaced]
+        started = [new.lane for new, is_reserved in plan.workflows if not is_reserved]
         return cls(
             wakes=wakes_of(plan),
             keys=keys,
@@ -72,18 +73,23 @@ class Notifications:
             wakes=list(dict.fromkeys(wake for part in parts for wake in part.wakes)),
             keys=[key for part in parts for key in part.keys],
             lanes=[lane for part in parts for lane in part.lanes],
+            due_at=[at for part in parts for at in part.due_at],
             notified={key for part in parts for key in part.notified} - news,
         )
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nobody to notify."""
-        return not (self.wakes or self.keys or self.lanes)
+        return not (self.wakes or self.keys or self.lanes or self.due_at)
 
     @property
     def all_keys(self) -> list[str]:
         """All keys that watchers may have."""
-        return sorted({key for wake in self.wakes for key in wake.keys} | set(self.keys))
+        keys = {key for wake in self.wakes for key in wake.keys} | set(self.keys)
+        if self.due_at:
+            # The earliest one: its timer finds the next.
+            keys.add(due_key(min(self.due_at) - time.monotonic()))
+        return sorted(keys)
 
     @property
     def news(self) -> list[str]:
@@ -107,6 +113,7 @@ def wakes_of(plan: Plan) -> list[Wake]:
         *(Wake.of_event(*event) for event in events),
         *(Wake.of_stream(*stream) for stream in streams),
         *(Wake.of_result(end.workflow_id) for end in plan.finished if not end.is_quarantined),
+        *map(Wake.of_result, plan.replaced),
         *(Wake.of_failure(end.workflow_id) for end in plan.finished if has_failed(end)),
         *(Wake.of_streams(end.workflow_id) for end in plan.finished if end.is_quarantined),
     ]

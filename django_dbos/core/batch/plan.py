@@ -126,6 +126,10 @@ class Plan:
     messages: list[NewMessage] = field(default_factory=list)
     workflows: list[tuple[NewWorkflow, bool]] = field(default_factory=list)
     """New workflows, and whether this executor claims them at once."""
+    replaced: list[str] = field(default_factory=list)
+    """Active workflows that are cancelled for new ones, or ended ones that keep an id of these."""
+    debounced: list[tuple[NewWorkflow, str]] = field(default_factory=list)
+    """Debounced starts, and the id of the workflow that each of them starts or changes."""
     entries: list[Entry] = field(default_factory=list)
     event_values: list[EventValue] = field(default_factory=list)
     finished: list[Finish] = field(default_factory=list)
@@ -136,7 +140,8 @@ class Plan:
     lanes: list[Lane] = field(default_factory=list)
     """The lanes of released workflows: filled in by the store."""
     deferred: list[int] = field(default_factory=list)
-    """Positions of writes to try again: another transaction has locked the workflow's row."""
+    """Positions of writes to try again: another transaction has locked the workflow's row, or this
+    batch must be committed first."""
     notified: list[str] = field(default_factory=list)
     """Keys of which the message that wrote the plan has notified other processes."""
 
@@ -148,6 +153,11 @@ class Plan:
         for listed in fields(self):
             if listed.name not in ("answers", "deferred"):
                 getattr(self, listed.name).extend(getattr(other, listed.name))
+
+    @property
+    def started(self) -> list[NewWorkflow]:
+        """The children of the plan."""
+        return [new for new, _ in self.workflows] + [new for new, _ in self.debounced]
 
     @property
     def latest_events(self) -> list[EventValue]:
@@ -171,6 +181,7 @@ class Plan:
         return bool(
             self.messages
             or self.workflows
+            or self.debounced
             or self.entries
             or self.event_values
             or self.finished

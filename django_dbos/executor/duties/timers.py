@@ -37,6 +37,8 @@ class Timer(Duty):
         self._heartbeat = heartbeat
         self._wake = wake
         self._noted: deque[float] = deque()
+        self._has_noted = False
+        """Whether times were noted since the last report."""
 
     def note(self, seconds: float) -> None:
         """Note a due time, `seconds` from now, once it is committed; from any thread."""
@@ -54,15 +56,22 @@ class Timer(Duty):
         """
         while self._noted:
             self.next_at = min(self.next_at, self._noted.popleft())
+            self._has_noted = True
         return super().is_due
 
     def run_at(self, seconds: float | None) -> None:
         """Replace the time with that of a report, `seconds` from now; None if nothing is due."""
         self.next_at = math.inf if seconds is None else self.clock() + seconds
+        self._has_noted = False
 
-    def expect_more(self) -> None:
-        """Have a heartbeat report the next time: one statement may not have taken all rows."""
-        self._heartbeat.hurry()
+    def expect_more(self, *, has_found: bool) -> None:
+        """Have a heartbeat report the next time, unless the last report had it.
+
+        One statement may not have taken all rows; and of the times that were noted only the
+        earliest is known, even if its row has been given a later one since.
+        """
+        if has_found or self._has_noted:
+            self._heartbeat.hurry()
 
 
 class DueTimer(Timer):
@@ -72,8 +81,7 @@ class DueTimer(Timer):
         """Enqueue the workflows that are due."""
         lanes = self._store.enqueue_due(session, LIMIT)
         self._store.announce(session, Notifications(lanes=lanes))
-        if lanes:
-            self.expect_more()
+        self.expect_more(has_found=bool(lanes))
 
     def on_heartbeat(self, session: Session, report: HeartbeatReport) -> None:
         """Run at the next due time."""
@@ -88,8 +96,7 @@ class DeadlineTimer(Timer):
         expired = self._store.expire_deadlines(session, LIMIT)
         self._store.announce(session, Notifications.of_cancelled(expired))
         telemetry.deadlines_passed(expired)
-        if expired:
-            self.expect_more()
+        self.expect_more(has_found=bool(expired))
 
     def on_heartbeat(self, session: Session, report: HeartbeatReport) -> None:
         """Run at the next deadline."""

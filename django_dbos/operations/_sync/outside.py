@@ -40,12 +40,12 @@ def call(new: NewWorkflow) -> Any:
     """Run a workflow inline, to its end; return its result or raise its error."""
     store = get_store()
     store.refuse_in_transaction(new.name)
-    ran = inline_calls.call(store, new)
+    workflow_id, ran = inline_calls.call(store, new)
     if ran is not None and inline_calls.has_outcome(ran):
         return inline_calls.outcome(ran)
-    # The id exists already, or another executor has recovered the workflow: its recorded outcome
-    # counts.
-    return client.get_result(store, new.workflow_id, None)
+    # It or its duplicate exists already, or another executor has recovered the workflow: the
+    # recorded outcome counts.
+    return client.get_result(store, workflow_id, None)
 
 
 def get_result(workflow_id: str, timeout: Any) -> Any:

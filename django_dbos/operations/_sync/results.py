@@ -27,6 +27,8 @@ def start(run: Run, workflows: Sequence[NewWorkflow]) -> list[str]:
         error = children.settle(answer)
         if error is not None:
             run.fail(call, error)
+        if answer.checkpoint is not None:
+            return _recorded_ids(run, answer.checkpoint)
         if answer.verdict is not Verdict.REFUSED:
             return children.ids
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from django_dbos.core.records import Checkpoint, RecordRetry
 from django_dbos.operations._sync import waits
 from django_dbos.operations.recorder import Recorder
-from django_dbos.operations.retries import WAKE, _postponed
+from django_dbos.operations.retries import _postponed
 
 
 def retry(recorder: Recorder, error: BaseException) -> Checkpoint | None:
@@ -19,11 +19,11 @@ def retry(recorder: Recorder, error: BaseException) -> Checkpoint | None:
     checkpoint, delay = _postponed(recorder, error)
     answer = call.run.submit(RecordRetry, call, checkpoint=checkpoint, delay=delay)
     if answer.checkpoint is None:
-        waits.pause(call, WAKE, delay)
+        waits.pause(call, recorder.wake, delay)
     return answer.checkpoint
 
 
 def pause_until_due(recorder: Recorder) -> None:
-    """Wait until the next attempt is due, if an earlier run has made one that failed."""
-    if recorder.attempt > 1 and (left := recorder.call.remaining) > 0:
-        waits.pause(recorder.call, WAKE, left)
+    """Wait until the next attempt is due, if an earlier run has made one."""
+    if recorder.call.has_waited and (left := recorder.call.remaining) > 0:
+        waits.pause(recorder.call, recorder.wake, left)

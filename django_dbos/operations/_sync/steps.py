@@ -33,7 +33,7 @@ def run_step(run: Run, step: StepDefinition, args: tuple[Any, ...], kwargs: dict
             value = attempt(recorder, args, kwargs)
             checkpoint = recorder.returned(value)
         except (Exception, SystemExit) as error:
-            if step.is_last(recorder.attempt, error):
+            if recorder.is_last(error):
                 return record_error(recorder, error)
             found = retry(recorder, error)
             if found is not None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django_dbos.core.batch.notifications import Notifications, wakes_of
+from django_dbos.core.batch.notifications import wakes_of
 from django_dbos.core.batch.plan import Plan
-from django_dbos.core.records import Lane, Wake, run_key
+from django_dbos.core.records import DUE_PREFIX, Lane, Wake, run_key
 from django_dbos.store import rows
 from django_dbos.store.announcing import Announcing
 from django_dbos.store.listener import pack_keys
@@ -23,19 +23,25 @@ class SqliteAnnouncing(SqliteConnecting, Announcing):
 
     def announce_plans(self, session: Session, plans: Sequence[Plan]) -> None:
         """Announce committed batches, whose own transactions have woken the waiting rows."""
-        notifications = Notifications.merged([Notifications.of_plan(plan) for plan in plans])
-        self._notify_here(notifications.all_keys, notifications.lanes)
-        self._notifier.send()
+        notifications = self._notifications_of(plans)
+        keys = notifications.all_keys
+        self._notify_here(keys, notifications.lanes)
+        self._send(keys)
 
     def _notify_and_wake(
         self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
     ) -> list[Lane]:
         woken = self._wake_waiting(session, wakes) if wakes else []
-        # Other processes check everything that they wait for when the file has changed. Only the
-        # keys of runs are sent: a changed file isn't taken for a cancelled run.
-        runs = [key for key in keys if key.startswith(run_key(""))]
-        self._notifier.send([packed.encode() for packed in pack_keys(runs)])
+        self._send(keys)
         return woken
+
+    def _send(self, keys: Sequence[str]) -> None:
+        """Notify other processes, which check all that they wait for when the file has changed.
+
+        Sent are only the keys that a change isn't taken for: of cancelled runs and of timers.
+        """
+        sent = [key for key in keys if key.startswith((run_key(""), DUE_PREFIX))]
+        self._notifier.send([packed.encode() for packed in pack_keys(sent)])
 
     def _wake_waiting(self, session: Session, wakes: Sequence[Wake]) -> list[Lane]:
         wanted = session.pack([(wake.kind.value, wake.workflow_id, wake.name) for wake in wakes])

@@ -10,16 +10,15 @@ from typing import Any, cast
 from django_dbos.core.batch.fast_path import may_take_fast_path, note_written
 from django_dbos.core.batch.lookups import Questions
 from django_dbos.core.batch.plan import Plan
-from django_dbos.core.records import Finish, NewWorkflow, RecordStep, Write
-from django_dbos.fields import instant_to_text
+from django_dbos.core.records import Finish, RecordStep, Write
 from django_dbos.store import rows
 from django_dbos.store.batches import Batches, Lookup
-from django_dbos.store.columns import CHECKPOINT, FINISH, NEW_WORKFLOW
-from django_dbos.store.sessions import Params, Session
-from django_dbos.store.sqlite.announcing import SqliteAnnouncing
-from django_dbos.store.sqlite.parameters import now_text, to_text
+from django_dbos.store.columns import CHECKPOINT, FINISH
+from django_dbos.store.sessions import Session
+from django_dbos.store.sqlite.parameters import to_text
 from django_dbos.store.sqlite.row_statements import row_names
 from django_dbos.store.sqlite.sessions import SqliteSession
+from django_dbos.store.sqlite.starting import SqliteStarting
 
 # The writes that take the fast path here: nearly all writes of a busy worker.
 StepOrEnd = RecordStep | Finish
@@ -33,7 +32,7 @@ class _NotAllWritten(Exception):
     """Some write was refused by its statement; the slow path finds out which, and why."""
 
 
-class SqliteBatches(SqliteAnnouncing, Batches):
+class SqliteBatches(SqliteStarting, Batches):
     """Fenced writes under the database's one write lock."""
 
     def apply(
@@ -76,16 +75,6 @@ class SqliteBatches(SqliteAnnouncing, Batches):
             for (workflow_id, topic), count in asked.messages.items()
         ]
 
-    def _insert_workflows(
-        self, session: Session, new: Sequence[NewWorkflow], holders: Sequence[str | None]
-    ) -> set[str]:
-        first = self._deal_positions(session, len(new)) - len(new) + 1
-        inserted: set[str] = set()
-        for position, (workflow, holder) in enumerate(zip(new, holders, strict=True), first):
-            params = _workflow_params(workflow, holder) | {"queue_sequence": position}
-            inserted |= {row[0] for row in session.run("insert_workflows", params)}
-        return inserted
-
 
 def _fast_path_rows(writes: Sequence[StepOrEnd]) -> dict[str, list[tuple[Any, ...]]]:
     """Return the rows of each fast-path statement."""
@@ -101,22 +90,3 @@ def _fast_path_rows(writes: Sequence[StepOrEnd]) -> dict[str, list[tuple[Any, ..
             case Finish():
                 found.setdefault("end_workflows", []).append(END_VALUES(write))
     return found
-
-
-def _workflow_params(new: NewWorkflow, executor_id: str | None) -> Params:
-    due_at = None if new.delay is None else now_text(new.delay)
-    if new.run_at is not None:
-        due_at = instant_to_text(new.run_at)
-    scheduled_at = None if new.scheduled_at is None else instant_to_text(new.scheduled_at)
-    timeout = new.timeout
-    is_running = executor_id is not None and timeout is not None
-    return NEW_WORKFLOW.params(new) | {
-        "executor_id": executor_id,
-        "due_at": due_at,
-        "scheduled_at": scheduled_at,
-        "timeout": None if timeout is None else timeout // timedelta(microseconds=1),
-        "deadline_at": now_text(timeout.total_seconds()) if timeout and is_running else None,
-        # Django's adapters know neither of these on SQLite, and the statement needs neither.
-        "run_at": None,
-        "delay": None,
-    }

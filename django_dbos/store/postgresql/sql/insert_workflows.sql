@@ -1,9 +1,10 @@
 -- Enqueue workflows; one whose id or deduplication id is taken inserts nothing. A child without a
 -- timeout of its own inherits its parent's deadline, unless it is freed of it.
 INSERT INTO dbos_workflow (
-    workflow_id, token, name, status, queue_name, priority, queue_sequence, deduplication_id,
-    input, user_id, attributes, executor_id, claim_number, max_recovery_attempts, parent_id,
-    parent_step_number, schedule_name, scheduled_at, wake_kind, wake_workflow_id, wake_name, due_at,
+    workflow_id, token, name, status, queue_name, priority, queue_sequence, partition_key,
+    deduplication_id, unique_until, schedule_name, scheduled_at, input, user_id, attributes,
+    executor_id, claim_number, max_recovery_attempts, parent_id, parent_step_number, wake_kind,
+    wake_workflow_id, wake_name, due_at,
     timeout, deadline_at, created_at, started_at
 )
 SELECT
@@ -14,11 +15,11 @@ SELECT
         WHEN due.at > clock_timestamp() THEN 'DELAYED'
         ELSE 'ENQUEUED'
     END,
-    new.queue_name, new.priority, nextval('dbos_queue_sequence'), new.deduplication_id,
+    new.queue_name, new.priority, nextval('dbos_queue_sequence'), new.partition_key,
+    new.deduplication_id, clock_timestamp() + new.unique_for, new.schedule_name, new.scheduled_at,
     new.input, new.user_id, new.attributes::jsonb, new.executor_id,
     CASE WHEN new.executor_id IS NULL THEN 0 ELSE 1 END,
-    new.max_recovery_attempts, new.parent_id, new.parent_step_number, new.schedule_name,
-    new.scheduled_at,
+    new.max_recovery_attempts, new.parent_id, new.parent_step_number,
     CASE WHEN new.after IS NOT NULL THEN 'result' END,
     new.after,
     CASE WHEN new.after IS NOT NULL THEN '' END,
@@ -33,15 +34,16 @@ SELECT
     CASE WHEN new.executor_id IS NOT NULL THEN clock_timestamp() END
 FROM unnest(
     %(workflow_id)s::text[], %(token)s::uuid[], %(name)s::text[], %(queue_name)s::text[],
-    %(priority)s::int[], %(deduplication_id)s::text[], %(input)s::text[], %(user_id)s::text[],
-    %(attributes)s::text[], %(executor_id)s::text[], %(max_recovery_attempts)s::int[],
-    %(parent_id)s::text[], %(parent_step_number)s::int[], %(schedule_name)s::text[],
-    %(scheduled_at)s::timestamptz[], %(delay)s::float8[], %(run_at)s::timestamptz[],
-    %(timeout)s::interval[], %(inherits_deadline)s::bool[], %(after)s::text[]
+    %(priority)s::int[], %(partition_key)s::text[], %(deduplication_id)s::text[],
+    %(unique_for)s::interval[], %(schedule_name)s::text[], %(scheduled_at)s::timestamptz[],
+    %(input)s::text[], %(user_id)s::text[], %(attributes)s::text[], %(executor_id)s::text[],
+    %(max_recovery_attempts)s::int[], %(parent_id)s::text[], %(parent_step_number)s::int[],
+    %(delay)s::float8[], %(run_at)s::timestamptz[], %(timeout)s::interval[],
+    %(inherits_deadline)s::bool[], %(after)s::text[]
 ) WITH ORDINALITY AS new (
-    workflow_id, token, name, queue_name, priority, deduplication_id, input, user_id, attributes,
-    executor_id, max_recovery_attempts, parent_id, parent_step_number, schedule_name, scheduled_at,
-    delay, run_at, timeout, inherits_deadline, after, position
+    workflow_id, token, name, queue_name, priority, partition_key, deduplication_id, unique_for,
+    schedule_name, scheduled_at, input, user_id, attributes, executor_id, max_recovery_attempts,
+    parent_id, parent_step_number, delay, run_at, timeout, inherits_deadline, after, position
 )
 CROSS JOIN LATERAL (
     SELECT coalesce(new.run_at, clock_timestamp() + make_interval(secs => new.delay)) AS at

@@ -1,6 +1,7 @@
 -- Mark finished workflows past their age for deletion, the oldest first. Several statements then
 -- delete them, and no one may resume them. Marks that a dead worker left are found again. A parent
--- stays while it has an active child, which can be cancelled with it. An array: see
+-- stays while it has an active child, which can be cancelled with it; so does one that keeps its
+-- deduplication id. An array: see
 -- claim_workflows. The time is a subquery, since an index can look up nothing else.
 UPDATE dbos_workflow
 SET finished_at = '-infinity'
@@ -10,6 +11,7 @@ WHERE workflow_id = ANY(ARRAY(
     WHERE created_at < (SELECT clock_timestamp() - make_interval(secs => %(age)s))
       AND finished_at < clock_timestamp() - make_interval(secs => %(age)s)
       AND NOT is_quarantined
+      AND coalesce(unique_until <= clock_timestamp(), true)
       AND NOT EXISTS (
           SELECT
           FROM dbos_workflow AS child

@@ -1,9 +1,10 @@
 -- Enqueue a workflow; one whose id or deduplication id is taken inserts nothing. A child without a
 -- timeout of its own inherits its parent's deadline, unless it is freed of it.
 INSERT INTO dbos_workflow (
-    workflow_id, token, name, status, queue_name, priority, queue_sequence, deduplication_id,
-    input, user_id, attributes, executor_id, claim_number, max_recovery_attempts, parent_id,
-    parent_step_number, schedule_name, scheduled_at, wake_kind, wake_workflow_id, wake_name, due_at,
+    workflow_id, token, name, status, queue_name, priority, queue_sequence, partition_key,
+    deduplication_id, unique_until, schedule_name, scheduled_at, input, user_id, attributes,
+    executor_id, claim_number, max_recovery_attempts, parent_id, parent_step_number, wake_kind,
+    wake_workflow_id, wake_name, due_at,
     timeout, deadline_at, created_at, started_at
 )
 VALUES (
@@ -14,11 +15,11 @@ VALUES (
         WHEN %(due_at)s > %(now)s THEN 'DELAYED'
         ELSE 'ENQUEUED'
     END,
-    %(queue_name)s, %(priority)s, %(queue_sequence)s, %(deduplication_id)s, %(input)s,
+    %(queue_name)s, %(priority)s, %(queue_sequence)s, %(partition_key)s,
+    %(deduplication_id)s, %(unique_until)s, %(schedule_name)s, %(scheduled_at)s, %(input)s,
     %(user_id)s, %(attributes)s, %(executor_id)s,
     CASE WHEN %(executor_id)s IS NULL THEN 0 ELSE 1 END,
-    %(max_recovery_attempts)s, %(parent_id)s, %(parent_step_number)s, %(schedule_name)s,
-    %(scheduled_at)s,
+    %(max_recovery_attempts)s, %(parent_id)s, %(parent_step_number)s,
     CASE WHEN %(after)s IS NOT NULL THEN 'result' END,
     %(after)s,
     CASE WHEN %(after)s IS NOT NULL THEN '' END,

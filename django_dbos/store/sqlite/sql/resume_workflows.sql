@@ -1,10 +1,11 @@
 -- Enqueue workflows that were cancelled, quarantined or given up, or that wait, as if they were
--- new.
+-- new; in another queue if one is given.
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
     is_quarantined = 0,
     output = NULL,
     error = NULL,
+    queue_name = coalesce(%(queue_name)s, queue_name),
     claim_number = claim_number + 1,
     recovery_attempts = 0,
     executor_id = NULL,
@@ -21,10 +22,13 @@ WHERE workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s))
   AND NOT EXISTS (
       SELECT 1
       FROM dbos_workflow AS holder
-      WHERE holder.queue_name = dbos_workflow.queue_name
+      WHERE holder.queue_name = coalesce(%(queue_name)s, dbos_workflow.queue_name)
         AND holder.deduplication_id = dbos_workflow.deduplication_id
         AND holder.deduplication_id IS NOT NULL
-        AND holder.status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
+        AND (
+            holder.status IN ('DELAYED', 'ENQUEUED', 'PENDING', 'WAITING')
+            OR holder.unique_until IS NOT NULL
+        )
         AND holder.workflow_id <> dbos_workflow.workflow_id
   )
 RETURNING

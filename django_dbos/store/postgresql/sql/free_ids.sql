@@ -1,0 +1,4 @@
+-- Free the deduplication ids of workflows that have ended, whatever time they were to be kept for.
+UPDATE dbos_workflow
+SET unique_until = NULL
+WHERE workflow_id = ANY(%(workflow_ids)s::text[]) AND unique_until IS NOT NULL
