@@ -32,7 +32,6 @@ class WorkflowDescription:
     queue_name: str
     partition_key: str | None
     priority: int
-    partition_key: str | None
     deduplication_id: str | None
     unique_until: datetime | None
     """The time until which it keeps that id, even if it ends before."""
@@ -77,7 +76,6 @@ def describe(store: Store, workflow_id: str) -> WorkflowDescription:
         queue_name=row.queue_name,
         partition_key=row.partition_key or None,
         priority=row.priority,
-        partition_key=row.partition_key or None,
         deduplication_id=row.deduplication_id,
         unique_until=row.unique_until,
         debounce_key=row.debounce_key,
