@@ -120,8 +120,6 @@ class NewWorkflow:
     """With it, a call while an earlier one is delayed changes that one: `delay` begins again."""
     max_delay: float | None = None
     """With a debounce key: the seconds after the first call within which the workflow is due."""
-    schedule_name: str | None = None
-    scheduled_at: datetime | None = None
     user_id: str | None = None
     attributes: str | None = None
     max_recovery_attempts: int | None = None

@@ -31,7 +31,5 @@ from django_dbos.store.schedules import Schedules
 from django_dbos.store.timers import Timers
 
 
-class Store(
-    Messaging, Schedules, Queues, Claims, Batches, Control, Liveness, Timers, Retention
-):
+class Store(Messaging, Schedules, Queues, Claims, Batches, Control, Liveness, Timers, Retention):
     """Everything that the engine does with one database."""
