@@ -9,6 +9,7 @@ VALUES (
     %(workflow_id)s, %(token)s, %(name)s, 'ENQUEUED', %(queue_name)s, %(priority)s,
     nextval('dbos_queue_sequence'), %(partition_key)s, %(deduplication_id)s,
     clock_timestamp() + %(unique_for)s::interval, %(schedule_name)s, %(scheduled_at)s, %(input)s,
-    %(user_id)s, %(attributes)s::jsonb, 0, %(max_recovery_attempts)s, %(timeout)s, clock_timestamp()
+    %(user_id)s, %(attributes)s::jsonb, 0, %(max_recovery_attempts)s, %(timeout)s,
+    clock_timestamp()
 )
 ON CONFLICT DO NOTHING
