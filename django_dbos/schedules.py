@@ -526,10 +526,9 @@ def _trigger(name: str) -> str:
     store, session = get_store(), get_store().session()
     with session.transaction():
         row, now = _locked(name), store.read_clock(session)
-        workflow_id = str(new_uuid())
-        new = scheduling.new_workflow(name, row.definition, now, workflow_id=workflow_id)
-        store.start_scheduled([new])
-    return workflow_id
+        start = core.Start(now, str(new_uuid()))
+        store.start_scheduled([scheduling.new_workflow(name, row.definition, start)])
+    return start.workflow_id
 
 
 def _backfill(name: str, first: datetime, last: datetime) -> builtins.list[str]:
@@ -551,7 +550,7 @@ def _backfill(name: str, first: datetime, last: datetime) -> builtins.list[str]:
             )
         new = [
             scheduling.new_workflow(
-                name, row.definition, instant, workflow_id=core.workflow_id(name, instant)
+                name, row.definition, core.Start(instant, core.workflow_id(name, instant))
             )
             for instant in instants
         ]

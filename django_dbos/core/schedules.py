@@ -342,8 +342,10 @@ class Start(NamedTuple):
 
     instant: datetime
     workflow_id: str
-    behind: str | None
+    behind: str | None = None
     """The workflow whose end it waits for."""
+    run_at: datetime | None = None
+    """The time until which jitter delays it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,18 +384,19 @@ def plan(
     skipped: list[datetime] = []
     cancelled: Sequence[str] = ()
     for instant in settlement.instants:
-        running = [*active, *(start.workflow_id for start in starts)]
+        running = [*active, *(earlier.workflow_id for earlier in starts)]
         new_id = workflow_id(schedule.name, instant)
+        start = Start(instant, new_id, run_at=jittered(definition, schedule.name, instant))
         match admit(definition.overlap, len(running)):
             case Admission.START:
-                starts.append(Start(instant, new_id, None))
+                starts.append(start)
             case Admission.WAIT:
                 starts.append(Start(instant, new_id, running[0]))
             case Admission.SKIP:
                 skipped.append(instant)
             case Admission.REPLACE:
-                skipped += [start.instant for start in starts]
-                starts, cancelled = [Start(instant, new_id, None)], active
+                skipped += [earlier.instant for earlier in starts]
+                starts, cancelled = [start], active
     return Plan(
         schedule=_settled(schedule, settlement, starts),
         starts=starts,

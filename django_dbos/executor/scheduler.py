@@ -37,7 +37,6 @@ class Pass:
     plans: list[Plan] = field(default_factory=list)
     new: list[NewWorkflow] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
-    waiting: list[str] = field(default_factory=list)
     replacing: list[str] = field(default_factory=list)
     """Schedules that cancel active workflows: each in a transaction of its own, as it may have to
     wait for a lock."""
@@ -160,39 +159,26 @@ class Scheduler:
 
     def _write(self, session: Session, begun: Pass) -> None:
         """Start and advance in one transaction: a death in between undoes both."""
-        behind: dict[str, str] = {}
         new: list[NewWorkflow] = []
         for plan in begun.plans:
             name, definition = plan.schedule.name, plan.schedule.definition
-            for start in plan.starts:
-                run_at = None
-                if start.behind is None:
-                    run_at = schedules.jittered(definition, name, start.instant)
-                else:
-                    behind[start.workflow_id] = start.behind
-                workflow_id = start.workflow_id
-                new.append(
-                    new_workflow(
-                        name, definition, start.instant, workflow_id=workflow_id, run_at=run_at
-                    )
-                )
+            new += [new_workflow(name, definition, start) for start in plan.starts]
             if plan.cancelled:
                 begun.cancelled += self._store.cancel_scheduled(session, plan.cancelled)
-        inserted = self._store.insert_scheduled(session, new, behind) if new else set()
+        inserted = self._store.insert_scheduled(session, new)
         begun.new = [workflow for workflow in new if workflow.workflow_id in inserted]
-        begun.waiting = [workflow_id for workflow_id in behind if workflow_id in inserted]
         self._store.update_schedules(session, [plan.schedule for plan in begun.plans])
 
     def _announce(self, session: Session, begun: Pass) -> None:
         """Notify after the commit (CORRECTNESS rule 15)."""
-        waiting = set(begun.waiting)
-        lanes = lanes_of([new for new in begun.new if new.workflow_id not in waiting])
+        waiting = [new.workflow_id for new in begun.new if new.after is not None]
+        lanes = lanes_of([new for new in begun.new if new.after is None])
         notifications = Notifications.merged(
             [Notifications(lanes=lanes), Notifications.of_cancelled(begun.cancelled)]
         )
-        if begun.waiting:
-            # The workflow before it may have ended in the meantime.
-            notifications.lanes += self._store.wake_satisfied(session, begun.waiting)
+        if waiting:
+            # The workflow before it may have ended in the meantime (CORRECTNESS rule 68).
+            notifications.lanes += self._store.wake_satisfied(session, waiting)
         self._store.announce(session, notifications)
         for plan in begun.plans:
             telemetry.schedule_started(plan)

@@ -6,31 +6,25 @@ from datetime import datetime, timedelta
 
 from django_dbos.core import registry
 from django_dbos.core.records import NewWorkflow
-from django_dbos.core.schedules import Definition, StoredSchedule
+from django_dbos.core.schedules import Definition, Start, StoredSchedule
 
 
-def new_workflow(
-    name: str,
-    definition: Definition,
-    instant: datetime,
-    *,
-    workflow_id: str,
-    run_at: datetime | None = None,
-) -> NewWorkflow:
+def new_workflow(name: str, definition: Definition, start: Start) -> NewWorkflow:
     """Return the workflow that a schedule starts for an instant."""
     known = registry.workflows.get(definition.workflow)
     timeout = None if known is None else known.timeout
     return NewWorkflow(
-        workflow_id=workflow_id,
+        workflow_id=start.workflow_id,
         name=definition.workflow,
         input=definition.input,
         queue_name=definition.queue_name,
         priority=definition.priority,
-        run_at=run_at,
+        run_at=start.run_at,
         timeout=None if timeout is None else timedelta(seconds=timeout),
         max_recovery_attempts=None if known is None else known.max_recovery_attempts,
         schedule_name=name,
-        scheduled_at=instant,
+        scheduled_at=start.instant,
+        after=start.behind,
     )
 
 

@@ -104,22 +104,9 @@ class Schedules(Starting):
             for name, rows in zip(asked, found, strict=True)
         }
 
-    def insert_scheduled(
-        self, session: Session, new: Sequence[NewWorkflow], behind: Mapping[str, str]
-    ) -> set[str]:
-        """Insert the workflows whose ids are free; return those ids.
-
-        `behind` has the workflows that wait for the end of another one.
-        """
-        inserted = self._insert_workflows(session, new, [None] * len(new))
-        waiting = [
-            ("wait_for_result", {"workflow_id": workflow_id, "target_id": target_id})
-            for workflow_id, target_id in behind.items()
-            if workflow_id in inserted
-        ]
-        if waiting:
-            session.run_all(waiting)
-        return inserted
+    def insert_scheduled(self, session: Session, new: Sequence[NewWorkflow]) -> set[str]:
+        """Insert the workflows whose ids are free; return those ids."""
+        return self._insert_workflows(session, new, [None] * len(new)) if new else set()
 
     def start_scheduled(self, new: Sequence[NewWorkflow]) -> set[str]:
         """Start workflows in the caller's transaction; return the ids of those that are new."""

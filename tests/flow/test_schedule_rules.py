@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -261,3 +262,35 @@ def test_jitter_is_the_same_for_every_worker_and_within_its_bounds() -> None:
 )
 def test_a_description_is_plain_or_the_expression_itself(options: Any, words: str) -> None:
     assert describe(definition(**options)) == words
+
+
+# Clocks
+
+# Seconds by which a clock moves between two events, now and then backwards.
+STEPS = (-3_600, -600, -1, 1, 5, 20, 30, 40, 60, 60, 90, 120, 300, 600, 1_200, 7_200)
+
+
+@pytest.mark.parametrize("catch_up", ["none", "latest", "all"])
+@pytest.mark.parametrize("options", [{"every": 30.0}, {"cron": "*/2 * * * *"}], ids=str)
+def test_whatever_the_clock_does_no_instant_starts_twice(catch_up: str, options: Any) -> None:
+    """Passes, edits, pauses, resumes and restarts under a clock that is set to and fro."""
+    chance = random.Random(f"{catch_up}{options}")
+    row, clock = stored(catch_up=catch_up, **options), NOON
+    started: list[datetime] = []
+    for _ in range(400):
+        clock += timedelta(seconds=chance.choice(STEPS))
+        match chance.randrange(8):
+            case 0:
+                row = row.paused(clock, "", "") if row.paused_at is None else row.resumed(clock)
+            case 1:
+                row = row.planned()
+            case 2:
+                edited = schedules.dumps({"priority": chance.randrange(9)})
+                row = row.redefined(clock, edited=edited)
+        if row.next_at is None or row.next_at > clock:
+            continue
+        planned = plan(row, clock)
+        started += [start.instant for start in planned.starts]
+        row = planned.schedule
+    assert len(started) > 20
+    assert started == sorted(set(started))

@@ -717,3 +717,11 @@ def test_a_schedule_that_can_t_be_computed_here_is_left_to_others(
     start_due()
     assert (len(started("good")), len(started("bad"))) == (1, 0)
     assert "Schedule 'bad' can't be computed by this executor" in caplog.text
+
+
+def test_jitter_doesn_t_delay_what_is_triggered_or_backfilled() -> None:
+    hourly(jitter=3_000)
+    dbos.schedules.trigger("hourly")
+    last = now()
+    dbos.schedules.backfill("hourly", last - HOUR, last)
+    assert {one.status for one in started("hourly")} == {"ENQUEUED"}

@@ -149,7 +149,6 @@ BY_WORKERS: dict[str, Params] = {
     },
     "find_scheduled": {"schedule_name": "nightly", "limit": 2},
     "find_ends": {"schedule_name": "nightly", "after": None, "limit": 3},
-    "wait_for_result": {"workflow_id": "delayed-0", "target_id": IDS[0]},
     "claim_suspect": {
         "executor_id": EXECUTOR,
         "queue_names": ["queue-0", "queue-1"],
