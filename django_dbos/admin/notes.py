@@ -27,6 +27,7 @@ class Worker:
     """A live worker. Its `queue_names` are None if it serves all queues."""
 
     executor_id: str
+    slots: int
     queue_names: list[str] | None
     workflow_names: list[str] | None
     """The workflow functions that it has registered; None if its row doesn't list them."""
@@ -58,6 +59,7 @@ class LiveExecutors:
             workers=tuple(
                 Worker(
                     executor_id=str(row.executor_id),
+                    slots=row.concurrency,
                     queue_names=row.queue_names,
                     workflow_names=row.workflow_names,
                 )
@@ -70,9 +72,9 @@ class LiveExecutors:
         """Return the workers that serve the queue."""
         return [worker for worker in self.workers if worker.serves(queue_name)]
 
-    def ids_of_queue(self, queue_name: str) -> list[str]:
-        """Return the ids of the workers that serve the queue."""
-        return [worker.executor_id for worker in self.of_queue(queue_name)]
+    def slots_of_queue(self, queue_name: str) -> dict[str, int]:
+        """Return the slots of the workers that serve the queue, by their ids."""
+        return {worker.executor_id: worker.slots for worker in self.of_queue(queue_name)}
 
     def named_queues(self) -> set[str]:
         """Return the queues that workers serve by name."""
@@ -86,8 +88,8 @@ class LiveExecutors:
 def read_queue_reasons(
     workflows: Sequence[Workflow], executors: LiveExecutors
 ) -> dict[str, list[Reason]]:
-    """Return by id why enqueued workflows aren't running, as far as their queues are the reason."""
-    return queues.explain(get_store(), workflows, executors.ids_of_queue, _to_second)
+    """Return by id why enqueued workflows aren't running, apart from a lack of workers."""
+    return queues.explain(get_store(), workflows, executors.slots_of_queue, _to_second)
 
 
 def explain(

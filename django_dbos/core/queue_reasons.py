@@ -68,6 +68,11 @@ def reasons(
     return found
 
 
+def of_busy_workers(slots: int) -> Reason:
+    """Return the reason why a workflow waits whose queue doesn't hold it up."""
+    return Reason("All %(slots)d slots of its workers are taken.", {"slots": slots})
+
+
 def _of_queue(
     holdup: Holdup, show: Callable[[datetime], str], are_workers_full: bool
 ) -> Iterator[Reason]:

@@ -28,7 +28,7 @@ class WorkflowDescription:
     """Whether the engine stopped it, for the reason in `error`; `resume()` it after a fix."""
     why_not_running: str | None
     """The reasons why it is enqueued and doesn't run, such as "Queue 'mail' is at 10 of 10."; None
-    if there are none but that workers are busy, and in every other status."""
+    if there are none, and in every other status."""
     queue_name: str
     partition_key: str | None
     priority: int
@@ -116,8 +116,8 @@ def _why_not_running(store: Store, row: Any) -> str | None:
     if row.status != Status.ENQUEUED:
         return None
     workers = store.reader.find_workers(row.queue_name)
-    ids = [str(worker.executor_id) for worker in workers]
-    found = queues.explain(store, [row], lambda name: ids, _instant)
+    slots = {str(worker.executor_id): worker.concurrency for worker in workers}
+    found = queues.explain(store, [row], lambda name: slots, _instant)
     lines = [str(reason) for reason in found.get(row.workflow_id, ())]
     if unclaimed := store.reader.why_unclaimed(row.queue_name, row.name, workers):
         lines.append(f"{unclaimed[0].upper()}{unclaimed[1:]}.")

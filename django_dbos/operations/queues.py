@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django_dbos.conf import get_settings
 from django_dbos.core import names, queue_options, registry
-from django_dbos.core.queue_reasons import Reason, reasons
+from django_dbos.core.queue_reasons import Reason, of_busy_workers, reasons
+from django_dbos.core.status import Status
 from django_dbos.exceptions import QueueDoesNotExist
 
 if TYPE_CHECKING:
@@ -129,31 +130,35 @@ def measure(store: Store, name: str) -> QueueDepth:
 def explain(
     store: Store,
     workflows: Sequence[Workflow],
-    workers_of: Callable[[str], Collection[str]],
+    workers_of: Callable[[str], Mapping[str, int]],
     show: Callable[[datetime], str],
 ) -> dict[str, list[Reason]]:
-    """Return why workflows that are enqueued aren't running, as far as their queues are the reason.
+    """Return why workflows that are enqueued aren't running, apart from a lack of workers.
 
     Args:
         store: The store with the rows.
         workflows: Workflows of any status.
-        workers_of: Returns the ids of the live workers of a queue.
+        workers_of: Returns the live workers of a queue: the slots of each, by its id.
         show: Returns an instant as its readers expect it.
 
     Returns:
         The reasons by workflow id; an id without any may be missing.
     """
-    holdups = store.read_holdups(workflows)
+    queued = [row for row in workflows if row.status == Status.ENQUEUED]
+    holdups = store.read_holdups(queued)
     limits = {held.queue_name: held.worker_concurrency or 0 for held in holdups}
     full = {name for name, limit in limits.items() if _are_full(store, name, limit, workers_of)}
-    return {
+    found = {
         held.workflow_id: reasons(held, show, are_workers_full=held.queue_name in full)
         for held in holdups
     }
+    rest = {row.workflow_id: row.queue_name for row in queued if not found.get(row.workflow_id)}
+    busy = _busy_workers(store, {*rest.values()}, workers_of)
+    return found | {key: [busy[name]] for key, name in rest.items() if name in busy}
 
 
 def _are_full(
-    store: Store, name: str, limit: int, workers_of: Callable[[str], Collection[str]]
+    store: Store, name: str, limit: int, workers_of: Callable[[str], Mapping[str, int]]
 ) -> bool:
     """Return whether each worker of a queue has as many workflows of it as it may."""
     ids = workers_of(name) if limit else ()
@@ -161,6 +166,20 @@ def _are_full(
         return False
     taken = store.count_places_of_executors(name)
     return all(taken.get(executor_id, 0) >= limit for executor_id in ids)
+
+
+def _busy_workers(
+    store: Store, names: Collection[str], workers_of: Callable[[str], Mapping[str, int]]
+) -> dict[str, Reason]:
+    """Return the reason for each of these queues whose workers have no free slot."""
+    slots = {name: workers_of(name) for name in names}
+    ids = {executor_id for workers in slots.values() for executor_id in workers}
+    runs = store.count_runs_of_executors(ids) if ids else {}
+    return {
+        name: of_busy_workers(sum(workers.values()))
+        for name, workers in slots.items()
+        if workers and all(runs.get(key, 0) >= count for key, count in workers.items())
+    }
 
 
 def check_partition_key(queue_name: str, partition_key: str | None) -> None:

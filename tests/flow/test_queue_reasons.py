@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db.models import QuerySet
+from django.utils import timezone
 
 import django_dbos as dbos
 from django_dbos import queues
 from django_dbos.core.queue_reasons import MOST_AHEAD, Holdup, reasons
-from django_dbos.models import Workflow
+from django_dbos.models import QueueStart, Workflow
 from django_dbos.store import get_store
 from tests.store.conftest import register
 
@@ -99,6 +101,8 @@ def test_describe_tells_why_a_workflow_is_not_running() -> None:
     assert why("w3") == "No live worker serves queue 'mail'; run dbos_worker."
     executor_id = register(get_store())
     assert why("w3") is None
+    change("w0", status="PENDING", executor_id=executor_id)
+    assert why("w3") == "All 1 slots of its workers are taken."
 
     queues.set("mail", concurrency=1)
     change("w0", status="PENDING", place=1, executor_id=executor_id)
@@ -129,6 +133,51 @@ def test_workflows_of_other_keys_are_not_ahead() -> None:
     assert why("w1") is None
     assert why("w3") == "Key 'a' of queue 'mail' is at 1 of 1. Behind 1 of its key."
     assert dbos.retrieve_workflow("w3").describe().partition_key == "a"
+
+
+@pytest.mark.django_db
+def test_the_rates_of_a_queue_and_of_a_key_tell_when_the_next_start_may_be() -> None:
+    register(get_store())
+    queues.set("mail", rate_limit="2/m", partition_rate_limit="1/h")
+    for number, key in enumerate(["", "a", "b"]):
+        noop.using(queue_name="mail", workflow_id=f"w{number}").start()
+        change(f"w{number}", partition_key=key)
+    assert [why(f"w{number}") for number in range(3)] == [None, None, None]
+
+    starts("mail", "", [2, 30, 70])
+    starts("mail", "a", [600, 5000])
+
+    limited = "Rate limit: next start in 31 s."
+    assert near(why("w0"), limited)
+    assert near(why("w1"), f"{limited} Rate limit of its key: next start in 3001 s.")
+    assert near(why("w2"), limited)
+    change("w0", started_at=timezone.now())
+    assert why("w0") is None
+
+
+def starts(name: str, key: str, ages: list[int]) -> None:
+    """Log starts of these ages, in seconds."""
+    for age in ages:
+        row = QueueStart(
+            queue_name=name,
+            partition_key=key,
+            last_at=timezone.now() - timedelta(seconds=age),
+            count=1,
+        )
+        QuerySet(QueueStart).bulk_create([row])
+
+
+def near(found: str | None, expected: str) -> bool:
+    """Compare two texts, whose numbers of seconds may be smaller on a busy machine."""
+
+    def without(text: str) -> str:
+        return re.sub(r"in \d+ s", "in … s", text)
+
+    def seconds(text: str) -> list[int]:
+        return [int(number) for number in re.findall(r"in (\d+) s", text)]
+
+    pairs = zip(seconds(found or ""), seconds(expected), strict=True)
+    return without(found or "") == without(expected) and all(0 < a <= b for a, b in pairs)
 
 
 @pytest.mark.django_db
