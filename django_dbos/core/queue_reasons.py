@@ -6,7 +6,7 @@ A pure rule over what the tables say; the admin and `handle.describe()` show its
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -66,6 +66,22 @@ def reasons(
     if holdup.ahead and (found or holdup.partition_key):
         found.append(_behind(holdup))
     return found
+
+
+def next_start(starts: Iterable[tuple[float, int]], count: int, period: float) -> float | None:
+    """Return the seconds until a rate allows another start; None if it does so now.
+
+    Args:
+        starts: The ages in seconds of the starts, and their numbers, newest first.
+        count: The starts that any window of the period may have.
+        period: Seconds.
+    """
+    total = 0
+    for age, number in starts:
+        total += number
+        if age < period and total >= count:
+            return period - age
+    return None
 
 
 def of_busy_workers(slots: int) -> Reason:

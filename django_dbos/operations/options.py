@@ -11,7 +11,7 @@ from typing import Any, Literal, TypedDict
 from django_dbos.conf import get_settings
 from django_dbos.core import durations, names
 from django_dbos.core.registry import WorkflowDefinition
-from django_dbos.operations import attributes
+from django_dbos.operations import attributes, queues
 from django_dbos.operations.due_times import check_due
 
 UNSET: Any = object()
@@ -102,19 +102,21 @@ class Options:
             ValueError: Options contradict each other, or one lacks another.
         """
         _refuse_contradictions(self)
+        queue_name = self.get("queue_name", definition.queue_name) or get_settings().default_queue
+        partition_key = self.get("partition_key", None)
+        queues.check_partition_key(queue_name, partition_key)
         run_after = self.get("run_after", None)
         unique_for = self.get("unique_for", None)
         timeout = self.get("timeout", definition.timeout)
         return {
             "name": definition.name,
-            "queue_name": self.get("queue_name", definition.queue_name)
-            or get_settings().default_queue,
+            "queue_name": queue_name,
             "priority": self.get("priority", 0),
             "delay": run_after if isinstance(run_after, float) else self.get("delay", None),
             "run_at": run_after if isinstance(run_after, datetime) else None,
             "timeout": None if timeout is None else timedelta(seconds=timeout),
             "inherits_deadline": self.timeout is UNSET,
-            "partition_key": self.get("partition_key", None) or "",
+            "partition_key": partition_key or "",
             "deduplication_id": self.get("deduplication_id", None),
             "unique_for": None if unique_for is None else timedelta(seconds=unique_for),
             "debounce_key": self.get("debounce_key", None),
