@@ -16,7 +16,8 @@ from asgiref.sync import sync_to_async
 
 from django_dbos.core import durations, registry
 from django_dbos.core.ids import new_executor_id
-from django_dbos.core.records import Claim
+from django_dbos.core.queues import Turn
+from django_dbos.core.records import Claim, Lane
 from django_dbos.exceptions import DbosError
 from django_dbos.operations.inline import InlineHost
 from django_dbos.operations.registration import executor_info
@@ -28,6 +29,8 @@ __all__ = ["aadvance", "advance", "arun_until_idle", "run_until_idle"]
 
 # How many rows one statement changes.
 LIMIT = 1_000
+# Below all queue positions.
+BOTTOM = -(2**62)
 
 
 def run_until_idle(queues: Iterable[str] | None = None, max_runs: int = 1000) -> int:
@@ -84,6 +87,10 @@ class _TestHost(InlineHost):
 
     is_inline = False
 
+    def __init__(self, store: Store, executor_id: str) -> None:
+        super().__init__(store, executor_id)
+        self._turns: dict[str, Turn] = {}
+
     def next_run(self, only: set[str] | None) -> Run | None:
         """Claim the next workflow, after enqueueing workflows that are due or can continue."""
         session = self.store.session()
@@ -98,13 +105,29 @@ class _TestHost(InlineHost):
         for lane in sorted(lanes, key=lambda lane: -(lane.priority or 0)):
             if only is not None and lane.queue_name not in only:
                 continue
-            names = list(registry.workflows)
-            claims, _ = self.store.claim_workflows(
-                session, self.executor_id, lane, names=names, above=-1, limit=1
-            )
+            claims = self._claim_from(session, lane)
             if claims:
                 return claims[0]
         return None
+
+    def _claim_from(self, session: Any, lane: Lane) -> list[Claim]:
+        names = list(registry.workflows)
+        if lane.priority is None:
+            return self._claim_in_turn(session, lane.queue_name, names)
+        claims, _ = self.store.claim_workflows(
+            session, self.executor_id, lane, names=names, above=BOTTOM, limit=1
+        )
+        return claims
+
+    def _claim_in_turn(self, session: Any, queue_name: str, names: list[str]) -> list[Claim]:
+        turn = self._turns.setdefault(queue_name, Turn())
+        turn.begin()
+        while True:
+            claims, part = self.store.claim_in_turn(
+                session, self.executor_id, queue_name, names=names, after=turn.after, limit=1
+            )
+            if not turn.note(part) or claims:
+                return claims
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Dispatcher: claims workflows up to the free slots, and hands them to the pool.
 
-Lanes are claimed one after the other, each from its watermark.
+Lanes are claimed one after the other: each from its watermark, or in turn of its partition keys.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from contextlib import nullcontext
 
 from django_dbos import telemetry
 from django_dbos.conf import get_settings
+from django_dbos.core.queues import Part
 from django_dbos.core.records import Claim, Lane
 from django_dbos.executor.audit import Audit
 from django_dbos.executor.clock import Clock
@@ -22,8 +23,10 @@ from django_dbos.executor.loop import Loop
 from django_dbos.executor.poison import PoisonGuard
 from django_dbos.executor.runs import Runs
 from django_dbos.executor.throttle import Throttle
+from django_dbos.executor.turns import PacedTurn
 from django_dbos.executor.unknown_names import UnknownNames
 from django_dbos.executor.watermark import Watermark
+from django_dbos.store import errors
 
 # After a claim has drained a lane, wait this many seconds before claiming again: workflows that
 # arrive one by one are then claimed, run and ended in batches. The first one after a rest is
@@ -114,7 +117,8 @@ class Dispatcher:
             self._must_poll = False
             self._find_lanes()
         self.lanes.open_notified()
-        pauses = [self._claim_all(), self._audit.pause]
+        self.lanes.open_due()
+        pauses = [self._claim_all(), self._audit.pause, self.lanes.pause]
         return min((pause for pause in pauses if pause is not None), default=None)
 
     def _breathe(self) -> None:
@@ -131,7 +135,7 @@ class Dispatcher:
         self.lanes.drop_unused()
         if self._listed:
             self._expect_nothing()
-            self._claim_suspect(sorted({lane.queue_name for lane in self._listed}))
+            self._claim_suspect(self._listed)
 
     def _expect_nothing(self) -> None:
         """Poll at growing intervals until something is claimed."""
@@ -162,6 +166,17 @@ class Dispatcher:
 
     def _claim(self, lane: Lane) -> float | None:
         """Claim from one lane; return the seconds until its next claim, None if it is empty."""
+        if lane.priority is None:
+            return self._claim_in_turn(lane)
+        try:
+            return self._claim_in_order(lane)
+        except errors.ManagedQueue:
+            # It was not when we last knew.
+            self.lanes.note_managed(lane.queue_name)
+            return 0.0
+
+    def _claim_in_order(self, lane: Lane) -> float | None:
+        """Claim from a lane with a priority: see _claim()."""
         watermark = self.lanes.watermark(lane)
         if watermark.pause:
             return watermark.pause
@@ -179,10 +194,52 @@ class Dispatcher:
         if not (is_all and is_rescan):
             return watermark.pause
         self.lanes.close(lane)
-        if not claims and lane in self._listed:
+        self._explain(lane, is_fruitless=not claims)
+        return None
+
+    def _explain(self, lane: Lane, *, is_fruitless: bool) -> None:
+        """Log why the workflows of a closed lane wait, if they were listed and none was claimed."""
+        if is_fruitless and lane in self._listed:
             self._listed.discard(lane)
             self._unknown_names.explain(lane.queue_name)
+
+    def _claim_in_turn(self, lane: Lane) -> float | None:
+        """Claim from a lane without a priority: see _claim()."""
+        turn, began = self.lanes.turn(lane), self._clock()
+        if turn.pause:
+            return turn.pause
+        claims, part = self._take_turn(lane.queue_name, turn)
+        if claims:
+            telemetry.claimed(lane, len(claims))
+        may_have_more = turn.note_claim(part, len(claims))
+        if claims and not may_have_more:
+            self._claims_from = self._clock() + BREATH
+        self._dispatch(claims, began)
+        if (
+            not part.is_managed
+            and not part.is_locked
+            and self.lanes.note_unmanaged(lane.queue_name)
+        ):
+            # Its workflows without keys are in other lanes.
+            self._must_poll = True
+        if may_have_more:
+            return turn.pause
+        self.lanes.close(lane, seconds=turn.next_start)
+        self._explain(lane, is_fruitless=turn.is_fruitless and turn.next_start is None)
         return None
+
+    def _take_turn(self, queue_name: str, turn: PacedTurn) -> tuple[list[Claim], Part]:
+        """Return the claims of the next part of a turn, and what is known of the rest."""
+        slots = self._runs.slots
+        wanted = slots.take(turn.batch_size)
+        claims: list[Claim] = []
+        try:
+            claims, part = self._poison_guard.claim_in_turn(
+                queue_name, after=turn.after, limit=wanted
+            )
+        finally:
+            slots.untake(wanted - len(claims))
+        return claims, part
 
     def _claim_above(self, lane: Lane, watermark: Watermark) -> tuple[bool, list[Claim], int]:
         """Return whether there may be more, the claims, and the last claimed position."""
@@ -198,7 +255,7 @@ class Dispatcher:
         self._usual_claim = min(self._usual_claim, self._clock() - began)
         return has_more, claims, last
 
-    def _claim_suspect(self, queue_names: list[str]) -> None:
+    def _claim_suspect(self, lanes: set[Lane]) -> None:
         """Claim one suspect at a time: if it kills its executor, it must not take others with it.
 
         A suspect is a workflow with which several executors in a row have died.
@@ -209,7 +266,10 @@ class Dispatcher:
         claims: list[Claim] = []
         began = self._clock()
         try:
-            claims = self._poison_guard.claim_suspect(queue_names)
+            claims = self._poison_guard.claim_suspect(sorted({lane.queue_name for lane in lanes}))
+            managed = sorted(lane.queue_name for lane in lanes if lane.priority is None)
+            if managed and not claims:
+                claims = self._poison_guard.claim_managed_suspect(managed)
         finally:
             slots.untake(1 - len(claims))
         for claim in claims:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 from django_dbos.core import registry
+from django_dbos.core.queues import Part
 from django_dbos.core.records import Claim, Lane
 from django_dbos.operations.loading import load_runs
 from django_dbos.operations.quarantine import quarantine
@@ -53,6 +55,26 @@ class PoisonGuard:
             return claims, found[-1][1], True
         return claims, last, len(claims) == limit
 
+    def claim_in_turn(
+        self, queue_name: str, *, after: str | None, limit: int
+    ) -> tuple[list[Claim], Part]:
+        """Claim from a queue in turn of its partition keys, after one of them."""
+        session, executor_id = self._connect(), self._host.executor_id
+        turn: dict[str, Any] = {"names": list(registry.workflows), "after": after, "limit": limit}
+        try:
+            return self._store.claim_in_turn(session, executor_id, queue_name, **turn)
+        except Exception as error:
+            _raise_unless_of_value(error)
+            found = self._store.list_in_turn(self._connect(), executor_id, queue_name, **turn)
+            return list(self._claim_each(found, error)), Part(after=after, is_cut=True)
+
+    def claim_managed_suspect(self, queue_names: list[str]) -> list[Claim]:
+        """Claim one workflow of managed queues whose executors died again and again."""
+        names, session = list(registry.workflows), self._connect()
+        found = self._store.find_suspects(session, queue_names, names=names, limit=SUSPECTS)
+        claims = (claim for claim in self._claim_those(found) if claim is not None)
+        return list(islice(claims, 1))
+
     def claim_suspect(self, queue_names: list[str]) -> list[Claim]:
         """Claim one workflow whose executors died again and again."""
         names = list(registry.workflows)
@@ -70,21 +92,27 @@ class PoisonGuard:
         # The list came by Django's connection, which this thread needs for nothing else.
         self._store.session().close()
         is_found = False
+        for claim in self._claim_those(workflow_ids):
+            is_found = True
+            if claim is not None:
+                yield claim
+        if not is_found:
+            raise error
+
+    def _claim_those(self, workflow_ids: Sequence[str]) -> Iterator[Claim | None]:
+        """Claim one by one; yield None for a poison row, which is quarantined."""
         for workflow_id in workflow_ids:
             try:
                 claim = self._store.claim_workflow(
                     self._connect(), self._host.executor_id, workflow_id
                 )
-            except Exception as own_error:
-                _raise_unless_of_value(own_error)
-                self._quarantine(workflow_id, "can't be claimed", own_error)
-                is_found = True
+            except Exception as error:
+                _raise_unless_of_value(error)
+                self._quarantine(workflow_id, "can't be claimed", error)
+                yield None
             else:
                 if claim is not None:
-                    is_found = True
                     yield claim
-        if not is_found:
-            raise error
 
     # Histories
 

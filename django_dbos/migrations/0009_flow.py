@@ -168,8 +168,16 @@ class Migration(migrations.Migration):
             model_name="workflow",
             index=models.Index(
                 condition=models.Q(("status", "ENQUEUED")),
-                fields=["queue_name", "partition_key", "priority", "queue_sequence"],
+                fields=["queue_name", "partition_key", "-priority", "queue_sequence"],
                 name="dbos_workflow_lane",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="workflow",
+            index=models.Index(
+                condition=models.Q(("queue_sequence__lt", 0), ("status", "ENQUEUED")),
+                fields=["queue_name", "partition_key"],
+                name="dbos_workflow_again",
             ),
         ),
         migrations.AddIndex(
@@ -212,5 +220,9 @@ class Migration(migrations.Migration):
             index=models.Index(
                 fields=["queue_name", "partition_key", "last_at"], name="dbos_queue_start_window"
             ),
+        ),
+        migrations.AddIndex(
+            model_name="queuestart",
+            index=models.Index(fields=["queue_name", "last_at"], name="dbos_queue_start_age"),
         ),
     ]

@@ -84,6 +84,7 @@ class QueueStart(EngineRow):
             models.Index(
                 fields=("queue_name", "partition_key", "last_at"), name="dbos_queue_start_window"
             ),
+            models.Index(fields=("queue_name", "last_at"), name="dbos_queue_start_age"),
         )
 
     def __str__(self) -> str:

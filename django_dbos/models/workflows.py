@@ -140,9 +140,15 @@ class Workflow(EngineRow):
         # All but `created` are partial on live states: a finished workflow has left them.
         indexes = (
             models.Index(
-                fields=("queue_name", "partition_key", "priority", "queue_sequence"),
+                fields=("queue_name", "partition_key", "-priority", "queue_sequence"),
                 condition=Q(status="ENQUEUED"),
                 name="dbos_workflow_lane",
+            ),
+            # Those of managed queues that have run before. See queue_again.sql.
+            models.Index(
+                fields=("queue_name", "partition_key"),
+                condition=Q(status="ENQUEUED", queue_sequence__lt=0),
+                name="dbos_workflow_again",
             ),
             models.Index(
                 fields=("queue_name", "partition_key"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from operator import itemgetter
 
@@ -9,13 +10,16 @@ from django_dbos.core.batch.lookups import FoundCheckpoint
 from django_dbos.core.records import Claim, Lane
 from django_dbos.core.recovery import SUSPECT_ATTEMPTS
 from django_dbos.core.status import Status
-from django_dbos.store import rows
+from django_dbos.store import errors, rows
 from django_dbos.store.columns import CLAIM
-from django_dbos.store.connecting import Connecting
+from django_dbos.store.managed_claims import ManagedClaims
 from django_dbos.store.sessions import Params, Row, Session
 
+# The queue position follows the columns of the claim.
+POSITION = itemgetter(len(CLAIM.returned))
 
-class Claims(Connecting):
+
+class Claims(ManagedClaims):
     """Claims by lane, by id and of suspects."""
 
     def list_lanes(self, session: Session) -> list[Lane]:
@@ -35,6 +39,9 @@ class Claims(Connecting):
         """Claim a lane's next workflows from a queue position on; return them and the last one's.
 
         Only workflows with one of `names` are claimed, and no suspects.
+
+        Raises:
+            ManagedQueue: The queue has limits or is paused: `claim_in_turn` claims from it.
         """
         params = {
             "executor_id": executor_id,
@@ -44,15 +51,22 @@ class Claims(Connecting):
             "above": above,
             "limit": limit,
         }
-        # The queue position is the last column.
-        claimed = sorted(self._claim(session, "claim_workflows", params), key=itemgetter(-1))
-        last = claimed[-1][-1] if claimed else above
+        found = self._claim_of_lane(session, params)
+        if found is None:
+            raise errors.ManagedQueue(lane.queue_name)
+        claimed = sorted(found, key=POSITION)
+        last = POSITION(claimed[-1]) if claimed else above
         return [CLAIM.read(row) for row in claimed], last
 
+    @abc.abstractmethod
+    def _claim_of_lane(self, session: Session, params: Params) -> list[Row] | None:
+        """Claim from a lane; return None if its queue is managed."""
+
     def claim_workflow(self, session: Session, executor_id: str, workflow_id: str) -> Claim | None:
-        """Claim one workflow by its id; return None if it isn't enqueued."""
+        """Claim one workflow by its id; return None if it isn't enqueued, or has to wait."""
         params = {"executor_id": executor_id, "workflow_id": workflow_id}
-        return next(map(CLAIM.read, self._claim(session, "claim_workflow", params)), None)
+        claim = next(map(CLAIM.read, self._claim(session, "claim_workflow", params)), None)
+        return claim or self._claim_in_place(session, executor_id, workflow_id)
 
     def claim_suspect(
         self,
@@ -62,17 +76,13 @@ class Claims(Connecting):
         queue_names: Sequence[str],
         names: Sequence[str],
     ) -> list[Claim]:
-        """Claim one suspect: a workflow whose executors died again and again."""
+        """Claim one suspect of an unmanaged queue: its executors died again and again."""
         params = {
             "executor_id": executor_id,
             "queue_names": session.pack(queue_names),
             "names": session.pack(names),
         }
         return [CLAIM.read(row) for row in self._claim(session, "claim_suspect", params)]
-
-    def _claim(self, session: Session, name: str, params: Params) -> list[Row]:
-        """Run a statement that claims workflows."""
-        return session.run(name, params)
 
     def list_claimable(
         self, lane: Lane, *, names: Sequence[str], above: int, limit: int

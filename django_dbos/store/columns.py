@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 
 from django_dbos.core.batch.lookups import FoundWorkflow
 from django_dbos.core.batch.plan import Consumed, EndedWait, Entry, EventValue, WaitPart
+from django_dbos.core.queues import Limits
 from django_dbos.core.records import (
     Checkpoint,
     Claim,
@@ -154,6 +155,7 @@ class _Members(dict[Any, Enum]):
 
 CHECKPOINT = Columns(Checkpoint, write_only=("duration",))
 CLAIM = Columns(Claim, computed=("remaining", "has_history"))
+LIMITS = Columns(Limits, computed=("is_paused",))
 NEW_WORKFLOW = Columns(NewWorkflow, without=("on_existing", "on_duplicate"))
 FOUND_WORKFLOW = Columns(FoundWorkflow)
 MESSAGE = Columns(NewMessage)
@@ -191,4 +193,5 @@ SELECTED: dict[str, Columns[Any]] = {
     "checkpoint": CHECKPOINT,
     "claim": CLAIM,
     "found_workflow": FOUND_WORKFLOW,
+    "limits": LIMITS,
 }

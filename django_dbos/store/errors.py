@@ -50,6 +50,10 @@ class Conflict(LockTimeout):
     """Another session inserted the same key between a batch's look-ups and its writes."""
 
 
+class ManagedQueue(StoreError):
+    """A queue has limits or is paused, so that it is claimed under the lock of its row."""
+
+
 class BadStatement(StoreError):
     """A fault of the statement or of its values, which a retry would repeat."""
 

@@ -46,6 +46,9 @@ class Session(Protocol):
     def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
         """Run several statements, in one round trip where the database can."""
 
+    def run_together(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run several statements in one transaction."""
+
     def send_rows(self, batches: Mapping[str, Batch]) -> None:
         """Run each statement for all of its rows; in a transaction, together with its COMMIT."""
 
@@ -87,6 +90,11 @@ class DjangoSession:
     def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
         """Run several statements, one after the other."""
         return [self.run(name, params) for name, params in statements]
+
+    def run_together(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run several statements in one transaction: the caller's, if one is open."""
+        with self.transaction():
+            return self.run_all(statements)
 
     def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
         """Run several statements, each in a transaction of its own if none is open."""

@@ -20,8 +20,8 @@ class Timers(Connecting):
         return [row[0] for row in session.run("expire_deadlines", {"limit": limit})]
 
     def advance(self, seconds: float) -> None:
-        """Move every later due time and deadline `seconds` nearer, on Django's connection."""
+        """Move due times and deadlines `seconds` nearer, and the starts of queues into the past."""
         session = self.session()
         with session.transaction():
-            for name in ("advance_workflows", "advance_checkpoints"):
+            for name in ("advance_workflows", "advance_checkpoints", "advance_starts"):
                 session.run(name, {"seconds": seconds})

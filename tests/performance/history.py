@@ -16,18 +16,22 @@ TABLES = (
     "dbos_event_version",
     "dbos_stream_entry",
     "dbos_past_run",
+    "dbos_queue_start",
+    "dbos_queue",
     "dbos_executor",
     "dbos_wake",
 )
-# The table of executors has a row per process, so scans are harmless.
-GUARDED = frozenset(TABLES) - {"dbos_executor"}
+# These tables have a row per process and per queue, so scans are harmless.
+GUARDED = frozenset(TABLES) - {"dbos_executor", "dbos_queue"}
 WORKFLOWS, CHECKPOINTS_EACH = 100_000, 3
 # The active workflows by status, spread over two queues, three executors and three kinds of
 # waits. Every hundredth finished workflow has left an unconsumed message.
 ENQUEUED, PENDING, WAITING, DELAYED = 4_000, 300, 3_000, 60
 # Workflows that wait for any of several things, and how many things.
 ANY, PARTS = 100, 4
-LIVE = ENQUEUED + PENDING + WAITING + ANY * (1 + PARTS) + DELAYED
+# In a queue with limits: enqueued workflows with partition keys, and some that hold places.
+KEYED, KEYS, PLACES = 2_000, 500, 30
+LIVE = ENQUEUED + PENDING + WAITING + ANY * (1 + PARTS) + DELAYED + KEYED + PLACES
 EXECUTORS = ("executor-0", "executor-1", "executor-2")
 
 CREATE = [
@@ -137,6 +141,35 @@ LIVE_ROWS = [
         CASE WHEN part IN (1, 2) THEN 'pending-' ELSE 'any-' END || n,
         (ARRAY['', 'state', '', '1'])[part + 1], 0
     FROM generate_series(0, {ANY} - 1) AS n, generate_series(0, {PARTS} - 1) AS part
+    """,
+    """
+    INSERT INTO dbos_queue (
+        name, concurrency, worker_concurrency, rate_count, rate_period, partition_concurrency,
+        partition_rate_count, partition_rate_period, is_managed, updated_at
+    )
+    VALUES ('managed', 100000, 10000, 5000, 60, 10, 2000, 60, true, now())
+    """,
+    _workflows(KEYED, "ENQUEUED", id="'keyed-' || n"),
+    _workflows(
+        PLACES,
+        "PENDING",
+        id="'placed-' || n",
+        executor_id=f"'executor-' || n % {len(EXECUTORS)}",
+        claim_number=1,
+        started_at="now()",
+    ),
+    f"""
+    UPDATE dbos_workflow
+    SET queue_name = 'managed',
+        partition_key = CASE WHEN status = 'PENDING' OR priority = 1 THEN '' ELSE
+            'key-' || queue_sequence % {KEYS} END,
+        place = (status = 'PENDING')::int
+    WHERE workflow_id LIKE 'keyed-%' OR workflow_id LIKE 'placed-%'
+    """,
+    # The window of the queue, and starts that have left it.
+    """
+    INSERT INTO dbos_queue_start (queue_name, partition_key, last_at, count)
+    SELECT 'managed', '', now() - n * interval '1 second', 2 FROM generate_series(1, 5000) AS n
     """,
     _workflows(DELAYED, "DELAYED", id="'delayed-' || n", due_at="now() + n * interval '1 minute'"),
     # The checkpoints of each active workflow: two steps, and its current wait.

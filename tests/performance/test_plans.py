@@ -131,6 +131,14 @@ HELD_IDS: Params = {
     "deduplication_ids": [f"enqueued-{n}" for n in range(TEN)],
 }
 ONE_MESSAGE = first_of(MESSAGES)
+IN_TURN: Params = {
+    "executor_id": EXECUTOR,
+    "queue_name": "managed",
+    "names": ["shop.work"],
+    "after": None,
+    "limit": 500,
+    "max_visits": 500,
+}
 # Seconds; no workflow has finished so long ago.
 LONGER_THAN_ANY = 10 * 365 * 86_400.0
 # The marks of the last heartbeat: the last few messages and events are newer.
@@ -162,6 +170,21 @@ BY_WORKERS: dict[str, Params] = {
         "above": 0,
         "limit": 500,
     },
+    "claim_in_turn": IN_TURN,
+    "claim_in_turn, of one queue": {**IN_TURN, "queue_name": "queue-1", "after": ""},
+    "list_in_turn": IN_TURN,
+    "claim_placed": {"executor_id": EXECUTOR, "workflow_id": "keyed-7", "place": 1},
+    "lock_queue": {"queue_name": "managed"},
+    "find_in_managed_queue": {"workflow_id": "keyed-7"},
+    "read_limits": {"queue_name": "managed"},
+    "count_places": {
+        "executor_id": EXECUTOR,
+        "queue_name": "managed",
+        "partition_key": "key-1",
+    },
+    "read_starts": {"queue_name": "managed", "partition_key": "", "period": 30.0},
+    "record_start": {"queue_name": "managed", "partition_key": "key-1"},
+    "find_suspects": {"queue_names": ["managed"], "names": ["shop.work"], "limit": 10},
     "consume_messages": {"message_id": [1, 2, 3], "step_number": [7, 7, 7]},
     **{f"delete_{part}": {"workflow_ids": IDS, "limit": TEN} for part in DEPENDENTS},
     "delete_workflows": {"workflow_ids": IDS},
@@ -302,7 +325,7 @@ BY_CLIENTS: dict[str, Params] = {
 }
 # Statements that touch no table with history, or whose purpose is to read it.
 NOT_GUARDED = {
-    "advance_checkpoints", "advance_workflows",  # tests only
+    "advance_checkpoints", "advance_starts", "advance_workflows",  # tests only
     "declare_dead", "list_heartbeats", "mark_locked",  # executors only
     "register_executor", "deregister_executor",  # the same
     "end_lost_session", "end_sessions", "notify", "read_mark", "take_lock",  # no table
@@ -318,8 +341,9 @@ MODES = [(NOW, STALE), (NOW, FRESH), (ONCE, STALE), (ONCE, FRESH), (EARLY, STALE
 # Statements that read the active rows, or a part of them with its own size. The others read a few
 # keys, or a few rows that are due.
 THROUGH_LIVE = {
-    "heartbeat", "claim_workflows", "list_held", "list_orphans", "read_queue_counts",
-    "recover_workflows", "wake_satisfied",
+    "heartbeat", "claim_workflows", "claim_in_turn", "list_in_turn", "lock_queue",
+    "count_places", "list_held", "list_orphans", "read_queue_counts", "recover_workflows",
+    "wake_satisfied",
 }  # fmt: skip
 # A key has a few checkpoints, entries or waiters; a row is found, and found again to be changed.
 # The keys themselves count as rows, once for each part of a statement.

@@ -65,6 +65,10 @@ class WorkerSession(WorkerConnection):
                 return self._run_together(statements)
         return self._run_together(statements)
 
+    def run_together(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        # Statements that are sent together commit together.
+        return self.run_all(statements)
+
     @property
     def _needs_block(self) -> bool:
         """Whether a statement's settings must be made in its transaction."""

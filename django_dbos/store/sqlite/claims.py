@@ -7,16 +7,23 @@ from uuid import UUID
 from django_dbos.store.claims import Claims
 from django_dbos.store.columns import CLAIM
 from django_dbos.store.sessions import Params, Row, Session
+from django_dbos.store.sqlite.managed_claims import SqliteManagedClaims
 
 TOKEN, ATTEMPTS = map(CLAIM.returned.index, ("token", "recovery_attempts"))
 
 
-class SqliteClaims(Claims):
+class SqliteClaims(SqliteManagedClaims, Claims):
     """Claims that are undone when a claimed row can't be read."""
 
     def _claim(self, session: Session, name: str, params: Params) -> list[Row]:
         with session.transaction():
             return [_checked(row) for row in session.run(name, params)]
+
+    def _claim_of_lane(self, session: Session, params: Params) -> list[Row] | None:
+        with session.transaction():
+            found = self._claim(session, "claim_workflows", params)
+            is_managed = not found and self._read_limits(session, params["queue_name"]) is not None
+        return None if is_managed else found
 
 
 def _checked(row: Row) -> Row:

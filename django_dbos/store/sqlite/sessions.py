@@ -193,6 +193,10 @@ class WorkerSession:
     def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
         return [self.run(name, params) for name, params in statements]
 
+    def run_together(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        with self.transaction():
+            return self.run_all(statements)
+
     def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
         return self.run_all(work)
 

@@ -10,6 +10,7 @@ chosen AS MATERIALIZED (
       AND queue_name = ANY(%(queue_names)s::text[])
       AND name = ANY(%(names)s::text[])
       AND EXISTS (SELECT FROM executor)
+      -- include: not_managed
     ORDER BY queue_sequence
     LIMIT 1
     FOR UPDATE SKIP LOCKED

@@ -8,6 +8,7 @@ WHERE workflow_id IN (
       AND queue_name IN (SELECT value FROM json_each(%(queue_names)s))
       AND name IN (SELECT value FROM json_each(%(names)s))
       AND recovery_attempts >= 3
+      -- include: not_managed
     ORDER BY queue_sequence
     LIMIT 1
 )

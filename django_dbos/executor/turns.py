@@ -1,0 +1,48 @@
+"""Turns of an executor through the partition keys of a queue, with their pauses."""
+
+from __future__ import annotations
+
+from django_dbos.core.backoff import Backoff
+from django_dbos.core.queues import Part, Turn
+from django_dbos.executor.clock import Clock
+from django_dbos.executor.watermark import FIRST_CLAIMS, MAX_CLAIMS, MORE_CLAIMS
+
+# The first and the longest pause in seconds while others hold the lock of the queue: a claim takes
+# a few milliseconds, an operator's transaction any time.
+LOCK_PAUSES = (0.002, 0.25)
+
+
+class PacedTurn(Turn):
+    """The turn through one queue, and when it goes on."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self._lock_backoff = Backoff(*LOCK_PAUSES)
+        self._goes_on_at = 0.0
+        self.batch_size = FIRST_CLAIMS
+        """The largest number of workflows for the next claim."""
+        self.is_fruitless = True
+        """Whether nothing was claimed since the lane was opened, though no limit is reached."""
+
+    @property
+    def pause(self) -> float:
+        """The seconds until the lock of the queue is tried again."""
+        return max(self._goes_on_at - self._clock(), 0.0)
+
+    def begin(self) -> None:
+        """Note that something was enqueued, and try the lock at once."""
+        super().begin()
+        self._goes_on_at = 0.0
+        self.is_fruitless = True
+
+    def note_claim(self, part: Part, count: int) -> bool:
+        """Note a claim of `count` workflows; return whether there may be more to claim."""
+        if part.is_locked:
+            self._goes_on_at = self._clock() + self._lock_backoff.grow()
+            return True
+        self._lock_backoff.reset()
+        self.is_fruitless = self.is_fruitless and not (count or part.is_full)
+        is_batch = count == self.batch_size
+        self.batch_size = min(count * MORE_CLAIMS, MAX_CLAIMS) if is_batch else FIRST_CLAIMS
+        return self.note(part)

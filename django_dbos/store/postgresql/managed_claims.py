@@ -1,0 +1,93 @@
+"""Claims under limits on PostgreSQL: the lock and the claim are one message to the server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django_dbos.core.queues import Limits, Part, Waiting
+from django_dbos.core.records import Claim
+from django_dbos.store.columns import CLAIM
+from django_dbos.store.managed_claims import MAX_VISITS, ManagedClaims
+from django_dbos.store.sessions import Params, Row, Session
+
+# The columns of the part of the turn, before those of the claims.
+PART_COLUMNS = 6
+
+
+class PostgresManagedClaims(ManagedClaims):
+    """One statement claims over any number of partition keys."""
+
+    def claim_in_turn(
+        self,
+        session: Session,
+        executor_id: str,
+        queue_name: str,
+        *,
+        names: Sequence[str],
+        after: str | None,
+        limit: int,
+    ) -> tuple[list[Claim], Part]:
+        params = _params(session, executor_id, queue_name, names, after, limit)
+        found = self._run_locked(session, "claim_in_turn", params)
+        claims = [CLAIM.read(row[PART_COLUMNS:]) for row in found if row[PART_COLUMNS] is not None]
+        return claims, _part(found[0])
+
+    def list_in_turn(
+        self,
+        session: Session,
+        executor_id: str,
+        queue_name: str,
+        *,
+        names: Sequence[str],
+        after: str | None,
+        limit: int,
+    ) -> list[str]:
+        params = _params(session, executor_id, queue_name, names, after, limit)
+        return [row[0] for row in self._run_locked(session, "list_in_turn", params)]
+
+    def _run_locked(self, session: Session, name: str, params: Params) -> list[Row]:
+        """Run a statement in a transaction that has tried to lock the queue before."""
+        lock = ("lock_queue", {"queue_name": params["queue_name"]})
+        return session.run_together([lock, (name, params)])[-1]
+
+    def _lock_queue(self, session: Session, queue_name: str) -> bool:
+        return bool(session.run("lock_queue", {"queue_name": queue_name}))
+
+    def _read_starts(self, session: Session, key: Params, period: float) -> list[tuple[float, int]]:
+        return [(age, count) for age, count in session.run("read_starts", key | {"period": period})]
+
+    def _record_start(self, session: Session, waiting: Waiting, limits: Limits) -> None:
+        if limits.rate_count is None and limits.partition_rate_count is None:
+            return
+        key = {"queue_name": waiting.queue_name, "partition_key": waiting.partition_key}
+        session.run("record_start", key)
+
+
+def _params(
+    session: Session,
+    executor_id: str,
+    queue_name: str,
+    names: Sequence[str],
+    after: str | None,
+    limit: int,
+) -> Params:
+    return {
+        "executor_id": executor_id,
+        "queue_name": queue_name,
+        "names": session.pack(names),
+        "after": after,
+        "limit": limit,
+        "max_visits": MAX_VISITS,
+    }
+
+
+def _part(row: Row) -> Part:
+    after, is_cut, is_full, is_locked, is_managed, next_start = row[:PART_COLUMNS]
+    return Part(
+        after=after,
+        is_cut=bool(is_cut),
+        is_full=is_full,
+        is_locked=is_locked,
+        is_managed=is_managed,
+        next_start=next_start,
+    )

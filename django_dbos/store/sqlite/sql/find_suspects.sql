@@ -1,0 +1,9 @@
+-- Return suspects of managed queues: see claim_suspect.
+SELECT workflow_id
+FROM dbos_workflow
+WHERE status = 'ENQUEUED'
+  AND recovery_attempts >= 3
+  AND queue_name IN (SELECT value FROM json_each(%(queue_names)s))
+  AND name IN (SELECT value FROM json_each(%(names)s))
+ORDER BY queue_sequence
+LIMIT %(limit)s

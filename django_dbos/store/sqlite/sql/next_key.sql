@@ -1,0 +1,6 @@
+-- Return the next partition key of a queue that has workflows enqueued.
+SELECT partition_key
+FROM dbos_workflow
+WHERE status = 'ENQUEUED' AND queue_name = %(queue_name)s AND partition_key > %(after)s
+ORDER BY partition_key
+LIMIT 1
