@@ -173,6 +173,16 @@ def test_wrong_values_are_refused_where_they_are_given(
     assert message in str(caught.value)
 
 
+@everywhere
+def test_a_queue_with_limits_of_each_key_needs_one(begin: Any, settings: Any) -> None:
+    settings.DBOS = {**settings.DBOS, "QUEUES": {"imports": {"partition_concurrency": 1}}}
+
+    with pytest.raises(ValueError, match="Queue 'imports' has partition_concurrency, so a start"):
+        begin(queue_name="imports")
+
+    assert not Workflow.objects.filter(name=notes.name).exists()
+
+
 def test_several_workflows_cant_share_a_debounce_key() -> None:
     with pytest.raises(ValueError, match="the same debounce key 'k'"):
         notes.using(debounce_key="k", delay=1).start_many([(1,), (2,)])

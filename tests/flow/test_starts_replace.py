@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import transaction
+from django.db import connection, connections, transaction
 
 import django_dbos as dbos
 from django_dbos.models import Workflow
@@ -23,6 +24,7 @@ from tests.flow.workflows import (
     starts_many,
     waits,
 )
+from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db
 HOLDER = dbos.StartOptions(deduplication_id="d")
@@ -241,3 +243,43 @@ def test_a_worker_stops_the_one_that_is_replaced(worker: Any) -> None:
     assert set(ends) <= {"SUCCESS", "CANCELLED"}
     assert "SUCCESS" in ends
     assert active() == []
+
+
+@pytest.mark.rule(2)
+@pytest.mark.rule(62)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("kind", ["replaced", "debounced"])
+def test_a_locked_row_delays_only_the_start_that_needs_it(worker: Any, kind: str) -> None:
+    """The row of the holder, or of the burst, is locked by a transaction that takes its time."""
+    options = LATEST if kind == "replaced" else dbos.StartOptions(debounce_key="k", delay=3600)
+    first = waits.using(**HOLDER).start() if kind == "replaced" else notes.using(**options).start(1)
+    eventually(lambda: first.get_status() in ("WAITING", "DELAYED"))
+    is_locked, may_end = threading.Event(), threading.Event()
+
+    def lock() -> None:
+        with transaction.atomic():
+            Workflow.objects.select_for_update().get(pk=first.workflow_id)
+            is_locked.set()
+            assert may_end.wait(LIMIT)
+        connections.close_all()
+
+    other = threading.Thread(target=lock)
+    other.start()
+    try:
+        assert is_locked.wait(LIMIT)
+        parent = starts.start(options, 2)
+        eventually(lambda: parent.get_status() == "PENDING")
+        assert [notes.start(number).get_result(timeout=LIMIT) for number in range(5)] == [*range(5)]
+        assert parent.get_status() == "PENDING"
+    finally:
+        may_end.set()
+        other.join()
+
+    child_id = parent.get_result(timeout=LIMIT)
+    if kind == "replaced":
+        assert first.get_status() == "CANCELLED"
+        assert dbos.WorkflowHandle[Any](child_id).get_result(timeout=LIMIT) == 2
+    else:
+        assert child_id == first.workflow_id
+        assert Workflow.objects.get(pk=child_id).input["args"] == [2]
