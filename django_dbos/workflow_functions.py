@@ -173,9 +173,8 @@ class WorkflowFunction(Generic[P, C, R]):
         """Run a child workflow for each item, and return their results in the order of the items.
 
         All children are stored at once. Beyond `concurrency` each waits in its row for the end of
-        an earlier one: items are dealt in turn to as many chains, and a chain's next child starts
-        when the one before has ended. The calling workflow is suspended meanwhile, and keeps one
-        checkpoint per thousand items.
+        another one. The calling workflow is suspended meanwhile, and keeps one checkpoint per
+        thousand items.
 
         Args:
             items: For each child its argument; a tuple or a dict stands for several arguments, as

@@ -2,8 +2,8 @@
 
 Children beyond the limit are inserted at once, too. Each of them waits, in its row, for the end of
 the child that is as many places before it as the limit allows: so the ends start the next ones, and
-the parent sleeps. The parent is woken when a child that it waits for has ended (see
-`many_results`), or when too many have failed (CORRECTNESS rule 72).
+the parent sleeps. It is woken when such a chain has run dry, to split a longer one; then, without
+held children, as in `many_results`; and when too many have failed (CORRECTNESS rule 72).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django_dbos import serializers
+from django_dbos.core.chains import Chain, chains_of, split
 from django_dbos.core.ids import child_workflow_id
 from django_dbos.core.records import (
     Answer,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 # Children that one write inserts.
 CHUNK = 1_000
+# Chains whose ends wake the parent, at most.
+WATCHED = 20
 # The characters of a child's error in that of the map().
 MAX_REASON = 300
 
@@ -185,19 +188,42 @@ async def _aoutcome(call: Call, plan: Plan, group: int, ids: Sequence[str]) -> C
 
 async def _await_ends(call: Call, children: _Children, ids: Sequence[str]) -> None:
     """Return once all children have ended; raise MapFailed once too many have failed."""
-    run, left, limit = call.run, list(ids), Limit(call, None)
-    has_looked = call.has_waited
+    run, limit = call.run, Limit(call, None)
+    is_first = not call.has_waited
     while True:
-        left = await reads.apatiently(run, partial(find_left, run, left))
+        chains = await reads.apatiently(run, children.read_chains)
         failure = await reads.apatiently(run, partial(children.failure, len(ids)))
         if failure is not None:
             raise failure
-        if not left:
+        if not chains:
             return
-        target = random.choice(left) if has_looked else left[-1]
-        has_looked = True
-        has_ended = partial(children.has_come_on, target)
-        await many_results.await_end(call, children.wake(target), limit, left, has_ended)
+        await _afill(run, children, chains)
+        watched = _watched(chains, is_first=is_first)
+        is_first = False
+        left = [workflow_id for chain in chains for workflow_id in chain]
+        has_ended = partial(children.have_come_on, watched)
+        await many_results.await_end(call, children.wake(watched), limit, left, has_ended)
+
+
+async def _afill(run: Run, children: _Children, chains: list[Chain]) -> None:
+    """Let held children take the room that chains have left which ran dry."""
+    released = split(chains, children.limit)
+    if released:
+        claim = (run.workflow_id, run.claim.claim_number)
+        release = partial(run.host.store.release_children, *claim, released)
+        await reads.apatiently(run, release)
+
+
+def _watched(chains: list[Chain], *, is_first: bool) -> list[str]:
+    """Return children of which any one's end is to wake the parent.
+
+    While some are held, that is the last of a chain, which then has run dry: of the shortest, which
+    do so first. Afterwards it is one child alone, as in `many_results`.
+    """
+    if any(len(chain) > 1 for chain in chains):
+        return [chain[-1] for chain in sorted(chains, key=len)[:WATCHED]]
+    last = chains[-1] if is_first else random.choice(chains)
+    return [last[-1]]
 
 
 async def _acancel(run: Run, workflow_ids: Sequence[str]) -> None:
@@ -216,12 +242,22 @@ class _Children:
         self._plan = plan
         self._group = group
 
-    def wake(self, target: str) -> Wake:
-        """Return the wait for the end of this child, or for one failure too many."""
+    @property
+    def limit(self) -> int:
+        """How many may run at once."""
+        return self._plan.concurrency or len(self._plan.inputs)
+
+    def read_chains(self) -> list[Chain]:
+        """Return the unfinished children, in chains of which the first may run."""
+        reader, place = self._run.host.store.reader, (self._run.workflow_id, self._group)
+        return chains_of(reader.read_unfinished_children(*place))
+
+    def wake(self, watched: Sequence[str]) -> Wake:
+        """Return the wait for the end of one of these children, or for one failure too many."""
         parent_id, tolerated = self._run.workflow_id, self._plan.tolerated
         failures = Wake.of_failures(parent_id, self._group, tolerated)
         label = f"children of map({self._plan.like.name})"
-        return Wake.of_any(parent_id, [Wake.of_result(target), failures], label)
+        return Wake.of_any(parent_id, [*map(Wake.of_result, watched), failures], label)
 
     def failure(self, total: int) -> MapFailed | None:
         """Return the error that ends the map(), if more have failed than are tolerated."""
@@ -233,9 +269,9 @@ class _Children:
             plan.like.name, failed.count, total, plan.tolerated, failed.workflow_id, reason
         )
 
-    def has_come_on(self, target: str) -> bool:
-        """Return whether this child has ended, or too many have failed."""
-        if not find_left(self._run, [target]):
+    def have_come_on(self, watched: Sequence[str]) -> bool:
+        """Return whether one of these children has ended, or too many have failed."""
+        if len(find_left(self._run, watched)) < len(watched):
             return True
         failed = self._read_failed()
         return failed is not None and failed.count > self._plan.tolerated

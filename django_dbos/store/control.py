@@ -117,6 +117,19 @@ class Control(Announcing):
         self._announce_after_commit(Notifications(lanes=lanes))
         return bool(lanes)
 
+    def release_children(
+        self, parent_id: str, claim_number: int, workflow_ids: Sequence[str]
+    ) -> None:
+        """Enqueue children that are held behind others, while the parent's claim holds."""
+        session = self.session()
+        params = {
+            "parent_id": parent_id,
+            "claim_number": claim_number,
+            "workflow_ids": session.pack(workflow_ids),
+        }
+        lanes = rows.lanes(self._enqueue(session, "release_children", params))
+        self._announce_after_commit(Notifications(lanes=lanes))
+
     def set_run_after(self, workflow_id: str, run_after: datetime | float) -> bool:
         """Change when a delayed workflow is due; return False if it isn't delayed."""
         found = self._postpone(self.session(), workflow_id, run_after)

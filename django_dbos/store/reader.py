@@ -65,6 +65,14 @@ class Reader:
                 raise WorkflowDoesNotExist(workflow_id)
         return [Unfinished(row[0], bool(row[2])) for row in rows]
 
+    def read_unfinished_children(
+        self, parent_id: str, step_number: int
+    ) -> list[tuple[str, str | None]]:
+        """Return a step's unfinished children, each with the one that it is held behind."""
+        children = {"parent_id": parent_id, "step_number": step_number}
+        rows = self._session().run("read_unfinished_children", children)
+        return cast("list[tuple[str, str | None]]", rows)
+
     def read_failed(self, parent_id: str, step_number: int) -> Failed | None:
         """Return the first of a step's children that ended without success; None if there is none.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -415,3 +416,110 @@ def test_past_its_deadline_a_workflow_does_not_continue() -> None:
     assert verdicts(plan) == [Verdict.PAST_DEADLINE]
     assert (plan.continued, plan.released) == ([], [])
     assert [end.status for end in plan.finished] == [Status.CANCELLED]
+
+
+# Any of several things
+
+
+def any_of(*options: Wake) -> Wake:
+    return Wake.of_any("w", [replace(one, position=n) for n, one in enumerate(options)], "")
+
+
+@pytest.mark.rule(70)
+def test_the_first_alternative_that_is_there_wins_and_no_other_is_consumed() -> None:
+    wake = any_of(Wake.of_event("o", "k"), Wake.of_message("w", "t"))
+    messages = {("w", "t"): deque([(7, '"m"')])}
+    asked = questions([wait(wake)], is_repeat=False)
+
+    plan = decide([wait(wake)], holding(messages=messages, events={("o", "k"): ("1", 1)}))
+
+    assert (asked.events, asked.messages) == ({("o", "k")}, {("w", "t"): 1})
+    assert plan.answers[0].checkpoint is not None
+    assert plan.answers[0].checkpoint.output == '{"winner": 0, "value": 1}'
+    assert plan.consumed == []
+
+
+@pytest.mark.rule(28)
+@pytest.mark.rule(70)
+def test_of_the_topics_of_one_alternative_the_oldest_message_wins() -> None:
+    topics = [Wake.of_message("w", "a"), Wake.of_message("w", "b")]
+    messages = {("w", "a"): deque([(8, "1")]), ("w", "b"): deque([(7, "!x:2"), (9, "3")])}
+    writes = [wait(Wake.of_any("w", topics, ""), number=number) for number in (1, 2, 3)]
+
+    plan = decide(writes, holding(messages=messages))
+
+    assert [answer.checkpoint and answer.checkpoint.output for answer in plan.answers] == [
+        '{"winner": 0, "topic": "b", "text": "!x:2"}',
+        '{"winner": 0, "topic": "a", "value": 1}',
+        '{"winner": 0, "topic": "b", "value": 3}',
+    ]
+    assert [one.message_id for one in plan.consumed] == [7, 8, 9]
+
+
+@pytest.mark.rule(70)
+@pytest.mark.parametrize(
+    ("facts", "output"),
+    [
+        ({"workflows": {"o": found()}}, None),
+        ({"workflows": {"o": found()}, "tails": {("o", "k"): (1, False)}}, None),
+        (
+            {
+                "workflows": {"o": found()},
+                "tails": {("o", "k"): (2, False)},
+                "entries": {("o", "k", 2): "5"},
+            },
+            '{"winner": 0, "value": 5}',
+        ),
+        (
+            {"workflows": {"o": found()}, "tails": {("o", "k"): (1, True)}},
+            '{"winner": 0}',
+        ),
+        (
+            {"workflows": {"o": found(status=Status.SUCCESS)}, "tails": {("o", "k"): (1, False)}},
+            '{"winner": 0}',
+        ),
+    ],
+)
+def test_an_entry_wins_when_it_is_there_or_wont_come(facts: Any, output: str | None) -> None:
+    write = wait(any_of(Wake.of_stream("o", "k", 2)))
+
+    plan = decide([write], holding(**facts))
+
+    outcome = plan.answers[0].checkpoint
+    assert (outcome and outcome.output) == output
+    assert questions([write], is_repeat=False).entries == {("o", "k", 2)}
+
+
+@pytest.mark.rule(17)
+@pytest.mark.rule(70)
+def test_a_timeout_has_the_timer_with_which_the_wait_began() -> None:
+    begun = checkpoint(state=State.WAITING, output='{"winner": 1}')
+    facts = holding(checkpoints={("w", 1): FoundCheckpoint(checkpoint=begun, remaining=-1.0)})
+
+    plan = decide([wait(any_of(Wake.of_event("o", "k")), timeout=60)], facts)
+
+    (outcome,) = plan.outcomes
+    assert (outcome.state, outcome.output) == (State.TIMED_OUT, '{"winner": 1}')
+    assert [one.workflow_id for one in plan.ended_waits] == ["w"]
+
+
+@pytest.mark.rule(71)
+def test_a_wait_that_reads_its_outcome_itself_records_only_its_deadline() -> None:
+    write = replace(wait(Wake.of_result("o"), timeout=60), takes_outcome=False)
+
+    waiting = decide([write], holding(workflows={"o": found()}))
+    ended = decide([write], holding(workflows={"o": found(status=Status.SUCCESS)}))
+
+    assert verdicts(waiting) == [Verdict.WAITING]
+    assert [one.state for one, _ in waiting.checkpoints] == [State.WAITING]
+    assert verdicts(ended) == [Verdict.DONE]
+    assert ended.is_empty
+
+
+@pytest.mark.rule(72)
+def test_a_held_child_waits_for_what_may_have_ended_before_it_was_there() -> None:
+    children = [new("a"), new("b", after="a"), new("c", after="ended")]
+
+    plan = decide([start(*children)], holding())
+
+    assert plan.waiting_ids == ["c"]

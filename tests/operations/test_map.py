@@ -106,14 +106,14 @@ def test_no_more_children_are_started_than_the_limit_allows(workflow: Any) -> No
     run_until_idle()
     assert started(handle) == [0, 1, 2]
 
-    send(handle, 1, "b")
+    values = dict(enumerate("abcdefg"))
+    send(handle, 1, values.pop(1))
     assert started(handle) == [0, 2, 4]
-    send(handle, 4, "e")
-    assert started(handle) == [0, 2]
-    send(handle, 0, "a")
-    assert started(handle) == [2, 3]
-    for position, value in ((3, "d"), (2, "c"), (5, "f"), (6, "g")):
-        send(handle, position, value)
+    while values:
+        # The next ones take the room, in whichever chain they were.
+        position = started(handle)[-1]
+        send(handle, position, values.pop(position))
+        assert len(started(handle)) == min(3, len(values))
 
     assert handle.get_result() == list("abcdefg")
 
@@ -165,6 +165,35 @@ def test_a_failure_that_isnt_tolerated_cancels_the_others(workflow: Any) -> None
     assert [row.status for row in children_of(handle)] == [
         "CANCELLED", "ERROR", "CANCELLED", "CANCELLED", "CANCELLED", "CANCELLED",
     ]  # fmt: skip
+
+
+@pytest.mark.rule(72)
+@pytest.mark.parametrize("workflow", RECEIVERS)
+def test_a_child_that_takes_long_delays_no_other(workflow: Any) -> None:
+    handle = workflow.start(20, concurrency=4)
+    run_until_idle()
+    seen: list[int] = []
+    while others := [position for position in started(handle) if position != 0]:
+        assert len(others) == min(3, 19 - len(seen))
+        seen.append(others[0])
+        send(handle, others[0], others[0])
+
+    assert sorted(seen) == list(range(1, 20))
+    send(handle, 0, 0)
+    assert handle.get_result() == list(range(20))
+
+
+@pytest.mark.rule(72)
+def test_a_run_that_has_lost_its_claim_releases_nothing() -> None:
+    handle = maps_receivers.start(4, concurrency=2)
+    run_until_idle()
+    store = get_store()
+    held = [str(row.workflow_id) for row in children_of(handle)[2:]]
+
+    store.release_children(handle.workflow_id, 1, held)
+    run_until_idle()
+
+    assert started(handle) == [0, 1]
 
 
 @pytest.mark.rule(72)

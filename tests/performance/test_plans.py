@@ -311,6 +311,8 @@ BY_CLIENTS: dict[str, Params] = {
     "read_checkpoint": {"workflow_id": IDS[0], "step_number": 1},
     "read_holdups": {"workflow_ids": ["enqueued-7"], "most": 100},
     "read_outcome": {"workflow_id": IDS[0]},
+    "read_unfinished_children": {"parent_id": "old-1", "step_number": 1},
+    "release_children": {"parent_id": IDS[0], "claim_number": 1, "workflow_ids": WAITING_IDS},
     "read_failed": {"parent_id": "old-1", "step_number": 1},
     "read_outcomes": {"workflow_ids": IDS},
     "read_queue_counts": {"names": ["queue-1"], "most": MAX_COUNTED},

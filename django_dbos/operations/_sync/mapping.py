@@ -5,18 +5,18 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from django_dbos import serializers
+from django_dbos.core.chains import Chain, split
 from django_dbos.core.ids import child_workflow_id
 from django_dbos.core.records import Checkpoint, NewWorkflow, RecordStart, RecordStep, Verdict
 from django_dbos.exceptions import DbosError
 from django_dbos.operations._sync import many_results, reads
 from django_dbos.operations.many_results import Limit, find_left, read_text
-from django_dbos.operations.mapping import Plan, _Children, _children, _chunks, _objection
+from django_dbos.operations.mapping import Plan, _Children, _children, _chunks, _objection, _watched
 from django_dbos.operations.run import Call, Run, operation_name
 
 
@@ -85,19 +85,30 @@ def _outcome(call: Call, plan: Plan, group: int, ids: Sequence[str]) -> Checkpoi
 
 def _wait_ends(call: Call, children: _Children, ids: Sequence[str]) -> None:
     """Return once all children have ended; raise MapFailed once too many have failed."""
-    run, left, limit = call.run, list(ids), Limit(call, None)
-    has_looked = call.has_waited
+    run, limit = call.run, Limit(call, None)
+    is_first = not call.has_waited
     while True:
-        left = reads.patiently(run, partial(find_left, run, left))
+        chains = reads.patiently(run, children.read_chains)
         failure = reads.patiently(run, partial(children.failure, len(ids)))
         if failure is not None:
             raise failure
-        if not left:
+        if not chains:
             return
-        target = random.choice(left) if has_looked else left[-1]
-        has_looked = True
-        has_ended = partial(children.has_come_on, target)
-        many_results.wait_end(call, children.wake(target), limit, left, has_ended)
+        _fill(run, children, chains)
+        watched = _watched(chains, is_first=is_first)
+        is_first = False
+        left = [workflow_id for chain in chains for workflow_id in chain]
+        has_ended = partial(children.have_come_on, watched)
+        many_results.wait_end(call, children.wake(watched), limit, left, has_ended)
+
+
+def _fill(run: Run, children: _Children, chains: list[Chain]) -> None:
+    """Let held children take the room that chains have left which ran dry."""
+    released = split(chains, children.limit)
+    if released:
+        claim = (run.workflow_id, run.claim.claim_number)
+        release = partial(run.host.store.release_children, *claim, released)
+        reads.patiently(run, release)
 
 
 def _cancel(run: Run, workflow_ids: Sequence[str]) -> None:
