@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 from django_dbos.core.batch.notifications import wakes_of
 from django_dbos.core.batch.plan import Plan
-from django_dbos.core.records import DUE_PREFIX, Lane, Wake, run_key
+from django_dbos.core.records import Lane, Wake
 from django_dbos.store import rows
 from django_dbos.store.announcing import Announcing
 from django_dbos.store.listener import pack_keys
 from django_dbos.store.sessions import Session
 from django_dbos.store.sqlite.connecting import SqliteConnecting
+from django_dbos.store.sqlite.listener import SENT
 
 
 class SqliteAnnouncing(SqliteConnecting, Announcing):
@@ -36,11 +37,8 @@ class SqliteAnnouncing(SqliteConnecting, Announcing):
         return woken
 
     def _send(self, keys: Sequence[str]) -> None:
-        """Notify other processes, which check all that they wait for when the file has changed.
-
-        Sent are only the keys that a change isn't taken for: of cancelled runs and of timers.
-        """
-        sent = [key for key in keys if key.startswith((run_key(""), DUE_PREFIX))]
+        """Notify other processes, which check all that they wait for when the file has changed."""
+        sent = [key for key in keys if key.startswith(SENT)]
         self._notifier.send([packed.encode() for packed in pack_keys(sent)])
 
     def _wake_waiting(self, session: Session, wakes: Sequence[Wake]) -> list[Lane]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 
-from django_dbos.core.records import run_key
+from django_dbos.core.records import DUE_PREFIX, run_key
 from django_dbos.store.listener import Listener, Stop
 from django_dbos.store.sqlite.socket_notifier import SocketNotifier, drain
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 BUSY_PAUSE, IDLE_PAUSE, BUSY_TIME = 0.005, 0.02, 1.0
 # The same where other processes announce their changes; and the least time between two reads.
 NOTIFIED_PAUSE, LEAST_PAUSE = 0.05, 0.002
+# The keys that are sent, since a change of the file isn't taken for them: of cancelled runs and of
+# due times.
+SENT = (run_key(""), DUE_PREFIX)
 
 
 class SqliteListener(Listener):
@@ -75,19 +78,19 @@ class SqliteListener(Listener):
                     _pause(stopped, LEAST_PAUSE)
                 is_notified(IDLE_PAUSE if since < BUSY_TIME else NOTIFIED_PAUSE)
                 for message in drain(receiver):
-                    _pass_on_runs(wakeups, message)
+                    _pass_on(wakeups, message)
 
             yield wait
 
 
-def _pass_on_runs(wakeups: Wakeups, message: bytes) -> None:
-    """Pass on the keys of cancelled workflows, which the file's version can't name."""
+def _pass_on(wakeups: Wakeups, message: bytes) -> None:
+    """Pass on the keys that the file's version can't name."""
     try:
         keys = [str(key) for key in json.loads(message)]
     except (TypeError, ValueError):
         # Everyone who may enter the folder can send a message.
         return
-    wakeups.notify([key for key in keys if key.startswith(run_key(""))])
+    wakeups.notify([key for key in keys if key.startswith(SENT)])
 
 
 def _pause(stopped: Stop, seconds: float) -> None:
