@@ -56,10 +56,7 @@ class Notifications:
     def of_cancelled(cls, workflow_ids: Sequence[str]) -> Notifications:
         """Return the notifications of cancelled workflows, which executors may still run."""
         return cls(
-            wakes=[
-                *map(Wake.of_result, workflow_ids),
-                *map(Wake.of_failure, workflow_ids),
-            ],
+            wakes=wakes_of_cancelled(workflow_ids),
             keys=[run_key(workflow_id) for workflow_id in workflow_ids],
         )
 
@@ -113,10 +110,15 @@ def wakes_of(plan: Plan) -> list[Wake]:
         *(Wake.of_event(*event) for event in events),
         *(Wake.of_stream(*stream) for stream in streams),
         *(Wake.of_result(end.workflow_id) for end in plan.finished if not end.is_quarantined),
-        *map(Wake.of_result, plan.replaced),
+        *wakes_of_cancelled(plan.replaced),
         *(Wake.of_failure(end.workflow_id) for end in plan.finished if has_failed(end)),
         *(Wake.of_streams(end.workflow_id) for end in plan.finished if end.is_quarantined),
     ]
+
+
+def wakes_of_cancelled(workflow_ids: Sequence[str]) -> list[Wake]:
+    """Return the waits that are over once these workflows are cancelled."""
+    return [*map(Wake.of_result, workflow_ids), *map(Wake.of_failure, workflow_ids)]
 
 
 def has_failed(end: Finish) -> bool:
