@@ -259,6 +259,7 @@ BY_WORKERS: dict[str, Params] = {
         "offset": NOTHING,
     },
     "upsert_events": EVENTS,
+    "wake_of_failures": {"workflow_ids": [f"old-{number}" for number in range(0, 4 * TEN, 4)]},
     "wake_satisfied": {"workflow_ids": None, "limit": 10_000},
     "wake_satisfied, some": {"workflow_ids": WAITING_IDS[:TEN], "limit": 10_000},
     "wake_waiting": {
@@ -274,11 +275,6 @@ BY_WORKERS: dict[str, Params] = {
     "wake_waiting, for any": {
         "kinds": ["message"] * TEN,
         "target_ids": [f"any-{number}" for number in range(TEN)],
-        "names": [""] * TEN,
-    },
-    "wake_waiting, at failures": {
-        "kinds": ["failures"] * TEN,
-        "target_ids": [f"old-{number}" for number in range(0, 4 * TEN, 4)],
         "names": [""] * TEN,
     },
     "wake_waiting, for entries": {

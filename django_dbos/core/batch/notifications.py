@@ -20,6 +20,7 @@ from django_dbos.core.records import (
     RecordEntry,
     RecordEvent,
     Wake,
+    WakeKind,
     due_key,
     run_key,
 )
@@ -141,3 +142,11 @@ def _wake_of(write: FastWrite) -> Wake | None:
         case Finish():
             return Wake.of_result(write.workflow_id)
     return None
+
+
+def split_failures(wakes: Sequence[Wake]) -> tuple[list[str], list[Wake]]:
+    """Return the ids of failed workflows, which have a statement of their own, and the others."""
+    failed = [wake.workflow_id for wake in wakes if wake.kind is WakeKind.FAILURES]
+    if not failed:
+        return [], list(wakes)
+    return failed, [wake for wake in wakes if wake.kind is not WakeKind.FAILURES]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from django_dbos.conf import get_settings
-from django_dbos.core.batch.notifications import Notifications
+from django_dbos.core.batch.notifications import Notifications, split_failures
 from django_dbos.core.records import Lane, Wake
 from django_dbos.store import rows
 from django_dbos.store.announcing import Announcing
@@ -29,11 +29,10 @@ class PostgresAnnouncing(Announcing):
     def _notify_and_wake(
         self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
     ) -> list[Lane]:
-        work = _notify(keys, lanes)
-        if wakes:
-            work.append(_wake(wakes))
+        notify, wake = _notify(keys, lanes), _wake(wakes)
+        work = [*notify, *wake]
         found = session.run_apart(work) if work else []
-        return rows.lanes(found[-1]) if wakes else []
+        return rows.lanes([row for woken in found[len(notify) :] for row in woken])
 
 
 def lane_payloads(lanes: Sequence[Lane]) -> list[str]:
@@ -57,10 +56,16 @@ def _notify(keys: Sequence[str], lanes: Sequence[Lane]) -> list[Statement]:
     return [("notify", params)]
 
 
-def _wake(wakes: Sequence[Wake]) -> Statement:
-    params = {
-        "kinds": array([wake.kind.value for wake in wakes]),
-        "target_ids": array([wake.workflow_id for wake in wakes]),
-        "names": array([wake.name for wake in wakes]),
-    }
-    return "wake_waiting", params
+def _wake(wakes: Sequence[Wake]) -> list[Statement]:
+    failed, others = split_failures(wakes)
+    work: list[Statement] = []
+    if others:
+        params = {
+            "kinds": array([wake.kind.value for wake in others]),
+            "target_ids": array([wake.workflow_id for wake in others]),
+            "names": array([wake.name for wake in others]),
+        }
+        work.append(("wake_waiting", params))
+    if failed:
+        work.append(("wake_of_failures", {"workflow_ids": array(failed)}))
+    return work

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django_dbos.core.batch.notifications import wakes_of
+from django_dbos.core.batch.notifications import split_failures, wakes_of
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import Lane, Wake
 from django_dbos.store import rows
@@ -42,8 +42,13 @@ class SqliteAnnouncing(SqliteConnecting, Announcing):
         self._notifier.send([packed.encode() for packed in pack_keys(sent)])
 
     def _wake_waiting(self, session: Session, wakes: Sequence[Wake]) -> list[Lane]:
-        wanted = session.pack([(wake.kind.value, wake.workflow_id, wake.name) for wake in wakes])
-        return rows.lanes(self._enqueue(session, "wake_waiting", {"wakes": wanted}))
+        failed, others = split_failures(wakes)
+        wanted = session.pack([(wake.kind.value, wake.workflow_id, wake.name) for wake in others])
+        woken = self._enqueue(session, "wake_waiting", {"wakes": wanted}) if others else []
+        if failed:
+            params = {"workflow_ids": session.pack(failed)}
+            woken += self._enqueue(session, "wake_of_failures", params)
+        return rows.lanes(woken)
 
     def _wake_for_plan(self, session: Session, plan: Plan) -> None:
         """Wake the workflows that wait for a plan's rows, without another commit."""

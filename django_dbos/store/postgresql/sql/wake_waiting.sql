@@ -49,22 +49,6 @@ WHERE workflow_id = ANY(ARRAY(
       ON holder.workflow_id = waiting.workflow_id AND holder.claim_number = waiting.claim_number
     WHERE holder.status = 'WAITING' AND holder.wake_kind = 'any'
     FOR UPDATE OF holder SKIP LOCKED
-) || ARRAY(
-    -- Those of whose children too many have failed.
-    SELECT holder.workflow_id
-    FROM unnest(%(kinds)s::text[], %(target_ids)s::text[], %(names)s::text[])
-        AS there (kind, target_id, name)
-    JOIN dbos_workflow AS child ON child.workflow_id = there.target_id
-    JOIN dbos_wake AS waiting ON waiting.wake_workflow_id = child.parent_id
-    JOIN dbos_workflow AS holder
-      ON holder.workflow_id = waiting.workflow_id AND holder.claim_number = waiting.claim_number
-    WHERE there.kind = 'failures'
-      AND waiting.wake_kind = 'failures'
-      AND waiting.wake_name = child.parent_step_number::text
-      AND holder.status = 'WAITING'
-      AND holder.wake_kind = 'any'
-      -- include: is_satisfied
-    FOR UPDATE OF holder SKIP LOCKED
 ))
 RETURNING
     -- include: lane

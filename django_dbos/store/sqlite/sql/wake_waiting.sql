@@ -47,20 +47,6 @@ WHERE workflow_id IN (
               AND waiting.wake_kind IN (json_extract(there.value, '$[0]'), 'stream')
           )
       )
-    UNION ALL
-    -- Those of whose children too many have failed.
-    SELECT holder.workflow_id
-    FROM json_each(%(wakes)s) AS there
-    CROSS JOIN dbos_workflow AS child ON child.workflow_id = json_extract(there.value, '$[1]')
-    CROSS JOIN dbos_wake AS waiting ON waiting.wake_workflow_id = child.parent_id
-    CROSS JOIN dbos_workflow AS holder
-      ON holder.workflow_id = waiting.workflow_id AND holder.claim_number = waiting.claim_number
-    WHERE json_extract(there.value, '$[0]') = 'failures'
-      AND waiting.wake_kind = 'failures'
-      AND waiting.wake_name = CAST(child.parent_step_number AS TEXT)
-      AND holder.status = 'WAITING'
-      AND holder.wake_kind = 'any'
-      -- include: is_satisfied
 )
 RETURNING
     -- include: lane
