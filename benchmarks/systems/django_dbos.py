@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
 from benchmarks.environment import CONCURRENCY
@@ -15,6 +16,7 @@ MESSAGES = 5_000
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
 
+SCHEDULED = "FROM dbos_workflow WHERE schedule_name IS NOT NULL"
 FINISHED_WORKFLOWS = (
     "INSERT INTO dbos_workflow (workflow_id, token, name, status, queue_name, queue_sequence, "
     "input, output, created_at, started_at, finished_at) SELECT 'past-' || one, "
@@ -42,6 +44,7 @@ class Engine(System):
         "dbos_stream_entry",
         "dbos_executor",
         "dbos_wake",
+        "dbos_schedule",
     )
     finished_query = "SELECT count(*) FROM dbos_workflow WHERE status = 'SUCCESS'"
     takes_steps = "takes_steps"
@@ -188,6 +191,24 @@ class DjangoDbos(Engine):
             yield worker
         finally:
             worker.stop()
+
+    def create_schedules(self, count: int, first: datetime) -> None:
+        """Create schedules whose first instant is `first`, and the next an hour later."""
+        from django_dbos import schedules
+
+        for number in range(count):
+            schedules.create(f"s{number}", self.workflows.does_nothing, every=3_600, start=first)
+
+    def scheduled(self) -> int:
+        """Count the scheduled workflows that have begun."""
+        return self.count(f"SELECT count(started_at) {SCHEDULED}")
+
+    def scheduled_delays(self, instant: datetime) -> tuple[float, float, float]:
+        """Return the milliseconds after an instant of the first and the last start, and run."""
+        times = "min(created_at), max(created_at), max(started_at)"
+        (row,) = self.observer.execute(f"SELECT {times} {SCHEDULED}")
+        first, last, begun = ((at - instant).total_seconds() * 1_000 for at in row)
+        return first, last, begun
 
     def start_hanging(self, count: int) -> None:
         self.workflows.hangs_once.start_many([()] * count)

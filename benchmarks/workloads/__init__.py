@@ -17,6 +17,7 @@ SUBJECTS = (
     "messages",
     "streams",
     "idle",
+    "schedules",
     "importing",
     "two_workers",
     "waiting",
