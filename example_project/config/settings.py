@@ -5,6 +5,7 @@ the missing layer; `SHOP_…` are explained in the project's README.
 """
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import django
@@ -119,6 +120,13 @@ DBOS = {
     "CAN_READ": "example_project.shop.access.can_read",
     # However many files are uploaded at once, imports leave room for orders.
     "QUEUES": {"imports": {"concurrency": 2}},
+    "SCHEDULES": {
+        "sales": {
+            "workflow": "example_project.shop.workflows.report_sales",
+            "every": timedelta(minutes=5),
+            "overlap": "skip",
+        },
+    },
 }
 
 SHOP_STEP_SECONDS = float(os.environ.get("SHOP_STEP_SECONDS", "0.3"))

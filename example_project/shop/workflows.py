@@ -10,6 +10,8 @@ import os
 import time
 from typing import Any
 
+from django.db.models import Count, Sum
+
 import django_dbos as dbos
 from example_project.shop import conf
 from example_project.shop.models import ImportBatch, Order, Product
@@ -119,6 +121,22 @@ def cancel_order(order_id: str) -> Result:
     Product.objects.give_back(order.sku, order.quantity)
     Order.objects.filter(pk=order.pk).update(status=Order.Status.CANCELLED)
     return {"worker": os.getpid()}
+
+
+@dbos.workflow
+def report_sales() -> Result:
+    """Sum up the sales; the settings have its schedule. The admin can pause and trigger it."""
+    workflow = dbos.current_workflow()
+    assert workflow is not None
+    dbos.set_event("instant", str(workflow.scheduled_at))
+    return sum_up()
+
+
+@dbos.step
+def sum_up() -> Result:
+    sold = Order.objects.filter(status=Order.Status.FULFILLED)
+    found = sold.aggregate(orders=Count("pk"), total=Sum("total"))
+    return {"orders": found["orders"], "total": str(found["total"] or 0), "worker": os.getpid()}
 
 
 @dbos.workflow(queue_name="imports")
