@@ -6,10 +6,12 @@ A pure rule over what the tables say; the admin and `handle.describe()` show its
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from django_dbos.core.queues import is_reached
 
 MOST_AHEAD = 1_000
 """The number at which the count of workflows ahead of one stops."""
@@ -68,22 +70,6 @@ def reasons(
     return found
 
 
-def next_start(starts: Iterable[tuple[float, int]], count: int, period: float) -> float | None:
-    """Return the seconds until a rate allows another start; None if it does so now.
-
-    Args:
-        starts: The ages in seconds of the starts, and their numbers, newest first.
-        count: The starts that any window of the period may have.
-        period: Seconds.
-    """
-    total = 0
-    for age, number in starts:
-        total += number
-        if age < period and total >= count:
-            return period - age
-    return None
-
-
 def of_busy_workers(slots: int) -> Reason:
     """Return the reason why a workflow waits whose queue doesn't hold it up."""
     return Reason("All %(slots)d slots of its workers are taken.", {"slots": slots})
@@ -121,12 +107,12 @@ def _paused(holdup: Holdup, since: str) -> Reason:
 
 def _places(holdup: Holdup) -> Iterator[Reason]:
     limit, part = holdup.concurrency, holdup.partition_concurrency
-    if limit is not None and holdup.places >= limit:
+    if is_reached(limit, holdup.places):
         yield Reason(
             "Queue '%(queue)s' is at %(places)d of %(limit)d.",
             {"queue": holdup.queue_name, "places": holdup.places, "limit": limit},
         )
-    if part is not None and holdup.partition_places >= part:
+    if is_reached(part, holdup.partition_places):
         yield Reason(
             "Key '%(key)s' of queue '%(queue)s' is at %(places)d of %(limit)d.",
             {

@@ -12,10 +12,10 @@ from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 
-from django_dbos.core import queue_options
+from django_dbos.core import queue_options, queues
 from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.queue_options import PlainOptions
-from django_dbos.core.queue_reasons import MOST_AHEAD, Holdup, next_start
+from django_dbos.core.queue_reasons import MOST_AHEAD, Holdup
 from django_dbos.core.records import Lane
 from django_dbos.core.status import Status
 from django_dbos.fields import DatabaseNow
@@ -164,7 +164,7 @@ class Queues(Claims, Announcing):
         for name, key, last_at, count, now in found.values_list(*columns, DatabaseNow()):
             starts[name, key].append(((now - last_at).total_seconds(), count))
         return {
-            window: next_start(starts[window], count, period)
+            window: queues.next_start(_within(starts[window], period), count, period)
             for window, (count, period) in windows.items()
         }
 
@@ -259,6 +259,10 @@ def _windows(
             (workflow.queue_name, key),
             (queue.partition_rate_count, queue.partition_rate_period),
         )
+
+
+def _within(starts: list[tuple[float, int]], period: float) -> list[tuple[float, int]]:
+    return [(age, count) for age, count in starts if age < period]
 
 
 def _holdup(

@@ -82,6 +82,7 @@ def test_a_worker_writes_what_is_declared_and_rows_for_the_other_known_queues(
         assert not row(name).is_managed
 
 
+@pytest.mark.rule(76)
 def test_a_start_that_changes_nothing_writes_nothing(store: Store) -> None:
     declared = {"mail": {"concurrency": 3}}
     assert [queue.name for queue in store.declare_queues(declared, {"other"})] == ["mail"]
@@ -135,6 +136,7 @@ def test_a_declaration_that_contradicts_an_edit_is_logged(
     assert any("worker_concurrency of queue 'mail' is 8, above concurrency" in it for it in lines)
 
 
+@pytest.mark.rule(76)
 def test_workers_may_start_at_once(store: Store) -> None:
     declared = {f"queue-{number}": {"concurrency": number + 1} for number in range(10)}
     barrier = threading.Barrier(4)
@@ -272,6 +274,7 @@ def test_a_change_takes_effect_with_the_callers_transaction(lanes: list[Lane]) -
     assert lanes == [Lane("mail", None)]
 
 
+@pytest.mark.rule(76)
 def test_every_change_notifies_the_workers_and_no_other_call_does(lanes: list[Lane]) -> None:
     acts = [
         lambda: queues.set("mail", concurrency=5),
@@ -325,6 +328,7 @@ def test_depth_counts_workflows_by_status() -> None:
 # Places when a queue becomes managed
 
 
+@pytest.mark.rule(75)
 def test_workflows_that_run_already_count_once_the_queue_has_a_limit() -> None:
     for workflow_id, status in [("runs", "PENDING"), ("rests", "WAITING"), ("queued", "ENQUEUED")]:
         noop.using(queue_name="mail", workflow_id=workflow_id).start()
@@ -342,6 +346,7 @@ def test_workflows_that_run_already_count_once_the_queue_has_a_limit() -> None:
     assert places() == {"runs": 1, "rests": 0, "queued": 0, "elsewhere": 0}
 
 
+@pytest.mark.rule(75)
 def test_a_pause_manages_a_queue_without_limits() -> None:
     noop.using(queue_name="mail", workflow_id="runs").start()
     change("runs", status="PENDING")
@@ -352,6 +357,7 @@ def test_a_pause_manages_a_queue_without_limits() -> None:
     assert places() == {"runs": 1}
 
 
+@pytest.mark.rule(76)
 def test_a_change_waits_for_a_claim_and_a_claim_for_a_change() -> None:
     """Both lock the queue's row first, so no claim counts by limits that have just changed."""
     queues.set("mail", concurrency=1)

@@ -1,0 +1,103 @@
+"""Changes of a queue while a worker runs: it follows at once, by a notification or a poll."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import django_dbos as dbos
+from django_dbos import queues
+from django_dbos.executor import Executor
+from django_dbos.models import Workflow
+from tests.waiting import LIMIT, eventually
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+GATE = threading.Event()
+
+
+@dbos.step
+def holds() -> None:
+    GATE.wait(LIMIT)
+
+
+@dbos.workflow
+def blocked() -> str:
+    holds()
+    return "done"
+
+
+@dbos.workflow
+def noop() -> str:
+    return "done"
+
+
+@pytest.fixture(autouse=True)
+def gate(worker: Executor) -> Iterator[None]:
+    """Let all steps go on after a test, before the worker stops."""
+    GATE.clear()
+    yield
+    GATE.set()
+
+
+def running() -> int:
+    return Workflow.objects.filter(status="PENDING", queue_name="mail").count()
+
+
+def start(count: int) -> list[Any]:
+    return blocked.using(queue_name="mail").start_many([()] * count)
+
+
+def pass_by() -> None:
+    """Have the worker claim and run something from another queue: it has looked around since."""
+    assert noop.using(queue_name="other").start().get_result(timeout=LIMIT) == "done"
+
+
+def test_a_paused_queue_rests_until_it_is_resumed() -> None:
+    GATE.set()
+    queues.set("mail")
+    queues.pause("mail")
+    handle = noop.using(queue_name="mail").start()
+    pass_by()
+    assert handle.get_status() == "ENQUEUED"
+
+    queues.resume("mail")
+
+    assert handle.get_result(timeout=LIMIT) == "done"
+
+
+def test_a_pause_does_not_stop_what_runs() -> None:
+    (handle,) = start(1)
+    eventually(lambda: running() == 1)
+
+    queues.pause("mail")
+    GATE.set()
+
+    assert handle.get_result(timeout=LIMIT) == "done"
+
+
+def test_a_raised_limit_lets_more_run() -> None:
+    queues.set("mail", concurrency=1)
+    start(4)
+    eventually(lambda: running() == 1)
+    pass_by()
+    assert running() == 1
+
+    queues.set("mail", concurrency=3)
+
+    eventually(lambda: running() == 3)
+    pass_by()
+    assert running() == 3
+
+
+def test_a_removed_limit_lets_all_run() -> None:
+    queues.set("mail", concurrency=1)
+    start(4)
+    eventually(lambda: running() == 1)
+
+    queues.reset("mail")
+
+    eventually(lambda: running() == 4)
