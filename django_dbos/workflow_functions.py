@@ -120,12 +120,14 @@ class WorkflowFunction(Generic[P, C, R]):
             kwargs: Its keyword arguments.
 
         Returns:
-            The handle of the new workflow; of the existing one, if the id or deduplication id that
-            was given to `using` is taken.
+            The handle of the new workflow; of the existing one, if the id, deduplication id or
+            debounce key that was given to `using` is taken.
 
         Raises:
             DuplicateWorkflow: The id or deduplication id is taken, and the option is "reject".
             WorkflowIdConflict: A workflow of another function has the id.
+            UserConflict: A workflow of another user has the id, deduplication id or debounce key.
+            ValueError: The options contradict each other, or the queue needs a partition key.
             SerializationError: An argument can't be stored; PayloadTooLarge if they are too large.
             NotAllowedInAtomic: Only another database has an open transaction.
 
