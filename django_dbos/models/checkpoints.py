@@ -68,8 +68,8 @@ class Checkpoint(EngineRow):
     def attempt_errors(self) -> list[dict[str, Any]]:
         """The errors of the last hundred failed attempts at a step that was tried again.
 
-        Each as `{"attempt": 1, "error": "ConnectionError: down"}`; one that raised RetryAfter has the
-        seconds as `"retry_after"`, and the attempt after it has the same number.
+        Each as `{"attempt": 1, "error": "ConnectionError: down"}`. One that raised RetryAfter has
+        the seconds as `"retry_after"`, and the attempt after it has the same number.
         """
         errors: list[dict[str, Any]] = json.loads(self.attempt_errors_text or "[]")
         return errors
