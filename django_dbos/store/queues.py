@@ -235,7 +235,8 @@ class Queues(Claims, Announcing):
         resting = found.filter(status__in=(Status.WAITING, Status.ENQUEUED), executor_id=None)
         if queue.hold_while_waiting:
             _set_places(running.exclude(place=UNTIL_END), UNTIL_END)
-            _set_places(resting.filter(status=Status.WAITING, place=NO_PLACE), UNTIL_END)
+            waiting = resting.filter(IS_AWAITED, status=Status.WAITING, place=NO_PLACE)
+            _set_places(waiting, UNTIL_END)
         else:
             _set_places(running.exclude(place=WHILE_RUNNING), WHILE_RUNNING)
             _set_places(resting.filter(place=UNTIL_END), NO_PLACE)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
+import django_dbos as dbos
 from django_dbos import conf
+from django_dbos.admin.queue_form import QueueForm
 from django_dbos.core import queue_options
-from django_dbos.core.queue_options import Rate, check_options, to_rate
+from django_dbos.core.queue_options import CHECKS, QueueOptions, Rate, check_options, to_rate
+from django_dbos.management.commands.dbos_queues import COUNTS, RATES
 
 
 @pytest.mark.parametrize(
@@ -173,3 +178,13 @@ def test_all_problems_of_all_queues_are_reported_at_once() -> None:
         messages = [problem.message for problem in conf.setting_problems()]
 
     assert len(messages) == 3
+
+
+def test_every_option_has_its_line_in_the_guide_its_field_and_its_flag() -> None:
+    guide = Path(dbos.__file__).parent.parent / "docs" / "guides" / "queues.md"
+    _, _, rows = guide.read_text().partition("| option | default | limits |")
+    documented = re.findall(r"^\| `(\w+)` \|", rows.partition("\n\n")[0], re.MULTILINE)
+
+    assert documented == list(CHECKS) == list(QueueOptions.__annotations__)
+    assert list(QueueForm.base_fields) == list(CHECKS)
+    assert {*COUNTS, *RATES, "hold_while_waiting"} == set(CHECKS)

@@ -494,6 +494,10 @@ THROUGH_LIVE_BY_ORM: dict[str, Callable[[Any], Any]] = {
     "unknown functions": lambda store: store.find_unknown("queue-0", ["shop.work"]),
     "waits of a queue": lambda store: store.count_waiting("queue-0", MAX_COUNTED),
     "use of a queue": lambda store: store.has_active("queue-9"),
+    "places of a limit": lambda store: store.edit_queue("queue-0", {"concurrency": 9}),
+    "places until the end": lambda store: store.edit_queue(
+        "queue-0", {"concurrency": 9, "hold_while_waiting": True}
+    ),
     "runs of executors": lambda store: store.count_runs_of_executors([EXECUTOR]),
     "places of executors": lambda store: store.count_places_of_executors("queue-0"),
 }
