@@ -92,14 +92,12 @@ def text_to_instant(value: str | datetime) -> datetime:
     return aware if settings.USE_TZ else timezone.make_naive(aware)
 
 
-def to_utc(value: str | datetime | None) -> datetime | None:
-    """Return an instant in UTC, from a column as the databases' drivers return it."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return datetime.fromisoformat(value).replace(tzinfo=UTC)
-    aware = value if timezone.is_aware(value) else timezone.make_aware(value)
-    return aware.astimezone(UTC)
+def to_utc(text: str | None) -> datetime | None:
+    """Return the instant of a text in UTC, as statements return them for both databases.
+
+    Instants that the drivers return are local, and naive, in some settings.
+    """
+    return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def as_shown(instant: datetime) -> datetime:

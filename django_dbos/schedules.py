@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast
 from asgiref.sync import sync_to_async
 from django.apps import apps
 
+from django_dbos.conf import get_settings
 from django_dbos.core import names, registry
 from django_dbos.core import schedules as core
 from django_dbos.core.cron import CronsimMissing
@@ -36,6 +37,7 @@ from django_dbos.workflow_functions import WorkflowFunction
 
 if TYPE_CHECKING:
     from django_dbos.models import Schedule
+    from django_dbos.store.base import Store
 
 __all__ = [
     "ScheduleOptions",
@@ -421,8 +423,8 @@ def _creation(
 
 
 def _create(name: str, options: dict[str, Any], on_existing: str) -> None:
-    store, session = get_store(), get_store().session()
-    edited = core.dumps(options)
+    store, edited = _store(), core.dumps(options)
+    session = store.session()
     with session.transaction():
         now = store.read_clock(session)
         new = scheduling.created(name, now, edited=edited)
@@ -440,7 +442,8 @@ def _create(name: str, options: dict[str, Any], on_existing: str) -> None:
 
 def _change(name: str, change: Callable[[StoredSchedule, datetime], StoredSchedule]) -> bool:
     """Change a row under its lock; return whether it is another one now."""
-    store, session = get_store(), get_store().session()
+    store = _store()
+    session = store.session()
     with session.transaction():
         row = _locked(name)
         changed = change(row, store.read_clock(session))
@@ -452,8 +455,16 @@ def _change(name: str, change: Callable[[StoredSchedule, datetime], StoredSchedu
 
 
 def _locked(name: str) -> StoredSchedule:
-    store = get_store()
-    row = store.lock_schedule(store.session(), name)
+    """Lock a row; that of a declared schedule is written first, if no worker has done so yet."""
+    store, session = get_store(), get_store().session()
+    row = store.lock_schedule(session, name)
+    if row is None and name in registry.schedules.keys() | get_settings().schedules.keys():
+        found, problems = schedule_options.declared()
+        if name in problems:
+            raise problems[name]
+        new = scheduling.created(name, store.read_clock(session), declared=core.dumps(found[name]))
+        store.insert_schedule(session, new)
+        row = store.lock_schedule(session, name)
     if row is None:
         raise ScheduleDoesNotExist(
             name, names.closest(name, _rows().values_list("name", flat=True))
@@ -509,7 +520,8 @@ def _reset(name: str) -> bool:
 
 
 def _delete(name: str) -> None:
-    store, session = get_store(), get_store().session()
+    store = _store()
+    session = store.session()
     with session.transaction():
         if _locked(name).declared is not None and _is_declared(name):
             raise ScheduleIsDeclared(name)
@@ -523,7 +535,8 @@ def _is_declared(name: str) -> bool:
 
 
 def _trigger(name: str) -> str:
-    store, session = get_store(), get_store().session()
+    store = _store()
+    session = store.session()
     with session.transaction():
         row, now = _locked(name), store.read_clock(session)
         start = core.Start(now, str(new_uuid()))
@@ -534,7 +547,8 @@ def _trigger(name: str) -> str:
 def _backfill(name: str, first: datetime, last: datetime) -> builtins.list[str]:
     begin = schedule_options.to_instant(first, label="first")
     until = schedule_options.to_instant(last, label="last")
-    store, session = get_store(), get_store().session()
+    store = _store()
+    session = store.session()
     with session.transaction():
         # Under the lock: whoever starts the schedule's instants skips it meanwhile.
         row, now = _locked(name), store.read_clock(session)
@@ -556,6 +570,13 @@ def _backfill(name: str, first: datetime, last: datetime) -> builtins.list[str]:
         ]
         inserted = store.start_scheduled(new) if new else set()
     return [workflow.workflow_id for workflow in new if workflow.workflow_id in inserted]
+
+
+def _store() -> Store:
+    """Return the store, for a change in the caller's transaction."""
+    store = get_store()
+    store.refuse_in_atomic_elsewhere("schedules")
+    return store
 
 
 def _rows() -> Any:

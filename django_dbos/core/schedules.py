@@ -229,10 +229,12 @@ class Settlement:
     """The first of the instants that aren't started, as catch-up has it."""
 
 
-def settle(definition: Definition, settled_at: datetime, now: datetime) -> Settlement:
+def settle(
+    definition: Definition, settled_at: datetime, now: datetime, at_once: int = MAX_AT_ONCE
+) -> Settlement:
     """Decide which instants after `settled_at` and up to `now` are started."""
     if definition.catch_up == CatchUp.ALL:
-        return _settle_all(definition, settled_at, now)
+        return _settle_all(definition, settled_at, now, min(at_once, MAX_AT_ONCE))
     latest = latest_between(definition, settled_at, now)
     if latest is None:
         return Settlement(
@@ -248,7 +250,9 @@ def settle(definition: Definition, settled_at: datetime, now: datetime) -> Settl
     )
 
 
-def _settle_all(definition: Definition, settled_at: datetime, now: datetime) -> Settlement:
+def _settle_all(
+    definition: Definition, settled_at: datetime, now: datetime, at_once: int
+) -> Settlement:
     begin = settled_at
     if definition.catch_up_window is not None:
         begin = max(begin, now - max(timedelta(seconds=definition.catch_up_window), GRACE))
@@ -256,7 +260,7 @@ def _settle_all(definition: Definition, settled_at: datetime, now: datetime) -> 
     started: list[datetime] = []
     following = definition.next_after(begin) if begin > settled_at else first
     is_missed = first != following and first is not None and first <= now
-    while following is not None and following <= now and len(started) < MAX_AT_ONCE:
+    while following is not None and following <= now and len(started) < at_once:
         started.append(following)
         following = definition.next_after(following)
     return Settlement(
@@ -367,6 +371,7 @@ def plan(
     now: datetime,
     active: Sequence[str] = (),
     ends: Sequence[tuple[str, str]] = (),
+    at_once: int = MAX_AT_ONCE,
 ) -> Plan:
     """Decide what becomes of a schedule that is due.
 
@@ -375,11 +380,12 @@ def plan(
         now: The database's time.
         active: The active workflows of the schedule, if its overlap rule asks for them.
         ends: (id, status) of its last ended workflows, if failures pause it.
+        at_once: The number of instants to start at most; the others come next.
     """
     definition = schedule.definition
     if reason := _failures(definition, ends):
         return Plan(schedule=schedule.paused(now, "", reason), pause_reason=reason)
-    settlement = settle(definition, schedule.settled_at, now)
+    settlement = settle(definition, schedule.settled_at, now, at_once)
     starts: list[Start] = []
     skipped: list[datetime] = []
     cancelled: Sequence[str] = ()

@@ -11,18 +11,17 @@ from typing import Any
 
 from django_dbos import telemetry
 from django_dbos.core import schedules, zones
-from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.records import NewWorkflow
 from django_dbos.core.schedules import Definition, Overlap, Plan, StoredSchedule
 from django_dbos.operations.scheduling import new_workflow
+from django_dbos.store import errors
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
-from django_dbos.store.starting import lanes_of
 
 logger = logging.getLogger("django_dbos.executor")
 
-# Schedules that one transaction starts.
-LIMIT = 1_000
+# Schedules that one transaction starts, and the instants of all of them that are caught up.
+LIMIT, TOTAL = 1_000, 1_000
 # Seconds for which an executor with older time-zone data leaves an instant to others.
 PATIENCE = 5.0
 # Active workflows of a schedule that are looked up: two are as good as more, unless all are to be
@@ -59,8 +58,15 @@ class Scheduler:
             LockTimeout: A workflow that is to be cancelled is locked; the others are started.
         """
         begun = self._start(session)
+        locked: errors.LockTimeout | None = None
         for name in begun.replacing:
-            self._start(session, only=name)
+            try:
+                self._start(session, only=name)
+            except errors.LockTimeout as error:
+                # The others' workflows aren't locked for that.
+                locked = error
+        if locked is not None:
+            raise locked
         return begun.has_more
 
     def _start(self, session: Session, *, only: str | None = None) -> Pass:
@@ -90,6 +96,7 @@ class Scheduler:
         may_cancel: bool,
     ) -> None:
         definitions = self._definitions(due)
+        at_once = max(TOTAL // len(due), 1)
         active = self._read_active(session, definitions)
         ends = self._read_ends(session, due, definitions)
         for schedule in due:
@@ -97,7 +104,12 @@ class Scheduler:
                 continue
             name = schedule.name
             compute = partial(
-                schedules.plan, schedule, now, active.get(name, ()), ends.get(name, ())
+                schedules.plan,
+                schedule,
+                now,
+                active.get(name, ()),
+                ends.get(name, ()),
+                at_once=at_once,
             )
             plan: Plan | None = self._try(name, compute)
             if plan is None:
@@ -171,14 +183,6 @@ class Scheduler:
 
     def _announce(self, session: Session, begun: Pass) -> None:
         """Notify after the commit (CORRECTNESS rule 15)."""
-        waiting = [new.workflow_id for new in begun.new if new.after is not None]
-        lanes = lanes_of([new for new in begun.new if new.after is None])
-        notifications = Notifications.merged(
-            [Notifications(lanes=lanes), Notifications.of_cancelled(begun.cancelled)]
-        )
-        if waiting:
-            # The workflow before it may have ended in the meantime (CORRECTNESS rule 68).
-            notifications.lanes += self._store.wake_satisfied(session, waiting)
-        self._store.announce(session, notifications)
+        self._store.announce_scheduled(session, begun.new, begun.cancelled)
         for plan in begun.plans:
             telemetry.schedule_started(plan)

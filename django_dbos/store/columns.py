@@ -154,7 +154,7 @@ class _Members(dict[Any, Enum]):
 
 
 CHECKPOINT = Columns(Checkpoint, write_only=("duration",))
-CLAIM = Columns(Claim, computed=("remaining", "has_history"))
+CLAIM = Columns(Claim, computed=("remaining", "has_history", "scheduled_at"))
 LIMITS = Columns(Limits, computed=("is_paused",))
 NEW_WORKFLOW = Columns(NewWorkflow, without=("on_existing", "on_duplicate"))
 FOUND_WORKFLOW = Columns(FoundWorkflow)

@@ -13,7 +13,7 @@ from django_dbos.core.schedules import StoredSchedule
 from django_dbos.fields import instant_to_text, to_utc
 from django_dbos.store.columns import Columns
 from django_dbos.store.sessions import Params, Row, Session, Statement
-from django_dbos.store.starting import Starting
+from django_dbos.store.starting import Starting, lanes_of
 
 SCHEDULE = Columns(StoredSchedule)
 # The key that notifies executors of a change that may be due before their next heartbeat.
@@ -120,8 +120,21 @@ class Schedules(Starting):
 
     def cancel_scheduled(self, session: Session, workflow_ids: Sequence[str]) -> list[str]:
         """Cancel workflows in the transaction that starts their successor; return their ids."""
-        params = {"workflow_ids": session.pack(workflow_ids)}
-        return [row[0] for row in session.run("cancel_workflows", params)]
+        return sorted(self._cancel(workflow_ids, session))
+
+    def announce_scheduled(
+        self, session: Session, new: Sequence[NewWorkflow], cancelled: Sequence[str]
+    ) -> None:
+        """Announce what a transaction has started and cancelled, after its commit."""
+        started = [workflow for workflow in new if workflow.after is None]
+        waiting = [workflow.workflow_id for workflow in new if workflow.after is not None]
+        notifications = Notifications.of_cancelled(cancelled)
+        notifications.lanes += lanes_of(started)
+        notifications.due_at += self._due_soon(workflow.due_in for workflow in started)
+        if waiting:
+            # The workflow before it may have ended in the meantime (CORRECTNESS rule 68).
+            notifications.lanes += self.wake_satisfied(session, waiting)
+        self.announce(session, notifications)
 
 
 def _run_each(session: Session, name: str, params: Sequence[Params]) -> list[list[Row]]:

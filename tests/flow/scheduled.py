@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils import timezone
 
 import django_dbos as dbos
 from django_dbos.core import registry
 from django_dbos.executor.scheduler import Scheduler
-from django_dbos.fields import to_utc
 from django_dbos.models import Schedule, Workflow
 from django_dbos.store import get_store
 from django_dbos.store.sessions import Session
@@ -66,9 +66,8 @@ def row(name: str) -> Any:
 
 def utc(instant: datetime) -> datetime:
     """Return an instant as `Workflow` shows it, in UTC."""
-    found = to_utc(instant)
-    assert found is not None
-    return found
+    aware = instant if timezone.is_aware(instant) else timezone.make_aware(instant)
+    return aware.astimezone(UTC)
 
 
 def let_pass(name: str, time: timedelta) -> None:

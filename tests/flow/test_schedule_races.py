@@ -226,7 +226,6 @@ def test_an_executor_wakes_for_an_instant_between_two_heartbeats(settings: Any) 
         eventually(lambda: len(started("soon")) >= 3)
 
 
-@on_postgresql
 def test_a_schedule_that_is_created_later_is_announced(settings: Any) -> None:
     settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 1_200, "LEASE": 3_600}
     with Executor(concurrency=1) as executor:

@@ -38,7 +38,7 @@ from tests.flow.scheduled import (
 )
 from tests.waiting import LIMIT, eventually
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
 
 def hourly(name: str = "hourly", workflow: Any = report, **options: Any) -> None:
@@ -725,3 +725,32 @@ def test_jitter_doesn_t_delay_what_is_triggered_or_backfilled() -> None:
     last = now()
     dbos.schedules.backfill("hourly", last - HOUR, last)
     assert {one.status for one in started("hourly")} == {"ENQUEUED"}
+
+
+def test_a_declared_schedule_can_be_used_before_a_worker_has_started() -> None:
+    with declared("nightly", report, every=HOUR, args=[3]):
+        handle = dbos.schedules.trigger("nightly")
+        assert dbos.schedules.pause("nightly", "until the deployment")
+    run_until_idle()
+    assert handle.get_result(timeout=LIMIT)
+    assert (row("nightly").declared["every"], row("nightly").is_paused) == (3_600.0, True)
+    with pytest.raises(dbos.ScheduleDoesNotExist):
+        dbos.schedules.trigger("weekly")
+
+
+def test_a_change_is_refused_where_only_another_database_has_a_transaction() -> None:
+    with transaction.atomic(using="other"), pytest.raises(dbos.NotAllowedInAtomic):
+        hourly()
+    assert dbos.schedules.list() == []
+
+
+def test_many_schedules_that_catch_up_share_a_transaction_of_bounded_size() -> None:
+    for number in range(20):
+        hourly(f"s{number:02}", catch_up="all")
+        make_due(f"s{number:02}", 60)
+    start_due()
+    # 1,000 instants in all.
+    assert {len(started(f"s{number:02}")) for number in range(20)} == {50}
+    while start_due():
+        pass
+    assert {len(started(f"s{number:02}")) for number in range(20)} == {60}
