@@ -379,8 +379,8 @@ def counts(number: int) -> int:
 
 
 @dbos.workflow
-def maps_counts(count: int, concurrency: int) -> Any:
-    return counts.map(range(count), concurrency=concurrency)
+def maps_counts(count: int, concurrency: int, queue_name: str | None = None) -> Any:
+    return counts.using(queue_name=queue_name).map(range(count), concurrency=concurrency)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -405,3 +405,19 @@ def test_a_worker_ends_it_early(worker: Executor, workflow: Any) -> None:
     with pytest.raises(dbos.MapFailed, match="1 of 20"):
         handle.get_result(timeout=LIMIT)
     eventually(lambda: not Workflow.objects.filter(parent_id=handle.workflow_id).active().exists())
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.rule(72)
+def test_a_worker_starts_others_beside_a_child_that_takes_long(worker: Executor) -> None:
+    handle = maps_receivers.start(12, concurrency=3)
+    seen: set[int] = set()
+    while len(seen) < 11:
+        eventually(lambda: [one for one in started(handle) if one and one not in seen])
+        for position in started(handle):
+            if position and position not in seen:
+                seen.add(position)
+                dbos.send(str(children_of(handle)[position].workflow_id), position)
+    dbos.send(str(children_of(handle)[0].workflow_id), 0)
+
+    assert handle.get_result(timeout=LIMIT) == list(range(12))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connections
 
 import django_dbos as dbos
 from django_dbos.executor import Executor
@@ -476,3 +478,36 @@ def test_a_worker_is_woken_by_whatever_comes_first(
     assert handle.get_result(timeout=LIMIT) == expected
     assert not Wake.objects.exists()
     assert Checkpoint.objects.filter(workflow_id=handle.workflow_id).count() == 2
+
+
+def race(*acts: Any) -> None:
+    """Do several things at once, each on a thread."""
+    barrier = threading.Barrier(len(acts))
+
+    def act(do: Any, arguments: Any) -> None:
+        barrier.wait(LIMIT)
+        do(*arguments)
+        connections.close_all()
+
+    threads = [threading.Thread(target=act, args=one) for one in acts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.rule(15)
+@pytest.mark.rule(70)
+@pytest.mark.parametrize("_", range(10))
+def test_of_two_that_race_one_wins_and_the_other_stays(worker: Executor, _: int) -> None:
+    other = publishes.start()
+    handle = waits.start(other.workflow_id)
+    eventually(lambda: row_of(handle).status == "WAITING")
+
+    race((handle.send, ("m", "topic")), (other.send, (("event", 1),)))
+
+    name, value = handle.get_result(timeout=LIMIT)
+    assert (name, value) in (("message", "m"), ("event", "1"))
+    left = Message.objects.filter(workflow_id=handle.workflow_id, consumed_at=None)
+    assert left.count() == (name == "event")

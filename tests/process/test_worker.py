@@ -114,6 +114,38 @@ def test_sigkill_loses_no_run_of_a_workflow_that_continues_as_new(
     assert list(runs) == [(number, 3 if number == 5 else 2) for number in range(1, 10)]
 
 
+@pytest.mark.rule(72)
+def test_sigkill_neither_loses_a_child_of_a_map_nor_starts_one_too_early(
+    start_worker: Start, gate: Gate, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    first = start_worker(DBOS_TEST_SETTINGS=LOCKS_ONLY)
+    handle = gated.maps_logs.start(str(log), gate.path, 60, 3)
+    eventually(lambda: gate.is_reached)
+
+    first.send(signal.SIGKILL)
+    first.wait()
+    start_worker(DBOS_TEST_SETTINGS=LOCKS_ONLY)
+    gate.open()
+
+    assert handle.get_result(timeout=LIMIT) == list(range(60))
+    assert most_at_once(log) == 3
+
+
+def most_at_once(log: Path) -> int:
+    """Return how many steps of living processes were under way at once."""
+    under_way: set[str] = set()
+    last_pid, most = "", 0
+    for pid, event, number in (line.split() for line in log.read_text().splitlines()):
+        if pid != last_pid:
+            # The process before was killed.
+            under_way.clear()
+            last_pid = pid
+        (under_way.add if event == "begins" else under_way.discard)(number)
+        most = max(most, len(under_way))
+    return most
+
+
 @pytest.mark.rule(53)
 def test_sigkill_loses_no_reader_that_waits_for_a_stream(start_worker: Start, gate: Gate) -> None:
     first = start_worker(DBOS_TEST_SETTINGS=LOCKS_ONLY)

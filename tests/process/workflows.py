@@ -97,6 +97,29 @@ def create_and_tell(number: int) -> None:
     dbos.write_stream("made", number)
 
 
+@dbos.step
+def logs_itself(log: str, number: int, gate: str) -> int:
+    """Write when the step begins and ends; the twentieth waits at the gate in between."""
+    with Path(log).open("a") as file:
+        file.write(f"{os.getpid()} begins {number}\n")
+    time.sleep(0.002 * (number % 5))
+    if number == 20:
+        Gate(gate).pass_through()
+    with Path(log).open("a") as file:
+        file.write(f"{os.getpid()} ends {number}\n")
+    return number
+
+
+@dbos.workflow
+def logs(log: str, number: int, gate: str) -> int:
+    return logs_itself(log, number, gate)
+
+
+@dbos.workflow
+def maps_logs(log: str, gate: str, count: int, concurrency: int) -> list[int]:
+    return logs.map([(log, number, gate) for number in range(count)], concurrency=concurrency)
+
+
 @dbos.workflow
 def creates_in_rounds(gate: str, number: int, last: int) -> int:
     """Create a group in each of many runs; wait at the gate in the middle of the fifth."""
