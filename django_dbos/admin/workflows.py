@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
+from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
@@ -35,7 +35,7 @@ from django_dbos.admin.values import as_download, instant, seconds
 from django_dbos.conf import get_settings
 from django_dbos.core.status import RESUMABLE, Status
 from django_dbos.exceptions import SerializationError
-from django_dbos.models import Workflow
+from django_dbos.models import Queue, Workflow
 
 MAX_FOUND = 1_000
 
@@ -168,7 +168,7 @@ class WorkflowAdmin(ActingAdmin):
             **self._context(request, workflow),
             "sections": [preview(section, links, workflow_id) for section in SECTIONS],
             "history_url": links.action("history"),
-            "facts": _facts(workflow, links),
+            "facts": _facts(workflow, links, self._queue(request, str(workflow.queue_name))),
             "buttons": self._buttons(request, workflow, links),
             "note": explain(workflow, executors, queue_reasons=of_queue) or finality(workflow),
             **(extra_context or {}),
@@ -221,6 +221,17 @@ class WorkflowAdmin(ActingAdmin):
             "title": str(workflow.workflow_id),
         }
 
+    def _queue(self, request: HttpRequest, name: str) -> str:
+        """Return the name of a queue, which links to its page if there is one for this user."""
+        may_view = request.user.has_perm("django_dbos.view_queue")
+        if not (may_view and self.admin_site.is_registered(Queue)):
+            return name
+        if not rows_of(Queue).filter(name=name).exists():
+            return name
+        site = self.admin_site.name
+        url = reverse("admin:django_dbos_queue_change", args=[quote(name)], current_app=site)
+        return link(url, name)
+
     def _buttons(self, request: HttpRequest, workflow: Workflow, links: Links) -> list[Button]:
         buttons = []
         if workflow.is_active and self.has_cancel_permission(request):
@@ -259,12 +270,12 @@ def _is_resumable(workflow: Workflow) -> bool:
     return workflow.is_quarantined or workflow.status in RESUMABLE
 
 
-def _facts(workflow: Workflow, links: Links) -> list[tuple[Label, Any]]:
+def _facts(workflow: Workflow, links: Links, queue: str) -> list[tuple[Label, Any]]:
     parent = workflow.parent_id
     facts: list[tuple[Label, Any]] = [
         (_("Name"), workflow.name),
         (_("Status"), _badge(workflow)),
-        (_("Queue"), workflow.queue_name),
+        (_("Queue"), queue),
         (_("Partition key"), workflow.partition_key),
         (_("Priority"), workflow.priority),
         (_("Schedule"), workflow.schedule_name),

@@ -251,3 +251,11 @@ def test_the_api_shows_what_the_admin_changed(manager: Client, mail: str) -> Non
     manager.post(page(mail), filled(concurrency="5"))
 
     assert dbos.queues.get(mail).options == {"concurrency": 5, "rate_limit": "100/m"}
+
+
+def test_the_page_of_a_workflow_links_to_its_queue(manager: Client, mail: str) -> None:
+    quick.using(queue_name=mail, workflow_id="known").start()
+    quick.using(queue_name="elsewhere", workflow_id="unknown").start()
+
+    assert page(mail) in get(manager, page_of("known")).links
+    assert page("elsewhere") not in get(manager, page_of("unknown")).links
