@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.conf import settings as django_settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 import django_dbos as dbos
@@ -16,7 +16,7 @@ from django_dbos.executor import Executor
 from django_dbos.models import Workflow
 from django_dbos.testing import advance, run_until_idle
 from tests.flow.workflows import notes, ran, waits
-from tests.waiting import LIMIT
+from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db
 HOUR = 3_600
@@ -139,6 +139,20 @@ def test_workers_learn_of_a_due_time_at_once(settings: Any, in_transaction: bool
         other.set_run_after(0.5)
         assert other.get_result(timeout=LIMIT) == 2
         assert notes.using(run_after=0.2).start(3).get_result(timeout=LIMIT) == 3
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True)
+def test_a_due_workflow_whose_row_is_locked_is_looked_at_again(settings: Any) -> None:
+    """Its timer has found nothing, and the next heartbeat is an hour away."""
+    settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": HOUR, "LEASE": 10 * HOUR}
+    with Executor(concurrency=1):
+        handle = notes.using(run_after=0.3).start(1)
+        with transaction.atomic():
+            Workflow.objects.select_for_update().get(pk=handle.workflow_id)
+            eventually(lambda: due_in(handle) < -0.1)
+            assert handle.get_status() == "DELAYED"
+        assert handle.get_result(timeout=LIMIT) == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from django_dbos import telemetry
+from django_dbos.core.backoff import Backoff
 from django_dbos.core.batch.notifications import Notifications
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.duties.duty import Duty
@@ -21,6 +22,8 @@ from django_dbos.store.sessions import Session
 
 # How many rows one statement enqueues or cancels.
 LIMIT = 1_000
+# Seconds until a timer that has found nothing is told the next time; twice as long each time.
+FIRST_PAUSE = 0.01
 
 
 class Timer(Duty):
@@ -37,8 +40,7 @@ class Timer(Duty):
         self._heartbeat = heartbeat
         self._wake = wake
         self._noted: deque[float] = deque()
-        self._has_noted = False
-        """Whether times were noted since the last report."""
+        self._pauses = Backoff(FIRST_PAUSE, heartbeat.period)
 
     def note(self, seconds: float) -> None:
         """Note a due time, `seconds` from now, once it is committed; from any thread."""
@@ -56,22 +58,24 @@ class Timer(Duty):
         """
         while self._noted:
             self.next_at = min(self.next_at, self._noted.popleft())
-            self._has_noted = True
         return super().is_due
 
     def run_at(self, seconds: float | None) -> None:
         """Replace the time with that of a report, `seconds` from now; None if nothing is due."""
         self.next_at = math.inf if seconds is None else self.clock() + seconds
-        self._has_noted = False
+        if seconds is None or seconds > 0:
+            self._pauses.reset()
 
     def expect_more(self, *, has_found: bool) -> None:
-        """Have a heartbeat report the next time, unless the last report had it.
+        """Have a heartbeat report the next time: one statement may not have taken all rows.
 
-        One statement may not have taken all rows; and of the times that were noted only the
-        earliest is known, even if its row has been given a later one since.
+        After a run that has found nothing it comes a little later, since the row may be locked. Or
+        it was given a later time, another executor has been faster, or the clocks differ by less
+        than they can be read.
         """
-        if has_found or self._has_noted:
-            self._heartbeat.hurry()
+        if has_found:
+            self._pauses.reset()
+        self._heartbeat.hurry(0.0 if has_found else self._pauses.grow())
 
 
 class DueTimer(Timer):
