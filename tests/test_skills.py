@@ -12,6 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import TestCase
 
+from django_dbos.core import registry
 from django_dbos.management.commands.dbos_skills import SKILLS
 
 PAGES = sorted(SKILLS.glob("references/*.md"))
@@ -49,7 +50,9 @@ def test_the_wrong_example_is_python(page: Path) -> None:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.read_text().count("```python") == 2], ids=stem
 )
-def test_the_right_example_runs(page: Path) -> None:
+def test_the_right_example_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What a page declares must not be there in other tests.
+    monkeypatch.setattr(registry, "schedules", {})
     _, code = BLOCK.findall(page.read_text())[1]
     namespace: dict[str, Any] = {"__name__": f"skill_{page.stem}"}
 

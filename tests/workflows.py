@@ -1,7 +1,8 @@
 """Workflows that `manage.py` discovers in child processes, as in any app."""
 
 from tests.executor import workflows
+from tests.flow import scheduled
 from tests.flow import workflows as flow_workflows
 from tests.process import workflows as process_workflows
 
-__all__ = ["flow_workflows", "process_workflows", "workflows"]
+__all__ = ["flow_workflows", "process_workflows", "scheduled", "workflows"]
