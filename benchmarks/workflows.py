@@ -67,6 +67,14 @@ async def adoes_nothing() -> None:
 
 
 @dbos.workflow
+def gathers(count: int, at_once: bool) -> int:
+    handles = does_nothing.start_many([()] * count)
+    if at_once:
+        return len(dbos.get_results(handles))
+    return len([handle.get_result() for handle in handles])
+
+
+@dbos.workflow
 def sends_timestamp() -> None:
     send_timestamp()
 

@@ -83,6 +83,10 @@ class Engine(System):
 
         django_dbos.get_results(handles, timeout=60)
 
+    def start_gathering(self, count: int, *, at_once: bool) -> None:
+        gathers = self.workflows.gathers.start(count, at_once)
+        assert gathers.get_result(timeout=300) == count
+
     def start_steps(self, workflows: int, steps: int) -> None:
         getattr(self.workflows, self.takes_steps).start_many([(steps,)] * workflows)
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
+import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint
 from django_dbos.store.rows import CONTINUING
@@ -275,6 +276,39 @@ def test_a_woken_wait_polls_once_before_and_once_after(
     assert costs.of(WRITER) == ["receive_message", "end_workflow"]
     assert (costs.trips[WRITER], costs.commits[WRITER]) == (2, 3)
     assert costs.of(DISPATCHER).count("load_checkpoints") == 1
+
+
+@on_postgresql
+def test_a_wait_for_any_adds_a_row_for_each_and_their_deletion(
+    measure: Measure, executor: Executor, meter: Meter
+) -> None:
+    with meter.measured(executor) as before:
+        handle = workflows.receives_any.start()
+        eventually(lambda: meter.has_run(NOTIFIER, "wake_satisfied"))
+
+    costs = measure(lambda: handle.send("message", topic="b"))
+
+    look = [*LOOK, "find_messages", "insert_checkpoints"]
+    assert before.of(WRITER) == [*look, "lock_claims", "suspend_workflows", "insert_wakes"]
+    assert (before.trips[WRITER], before.commits[WRITER]) == (4, 2)
+    assert sorted(costs.of(ASKER)) == ["notify", "send_message", "wake_receiver"]
+    found = [*LOOK, "find_messages", "replace_checkpoints", "consume_messages", "forget_wakes"]
+    assert costs.of(WRITER) == [*found, "end_workflow"]
+    assert (costs.trips[WRITER], costs.commits[WRITER]) == (3, 3)
+
+
+@on_postgresql
+@pytest.mark.parametrize("count", [2, 50])
+def test_the_results_of_many_are_one_write(count: int, measure: Measure) -> None:
+    handles = workflows.nothing.start_many([()] * count)
+    dbos.get_results(handles, timeout=LIMIT)
+    ids = [handle.workflow_id for handle in handles]
+
+    costs = measure(lambda: workflows.gets_results.start(ids))
+
+    # The run's own reads included.
+    look = ["find_unfinished", "read_outcomes"]
+    assert costs.of(WRITER) == [*look, "record_checkpoint", "end_workflow"]
 
 
 @on_postgresql

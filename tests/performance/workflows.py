@@ -73,6 +73,19 @@ def receives() -> Any:
 
 
 @dbos.workflow
+def receives_any() -> Any:
+    name, _ = dbos.wait_any(a=dbos.message("a"), b=dbos.message("b"), timeout=600)
+    ended.append(name)
+
+
+@dbos.workflow
+def gets_results(workflow_ids: list[str]) -> int:
+    handles: list[dbos.WorkflowHandle[Any]] = [dbos.WorkflowHandle(one) for one in workflow_ids]
+    ended.append(len(dbos.get_results(handles)))
+    return len(workflow_ids)
+
+
+@dbos.workflow
 def sends(workflow_id: str) -> None:
     dbos.send(workflow_id, "message")
     ended.append("sends")
