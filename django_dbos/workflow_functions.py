@@ -250,18 +250,19 @@ class WorkflowFunction(Generic[P, C, R]):
             self.name,
         )
 
-    def _many(
-        self, arguments: Iterable[Arguments], operation: str = "start_many()"
-    ) -> tuple[NewWorkflow, list[str]]:
+    def _many(self, arguments: Iterable[Arguments]) -> tuple[NewWorkflow, list[str]]:
         """Return the values that the workflows have in common, and the input of each."""
+        like, inputs = self._alike(arguments)
+        if len(inputs) > 1:
+            _refuse_one_for_all(like, f"start_many() can't give {len(inputs)} workflows")
+        return like, inputs
+
+    def _alike(self, arguments: Iterable[Arguments]) -> tuple[NewWorkflow, list[str]]:
         like = NewWorkflow(
             workflow_id=self._given_id, input="", **self._options.values(self._definition)
         )
         self._warn_if_nested()
-        inputs = self._inputs(arguments)
-        if len(inputs) > 1:
-            _refuse_one_for_all(like, len(inputs), operation)
-        return like, inputs
+        return like, self._inputs(arguments)
 
     def _map_plan(
         self, items: Iterable[Any], concurrency: int | None, tolerate: float
@@ -269,7 +270,8 @@ class WorkflowFunction(Generic[P, C, R]):
         arguments = [item if isinstance(item, tuple | dict) else (item,) for item in items]
         limit = mapping.check_concurrency(concurrency)
         tolerated = mapping.check_tolerated(tolerate, len(arguments))
-        like, inputs = self._many(arguments, "map()")
+        like, inputs = self._alike(arguments)
+        _refuse_one_for_all(like, "map() can't give its children")
         return mapping.Plan(like=like, inputs=inputs, concurrency=limit, tolerated=tolerated)
 
     def _inputs(self, arguments: Iterable[Arguments]) -> list[str]:
@@ -342,7 +344,7 @@ def _is_constant(item: Arguments) -> bool:
     return type(item) is tuple and CONSTANTS.issuperset(map(type, item))
 
 
-def _refuse_one_for_all(like: NewWorkflow, count: int, operation: str) -> None:
+def _refuse_one_for_all(like: NewWorkflow, refusal: str) -> None:
     shared = {
         "id": like.workflow_id,
         "deduplication id": like.deduplication_id,
@@ -351,6 +353,6 @@ def _refuse_one_for_all(like: NewWorkflow, count: int, operation: str) -> None:
     for name, value in shared.items():
         if value:
             raise ValueError(
-                f"{operation} can't give {count} workflows the same {name} {value!r}: only the "
-                "first would be started. Start each with its own, by using(...).start(...)."
+                f"{refusal} the same {name} {value!r}: only the first would be started. Start each "
+                "with its own, by using(...).start(...)."
             )

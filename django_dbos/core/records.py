@@ -305,6 +305,8 @@ class RecordStep(Write):
     """Record the outcome of a step."""
 
     checkpoint: Checkpoint
+    ends_wait: bool = False
+    """Whether the outcome ends a wait for any of several things."""
 
     @property
     def returning_key(self) -> tuple[str, int]:

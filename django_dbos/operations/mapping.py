@@ -182,7 +182,8 @@ async def _aoutcome(call: Call, plan: Plan, group: int, ids: Sequence[str]) -> C
         failure = serializers.dump_error(error)
     checkpoint = call.checkpoint(output=text, error=failure)
     size = len(text or failure or "")
-    answer = await run.asubmit(RecordStep, call, checkpoint=checkpoint, size=size)
+    values = {"checkpoint": checkpoint, "size": size, "ends_wait": True}
+    answer = await run.asubmit(RecordStep, call, **values)
     return answer.checkpoint or checkpoint
 
 

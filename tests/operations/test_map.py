@@ -10,7 +10,7 @@ import pytest
 
 import django_dbos as dbos
 from django_dbos.executor import Executor
-from django_dbos.models import Checkpoint, Workflow
+from django_dbos.models import Checkpoint, Wake, Workflow
 from django_dbos.operations import mapping
 from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
@@ -116,6 +116,7 @@ def test_no_more_children_are_started_than_the_limit_allows(workflow: Any) -> No
         assert len(started(handle)) == min(3, len(values))
 
     assert handle.get_result() == list("abcdefg")
+    assert not Wake.objects.exists()
 
 
 @pytest.mark.rule(72)
@@ -162,6 +163,7 @@ def test_a_failure_that_isnt_tolerated_cancels_the_others(workflow: Any) -> None
     with pytest.raises(dbos.MapFailed, match=f"1 of 6 .*{failed}.*ValueError: 1 failed") as caught:
         handle.get_result()
     assert (caught.value.failed, caught.value.total, caught.value.tolerated) == (1, 6, 0)
+    assert not Wake.objects.exists()
     assert [row.status for row in children_of(handle)] == [
         "CANCELLED", "ERROR", "CANCELLED", "CANCELLED", "CANCELLED", "CANCELLED",
     ]  # fmt: skip
@@ -337,10 +339,14 @@ def test_bad_arguments_are_refused_at_the_caller(
 
 
 def test_one_id_cant_be_that_of_all_children() -> None:
-    with pytest.raises(ValueError, match=r"map\(\) can't give"):
-        doubles.using(workflow_id="one").map([1, 2])
-    with pytest.raises(ValueError, match=r"map\(\) can't give"):
-        doubles.using(deduplication_id="one").map([1, 2])
+    given: list[dbos.StartOptions] = [
+        {"workflow_id": "one"},
+        {"deduplication_id": "one"},
+        {"debounce_key": "one", "delay": 60},
+    ]
+    for options in given:
+        with pytest.raises(ValueError, match=r"map\(\) can't give its children the same .* 'one'"):
+            doubles.using(**options).map([1])
 
 
 @pytest.mark.rule(36)

@@ -100,7 +100,7 @@ class _Decision:
             return Answer(verdict=Verdict.FOUND, checkpoint=found.checkpoint)
         match write:
             case RecordStep() if found:
-                self.plan.outcomes.append(write.checkpoint)
+                self._replace(write, write.checkpoint, ends_wait=write.ends_wait)
             case RecordStep():
                 return self._record(write.checkpoint)
             case RecordRetry():
@@ -142,12 +142,16 @@ class _Decision:
                 self.plan.checkpoints.append((waiting, write.timeout))
             return Answer(verdict=Verdict.WAITING, remaining=remaining)
         if begun:
-            self.plan.outcomes.append(outcome)
-            if write.wake.kind is WakeKind.ANY:
-                self.plan.ended_waits.append(EndedWait(workflow_id=write.workflow_id))
+            self._replace(write, outcome, ends_wait=write.wake.kind is WakeKind.ANY)
         else:
             self.plan.checkpoints.append((outcome, None))
         return Answer(verdict=Verdict.FOUND, checkpoint=outcome)
+
+    def _replace(self, write: Write, outcome: Checkpoint, *, ends_wait: bool) -> None:
+        """Replace the checkpoint of a wait, or of failed attempts, by the outcome."""
+        self.plan.outcomes.append(outcome)
+        if ends_wait:
+            self.plan.ended_waits.append(EndedWait(workflow_id=write.workflow_id))
 
     def _wait_for_entry(self, write: RecordWait, begun: FoundCheckpoint | None) -> Answer:
         """Record the beginning of a reader's wait for an offset; the reader reads the entry itself.

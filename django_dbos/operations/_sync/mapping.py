@@ -79,7 +79,8 @@ def _outcome(call: Call, plan: Plan, group: int, ids: Sequence[str]) -> Checkpoi
         failure = serializers.dump_error(error)
     checkpoint = call.checkpoint(output=text, error=failure)
     size = len(text or failure or "")
-    answer = run.submit(RecordStep, call, checkpoint=checkpoint, size=size)
+    values = {"checkpoint": checkpoint, "size": size, "ends_wait": True}
+    answer = run.submit(RecordStep, call, **values)
     return answer.checkpoint or checkpoint
 
 
