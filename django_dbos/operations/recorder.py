@@ -10,6 +10,7 @@ from typing import Any
 
 from django_dbos import serializers
 from django_dbos.core.records import Checkpoint, State, Wake, WakeKind
+from django_dbos.operations import retry_after
 from django_dbos.operations.context import StepScope
 from django_dbos.operations.retry_after import RetryAfter
 from django_dbos.operations.run import Call
@@ -51,7 +52,7 @@ class Recorder:
 
     def is_last(self, error: BaseException) -> bool:
         """Return True if no attempt follows this one, which raised the error."""
-        return not isinstance(error, RetryAfter) and self.step.is_last(self.attempt, error)
+        return retry_after.found_in(error) is None and self.step.is_last(self.attempt, error)
 
     @property
     def wake(self) -> Wake:

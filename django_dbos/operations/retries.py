@@ -11,7 +11,7 @@ from django_dbos import telemetry
 from django_dbos.core.records import Checkpoint, RecordRetry
 from django_dbos.operations import waits
 from django_dbos.operations.recorder import Recorder
-from django_dbos.operations.retry_after import RetryAfter
+from django_dbos.operations.retry_after import found_in
 
 
 async def aretry(recorder: Recorder, error: BaseException) -> Checkpoint | None:
@@ -35,9 +35,9 @@ async def apause_until_due(recorder: Recorder) -> None:
 
 def _postponed(recorder: Recorder, error: BaseException) -> tuple[Checkpoint, float]:
     """Return the checkpoint of an attempt that failed, and the seconds until the next."""
-    if isinstance(error, RetryAfter):
-        telemetry.step_put_off(recorder.call, error.seconds)
-        return recorder.told_to_wait(error), error.seconds
+    if (told := found_in(error)) is not None:
+        telemetry.step_put_off(recorder.call, told.seconds)
+        return recorder.told_to_wait(told), told.seconds
     attempt, step = recorder.attempt, recorder.step
     checkpoint = recorder.failed(error)
     delay = step.delay_before(recorder.attempt)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from operator import attrgetter
+from typing import Any, Self
 
 from django.conf import settings
 from django.utils import timezone
@@ -18,7 +19,8 @@ class RetryAfter(Exception):
     It is for services that answer "too many requests". The step is tried again whatever its
     `max_attempts` and `retry_on` are, and as often as it raises this error; the workflow's deadline
     ends that. A worker keeps no thread for a long delay, and a crash doesn't shorten it. Outside of
-    steps it is an error like any other.
+    steps it is an error like any other. An exception group of several, and of no other errors,
+    counts as the one with the longest delay.
 
     Args:
         delay: Seconds, a timedelta or an instant. An instant in the past means at once.
@@ -67,6 +69,22 @@ class RetryAfter(Exception):
                 "Give a default for such responses."
             )
         return cls(default)
+
+
+def found_in(error: BaseException) -> RetryAfter | None:
+    """Return the error itself, or the longest delay of a group that has no other errors."""
+    if isinstance(error, RetryAfter):
+        return error
+    if not isinstance(error, ExceptionGroup) or error.split(RetryAfter)[1] is not None:
+        return None
+    longest: RetryAfter = max(_leaves(error), key=attrgetter("seconds"))
+    return longest
+
+
+def _leaves(error: Exception) -> list[Any]:
+    if not isinstance(error, ExceptionGroup):
+        return [error]
+    return [leaf for part in error.exceptions for leaf in _leaves(part)]
 
 
 def _to_seconds(delay: float | timedelta | datetime) -> float:

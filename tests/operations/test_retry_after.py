@@ -271,6 +271,37 @@ def test_a_retried_step_is_replayed() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_group_of_them_counts_as_the_longest(fails: bool) -> None:
+    """As of a TaskGroup whose tasks ask several services."""
+
+    @dbos.step
+    async def asks_many() -> int:
+        attempts.append(1)
+        if len(attempts) == 1:
+            others = [ValueError("no")] if fails else []
+            told = [dbos.RetryAfter(60), ExceptionGroup("", [dbos.RetryAfter(HOUR)])]
+            raise ExceptionGroup("refused", [*told, *others])
+        return len(attempts)
+
+    @dbos.workflow
+    async def many() -> int:
+        return await asks_many()
+
+    handle = many.start()
+    run_until_idle()
+
+    if fails:
+        with pytest.raises(ExceptionGroup, match="refused"):
+            handle.get_result()
+        return
+    assert handle.describe().waits_for == "a step, which was told to try again in 3600 s"
+    advance(HOUR + 1)
+    run_until_idle()
+    assert handle.get_result() == 2
+
+
+@pytest.mark.django_db
 def test_a_step_within_a_step_passes_it_on() -> None:
     @dbos.step
     def outer() -> int:
