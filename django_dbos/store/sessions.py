@@ -46,8 +46,8 @@ class Session(Protocol):
     def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
         """Run several statements, in one round trip where the database can."""
 
-    def run_together(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        """Run several statements in one transaction."""
+    def run_as_one(self, statements: Sequence[Statement]) -> list[Row]:
+        """Run several statements in one transaction; return the rows of the last."""
 
     def send_rows(self, batches: Mapping[str, Batch]) -> None:
         """Run each statement for all of its rows; in a transaction, together with its COMMIT."""
@@ -91,10 +91,10 @@ class DjangoSession:
         """Run several statements, one after the other."""
         return [self.run(name, params) for name, params in statements]
 
-    def run_together(self, statements: Sequence[Statement]) -> list[list[Row]]:
+    def run_as_one(self, statements: Sequence[Statement]) -> list[Row]:
         """Run several statements in one transaction: the caller's, if one is open."""
         with self.transaction():
-            return self.run_all(statements)
+            return self.run_all(statements)[-1]
 
     def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
         """Run several statements, each in a transaction of its own if none is open."""

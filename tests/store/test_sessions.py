@@ -292,3 +292,28 @@ def test_a_session_waits_for_a_free_descriptor(session: Any, monkeypatch: Any) -
             session.run("list_lanes")
 
     assert session.run("list_lanes") == []
+
+
+@postgresql
+@pytest.mark.parametrize("is_on_thread", [False, True])
+def test_statements_that_run_as_one_commit_together(session: Any, is_on_thread: bool) -> None:
+    lock = ("lock_queue", {"queue_name": "mail"})
+    held = ("list_held", {"executor_id": "nobody"})
+    bad = ("read_checkpoint", {"workflow_id": "w", "step_number": "no number"})
+    found: list[Any] = []
+
+    def run() -> None:
+        found.append(session.run_as_one([held, lock]))
+        with pytest.raises(errors.BadStatement):
+            session.run_as_one([lock, bad])
+        # The session goes on, outside of any transaction.
+        found.append(session.run("list_lanes"))
+
+    if is_on_thread:
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join(LIMIT)
+    else:
+        run()
+
+    assert found == [[("", "force_generic_plan")], []]

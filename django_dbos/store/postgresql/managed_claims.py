@@ -48,10 +48,11 @@ class PostgresManagedClaims(ManagedClaims):
     def _run_locked(self, session: Session, name: str, params: Params) -> list[Row]:
         """Run a statement in a transaction that has tried to lock the queue before."""
         lock = ("lock_queue", {"queue_name": params["queue_name"]})
-        return session.run_together([lock, (name, params)])[-1]
+        return session.run_as_one([lock, (name, params)])
 
     def _lock_queue(self, session: Session, queue_name: str) -> bool:
-        return bool(session.run("lock_queue", {"queue_name": queue_name}))
+        ((locked, _),) = session.run("lock_queue", {"queue_name": queue_name})
+        return bool(locked == queue_name)
 
     def _read_starts(self, session: Session, key: Params, period: float) -> list[tuple[float, int]]:
         return [(age, count) for age, count in session.run("read_starts", key | {"period": period})]

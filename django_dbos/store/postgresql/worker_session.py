@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, cast
 
 import psycopg
+from psycopg import abc
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
@@ -65,9 +66,17 @@ class WorkerSession(WorkerConnection):
                 return self._run_together(statements)
         return self._run_together(statements)
 
-    def run_together(self, statements: Sequence[Statement]) -> list[list[Row]]:
+    def run_as_one(self, statements: Sequence[Statement]) -> list[Row]:
         # Statements that are sent together commit together.
-        return self.run_all(statements)
+        if not all(self._may_block(name) for name, _ in statements):
+            return self.run_all(statements)[-1]
+        with self._waiting():
+            connection = self._begin_wait()
+            calls = [self._call(name, params) for name, params in statements]
+            # libpq's own call: a pipeline takes and gives back the GIL again and again, which runs
+            # hold meanwhile. It returns the last result.
+            result = connection.pgconn.exec_(";".join(calls).encode(connection.info.encoding))
+            return _rows(result, connection, Transformer(connection))
 
     @property
     def _needs_block(self) -> bool:
@@ -171,12 +180,7 @@ class WorkerSession(WorkerConnection):
         values = adapted.dump_sequence(given, [PyFormat.TEXT] * len(names))
         # Its annotation forgets that a value may be NULL.
         result = connection.pgconn.exec_prepared(prepared.encode(), cast(Any, values))
-        if result.status == ExecStatus.TUPLES_OK:
-            adapted.set_pgresult(result)
-            return adapted.load_rows(0, result.ntuples, tuple)
-        if result.status != ExecStatus.COMMAND_OK:
-            _raise(result, connection)
-        return []
+        return _rows(result, connection, adapted)
 
     def _call(self, name: str, params: Params) -> str:
         """Return the text that executes a prepared statement."""
@@ -191,6 +195,18 @@ class WorkerSession(WorkerConnection):
             self.connection.execute(f"PREPARE {prepared} AS {text}")
             self._prepared[name] = prepared
         return self._prepared[name]
+
+
+def _rows(
+    result: PGresult, connection: psycopg.Connection[Row], adapted: abc.Transformer
+) -> list[Row]:
+    """Return the rows of a result of libpq's own call."""
+    if result.status == ExecStatus.TUPLES_OK:
+        adapted.set_pgresult(result)
+        return adapted.load_rows(0, result.ntuples, tuple)
+    if result.status != ExecStatus.COMMAND_OK:
+        _raise(result, connection)
+    return []
 
 
 def _raise(result: PGresult, connection: psycopg.Connection[Row]) -> NoReturn:

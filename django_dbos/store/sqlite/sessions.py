@@ -193,9 +193,9 @@ class WorkerSession:
     def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
         return [self.run(name, params) for name, params in statements]
 
-    def run_together(self, statements: Sequence[Statement]) -> list[list[Row]]:
+    def run_as_one(self, statements: Sequence[Statement]) -> list[Row]:
         with self.transaction():
-            return self.run_all(statements)
+            return self.run_all(statements)[-1]
 
     def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
         return self.run_all(work)
