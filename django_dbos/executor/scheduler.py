@@ -29,7 +29,7 @@ PATIENCE = 5.0
 COUNTED, CANCELLED = 2, 1_000
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Pass:
     """What one transaction has started."""
 
@@ -41,6 +41,8 @@ class Pass:
     wait for a lock."""
     has_more: bool = False
     """Whether schedules may be due that it has left for the next pass."""
+    since: datetime
+    """The time before it looked."""
 
 
 class Scheduler:
@@ -51,8 +53,8 @@ class Scheduler:
         self.broken: set[str] = set()
         """Schedules whose instants can't be computed here; others may be able to."""
 
-    def start_due(self, session: Session) -> bool:
-        """Start what is due; return whether there may be more.
+    def run(self, session: Session) -> float | None:
+        """Start what is due; return the seconds until the next instant, None if there is none.
 
         Raises:
             LockTimeout: A workflow that is to be cancelled is locked; the others are started.
@@ -67,11 +69,11 @@ class Scheduler:
                 locked = error
         if locked is not None:
             raise locked
-        return begun.has_more
+        return 0.0 if begun.has_more else self._store.next_schedule(session, begun.since)
 
     def _start(self, session: Session, *, only: str | None = None) -> Pass:
         with session.transaction():
-            due, now = self._store.lock_due_schedules(
+            found = self._store.lock_due_schedules(
                 session,
                 limit=LIMIT,
                 tzdata=zones.data_version(),
@@ -79,8 +81,9 @@ class Scheduler:
                 without=sorted(self.broken),
                 only=only,
             )
-            begun = Pass(has_more=len(due) == LIMIT)
-            if now is not None:
+            begun = Pass(has_more=len(found.schedules) == LIMIT, since=found.since)
+            if found.schedules:
+                due, now = found.schedules, found.now
                 self._plan(session, due, now, begun, may_cancel=only is not None)
                 self._write(session, begun)
         self._announce(session, begun)

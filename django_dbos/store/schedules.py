@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.records import NewWorkflow
@@ -18,6 +18,16 @@ from django_dbos.store.starting import Starting, lanes_of
 SCHEDULE = Columns(StoredSchedule)
 # The key that notifies executors of a change that may be due before their next heartbeat.
 CHANGED = "schedules::"
+
+
+class DueSchedules(NamedTuple):
+    """The result of a look for schedules that are due."""
+
+    schedules: list[StoredSchedule]
+    now: datetime
+    """The time by which they are due."""
+    since: datetime
+    """The time before the look: what wasn't due then is to be looked at again."""
 
 
 class Schedules(Starting):
@@ -44,8 +54,8 @@ class Schedules(Starting):
         patience: float,
         without: Sequence[str] = (),
         only: str | None = None,
-    ) -> tuple[list[StoredSchedule], datetime | None]:
-        """Lock the schedules that are due; return them and the time by which they are.
+    ) -> DueSchedules:
+        """Lock the schedules that are due.
 
         Those that another transaction has locked are left out. So are those of newer time-zone
         data than `tzdata`, until they are `patience` seconds late.
@@ -57,13 +67,17 @@ class Schedules(Starting):
             "without": session.pack(without),
             "only": only,
         }
-        found = session.run("lock_due_schedules", params)
-        now = _instant(found[0][-1]) if found else None
-        return [SCHEDULE.read(row) for row in found], now
+        clock, found = session.run_all([("read_clock", {}), ("lock_due_schedules", params)])
+        since = _instant(clock[0][0])
+        now = _instant(found[0][-1]) if found else since
+        return DueSchedules([SCHEDULE.read(row) for row in found], now, since)
 
-    def next_schedule(self, session: Session) -> float | None:
-        """Return the seconds until the next instant that isn't due yet; None if there is none."""
-        return cast("float | None", session.run("next_schedule")[0][0])
+    def next_schedule(self, session: Session, since: datetime) -> float | None:
+        """Return the seconds until the first instant that wasn't due yet at the time of a look.
+
+        It may have come in the meantime. None if there is none.
+        """
+        return cast("float | None", session.run("next_schedule", {"since": _text(since)})[0][0])
 
     def insert_schedule(self, session: Session, schedule: StoredSchedule) -> bool:
         """Insert a schedule; return False if there is one of its name."""

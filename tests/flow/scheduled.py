@@ -87,9 +87,9 @@ def make_due(name: str, count: int = 1) -> None:
 
 
 def start_due(session: Session | None = None) -> bool:
-    """Start what is due, as an executor does."""
+    """Start what is due, as an executor does; return whether there may be more."""
     store = get_store()
-    return Scheduler(store).start_due(session or store.session())
+    return Scheduler(store).run(session or store.session()) == 0.0
 
 
 def started(name: str) -> list[Any]:

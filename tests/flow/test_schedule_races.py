@@ -63,7 +63,7 @@ def start_on_own_session() -> None:
     store = get_store()
     session = store.connect(f"racer-{threading.get_ident()}", "race")
     try:
-        while Scheduler(store).start_due(session):
+        while start_due(session):
             pass
     finally:
         session.close()
@@ -155,7 +155,7 @@ def hang(*args):
     sys.stdin.read()
 
 {patch}
-Scheduler(store).start_due(store.connect("victim", "test"))
+Scheduler(store).run(store.connect("victim", "test"))
 """
 BEFORE_INSERT = "store.insert_scheduled = hang"
 BEFORE_COMMIT = """
@@ -252,3 +252,33 @@ def test_a_thousand_schedules_start_in_one_transaction(monkeypatch: pytest.Monke
 
     assert batches == [200]
     assert Workflow.objects.count() == 200
+
+
+def test_an_instant_that_comes_during_a_pass_is_looked_at_at_once() -> None:
+    """It wasn't due when the pass looked, and is over when the pass asks for the next instant."""
+    dbos.schedules.create("soon", report, every=1)
+    due = utc(row("soon").next_at)
+    store, scheduler = get_store(), Scheduler(get_store())
+    lock = store.lock_due_schedules
+
+    def look_too_early(*args: Any, **options: Any) -> Any:
+        found = lock(*args, **{**options, "limit": 0})
+        eventually(lambda: now() > due)
+        return found._replace(since=due - timedelta(milliseconds=1))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "lock_due_schedules", look_too_early)
+        seconds = scheduler.run(store.session())
+    assert seconds is not None
+    assert seconds < 0
+
+
+@pytest.mark.parametrize("is_due", [True, False])
+def test_a_look_is_followed_by_the_first_instant_that_it_did_not_see(is_due: bool) -> None:
+    dbos.schedules.create("hourly", report, every=HOUR)
+    store, session = get_store(), get_store().session()
+    next_at = utc(row("hourly").next_at)
+    since = next_at - timedelta(microseconds=1) if is_due else next_at
+    seconds = store.next_schedule(session, since)
+    # From the look on it is the next one, even if it is over by now.
+    assert (seconds is not None) is is_due

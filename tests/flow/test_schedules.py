@@ -699,8 +699,8 @@ def test_an_executor_with_older_data_lets_others_go_first(data: Callable[[str], 
         set_row("minutely", next_at=value, settled_at=value - timedelta(minutes=1))
         session = store.session()
         with session.transaction():
-            found, _ = store.lock_due_schedules(session, limit=9, tzdata="2025b", patience=5.0)
-        assert len(found) == expected
+            found = store.lock_due_schedules(session, limit=9, tzdata="2025b", patience=5.0)
+        assert len(found.schedules) == expected
 
 
 def test_a_schedule_that_can_t_be_computed_here_is_left_to_others(

@@ -46,13 +46,11 @@ class ScheduleTimer(Timer):
     def run(self, session: Session) -> float | None:
         """Start what is due; return the seconds until the next instant."""
         try:
-            if self._scheduler.start_due(session):
-                return 0.0
+            return self._scheduler.run(session)
         except errors.LockTimeout as error:
             # The heartbeat comes after this duty, and must not wait for another transaction.
             logger.info("A schedule waits for a lock, and is tried again: %r", error)
             return LOCK_PAUSE
-        return self._store.next_schedule(session)
 
     def on_heartbeat(self, session: Session, report: HeartbeatReport) -> None:
         """Run at the next instant."""

@@ -1,4 +1,4 @@
--- Return the seconds until the next instant of any schedule that isn't due yet; NULL if there is none.
+-- Return the seconds until the first instant that wasn't due yet at a time; NULL if there is none.
 SELECT (extract(epoch FROM min(next_at)) - extract(epoch FROM clock_timestamp()))::float8
 FROM dbos_schedule
-WHERE next_at > (SELECT clock_timestamp())
+WHERE next_at > %(since)s::timestamp AT TIME ZONE 'UTC'
