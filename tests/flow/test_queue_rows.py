@@ -333,6 +333,7 @@ def test_workflows_that_run_already_count_once_the_queue_has_a_limit() -> None:
     for workflow_id, status in [("runs", "PENDING"), ("rests", "WAITING"), ("queued", "ENQUEUED")]:
         noop.using(queue_name="mail", workflow_id=workflow_id).start()
         change(workflow_id, status=status)
+    change("rests", wake_kind="message", wake_workflow_id="rests", wake_name="go")
     noop.using(queue_name="other", workflow_id="elsewhere").start()
     change("elsewhere", status="PENDING")
 
