@@ -173,6 +173,9 @@ def _awaited(workflow: Workflow) -> str:
             return gettext("a message without a topic")
         case WakeKind.EVENT:
             return gettext("event '%(name)s' of workflow '%(id)s'") % {"name": name, "id": other}
+        case WakeKind.RESULT if not workflow.claim_number:
+            # It never ran: it is held behind another one.
+            return gettext("its turn, after workflow '%s'") % other
         case WakeKind.RESULT:
             return gettext("the result of workflow '%s'") % other
         case WakeKind.STREAM:

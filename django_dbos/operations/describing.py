@@ -99,6 +99,9 @@ def _awaited(row: Any) -> str | None:
     match row.wake_kind:
         case WakeKind.MESSAGE:
             return f"message {row.wake_name!r}" if row.wake_name else "message without a topic"
+        case WakeKind.RESULT if not row.claim_number:
+            # It never ran: it is held behind another one.
+            return f"its turn after {row.wake_workflow_id!r}"
         case WakeKind.RESULT:
             return f"result of {row.wake_workflow_id!r}"
         case WakeKind.EVENT:

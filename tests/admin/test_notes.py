@@ -153,9 +153,11 @@ def test_the_note_names_the_awaited_and_the_deadline(operator: Client) -> None:
                 dbos.retrieve_workflow(other).get_result()
             case "stream":
                 list(dbos.read_stream(other, "progress"))
+            case "any":
+                dbos.wait_any(dbos.message("paid"), dbos.event(other, "late"), timeout=3_600)
 
     register(get_store())
-    ids = {kind: waits.start(kind, "x").workflow_id for kind in ("sleep", "message")}
+    ids = {kind: waits.start(kind, "x").workflow_id for kind in ("sleep", "message", "any")}
     other = busy.start().workflow_id
     ids |= {kind: waits.start(kind, other).workflow_id for kind in ("event", "result", "stream")}
     run_until_idle()
@@ -169,6 +171,7 @@ def test_the_note_names_the_awaited_and_the_deadline(operator: Client) -> None:
     assert notes["message"].endswith(" at the latest.")
     assert notes["event"] == f"Waiting for event 'paid' of workflow '{other}'."
     assert notes["result"] == f"Waiting for the result of workflow '{other}'."
+    assert notes["any"].startswith("Waiting for message 'paid' or event 'late' of 'x', until ")
     assert notes["stream"] == f"Waiting for an entry of stream 'progress' of workflow '{other}'."
 
 
@@ -180,6 +183,22 @@ def test_a_parent_waits_for_its_child(operator: Client) -> None:
 
     said = f"Waiting for the result of workflow '{child.workflow_id}'."
     assert note_of(operator, handle.workflow_id) == said
+
+
+def test_a_held_child_of_a_map_waits_for_its_turn(operator: Client) -> None:
+    @dbos.workflow
+    def maps() -> Any:
+        return busy.map([1, 2], concurrency=1)
+
+    register(get_store())
+    handle = maps.start()
+    run_until_idle()
+    first = f"{handle.workflow_id}-1-0"
+
+    said = f"Waiting for its turn, after workflow '{first}'."
+    assert note_of(operator, f"{handle.workflow_id}-1-1") == said
+    held: dbos.WorkflowHandle[Any] = dbos.WorkflowHandle(f"{handle.workflow_id}-1-1")
+    assert held.describe().waits_for == f"its turn after '{first}'"
 
 
 def test_the_note_of_a_delayed_workflow_has_its_start(operator: Client) -> None:
