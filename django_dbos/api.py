@@ -40,7 +40,7 @@ from django_dbos.operations._sync import sleep as sync_sleep
 from django_dbos.operations._sync import streams as sync_streams
 from django_dbos.operations._sync import wait_any as sync_wait_any
 from django_dbos.operations._sync.stream_readers import StreamReader
-from django_dbos.operations.awaited import Awaited
+from django_dbos.operations.awaited import Awaited, Received, Winner
 from django_dbos.operations.entry import (
     aenter,
     aenter_anywhere,
@@ -61,6 +61,7 @@ from django_dbos.store import get_store
 
 Duration = float | timedelta | None
 R = TypeVar("R")
+D = TypeVar("D")
 
 
 def send(
@@ -127,6 +128,18 @@ async def asend_many(messages: Iterable[OutgoingMessage]) -> None:
         await aenter_anywhere("asend", async_messages.asend, outside.asend, new)
 
 
+@overload
+def recv(*, timeout: Duration = 60, topics: Iterable[str | None]) -> Received: ...
+@overload
+def recv(*, timeout: Duration = 60, default: D, topics: Iterable[str | None]) -> Received | D: ...
+@overload
+def recv(
+    topic: str | None = None,
+    timeout: Duration = 60,
+    default: Any = NO_DEFAULT,
+    *,
+    topics: Iterable[str | None] | None = None,
+) -> Any: ...
 def recv(
     topic: str | None = None,
     timeout: Duration = 60,
@@ -169,6 +182,27 @@ def recv(
     return enter_workflow("recv", sync_messages.recv, async_messages.arecv, topic, timeout, default)
 
 
+@overload
+async def arecv(
+    *,
+    timeout: Duration = 60,  # noqa: ASYNC109
+    topics: Iterable[str | None],
+) -> Received: ...
+@overload
+async def arecv(
+    *,
+    timeout: Duration = 60,  # noqa: ASYNC109
+    default: D,
+    topics: Iterable[str | None],
+) -> Received | D: ...
+@overload
+async def arecv(
+    topic: str | None = None,
+    timeout: Duration = 60,  # noqa: ASYNC109
+    default: Any = NO_DEFAULT,
+    *,
+    topics: Iterable[str | None] | None = None,
+) -> Any: ...
 async def arecv(
     topic: str | None = None,
     timeout: Duration = 60,  # noqa: ASYNC109
@@ -473,6 +507,29 @@ def until(when: datetime | timedelta | float) -> Awaited[None]:
     return awaited.of_time(when)
 
 
+@overload
+def wait_any(
+    *waits: Awaited[Any] | WorkflowHandle[Any],
+    timeout: Duration = None,
+    return_exceptions: bool = False,
+    **named_waits: Awaited[Any] | WorkflowHandle[Any],
+) -> Winner: ...
+@overload
+def wait_any(
+    *waits: Awaited[Any] | WorkflowHandle[Any],
+    timeout: Duration = None,
+    default: D,
+    return_exceptions: bool = False,
+    **named_waits: Awaited[Any] | WorkflowHandle[Any],
+) -> Winner | D: ...
+@overload
+def wait_any(
+    *waits: Awaited[Any] | WorkflowHandle[Any],
+    timeout: Duration = None,
+    default: Any = NO_DEFAULT,
+    return_exceptions: bool = False,
+    **named_waits: Awaited[Any] | WorkflowHandle[Any],
+) -> Any: ...
 def wait_any(
     *waits: Awaited[Any] | WorkflowHandle[Any],
     timeout: Duration = None,
@@ -518,6 +575,29 @@ def wait_any(
     return enter_workflow("wait_any", sync_wait_any.wait_any, wait_any_.await_any, *arguments)
 
 
+@overload
+async def await_any(
+    *waits: Awaited[Any] | WorkflowHandle[Any],
+    timeout: Duration = None,  # noqa: ASYNC109
+    return_exceptions: bool = False,
+    **named_waits: Awaited[Any] | WorkflowHandle[Any],
+) -> Winner: ...
+@overload
+async def await_any(
+    *waits: Awaited[Any] | WorkflowHandle[Any],
+    timeout: Duration = None,  # noqa: ASYNC109
+    default: D,
+    return_exceptions: bool = False,
+    **named_waits: Awaited[Any] | WorkflowHandle[Any],
+) -> Winner | D: ...
+@overload
+async def await_any(
+    *waits: Awaited[Any] | WorkflowHandle[Any],
+    timeout: Duration = None,  # noqa: ASYNC109
+    default: Any = NO_DEFAULT,
+    return_exceptions: bool = False,
+    **named_waits: Awaited[Any] | WorkflowHandle[Any],
+) -> Any: ...
 async def await_any(
     *waits: Awaited[Any] | WorkflowHandle[Any],
     timeout: Duration = None,  # noqa: ASYNC109
