@@ -77,15 +77,6 @@ class Migration(migrations.Migration):
                     "paused_by",
                     models.CharField(max_length=255, null=True, verbose_name="paused by"),
                 ),
-                (
-                    "last_key",
-                    django_dbos.fields.KeyField(
-                        db_default="",
-                        help_text="The partition key served last: the turn goes on after it.",
-                        max_length=255,
-                        verbose_name="last key",
-                    ),
-                ),
                 ("updated_at", django_dbos.fields.InstantField(verbose_name="updated at")),
             ],
             options={

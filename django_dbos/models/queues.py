@@ -41,12 +41,6 @@ class Queue(EngineRow):
     )
     paused_at = InstantField(_("paused at"), null=True)
     paused_by = models.CharField(_("paused by"), max_length=255, null=True)
-    last_key = KeyField(
-        _("last key"),
-        max_length=255,
-        db_default="",
-        help_text=_("The partition key served last: the turn goes on after it."),
-    )
     updated_at = InstantField(_("updated at"))
 
     objects: ClassVar[EngineQuerySet[Queue]] = EngineQuerySet.as_manager()  # type: ignore[assignment]
