@@ -81,6 +81,7 @@ def schedule(
     kwargs: Mapping[str, Any] | None = None,
     queue_name: str | None = None,
     priority: int = 0,
+    partition_key: str | None = None,
     start: datetime | None = None,
     end: datetime | None = None,
     jitter: float | timedelta = 0.0,
@@ -104,6 +105,7 @@ def schedule(
         kwargs: Its keyword arguments.
         queue_name: Default: the workflow's, then DBOS["DEFAULT_QUEUE"].
         priority: From -100 to 100, higher first.
+        partition_key: The partition of the queue; a queue that limits its partitions requires it.
         start: The first instant at the earliest. Default: now.
         end: The last instant at the latest. Default: no end.
         jitter: The maximum of a random delay of each start, in seconds or as a timedelta.
@@ -135,6 +137,7 @@ def schedule(
         "kwargs": kwargs or {},
         "queue_name": queue_name,
         "priority": priority,
+        "partition_key": partition_key,
         "start": start,
         "end": end,
         "jitter": jitter,

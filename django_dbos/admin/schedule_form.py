@@ -18,6 +18,7 @@ LABELS: dict[str, Label] = {
     "timezone": _("Time zone"),
     "queue_name": _("Queue"),
     "priority": _("Priority"),
+    "partition_key": _("Partition key"),
     "start": _("Start"),
     "end": _("End"),
     "jitter": _("Jitter"),
@@ -31,6 +32,7 @@ HELP: dict[str, Label] = {
     "every": _("Seconds. Empty if there is a cron expression."),
     "timezone": _("The zone whose clock the cron expression means."),
     "queue_name": _("The queue of its workflows."),
+    "partition_key": _("The partition of the queue, if it limits partitions."),
     "priority": _("From -100 to 100, higher first."),
     "start": _("The first instant at the earliest."),
     "end": _("The last instant at the latest."),
@@ -50,6 +52,7 @@ class ScheduleForm(forms.Form):
     timezone = forms.CharField(required=False)
     queue_name = forms.CharField(required=False)
     priority = forms.IntegerField(required=False)
+    partition_key = forms.CharField(required=False)
     start = forms.DateTimeField(required=False)
     end = forms.DateTimeField(required=False)
     jitter = forms.FloatField(required=False)

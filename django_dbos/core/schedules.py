@@ -57,6 +57,7 @@ class Definition:
     timezone: str = "UTC"
     queue_name: str = "default"
     priority: int = 0
+    partition_key: str | None = None
     start: datetime | None = None
     end: datetime | None = None
     jitter: float = 0.0

@@ -20,6 +20,7 @@ from django_dbos.conf import get_settings
 from django_dbos.core import cron, durations, names, registry, schedules, zones
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.core.schedules import CatchUp, Definition, Overlap
+from django_dbos.operations import queues
 from django_dbos.operations.options import HIGHEST_PRIORITY, LOWEST_PRIORITY
 
 SHORTEST_PERIOD = 1.0
@@ -43,6 +44,8 @@ class ScheduleOptions(TypedDict, total=False):
     """Default: the workflow's, then DBOS["DEFAULT_QUEUE"]."""
     priority: int
     """From -100 to 100, higher first. Default: 0."""
+    partition_key: str | None
+    """As in `using()`; a queue that limits its partitions requires it. Default: none."""
     start: datetime | None
     """The first instant at the earliest. Default: now."""
     end: datetime | None
@@ -100,6 +103,7 @@ def complete(
 
 def check_definition(definition: Definition, *, owner: str) -> None:
     """Raise ValueError for options that contradict each other."""
+    queues.check_partition_key(definition.queue_name, definition.partition_key)
     if (definition.cron is None) == (definition.every is None):
         raise ValueError(f"{owner} needs either cron or every, and not both.")
     if definition.every is not None and definition.jitter >= definition.every:
@@ -267,6 +271,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "timezone": _timezone,
     "queue_name": _queue_name,
     "priority": _priority,
+    "partition_key": names.check_partition_key,
     "start": partial(_instant, "start"),
     "end": partial(_instant, "end"),
     "jitter": _jitter,

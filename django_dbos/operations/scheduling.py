@@ -19,6 +19,7 @@ def new_workflow(name: str, definition: Definition, start: Start) -> NewWorkflow
         input=definition.input,
         queue_name=definition.queue_name,
         priority=definition.priority,
+        partition_key=definition.partition_key or "",
         run_at=start.run_at,
         timeout=None if timeout is None else timedelta(seconds=timeout),
         max_recovery_attempts=None if known is None else known.max_recovery_attempts,

@@ -754,3 +754,14 @@ def test_many_schedules_that_catch_up_share_a_transaction_of_bounded_size() -> N
     while start_due():
         pass
     assert {len(started(f"s{number:02}")) for number in range(20)} == {60}
+
+
+def test_a_queue_that_limits_its_partitions_needs_a_key(settings: Any) -> None:
+    settings.DBOS = {**settings.DBOS, "QUEUES": {"imports": {"partition_concurrency": 1}}}
+    with pytest.raises(ValueError, match="needs a partition key"):
+        hourly(queue_name="imports")
+    hourly(queue_name="imports", partition_key="customer-7")
+    dbos.schedules.trigger("hourly")
+    assert started("hourly")[0].partition_key == "customer-7"
+    with pytest.raises(ValueError, match="needs a partition key"):
+        dbos.schedules.edit("hourly", partition_key=None)

@@ -17,6 +17,18 @@ async def atotal(price: int) -> int:
     return price
 
 
+@dbos.schedule("0 3 * * *", overlap="skip")
+@dbos.workflow
+def nightly() -> int:
+    return 1
+
+
+def schedules() -> None:
+    assert_type(nightly.start().get_result(), int)
+    dbos.schedules.create("total", total, every=timedelta(hours=1), args=[[1, 2]])
+    assert_type(dbos.schedules.get("total").description, str)
+
+
 @dbos.step
 def fetch(url: str, retries: int = 1) -> bytes:
     return b""

@@ -36,6 +36,7 @@ EDITABLE: dict[str, Any] = {
     "timezone": str,
     "queue_name": str,
     "priority": int,
+    "partition_key": str,
     "jitter": float,
     "catch_up": str,
     "catch_up_window": float,
