@@ -134,7 +134,7 @@ def test_the_sweep_finds_what_a_dead_sender_left(
     elif kind == "stream":
         append_without_notification(0)
     else:
-        store._cancel(["other"])
+        store._cancel(["other"], store.session())
     assert waiting.get().status == "WAITING"
     store.wake_satisfied(session)
 
