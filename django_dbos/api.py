@@ -832,6 +832,8 @@ def _topics(topic: str | None, topics: Iterable[str | None]) -> list[str | None]
 
 
 def _ids(handles: Iterable[WorkflowHandle[Any]]) -> list[str]:
+    if isinstance(handles, WorkflowHandle):
+        raise TypeError(f"get_results() takes a list of handles, not {handles!r} alone.")
     found = list(handles)
     for handle in found:
         if not isinstance(handle, WorkflowHandle):

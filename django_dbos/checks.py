@@ -207,8 +207,9 @@ def _check_schedules() -> Iterator[CheckMessage]:
         if isinstance(error, CronsimMissing):
             yield Error(str(error), obj=label, id="django_dbos.E008")
         else:
+            text, owner = str(error), f"Schedule {name!r}"
             yield Error(
-                f"Schedule {name!r}: {error}",
+                text if text.startswith(owner) else f"{owner}: {text}",
                 hint="Correct it in its decorator or in DBOS['SCHEDULES'].",
                 obj=label,
                 id="django_dbos.E009",
@@ -250,7 +251,13 @@ def _check_discovery() -> Iterator[CheckMessage]:
 
 def _check_queues(settings: Settings) -> Iterator[CheckMessage]:
     """Warn of likely typos: other queues that aren't declared are unlimited, as is documented."""
+    schedules, _ = schedule_options.declared()
     named = {
+        options["queue_name"]: f"Schedule {name!r}"
+        for name, options in sorted(schedules.items())
+        if options["queue_name"] != settings.default_queue
+    }
+    named |= {
         definition.queue_name: f"Workflow {name!r}"
         for name, definition in sorted(registry.workflows.items())
         if definition.queue_name

@@ -183,8 +183,8 @@ class QueueDoesNotExist(DbosError):
         self.suggestion = suggestion
 
     def __str__(self) -> str:
-        hint = f"Did you mean {self.suggestion!r}?" if self.suggestion else "set() makes one."
-        return f"Nothing names queue {self.name!r}, and it has no active workflow. {hint}"
+        hint = f" Did you mean {self.suggestion!r}?" if self.suggestion else ""
+        return f"Nothing names queue {self.name!r}, and it has no active workflow.{hint}"
 
 
 class ScheduleDoesNotExist(DbosError):

@@ -8,10 +8,11 @@ twin. In workflow code a call is recorded, and a replay returns the same answer.
 from __future__ import annotations
 
 import builtins
-from typing import Unpack
+from collections.abc import Mapping
+from typing import Any, Unpack
 
 from django_dbos.core import names
-from django_dbos.core.queue_options import QueueOptions, check_options
+from django_dbos.core.queue_options import PlainOptions, QueueOptions, check_options
 from django_dbos.operations import queues
 from django_dbos.operations.entry import aperform, perform
 from django_dbos.operations.queues import QueueDepth, QueueDescription
@@ -78,21 +79,21 @@ def set(name: str, **options: Unpack[QueueOptions]) -> QueueDescription:  # noqa
         options: See QueueOptions. None removes a limit; options that aren't given stay.
 
     Raises:
-        TypeError: There is no such option, or its value has another type.
+        TypeError: There is no such option, its value has another type, or none is given.
         ValueError: A value is out of range, or contradicts another option in force.
 
     Example:
         dbos.queues.set("mail", concurrency=5, rate_limit="100/m")
     """
     names.check_queue_name(name)
-    plain = check_options(options)
+    plain = _check_changes(options)
     return perform("queues.set", lambda: queues.edit(get_store(), name, plain))
 
 
 async def aset(name: str, **options: Unpack[QueueOptions]) -> QueueDescription:
     """See set()."""
     names.check_queue_name(name)
-    plain = check_options(options)
+    plain = _check_changes(options)
     return await aperform("queues.set", lambda: queues.edit(get_store(), name, plain))
 
 
@@ -164,6 +165,12 @@ async def adepth(name: str) -> QueueDepth:
     """See depth()."""
     names.check_queue_name(name)
     return await aperform("queues.depth", lambda: queues.measure(get_store(), name))
+
+
+def _check_changes(options: Mapping[str, Any]) -> PlainOptions:
+    if not options:
+        raise TypeError("queues.set() needs an option, such as concurrency=5.")
+    return check_options(options)
 
 
 def _check_by(by: str | None) -> None:

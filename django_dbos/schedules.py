@@ -129,6 +129,11 @@ def schedule(
         def nightly_report() -> None:
             send_report()
     """
+    if cron is not None and not isinstance(cron, str):
+        raise TypeError(
+            "@schedule needs its times, such as @schedule('0 3 * * *') or @schedule(every=60), not "
+            f"{cron!r}."
+        )
     options = {
         "cron": cron,
         "every": every,
@@ -419,6 +424,11 @@ def _creation(
             f"on_existing must be 'reject', 'replace' or 'return', not {on_existing!r}."
         )
     workflow_name = workflow.name if isinstance(workflow, WorkflowFunction) else workflow
+    if not isinstance(workflow_name, str):
+        raise TypeError(
+            f"Schedule {name!r} needs a function decorated with @workflow, or its name, not "
+            f"{workflow!r}."
+        )
     given = {**options} if cron is None else {**options, "cron": cron}
     definition = registry.find(workflow_name)
     stored = schedule_options.complete(definition, given, owner=f"Schedule {name!r}")

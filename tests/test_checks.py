@@ -443,6 +443,17 @@ def test_the_queue_of_a_function_is_compared_with_the_declared_ones(
     assert only_message("W010").msg.startswith("Workflow 'shop.notify' names queue 'payment'")
 
 
+def test_the_queue_of_a_schedule_is_compared_with_the_declared_ones(settings: Any) -> None:
+    nightly = {"workflow": "tests.executor.workflows.counts", "every": 60, "args": [1]}
+    settings.DBOS = {
+        **settings.DBOS,
+        "QUEUES": {"mail": {}},
+        "SCHEDULES": {"nightly": {**nightly, "queue_name": "mial"}},
+    }
+
+    assert only_message("W010").msg.startswith("Schedule 'nightly' names queue 'mial'")
+
+
 def test_a_cron_schedule_without_cronsim_is_an_error(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,7 +471,9 @@ def test_a_cron_schedule_without_cronsim_is_an_error(
     [
         ({"workflow": "tests.executor.workflows.cuonts", "every": 60}, "workflows.counts"),
         ({"every": 60}, "missing a required argument"),
-        ({"every": 60, "args": [1], "timezone": "Europe/Berlim"}, "Europe/Berlin"),
+        ({"cron": "@daily", "args": [1], "timezone": "Europe/Berlim"}, "Europe/Berlin"),
+        ({"every": 60, "args": [1], "timezone": "UTC"}, "every or timezone='UTC', not both"),
+        ({"every": 60, "args": [1], "queue_name": "imports"}, "a partition key"),
         ({"cron": "0 3 * * 9", "args": [1]}, "the day of week field, '9'"),
         ({"args": [1]}, "either cron or every"),
         ({"every": 60, "args": [1], "overlapp": "skip"}, "'overlap'"),
@@ -470,10 +483,11 @@ def test_a_mistake_in_a_declared_schedule_is_an_error(
     settings: Any, options: dict[str, Any], expected: str
 ) -> None:
     declared = {"workflow": "tests.executor.workflows.counts", **options}
-    settings.DBOS = {**settings.DBOS, "SCHEDULES": {"nightly": declared}}
+    queues = {"imports": {"partition_concurrency": 1}}
+    settings.DBOS = {**settings.DBOS, "SCHEDULES": {"nightly": declared}, "QUEUES": queues}
 
     assert expected in only_message("E009").msg
-    assert "Schedule 'nightly'" in only_message("E009").msg
+    assert only_message("E009").msg.count("Schedule 'nightly'") == 1
 
 
 def test_a_schedule_in_the_wrong_form_is_an_error_of_the_settings(settings: Any) -> None:

@@ -137,7 +137,9 @@ def _macro(expression: str) -> str:
     text = MACROS.get(expression.strip().lower())
     if text is None:
         known = ", ".join(MACROS)
-        raise ValueError(f"cron {expression!r} isn't one of {known}. For intervals use every=....")
+        raise ValueError(
+            f"cron {expression!r} isn't one of {known}. For intervals use every=timedelta(...)."
+        )
     return text
 
 
@@ -151,7 +153,8 @@ def _check_steps(expression: str, field: Field, part: str) -> None:
         if not is_number or not 0 < int(step) <= field.size:
             raise ValueError(
                 f"cron {expression!r}: the {field.name} field, {part!r}, has the step {step!r}; a "
-                f"step is a number from 1 to {field.size}. Other intervals are for every=...."
+                f"step is a number from 1 to {field.size}. For other intervals use "
+                "every=timedelta(...)."
             )
 
 

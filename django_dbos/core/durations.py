@@ -15,17 +15,24 @@ LONGEST = 1_000 * YEAR
 """The maximum duration, in seconds: 1,000 years."""
 LONGEST_WAIT = 100 * YEAR
 """The longest single wait of a thread, in seconds; Python's locks allow 292 years."""
+SECONDS = "seconds or a timedelta"
+DUE = "an instant, seconds or a timedelta"
+"""What may be given for a duration, and for a time, in messages."""
 FIRST_YEAR, LAST_YEAR = 1, 9999
 """The years in which a time zone can move an instant out of Python's range."""
 
 
 @overload
-def to_seconds(value: float | timedelta, *, label: str) -> float: ...
+def to_seconds(value: float | timedelta, *, label: str, wanted: str = ...) -> float: ...
 @overload
-def to_seconds(value: float | timedelta | None, *, label: str) -> float | None: ...
+def to_seconds(
+    value: float | timedelta | None, *, label: str, wanted: str = ...
+) -> float | None: ...
 
 
-def to_seconds(value: float | timedelta | None, *, label: str) -> float | None:
+def to_seconds(
+    value: float | timedelta | None, *, label: str, wanted: str = SECONDS
+) -> float | None:
     """Return ``value`` in seconds; None, which means "no limit", stays None.
 
     Raises:
@@ -39,9 +46,7 @@ def to_seconds(value: float | timedelta | None, *, label: str) -> float | None:
 
     # bool is an int, but timeout=True can only be a mistake.
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(
-            f"{label} must be seconds or a timedelta, not {type(value).__name__} {value!r}."
-        )
+        raise TypeError(f"{label} must be {wanted}, not {type(value).__name__} {value!r}.")
     try:
         seconds = float(value)
     except OverflowError:

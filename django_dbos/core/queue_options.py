@@ -25,7 +25,7 @@ _RATE = re.compile(
     r"(?P<unit>s(?:ec(?:onds?)?)?|m(?:in(?:utes?)?)?|h(?:ours?)?|d(?:ays?)?)",
     re.ASCII,
 )
-_FORMS = "like '100/m', '5/10s' or (100, timedelta(minutes=1)); the units are s, m, h and d"
+_FORMS = "like '100/m', '5/10s' or (100, timedelta(minutes=1)), in units of s, m, h or d"
 
 
 class QueueOptions(TypedDict, total=False):
@@ -79,7 +79,7 @@ def to_rate(value: Any, label: str) -> Rate:
             raise ValueError(f"{label} must be {_FORMS}, but is {value!r}.")
         count, period = int(found["count"]), float(found["times"] or 1) * UNITS[found["unit"][0]]
     elif isinstance(value, list | tuple) and len(value) == 2 and value[1] is not None:
-        count, period = value[0], durations.to_seconds(value[1], label=f"{label}[1]")
+        count, period = value[0], durations.to_seconds(value[1], label=f"The period of {label}")
     else:
         raise TypeError(f"{label} must be {_FORMS}, not {type(value).__name__} {value!r}.")
     check_count(count, f"The count of {label}")
@@ -201,11 +201,6 @@ def to_columns(plain: Mapping[str, Any]) -> dict[str, Any]:
 def has_limit(plain: Mapping[str, Any]) -> bool:
     """Return whether any of the options limits the queue."""
     return any(plain.get(name) is not None for name in CHECKS if name != "hold_while_waiting")
-
-
-def has_partition_limit(plain: Mapping[str, Any]) -> bool:
-    """Return whether the queue limits each of its partitions."""
-    return any(plain.get(name) is not None for name in PARTITION_LIMITS)
 
 
 def _unknown(name: object, where: str) -> str:

@@ -28,8 +28,13 @@ def find(key: object) -> zoneinfo.ZoneInfo:
     try:
         return zoneinfo.ZoneInfo(key)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        suggestion = names.suggest(key, sorted(zoneinfo.available_timezones()))
+        suggestion = names.suggest(key, _usual_names()) or " Zones are named like 'Europe/Berlin'."
         raise ValueError(f"timezone {key!r} isn't known on this host.{suggestion}") from None
+
+
+def _usual_names() -> list[str]:
+    """Return the keys to suggest: those of places and UTC, no abbreviations such as "EST"."""
+    return sorted(key for key in zoneinfo.available_timezones() if "/" in key or key == "UTC")
 
 
 @cache

@@ -19,7 +19,7 @@ def check_due(value: Any, *, label: str) -> datetime | float | None:
         ValueError: It is out of range, or naive in a project with USE_TZ.
     """
     if not isinstance(value, datetime):
-        seconds: float | None = durations.to_seconds(value, label=label)
+        seconds: float | None = durations.to_seconds(value, label=label, wanted=durations.DUE)
         return seconds
     instant = durations.check_instant(value, label=label)
     if timezone.is_aware(instant):

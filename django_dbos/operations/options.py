@@ -210,7 +210,7 @@ def _timeout(value: Any) -> float | None:
 def _positive(name: str, value: Any) -> float | None:
     seconds: float | None = durations.to_seconds(value, label=name)
     if seconds == 0:
-        raise ValueError(f"{name} must be more than 0; leave it out instead.")
+        raise ValueError(f"{name} must be more than 0, but is {value!r}.")
     return seconds
 
 

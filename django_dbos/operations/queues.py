@@ -184,14 +184,13 @@ def _busy_workers(
 
 def check_partition_key(queue_name: str, partition_key: str | None) -> None:
     """Raise ValueError for a start without a key in a queue that is declared to limit each key."""
-    options = get_settings().queues.get(queue_name)
-    if not options or partition_key or not queue_options.has_partition_limit(options):
-        return
-    limit = next(name for name in queue_options.PARTITION_LIMITS if options.get(name) is not None)
-    raise ValueError(
-        f"Queue {queue_name!r} has {limit}, so a start in it needs a partition key: "
-        'using(partition_key="customer-7").'
-    )
+    options = get_settings().queues.get(queue_name, {})
+    limits = [name for name in queue_options.PARTITION_LIMITS if options.get(name) is not None]
+    if limits and not partition_key:
+        raise ValueError(
+            f"Queue {queue_name!r} has {limits[0]}, so a start in it needs a partition key: "
+            'using(partition_key="customer-7").'
+        )
 
 
 def _described(row: Queue) -> QueueDescription:

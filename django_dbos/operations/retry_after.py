@@ -91,7 +91,7 @@ def _to_seconds(delay: float | timedelta | datetime) -> float:
     if delay is None:
         raise TypeError("RetryAfter needs seconds, a timedelta or an instant, not None.")
     if not isinstance(delay, datetime):
-        return durations.to_seconds(delay, label="RetryAfter")
+        return durations.to_seconds(delay, label="RetryAfter", wanted=durations.DUE)
     if timezone.is_naive(delay):
         if settings.USE_TZ:
             raise ValueError(

@@ -72,6 +72,11 @@ def checked(given: Mapping[str, Any], *, owner: str) -> dict[str, Any]:
         CronsimMissing: A cron expression is given, and cronsim isn't installed.
     """
     names.check_options(given, ScheduleOptions.__annotations__, owner=owner)
+    if given.get("every") is not None and given.get("timezone") is not None:
+        raise ValueError(
+            f"{owner} takes every or timezone={given['timezone']!r}, not both: a period goes by "
+            "no zone's clock. For times of the day use cron."
+        )
     options = {
         name: _CHECKS[name](value)
         for name, value in given.items()

@@ -105,6 +105,8 @@ def test_a_refusal_names_the_field_and_the_reason(expression: str, message: str)
 def test_an_unknown_zone_is_refused_with_a_suggestion() -> None:
     with pytest.raises(ValueError, match="Did you mean 'Europe/Berlin'"):
         zones.find("Europe/Berlinn")
+    with pytest.raises(ValueError, match="Zones are named like 'Europe/Berlin'"):
+        zones.find("CEST")
     with pytest.raises(ValueError, match="isn't known"):
         zones.find("../../etc/passwd")
     with pytest.raises(TypeError, match="not int 5"):

@@ -79,6 +79,7 @@ def test_the_list_shows_limits_depths_and_pauses() -> None:
         (("show", "mial"), "Did you mean 'mail'?"),
         (("pause", "mial"), "Did you mean 'mail'?"),
         (("set", "mial", "--concurrency", "1"), "Did you mean 'mail'?"),
+        (("set", "fresh", "--concurrency", "1"), "To make a new queue, add --create."),
         (("set", "mail"), "set needs an option"),
         (("set", "mail", "--concurrency", "0"), "concurrency must be at least 1"),
         (("set", "mail", "--concurrency", "many"), "--concurrency must be a number or 'none'"),

@@ -71,7 +71,7 @@ def test_a_rate_has_several_forms_and_one_text(given: Any, rate: Rate, text: str
         ({"rate_limit": (0, 60)}, ValueError, "The count of rate_limit must be at least 1"),
         ({"rate_limit": ("9", 60)}, TypeError, "The count of rate_limit must be an int"),
         ({"rate_limit": (9, 0)}, ValueError, "must have a period of at least 1 ms"),
-        ({"rate_limit": (9, -1)}, ValueError, "can't be negative"),
+        ({"rate_limit": (9, -1)}, ValueError, "The period of rate_limit can't be negative"),
         ({"rate_limit": (9, timedelta(days=400_000))}, ValueError, "more than 1,000 years"),
         ({"rate_limit": "9/400000d"}, ValueError, "more than 1,000 years"),
         ({"partition_rate_limit": "x"}, ValueError, "partition_rate_limit must be like"),

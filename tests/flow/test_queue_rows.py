@@ -216,7 +216,12 @@ async def test_a_sync_call_on_a_loop_names_its_twin() -> None:
 
 @pytest.mark.parametrize(
     ("options", "error"),
-    [({"concurrency": 0}, ValueError), ({"wat": 1}, TypeError), ({"rate_limit": "x"}, ValueError)],
+    [
+        ({}, TypeError),
+        ({"concurrency": 0}, ValueError),
+        ({"wat": 1}, TypeError),
+        ({"rate_limit": "x"}, ValueError),
+    ],
 )
 def test_an_impossible_change_leaves_nothing(options: Any, error: type[Exception]) -> None:
     with pytest.raises(error):

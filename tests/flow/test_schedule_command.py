@@ -73,10 +73,15 @@ def test_it_acts(nightly: None) -> None:
         (("pause", "nigthly"), "Did you mean 'nightly'"),
         (("edit", "nightly"), "needs an option"),
         (("edit", "nightly", "--cron", "0 3 * * 9"), "the day of week field"),
-        (("edit", "nightly", "--priority", "high"), "--priority can't be 'high'"),
+        (("edit", "nightly", "--priority", "high"), "--priority must be a number, not 'high'"),
+        (("edit", "nightly", "--kwargs", "day=1"), "--kwargs must be JSON, not 'day=1'"),
         (("edit", "nightly", "--timezone", "Mars/Base"), "isn't known"),
         (("reset", "nightly"), "made at run time"),
         (("backfill", "nightly", "--first", "x", "--last", "y"), "--first must be a date"),
+        (
+            ("backfill", "nightly", "--first", "2026-03-01", "--last", "2026-03-02"),
+            "with its zone, like 2026-03-01T00:00Z",
+        ),
         (("list", "--database", "missing"), "isn't in DATABASES"),
     ],
 )

@@ -523,6 +523,8 @@ def manages() -> bool:
         ({"cron": "0 25 * * *"}, ValueError, "the hour field, '25'"),
         ({"cron": "0 0 3 * * *"}, ValueError, "Seconds aren't taken"),
         ({"cron": "0 3 * * *", "timezone": "Europe/Berlim"}, ValueError, "'Europe/Berlin'"),
+        ({"every": 60, "timezone": "UTC"}, ValueError, "every or timezone='UTC', not both"),
+        ({"every": 60, "queue_name": "imports"}, ValueError, "needs a partition key"),
         ({"every": 0.5}, ValueError, "at least 1 s"),
         ({"every": True}, TypeError, "every must be seconds"),
         ({"every": 60, "jitter": 60}, ValueError, "less than its period"),
@@ -548,8 +550,9 @@ def manages() -> bool:
     ],
 )
 def test_bad_options_are_refused_and_leave_nothing_behind(
-    options: Any, error: type[Exception], message: str
+    options: Any, error: type[Exception], message: str, settings: Any
 ) -> None:
+    settings.DBOS = {**settings.DBOS, "QUEUES": {"imports": {"partition_rate_limit": "1/m"}}}
     with pytest.raises(error, match=message):
         dbos.schedules.create("bad", report, **options)
     assert not Schedule.objects.exists()
@@ -560,6 +563,9 @@ def test_other_bad_input_is_refused() -> None:
         dbos.schedules.create("bad", needy, every=60)
     with pytest.raises(dbos.UnknownWorkflow, match="Did you mean"):
         dbos.schedules.create("bad", report.name + "s", every=60)
+    for other in (len, None, dbos.step(len)):
+        with pytest.raises(TypeError, match="'bad' needs a function decorated with @workflow"):
+            dbos.schedules.create("bad", other, every=60)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="200 characters"):
         dbos.schedules.create("b" * 201, report, every=60)
     hourly()
@@ -571,6 +577,8 @@ def test_other_bad_input_is_refused() -> None:
 
 
 def test_the_decorator_refuses_what_create_refuses() -> None:
+    with pytest.raises(TypeError, match="@schedule needs its times, such as"):
+        dbos.schedule(report)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="goes above @workflow"):
         dbos.schedule("0 3 * * *")(lambda: None)  # type: ignore[type-var]
     with pytest.raises(TypeError, match="missing a required argument"):

@@ -390,6 +390,8 @@ def test_a_caller_gets_errors_and_timeouts() -> None:
 def test_bad_arguments_are_refused_at_the_caller() -> None:
     with pytest.raises(TypeError, match=r"takes handles.*str 'x'"):
         dbos.get_results(["x"])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"a list of handles, not WorkflowHandle\('x'\) alone"):
+        dbos.get_results(dbos.WorkflowHandle("x"))  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="timeout can't be negative"):
         dbos.get_results([], timeout=-1)
 

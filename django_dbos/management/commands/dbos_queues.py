@@ -117,8 +117,15 @@ def _set(name: str, given: dict[str, Any], *, may_create: bool) -> QueueDescript
     if not chosen:
         raise CommandError("set needs an option, such as --concurrency 5.")
     if not may_create:
-        queues.get(name)
+        _check_known(name)
     return queues.set(name, **chosen)
+
+
+def _check_known(name: str) -> None:
+    try:
+        queues.get(name)
+    except QueueDoesNotExist as error:
+        raise CommandError(f"{error} To make a new queue, add --create.") from error
 
 
 def _value(option: str, text: str) -> Any:

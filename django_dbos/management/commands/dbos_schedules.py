@@ -9,8 +9,10 @@ from argparse import ArgumentParser
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from django_dbos import schedules
@@ -46,6 +48,7 @@ EDITABLE: dict[str, Any] = {
     "kwargs": json.loads,
 }
 NONE = "none"
+FORMS: dict[Any, str] = {str: "a text", float: "seconds", int: "a number", json.loads: "JSON"}
 
 
 class Command(BaseCommand):
@@ -106,7 +109,10 @@ def _add_options(parser: ArgumentParser, action: str) -> None:
         for option in EDITABLE:
             # Django itself has an `args`.
             parser.add_argument(
-                _flag(option), dest=_dest(option), metavar="VALUE", help=f"A value, or {NONE!r}."
+                _flag(option),
+                dest=_dest(option),
+                metavar="VALUE",
+                help=f"{FORMS[EDITABLE[option]].capitalize()}, or {NONE!r}.",
             )
 
 
@@ -153,15 +159,21 @@ def _edits(options: dict[str, Any]) -> Any:
         try:
             edits[name] = None if is_none else EDITABLE[name](text)
         except ValueError:
-            raise CommandError(f"{_flag(name)} can't be {text!r}.") from None
+            raise CommandError(
+                f"{_flag(name)} must be {FORMS[EDITABLE[name]]}, not {text!r}."
+            ) from None
     return edits
 
 
 def _time(text: str, flag: str) -> datetime:
     with contextlib.suppress(ValueError):
-        if (found := parse_datetime(text)) is not None:
+        found = parse_datetime(text)
+        if found is not None and (timezone.is_aware(found) or not settings.USE_TZ):
             return found
-    raise CommandError(f"{flag} must be a date and time like 2026-03-01T00:00Z, not {text!r}.")
+    raise CommandError(
+        f"{flag} must be a date and time with its zone, like 2026-03-01T00:00Z or "
+        f"2026-03-01T00:00+01:00, not {text!r}."
+    )
 
 
 def _user() -> str:
