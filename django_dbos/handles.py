@@ -333,5 +333,8 @@ class _Engine:
     def resume(self, workflow_ids: Sequence[str], *, queue_name: str | None) -> dict[str, bool]:
         return get_store().resume_workflows(workflow_ids, queue_name=_checked_queue(queue_name))
 
+    def drain(self, executor_ids: Sequence[str]) -> dict[str, bool]:
+        return get_store().drain_executors(executor_ids)
+
 
 engine.register(_Engine())

@@ -19,6 +19,7 @@ from django_dbos.core.ids import new_executor_id
 from django_dbos.core.queues import Turn
 from django_dbos.core.records import Claim, Lane
 from django_dbos.exceptions import DbosError
+from django_dbos.executor.watermark import BOTTOM
 from django_dbos.operations.inline import InlineHost
 from django_dbos.operations.registration import executor_info
 from django_dbos.operations.run import Run
@@ -29,8 +30,6 @@ __all__ = ["aadvance", "advance", "arun_until_idle", "run_until_idle"]
 
 # How many rows one statement changes.
 LIMIT = 1_000
-# Below all queue positions.
-BOTTOM = -(2**62)
 
 
 def run_until_idle(queues: Iterable[str] | None = None, max_runs: int = 1000) -> int:

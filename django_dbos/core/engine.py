@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 
 class Engine(Protocol):
-    """Operations on workflows, given by their ids."""
+    """Operations on workflows and executors, given by their ids."""
 
     def handle(self, workflow_id: str) -> Any:
         """Return a WorkflowHandle."""
@@ -20,6 +20,9 @@ class Engine(Protocol):
 
     def resume(self, workflow_ids: Sequence[str], *, queue_name: str | None) -> dict[str, bool]:
         """Resume workflows, in another queue if one is given; return by id whether each could."""
+
+    def drain(self, executor_ids: Sequence[str]) -> dict[str, bool]:
+        """Ask executors to drain; return by id whether each one is live."""
 
 
 _engine: Engine | None = None

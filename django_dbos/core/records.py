@@ -48,6 +48,9 @@ class Claim:
     name: str
     input: str
     token: uuid.UUID
+    queue_name: str = ""
+    place: int = 0
+    """The place in the queue's limits: 1 while the workflow runs, 2 until it ends, 0 for none."""
     user_id: str | None = None
     recovery_attempts: int = 0
     steps_before: int = 0
@@ -58,6 +61,16 @@ class Claim:
     """Whether an earlier claim may have left checkpoints."""
     scheduled_at: datetime | None = None
     """The instant of the schedule that has started it."""
+
+    @property
+    def ending_frees(self) -> str | None:
+        """The queue that has a free place once the workflow ends; None if it holds none."""
+        return self.queue_name if self.place else None
+
+    @property
+    def waiting_frees(self) -> str | None:
+        """The queue that has a free place while the workflow waits; None if that frees none."""
+        return self.queue_name if self.place == 1 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,6 +300,16 @@ def due_key(seconds: float) -> str:
     return f"{DUE_PREFIX}{max(seconds, 0.0):.6f}"
 
 
+def executor_key(executor_id: str) -> str:
+    """Return the text by which an executor is notified of a request to drain."""
+    return f"executor:{executor_id}"
+
+
+def queue_key(queue_name: str) -> str:
+    """Return the text by which callers in this process wait for a place in a queue's limits."""
+    return f"queue:{queue_name}"
+
+
 # The writes that runs submit to the group commit. Each carries its claim and gets an answer.
 
 
@@ -399,6 +422,8 @@ class Finish(Write):
     output: str | None = None
     error: str | None = None
     is_quarantined: bool = False
+    queue_name: str | None = None
+    """The queue in which this frees a place; None if the claim holds none."""
 
     @property
     def returning_key(self) -> tuple[str, int]:
@@ -414,6 +439,8 @@ class Suspend(Write):
     step_number: int
     remaining: float | None = None
     """Seconds until the wait's deadline, when the run last polled."""
+    queue_name: str | None = None
+    """The queue in which this frees a place; None if the claim holds none, or keeps it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 A claim without a run is released: the claim's answer was lost, or its history couldn't be loaded
 (CORRECTNESS rule 3). A run without a claim is interrupted: its workflow was cancelled, or given to
-another executor.
+another executor. Its place in the limits of its queue lingers until the function has returned, and
+is freed here (rule 58).
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ PAUSE = 0.02
 
 
 class Audit:
-    """The comparison, on the dispatcher's thread; `on_release` receives the lanes of releases."""
+    """The comparison, on the dispatcher's thread.
+
+    `on_release` receives the lanes of releases and of freed places.
+    """
 
     def __init__(
         self,
@@ -83,10 +87,11 @@ class Audit:
         doubts = {workflow_id: run.last_doubt for workflow_id, run in runs.items()}
         self._last_at = self._clock()
         held = self._runs.store.list_held(self._connect(), self._runs.executor_id)
-        self._release_forgotten(held, runs)
+        self._release_forgotten(held.claims, runs)
+        self._free_returned(held.lingering, runs)
         lost = []
         for workflow_id, run in runs.items():
-            if held.get(workflow_id) == run.claim.claim_number:
+            if held.claims.get(workflow_id) == run.claim.claim_number:
                 run.settle(doubts[workflow_id])
             elif run.is_under_way and run.interruption is None:
                 lost.append(run)
@@ -111,6 +116,17 @@ class Audit:
             executor_id = self._runs.executor_id
             lanes = self._runs.store.release_workflows(self._connect(), executor_id, forgotten)
             self._on_release(lanes)
+
+    def _free_returned(self, lingering: dict[str, int], runs: dict[str, Run]) -> None:
+        """Free the places of functions that have returned without their claims."""
+        returned = {found: number for found, number in lingering.items() if found not in runs}
+        count, freed = self._runs.store.free_places(
+            self._connect(), self._runs.executor_id, returned
+        )
+        self._on_release(freed)
+        if count < len(returned):
+            # Others have locked or changed the rows.
+            self._next_at = min(self._next_at, self._clock() + FORGOTTEN_AFTER)
 
     def _interrupt(self, lost: Sequence[Run]) -> None:
         """Interrupt runs whose claim is gone."""

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 
 from django_dbos import telemetry
 from django_dbos.conf import get_settings
+from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.queues import Part
 from django_dbos.core.records import Claim, Lane
 from django_dbos.executor.audit import Audit
@@ -76,6 +77,7 @@ class Dispatcher:
 
     def _note_released(self, lanes: list[Lane]) -> None:
         self.note_lanes(lanes)
+        self._store.announce(self.connection.get(), Notifications(lanes=lanes))
 
     def poll(self) -> None:
         """Read the lanes in which workflows are enqueued."""
@@ -109,6 +111,8 @@ class Dispatcher:
         if self.is_paused:
             return None
         self._audit.run_if_due()
+        if self._runs.is_draining:
+            return self._audit.pause
         if self._running_suspect and self._running_suspect not in self._runs:
             self._running_suspect = ""
             self._must_poll = True
@@ -147,7 +151,7 @@ class Dispatcher:
         """Claim lane by lane, while there are free slots."""
         pauses = []
         for lane in self.lanes.in_order():
-            if self._runs.slots.free <= 0 or self.is_paused:
+            if self._runs.slots.free <= 0 or self.is_paused or self._runs.is_draining:
                 # A slot that becomes free wakes this thread.
                 return None
             pauses.append(self._claim(lane))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -19,9 +19,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django_dbos import telemetry
 from django_dbos.conf import get_settings
 from django_dbos.core import names, registry
+from django_dbos.core.records import executor_key
 from django_dbos.executor import declared_queues
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.dispatcher import Dispatcher
+from django_dbos.executor.draining import Draining
 from django_dbos.executor.duties.duty_thread import DutyThread
 from django_dbos.executor.duties.housekeeping import Housekeeping
 from django_dbos.executor.duties.retention import SHARE, Retention
@@ -89,16 +91,22 @@ class Executor:
             clock,
             on_silence=self._reregister,
             on_life=self._resume,
+            on_drain=self.drain,
         )
+        self.on_drained: Callable[[], None] = self.stop
+        """Called, on a thread, when a drained executor's runs have ended."""
+        self._draining = Draining(self.runs, self.notifier, lambda: self.on_drained())
         self.retention = self._retention(clock)
         self._grace_period = settings.grace_period
         self._stopping = threading.Lock()
+        self._deregistering = threading.Lock()
+        self._still_running: list[str] = []
         self._stopped = threading.Event()
 
     def _effects(self) -> Effects:
         return Effects(
             slot_freed=lambda: self.dispatcher.loop.wake(),
-            audit=lambda: self.dispatcher.audit(),
+            audit=lambda: self._audit(),
             audit_soon=lambda: self.dispatcher.audit_soon(),
             note_due=lambda seconds: self.housekeeping.due.note(seconds),
             note_deadline=lambda seconds: self.housekeeping.deadlines.note(seconds),
@@ -149,9 +157,18 @@ class Executor:
         self._stop_claiming()
         self._hand_over(self._grace_period if grace is None else grace)
         self._stop_threads()
-        self.identity.deregister(self.executor_id)
+        self._deregister()
         self._stop_pool()
         self._announce_stop()
+        self.runs.forget_left()
+        self._free_late()
+
+    def drain(self) -> None:
+        """Claim nothing more, and stop when all runs have ended or wait; return at once.
+
+        From any thread. Runs that wait are suspended, or handed over to other executors.
+        """
+        self._draining.begin()
 
     def run(self) -> None:
         """Start, and block until `stop` is called from another thread."""
@@ -216,7 +233,14 @@ class Executor:
         wakeups.add_lane_listener(self.dispatcher.note_lanes)
         wakeups.add_key_listener(self.runs.note_keys)
         wakeups.add_key_listener(self.housekeeping.schedules.note_keys)
+        wakeups.add_key_listener(self._note_keys)
         wakeups.start_listening()
+
+    def _note_keys(self, keys: list[str]) -> None:
+        """Have a heartbeat read at once what others ask of this executor."""
+        if executor_key(self.executor_id) in keys:
+            self.housekeeping.heartbeat.hurry()
+            self.housekeeping.loop.wake()
 
     def _start_threads(self) -> None:
         self.runs.writer.start()
@@ -249,7 +273,9 @@ class Executor:
         self.runs.begin_anew()
         self.housekeeping.disconnect()
         self._register()
-        self.identity.deregister(old_id)
+        self.identity.deregister(old_id, self.runs.with_places)
+        # A function may have returned before its place was handed on.
+        self.dispatcher.audit()
         self._resume()
 
     def _resume(self) -> None:
@@ -273,6 +299,7 @@ class Executor:
         wakeups.remove_lane_listener(self.dispatcher.note_lanes)
         wakeups.remove_key_listener(self.runs.note_keys)
         wakeups.remove_key_listener(self.housekeeping.schedules.note_keys)
+        wakeups.remove_key_listener(self._note_keys)
 
     def _stop_claiming(self) -> None:
         self.dispatcher.is_paused = True
@@ -291,14 +318,41 @@ class Executor:
         self.runs.stop_writer(LAST_GRACE)
         # Housekeeping stops before the row goes: a heartbeat without a row would reregister.
         until = time.monotonic() + LAST_PATIENCE
-        for thread in (self.dispatcher, self.retention, self.notifier, self.housekeeping):
-            thread.loop.stop(timeout=max(until - time.monotonic(), 0.0))
+        loops = [self.dispatcher.loop, self.retention.loop, self.notifier.loop]
+        if not self.runs.with_places:
+            loops.append(self.housekeeping.loop)
+        for loop in loops:
+            loop.stop(timeout=max(until - time.monotonic(), 0.0))
 
     def _stop_pool(self) -> None:
         self.runs.pool.stop()
         threads.end_idle_threads()
         self.store.relax(self.executor_id)
         self.store.wakeups.stop_listening()
+
+    # Functions that run longer
+    #
+    # They hold places in the limits of their queues: until they have returned, heartbeats show that
+    # this process lives (CORRECTNESS rule 59).
+
+    def _deregister(self) -> None:
+        with self._deregistering:
+            self._still_running = self.runs.with_places
+            if not self._still_running:
+                self.housekeeping.loop.stop(timeout=LAST_PATIENCE)
+            self.identity.deregister(self.executor_id, self._still_running)
+
+    def _free_late(self) -> None:
+        """Free the places of functions that have returned since the executor deregistered."""
+        if self._still_running and self._still_running != self.runs.with_places:
+            self._deregister()
+
+    def _audit(self) -> None:
+        """Have claims compared with runs; after the stop, there is only one thing to do."""
+        if self._stopped.is_set():
+            self._free_late()
+        else:
+            self.dispatcher.audit()
 
     def _announce_stop(self) -> None:
         self._stopped.set()
@@ -311,4 +365,4 @@ def release_claims(executor: Executor) -> None:
     executor.dispatcher.is_paused = True
     # Workflows that it has just claimed would be left behind.
     executor.dispatcher.loop.stop(timeout=LAST_GRACE / 2)
-    executor.identity.deregister(executor.executor_id)
+    executor.identity.deregister(executor.executor_id, executor.runs.with_places)

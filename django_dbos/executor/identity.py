@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from django_dbos.conf import get_settings
 from django_dbos.core import registry
+from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.ids import new_executor_id
 from django_dbos.core.records import ExecutorInfo
 from django_dbos.operations.registration import executor_info
 from django_dbos.store import errors
 from django_dbos.store.base import Store
+from django_dbos.store.records import Held
+from django_dbos.store.sessions import Session
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -70,25 +73,45 @@ class Identity:
             f"workflow functions known: {len(registry.workflows)}, {how}"
         )
 
-    def deregister(self, executor_id: str) -> None:
+    def deregister(self, executor_id: str, still_running: Collection[str] = ()) -> None:
         """Release every claim of this executor under an id, its present or its last, and its row.
 
-        An error is logged: other executors then recover the claims.
+        Workflows that are `still_running` keep their places under the present id (CORRECTNESS rule
+        59), whose row then stays. An error is logged: other executors then recover the claims.
         """
         try:
             session = self.store.connect(executor_id, "last")
             try:
-                held = list(self.store.list_held(session, executor_id))
-                if held:
-                    self.store.release_workflows(session, executor_id, held)
-                if not (held and self.store.list_held(session, executor_id)):
+                held = self.store.list_held(session, executor_id)
+                if held.count:
+                    self._give_back(session, executor_id, held, still_running)
+                    held = self.store.list_held(session, executor_id)
+                if not held.count:
                     self.store.deregister_executor(session, executor_id)
-                # A row that another transaction has locked stays, for others to recover.
-                self.store.release_lock(session, executor_id)
+                if not held.lingering:
+                    # A row that another transaction has locked stays, for others to recover.
+                    self.store.release_lock(session, executor_id)
             finally:
                 session.close()
         except errors.StoreError as error:
             logger.warning("Executor %s couldn't deregister: %r", executor_id, error)
+
+    def _give_back(
+        self, session: Session, executor_id: str, held: Held, still_running: Collection[str]
+    ) -> None:
+        store, heir = self.store, self.executor_id
+        lanes = store.release_workflows(
+            session, executor_id, list(held.claims), still_running=still_running, heir=heir
+        )
+        if heir != executor_id:
+            store.move_places(session, executor_id, list(still_running), heir)
+        returned = {
+            workflow_id: number
+            for workflow_id, number in held.lingering.items()
+            if workflow_id not in still_running
+        }
+        _, freed = store.free_places(session, executor_id, returned)
+        store.announce(session, Notifications(lanes=lanes + freed))
 
 
 def known_names() -> str | None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from django_dbos import telemetry
 from django_dbos.core import registry
@@ -66,6 +67,8 @@ class Runs:
         self.writer = self._new_writer()
         self.is_stopping = False
         """Whether nothing more may begin."""
+        self.is_draining = False
+        """Whether nothing more is claimed, and what runs may go on until it ends or waits."""
         self._by_id: dict[str, Run] = {}
         self._lending = threading.Lock()
         self._doubted_at = 0.0
@@ -93,6 +96,11 @@ class Runs:
     def is_idle(self) -> bool:
         """Whether nothing runs, and no slot is taken for a run that is about to begin."""
         return not self._by_id and self.slots.free == self.slots.capacity
+
+    @property
+    def with_places(self) -> list[str]:
+        """The workflows whose functions run, and that hold a place in the limits of a queue."""
+        return [run.workflow_id for run in self if run.is_under_way and run.claim.place]
 
     # Beginning and ending
 
@@ -128,13 +136,15 @@ class Runs:
     def _done(self, run: Run) -> None:
         """Forget a run whose function has ended; called by the pool."""
         if not run.ends_later:
-            self._forget(run)
+            run.after_calls(partial(self._forget, run))
         self.slots.give_back()
 
     def _forget(self, run: Run) -> None:
         if self._by_id.get(run.workflow_id) is run:
             del self._by_id[run.workflow_id]
         self.writer.forget(run.workflow_id, run.claim.claim_number)
+        if run.may_linger:
+            self._effects.audit()
 
     # The host of the runs
 
@@ -151,12 +161,12 @@ class Runs:
 
     def may_hold(self) -> bool:
         """Return whether a run that waits may keep its slot for a moment."""
-        return self.slots.free > 0 and not self.is_stopping
+        return self.slots.free > 0 and not (self.is_stopping or self.is_draining)
 
     def reserve_slot(self, queue_name: str, workflow_name: str) -> bool:
         """Take a free slot for a child that this executor can run."""
         return (
-            not self.is_stopping
+            not (self.is_stopping or self.is_draining)
             and self._identity.serves(queue_name)
             and workflow_name in registry.workflows
             and bool(self.slots.take())
@@ -206,6 +216,7 @@ class Runs:
     def _committed(self, plan: Plan) -> None:
         """Act on a committed batch; called by the writer, whose thread must survive it."""
         telemetry.committed(plan)
+        self.slots.give_back(len(plan.unclaimed))
         for new, is_reserved in plan.workflows:
             if is_reserved:
                 try:
@@ -283,6 +294,12 @@ class Runs:
             executor_id = self._identity.executor_id
             logger.warning("Executor %s leaves %d runs: %r", executor_id, len(left), left[:10])
             self.interrupt(ClaimLost)
+
+    def forget_left(self) -> None:
+        """Forget the runs of the pool's loop, which has ended, once their threads have returned."""
+        for run in self:
+            if run.loop is not None:
+                run.after_calls(partial(self._forget, run))
 
     def stop_writer(self, patience: float) -> None:
         """Write the queue, and end the writer's thread.

@@ -11,7 +11,7 @@ from typing import Any
 
 from django_dbos import telemetry
 from django_dbos.core import schedules, zones
-from django_dbos.core.records import NewWorkflow
+from django_dbos.core.records import Lane, NewWorkflow
 from django_dbos.core.schedules import Definition, Overlap, Plan, StoredSchedule
 from django_dbos.operations.scheduling import new_workflow
 from django_dbos.store import errors
@@ -36,6 +36,8 @@ class Pass:
     plans: list[Plan] = field(default_factory=list)
     new: list[NewWorkflow] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
+    freed: list[Lane] = field(default_factory=list)
+    """The queues in which their cancellation frees places."""
     replacing: list[str] = field(default_factory=list)
     """Schedules that cancel active workflows: each in a transaction of its own, as it may have to
     wait for a lock."""
@@ -179,13 +181,15 @@ class Scheduler:
             name, definition = plan.schedule.name, plan.schedule.definition
             new += [new_workflow(name, definition, start) for start in plan.starts]
             if plan.cancelled:
-                begun.cancelled += self._store.cancel_scheduled(session, plan.cancelled)
+                cancelled, freed = self._store.cancel_scheduled(session, plan.cancelled)
+                begun.cancelled += cancelled
+                begun.freed += freed
         inserted = self._store.insert_scheduled(session, new)
         begun.new = [workflow for workflow in new if workflow.workflow_id in inserted]
         self._store.update_schedules(session, [plan.schedule for plan in begun.plans])
 
     def _announce(self, session: Session, begun: Pass) -> None:
         """Notify after the commit (CORRECTNESS rule 15)."""
-        self._store.announce_scheduled(session, begun.new, begun.cancelled)
+        self._store.announce_scheduled(session, begun.new, begun.cancelled, begun.freed)
         for plan in begun.plans:
             telemetry.schedule_started(plan)

@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.throttle import Throttle
 
-BOTTOM = -1
+# Below all positions: those of workflows that queue again in a managed queue are negative.
+BOTTOM = -(2**62)
 # Claim batch size: initial, growth factor, maximum. Slots are reserved while a claim runs, so a
 # small first batch leaves some for children and waits.
 FIRST_CLAIMS, MORE_CLAIMS, MAX_CLAIMS = 8, 4, 500

@@ -11,12 +11,28 @@ from django.db.models import Case, F, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from django_dbos.core.engine import get_engine
 from django_dbos.fields import DatabaseNow, InstantField, KeyField
 from django_dbos.models.base import EngineQuerySet, EngineRow
 
 
 class ExecutorQuerySet(EngineQuerySet["Executor"]):
     """Executors, with the data that shows which are live."""
+
+    def drain(self) -> dict[str, bool]:
+        """Ask each executor to drain: it claims nothing more, and ends when its runs have.
+
+        Runs go on until they end or wait; those that wait are suspended, or return to their queues.
+        Then `manage.py dbos_worker` exits with 0. The request is seen within milliseconds of the
+        commit, without LISTEN at the next heartbeat. It can't be taken back.
+
+        Returns:
+            By executor id, whether it lives; web processes that run workflows inline don't drain.
+
+        Example:
+            Executor.objects.filter(hostname="web-3").drain()
+        """
+        return get_engine().drain(list(self.values_list("executor_id", flat=True)))
 
     def judged(self) -> Any:
         """Return each with its last heartbeat as `heard_at`, and the database's time as `now`.
@@ -58,6 +74,11 @@ class Executor(EngineRow):
     lease = models.DurationField(_("lease"))
     started_at = InstantField(_("started at"))
     heartbeat_at = InstantField(_("last heartbeat"))
+    drain_requested_at = InstantField(
+        _("drain requested at"),
+        null=True,
+        help_text=_("It claims nothing more, and ends when its runs have."),
+    )
 
     objects: ClassVar[ExecutorQuerySet] = ExecutorQuerySet.as_manager()  # type: ignore[assignment]
 

@@ -156,6 +156,11 @@ class Workflow(EngineRow):
                 name="dbos_workflow_place",
             ),
             models.Index(
+                fields=("executor_id",),
+                condition=Q(place__gt=0),
+                name="dbos_workflow_holder",
+            ),
+            models.Index(
                 fields=("queue_name", "queue_sequence"),
                 condition=Q(status="ENQUEUED", recovery_attempts__gte=SUSPECT_ATTEMPTS),
                 name="dbos_workflow_suspect",

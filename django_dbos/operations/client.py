@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 
 from django_dbos import serializers
 from django_dbos.conf import get_settings
-from django_dbos.core.records import Wake
+from django_dbos.core.records import NewWorkflow, Wake, queue_key
 from django_dbos.core.status import ACTIVE, Status
 from django_dbos.exceptions import (
     MaxRecoveryAttemptsExceeded,
@@ -103,6 +103,17 @@ async def aget_event(
     if found is None:
         return default_or_raise(event_label(workflow_id, key), timeout, default)
     return await sync_to_async(serializers.loads)(found[0])
+
+
+async def aget_place(store: Store, new: NewWorkflow, claim: Callable[[], tuple[T] | None]) -> T:
+    """Claim a workflow as soon as its queue has a place; return the claim's value."""
+    wait = _AsyncClientWait(store, new.name, new.workflow_id, None, claim)
+    with store.wakeups.watch(
+        queue_key(new.queue_name), Wake.of_result(new.workflow_id).key
+    ) as watch:
+        found = await auntil(watch, wait)
+    assert found is not None
+    return found[0]
 
 
 async def _afind(wait: _AsyncClientWait[T], wake: Wake) -> tuple[T] | None:

@@ -76,7 +76,13 @@ def _success(run: Run) -> Finish:
         output = serializers.dumps(run.value, label=label)
     except (SerializationError, PayloadTooLarge) as error:
         return _failure(run, error)
-    return run.fenced(Finish, status=Status.SUCCESS, output=output, size=len(output))
+    return run.fenced(
+        Finish,
+        status=Status.SUCCESS,
+        output=output,
+        queue_name=run.claim.ending_frees,
+        size=len(output),
+    )
 
 
 def _failure(run: Run, raised: BaseException, *, is_quarantined: bool = False) -> Finish:
@@ -87,7 +93,12 @@ def _failure(run: Run, raised: BaseException, *, is_quarantined: bool = False) -
     run.error = serializers.round_trip_error(raised, text)
     run.is_quarantined = is_quarantined
     return run.fenced(
-        Finish, status=Status.ERROR, error=text, is_quarantined=is_quarantined, size=len(text)
+        Finish,
+        status=Status.ERROR,
+        error=text,
+        is_quarantined=is_quarantined,
+        queue_name=run.claim.ending_frees,
+        size=len(text),
     )
 
 
@@ -104,7 +115,7 @@ def _giving_up(run: Run, reason: RunInterrupted) -> Write | None:
             steps_before = run.history.step_number
             return run.fenced(Continue, input=text, steps_before=steps_before, size=len(text))
         case Suspended():
-            return run.fenced(Suspend, **run.suspension)
+            return run.fenced(Suspend, queue_name=run.claim.waiting_frees, **run.suspension)
         case HandedOver():
             return run.fenced(Release)
         case HistoryUnusable():

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import transaction
@@ -36,6 +36,14 @@ if TYPE_CHECKING:
 # In a test's transaction nothing arrives from outside. A sleep, or a wait beside other branches,
 # is waited out if it takes no longer than this (seconds).
 LONGEST_TEST_SLEEP = 5.0
+
+
+class Started(NamedTuple):
+    """The start of an inline call: the workflow, which may exist already, and its run, if any."""
+
+    workflow_id: str
+    is_new: bool
+    run: Run | None = None
 
 
 class InlineHost:
@@ -72,18 +80,22 @@ class InlineHost:
         for run in list(self.runs):
             run.doubt()
 
-    def start(self, new: NewWorkflow) -> tuple[str, Run | None]:
-        """Start a workflow under a claim of this host; return its id and its run.
+    def start(self, new: NewWorkflow) -> Started:
+        """Start a workflow, and claim it here if its queue has a place for it.
 
-        There is no run of a workflow that exists already, whose id may be another one.
+        Raises:
+            WaitInTest: There is no place, and in a test's transaction none becomes free.
         """
         session = self.store.session()
         with session.transaction():
             (started,) = self.store.start_workflows([new])
             if not started.is_new:
-                return started.workflow_id, None
+                return Started(workflow_id=started.workflow_id, is_new=False)
             claim = self.store.claim_workflow(session, self.executor_id, new.workflow_id)
-        return new.workflow_id, None if claim is None else self.make_run(claim)
+            if claim is None and self.is_in_test and new.is_due:
+                raise WaitInTest(f"{new.name}(), for a place in queue {new.queue_name!r},")
+        run = None if claim is None else self.make_run(claim)
+        return Started(workflow_id=new.workflow_id, is_new=True, run=run)
 
     def claim(self, workflow_id: str) -> Run | None:
         """Claim an enqueued workflow whose function is known here.
@@ -151,6 +163,7 @@ class InlineHost:
                     runner.execute(run)
         finally:
             self.runs.discard(run)
+            self._free_place(run)
 
     async def aperform(self, run: Run) -> None:
         """See perform()."""
@@ -163,10 +176,21 @@ class InlineHost:
                     await sync_to_async(runner.execute)(run)
         finally:
             self.runs.discard(run)
+            await sync_to_async(self._free_place)(run)
 
     async def _aexecute(self, run: Run) -> None:
         self.writer.use_loop()
         await runner.aexecute(run)
+
+    def _free_place(self, run: Run) -> None:
+        """Free the place of a run whose claim was taken while its function ran."""
+        if not run.may_linger:
+            return
+        session, workflow_id = self.store.session(), run.workflow_id
+        number = self.store.list_held(session, self.executor_id).lingering.get(workflow_id)
+        if number is not None:
+            _, freed = self.store.free_places(session, self.executor_id, {workflow_id: number})
+            self.store.announce(session, Notifications(lanes=freed))
 
     def _begin(self, run: Run) -> None:
         self.runs.add(run)

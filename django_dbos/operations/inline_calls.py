@@ -11,7 +11,9 @@ from asgiref.sync import sync_to_async
 from django_dbos.core.records import NewWorkflow
 from django_dbos.core.status import Status
 from django_dbos.exceptions import WorkflowCancelled
-from django_dbos.operations.inline import InlineHost
+from django_dbos.operations import client
+from django_dbos.operations._sync import client as sync_client
+from django_dbos.operations.inline import InlineHost, Started
 from django_dbos.operations.inline_executor import hosting
 from django_dbos.operations.run import Run
 
@@ -26,31 +28,46 @@ def call(store: Store, new: NewWorkflow) -> tuple[str, Run | None]:
     """
     ran = None
     with hosting(store) as host:
-        workflow_id, run = host.start(new)
+        started = host.start(new)
+        run = started.run
+        if started.is_new and run is None:
+            run = sync_client.get_place(store, new, lambda: _claim(host, new))
         while run is not None:
             host.perform(run)
             ran, run = run, host.next_run_of(run)
-    return workflow_id, ran
+    return started.workflow_id, ran
 
 
 async def acall(store: Store, new: NewWorkflow) -> tuple[str, Run | None]:
     """See call()."""
     hosted = hosting(store)
-    host, workflow_id, run = await _begun(hosted, new)
+    host, started = await _begun(hosted, new)
+    run = started.run
     ran = None
     try:
+        if started.is_new and run is None:
+            run = await client.aget_place(store, new, lambda: _claim(host, new))
         while run is not None:
             await host.aperform(run)
             ran, run = run, await sync_to_async(host.next_run_of)(run)
     finally:
         await sync_to_async(hosted.__exit__)(None, None, None)
-    return workflow_id, ran
+    return started.workflow_id, ran
+
+
+def _claim(host: InlineHost, new: NewWorkflow) -> tuple[Run | None] | None:
+    """Return the run once there is a place for it; None in its place once another has it."""
+    run = host.claim(new.workflow_id)
+    if run is not None:
+        return (run,)
+    is_waiting = host.store.reader.read_status(new.workflow_id) == Status.ENQUEUED
+    return None if is_waiting else (None,)
 
 
 async def _begun(
     hosted: AbstractContextManager[InlineHost], new: NewWorkflow
-) -> tuple[InlineHost, str, Run | None]:
-    """Return a host, and the id and the run of the workflow that was started there.
+) -> tuple[InlineHost, Started]:
+    """Return a host, and the start of a workflow there.
 
     The starting thread continues when the caller is cancelled: the workflow must not stay claimed
     by a living process that doesn't run it (CORRECTNESS rule 3).
@@ -61,17 +78,17 @@ async def _begun(
     except asyncio.CancelledError:
         await asyncio.wait([beginning])
         if beginning.exception() is None:
-            host, _, run = beginning.result()
-            await sync_to_async(_give_up)(hosted, host, run)
+            host, started = beginning.result()
+            await sync_to_async(_give_up)(hosted, host, started.run)
         raise
 
 
 def _begin(
     hosted: AbstractContextManager[InlineHost], new: NewWorkflow
-) -> tuple[InlineHost, str, Run | None]:
+) -> tuple[InlineHost, Started]:
     host = hosted.__enter__()
     try:
-        return host, *host.start(new)
+        return host, host.start(new)
     except BaseException:
         hosted.__exit__(None, None, None)
         raise

@@ -23,8 +23,9 @@ def quarantine(
     """End a workflow with an error that names the fault, unless the claim is lost by now."""
     message = f"Workflow {workflow_id!r} {fault}: {error}. Find out why, then resume() it."
     text = serializers.dump_error(DbosError(message))
-    if store.quarantine(session, executor_id, workflow_id, text):
+    freed = store.quarantine(session, executor_id, workflow_id, text)
+    if freed is not None:
         telemetry.quarantined(workflow_id, fault, error)
         # It has no result yet, but its streams have ended.
         wakes, keys = [Wake.of_streams(workflow_id)], [Wake.of_result(workflow_id).key]
-        store.announce(session, Notifications(wakes=wakes, keys=keys))
+        store.announce(session, Notifications(wakes=wakes, keys=keys, lanes=freed))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -128,6 +129,8 @@ class BaseRun:
     task: asyncio.Task[Any] | None = None
     waiting_branches = 0
     """The number of branches that wait without being suspended; the slot is lent meanwhile."""
+    calls_on_threads: set[Future[None]]
+    """The calls of sync functions that an async run has on threads; counted if it holds a place."""
     sync_steps = 0
     """The number of sync steps that use an async run's thread, or wait for it."""
     thread_id = 0
@@ -189,11 +192,25 @@ class BaseRun:
             if found.remaining is not None
         }
         """The ends of waits that earlier runs began, on the monotonic clock."""
+        self.calls_on_threads = set()
         self.ended_streams = set(ended_streams)
         self.suspension: dict[str, Any] = {}
         """The wake-up that a suspended run waits for."""
         self.left: deque[tuple[BaseCall, str]] = deque()
         """Iterations over streams that were left early and are not recorded yet."""
+
+    @property
+    def may_linger(self) -> bool:
+        """True if the claim was taken while the function ran, so that its place is taken still."""
+        return self.claim.place > 0 and self.ended_as in ("", Status.CANCELLED)
+
+    def after_calls(self, act: Callable[[], None]) -> None:
+        """Call a function once no call on a thread is left; at once if there is none."""
+        pending = next(iter(self.calls_on_threads), None)
+        if pending is None:
+            act()
+        else:
+            pending.add_done_callback(lambda _: self.after_calls(act))
 
     @property
     def log_fields(self) -> dict[str, object]:

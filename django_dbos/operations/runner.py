@@ -19,7 +19,7 @@ from django.db import connections
 
 from django_dbos import telemetry
 from django_dbos.interruptions import RunInterrupted
-from django_dbos.operations import completion, context
+from django_dbos.operations import completion, context, threads
 from django_dbos.operations._sync import completion as sync_completion
 from django_dbos.operations.ordering import Branches
 from django_dbos.operations.run import Run
@@ -57,6 +57,7 @@ async def aexecute(run: Run) -> None:
         async with _aobserved(run):
             with _working(run), tracked(run.loop):
                 raised = await _acall(run)
+                await threads.until_returned(run)
                 await completion.aend(run, raised)
     finally:
         if _async_runs.get(run.workflow_id) is run:

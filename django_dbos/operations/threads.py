@@ -9,10 +9,11 @@ wait for one. A test's transaction is on one connection, so there all steps take
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
@@ -30,9 +31,9 @@ R = TypeVar("R")
 async def perform(run: Run, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Call a sync function on the run's thread, or beside it if that is busy."""
     if run.sync_steps and not run.host.takes_turns:
-        with _threads.in_use() as executor:
+        with _threads.in_use() as executor, _counted(run, function) as counted:
             apart = sync_to_async(_apart, thread_sensitive=False, executor=executor)
-            return raised.given(await apart(function, *args, **kwargs))
+            return raised.given(await apart(counted, *args, **kwargs))
     return await perform_in_turn(run, function, *args, **kwargs)
 
 
@@ -42,9 +43,45 @@ async def perform_in_turn(
     """Call a sync function on the run's thread, as soon as that is free."""
     run.sync_steps += 1
     try:
-        return await raised.on_thread(function, *args, **kwargs)
+        with _counted(run, function) as counted:
+            return await raised.on_thread(counted, *args, **kwargs)
     finally:
         run.sync_steps -= 1
+
+
+@contextmanager
+def _counted(run: Run, function: Callable[P, R]) -> Iterator[Callable[P, R]]:
+    """Yield the function; in a run that holds a place, count the call as long as it lasts.
+
+    A call on a thread goes on when the task that awaits it is cancelled, and the place is taken
+    until it has returned (CORRECTNESS rule 58).
+    """
+    if not run.claim.place:
+        yield function
+        return
+    call: Future[None] = Future()
+    run.calls_on_threads.add(call)
+    call.add_done_callback(run.calls_on_threads.discard)
+
+    def counted(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not call.set_running_or_notify_cancel():
+            raise RuntimeError("The task that awaited this call has been cancelled.")
+        try:
+            return function(*args, **kwargs)
+        finally:
+            call.set_result(None)
+
+    try:
+        yield counted
+    finally:
+        # Without effect once it runs.
+        call.cancel()
+
+
+async def until_returned(run: Run) -> None:
+    """Wait for the calls on threads that go on although nothing awaits them."""
+    while pending := list(run.calls_on_threads):
+        await asyncio.wait([asyncio.wrap_future(call) for call in pending])
 
 
 class _Threads:

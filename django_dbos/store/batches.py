@@ -14,6 +14,7 @@ from django_dbos.core.batch.decide import decide
 from django_dbos.core.batch.lookups import Facts, Questions, questions
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import Checkpoint, Write
+from django_dbos.core.status import Status
 from django_dbos.store import errors, rows
 from django_dbos.store.columns import CHECKPOINT
 from django_dbos.store.holding import Holding
@@ -113,7 +114,7 @@ class Batches(Starting, Holding):
     def _insert_children(self, session: Session, executor_id: str, plan: Plan) -> None:
         """Insert all children, or raise Conflict: an id may have been taken since its look-up."""
         if plan.replaced:
-            self._cancel(plan.replaced, session)
+            plan.lanes += rows.freed(self._cancel(plan.replaced, session))
             self._free_ids(session, plan.replaced)
         for debounced, expected_id in plan.debounced:
             if self._debounce(session, debounced) != expected_id:
@@ -122,9 +123,14 @@ class Batches(Starting, Holding):
             return
         new = [workflow for workflow, _ in plan.workflows]
         holders = [executor_id if is_reserved else None for _, is_reserved in plan.workflows]
-        inserted = self._insert_workflows(session, new, holders)
-        if missing := {workflow.workflow_id for workflow in new} - inserted:
+        statuses = {row[0]: row[1] for row in self._insert_rows(session, new, holders)}
+        if missing := {workflow.workflow_id for workflow in new} - statuses.keys():
             raise errors.Conflict(f"Another session has just taken an id of {sorted(missing)}.")
+        for position, (workflow, is_reserved) in enumerate(plan.workflows):
+            if is_reserved and statuses[workflow.workflow_id] != Status.PENDING:
+                # Its queue has limits: it needs a place, as all others do.
+                plan.workflows[position] = (workflow, False)
+                plan.unclaimed.append(workflow.workflow_id)
 
     def record_atomic_step(
         self, executor_id: str, claim_number: int, checkpoint: Checkpoint

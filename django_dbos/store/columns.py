@@ -164,11 +164,11 @@ EVENT = Columns(EventValue)
 ENTRY = Columns(Entry)
 EVENT_WRITE = Columns(RecordEvent, without=("size", "checkpoint"))
 ENTRY_WRITE = Columns(RecordEntry, without=("size", "checkpoint"))
-FINISH = Columns(Finish, without=("size",))
+FINISH = Columns(Finish, without=("size", "queue_name"))
 CONTINUE = Columns(Continue, without=("size", "claim_number"))
 SUSPEND = Columns(
     Suspend,
-    without=("size", "claim_number", "wake", "remaining"),
+    without=("size", "claim_number", "wake", "remaining", "queue_name"),
     nested={
         "kind": "wake.kind._value_",
         "target_id": "wake.workflow_id",

@@ -1,4 +1,4 @@
-"""Control: cancel, resume and hasten workflows in the caller's transaction."""
+"""Control: what users request of workflows and executors, in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.durations import seconds_to
+from django_dbos.core.records import executor_key
 from django_dbos.store import errors, rows
 from django_dbos.store.announcing import Announcing
 from django_dbos.store.sessions import Row, Session
@@ -16,7 +17,7 @@ BATCH = 500
 
 
 class Control(Announcing):
-    """Changes of status that users request: cancel, resume, run now."""
+    """Changes of status that users request: cancel, resume, run now, drain."""
 
     def cancel_workflows(
         self, workflow_ids: Sequence[str], *, children: bool = False
@@ -40,13 +41,16 @@ class Control(Announcing):
         return {workflow_id: workflow_id in cancelled for workflow_id in requested}
 
     def _cancel_batch(self, workflow_ids: Sequence[str]) -> set[str]:
-        cancelled = self._cancel(workflow_ids, self.session())
-        self._announce_after_commit(Notifications.of_cancelled(sorted(cancelled)))
+        found = self._cancel(workflow_ids, self.session())
+        cancelled = {row[0] for row in found}
+        notifications = Notifications.of_cancelled(sorted(cancelled), rows.freed(found))
+        self._announce_after_commit(notifications)
         return cancelled
 
-    def _cancel(self, workflow_ids: Sequence[str], session: Session) -> set[str]:
+    def _cancel(self, workflow_ids: Sequence[str], session: Session) -> list[Row]:
+        """Cancel the active ones; return their (id, queue in which that frees a place)."""
         params = {"workflow_ids": session.pack(workflow_ids)}
-        return {row[0] for row in session.run("cancel_workflows", params)}
+        return session.run("cancel_workflows", params)
 
     def _children_of(self, workflow_ids: Sequence[str]) -> list[str]:
         found = self._workflows().filter(parent_id__in=workflow_ids)
@@ -147,6 +151,18 @@ class Control(Announcing):
             "delay": None if is_instant else run_after,
         }
         return bool(session.run("postpone_delayed", params))
+
+    def drain_executors(self, executor_ids: Sequence[str]) -> dict[str, bool]:
+        """Ask executors to claim nothing more, and to end when their runs have.
+
+        Returns, by id, whether it is a live executor; inline ones end by themselves.
+        """
+        session = self.session()
+        found = session.run("drain_executors", {"executor_ids": session.pack(executor_ids)})
+        asked = {row[0] for row in found}
+        keys = [executor_key(executor_id) for executor_id in sorted(asked)]
+        self._announce_after_commit(Notifications(keys=keys))
+        return {executor_id: executor_id in asked for executor_id in executor_ids}
 
 
 def _first(found: Sequence[Row]) -> set[str]:

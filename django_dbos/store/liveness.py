@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from dataclasses import asdict
 
-from django_dbos.core.records import ExecutorInfo
+from django_dbos.core.records import ExecutorInfo, Lane
 from django_dbos.store.holding import Holding
 from django_dbos.store.records import HeartbeatReport, Recovered
 from django_dbos.store.sessions import Session
@@ -66,6 +66,15 @@ class Liveness(Holding):
     def relax(self, executor_id: str) -> None:
         """Undo `hurry`."""
         get_watchdog().relax(executor_id)
+
+    def _free_dead(self, session: Session, executor_id: str) -> tuple[list[Lane], int]:
+        """Free the places that linger with a dead executor; return their lanes.
+
+        Returns also the number of rows that still name it.
+        """
+        held = self.list_held(session, executor_id)
+        count, freed = self.free_places(session, executor_id, held.lingering)
+        return freed, held.count - count
 
     @abc.abstractmethod
     def recover_executor(

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from django_dbos.core.durations import LONGEST_WAIT
-from django_dbos.core.records import Lane
+from django_dbos.core.records import Lane, queue_key
 
 logger = logging.getLogger("django_dbos.store")
 
@@ -157,10 +157,13 @@ class Wakeups:
 
     def notify(self, keys: Iterable[str]) -> None:
         """Wake this process's watches of the keys."""
-        woken: set[Watch] = set()
         keys = list(keys)
         for listener in list(self._key_listeners):
             listener(keys)
+        self._wake(keys)
+
+    def _wake(self, keys: Iterable[str]) -> None:
+        woken: set[Watch] = set()
         with self._lock:
             for key in keys:
                 if key == EVERYTHING:
@@ -171,11 +174,15 @@ class Wakeups:
             watch._notify()
 
     def notify_lanes(self, lanes: Iterable[Lane]) -> None:
-        """Notify this process's executors of the lanes that were enqueued in."""
+        """Notify this process's executors of lanes that were enqueued in, or have places again.
+
+        Watches of the queues' keys are woken, too.
+        """
         lanes = list(lanes)
         if lanes:
             for listener in list(self._lane_listeners):
                 listener(lanes)
+            self._wake({queue_key(lane.queue_name) for lane in lanes})
 
     def notify_everything(self) -> None:
         """Wake all waiters and executors: which notifications were missed isn't known."""

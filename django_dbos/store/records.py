@@ -72,6 +72,20 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """The rows that name an executor: claim numbers by workflow id."""
+
+    claims: dict[str, int]
+    lingering: dict[str, int]
+    """Workflows whose claims were taken while they ran, and whose places are still counted."""
+
+    @property
+    def count(self) -> int:
+        """The number of all of them."""
+        return len(self.claims) + len(self.lingering)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatReport:
     """The answer to a heartbeat: whether the executor counts as alive, and its pending work."""
 
@@ -87,6 +101,8 @@ class HeartbeatReport:
     unlocked_executors: dict[str, float]
     """Executors whose lock is free, with the same."""
     has_lost_wakeup: bool
+    must_drain: bool = False
+    """Whether the executor was asked to claim nothing more, and to end when its runs have."""
     message_mark: int = 0
     event_mark: int = 0
 

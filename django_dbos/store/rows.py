@@ -266,6 +266,11 @@ def keys_by_workflow(found: list[Row]) -> dict[str, set[str]]:
     return keys
 
 
+def freed(found: Sequence[Row], column: int = -1) -> list[Lane]:
+    """Return the lanes of the queues that a column names; it is NULL where no place was freed."""
+    return list(dict.fromkeys(Lane(row[column], None) for row in found if row[column] is not None))
+
+
 def lanes(found: Sequence[Row], first: int = 0) -> list[Lane]:
     """Return the distinct lanes in two neighbouring columns, of which `first` is the queue."""
     return list(dict.fromkeys(Lane(row[first], row[first + 1]) for row in found))

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any, NamedTuple, cast
 
 from django_dbos.core.batch.notifications import Notifications
-from django_dbos.core.records import NewWorkflow
+from django_dbos.core.records import Lane, NewWorkflow
 from django_dbos.core.schedules import StoredSchedule
 from django_dbos.fields import instant_to_text, to_utc
+from django_dbos.store import rows
 from django_dbos.store.columns import Columns
 from django_dbos.store.sessions import Params, Row, Session, Statement
 from django_dbos.store.starting import Starting, lanes_of
@@ -132,17 +133,27 @@ class Schedules(Starting):
         """Notify executors, after the caller's commit, that an instant may come soon."""
         self._announce_after_commit(Notifications(keys=[CHANGED]))
 
-    def cancel_scheduled(self, session: Session, workflow_ids: Sequence[str]) -> list[str]:
-        """Cancel workflows in the transaction that starts their successor; return their ids."""
-        return sorted(self._cancel(workflow_ids, session))
+    def cancel_scheduled(
+        self, session: Session, workflow_ids: Sequence[str]
+    ) -> tuple[list[str], list[Lane]]:
+        """Cancel workflows in the transaction that starts their successor.
+
+        Returns their ids, and the lanes in which that frees places.
+        """
+        found = self._cancel(workflow_ids, session)
+        return sorted(row[0] for row in found), rows.freed(found)
 
     def announce_scheduled(
-        self, session: Session, new: Sequence[NewWorkflow], cancelled: Sequence[str]
+        self,
+        session: Session,
+        new: Sequence[NewWorkflow],
+        cancelled: Sequence[str],
+        freed: Sequence[Lane],
     ) -> None:
-        """Announce what a transaction has started and cancelled, after its commit."""
+        """Announce what a transaction has started, cancelled and freed, after its commit."""
         started = [workflow for workflow in new if workflow.after is None]
         waiting = [workflow.workflow_id for workflow in new if workflow.after is not None]
-        notifications = Notifications.of_cancelled(cancelled)
+        notifications = Notifications.of_cancelled(cancelled, freed)
         notifications.lanes += lanes_of(started)
         notifications.due_at += self._due_soon(workflow.due_in for workflow in started)
         if waiting:

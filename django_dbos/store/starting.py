@@ -14,7 +14,7 @@ from django_dbos.core.status import Status
 from django_dbos.store.columns import NEW_WORKFLOW
 from django_dbos.store.control import Control
 from django_dbos.store.records import Started
-from django_dbos.store.sessions import Session
+from django_dbos.store.sessions import Row, Session
 
 # Attempts at a start whose id's holder appears or vanishes between two reads.
 MAX_START_TRIES = 3
@@ -166,14 +166,20 @@ class Starting(Control):
         due_at = self._due_soon(workflow.due_in for workflow in started)
         self._announce_after_commit(Notifications(lanes=lanes_of(started), due_at=due_at))
 
-    @abc.abstractmethod
     def _insert_workflows(
         self, session: Session, new: Sequence[NewWorkflow], holders: Sequence[str | None]
     ) -> set[str]:
-        """Insert workflows whose ids are free; return those ids.
+        """Insert workflows whose ids are free; return those ids. See `_insert_rows`."""
+        return {row[0] for row in self._insert_rows(session, new, holders)}
 
-        A workflow whose holder is an executor's id is claimed by that executor; the others are
-        enqueued.
+    @abc.abstractmethod
+    def _insert_rows(
+        self, session: Session, new: Sequence[NewWorkflow], holders: Sequence[str | None]
+    ) -> list[Row]:
+        """Insert workflows whose ids are free; return their (id, status).
+
+        A workflow whose holder is an executor's id is claimed by that executor, unless its queue
+        is managed: there it needs a place. The others are enqueued.
         """
 
 

@@ -15,9 +15,13 @@ class Timers(Connecting):
         """Enqueue due workflows, delayed starts and waits that time out; return their lanes."""
         return rows.lanes(self._enqueue(session, "enqueue_due", {"limit": limit}))
 
-    def expire_deadlines(self, session: Session, limit: int) -> list[str]:
-        """Cancel workflows that are past their deadlines; return their ids."""
-        return [row[0] for row in session.run("expire_deadlines", {"limit": limit})]
+    def expire_deadlines(self, session: Session, limit: int) -> tuple[list[str], list[Lane]]:
+        """Cancel workflows that are past their deadlines.
+
+        Returns their ids, and the lanes in which that frees places.
+        """
+        expired = session.run("expire_deadlines", {"limit": limit})
+        return [row[0] for row in expired], rows.freed(expired)
 
     def advance(self, seconds: float) -> None:
         """Move due times and deadlines `seconds` nearer, and the starts of queues into the past."""

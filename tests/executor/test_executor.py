@@ -600,7 +600,7 @@ def test_an_executor_has_only_public_methods_for_users() -> None:
         if callable(member) and not name.startswith("_")
     }
 
-    assert public == {"start", "stop", "run", "wait_until_idle"}
+    assert public == {"start", "stop", "run", "drain", "wait_until_idle"}
 
 
 @pytest.mark.parametrize(

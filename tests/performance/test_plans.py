@@ -247,7 +247,14 @@ BY_WORKERS: dict[str, Params] = {
     "record_event": {"executor_id": EXECUTOR, **first_of(POSTED)},
     "record_events": {"executor_id": EXECUTOR, **POSTED},
     "recover_workflows": {"executor_id": EXECUTOR, "limit": 5000, "max_recovery_attempts": 5},
-    "release_workflows": {"executor_id": EXECUTOR, "workflow_ids": IDS},
+    "release_workflows": {
+        "executor_id": EXECUTOR,
+        "workflow_ids": IDS,
+        "still_running": [],
+        "heir": EXECUTOR,
+    },
+    "free_places": {"executor_id": EXECUTOR, "workflow_ids": IDS, "claim_numbers": [1] * len(IDS)},
+    "move_places": {"executor_id": EXECUTOR, "workflow_ids": IDS, "heir": EXECUTOR},
     "replace_checkpoints": {**CHECKPOINTS, "step_number": [3] * TEN},
     "postpone_steps": {**CHECKPOINTS, "step_number": [3] * TEN, "timeout": [60.0] * TEN},
     "suspend_workflows": {
@@ -325,7 +332,7 @@ BY_CLIENTS: dict[str, Params] = {
 NOT_GUARDED = {
     "advance_checkpoints", "advance_starts", "advance_workflows",  # tests only
     "declare_dead", "list_heartbeats", "mark_locked",  # executors only
-    "register_executor", "deregister_executor",  # the same
+    "register_executor", "deregister_executor", "drain_executors",  # the same
     "end_lost_session", "end_sessions", "notify", "read_mark", "take_lock",  # no table
     # The table of schedules, which has no history.
     "delete_schedule", "insert_schedule", "lock_due_schedules", "lock_schedule", "next_schedule",

@@ -22,10 +22,10 @@ def test_an_executor_holds_the_workflows_that_it_has_claimed(
     held = [claim(), claim()]
     store.start_workflows([new_workflow()])
 
-    assert store.list_held(session, executor_id) == {
+    assert store.list_held(session, executor_id).claims == {
         claim.workflow_id: claim.claim_number for claim in held
     }
-    assert store.list_held(session, register(store)) == {}
+    assert store.list_held(session, register(store)).claims == {}
 
 
 @pytest.mark.rule(1)
@@ -51,7 +51,7 @@ def test_another_executors_claim_is_not_released(
 
     assert store.release_workflows(session, register(store), [held.workflow_id]) == []
 
-    assert store.list_held(session, executor_id) == {held.workflow_id: held.claim_number}
+    assert store.list_held(session, executor_id).claims == {held.workflow_id: held.claim_number}
 
 
 def test_statuses_are_read_without_workflows_that_are_gone(
@@ -71,8 +71,8 @@ def test_a_held_workflow_is_quarantined(
 ) -> None:
     held = claim()
 
-    assert not store.quarantine(session, register(store), held.workflow_id, "{}")
-    assert store.quarantine(session, executor_id, held.workflow_id, "{}")
+    assert store.quarantine(session, register(store), held.workflow_id, "{}") is None
+    assert store.quarantine(session, executor_id, held.workflow_id, "{}") == []
 
     row = Workflow.objects.get()
     assert (row.status, row.is_quarantined) == ("ERROR", True)

@@ -79,7 +79,7 @@ def test_an_executor_within_its_lease_is_not_recovered(
 
     assert store.recover_executor(session, executor_id, is_unlocked=False) is None
 
-    assert store.list_held(session, executor_id) == {held.workflow_id: held.claim_number}
+    assert store.list_held(session, executor_id).claims == {held.workflow_id: held.claim_number}
 
 
 @pytest.mark.rule(1)

@@ -20,6 +20,7 @@ from django.db import connection
 import django_dbos as dbos
 from django_dbos import store as store_module
 from django_dbos.core.batch.notifications import Notifications
+from django_dbos.core.records import Lane
 from django_dbos.store import get_store, listener
 from django_dbos.store.base import Store
 from django_dbos.store.listener import MAX_PAYLOAD, Listener, pack_keys
@@ -144,11 +145,11 @@ def test_executors_are_notified_of_lanes_and_keys() -> None:
     wakeups.add_lane_listener(lanes.append)
     wakeups.add_key_listener(keys.append)
 
-    wakeups.notify_lanes([("q", 1)])
+    wakeups.notify_lanes([Lane("q", 1)])
     wakeups.notify_lanes([])
     wakeups.notify_everything()
     wakeups.remove_lane_listener(lanes.append)
-    wakeups.notify_lanes([("q", 2)])
+    wakeups.notify_lanes([Lane("q", 2)])
 
     assert lanes == [[("q", 1)], None]
     assert keys == [["*"]]
@@ -239,7 +240,9 @@ def test_a_lost_connection_causes_a_poll(store: Store, elsewhere: Wakeups) -> No
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                     "WHERE query LIKE 'LISTEN%%'"
                 )
-                store.announce(store.session(), Notifications(keys=["result:x:"], lanes=[("q", 0)]))
+                store.announce(
+                    store.session(), Notifications(keys=["result:x:"], lanes=[Lane("q", 0)])
+                )
 
             assert watch.wait(LIMIT)
             eventually(lambda: None in told)

@@ -76,9 +76,9 @@ def test_workflows_past_their_deadlines_are_cancelled(
 ) -> None:
     expired, other = claim(timeout=timedelta(hours=1)), claim(timeout=timedelta(hours=3))
 
-    assert store.expire_deadlines(session, limit=10) == []
+    assert store.expire_deadlines(session, limit=10) == ([], [])
     store.advance(3601.0)
 
-    assert store.expire_deadlines(session, limit=10) == [expired.workflow_id]
+    assert store.expire_deadlines(session, limit=10) == ([expired.workflow_id], [])
     assert Workflow.objects.get(pk=expired.workflow_id).status == "CANCELLED"
     assert Workflow.objects.get(pk=other.workflow_id).status == "PENDING"

@@ -19,6 +19,7 @@ from django_dbos.core.records import (
     Lane,
     RecordEntry,
     RecordEvent,
+    Suspend,
     Wake,
     WakeKind,
     due_key,
@@ -46,19 +47,25 @@ class Notifications:
         keys = [Wake.of_result(end.workflow_id).key for end in plan.finished if end.is_quarantined]
         keys += [run_key(workflow_id) for workflow_id in plan.replaced]
         started = [new.lane for new, is_reserved in plan.workflows if not is_reserved]
+        ends: list[Finish | Suspend] = [*plan.finished, *plan.suspended]
+        freed = [Lane(end.queue_name, None) for end in ends if end.queue_name is not None]
         return cls(
             wakes=wakes_of(plan),
             keys=keys,
-            lanes=plan.lanes + started,
+            lanes=list(dict.fromkeys([*plan.lanes, *started, *freed])),
             notified=set(plan.notified),
         )
 
     @classmethod
-    def of_cancelled(cls, workflow_ids: Sequence[str]) -> Notifications:
-        """Return the notifications of cancelled workflows, which executors may still run."""
+    def of_cancelled(cls, workflow_ids: Sequence[str], freed: Sequence[Lane]) -> Notifications:
+        """Return the notifications of cancelled workflows, which executors may still run.
+
+        In the queues of `freed` some of them have freed places.
+        """
         return cls(
             wakes=wakes_of_cancelled(workflow_ids),
             keys=[run_key(workflow_id) for workflow_id in workflow_ids],
+            lanes=list(freed),
         )
 
     @classmethod
@@ -70,7 +77,7 @@ class Notifications:
         return cls(
             wakes=list(dict.fromkeys(wake for part in parts for wake in part.wakes)),
             keys=[key for part in parts for key in part.keys],
-            lanes=[lane for part in parts for lane in part.lanes],
+            lanes=list(dict.fromkeys(lane for part in parts for lane in part.lanes)),
             due_at=[at for part in parts for at in part.due_at],
             notified={key for part in parts for key in part.notified} - news,
         )

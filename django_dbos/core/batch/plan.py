@@ -130,6 +130,9 @@ class Plan:
     """Active workflows that are cancelled for new ones, or ended ones that keep an id of these."""
     debounced: list[tuple[NewWorkflow, str]] = field(default_factory=list)
     """Debounced starts, and the id of the workflow that each of them starts or changes."""
+    unclaimed: list[str] = field(default_factory=list)
+    """Children that were enqueued in spite of a reserved slot, since their queues have limits:
+    filled in by the store."""
     entries: list[Entry] = field(default_factory=list)
     event_values: list[EventValue] = field(default_factory=list)
     finished: list[Finish] = field(default_factory=list)

@@ -54,7 +54,12 @@ def run(arguments: Arguments) -> int:
             return supervisor.run([supervisor.worker(reload.ENVIRONMENT)], inbox)
         if arguments.reload:
             reload.watch(inbox)
-        return life.run(lambda: _make_executor(arguments), inbox, once=arguments.once)
+        return life.run(
+            lambda: _make_executor(arguments),
+            inbox,
+            once=arguments.once,
+            drained_code=life.DRAINED if is_child else 0,
+        )
 
 
 def _check(arguments: Arguments) -> None:

@@ -34,6 +34,8 @@ FIRST_PAUSE, LAST_PAUSE, LOG_INTERVAL = 0.1, 2.0, 30.0
 CANNOT_OPEN = "unable to open database file"
 # The exit code that makes the parent of `--reload` start another process, as in Django.
 CODE_CHANGED = 3
+# The exit code by which a child tells the parent of `--processes` that it was drained.
+DRAINED = 4
 
 
 class Life:
@@ -46,6 +48,8 @@ class Life:
         self._must_end = threading.Event()
         self._grace: float | None = None
         self._executor: Executor | None = None
+        self.is_drained = False
+        """Whether it ends because that was requested, and its runs have ended."""
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._live, name="dbos-life", daemon=True)
 
@@ -87,6 +91,7 @@ class Life:
         executor = self._executor = self._when_reachable(self._make_executor)
         if executor is None or self._must_end.is_set():
             return
+        executor.on_drained = self._end_drained
         if not self._when_reachable(lambda: _start(executor)):
             return
         give_memory_back()
@@ -114,14 +119,24 @@ class Life:
                 return None
             pause = min(pause * 2, LAST_PAUSE)
 
+    def _end_drained(self) -> None:
+        self.is_drained = True
+        self.end()
+
     def _end_when_idle(self) -> None:
         assert self._executor is not None
         self._executor.wait_until_idle()
         self.end()
 
 
-def run(make_executor: Callable[[], Executor], inbox: Inbox, *, once: bool = False) -> int:
-    """Run an executor until a notice stops it; return the exit code."""
+def run(
+    make_executor: Callable[[], Executor],
+    inbox: Inbox,
+    *,
+    once: bool = False,
+    drained_code: int = 0,
+) -> int:
+    """Run an executor until a notice stops it, or until it is drained; return the exit code."""
     life = Life(make_executor, inbox, once=once)
     life.begin()
     code = 0
@@ -132,6 +147,8 @@ def run(make_executor: Callable[[], Executor], inbox: Inbox, *, once: bool = Fal
         life.end(RELOAD_GRACE if code else None)
     if life.error is not None:
         raise life.error
+    if life.is_drained:
+        code = drained_code
     if life.has_runs:
         # Python would wait for the threads of some of these runs.
         end_process(code)

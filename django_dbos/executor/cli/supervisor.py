@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from django_dbos.executor.cli.inbox import STOPS, Inbox, Notice
-from django_dbos.executor.cli.life import CODE_CHANGED, LAST_SECOND
+from django_dbos.executor.cli.life import CODE_CHANGED, DRAINED, LAST_SECOND
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -32,11 +32,11 @@ POLL_INTERVAL = 0.1
 # Seconds after which a child that should have stopped at once is killed.
 PATIENCE = 3 * LAST_SECOND
 # A signal ends a process that has no handler yet, and no work either.
-ENDED_WELL = {0, CODE_CHANGED, *(-number for number in STOPS)}
+ENDED_WELL = {0, CODE_CHANGED, DRAINED, *(-number for number in STOPS)}
 
 
 class Child:
-    """A process that is started again when it dies.
+    """A process that is started again when it dies, unless it was drained.
 
     Args:
         command: The program and its arguments.
@@ -62,6 +62,8 @@ class Child:
         self._started_at = 0.0
         self._pipe = -1
         self._is_stopping = False
+        self.is_drained = False
+        """Whether the process has ended since its executor was to be drained."""
         self.process: subprocess.Popen[bytes] | None = None
 
     def ensure_running(self) -> None:
@@ -69,7 +71,7 @@ class Child:
         now = time.monotonic()
         if self.process is not None and self.process.poll() is not None:
             self._bury(self.process, now)
-        if self.process is None and now >= self._start_at:
+        if self.process is None and now >= self._start_at and not self.is_drained:
             self._started_at = now
             try:
                 self.process = self._start()
@@ -83,6 +85,9 @@ class Child:
     def _bury(self, process: subprocess.Popen[bytes], now: float) -> None:
         os.close(self._pipe)
         self.process = None
+        if process.returncode == DRAINED:
+            self.is_drained = True
+            return
         if process.returncode == CODE_CHANGED:
             self._start_at = now
             return
@@ -142,10 +147,12 @@ class Child:
 
 
 def run(children: Sequence[Child], inbox: Inbox) -> int:
-    """Keep the children running until a notice to stop; return the exit code."""
+    """Keep the children running until a notice, or until all are drained; return the code."""
     while (notice := inbox.wait(POLL_INTERVAL)) is None:
         for child in children:
             child.ensure_running()
+        if all(child.is_drained for child in children):
+            return 0
     _stop(children, notice, inbox)
     return int(any(child.failed for child in children))
 

@@ -8,6 +8,7 @@ from django_dbos.conf import get_settings
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.dispatcher import Dispatcher
 from django_dbos.executor.duties.claim_check import ClaimCheck
+from django_dbos.executor.duties.drain_check import DrainCheck
 from django_dbos.executor.duties.duty_thread import DutyThread
 from django_dbos.executor.duties.heartbeat import Heartbeat
 from django_dbos.executor.duties.orphans import Orphans
@@ -31,6 +32,7 @@ class Housekeeping(DutyThread):
         *,
         on_silence: Callable[[], None],
         on_life: Callable[[], None],
+        on_drain: Callable[[], None],
     ) -> None:
         super().__init__("housekeeping", identity, clock)
         store, settings = identity.store, get_settings()
@@ -55,6 +57,7 @@ class Housekeeping(DutyThread):
         self.add(self.deadlines)
         self.add(self.schedules)
         self.add(ClaimCheck(runs, dispatcher, clock))
+        self.add(DrainCheck(clock, on_drain))
         self.add(self.recovery)
         self.add(sweep)
         self.add(Orphans(store, clock, self.recovery))

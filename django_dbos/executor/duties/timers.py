@@ -97,8 +97,8 @@ class DeadlineTimer(Timer):
 
     def run(self, session: Session) -> None:
         """Cancel the workflows that are past their deadline, wherever they run."""
-        expired = self._store.expire_deadlines(session, LIMIT)
-        self._store.announce(session, Notifications.of_cancelled(expired))
+        expired, freed = self._store.expire_deadlines(session, LIMIT)
+        self._store.announce(session, Notifications.of_cancelled(expired, freed))
         telemetry.deadlines_passed(expired)
         self.expect_more(has_found=bool(expired))
 

@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django_dbos import serializers
-from django_dbos.core.records import Wake
+from django_dbos.core.records import NewWorkflow, Wake, queue_key
 from django_dbos.core.status import Status
 from django_dbos.exceptions import WaitTimeout
 from django_dbos.operations import runner
@@ -87,6 +87,17 @@ def get_event(
     if found is None:
         return default_or_raise(event_label(workflow_id, key), timeout, default)
     return serializers.loads(found[0])
+
+
+def get_place(store: Store, new: NewWorkflow, claim: Callable[[], tuple[T] | None]) -> T:
+    """Claim a workflow as soon as its queue has a place; return the claim's value."""
+    wait = _ClientWait(store, new.name, new.workflow_id, None, claim)
+    with store.wakeups.watch(
+        queue_key(new.queue_name), Wake.of_result(new.workflow_id).key
+    ) as watch:
+        found = until(watch, wait)
+    assert found is not None
+    return found[0]
 
 
 def _find(wait: _ClientWait[T], wake: Wake) -> tuple[T] | None:

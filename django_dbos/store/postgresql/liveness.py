@@ -32,6 +32,7 @@ REPORT_COLUMNS = (
     "expired_executors",
     "unlocked_executors",
     "has_lost_wakeup",
+    "must_drain",
     "message_mark",
     "event_mark",
 )
@@ -96,14 +97,14 @@ class PostgresLiveness(PostgresConnecting, Liveness):
             recovered += found
             if time.monotonic() > until:
                 break
-        left = len(self.list_held(session, executor_id))
+        freed, left = self._free_dead(session, executor_id)
         if not left:
             self.deregister_executor(session, executor_id)
         return Recovered(
             left=left,
             enqueued=[row[0] for row in recovered if row[1] == Status.ENQUEUED],
             given_up=[row[0] for row in recovered if row[1] != Status.ENQUEUED],
-            lanes=rows.lanes(recovered, 2),
+            lanes=rows.lanes(recovered, 2) + freed,
         )
 
     def _end_sessions(self, session: Session, executor_id: str) -> None:

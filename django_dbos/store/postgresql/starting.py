@@ -15,7 +15,7 @@ from django_dbos.store.postgresql.arrays import array, arrays
 from django_dbos.store.postgresql.connecting import PostgresConnecting
 from django_dbos.store.postgresql.listener import ENQUEUED_CHANNEL
 from django_dbos.store.postgresql.multi_statements import notify_statements
-from django_dbos.store.sessions import Session
+from django_dbos.store.sessions import Row, Session
 from django_dbos.store.starting import Starting, lanes_of
 
 
@@ -55,8 +55,8 @@ class PostgresStarting(PostgresConnecting, Starting):
         self.wakeups.notify_lanes(lanes)
         return {new.workflow_id}
 
-    def _insert_workflows(
+    def _insert_rows(
         self, session: Session, new: Sequence[NewWorkflow], holders: Sequence[str | None]
-    ) -> set[str]:
+    ) -> list[Row]:
         params = arrays(rows.new_workflow_rows(new, holders).lists())
-        return {row[0] for row in session.run("insert_workflows", params)}
+        return session.run("insert_workflows", params)

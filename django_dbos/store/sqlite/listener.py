@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 
-from django_dbos.core.records import DUE_PREFIX, run_key
+from django_dbos.core.records import DUE_PREFIX, executor_key, run_key
 from django_dbos.store.listener import Listener, Stop
 from django_dbos.store.sqlite.socket_notifier import SocketNotifier, drain
 
@@ -26,7 +26,7 @@ BUSY_PAUSE, IDLE_PAUSE, BUSY_TIME = 0.005, 0.02, 1.0
 NOTIFIED_PAUSE, LEAST_PAUSE = 0.05, 0.002
 # The keys that are sent, since a change of the file isn't taken for them: of cancelled runs and of
 # due times.
-SENT = (run_key(""), DUE_PREFIX)
+SENT = (run_key(""), executor_key(""), DUE_PREFIX)
 
 
 class SqliteListener(Listener):

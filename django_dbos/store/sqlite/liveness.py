@@ -30,7 +30,7 @@ class SqliteLiveness(SqliteConnecting, Liveness):
         is_thorough: bool = True,
     ) -> HeartbeatReport:
         found = session.run("heartbeat", {"executor_id": executor_id})
-        row = found[0] if found else (False, None, None, None, 0, "{}", "{}", False)
+        row = found[0] if found else (False, None, None, None, 0, "{}", "{}", False, False)
         return HeartbeatReport(
             is_registered=bool(found),
             has_enqueued=bool(row[0]),
@@ -45,6 +45,7 @@ class SqliteLiveness(SqliteConnecting, Liveness):
                 if self._locks.is_free(executor)
             },
             has_lost_wakeup=bool(row[7]),
+            must_drain=bool(row[8]),
         )
 
     def recover_executor(
@@ -67,9 +68,10 @@ class SqliteLiveness(SqliteConnecting, Liveness):
                 "max_recovery_attempts": get_settings().max_recovery_attempts,
             }
             given_up = {row[0] for row in session.run("give_up", params)}
+            freed, _ = self._free_dead(session, executor_id)
             self.deregister_executor(session, executor_id)
         return Recovered(
             enqueued=[row[0] for row in found if row[0] not in given_up],
             given_up=sorted(given_up),
-            lanes=rows.lanes(found, 2),
+            lanes=rows.lanes(found, 2) + freed,
         )

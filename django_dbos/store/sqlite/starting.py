@@ -8,7 +8,7 @@ from datetime import timedelta
 from django_dbos.core.records import NewWorkflow
 from django_dbos.fields import instant_to_text
 from django_dbos.store.columns import NEW_WORKFLOW
-from django_dbos.store.sessions import Params, Session
+from django_dbos.store.sessions import Params, Row, Session
 from django_dbos.store.sqlite.control import SqliteControl
 from django_dbos.store.sqlite.parameters import now_text
 from django_dbos.store.starting import Starting
@@ -17,15 +17,20 @@ from django_dbos.store.starting import Starting
 class SqliteStarting(SqliteControl, Starting):
     """New workflows under the database's one write lock."""
 
-    def _insert_workflows(
+    def _insert_rows(
         self, session: Session, new: Sequence[NewWorkflow], holders: Sequence[str | None]
-    ) -> set[str]:
+    ) -> list[Row]:
         first = self._deal_positions(session, len(new)) - len(new) + 1
-        inserted: set[str] = set()
+        inserted: list[Row] = []
         for position, (workflow, holder) in enumerate(zip(new, holders, strict=True), first):
+            if holder is not None and self._is_managed(session, workflow.queue_name):
+                holder = None
             params = _params(workflow, holder) | {"queue_sequence": position}
-            inserted |= {row[0] for row in session.run("insert_workflows", params)}
+            inserted += session.run("insert_workflows", params)
         return inserted
+
+    def _is_managed(self, session: Session, queue_name: str) -> bool:
+        return bool(session.run("find_managed", {"queue_name": queue_name}))
 
     def _debounce(self, session: Session, new: NewWorkflow) -> str | None:
         with session.transaction():

@@ -4,6 +4,7 @@ SET status = %(status)s,
     output = %(output)s,
     error = %(error)s,
     claim_number = claim_number + 1,
+    place = 0,
     executor_id = NULL,
     finished_at = clock_timestamp()
 WHERE workflow_id = (

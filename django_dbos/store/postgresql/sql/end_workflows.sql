@@ -10,6 +10,7 @@ SET status = ended.status,
     output = ended.output,
     error = ended.error,
     claim_number = workflow.claim_number + 1,
+    place = 0,
     executor_id = NULL,
     finished_at = clock_timestamp()
 FROM unnest(

@@ -2,7 +2,8 @@
 -- claim_workflows. The time is a subquery, since an index can look up nothing else.
 UPDATE dbos_workflow
 SET status = 'CANCELLED',
-    -- include: give_up_claim
+    -- include: raise_claim_number
+    -- include: keep_place
     -- include: forget_wait
     finished_at = clock_timestamp()
 WHERE workflow_id = ANY(ARRAY(
@@ -14,4 +15,6 @@ WHERE workflow_id = ANY(ARRAY(
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ))
-RETURNING workflow_id
+RETURNING
+    workflow_id,
+    -- include: freed_queue

@@ -1,11 +1,15 @@
--- End workflows whose rows the fence has locked.
+-- End workflows whose rows the fence has locked. One that is past its deadline still runs: its place
+-- lingers, see keep_place.
 UPDATE dbos_workflow AS workflow
 SET status = ended.status,
     is_quarantined = ended.is_quarantined,
     output = ended.output,
     error = ended.error,
     claim_number = workflow.claim_number + 1,
-    executor_id = NULL,
+    place = CASE WHEN ended.status = 'CANCELLED' THEN workflow.place ELSE 0 END,
+    executor_id = CASE
+        WHEN ended.status = 'CANCELLED' AND workflow.place > 0 THEN workflow.executor_id
+    END,
     finished_at = clock_timestamp()
 FROM unnest(
     %(workflow_id)s::text[], %(status)s::text[], %(output)s::text[], %(error)s::text[],

@@ -5,7 +5,7 @@ WITH beat AS (
     UPDATE dbos_executor
     SET heartbeat_at = clock_timestamp()
     WHERE executor_id = %(executor_id)s AND heartbeat_at > '-infinity'
-    RETURNING executor_id
+    RETURNING executor_id, drain_requested_at
 )
 SELECT
     EXISTS (SELECT FROM beat) AS is_registered,
@@ -31,6 +31,10 @@ SELECT
         SELECT count(*)
         FROM dbos_workflow
         WHERE status = 'PENDING' AND executor_id = %(executor_id)s
+    ) + (
+        SELECT count(*)
+        FROM dbos_workflow
+        WHERE status <> 'PENDING' AND place > 0 AND executor_id = %(executor_id)s
     ) END AS held_count,
     -- Each with the seconds since its last heartbeat.
     ARRAY(
@@ -88,5 +92,6 @@ SELECT
           AND workflow.status = 'WAITING'
           AND workflow.wake_kind = 'event'
     ) AS has_lost_wakeup,
+    EXISTS (SELECT FROM beat WHERE drain_requested_at IS NOT NULL) AS must_drain,
     (SELECT coalesce(max(message_id), 0) FROM dbos_message) AS message_mark,
     (SELECT coalesce(max(event_id), 0) FROM dbos_event) AS event_mark

@@ -1,5 +1,6 @@
 -- Enqueue workflows; one whose id or deduplication id is taken inserts nothing. A child without a
--- timeout of its own inherits its parent's deadline, unless it is freed of it.
+-- timeout of its own inherits its parent's deadline, unless it is freed of it. An executor can't
+-- claim it at once if its queue is managed: it needs a place, as all others do.
 INSERT INTO dbos_workflow (
     workflow_id, token, name, status, queue_name, priority, queue_sequence, partition_key,
     deduplication_id, unique_until, schedule_name, scheduled_at, input, user_id, attributes,
@@ -10,15 +11,15 @@ INSERT INTO dbos_workflow (
 SELECT
     new.workflow_id, new.token, new.name,
     CASE
-        WHEN new.executor_id IS NOT NULL THEN 'PENDING'
+        WHEN claimed.executor_id IS NOT NULL THEN 'PENDING'
         WHEN new.after IS NOT NULL THEN 'WAITING'
         WHEN due.at > clock_timestamp() THEN 'DELAYED'
         ELSE 'ENQUEUED'
     END,
     new.queue_name, new.priority, nextval('dbos_queue_sequence'), new.partition_key,
     new.deduplication_id, clock_timestamp() + new.unique_for, new.schedule_name, new.scheduled_at,
-    new.input, new.user_id, new.attributes::jsonb, new.executor_id,
-    CASE WHEN new.executor_id IS NULL THEN 0 ELSE 1 END,
+    new.input, new.user_id, new.attributes::jsonb, claimed.executor_id,
+    CASE WHEN claimed.executor_id IS NULL THEN 0 ELSE 1 END,
     new.max_recovery_attempts, new.parent_id, new.parent_step_number,
     CASE WHEN new.after IS NOT NULL THEN 'result' END,
     new.after,
@@ -26,12 +27,12 @@ SELECT
     CASE WHEN new.after IS NULL AND due.at > clock_timestamp() THEN due.at END,
     new.timeout,
     CASE
-        WHEN new.executor_id IS NOT NULL AND new.timeout IS NOT NULL
+        WHEN claimed.executor_id IS NOT NULL AND new.timeout IS NOT NULL
             THEN clock_timestamp() + new.timeout
         WHEN new.timeout IS NULL AND new.inherits_deadline THEN parent.deadline_at
     END,
     clock_timestamp(),
-    CASE WHEN new.executor_id IS NOT NULL THEN clock_timestamp() END
+    CASE WHEN claimed.executor_id IS NOT NULL THEN clock_timestamp() END
 FROM unnest(
     %(workflow_id)s::text[], %(token)s::uuid[], %(name)s::text[], %(queue_name)s::text[],
     %(priority)s::int[], %(partition_key)s::text[], %(deduplication_id)s::text[],
@@ -48,6 +49,14 @@ FROM unnest(
 CROSS JOIN LATERAL (
     SELECT coalesce(new.run_at, clock_timestamp() + make_interval(secs => new.delay)) AS at
 ) AS due
+CROSS JOIN LATERAL (
+    SELECT CASE
+        WHEN new.executor_id IS NOT NULL AND NOT EXISTS (
+            SELECT FROM dbos_queue AS queue WHERE queue.name = new.queue_name AND queue.is_managed
+        ) THEN new.executor_id
+    END AS executor_id
+    OFFSET 0
+) AS claimed
 LEFT JOIN dbos_workflow AS parent ON parent.workflow_id = new.parent_id
 ORDER BY new.position
 ON CONFLICT DO NOTHING

@@ -12,6 +12,7 @@ WHERE workflow_id = ANY(ARRAY(
       AND finished_at < clock_timestamp() - make_interval(secs => %(age)s)
       AND NOT is_quarantined
       AND coalesce(unique_until <= clock_timestamp(), true)
+      AND place = 0
       AND NOT EXISTS (
           SELECT
           FROM dbos_workflow AS child

@@ -6,7 +6,9 @@ SET status = 'ERROR',
     is_quarantined = true,
     output = NULL,
     error = %(error)s,
-    -- include: give_up_claim
+    -- include: raise_claim_number
+    place = CASE WHEN status = 'PENDING' OR executor_id IS NULL THEN 0 ELSE place END,
+    executor_id = CASE WHEN status <> 'PENDING' AND place > 0 THEN executor_id END,
     -- include: forget_wait
     finished_at = clock_timestamp()
 WHERE workflow_id = (
@@ -18,4 +20,6 @@ WHERE workflow_id = (
       )
     FOR UPDATE SKIP LOCKED
 )
-RETURNING workflow_id
+RETURNING
+    workflow_id,
+    -- include: freed_queue

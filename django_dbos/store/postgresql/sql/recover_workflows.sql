@@ -32,8 +32,12 @@ SET status = CASE
         WHEN dead.attempts > dead.attempts_allowed THEN clock_timestamp()
     END,
     claim_number = least(workflow.claim_number, 2147483646) + 1,
+    place = CASE
+        WHEN workflow.place = 2 AND dead.attempts <= dead.attempts_allowed THEN 2
+        ELSE 0
+    END,
     executor_id = NULL,
-    queue_sequence = nextval('dbos_queue_sequence')
+    -- include: queue_again
 FROM dead
 WHERE workflow.workflow_id = dead.workflow_id
 RETURNING

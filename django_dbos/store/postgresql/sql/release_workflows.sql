@@ -1,9 +1,16 @@
--- Give claims back to their queues, uncounted. Rows that an open transaction has locked are left
--- out, as in recover_workflows.
+-- Give claims back to their queues, uncounted. Of workflows whose functions still run, the heir
+-- keeps the places. Rows that an open transaction has locked are left out, as in recover_workflows.
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
-    -- include: give_up_claim
-    queue_sequence = nextval('dbos_queue_sequence')
+    -- include: raise_claim_number
+    place = CASE
+        WHEN place = 2 OR workflow_id = ANY(%(still_running)s::text[]) THEN place
+        ELSE 0
+    END,
+    executor_id = CASE
+        WHEN place > 0 AND workflow_id = ANY(%(still_running)s::text[]) THEN %(heir)s
+    END,
+    -- include: queue_again
 WHERE workflow_id = ANY(ARRAY(
     SELECT workflow_id
     FROM dbos_workflow

@@ -7,8 +7,8 @@ SET status = 'WAITING',
     wake_name = wait.name,
     wake_offset = wait."offset",
     due_at = checkpoint.deadline_at,
-    claim_number = workflow.claim_number + 1,
-    executor_id = NULL
+    -- include: give_back_place
+    claim_number = workflow.claim_number + 1
 FROM unnest(
     %(workflow_id)s::text[], %(step_number)s::int[], %(kind)s::text[], %(target_id)s::text[],
     %(name)s::text[], %(offset)s::int[]

@@ -5,7 +5,7 @@
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
     -- include: forget_wait
-    queue_sequence = nextval('dbos_queue_sequence')
+    -- include: queue_again
 WHERE workflow_id = ANY(ARRAY(
     SELECT waiting.workflow_id
     FROM dbos_workflow AS waiting

@@ -3,7 +3,7 @@
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
     -- include: forget_wait
-    queue_sequence = nextval('dbos_queue_sequence')
+    -- include: queue_again
 WHERE workflow_id = ANY(ARRAY(
     SELECT waiting.workflow_id
     FROM unnest(%(kinds)s::text[], %(target_ids)s::text[], %(names)s::text[])

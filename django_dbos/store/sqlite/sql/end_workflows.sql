@@ -4,6 +4,7 @@ SET status = ended.status,
     output = ended.output,
     error = ended.error,
     claim_number = workflow.claim_number + 1,
+    place = 0,
     executor_id = NULL,
     finished_at = %(now)s
 FROM (

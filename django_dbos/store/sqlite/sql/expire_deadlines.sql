@@ -1,7 +1,8 @@
 -- Cancel workflows that are past their deadline, and take the claims of running ones.
 UPDATE dbos_workflow
 SET status = 'CANCELLED',
-    -- include: give_up_claim
+    -- include: raise_claim_number
+    -- include: keep_place
     -- include: forget_wait
     finished_at = %(now)s
 WHERE workflow_id IN (
@@ -11,4 +12,6 @@ WHERE workflow_id IN (
     ORDER BY deadline_at
     LIMIT %(limit)s
 )
-RETURNING workflow_id
+RETURNING
+    workflow_id,
+    -- include: freed_queue

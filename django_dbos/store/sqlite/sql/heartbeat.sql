@@ -29,6 +29,10 @@ RETURNING
         SELECT count(*)
         FROM dbos_workflow
         WHERE status = 'PENDING' AND executor_id = %(executor_id)s
+    ) + (
+        SELECT count(*)
+        FROM dbos_workflow
+        WHERE status <> 'PENDING' AND place > 0 AND executor_id = %(executor_id)s
     ) AS held_count,
     -- Each with the seconds since its last heartbeat.
     (
@@ -62,4 +66,5 @@ RETURNING
           AND holder.wake_workflow_id IS NOT NULL
           AND holder.wake_kind = 'any'
           -- include: is_satisfied
-    ) AS has_lost_wakeup
+    ) AS has_lost_wakeup,
+    coalesce(drain_requested_at, '') <> '' AS must_drain

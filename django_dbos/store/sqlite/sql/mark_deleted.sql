@@ -11,6 +11,7 @@ WHERE workflow_id IN (
       AND finished_at < %(before)s
       AND NOT is_quarantined
       AND coalesce(unique_until <= %(now)s, true)
+      AND place = 0
       AND NOT EXISTS (
           SELECT 1
           FROM dbos_workflow AS child

@@ -11,10 +11,9 @@ SET recovery_attempts = CASE
         ELSE recovery_attempts + 1
     END,
     status = 'ENQUEUED',
-    -- include: give_up_claim
-    queue_sequence = (
-        -- include: next_position
-    )
+    -- include: raise_claim_number
+    -- include: give_back_place
+    -- include: queue_again
 WHERE status = 'PENDING' AND executor_id = %(executor_id)s
 RETURNING
     workflow_id,

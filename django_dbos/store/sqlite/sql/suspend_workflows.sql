@@ -11,6 +11,6 @@ SET status = 'WAITING',
         FROM dbos_checkpoint
         WHERE workflow_id = %(workflow_id)s AND step_number = %(step_number)s
     ),
-    claim_number = claim_number + 1,
-    executor_id = NULL
+    -- include: give_back_place
+    claim_number = claim_number + 1
 WHERE workflow_id = %(workflow_id)s

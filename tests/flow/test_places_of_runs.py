@@ -1,0 +1,310 @@
+"""Places of runs: the next workflow starts when the function has returned.
+
+A cancellation, a stop or another registration may have ended its claim meanwhile. A queue with one
+place shows it by the order in which steps begin and end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db.models import QuerySet
+
+import django_dbos as dbos
+from django_dbos.executor import Executor
+from django_dbos.models import Executor as ExecutorRow
+from django_dbos.models import Workflow
+from tests.flow.limits import limit
+from tests.waiting import LIMIT, eventually
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+events: list[str] = []
+reached, go = threading.Event(), threading.Event()
+
+
+@pytest.fixture(autouse=True)
+def _closed_gates() -> Iterator[None]:
+    events.clear()
+    reached.clear()
+    go.clear()
+    yield
+    go.set()
+
+
+@dbos.step
+def gated(name: str) -> None:
+    events.append(f"{name} begins")
+    reached.set()
+    go.wait(LIMIT)
+    events.append(f"{name} ends")
+
+
+@dbos.step
+async def agated(name: str) -> None:
+    events.append(f"{name} begins")
+    reached.set()
+    try:
+        while not go.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    finally:
+        # Its last words.
+        await asyncio.sleep(0.05)
+        events.append(f"{name} ends")
+
+
+@dbos.step
+def short(name: str) -> None:
+    events.append(f"{name} begins")
+    events.append(f"{name} ends")
+
+
+@dbos.workflow(queue_name="mail")
+def first() -> None:
+    gated("first")
+
+
+@dbos.workflow(queue_name="mail")
+async def afirst() -> None:
+    """The async step ends when it is cancelled."""
+    await agated("first")
+
+
+@dbos.workflow(queue_name="mail")
+async def first_on_thread() -> None:
+    await gated.acall("first")
+
+
+@dbos.workflow(queue_name="mail")
+async def first_beside_another() -> None:
+    """The second of two sync steps has a thread of its own."""
+    busy = threading.Event()
+
+    @dbos.step
+    def holds_thread() -> None:
+        busy.set()
+
+    await asyncio.gather(holds_thread.acall(), gated.acall("first"))
+
+
+@dbos.workflow(queue_name="mail")
+async def leaves_step_behind() -> str:
+    """Return although the thread of a cancelled branch is still in its step."""
+    branch = asyncio.ensure_future(gated.acall("first"))
+    while not reached.is_set():  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    branch.cancel()
+    return "done"
+
+
+@dbos.workflow(queue_name="mail")
+def second() -> None:
+    short("second")
+
+
+@dbos.workflow(queue_name="mail")
+def waits(name: str) -> Any:
+    short(name)
+    message = dbos.recv("go")
+    short(f"{name} again")
+    return message
+
+
+IN_ORDER = ["first begins", "first ends", "second begins", "second ends"]
+
+RUNS = [first, afirst, first_on_thread, first_beside_another]
+
+
+def place_of(handle: Any) -> int:
+    return int(Workflow.objects.get(pk=handle.workflow_id).place)
+
+
+def let_it_claim(executor: Executor) -> None:
+    """Have the executor look twice for something to claim."""
+    for _ in range(2):
+        polls = executor.dispatcher.polls
+        executor.dispatcher.poll()
+        eventually(lambda before=polls: executor.dispatcher.polls > before)
+
+
+@pytest.mark.rule(58)
+@pytest.mark.parametrize("workflow", RUNS)
+def test_after_a_cancellation_the_next_one_starts_when_the_step_has_returned(
+    workflow: Any, worker: Executor
+) -> None:
+    limit()
+    handle, following = workflow.start(), second.start()
+    assert reached.wait(LIMIT)
+
+    assert handle.cancel()
+    if workflow is not afirst:
+        assert place_of(handle) == 1
+        let_it_claim(worker)
+    go.set()
+
+    following.get_result(timeout=LIMIT)
+    assert events == IN_ORDER
+    assert place_of(handle) == 0
+
+
+@pytest.mark.rule(58)
+def test_past_its_deadline_a_workflow_keeps_its_place_until_its_step_has_returned(
+    worker: Executor,
+) -> None:
+    limit()
+    handle, following = first.using(timeout=0.2).start(), second.start()
+    assert reached.wait(LIMIT)
+
+    eventually(lambda: handle.get_status() == "CANCELLED")
+    let_it_claim(worker)
+    go.set()
+
+    following.get_result(timeout=LIMIT)
+    assert events == IN_ORDER
+
+
+@pytest.mark.rule(58)
+def test_a_workflow_that_ends_keeps_its_place_until_its_threads_have_returned(
+    worker: Executor,
+) -> None:
+    limit()
+    handle, following = leaves_step_behind.start(), second.start()
+    assert reached.wait(LIMIT)
+
+    let_it_claim(worker)
+    go.set()
+
+    assert handle.get_result(timeout=LIMIT) == "done"
+    following.get_result(timeout=LIMIT)
+    assert events == IN_ORDER
+
+
+@pytest.mark.rule(58)
+@pytest.mark.parametrize("workflow", [first, first_on_thread])
+def test_a_resumed_workflow_waits_for_its_own_lingering_place(
+    workflow: Any, worker: Executor
+) -> None:
+    limit()
+    handle = workflow.start()
+    assert reached.wait(LIMIT)
+    handle.cancel()
+
+    assert handle.resume()
+    let_it_claim(worker)
+    assert handle.get_status() == "ENQUEUED"
+    go.set()
+
+    handle.get_result(timeout=LIMIT)
+    assert events == ["first begins", "first ends"] * 2
+
+
+@pytest.mark.rule(60)
+def test_a_waiting_workflow_gives_its_place_back_and_comes_before_those_that_never_ran(
+    worker: Executor,
+) -> None:
+    limit()
+    waiting = waits.start("first")
+    eventually(lambda: waiting.get_status() == "WAITING")
+    running, following = first.start(), second.start()
+    assert reached.wait(LIMIT)
+
+    waiting.send("message", "go")
+    eventually(lambda: waiting.get_status() == "ENQUEUED")
+    go.set()
+
+    assert waiting.get_result(timeout=LIMIT) == "message"
+    running.get_result(timeout=LIMIT)
+    following.get_result(timeout=LIMIT)
+    assert events[-4:] == [
+        "first again begins", "first again ends", "second begins", "second ends",
+    ]  # fmt: skip
+
+
+@pytest.mark.rule(60)
+def test_a_mutex_is_held_across_a_suspension(worker: Executor) -> None:
+    limit(hold_while_waiting=True)
+    waiting = waits.start("first")
+    eventually(lambda: waiting.get_status() == "WAITING")
+    following = second.start()
+
+    let_it_claim(worker)
+    waiting.send("message", "go")
+
+    following.get_result(timeout=LIMIT)
+    assert events == [
+        "first begins", "first ends", "first again begins", "first again ends",
+        "second begins", "second ends",
+    ]  # fmt: skip
+
+
+@pytest.mark.rule(61)
+def test_a_child_waits_for_a_place_and_its_waiting_parent_has_none(worker: Executor) -> None:
+    @dbos.workflow(queue_name="mail")
+    def child(number: int) -> int:
+        short(f"child {number}")
+        return number
+
+    @dbos.workflow(queue_name="mail")
+    def parent() -> list[int]:
+        handles = [child.start(number) for number in range(3)]
+        short("parent")
+        return [handle.get_result() for handle in handles]
+
+    limit()
+
+    assert parent.start().get_result(timeout=LIMIT) == [0, 1, 2]
+    # Not one of the children before its parent waits.
+    assert events[:2] == ["parent begins", "parent ends"]
+
+
+# Executors that leave runs behind
+
+
+@pytest.mark.rule(59)
+@pytest.mark.parametrize("workflow", [first, first_on_thread])
+def test_after_a_stop_a_place_is_freed_when_the_abandoned_step_has_returned(
+    workflow: Any, start_executor: Callable[..., Executor]
+) -> None:
+    limit()
+    left = start_executor()
+    handle, following = workflow.start(), second.start()
+    assert reached.wait(LIMIT)
+
+    left.stop(grace=0.0)
+    assert (handle.get_status(), place_of(handle)) == ("ENQUEUED", 1)
+    other = start_executor()
+    let_it_claim(other)
+    go.set()
+
+    following.get_result(timeout=LIMIT)
+    handle.get_result(timeout=LIMIT)
+    assert events[:2] == ["first begins", "first ends"]
+    assert ExecutorRow.objects.get().executor_id == other.executor_id
+
+
+@pytest.mark.rule(59)
+def test_an_executor_that_registers_again_keeps_the_places_of_its_running_steps(
+    worker: Executor,
+) -> None:
+    limit()
+    handle, following = first.start(), second.start()
+    assert reached.wait(LIMIT)
+    old_id = worker.executor_id
+
+    # Declared dead, it registers again under another id.
+    QuerySet(ExecutorRow).all().delete()
+    worker.housekeeping.heartbeat.hurry()
+    worker.housekeeping.loop.wake()
+    eventually(lambda: worker.executor_id != old_id and place_of(handle))
+    eventually(lambda: handle.get_status() == "ENQUEUED")
+    let_it_claim(worker)
+    go.set()
+
+    handle.get_result(timeout=LIMIT)
+    following.get_result(timeout=LIMIT)
+    assert events[:2] == ["first begins", "first ends"]
+    assert sorted(events[2:]) == sorted(["first begins", "first ends", *IN_ORDER[2:]])
