@@ -48,7 +48,8 @@ def sync(store: Store, session: Session) -> bool:
         if change is not None:
             changes[name] = partial(_update, store, session, name, change)
     written = [_try(name, write) for name, write in changes.items()]
-    _report_zone_data([*stored.values()])
+    if declared or stored:
+        _report_zone_data(len(declared | stored), [*stored.values()])
     return all(written)
 
 
@@ -120,11 +121,10 @@ def _try(name: str, write: Callable[[], object]) -> bool:
     return True
 
 
-def _report_zone_data(stored: Sequence[StoredSchedule]) -> None:
+def _report_zone_data(count: int, stored: Sequence[StoredSchedule]) -> None:
     """Log this host's version; warn if other executors have planned by newer data."""
     newest, own = max((schedule.tzdata for schedule in stored), default=""), zones.data_version()
-    if newest:
-        logger.info("Schedules: %d; time-zone data: %s", len(stored), own or "unknown")
+    logger.info("Schedules: %d; time-zone data: %s", count, own or "unknown")
     if newest > own:
         logger.warning(
             "The time-zone data of this host, %s, is older than that of other executors, %s: it "

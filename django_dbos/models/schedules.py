@@ -76,7 +76,11 @@ class Schedule(EngineRow):
     @property
     def description(self) -> str:
         """The times in English, for example "every day at 03:00 (Europe/Berlin)"."""
-        return schedules.describe(self.definition)
+        try:
+            return schedules.describe(self.definition)
+        except (TypeError, ValueError) as error:
+            # A row that was changed by hand must not fail a list.
+            return f"unreadable options: {error}"
 
     @property
     def is_paused(self) -> bool:

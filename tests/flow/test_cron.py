@@ -109,6 +109,9 @@ def test_an_unknown_zone_is_refused_with_a_suggestion() -> None:
         zones.find("CEST")
     with pytest.raises(ValueError, match="isn't known"):
         zones.find("../../etc/passwd")
+    for key in ("", "Europe", "/etc/localtime", "a\0b"):
+        with pytest.raises(ValueError, match="isn't known"):
+            zones.find(key)
     with pytest.raises(TypeError, match="not int 5"):
         zones.find(5)
 

@@ -678,6 +678,7 @@ def data(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 def test_newer_time_zone_data_plans_again_and_older_data_doesn_t(
     data: Callable[[str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "django_dbos.executor")
     data("2026c")
     dbos.schedules.create("nightly", report, "0 3 * * *", timezone="Europe/Berlin")
     right = row("nightly").next_at
@@ -686,6 +687,7 @@ def test_newer_time_zone_data_plans_again_and_older_data_doesn_t(
     set_row("nightly", next_at=wrong, tzdata="2025b")
     with Executor():
         assert (row("nightly").next_at, row("nightly").tzdata) == (right, "2026c")
+    assert "Schedules: 1; time-zone data: 2026c" in caplog.text
     set_row("nightly", next_at=wrong)
     data("2025b")
     with Executor():
@@ -773,3 +775,17 @@ def test_a_queue_that_limits_its_partitions_needs_a_key(settings: Any) -> None:
     assert started("hourly")[0].partition_key == "customer-7"
     with pytest.raises(ValueError, match="needs a partition key"):
         dbos.schedules.edit("hourly", partition_key=None)
+
+
+def test_a_row_with_unreadable_options_fails_no_list_and_can_be_deleted() -> None:
+    hourly("good")
+    hourly("bad")
+    set_row("bad", edited={"every": 60})
+    assert [one.description.split()[0] for one in dbos.schedules.list()] == ["unreadable", "every"]
+    with Executor():
+        pass
+    make_due("good")
+    set_row("bad", next_at=row("good").next_at)
+    start_due()
+    assert len(started("good")) == 1
+    dbos.schedules.delete("bad")
