@@ -58,7 +58,7 @@ def pass_by() -> None:
 
 def test_a_paused_queue_rests_until_it_is_resumed() -> None:
     GATE.set()
-    queues.set("mail")
+    queues.set("mail", concurrency=None)
     queues.pause("mail")
     handle = noop.using(queue_name="mail").start()
     pass_by()
@@ -101,3 +101,17 @@ def test_a_removed_limit_lets_all_run() -> None:
     queues.reset("mail")
 
     eventually(lambda: running() == 4)
+
+
+def test_workflows_that_run_without_a_limit_count_against_a_new_one() -> None:
+    start(2)
+    eventually(lambda: running() == 2)
+
+    queues.set("mail", concurrency=2)
+    (late,) = start(1)
+    pass_by()
+
+    assert late.get_status() == "ENQUEUED"
+    assert late.describe().why_not_running == "Queue 'mail' is at 2 of 2."
+    GATE.set()
+    assert late.get_result(timeout=LIMIT) == "done"
