@@ -17,6 +17,7 @@ import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint
 from django_dbos.store.rows import CONTINUING
+from tests.flow.managed import make_queue
 from tests.performance import workflows
 from tests.performance.costs import (
     ASKER,
@@ -176,6 +177,26 @@ def test_the_next_run_of_a_workflow_is_one_batch_and_another_claim(measure: Meas
     # The fence, the rows, the release with the COMMIT; then the end and its notification.
     assert (costs.trips[WRITER], costs.commits[WRITER]) == (4, 3)
     assert costs.of(DISPATCHER).count("load_checkpoints") == 1
+
+
+@on_postgresql
+@pytest.mark.parametrize(
+    "limits", [{"concurrency": 50}, {"rate_count": 1_000, "rate_period": 60.0}]
+)
+def test_a_workflow_under_a_limit_is_claimed_with_one_message(
+    limits: dict[str, Any], measure: Measure
+) -> None:
+    make_queue("limited", **limits)
+    # The dispatcher finds out that the queue has limits, and the statements are prepared.
+    measure(lambda: workflows.nothing.using(queue_name="limited").start())
+
+    costs = measure(lambda: workflows.nothing.using(queue_name="limited").start())
+
+    claims = costs.of(DISPATCHER)
+    assert claims == ["lock_queue", "claim_in_turn"] * (len(claims) // 2)
+    # Two notifications of it, and two of the place that it frees.
+    assert costs.trips[DISPATCHER] == costs.commits[DISPATCHER] == len(claims) // 2 <= 4
+    assert costs.of(WRITER) == ["end_workflow"]
 
 
 @on_postgresql
