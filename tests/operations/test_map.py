@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import django_dbos as dbos
+from django_dbos import queues
 from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint, Wake, Workflow
 from django_dbos.operations import mapping
@@ -411,6 +412,21 @@ def test_a_worker_ends_it_early(worker: Executor, workflow: Any) -> None:
     with pytest.raises(dbos.MapFailed, match="1 of 20"):
         handle.get_result(timeout=LIMIT)
     eventually(lambda: not Workflow.objects.filter(parent_id=handle.workflow_id).active().exists())
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.rule(72)
+@pytest.mark.parametrize(("limit", "concurrency"), [(2, 4), (4, 2)])
+def test_children_obey_the_limit_of_their_queue_too(
+    transactional_db: None, limit: int, concurrency: int
+) -> None:
+    queues.set("counted", concurrency=limit)
+    most.clear()
+    with Executor(concurrency=8):
+        handle = maps_counts.start(30, concurrency=concurrency, queue_name="counted")
+
+        assert handle.get_result(timeout=LIMIT) == list(range(30))
+    assert max(most) == 2
 
 
 @pytest.mark.django_db(transaction=True)
