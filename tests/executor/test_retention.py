@@ -21,6 +21,7 @@ from django_dbos.models import (
     Message,
     PastRun,
     StreamEntry,
+    Wake,
     Workflow,
 )
 from django_dbos.models import Executor as ExecutorRow
@@ -83,6 +84,15 @@ def make(count: int) -> list[str]:
     run_until_idle()
     for handle in handles:
         handle.send("late")
+        # Left behind by a wait that was cut off.
+        Wake(
+            workflow_id=handle.workflow_id,
+            part=0,
+            claim_number=1,
+            wake_kind="event",
+            wake_workflow_id="other",
+            wake_name="key",
+        ).save_base(force_insert=True)
     age()
     return [handle.workflow_id for handle in handles]
 

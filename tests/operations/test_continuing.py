@@ -370,7 +370,7 @@ def test_hundreds_of_runs_take_no_more_memory_than_one() -> None:
 
 def live_runs() -> int:
     gc.collect()
-    return sum(isinstance(found, Run) for found in gc.get_objects())
+    return sum(type(found) is Run for found in gc.get_objects())
 
 
 # How it ends
