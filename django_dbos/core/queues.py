@@ -182,6 +182,8 @@ class Part:
     is_locked: bool = False
     """Whether another transaction holds the lock of the queue, so that nothing was claimed."""
     is_managed: bool = True
+    is_open: bool = False
+    """Whether the limits let something through, if there was anything that could run here."""
     next_start: float | None = None
     """Seconds until a rate limit allows a start that it refuses now."""
 

@@ -229,7 +229,7 @@ class Dispatcher:
         if may_have_more:
             return turn.pause
         self.lanes.close(lane, seconds=turn.next_start)
-        self._explain(lane, is_fruitless=turn.is_fruitless and turn.next_start is None)
+        self._explain(lane, is_fruitless=turn.is_fruitless)
         return None
 
     def _take_turn(self, queue_name: str, turn: PacedTurn) -> tuple[list[Claim], Part]:

@@ -20,9 +20,10 @@ class PacedTurn(Turn):
         self._clock = clock
         self._lock_backoff = Backoff(*LOCK_PAUSES)
         self._goes_on_at = 0.0
+        self._has_claimed = False
         self.batch_size = FIRST_CLAIMS
         """The largest number of workflows for the next claim."""
-        self.is_fruitless = True
+        self.is_fruitless = False
         """Whether nothing was claimed since the lane was opened, though no limit is reached."""
 
     @property
@@ -34,7 +35,8 @@ class PacedTurn(Turn):
         """Note that something was enqueued, and try the lock at once."""
         super().begin()
         self._goes_on_at = 0.0
-        self.is_fruitless = True
+        self.is_fruitless = False
+        self._has_claimed = False
 
     def note_claim(self, part: Part, count: int) -> bool:
         """Note a claim of `count` workflows; return whether there may be more to claim."""
@@ -42,7 +44,8 @@ class PacedTurn(Turn):
             self._goes_on_at = self._clock() + self._lock_backoff.grow()
             return True
         self._lock_backoff.reset()
-        self.is_fruitless = self.is_fruitless and not (count or part.is_full)
+        self._has_claimed = self._has_claimed or bool(count)
+        self.is_fruitless = (self.is_fruitless or part.is_open) and not self._has_claimed
         is_batch = count == self.batch_size
         self.batch_size = min(count * MORE_CLAIMS, MAX_CLAIMS) if is_batch else FIRST_CLAIMS
         return self.note(part)

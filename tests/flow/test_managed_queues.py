@@ -309,6 +309,25 @@ def test_an_unknown_function_in_a_managed_queue_is_named(
     eventually(lambda: "'old.name'" in caplog.text)
 
 
+@pytest.mark.rule(9)
+def test_nobody_looks_for_unknown_functions_in_a_queue_that_is_full(
+    start_executor: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_queue(partition_concurrency=1)
+    handles = started(passes, 3)
+    rows_of([one.workflow_id for one in handles]).update(partition_key="a")
+    executor = start_executor()
+    eventually(lambda: door.inside)
+    looks: list[str] = []
+    monkeypatch.setattr(executor.store, "find_unknown", lambda name, _: looks.append(name))
+
+    look_again(executor)
+
+    assert looks == []
+    door.is_open.set()
+    assert results(handles) == [""] * 3
+
+
 @pytest.mark.rule(57)
 def test_a_key_with_many_delays_no_other(start_executor: Start) -> None:
     make_queue(concurrency=2, partition_concurrency=1)

@@ -73,6 +73,7 @@ def test_both_databases_have_the_same_statements() -> None:
         "claim_chosen",
         "count_places_of_key",
         "delete_starts",
+        "find_keyless",
         "find_managed",
         "insert_starts",
         "merge_starts",

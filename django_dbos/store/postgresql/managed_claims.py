@@ -11,7 +11,7 @@ from django_dbos.store.managed_claims import MAX_VISITS, ManagedClaims
 from django_dbos.store.sessions import Params, Row, Session
 
 # The columns of the part of the turn, before those of the claims.
-PART_COLUMNS = 6
+PART_COLUMNS = 7
 
 
 class PostgresManagedClaims(ManagedClaims):
@@ -83,12 +83,13 @@ def _params(
 
 
 def _part(row: Row) -> Part:
-    after, is_cut, is_full, is_locked, is_managed, next_start = row[:PART_COLUMNS]
+    after, is_cut, is_full, is_locked, is_managed, is_open, next_start = row[:PART_COLUMNS]
     return Part(
         after=after,
         is_cut=bool(is_cut),
         is_full=is_full,
         is_locked=is_locked,
         is_managed=is_managed,
+        is_open=is_open,
         next_start=next_start,
     )

@@ -78,6 +78,7 @@ class QueueWalk:
             is_cut=part.is_cut or len(kept) >= limit,
             is_full=is_full and len(kept) < limit,
             is_managed=self._is_managed,
+            is_open=part.is_open,
             next_start=part.next_start,
         )
 
@@ -94,7 +95,9 @@ class QueueWalk:
             or any(map(self._is_cut, stops, taken, [share] * len(stops)))
             or bool(starts and sum(one.is_start for one in chosen) >= starts)
         )
-        return chosen, Part(after=key, is_cut=is_cut, next_start=self._next_start)
+        return chosen, Part(
+            after=key, is_cut=is_cut, is_open=bool(stops), next_start=self._next_start
+        )
 
     def _find_stops(
         self, after: str | None, room: int, starts: int | None
@@ -114,7 +117,7 @@ class QueueWalk:
 
     def _keys(self, after: str | None, name: str) -> Iterator[str]:
         if after is None:
-            if self._is_managed:
+            if self._is_managed and self._session.run("find_keyless", self._params):
                 yield ""
             after = ""
         while found := self._session.run(name, self._params | {"after": after}):
@@ -131,10 +134,9 @@ class QueueWalk:
             starts=usage.partition_starts_left,
         )
         self._note_start(usage.partition_next_start)
-        if stop.places == 0 or not may_start or stop.starts == 0:
-            is_open = stop.places != 0 and bool(self._take(stop, 1, 0))
-        else:
-            is_open = bool(key) or bool(self._take(stop, 1, None))
+        if stop.places == 0:
+            return None
+        is_open = (may_start and stop.starts != 0) or bool(self._take(stop, 1, 0))
         return stop if is_open else None
 
     def _take(self, stop: Stop, share: int, starts: int | None) -> list[Choice]:

@@ -53,6 +53,7 @@ part AS MATERIALIZED (
               AND name IS DISTINCT FROM current_setting('dbos.locked_queue', true)
         ) AS is_locked,
         coalesce((SELECT is_managed FROM limits), true) AS is_managed,
+        EXISTS (SELECT FROM turn WHERE is_open) AS is_open,
         least(
             (SELECT next_start FROM room),
             (SELECT min(next_start) FROM turn)
