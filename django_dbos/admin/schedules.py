@@ -270,7 +270,7 @@ class ScheduleAdmin(EngineAdmin):
 
     def _act(self, request: HttpRequest, queryset: Any, name: str) -> None:
         action, user = _ACTIONS[name], request.user.get_username()
-        done = []
+        done, refused = [], False
         for schedule in queryset:
             if not action.applies(schedule):
                 continue
@@ -278,8 +278,11 @@ class ScheduleAdmin(EngineAdmin):
                 action.act(str(schedule.name), user)
             except DbosError as error:
                 self.message_user(request, str(error), messages.ERROR)
+                refused = True
             else:
                 done.append(schedule)
+        if refused and not done:
+            return
         if done:
             _log(request, done, action.log, action.flag)
         count = len(done)

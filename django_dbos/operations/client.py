@@ -23,7 +23,7 @@ from django_dbos.exceptions import (
     WorkflowCancelled,
     WorkflowDoesNotExist,
 )
-from django_dbos.operations import runner
+from django_dbos.operations import describing, runner
 from django_dbos.operations.polling import auntil
 from django_dbos.operations.timeouts import (
     default_or_raise,
@@ -196,10 +196,8 @@ class ClientWait(Generic[T]):
         )
 
     def _reason(self, workflow: Workflow) -> str:
-        if workflow.status == Status.ENQUEUED:
-            reader, queue_name = self._store.reader, str(workflow.queue_name)
-            if reason := reader.why_unclaimed(queue_name, str(workflow.name)):
-                return reason
+        if reasons := describing.why_not_running(self._store, workflow):
+            return reasons.removesuffix(".")
         if workflow.status == Status.PENDING:
             return f"executor {workflow.executor_id!r} is running it"
         return f"its status is {workflow.status}"

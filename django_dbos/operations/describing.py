@@ -72,7 +72,7 @@ def describe(store: Store, workflow_id: str) -> WorkflowDescription:
         name=row.name,
         status=Workflow.Status(row.status),
         is_quarantined=row.is_quarantined,
-        why_not_running=_why_not_running(store, row),
+        why_not_running=why_not_running(store, row),
         queue_name=row.queue_name,
         partition_key=row.partition_key or None,
         priority=row.priority,
@@ -115,7 +115,8 @@ def _awaited(row: Any) -> str | None:
     return row.wake_kind  # type: ignore[no-any-return]
 
 
-def _why_not_running(store: Store, row: Any) -> str | None:
+def why_not_running(store: Store, row: Any) -> str | None:
+    """Return the reasons why an enqueued workflow doesn't run; None if there are none."""
     if row.status != Status.ENQUEUED:
         return None
     workers = store.reader.find_workers(row.queue_name)

@@ -153,6 +153,7 @@ def test_a_declared_schedule_isn_t_deleted(client: Client) -> None:
         log_in(client, *ALL)
         response = client.post(url("action", "delete"), follow=True)
         assert "is declared in code" in response.content.decode()
+        assert "0 schedules" not in response.content.decode()
         assert Schedule.objects.exists()
         dbos.schedules.edit("nightly", priority=1)
         post(client, "reset")

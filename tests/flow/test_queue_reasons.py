@@ -188,3 +188,20 @@ def test_a_resumed_workflow_waits_for_its_own_step() -> None:
     change("w", place=1, executor_id=executor_id)
 
     assert why("w") == f"Its step still runs on {executor_id}; it goes on once that has ended."
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_call_that_waits_for_long_logs_the_reasons(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("django_dbos.operations.client.PATIENCE", 0.0)
+    queues.set("mail", concurrency=1)
+    queues.pause("mail", by="ada")
+    handle = noop.using(queue_name="mail").start()
+
+    with pytest.raises(dbos.WaitTimeout):
+        handle.get_result(timeout=0.01)
+
+    assert re.search(
+        r"get_result\(\) has waited .*: Queue 'mail' is paused since .* by ada", caplog.text
+    )
