@@ -21,27 +21,29 @@ if TYPE_CHECKING:
 class WorkflowDescription:
     """The state of a workflow, as `handle.describe()` returns it."""
 
+    # Fields that later versions have added have defaults: histories hold descriptions without them.
+
     workflow_id: str
     name: str
     status: Workflow.Status
     is_quarantined: bool
     """Whether the engine stopped it, for the reason in `error`; `resume()` it after a fix."""
-    why_not_running: str | None
+    why_not_running: str | None = None
     """The reasons why it is enqueued and doesn't run, such as "Queue 'mail' is at 10 of 10."; None
     if there are none, and in every other status."""
     queue_name: str
-    partition_key: str | None
+    partition_key: str | None = None
     priority: int
     deduplication_id: str | None
-    unique_until: datetime | None
+    unique_until: datetime | None = None
     """The time until which it keeps that id, even if it ends before."""
-    debounce_key: str | None
+    debounce_key: str | None = None
     user_id: str | None
     attributes: dict[str, Any] | None
     parent_id: str | None
     executor_id: str | None
     """The worker that runs it, while it is PENDING."""
-    run_number: int
+    run_number: int = 1
     """1, and 1 more for each continue_as_new(); `PastRun` has the runs before."""
     recovery_attempts: int
     """The number of workers in a row that died running it, without progress."""
