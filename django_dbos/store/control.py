@@ -7,7 +7,7 @@ from datetime import datetime
 
 from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.durations import seconds_to
-from django_dbos.core.records import executor_key
+from django_dbos.core.records import Lane, executor_key
 from django_dbos.store import errors, rows
 from django_dbos.store.announcing import Announcing
 from django_dbos.store.sessions import Row, Session
@@ -67,13 +67,20 @@ class Control(Announcing):
         """
         requested, resumed = list(dict.fromkeys(workflow_ids)), set[str]()
         for batch in _batches(requested):
+            freed = [] if queue_name is None else self._lanes_left(batch, queue_name)
             found = self._resume_batch(batch, queue_name)
             left = [workflow_id for workflow_id in batch if workflow_id not in _first(found)]
             if left and self._free_expired(left, queue_name):
                 found += self._resume_batch(left, queue_name)
-            self._announce_after_commit(Notifications(lanes=rows.lanes(found, 1)))
+            self._announce_after_commit(Notifications(lanes=[*rows.lanes(found, 1), *freed]))
             resumed.update(row[0] for row in found)
         return {workflow_id: workflow_id in resumed for workflow_id in requested}
+
+    def _lanes_left(self, workflow_ids: Sequence[str], queue_name: str) -> list[Lane]:
+        """Return the lanes of other queues in which these workflows hold places."""
+        held = self._workflows().filter(workflow_id__in=workflow_ids, place__gt=0)
+        left = held.exclude(queue_name=queue_name).values_list("queue_name", flat=True)
+        return [Lane(name, None) for name in left.distinct()]
 
     def _resume_batch(self, workflow_ids: Sequence[str], queue_name: str | None) -> list[Row]:
         if len(workflow_ids) == 1:

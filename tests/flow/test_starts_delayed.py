@@ -217,6 +217,23 @@ def test_a_delayed_and_a_waiting_one_move_as_well() -> None:
     assert waiting.describe().queue_name == "other"
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_move_frees_the_place_that_was_held_in_the_queue(settings: Any) -> None:
+    """And its workers are told at once: a heartbeat an hour would tell them too late."""
+    settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": HOUR, "LEASE": 10 * HOUR}
+    dbos.queues.set("one", concurrency=1, hold_while_waiting=True)
+    with Executor(concurrency=4):
+        first = waits.using(queue_name="one").start()
+        eventually(lambda: first.get_status() == "WAITING")
+        second = notes.using(queue_name="one").start(2)
+
+        assert first.resume(queue_name="other")
+
+        assert second.get_result(timeout=LIMIT) == 2
+        first.send(1)
+        assert first.get_result(timeout=LIMIT) == 1
+
+
 def test_a_taken_deduplication_id_of_the_other_queue_counts() -> None:
     moved = notes.using(deduplication_id="d").start(1)
     moved.cancel()

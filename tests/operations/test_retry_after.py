@@ -396,7 +396,7 @@ def test_a_delay_may_be_an_instant(ahead: float, seconds: float) -> None:
     ("delay", "message"),
     [
         (None, "needs seconds, a timedelta or an instant, not None"),
-        ("30", "must be seconds or a timedelta, not str '30'"),
+        ("30", "RetryAfter must be an instant, seconds or a timedelta, not str '30'"),
         (True, "not bool True"),
         (-1, "can't be negative"),
         (float("nan"), "must be a finite number"),
