@@ -542,6 +542,26 @@ def test_a_locked_workflow_is_passed_over(store: Store, executor_id: str) -> Non
         assert claim(store, executor_id)[0] == [other]
 
 
+@many_writers
+@pytest.mark.rule(54)
+def test_limits_hold_behind_a_transaction_pooler(
+    store: Store, executor_id: str, settings: Any
+) -> None:
+    settings.DBOS = {**settings.DBOS, "TRANSACTION_POOLER": True}
+    make_queue(concurrency=2, rate_count=3, rate_period=60.0)
+    ids = start(store, 5)
+
+    assert claim(store, executor_id, limit=1)[0] == ids[:1]
+    assert claim(store, executor_id)[0] == ids[1:2]
+    assert claim(store, executor_id)[1].is_full
+    free(ids[:2])
+    session = store.connect(executor_id, "by id")
+    assert [store.claim_workflow(session, executor_id, one) is not None for one in ids[2:]] == [
+        True, False, False,
+    ]  # fmt: skip
+    session.close()
+
+
 def test_a_timeout_runs_from_the_claim_on(store: Store, executor_id: str) -> None:
     make_queue(concurrency=1)
     (workflow_id,) = start(store, timeout=timedelta(seconds=60))
