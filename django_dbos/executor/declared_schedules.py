@@ -33,7 +33,7 @@ def sync(store: Store, session: Session) -> bool:
     """
     declared, problems = schedule_options.declared()
     for name, error in problems.items():
-        logger.error("Schedule %r is declared with a mistake, and left alone: %s", name, error)
+        logger.error("Schedule %r is declared with a mistake, and left alone: %r", name, error)
     stored = {schedule.name: schedule for schedule in store.read_schedules(session)}
     now = store.read_clock(session)
     changes = {
@@ -124,12 +124,12 @@ def _try(name: str, write: Callable[[], object]) -> bool:
 def _report_zone_data(count: int, stored: Sequence[StoredSchedule]) -> None:
     """Log this host's version; warn if other executors have planned by newer data."""
     newest, own = max((schedule.tzdata for schedule in stored), default=""), zones.data_version()
-    logger.info("Schedules: %d; time-zone data: %s", count, own or "unknown")
+    logger.info("Schedules: %d; time-zone data: %r", count, own)
     if newest > own:
         logger.warning(
-            "The time-zone data of this host, %s, is older than that of other executors, %s: it "
+            "The time-zone data of this host, %r, is older than that of other executors, %r: it "
             "starts schedules of theirs only when they are %g s late. Update the system's tzdata",
-            own or "of unknown version",
+            own,
             newest,
             PATIENCE,
         )

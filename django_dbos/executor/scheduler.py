@@ -142,7 +142,7 @@ class Scheduler:
         except Exception as error:
             self.broken.add(name)
             logger.exception(
-                "Schedule %r can't be computed by this executor, and is left to others: %s",
+                "Schedule %r can't be computed by this executor, and is left to others: %r",
                 name,
                 error,
             )

@@ -144,16 +144,18 @@ def schedule_started(plan: SchedulePlan) -> None:
     """Log what has become of a schedule that was due; its workflows log their own runs."""
     name = plan.schedule.name
     if plan.pause_reason is not None:
-        logger.warning("Schedule %r is paused: %s", name, plan.pause_reason)
+        logger.warning("Schedule %r is paused: %r", name, plan.pause_reason)
     if plan.first_missed is not None:
         logger.warning(
-            "Schedule %r has missed instants from %s on; started for them: %d",
+            "Schedule %r has missed instants from %r on; started for them: %d",
             name,
-            plan.first_missed,
+            plan.first_missed.isoformat(),
             len(plan.starts),
         )
     for instant in plan.skipped:
-        logger.info("Schedule %r skips %s: an earlier workflow is active", name, instant)
+        logger.info(
+            "Schedule %r skips %r: an earlier workflow is active", name, instant.isoformat()
+        )
 
 
 def step_put_off(step: ObservedStep, seconds: float) -> None:

@@ -319,7 +319,7 @@ def test_failures_in_a_row_pause_and_are_counted_anew_after_a_resume(
     assert (len(started("hourly")), paused.next_at) == (2, None)
     assert paused.is_paused
     assert "2 failures in a row" in paused.paused_reason
-    assert "is paused: 2 failures in a row" in caplog.text
+    assert "is paused: '2 failures in a row" in caplog.text
     assert dbos.schedules.resume("hourly")
     make_due("hourly")
     start_due()
@@ -687,12 +687,12 @@ def test_newer_time_zone_data_plans_again_and_older_data_doesn_t(
     set_row("nightly", next_at=wrong, tzdata="2025b")
     with Executor():
         assert (row("nightly").next_at, row("nightly").tzdata) == (right, "2026c")
-    assert "Schedules: 1; time-zone data: 2026c" in caplog.text
+    assert "Schedules: 1; time-zone data: '2026c'" in caplog.text
     set_row("nightly", next_at=wrong)
     data("2025b")
     with Executor():
         assert (row("nightly").next_at, row("nightly").tzdata) == (wrong, "2026c")
-    assert "is older than that of other executors, 2026c" in caplog.text
+    assert "is older than that of other executors, '2026c'" in caplog.text
 
 
 @pytest.mark.rule(69)
