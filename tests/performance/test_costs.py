@@ -17,6 +17,7 @@ import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint
 from django_dbos.store.rows import CONTINUING
+from tests.flow.limits import limit
 from tests.flow.managed import make_queue
 from tests.performance import workflows
 from tests.performance.costs import (
@@ -197,6 +198,19 @@ def test_a_workflow_under_a_limit_is_claimed_with_one_message(
     # Two notifications of it, and two of the place that it frees.
     assert costs.trips[DISPATCHER] == costs.commits[DISPATCHER] == len(claims) // 2 <= 4
     assert costs.of(WRITER) == ["end_workflow"]
+
+
+@on_postgresql
+def test_an_end_that_frees_a_place_also_notifies_of_its_queue(measure: Measure) -> None:
+    limit("default", concurrency=100)
+
+    costs = measure(workflows.nothing.start)
+
+    assert costs.of(WRITER) == ["end_workflow"]
+    assert (costs.trips[WRITER], costs.commits[WRITER]) == (1, 2)
+    assert costs.of(NOTIFIER) == TOLD
+    # In transactions of their own, but in one message.
+    assert (costs.trips[NOTIFIER], costs.commits[NOTIFIER]) == (1, 2)
 
 
 @on_postgresql
