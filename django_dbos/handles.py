@@ -11,7 +11,7 @@ from django.apps import apps
 
 from django_dbos.core import engine, names
 from django_dbos.exceptions import DbosError
-from django_dbos.operations import context, events, messages, outside, reading, results
+from django_dbos.operations import context, events, messages, outside, queues, reading, results
 from django_dbos.operations._sync import events as sync_events
 from django_dbos.operations._sync import messages as sync_messages
 from django_dbos.operations._sync import outside as sync_outside
@@ -155,7 +155,8 @@ class WorkflowHandle(Generic[R]):
 
         Raises:
             WorkflowDoesNotExist: There is no such workflow.
-            ValueError: The queue's name is empty or too long; TypeError if it is no str.
+            ValueError: The queue's name is empty or too long, or it needs a partition key that the
+                workflow hasn't; TypeError if the name is no str.
         """
         return perform("resume", self._resumption(queue_name))
 
@@ -291,13 +292,7 @@ class WorkflowHandle(Generic[R]):
 
     def _resumption(self, queue_name: str | None) -> Callable[[], bool]:
         queue_name = _checked_queue(queue_name)
-
-        def resume() -> bool:
-            ids = [self.workflow_id]
-            answers = get_store().resume_workflows(ids, queue_name=queue_name)
-            return self._known(answers[self.workflow_id])
-
-        return resume
+        return lambda: self._known(_resumed([self.workflow_id], queue_name)[self.workflow_id])
 
     def _delaying(self, run_after: datetime | timedelta | float) -> Callable[[], bool]:
         when = check_run_after(run_after)
@@ -321,6 +316,13 @@ def _checked_queue(name: str | None) -> str | None:
     return None if name is None else names.check_queue_name(name)
 
 
+def _resumed(workflow_ids: Sequence[str], queue_name: str | None) -> dict[str, bool]:
+    store = get_store()
+    if queue_name is not None:
+        queues.check_move(store, queue_name, workflow_ids)
+    return store.resume_workflows(workflow_ids, queue_name=queue_name)
+
+
 class _Engine:
     """The operations of model rows, which are defined in a lower layer."""
 
@@ -331,7 +333,7 @@ class _Engine:
         return get_store().cancel_workflows(workflow_ids, children=children)
 
     def resume(self, workflow_ids: Sequence[str], *, queue_name: str | None) -> dict[str, bool]:
-        return get_store().resume_workflows(workflow_ids, queue_name=_checked_queue(queue_name))
+        return _resumed(workflow_ids, _checked_queue(queue_name))
 
     def drain(self, executor_ids: Sequence[str]) -> dict[str, bool]:
         return get_store().drain_executors(executor_ids)

@@ -200,6 +200,8 @@ class ClientWait(Generic[T]):
             return reasons.removesuffix(".")
         if workflow.status == Status.PENDING:
             return f"executor {workflow.executor_id!r} is running it"
+        if waits_for := describing.awaited(workflow):
+            return f"it waits for {waits_for}"
         return f"its status is {workflow.status}"
 
 

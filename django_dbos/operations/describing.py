@@ -87,7 +87,7 @@ def describe(store: Store, workflow_id: str) -> WorkflowDescription:
         executor_id=row.executor_id,
         run_number=row.run_number,
         recovery_attempts=row.recovery_attempts,
-        waits_for=_awaited(row),
+        waits_for=awaited(row),
         due_at=row.due_at,
         deadline_at=row.deadline_at,
         created_at=row.created_at,
@@ -97,7 +97,8 @@ def describe(store: Store, workflow_id: str) -> WorkflowDescription:
     )
 
 
-def _awaited(row: Any) -> str | None:
+def awaited(row: Any) -> str | None:
+    """Return what a waiting workflow waits for; None if it doesn't wait."""
     match row.wake_kind:
         case WakeKind.MESSAGE:
             return f"message {row.wake_name!r}" if row.wake_name else "message without a topic"

@@ -30,7 +30,8 @@ class QueueDescription:
     """The options in force, with rates as texts such as "100/m"; without those that limit
     nothing."""
     declared: dict[str, Any] | None
-    """What DBOS["QUEUES"] says, as of the last start of a worker; None if it isn't there."""
+    """What DBOS["QUEUES"] says, as of the last start of a worker, or as of now before the first
+    one; None if it isn't there."""
     edited: dict[str, Any] | None
     """What was set at run time: it wins over `declared` until `reset()`."""
     paused_at: datetime | None
@@ -184,20 +185,42 @@ def _busy_workers(
 
 def check_partition_key(queue_name: str, partition_key: str | None) -> None:
     """Raise ValueError for a start without a key in a queue that is declared to limit each key."""
-    options = get_settings().queues.get(queue_name, {})
-    limits = [name for name in queue_options.PARTITION_LIMITS if options.get(name) is not None]
-    if limits and not partition_key:
+    limit = None if partition_key else _limit_of_keys(queue_name)
+    if limit is not None:
         raise ValueError(
-            f"Queue {queue_name!r} has {limits[0]}, so a start in it needs a partition key: "
+            f"Queue {queue_name!r} has {limit}, so a start in it needs a partition key: "
             'using(partition_key="customer-7").'
         )
 
 
+def check_move(store: Store, queue_name: str, workflow_ids: Sequence[str]) -> None:
+    """Raise ValueError for a workflow without a key that is to be resumed in such a queue."""
+    # Not at the top: `import django_dbos` works before the apps are loaded.
+    from django_dbos.models import Workflow
+
+    limit = _limit_of_keys(queue_name)
+    if limit is None:
+        return
+    rows = Workflow.objects.using(store.alias).filter(workflow_id__in=workflow_ids)
+    without = rows.filter(partition_key="").values_list("workflow_id", flat=True).first()
+    if without is not None:
+        raise ValueError(
+            f"Workflow {without!r} has no partition key, which queue {queue_name!r} needs, since "
+            f"it has {limit}. Resume it in another queue."
+        )
+
+
+def _limit_of_keys(queue_name: str) -> str | None:
+    """Return the option by which a queue is declared to limit each key; None if there is none."""
+    options = get_settings().queues.get(queue_name, {})
+    limits = (name for name in queue_options.PARTITION_LIMITS if options.get(name) is not None)
+    return next(limits, None)
+
+
 def _described(row: Queue) -> QueueDescription:
-    in_force = queue_options.merged(row.declared, row.edited)
     return QueueDescription(
         name=str(row.name),
-        options={name: value for name, value in in_force.items() if value not in (None, False)},
+        options=_shown(queue_options.merged(row.declared, row.edited)),
         declared=row.declared,
         edited=row.edited,
         paused_at=row.paused_at,
@@ -206,12 +229,18 @@ def _described(row: Queue) -> QueueDescription:
     )
 
 
+def _shown(in_force: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that limit something."""
+    return {name: value for name, value in in_force.items() if value not in (None, False)}
+
+
 def _undescribed(name: str) -> QueueDescription:
-    """Return a queue that has no row yet: a worker that starts will write what is declared."""
+    """Return a queue that has no row yet, as the next worker that starts will write it."""
+    declared = get_settings().queues.get(name)
     return QueueDescription(
         name=name,
-        options={},
-        declared=None,
+        options=_shown(declared or {}),
+        declared=None if declared is None else {**declared},
         edited=None,
         paused_at=None,
         paused_by=None,

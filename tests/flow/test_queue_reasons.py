@@ -15,6 +15,7 @@ from django_dbos import queues
 from django_dbos.core.queue_reasons import MOST_AHEAD, Holdup, reasons
 from django_dbos.models import QueueStart, Workflow
 from django_dbos.store import get_store
+from django_dbos.testing import run_until_idle
 from tests.store.conftest import register
 
 NOON = datetime(2026, 11, 28, 12)
@@ -22,6 +23,11 @@ NOON = datetime(2026, 11, 28, 12)
 
 @dbos.workflow
 def noop() -> None: ...
+
+
+@dbos.workflow
+def waits() -> None:
+    dbos.recv("go", timeout=None)
 
 
 def said(are_workers_full: bool = False, **facts: Any) -> list[str]:
@@ -197,11 +203,13 @@ def test_a_call_that_waits_for_long_logs_the_reasons(
     monkeypatch.setattr("django_dbos.operations.client.PATIENCE", 0.0)
     queues.set("mail", concurrency=1)
     queues.pause("mail", by="ada")
-    handle = noop.using(queue_name="mail").start()
+    paused, waiting = noop.using(queue_name="mail").start(), waits.start()
+    run_until_idle()
 
-    with pytest.raises(dbos.WaitTimeout):
-        handle.get_result(timeout=0.01)
+    for handle in (paused, waiting):
+        with pytest.raises(dbos.WaitTimeout):
+            handle.get_result(timeout=0.01)
 
-    assert re.search(
-        r"get_result\(\) has waited .*: Queue 'mail' is paused since .* by ada", caplog.text
-    )
+    first, second = caplog.messages
+    assert re.search(r"get_result\(\) has waited .*: Queue 'mail' is paused since .* by ada", first)
+    assert second.endswith("it waits for message 'go'.")

@@ -258,6 +258,7 @@ def test_known_are_declared_named_and_used_queues_even_before_a_worker_starts(
 
     assert {"mail", "default"} <= {queue.name for queue in queues.list()}
     assert queues.get("used").options == {}
+    assert queues.get("mail").options == queues.get("mail").declared == {"concurrency": 1}
     assert queues.pause("used").is_paused
 
 

@@ -268,3 +268,18 @@ def test_wrong_names_are_refused(name: Any, error: type[Exception]) -> None:
         Workflow.objects.all().resume(queue_name=name)
 
     assert handle.get_status() == "CANCELLED"
+
+
+def test_a_queue_that_limits_each_key_takes_no_workflow_without_one(settings: Any) -> None:
+    settings.DBOS = {**settings.DBOS, "QUEUES": {"imports": {"partition_concurrency": 1}}}
+    with_key, without = notes.using(partition_key="k").start(1), notes.start(2)
+    with_key.cancel()
+    without.cancel()
+
+    with pytest.raises(ValueError, match=f"'{without.workflow_id}' has no partition key"):
+        without.resume(queue_name="imports")
+    with pytest.raises(ValueError, match="which queue 'imports' needs, since it has partition_c"):
+        Workflow.objects.all().resume(queue_name="imports")
+
+    assert with_key.resume(queue_name="imports")
+    assert without.get_status() == "CANCELLED"

@@ -326,6 +326,7 @@ def test_an_id_that_is_taken_is_an_error_and_starts_nothing() -> None:
         ({"tolerate": float("nan")}, ValueError, "tolerate must be"),
         ({"tolerate": None}, TypeError, "tolerate must be"),
         ({"items": [{"x": 1}]}, TypeError, "missing a required argument: 'number'"),
+        ({"items": "ab"}, TypeError, "not the str 'ab'"),
         ({"items": [object()]}, dbos.SerializationError, "object"),
         ({}, dbos.NotInWorkflow, r"map\(\)"),
     ],
