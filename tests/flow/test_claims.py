@@ -544,6 +544,23 @@ def test_a_locked_workflow_is_passed_over(store: Store, executor_id: str) -> Non
 
 @many_writers
 @pytest.mark.rule(54)
+def test_a_snapshot_that_is_older_than_the_lock_claims_nothing(
+    store: Store, executor_id: str
+) -> None:
+    from psycopg import IsolationLevel
+
+    make_queue(concurrency=1)
+    (workflow_id,) = start(store)
+    connection.ensure_connection()
+    connection.connection.isolation_level = IsolationLevel.REPEATABLE_READ
+
+    assert store.claim_workflow(store.session(), executor_id, workflow_id) is None
+    connection.close()
+    assert store.claim_workflow(store.session(), executor_id, workflow_id) is not None
+
+
+@many_writers
+@pytest.mark.rule(54)
 def test_limits_hold_behind_a_transaction_pooler(
     store: Store, executor_id: str, settings: Any
 ) -> None:

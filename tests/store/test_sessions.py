@@ -316,4 +316,4 @@ def test_statements_that_run_as_one_commit_together(session: Any, is_on_thread: 
     else:
         run()
 
-    assert found == [[("", "force_generic_plan")], []]
+    assert found == [[("", "force_generic_plan", "read committed")], []]

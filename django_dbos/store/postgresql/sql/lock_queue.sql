@@ -27,4 +27,5 @@ running AS (
 SELECT
     set_config('dbos.locked_queue', coalesce((SELECT name FROM locked), ''), true),
     -- To plan the claim takes longer than to execute it; the plan is the same for all values.
-    set_config('plan_cache_mode', 'force_generic_plan', true)
+    set_config('plan_cache_mode', 'force_generic_plan', true),
+    current_setting('transaction_isolation')
