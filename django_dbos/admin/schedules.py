@@ -8,6 +8,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -22,6 +23,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from django_dbos import schedules
+from django_dbos.admin.actions import ANSWER
 from django_dbos.admin.base import EngineAdmin, link, rows_of
 from django_dbos.admin.schedule_form import ScheduleForm
 from django_dbos.admin.section import Label
@@ -184,9 +186,13 @@ class ScheduleAdmin(EngineAdmin):
         self._act(request, queryset, "reset")
 
     @admin.action(description=_("Delete selected schedules"), permissions=["remove"])
-    def remove_selected(self, request: HttpRequest, queryset: Any) -> None:
-        """Delete the selected schedules that aren't declared."""
-        self._act(request, queryset, "delete")
+    def remove_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        """Ask for confirmation, then delete the selected schedules that aren't declared."""
+        selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        hidden = [(ACTION_CHECKBOX_NAME, name) for name in selected]
+        hidden += [("action", "remove_selected")]
+        hidden += [("select_across", request.POST.get("select_across", "0"))]
+        return self._delete(request, queryset, hidden, back_url=request.get_full_path())
 
     # The page of one schedule
 
@@ -239,7 +245,12 @@ class ScheduleAdmin(EngineAdmin):
         if not _may(request, _ACTIONS[action].permission):
             raise PermissionDenied
         found = rows_of(Schedule).filter(name=schedule.name)
-        self._act(request, found, action)
+        if action == "delete":
+            page = self._delete(request, found, [], back_url=self._reverse("change", schedule))
+            if page is not None:
+                return page
+        else:
+            self._act(request, found, action)
         if found.exists():
             return HttpResponseRedirect(self._reverse("change", schedule))
         return HttpResponseRedirect(self._url("schedule"))
@@ -267,6 +278,26 @@ class ScheduleAdmin(EngineAdmin):
         _log(request, [schedule], gettext("Set %s.") % shown, CHANGE)
         self.message_user(request, gettext("The schedule was changed."))
         return True
+
+    def _delete(
+        self, request: HttpRequest, queryset: Any, hidden: list[tuple[str, str]], *, back_url: str
+    ) -> HttpResponse | None:
+        """Delete schedules, once the user has confirmed it; return the page that asks before."""
+        if ANSWER in request.POST:
+            self._act(request, queryset, "delete")
+            return None
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": gettext("Delete schedules?"),
+            "schedules": list(queryset),
+            "hidden": [(ANSWER, "yes"), *hidden],
+            "form_url": request.get_full_path(),
+            "back_url": back_url,
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "admin/django_dbos/delete_schedules.html", context)
 
     def _act(self, request: HttpRequest, queryset: Any, name: str) -> None:
         action, user = _ACTIONS[name], request.user.get_username()

@@ -72,6 +72,8 @@ def reasons(
 
 def of_busy_workers(slots: int) -> Reason:
     """Return the reason why a workflow waits whose queue doesn't hold it up."""
+    if slots == 1:
+        return Reason("The only slot of its worker is taken.", {})
     return Reason("All %(slots)d slots of its workers are taken.", {"slots": slots})
 
 

@@ -132,7 +132,10 @@ def test_the_buttons_act_and_are_logged(client: Client, nightly: None) -> None:
     assert not row("nightly").is_paused
     post(client, "trigger")
     assert Workflow.objects.filter(schedule_name="nightly").count() == 1
-    post(client, "delete")
+    page = post(client, "delete").content.decode()
+    assert "1 schedule will be deleted" in page
+    assert Schedule.objects.exists()
+    client.post(url("action", "delete"), {"post": "yes"})
     assert not Schedule.objects.exists()
     logged = LogEntry.objects.order_by("pk").values_list("change_message", flat=True)
     assert [*logged] == ["Paused.", "Resumed.", "Triggered.", "Deleted."]
@@ -148,10 +151,25 @@ def test_the_actions_of_the_list_act_on_the_selected_ones(client: Client, nightl
     assert [row(name).is_paused for name in ("nightly", "other")] == [True, False]
 
 
+def test_the_action_of_the_list_deletes_once_it_is_confirmed(client: Client, nightly: None) -> None:
+    dbos.schedules.create("other", held, every=HOUR)
+    log_in(client, *ALL)
+    chosen = {"action": "remove_selected", "_selected_action": ["nightly"]}
+
+    page = client.post(reverse(LIST), chosen).content.decode()
+
+    assert "every day at 03:00" in page
+    assert 'name="_selected_action" value="nightly"' in page
+    assert Schedule.objects.count() == 2
+    client.post(reverse(LIST), {**chosen, "post": "yes"})
+    assert row("other")
+    assert Schedule.objects.count() == 1
+
+
 def test_a_declared_schedule_isn_t_deleted(client: Client) -> None:
     with declared("nightly", report, every=HOUR), Executor():
         log_in(client, *ALL)
-        response = client.post(url("action", "delete"), follow=True)
+        response = client.post(url("action", "delete"), {"post": "yes"}, follow=True)
         assert "is declared in code" in response.content.decode()
         assert "0 schedules" not in response.content.decode()
         assert Schedule.objects.exists()

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 import django_dbos as dbos
 from django_dbos import queues
-from django_dbos.core.queue_reasons import MOST_AHEAD, Holdup, reasons
+from django_dbos.core.queue_reasons import MOST_AHEAD, Holdup, of_busy_workers, reasons
 from django_dbos.models import QueueStart, Workflow
 from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
@@ -213,3 +213,14 @@ def test_a_call_that_waits_for_long_logs_the_reasons(
     first, second = caplog.messages
     assert re.search(r"get_result\(\) has waited .*: Queue 'mail' is paused since .* by ada", first)
     assert second.endswith("it waits for message 'go'.")
+
+
+@pytest.mark.parametrize(
+    ("slots", "sentence"),
+    [
+        (1, "The only slot of its worker is taken."),
+        (64, "All 64 slots of its workers are taken."),
+    ],
+)
+def test_workers_without_a_free_slot_are_counted(slots: int, sentence: str) -> None:
+    assert str(of_busy_workers(slots)) == sentence
