@@ -108,7 +108,7 @@ def test_describe_tells_why_a_workflow_is_not_running() -> None:
     executor_id = register(get_store())
     assert why("w3") is None
     change("w0", status="PENDING", executor_id=executor_id)
-    assert why("w3") == "All 1 slots of its workers are taken."
+    assert why("w3") == "The only slot of its worker is taken."
 
     queues.set("mail", concurrency=1)
     change("w0", status="PENDING", place=1, executor_id=executor_id)
