@@ -11,6 +11,14 @@ INSTALLED_APPS = [
     "benchmarks",
 ]
 DATABASES = {"default": django_database(database_url())}
+DBOS = {
+    "QUEUES": {
+        "limited": {"concurrency": 50},
+        "rated": {"rate_limit": "1000000/s"},
+        "partitioned": {"partition_concurrency": 1},
+        "single": {"concurrency": 1},
+    }
+}
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

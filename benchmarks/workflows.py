@@ -79,6 +79,13 @@ def sends_timestamp() -> None:
     send_timestamp()
 
 
+@dbos.workflow(queue_name="single")
+def holds_place() -> float:
+    """Return the time of the last line, after another workflow was started behind this one."""
+    sends_timestamp.using(queue_name="single").start()
+    return time.time()
+
+
 @dbos.workflow
 def echoes() -> None:
     dbos.run_step(send_timestamp)  # once: after a wait the function runs from its first line

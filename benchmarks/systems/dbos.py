@@ -14,6 +14,7 @@ from benchmarks.environment import database_url, send_timestamp
 from benchmarks.systems.system import System, module
 
 QUEUE = "benchmark"
+LIMITED, LIMIT = "limited", 50
 VERSION = "1"
 CONFIG: DBOSConfig = {
     "name": "benchmark",
@@ -93,12 +94,13 @@ def work() -> None:
     DBOS(config={**CONFIG, "system_database_url": database_url(), "executor_id": str(uuid.uuid4())})
     DBOS.launch()
     DBOS.register_queue(QUEUE, worker_concurrency=None)
+    DBOS.register_queue(LIMITED, concurrency=LIMIT)
     while True:
         time.sleep(3_600)
 
 
-def options(name: str) -> EnqueueOptions:
-    return {"workflow_name": name, "queue_name": QUEUE, "app_version": VERSION}
+def options(name: str, queue: str = QUEUE) -> EnqueueOptions:
+    return {"workflow_name": name, "queue_name": queue, "app_version": VERSION}
 
 
 class Base(System):
@@ -125,6 +127,7 @@ class Base(System):
         DBOS(config={**CONFIG, "system_database_url": database_url()})
         DBOS.launch()
         DBOS.register_queue(QUEUE)
+        DBOS.register_queue(LIMITED, concurrency=LIMIT)
         DBOS.destroy()
 
     def open(self) -> None:
@@ -143,9 +146,12 @@ class Base(System):
         return self.enqueue(self.does_nothing)
 
     def start_all(self, count: int) -> list[Any]:
+        return self.enqueue_all(QUEUE, count)
+
+    def enqueue_all(self, queue: str, count: int) -> list[Any]:
         with self.engine.begin() as transaction:
             return [
-                self.client.enqueue_in_transaction(transaction, options(self.does_nothing))
+                self.client.enqueue_in_transaction(transaction, options(self.does_nothing, queue))
                 for _ in range(count)
             ]
 
@@ -174,11 +180,14 @@ class Dbos(Base):
 
     settings = (
         "DBOS.launch() in a worker process, a queue with its defaults (polled every 1 s, no limit "
-        "of concurrency), 20 connections; DBOSClient(use_listen_notify=True); "
+        "of concurrency) and one with concurrency=50, 20 connections; DBOSClient(use_listen_notify=True); "
         "enqueue_in_transaction() for many, no batch enqueue; get_result() polls each second "
         "(default)"
     )
     package = "dbos"
+
+    def fill_limited(self, count: int) -> None:
+        self.enqueue_all(LIMITED, count)
 
     def start_waiting(self, count: int) -> list[Any]:
         return [self.enqueue("waits_for_message") for _ in range(count)]

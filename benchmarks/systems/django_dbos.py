@@ -142,6 +142,33 @@ class DjangoDbos(Engine):
     )
     package = "django_dbos"
 
+    def fill_queue(self, queue: str, count: int) -> None:
+        """Enqueue no-ops in a queue of the settings; in `partitioned`, each has its own key."""
+        no_op = self.workflows.does_nothing.using(queue_name=queue)
+        if queue != "partitioned":
+            start_in_batches(no_op, count)
+            return
+        from django.db import transaction
+
+        with transaction.atomic():
+            for number in range(count):
+                no_op.using(partition_key=f"key-{number}").start()
+
+    def fill_limited(self, count: int) -> None:
+        self.fill_queue("limited", count)
+
+    def fill_partition(self, key: str, count: int) -> None:
+        no_op = self.workflows.does_nothing
+        start_in_batches(no_op.using(queue_name="partitioned", partition_key=key), count)
+
+    def start_in_partition(self, key: str) -> None:
+        no_op = self.workflows.sends_timestamp
+        no_op.using(queue_name="partitioned", partition_key=key).start()
+
+    def hold_place(self) -> float:
+        """Run a workflow here that starts another behind it; return the time of its last line."""
+        return float(self.workflows.holds_place())
+
     def start_many(self, count: int) -> list[Any]:
         return self.start_all(count)
 

@@ -9,6 +9,7 @@ SUBJECTS = (
     "steps_of_many",
     "steps_in_a_row",
     "drain",
+    "queues",
     "start_and_wait",
     "get_results",
     "start",
