@@ -46,7 +46,7 @@ def test_it_lists_and_shows(nightly: None) -> None:
 
 
 def test_it_lists_nothing() -> None:
-    assert run("list") == ""
+    assert run("list").startswith("There are no schedules.")
     assert run_json("list") == []
 
 

@@ -91,6 +91,10 @@ class Command(BaseCommand):
         if options["format"] == "json":
             self.stdout.write(_as_json(action, found, started))
             return
+        if action == "list" and not found:
+            self.stdout.write(
+                "There are no schedules. A worker writes declared ones when it starts."
+            )
         for line in [*_table(found), *started]:
             self.stdout.write(line)
         if action == "show":
