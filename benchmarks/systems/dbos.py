@@ -180,8 +180,9 @@ class Dbos(Base):
 
     settings = (
         "DBOS.launch() in a worker process, a queue with its defaults (polled every 1 s, no limit "
-        "of concurrency) and one with concurrency=50, 20 connections; DBOSClient(use_listen_notify=True); "
-        "enqueue_in_transaction() for many, no batch enqueue; get_result() polls each second "
+        "of concurrency) and one with concurrency=50, 20 connections; "
+        "DBOSClient(use_listen_notify=True); enqueue_in_transaction() for many, no batch enqueue; "
+        "get_result() polls each second "
         "(default)"
     )
     package = "dbos"

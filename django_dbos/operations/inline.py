@@ -126,9 +126,9 @@ class InlineHost:
         return run
 
     def next_run_of(self, run: Run) -> Run | None:
-        """Claim the next run of a workflow that has continued as new; None if there is none here.
+        """Claim the next run of a workflow that has continued as new; None if there is none.
 
-        A worker may have claimed it by now.
+        It may have to wait for a place in its queue, and a worker may have claimed it by now.
         """
         return self.claim(run.workflow_id) if run.has_continued else None
 

@@ -35,6 +35,8 @@ def call(store: Store, new: NewWorkflow) -> tuple[str, Run | None]:
         while run is not None:
             host.perform(run)
             ran, run = run, host.next_run_of(run)
+            if run is None and ran.has_continued:
+                run = sync_client.get_place(store, new, lambda: _claim(host, new))
     return started.workflow_id, ran
 
 
@@ -50,6 +52,8 @@ async def acall(store: Store, new: NewWorkflow) -> tuple[str, Run | None]:
         while run is not None:
             await host.aperform(run)
             ran, run = run, await sync_to_async(host.next_run_of)(run)
+            if run is None and ran.has_continued:
+                run = await client.aget_place(store, new, lambda: _claim(host, new))
     finally:
         await sync_to_async(hosted.__exit__)(None, None, None)
     return started.workflow_id, ran

@@ -349,6 +349,51 @@ def test_the_next_run_queues_behind_the_others() -> None:
     assert list(done) == ["a1", "b1", "a11", "b11", "a2", "b2", "a12", "b12"]
 
 
+def test_others_run_between_two_runs_under_a_limit() -> None:
+    dbos.queues.set("narrow", concurrency=1)
+    for number in (1, 11):
+        counts.using(queue_name="narrow").start(number, last=number + 1)
+    run_until_idle()
+
+    assert list(done) == ["a1", "b1", "a11", "b11", "a2", "b2", "a12", "b12"]
+
+
+def test_a_place_that_is_held_until_the_end_is_held_from_run_to_run() -> None:
+    dbos.queues.set("mutex", concurrency=1, hold_while_waiting=True)
+    for number in (1, 11):
+        counts.using(queue_name="mutex").start(number, last=number + 1)
+    run_until_idle()
+
+    assert list(done) == ["a1", "b1", "a2", "b2", "a11", "b11", "a12", "b12"]
+
+
+def test_the_next_run_counts_as_a_start_for_a_rate() -> None:
+    dbos.queues.set("rated", rate_limit="2/h")
+    handle = counts.using(queue_name="rated").start(1, last=3)
+    run_until_idle()
+    assert (handle.get_status(), handle.describe().run_number) == ("ENQUEUED", 3)
+
+    advance(3_601)
+    run_until_idle()
+
+    assert handle.get_result() == "3 of 3"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_called_workflow_waits_for_the_place_of_its_next_run(worker: Executor) -> None:
+    """Others of the queue run in between, here in a worker."""
+    dbos.queues.set("narrow", concurrency=1)
+    waiting = [counts.using(queue_name="narrow").start(10 * n, last=10 * n) for n in range(1, 4)]
+
+    assert counts.using(queue_name="narrow")(1, last=4) == "4 of 4"
+    assert [handle.get_result(timeout=60) for handle in waiting] == [
+        "10 of 10",
+        "20 of 20",
+        "30 of 30",
+    ]
+    assert set(done.values()) == {1}
+
+
 def test_hundreds_of_runs_take_no_more_memory_than_one() -> None:
     runs: list[int] = []
 
