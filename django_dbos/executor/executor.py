@@ -102,6 +102,8 @@ class Executor:
         self._deregistering = threading.Lock()
         self._still_running: list[str] = []
         self._stopped = threading.Event()
+        self.has_left_runs = False
+        """Whether it has stopped beside functions that were still running."""
 
     def _effects(self) -> Effects:
         return Effects(
@@ -160,6 +162,7 @@ class Executor:
         self._deregister()
         self._stop_pool()
         self._announce_stop()
+        self.has_left_runs = bool(self.runs)
         self.runs.forget_left()
         self._free_late()
 

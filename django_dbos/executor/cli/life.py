@@ -76,7 +76,7 @@ class Life:
     @property
     def has_runs(self) -> bool:
         """Whether functions that didn't end in time are still running."""
-        return self._executor is not None and bool(self._executor.runs)
+        return self._executor is not None and self._executor.has_left_runs
 
     def _live(self) -> None:
         try:
