@@ -236,7 +236,8 @@ class Queues(Claims, Announcing):
         if queue.hold_while_waiting:
             _set_places(running.exclude(place=UNTIL_END), UNTIL_END)
             waiting = resting.filter(IS_AWAITED, status=Status.WAITING, place=NO_PLACE)
-            _set_places(waiting, UNTIL_END)
+            # Not the children of a map() that are held behind others: they haven't begun.
+            _set_places(waiting.filter(started_at__isnull=False), UNTIL_END)
         else:
             _set_places(running.exclude(place=WHILE_RUNNING), WHILE_RUNNING)
             _set_places(resting.filter(place=UNTIL_END), NO_PLACE)

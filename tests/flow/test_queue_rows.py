@@ -16,6 +16,7 @@ import django_dbos as dbos
 from django_dbos import queues
 from django_dbos.core.records import Lane
 from django_dbos.executor import Executor, declared_queues
+from django_dbos.fields import DatabaseNow
 from django_dbos.models import Queue, Workflow
 from django_dbos.store import get_store
 from django_dbos.store.base import Store
@@ -340,6 +341,7 @@ def test_workflows_that_run_already_count_once_the_queue_has_a_limit() -> None:
         noop.using(queue_name="mail", workflow_id=workflow_id).start()
         change(workflow_id, status=status)
     change("rests", wake_kind="message", wake_workflow_id="rests", wake_name="go")
+    change("rests", started_at=DatabaseNow())
     noop.using(queue_name="other", workflow_id="elsewhere").start()
     change("elsewhere", status="PENDING")
 

@@ -227,6 +227,38 @@ def test_one_failure_too_many_ends_it() -> None:
         handle.get_result()
 
 
+@pytest.mark.rule(60)
+@pytest.mark.rule(72)
+@pytest.mark.parametrize("hold_while_waiting", [False, True])
+def test_too_many_failures_wake_a_workflow_of_a_queue_with_limits(hold_while_waiting: bool) -> None:
+    queues.set("mapping", concurrency=1, hold_while_waiting=hold_while_waiting)
+    handle = maps_receivers.using(queue_name="mapping").start(5, concurrency=3)
+    run_until_idle()
+    waiting = maps.using(queue_name="mapping", priority=5).start([1])
+    if hold_while_waiting:
+        run_until_idle()
+        assert waiting.get_status() == "ENQUEUED"
+    send(handle, 0, "fail")
+
+    assert handle.get_status() == "ERROR"
+    assert waiting.get_result() == [2]
+
+
+@pytest.mark.rule(60)
+@pytest.mark.rule(72)
+def test_children_that_are_held_get_no_place_of_a_queue_that_holds_while_waiting() -> None:
+    handle = maps_receivers.using(queue_name="mapping").start(5, concurrency=2)
+    run_until_idle()
+
+    queues.set("default", concurrency=1, hold_while_waiting=True)
+    places = [row.place for row in children_of(handle)]
+    assert places == [2, 2, 0, 0, 0]
+
+    send(handle, 0, 0)
+    send(handle, 1, 1)
+    assert started(handle) == [2]
+
+
 @pytest.mark.rule(32)
 @pytest.mark.rule(72)
 def test_a_cancelled_child_has_failed() -> None:

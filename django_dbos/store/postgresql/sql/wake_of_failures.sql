@@ -3,7 +3,7 @@
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
     -- include: forget_wait
-    queue_sequence = nextval('dbos_queue_sequence')
+    -- include: queue_again
 WHERE workflow_id = ANY(ARRAY(
     SELECT holder.workflow_id
     FROM unnest(%(workflow_ids)s::text[]) AS failed (workflow_id)

@@ -2,9 +2,7 @@
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
     -- include: forget_wait
-    queue_sequence = (
-        -- include: next_position
-    )
+    -- include: queue_again
 WHERE workflow_id IN (
     SELECT holder.workflow_id
     FROM json_each(%(workflow_ids)s) AS failed
