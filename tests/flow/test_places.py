@@ -538,6 +538,36 @@ def test_the_place_of_a_function_that_still_runs_passes_to_the_heir(
 
 
 @pytest.mark.rule(59)
+@pytest.mark.rule(60)
+def test_a_handed_over_workflow_keeps_its_place_until_its_end(
+    store: Store, session: Session, executor_id: str, hold: Hold
+) -> None:
+    claim = hold(2)
+    ids = [claim.workflow_id]
+
+    store.release_workflows(session, executor_id, ids, still_running=ids)
+    assert state(claim.workflow_id) == ("ENQUEUED", 2, True)
+    lingering = store.list_held(session, executor_id).lingering
+
+    assert store.free_places(session, executor_id, lingering) == (1, [ALL])
+    assert state(claim.workflow_id) == ("ENQUEUED", 2, False)
+    assert position(claim.workflow_id) < 0
+
+
+@pytest.mark.rule(59)
+def test_a_resumed_workflow_gives_up_the_place_of_its_former_run(
+    store: Store, session: Session, executor_id: str, hold: Hold
+) -> None:
+    claim = hold(2)
+    cancel(store, claim)
+    store.resume_workflows([claim.workflow_id])
+
+    store.free_places(session, executor_id, store.list_held(session, executor_id).lingering)
+
+    assert state(claim.workflow_id) == ("ENQUEUED", 0, False)
+
+
+@pytest.mark.rule(59)
 def test_a_lingering_place_passes_to_the_heir(
     store: Store, session: Session, executor_id: str, hold: Hold
 ) -> None:

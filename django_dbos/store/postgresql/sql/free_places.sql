@@ -1,8 +1,8 @@
 -- Free places that linger with an executor, once the functions have returned there. Rows that an
 -- open transaction has locked, or that changed since they were listed, are left out.
 UPDATE dbos_workflow
-SET place = 0,
-    executor_id = NULL
+SET executor_id = NULL,
+    -- include: free_place
 WHERE workflow_id = ANY(ARRAY(
     SELECT lingering.workflow_id
     FROM unnest(%(workflow_ids)s::text[], %(claim_numbers)s::int[])

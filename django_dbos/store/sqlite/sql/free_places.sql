@@ -1,8 +1,8 @@
 -- Free places that linger with an executor, once the functions have returned there; none that has
 -- changed since it was listed.
 UPDATE dbos_workflow
-SET place = 0,
-    executor_id = NULL
+SET executor_id = NULL,
+    -- include: free_place
 WHERE (workflow_id, claim_number) IN (
     SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%(rows)s)
 )
