@@ -230,6 +230,20 @@ def test_a_lingering_place_is_waited_for(store: Store, executor_id: str) -> None
 
 
 @pytest.mark.rule(56)
+def test_a_start_leaves_the_window_no_sooner_than_a_period_after_it(
+    store: Store, executor_id: str
+) -> None:
+    make_queue(rate_count=10, rate_period=60.0, partition_rate_count=9, partition_rate_period=60.0)
+    ids = start(store, 3, partition_key="a")
+
+    claim(store, executor_id)
+
+    started = rows_of(ids).values_list("started_at", flat=True)
+    logged = QueueStart.objects.values_list("last_at", flat=True)
+    assert min(logged) >= max(at for at in started if at is not None)
+
+
+@pytest.mark.rule(56)
 def test_a_window_has_no_more_starts_than_the_rate(store: Store, executor_id: str) -> None:
     make_queue(rate_count=3, rate_period=60.0)
     ids = start(store, 7)

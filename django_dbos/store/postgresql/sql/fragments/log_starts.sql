@@ -1,7 +1,8 @@
--- Starts that lie close together share a row, where there may be many.
+-- Starts that lie close together share a row, where there may be many. The instant is read once the
+-- claim is done: it is no earlier than that of any start, so no window of starts has more.
 merged AS (
     UPDATE dbos_queue_start AS row
-    SET last_at = greatest(row.last_at, limits.now), count = row.count + started.count
+    SET last_at = greatest(row.last_at, clock_timestamp()), count = row.count + started.count
     FROM started
     CROSS JOIN limits
     WHERE row.queue_start_id = (
@@ -21,9 +22,8 @@ merged AS (
 ),
 logged AS (
     INSERT INTO dbos_queue_start (queue_name, partition_key, last_at, count)
-    SELECT %(queue_name)s, started.partition_key, limits.now, started.count
+    SELECT %(queue_name)s, started.partition_key, clock_timestamp(), started.count
     FROM started
-    CROSS JOIN limits
     WHERE NOT EXISTS (SELECT FROM merged WHERE merged.partition_key = started.partition_key)
 ),
 -- Of all partitions, as some may never come again; more than were added.
