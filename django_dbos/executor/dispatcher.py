@@ -212,10 +212,10 @@ class Dispatcher:
         turn, began = self.lanes.turn(lane), self._clock()
         if turn.pause:
             return turn.pause
-        claims, part = self._take_turn(lane.queue_name, turn)
+        claims, part, limit = self._take_turn(lane.queue_name, turn)
         if claims:
             telemetry.claimed(lane, len(claims))
-        may_have_more = turn.note_claim(part, len(claims))
+        may_have_more = turn.note_claim(part, len(claims), limit=limit)
         if claims and not may_have_more:
             self._claims_from = self._clock() + BREATH
         self._dispatch(claims, began)
@@ -232,8 +232,8 @@ class Dispatcher:
         self._explain(lane, is_fruitless=turn.is_fruitless)
         return None
 
-    def _take_turn(self, queue_name: str, turn: PacedTurn) -> tuple[list[Claim], Part]:
-        """Return the claims of the next part of a turn, and what is known of the rest."""
+    def _take_turn(self, queue_name: str, turn: PacedTurn) -> tuple[list[Claim], Part, int]:
+        """Return the next claims of a turn, what is known of the rest, and how many were wanted."""
         slots = self._runs.slots
         wanted = slots.take(turn.batch_size)
         claims: list[Claim] = []
@@ -243,7 +243,7 @@ class Dispatcher:
             )
         finally:
             slots.untake(wanted - len(claims))
-        return claims, part
+        return claims, part, wanted
 
     def _claim_above(self, lane: Lane, watermark: Watermark) -> tuple[bool, list[Claim], int]:
         """Return whether there may be more, the claims, and the last claimed position."""

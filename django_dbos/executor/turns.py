@@ -38,14 +38,20 @@ class PacedTurn(Turn):
         self.is_fruitless = False
         self._has_claimed = False
 
-    def note_claim(self, part: Part, count: int) -> bool:
-        """Note a claim of `count` workflows; return whether there may be more to claim."""
+    def note_claim(self, part: Part, count: int, *, limit: int) -> bool:
+        """Note a claim of `count` workflows, of `limit` that were wanted.
+
+        Returns whether there may be more to claim at once.
+        """
         if part.is_locked:
             self._goes_on_at = self._clock() + self._lock_backoff.grow()
             return True
         self._lock_backoff.reset()
         self._has_claimed = self._has_claimed or bool(count)
         self.is_fruitless = (self.is_fruitless or part.is_open) and not self._has_claimed
-        is_batch = count == self.batch_size
-        self.batch_size = min(count * MORE_CLAIMS, MAX_CLAIMS) if is_batch else FIRST_CLAIMS
-        return self.note(part)
+        may_have_more = self.note(part)
+        if count == limit:
+            self.batch_size = min(self.batch_size * MORE_CLAIMS, MAX_CLAIMS)
+        elif not (may_have_more or part.is_full):
+            self.batch_size = FIRST_CLAIMS
+        return may_have_more
