@@ -285,9 +285,18 @@ class Wake:
         """
         if self.kind is WakeKind.EVENT and self.name:
             return (self.key, f"{self.kind}:{self.workflow_id}:")
-        if self.kind is WakeKind.FAILURES or (self.kind is WakeKind.STREAM and not self.name):
+        if self.kind is WakeKind.FAILURES or self._ends_streams:
             return ()
         return (self.key,)
+
+    @property
+    def is_end(self) -> bool:
+        """Whether it is the end of a workflow, or of all its streams."""
+        return self.kind is WakeKind.RESULT or self._ends_streams
+
+    @property
+    def _ends_streams(self) -> bool:
+        return self.kind is WakeKind.STREAM and not self.name
 
 
 def run_key(workflow_id: str) -> str:

@@ -13,11 +13,11 @@ from django.db import transaction
 
 from django_dbos import telemetry
 from django_dbos.conf import get_settings
-from django_dbos.core.batch.notifications import Notifications
+from django_dbos.core.batch.notifications import Notifications, group_wakes
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import Lane, Wake
 from django_dbos.store import rows
-from django_dbos.store.sessions import Session
+from django_dbos.store.sessions import Session, Statement
 from django_dbos.store.transactions import Transactions
 
 # How many waiting workflows one statement wakes.
@@ -105,3 +105,18 @@ class Announcing(Transactions):
         self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
     ) -> list[Lane]:
         """Notify other processes and enqueue waiting workflows; return the lanes of those."""
+
+
+def wake_statements(session: Session, wakes: Sequence[Wake]) -> list[Statement]:
+    """Return the statements that enqueue the workflows whose waits are over."""
+    written, ended, failed = group_wakes(wakes)
+    work: list[Statement] = []
+    if written:
+        rows = [(wake.kind.value, wake.workflow_id, wake.name) for wake in written]
+        work.append(("wake_waiting", session.pack_rows(rows, "kinds", "target_ids", "names")))
+    for kind, workflow_ids in ended.items():
+        params = {"kind": kind, "workflow_ids": session.pack(workflow_ids)}
+        work.append(("wake_at_ends", params))
+    if failed:
+        work.append(("wake_of_failures", {"workflow_ids": session.pack(failed)}))
+    return work

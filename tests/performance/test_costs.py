@@ -41,11 +41,11 @@ Measure = Callable[..., Costs]
 
 # A mixed batch: it looks up rows under the fence, then writes.
 LOOK = ["lock_claims", "find_checkpoints"]
-TOLD = ["notify", "wake_waiting"]
+TOLD = ["notify", "wake_at_ends"]
 # One or two writes are notified in the message that writes them.
-WOKEN = ["wake_waiting"]
+WOKEN = ["wake_at_ends"]
 # The same on SQLite, in the transaction of the writes.
-WOKEN_WITH_IT = ["wake_waiting"]
+WOKEN_WITH_IT = ["wake_at_ends"]
 
 
 @pytest.fixture
@@ -353,7 +353,7 @@ def test_an_event_goes_with_the_end(measure: Measure) -> None:
     assert costs.of(WRITER) == ["record_event", "end_workflow"]
     # In one message, unless the event was already being written when the end came.
     assert (costs.trips[WRITER], costs.commits[WRITER]) in ((1, 2), (2, 4))
-    assert set(costs.of(NOTIFIER)) == set(WOKEN)
+    assert set(costs.of(NOTIFIER)) == {"wake_waiting", *WOKEN}
 
 
 @on_postgresql
@@ -495,12 +495,7 @@ def test_a_wait_that_is_woken_is_one_transaction_of_the_sender_on_sqlite(
     suspend = ["lock_claims", "suspend_workflows", "wake_satisfied"]
     assert before.of(WRITER) == look + suspend
     assert before.commits[WRITER] == 2
-    assert costs.of(ASKER) == [
-        "read_claims",
-        "insert_messages",
-        *WOKEN_WITH_IT,
-        "deal_positions",
-    ]
+    assert costs.of(ASKER) == ["read_claims", "insert_messages", "wake_waiting", "deal_positions"]
     assert costs.commits[ASKER] == 1
     received = [*LOOK, "find_messages", "replace_checkpoints", "consume_messages"]
     assert costs.of(WRITER) == [*received, "end_workflows", *WOKEN_WITH_IT]

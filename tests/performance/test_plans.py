@@ -266,17 +266,18 @@ BY_WORKERS: dict[str, Params] = {
         "offset": NOTHING,
     },
     "upsert_events": EVENTS,
+    "wake_at_ends": {"kind": "result", "workflow_ids": IDS},
+    "wake_at_ends, for any": {
+        "kind": "result",
+        "workflow_ids": [f"any-{number}" for number in range(TEN)],
+    },
+    "wake_at_ends, of streams": {"kind": "stream", "workflow_ids": IDS},
     "wake_of_failures": {"workflow_ids": [f"old-{number}" for number in range(0, 4 * TEN, 4)]},
     "wake_satisfied": {"workflow_ids": None, "limit": 10_000},
     "wake_satisfied, some": {"workflow_ids": WAITING_IDS[:TEN], "limit": 10_000},
     "wake_waiting": {
         "kinds": ["message"] * TEN,
         "target_ids": WAITING_IDS[:TEN],
-        "names": [""] * TEN,
-    },
-    "wake_waiting, at ends": {
-        "kinds": ["result"] * (TEN - 1) + ["stream"],
-        "target_ids": IDS,
         "names": [""] * TEN,
     },
     "wake_waiting, for any": {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import field
+from typing import NamedTuple
 
 from django_dbos.core.batch.fast_path import FastWrite
 from django_dbos.core.batch.plan import Plan
@@ -151,9 +152,25 @@ def _wake_of(write: FastWrite) -> Wake | None:
     return None
 
 
-def split_failures(wakes: Sequence[Wake]) -> tuple[list[str], list[Wake]]:
-    """Return the ids of failed workflows, which have a statement of their own, and the others."""
-    failed = [wake.workflow_id for wake in wakes if wake.kind is WakeKind.FAILURES]
-    if not failed:
-        return [], list(wakes)
-    return failed, [wake for wake in wakes if wake.kind is not WakeKind.FAILURES]
+class WakeGroups(NamedTuple):
+    """Waits that may be over, by the statements that end them."""
+
+    written: list[Wake]
+    """Those for a message, an event or an entry of a stream."""
+    ended: dict[str, list[str]]
+    """The ids of workflows that have ended, by the kind of wait that is over with them."""
+    failed: list[str]
+    """The ids of failed workflows."""
+
+
+def group_wakes(wakes: Sequence[Wake]) -> WakeGroups:
+    """Group waits by the statements that end them."""
+    groups = WakeGroups([], {}, [])
+    for wake in wakes:
+        if wake.kind is WakeKind.FAILURES:
+            groups.failed.append(wake.workflow_id)
+        elif wake.is_end:
+            groups.ended.setdefault(wake.kind.value, []).append(wake.workflow_id)
+        else:
+            groups.written.append(wake)
+    return groups

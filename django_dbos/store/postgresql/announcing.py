@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from django_dbos.conf import get_settings
-from django_dbos.core.batch.notifications import Notifications, split_failures
+from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.records import Lane, Wake
 from django_dbos.store import rows
-from django_dbos.store.announcing import Announcing
+from django_dbos.store.announcing import Announcing, wake_statements
 from django_dbos.store.listener import pack_keys
 from django_dbos.store.postgresql.arrays import array
 from django_dbos.store.postgresql.listener import CHANGED_CHANNEL, ENQUEUED_CHANNEL
-from django_dbos.store.sessions import Session, Statement
+from django_dbos.store.sessions import Params, Session, Statement
 
 
 class PostgresAnnouncing(Announcing):
@@ -29,7 +29,7 @@ class PostgresAnnouncing(Announcing):
     def _notify_and_wake(
         self, session: Session, keys: Sequence[str], lanes: Sequence[Lane], wakes: Sequence[Wake]
     ) -> list[Lane]:
-        notify, wake = _notify(keys, lanes), _wake(wakes)
+        notify, wake = _notify(keys, lanes), _wake(session, wakes)
         work = [*notify, *wake]
         found = session.run_apart(work) if work else []
         return rows.lanes([row for woken in found[len(notify) :] for row in woken])
@@ -56,16 +56,11 @@ def _notify(keys: Sequence[str], lanes: Sequence[Lane]) -> list[Statement]:
     return [("notify", params)]
 
 
-def _wake(wakes: Sequence[Wake]) -> list[Statement]:
-    failed, others = split_failures(wakes)
-    work: list[Statement] = []
-    if others:
-        params = {
-            "kinds": array([wake.kind.value for wake in others]),
-            "target_ids": array([wake.workflow_id for wake in others]),
-            "names": array([wake.name for wake in others]),
-        }
-        work.append(("wake_waiting", params))
-    if failed:
-        work.append(("wake_of_failures", {"workflow_ids": array(failed)}))
-    return work
+def _wake(session: Session, wakes: Sequence[Wake]) -> list[Statement]:
+    return [(name, _with_literals(params)) for name, params in wake_statements(session, wakes)]
+
+
+def _with_literals(params: Params) -> Params:
+    return {
+        name: array(value) if isinstance(value, list) else value for name, value in params.items()
+    }

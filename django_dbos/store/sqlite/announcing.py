@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django_dbos.core.batch.notifications import split_failures, wakes_of
+from django_dbos.core.batch.notifications import wakes_of
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import Lane, Wake
 from django_dbos.store import rows
-from django_dbos.store.announcing import Announcing
+from django_dbos.store.announcing import Announcing, wake_statements
 from django_dbos.store.listener import pack_keys
 from django_dbos.store.sessions import Session
 from django_dbos.store.sqlite.connecting import SqliteConnecting
@@ -42,12 +42,8 @@ class SqliteAnnouncing(SqliteConnecting, Announcing):
         self._notifier.send([packed.encode() for packed in pack_keys(sent)])
 
     def _wake_waiting(self, session: Session, wakes: Sequence[Wake]) -> list[Lane]:
-        failed, others = split_failures(wakes)
-        wanted = session.pack([(wake.kind.value, wake.workflow_id, wake.name) for wake in others])
-        woken = self._enqueue(session, "wake_waiting", {"wakes": wanted}) if others else []
-        if failed:
-            params = {"workflow_ids": session.pack(failed)}
-            woken += self._enqueue(session, "wake_of_failures", params)
+        work = wake_statements(session, wakes)
+        woken = [row for name, params in work for row in self._enqueue(session, name, params)]
         return rows.lanes(woken)
 
     def _wake_for_plan(self, session: Session, plan: Plan) -> None:

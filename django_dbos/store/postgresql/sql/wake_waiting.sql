@@ -1,5 +1,5 @@
--- Enqueue workflows that wait for data that is there now. The data was committed before. An array:
--- see claim_workflows.
+-- Enqueue workflows that wait for data that is there now: a message, an event, an entry of a stream.
+-- The data was committed before. An array: see claim_workflows.
 UPDATE dbos_workflow
 SET status = 'ENQUEUED',
     -- include: forget_wait
@@ -12,22 +12,7 @@ WHERE workflow_id = ANY(ARRAY(
       ON waiting.wake_workflow_id = there.target_id
      AND waiting.wake_kind = there.kind
      AND waiting.wake_name = there.name
-    WHERE there.kind <> 'result'
-      AND waiting.status = 'WAITING'
-      AND waiting.wake_workflow_id IS NOT NULL
-    FOR UPDATE OF waiting SKIP LOCKED
-) || ARRAY(
-    -- With a workflow all its streams end; with a quarantined one only these, which have no name.
-    -- coalesce(): by its kind alone the index would find all that waits for a stream.
-    SELECT waiting.workflow_id
-    FROM unnest(%(kinds)s::text[], %(target_ids)s::text[], %(names)s::text[])
-        AS there (kind, target_id, name)
-    JOIN dbos_workflow AS waiting
-      ON waiting.wake_workflow_id = there.target_id
-     AND coalesce(waiting.wake_kind IN (there.kind, 'stream'), false)
-    WHERE there.kind IN ('result', 'stream')
-      AND there.name = ''
-      AND waiting.status = 'WAITING'
+    WHERE waiting.status = 'WAITING'
       AND waiting.wake_workflow_id IS NOT NULL
     FOR UPDATE OF waiting SKIP LOCKED
 ) || ARRAY(
@@ -37,17 +22,9 @@ WHERE workflow_id = ANY(ARRAY(
         AS there (kind, target_id, name)
     JOIN dbos_wake AS waiting
       ON waiting.wake_workflow_id = there.target_id
-     AND (
-         (waiting.wake_kind = there.kind AND waiting.wake_name = there.name)
-         OR (
-             there.kind IN ('result', 'stream')
-             AND there.name = ''
-             AND waiting.wake_kind IN (there.kind, 'stream')
-         )
-     )
-    JOIN dbos_workflow AS holder
-      ON holder.workflow_id = waiting.workflow_id AND holder.claim_number = waiting.claim_number
-    WHERE holder.status = 'WAITING' AND holder.wake_kind = 'any'
+     AND waiting.wake_kind = there.kind
+     AND waiting.wake_name = there.name
+    -- include: holder_of_wakes
     FOR UPDATE OF holder SKIP LOCKED
 ))
 RETURNING
