@@ -6,8 +6,6 @@ The two colours differ here, so both are written by hand.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from django.db import connections
@@ -25,8 +23,11 @@ def attempt(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     """Confirm the claim if it is in doubt, and call the function."""
     run, step = recorder.call.run, recorder.step
     run.ensure_claim(always=step.confirm)
-    with context.entered(run, recorder.scope()), _no_transaction_left(step):
-        return call_function(recorder, args, kwargs)
+    with context.entered(run, recorder.scope()):
+        before = _open_blocks()
+        value = call_function(recorder, args, kwargs)
+        _check_transactions(step, before)
+        return value
 
 
 async def aattempt(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -78,23 +79,27 @@ def _raise_other(recorder: Recorder, error: BaseException) -> NoReturn:
     raise stand_in(f"Step {step.name!r}", error) from error
 
 
-@contextmanager
-def _no_transaction_left(step: StepDefinition) -> Iterator[None]:
-    """Raise if the step leaves a transaction open, which would swallow the thread's next writes."""
-    opened = connections.all(initialized_only=True)
-    before = {connection.alias: len(connection.atomic_blocks) for connection in opened}
-    yield
-    for connection in connections.all(initialized_only=True):
+def _open_blocks() -> dict[str, int]:
+    """Return how many blocks of transaction.atomic() are open, by database.
+
+    One look-up for each, which is quick only if none of them is asked whether it is there.
+    """
+    return {alias: len(connections[alias].atomic_blocks) for alias in connections}
+
+
+def _check_transactions(step: StepDefinition, before: dict[str, int]) -> None:
+    """Raise if the step left a transaction open, which would swallow the thread's next writes."""
+    for alias, blocks in before.items():
+        connection = connections[alias]
         if connection.connection is None:
             continue
-        blocks = before.get(connection.alias, 0)
         has_block = len(connection.atomic_blocks) > blocks
-        if has_block or (not connection.in_atomic_block and not connection.get_autocommit()):
+        if has_block or not (connection.in_atomic_block or connection.autocommit):
             connection.close()
             if not blocks:
                 # To forget the block, without which the connection can't be used again.
                 connection.connect()
             raise TransactionManagementError(
-                f"Step {step.name!r} left a transaction open on database {connection.alias!r}. "
+                f"Step {step.name!r} left a transaction open on database {alias!r}. "
                 "It was rolled back. Use `with transaction.atomic():` or @step(atomic=True)."
             )
