@@ -29,6 +29,8 @@ class Holdup:
     lingers_on: str | None
     """The executor in which its function still runs, after a cancel or a takeover."""
     has_started: bool
+    parent_key: str | None = None
+    """The partition key of its parent; None if that holds no place of this queue."""
     paused_at: datetime | None = None
     paused_by: str | None = None
     concurrency: int | None = None
@@ -109,12 +111,14 @@ def _paused(holdup: Holdup, since: str) -> Reason:
 
 def _places(holdup: Holdup) -> Iterator[Reason]:
     limit, part = holdup.concurrency, holdup.partition_concurrency
-    if is_reached(limit, holdup.places):
+    is_full = is_reached(limit, holdup.places)
+    is_key_full = is_reached(part, holdup.partition_places)
+    if is_full:
         yield Reason(
             "Queue '%(queue)s' is at %(places)d of %(limit)d.",
             {"queue": holdup.queue_name, "places": holdup.places, "limit": limit},
         )
-    if is_reached(part, holdup.partition_places):
+    if is_key_full:
         yield Reason(
             "Key '%(key)s' of queue '%(queue)s' is at %(places)d of %(limit)d.",
             {
@@ -124,6 +128,9 @@ def _places(holdup: Holdup) -> Iterator[Reason]:
                 "limit": part,
             },
         )
+    is_own_key = is_key_full and holdup.parent_key == holdup.partition_key
+    if holdup.parent_key is not None and (is_full or is_own_key):
+        yield Reason("Its parent holds one of these places.", {})
 
 
 def _rates(holdup: Holdup) -> Iterator[Reason]:

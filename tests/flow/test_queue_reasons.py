@@ -58,6 +58,29 @@ def said(are_workers_full: bool = False, **facts: Any) -> list[str]:
             {"partition_concurrency": 1, "partition_places": 1, "partition_key": "c-7"},
             ["Key 'c-7' of queue 'mail' is at 1 of 1."],
         ),
+        (
+            {"concurrency": 1, "places": 1, "parent_key": ""},
+            ["Queue 'mail' is at 1 of 1.", "Its parent holds one of these places."],
+        ),
+        ({"concurrency": 2, "places": 1, "parent_key": ""}, []),
+        (
+            {
+                "partition_concurrency": 1,
+                "partition_places": 1,
+                "partition_key": "c-7",
+                "parent_key": "c-7",
+            },
+            ["Key 'c-7' of queue 'mail' is at 1 of 1.", "Its parent holds one of these places."],
+        ),
+        (
+            {
+                "partition_concurrency": 1,
+                "partition_places": 1,
+                "partition_key": "c-7",
+                "parent_key": "c-8",
+            },
+            ["Key 'c-7' of queue 'mail' is at 1 of 1."],
+        ),
         ({"paused_at": NOON}, ["Queue 'mail' is paused since 12:00."]),
         (
             {"paused_at": NOON, "paused_by": "ada", "holds_place": True},
@@ -97,6 +120,23 @@ def change(workflow_id: str, **columns: Any) -> None:
 
 def why(workflow_id: str) -> str | None:
     return dbos.retrieve_workflow(workflow_id).describe().why_not_running
+
+
+@dbos.workflow(queue_name="ledger")
+def waits_for_a_child() -> None:
+    noop.using(queue_name="ledger").start().get_result()
+
+
+@pytest.mark.django_db
+def test_a_child_tells_that_its_parent_holds_the_place() -> None:
+    queues.set("ledger", concurrency=1, hold_while_waiting=True)
+    handle = waits_for_a_child.start()
+    run_until_idle()
+    register(get_store())
+
+    text = why(f"{handle.workflow_id}-1")
+
+    assert text == "Queue 'ledger' is at 1 of 1. Its parent holds one of these places."
 
 
 @pytest.mark.django_db

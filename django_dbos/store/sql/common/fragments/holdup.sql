@@ -1,6 +1,13 @@
 workflow.workflow_id,
 workflow.place > 0 AND workflow.executor_id IS NULL AS holds_place,
 CASE WHEN workflow.place > 0 THEN workflow.executor_id END AS lingers_on,
+(
+    SELECT parent.partition_key
+    FROM dbos_workflow AS parent
+    WHERE parent.workflow_id = workflow.parent_id
+      AND parent.queue_name = workflow.queue_name
+      AND parent.place > 0
+) AS parent_key,
 CASE WHEN queue.concurrency IS NULL THEN 0 ELSE (
     SELECT count(*)
     FROM dbos_workflow AS other
