@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from django.contrib.auth.models import Group
 from django.db import transaction
+from django.db.transaction import TransactionManagementError
 
 import django_dbos as dbos
 from django_dbos.executor.pool import Pool
@@ -93,6 +94,37 @@ def test_a_transaction_left_open_is_rolled_back_before_the_next_run(
     assert makes_group.start().get_result(timeout=LIMIT) == 1
     assert "left a transaction open" in caplog.text
     assert Group.objects.get().name == "kept"
+
+
+@dbos.step
+def leaves_block_open() -> None:
+    transaction.atomic().__enter__()
+    Group.objects.create(name="lost")
+
+
+@dbos.step
+def leaves_autocommit_off() -> None:
+    transaction.set_autocommit(False)
+    Group.objects.create(name="lost")
+
+
+@dbos.workflow
+def catches_open_transaction(is_block: bool) -> list[str]:
+    try:
+        leaves_block_open() if is_block else leaves_autocommit_off()
+    except TransactionManagementError as error:
+        return [str(error), str(create_group())]
+    return []
+
+
+@pytest.mark.parametrize("is_block", [True, False])
+def test_a_step_that_leaves_a_transaction_open_fails(start_executor: Start, is_block: bool) -> None:
+    start_executor(concurrency=1)
+
+    error, count = catches_open_transaction.start(is_block).get_result(timeout=LIMIT)
+
+    assert "left a transaction open on database 'default'" in error
+    assert (count, Group.objects.get().name) == ("1", "kept")
 
 
 def test_runs_wait_if_the_system_has_no_threads_left(
