@@ -5,7 +5,9 @@ SQLite plans by rules, unless ANALYZE was run: no history is needed to see what 
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -48,3 +50,38 @@ def _is_scan(name: str, line: str, text: str) -> bool:
     aliased = re.search(rf"(dbos_\w+) AS {table}\b", text)
     is_guarded = (aliased[1] if aliased else table) in GUARDED
     return is_guarded and (index is None or index.startswith(OF_ALL))
+
+
+def test_the_last_entry_is_found_as_quickly_in_a_long_stream() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO dbos_stream_entry "
+            '(workflow_id, key, "offset", is_end, step_number, write_id, created_at) '
+            "WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 999) "
+            "SELECT 'long', 'key', n, n = 999, n, '', '' FROM n "
+            "UNION ALL SELECT 'short', 'key', 0, 0, 0, '', ''"
+        )
+
+    (short, few), (long, many) = _find_tail("short"), _find_tail("long")
+
+    assert (short, long) == ([("short", "key", 0, 0)], [("long", "key", 999, 1)])
+    # The first look-up may be an instruction more or less; a scan would be thousands.
+    assert abs(many - few) < 100
+
+
+def _find_tail(workflow_id: str) -> tuple[list[Any], int]:
+    """Return the last entry, and how many instructions SQLite has run."""
+    count = 0
+
+    def step() -> None:
+        nonlocal count
+        count += 1
+
+    with connection.cursor() as cursor:
+        connection.connection.set_progress_handler(step, 1)
+        try:
+            rows = json.dumps([(workflow_id, "key")])
+            cursor.execute(statements.load("sqlite", "find_tails"), {"rows": rows})
+            return cursor.fetchall(), count
+        finally:
+            connection.connection.set_progress_handler(None, 0)
