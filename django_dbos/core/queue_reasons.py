@@ -59,17 +59,16 @@ class Reason:
 def reasons(
     holdup: Holdup, show: Callable[[datetime], str], *, are_workers_full: bool = False
 ) -> list[Reason]:
-    """Return why the workflow isn't running, the most telling reason first.
+    """Return what keeps the workflow from running, the most telling reason first.
+
+    Those that come before it are a reason of their own: see `behind`.
 
     Args:
         holdup: What the tables say.
         show: Returns an instant as its readers expect it.
         are_workers_full: Whether each worker of the queue is at `worker_concurrency`.
     """
-    found = list(_of_queue(holdup, show, are_workers_full))
-    if holdup.ahead and (found or holdup.partition_key):
-        found.append(_behind(holdup))
-    return found
+    return list(_of_queue(holdup, show, are_workers_full))
 
 
 def of_busy_workers(slots: int) -> Reason:
@@ -146,7 +145,10 @@ def _in(seconds: float) -> dict[str, Any]:
     return {"seconds": max(math.ceil(seconds), 1)}
 
 
-def _behind(holdup: Holdup) -> Reason:
+def behind(holdup: Holdup) -> Reason | None:
+    """Return how many workflows come before it, the last of the reasons; None if none does."""
+    if not holdup.ahead:
+        return None
     values = {"ahead": min(holdup.ahead, MOST_AHEAD)}
     is_more = holdup.ahead > MOST_AHEAD
     if holdup.partition_key:

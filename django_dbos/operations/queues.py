@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_dbos.conf import get_settings
 from django_dbos.core import names, queue_options, registry
-from django_dbos.core.queue_reasons import Reason, of_busy_workers, reasons
+from django_dbos.core.queue_reasons import Reason, behind, of_busy_workers, reasons
 from django_dbos.core.status import Status
 from django_dbos.exceptions import QueueDoesNotExist
 
@@ -155,7 +155,11 @@ def explain(
     }
     rest = {row.workflow_id: row.queue_name for row in queued if not found.get(row.workflow_id)}
     busy = _busy_workers(store, {*rest.values()}, workers_of)
-    return found | {key: [busy[name]] for key, name in rest.items() if name in busy}
+    found |= {key: [busy[name]] for key, name in rest.items() if name in busy}
+    for held in holdups:
+        if turn := behind(held):
+            found[held.workflow_id].append(turn)
+    return found
 
 
 def _are_full(

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 import django_dbos as dbos
 from django_dbos import queues
-from django_dbos.core.queue_reasons import MOST_AHEAD, Holdup, of_busy_workers, reasons
+from django_dbos.core.queue_reasons import MOST_AHEAD, Holdup, behind, of_busy_workers, reasons
 from django_dbos.models import QueueStart, Workflow
 from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
@@ -43,7 +43,7 @@ def said(are_workers_full: bool = False, **facts: Any) -> list[str]:
         }
     )
     found = reasons(holdup, lambda value: f"{value:%H:%M}", are_workers_full=are_workers_full)
-    return [str(reason) for reason in found]
+    return [str(reason) for reason in [*found, behind(holdup)] if reason is not None]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def said(are_workers_full: bool = False, **facts: Any) -> list[str]:
             {"worker_concurrency": 5, "are_workers_full": True},
             ["Each worker of queue 'mail' is at its limit of 5."],
         ),
-        ({"ahead": 41}, []),
+        ({"ahead": 41}, ["Behind 41 of its queue."]),
         ({"ahead": 41, "partition_key": "c-7"}, ["Behind 41 of its key."]),
         (
             {"ahead": 41, "concurrency": 1, "places": 1},
@@ -165,6 +165,20 @@ def test_describe_tells_why_a_workflow_is_not_running() -> None:
     text = why("urgent") or ""
     assert text.startswith("Queue 'mail' is paused since 20")
     assert text.endswith(" by ada.")
+
+
+@pytest.mark.django_db
+def test_a_workflow_that_others_come_before_says_so_while_a_place_is_free() -> None:
+    executor_id = register(get_store())
+    queues.set("mail", concurrency=2)
+    for number in range(4):
+        noop.using(queue_name="mail", workflow_id=f"w{number}").start()
+    assert why("w0") is None
+    assert why("w3") == "Behind 3 of its queue."
+
+    change("w0", status="PENDING", place=1, executor_id=executor_id)
+
+    assert why("w3") == "The only slot of its worker is taken. Behind 2 of its queue."
 
 
 @pytest.mark.django_db
@@ -248,7 +262,7 @@ def test_a_call_that_waits_for_long_logs_the_reasons(
 
     for handle in (paused, waiting):
         with pytest.raises(dbos.WaitTimeout):
-            handle.get_result(timeout=0.01)
+            handle.get_result(timeout=0.5)
 
     first, second = caplog.messages
     assert re.search(r"get_result\(\) has waited .*: Queue 'mail' is paused since .* by ada", first)
