@@ -205,7 +205,7 @@ class QueueAdmin(EngineAdmin):
         if not changes:
             return True
         try:
-            get_store().edit_queue(str(queue.name), changes)
+            get_store().edit_queue(str(queue.name), changes, pins_declared=False)
         except ValueError as error:
             # Somebody else has changed the queue since the form was shown.
             form.add_error(None, ValidationError(str(error)))

@@ -54,14 +54,16 @@ class Queues(Claims, Announcing):
         )
         return any(found.filter(condition).exists() for condition in conditions)
 
-    def edit_queue(self, name: str, options: PlainOptions) -> Queue:
+    def edit_queue(self, name: str, options: PlainOptions, *, pins_declared: bool = True) -> Queue:
         """Change some of a queue's options, which win over those that are declared.
 
-        Raises ValueError if the options contradict others that are in force.
+        Unless it `pins_declared`, an option that is declared so isn't edited any more, and follows
+        the next declaration. Raises ValueError if the options contradict others in force.
         """
 
         def edit(queue: Queue) -> None:
-            queue.edited = {**(queue.edited or {}), **options}
+            edited = {**(queue.edited or {}), **options}
+            queue.edited = edited if pins_declared else _differing(edited, options, queue)
             errors = queue_options.contradictions(_in_force(queue))
             if errors:
                 raise errors[0]
@@ -311,6 +313,17 @@ def _set_places(workflows: QuerySet[Workflow], place: int) -> None:
 
 def _in_force(queue: Queue) -> PlainOptions:
     return queue_options.merged(queue.declared, queue.edited)
+
+
+def _differing(edited: PlainOptions, given: PlainOptions, queue: Queue) -> PlainOptions | None:
+    """Return the edited options without those just given that are declared alike."""
+    declared = queue.declared or {}
+    return {
+        name: value
+        for name, value in edited.items()
+        # Of no limit and of False an option says the same as nothing.
+        if name not in given or (value or None) != (declared.get(name) or None)
+    } or None
 
 
 def _state(queue: Queue) -> tuple[Any, ...]:

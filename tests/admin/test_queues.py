@@ -110,6 +110,21 @@ def test_an_emptied_field_removes_a_declared_limit(manager: Client, mail: str) -
     assert get(manager, page(mail)).body("options")[2][2:] == ["100/m", "none"]
 
 
+def test_a_field_that_is_set_to_what_is_declared_is_not_edited_any_more(
+    manager: Client, mail: str
+) -> None:
+    queues.set(mail, concurrency=5, worker_concurrency=2)
+
+    manager.post(page(mail), filled(worker_concurrency="2"))
+
+    assert Queue.objects.get(pk=mail).edited == {"worker_concurrency": 2}
+    assert Queue.objects.get(pk=mail).concurrency == 10
+    manager.post(page(mail), filled())
+    assert Queue.objects.get(pk=mail).edited is None
+    queues.set(mail, concurrency=10)
+    assert Queue.objects.get(pk=mail).edited == {"concurrency": 10}
+
+
 def test_a_form_that_was_not_changed_edits_nothing(manager: Client, mail: str) -> None:
     manager.post(page(mail), filled())
 
