@@ -437,15 +437,27 @@ class NotInWorkflow(DbosError):
 
     Attributes:
         operation: The name of the operation.
+        alternative: What to call instead outside of workflows; "" if there is nothing.
     """
 
     message = (
         "{operation}() can only be called inside a workflow: a function decorated with @workflow."
+        "{advice}"
     )
 
     def __init__(self, operation: str) -> None:
         super().__init__(operation)
         self.operation = operation
+        name = operation.rpartition(".")[2]
+        self.alternative = _OUTSIDE.get(name) or _OUTSIDE.get(name.removeprefix("a"), "")
+        self.advice = f" Elsewhere, call {self.alternative}." if self.alternative else ""
+
+
+# What to call outside of workflows, by the operation that can't be called there.
+_OUTSIDE = {
+    "map": "start_many() and then get_results()",
+    "wait_any": "get_result() of one handle after the other, or get_event()",
+}
 
 
 class NotAllowedInStep(DbosError):

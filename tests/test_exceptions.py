@@ -33,6 +33,7 @@ ERRORS = [
     exceptions.StepTimeout("shop.charge", 2.5),
     exceptions.StreamClosed("order-1", "log"),
     exceptions.NotInWorkflow("recv"),
+    exceptions.NotInWorkflow("amap"),
     exceptions.NotAllowedInStep("recv", "charge"),
     exceptions.NotAllowedInAtomic("recv"),
     exceptions.NotAllowedInAtomic("send", "other", "default"),
@@ -43,6 +44,20 @@ ERRORS = [
     exceptions.ModelInstanceGone("shop.Order", 5, "default"),
 ]
 every_error = pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+
+
+@pytest.mark.parametrize(
+    ("operation", "advice"),
+    [
+        ("map", " Elsewhere, call start_many() and then get_results()."),
+        ("amap", " Elsewhere, call start_many() and then get_results()."),
+        ("wait_any", "or get_event()."),
+        ("await_any", "or get_event()."),
+        ("recv", "a function decorated with @workflow."),
+    ],
+)
+def test_outside_of_workflows_the_error_names_what_works_there(operation: str, advice: str) -> None:
+    assert str(exceptions.NotInWorkflow(operation)).endswith(advice)
 
 
 def test_every_error_of_the_tree_is_tried_here() -> None:
