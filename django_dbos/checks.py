@@ -22,6 +22,7 @@
 | django_dbos.W009 | a `workflows.py` beside the settings isn't discovered |
 | django_dbos.W010 | a queue that isn't declared is spelled like one that is |
 | django_dbos.W011 | the time-zone data, by which schedules go, is old |
+| django_dbos.W012 | a schedule is declared with an end that has passed |
 """
 
 from __future__ import annotations
@@ -213,6 +214,16 @@ def _check_schedules() -> Iterator[CheckMessage]:
                 hint="Correct it in its decorator or in DBOS['SCHEDULES'].",
                 obj=label,
                 id="django_dbos.E009",
+            )
+    now = datetime.now(UTC)
+    for name, options in sorted(found.items()):
+        if schedule_options.has_ended(of_stored(options, None), now):
+            yield checks.Warning(
+                f"Schedule {name!r} starts nothing any more: its end, {options['end']}, has "
+                "passed.",
+                hint="Give it a later end, or remove it.",
+                obj=f"schedule {name!r}",
+                id="django_dbos.W012",
             )
     definitions = [of_stored(options, None) for options in found.values()]
     version = zones.data_version()

@@ -206,7 +206,7 @@ def create(
         ScheduleIsDeclared: A declared schedule has this name, and was to be replaced.
         UnknownWorkflow: No workflow of this name is registered.
         TypeError: An option has another type, or the arguments don't fit the workflow.
-        ValueError: An option's value is out of range.
+        ValueError: An option's value is out of range, or `end` has passed.
         CronsimMissing: `cron` needs the extra `schedules`.
 
     Example:
@@ -440,6 +440,9 @@ def _create(name: str, options: dict[str, Any], on_existing: str) -> None:
     session = store.session()
     with session.transaction():
         now = store.read_clock(session)
+        if on_existing == "return" and store.lock_schedule(session, name) is not None:
+            return
+        schedule_options.check_end(core.of_stored(options, None), now, owner=f"Schedule {name!r}")
         new = scheduling.created(name, now, edited=edited)
         if not store.insert_schedule(session, new):
             existing = _locked(name)
@@ -536,15 +539,10 @@ def _delete(name: str) -> None:
     store = _store()
     session = store.session()
     with session.transaction():
-        if _locked(name).declared is not None and _is_declared(name):
+        row = _locked(name)
+        if row.declared is not None and schedule_options.is_declared(name):
             raise ScheduleIsDeclared(name)
         store.delete_schedule(session, name)
-
-
-def _is_declared(name: str) -> bool:
-    """Return whether this process declares a schedule; one whose declaration has gone may go."""
-    found, problems = schedule_options.declared()
-    return name in found or name in problems
 
 
 def _trigger(name: str) -> str:

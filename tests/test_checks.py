@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -488,6 +489,16 @@ def test_a_mistake_in_a_declared_schedule_is_an_error(
 
     assert expected in only_message("E009").msg
     assert only_message("E009").msg.count("Schedule 'nightly'") == 1
+
+
+def test_a_declared_schedule_whose_end_has_passed_is_a_warning(settings: Any) -> None:
+    nightly = {"workflow": "tests.executor.workflows.counts", "args": [1], "every": 3600}
+    settings.DBOS = {**settings.DBOS, "SCHEDULES": {"nightly": nightly}}
+    nightly["end"] = datetime.now(UTC) + timedelta(days=1)
+    assert "W012" not in ids()
+
+    nightly["end"] = datetime(2026, 1, 1, tzinfo=UTC)
+    assert "Schedule 'nightly' starts nothing any more" in only_message("W012").msg
 
 
 def test_a_schedule_in_the_wrong_form_is_an_error_of_the_settings(settings: Any) -> None:

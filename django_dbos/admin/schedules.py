@@ -30,6 +30,7 @@ from django_dbos.admin.section import Label
 from django_dbos.admin.values import instant
 from django_dbos.exceptions import DbosError
 from django_dbos.models import Schedule
+from django_dbos.operations import schedule_options
 
 Shown = SafeString | str
 # Characters of the arguments that are shown.
@@ -44,8 +45,9 @@ class _Action:
     permission: str
     log: str
     applies: Callable[[Schedule], bool]
-    act: Callable[[str, str], Any]
-    """Takes the schedule's and the user's names."""
+    act: Callable[[str, str, str], Any]
+    """Takes the schedule's and the user's names, and the reason that the user gave."""
+    takes_reason: bool = False
     flag: int = CHANGE
 
 
@@ -55,35 +57,36 @@ _ACTIONS = {
         permission="pause_schedule",
         log="Paused.",
         applies=lambda schedule: not schedule.is_paused,
-        act=lambda name, user: schedules.pause(name, by=user),
+        act=lambda name, user, reason: schedules.pause(name, reason, by=user),
+        takes_reason=True,
     ),
     "resume": _Action(
         label=_("Resume"),
         permission="pause_schedule",
         log="Resumed.",
         applies=lambda schedule: schedule.is_paused,
-        act=lambda name, user: schedules.resume(name),
+        act=lambda name, user, reason: schedules.resume(name),
     ),
     "trigger": _Action(
         label=_("Trigger now"),
         permission="trigger_schedule",
         log="Triggered.",
         applies=lambda schedule: True,
-        act=lambda name, user: schedules.trigger(name),
+        act=lambda name, user, reason: schedules.trigger(name),
     ),
     "reset": _Action(
         label=_("Reset to what is declared"),
         permission="change_schedule",
         log="Reset to what is declared.",
         applies=lambda schedule: schedule.is_edited,
-        act=lambda name, user: schedules.reset(name),
+        act=lambda name, user, reason: schedules.reset(name),
     ),
     "delete": _Action(
         label=_("Delete"),
         permission="delete_schedule",
         log="Deleted.",
         applies=lambda schedule: True,
-        act=lambda name, user: schedules.delete(name),
+        act=lambda name, user, reason: schedules.delete(name),
         flag=DELETION,
     ),
 }
@@ -283,7 +286,9 @@ class ScheduleAdmin(EngineAdmin):
         self, request: HttpRequest, queryset: Any, hidden: list[tuple[str, str]], *, back_url: str
     ) -> HttpResponse | None:
         """Delete schedules, once the user has confirmed it; return the page that asks before."""
-        if ANSWER in request.POST:
+        deletable = [schedule for schedule in queryset if _may_go(schedule)]
+        if ANSWER in request.POST or not deletable:
+            # What can't be deleted is refused with its reason, and not asked for before.
             self._act(request, queryset, "delete")
             return None
         context = {
@@ -291,7 +296,7 @@ class ScheduleAdmin(EngineAdmin):
             "opts": self.opts,
             "media": self.media,
             "title": gettext("Delete schedules?"),
-            "schedules": list(queryset),
+            "schedules": deletable,
             "hidden": [(ANSWER, "yes"), *hidden],
             "form_url": request.get_full_path(),
             "back_url": back_url,
@@ -301,13 +306,14 @@ class ScheduleAdmin(EngineAdmin):
 
     def _act(self, request: HttpRequest, queryset: Any, name: str) -> None:
         action, user = _ACTIONS[name], request.user.get_username()
+        reason = request.POST.get("reason", "").strip()
         done, refused = [], False
         for schedule in queryset:
             if not action.applies(schedule):
                 continue
             try:
-                action.act(str(schedule.name), user)
-            except DbosError as error:
+                action.act(str(schedule.name), user, reason)
+            except (DbosError, ValueError) as error:
                 self.message_user(request, str(error), messages.ERROR)
                 refused = True
             else:
@@ -337,9 +343,15 @@ class ScheduleAdmin(EngineAdmin):
 
     def _buttons(self, request: HttpRequest, schedule: Schedule) -> list[dict[str, Any]]:
         return [
-            {"url": self._reverse("action", schedule, name), "label": action.label}
+            {
+                "url": self._reverse("action", schedule, name),
+                "label": action.label,
+                "takes_reason": action.takes_reason,
+            }
             for name, action in _ACTIONS.items()
-            if action.applies(schedule) and _may(request, action.permission)
+            if action.applies(schedule)
+            and _may(request, action.permission)
+            and (name != "delete" or _may_go(schedule))
         ]
 
     def _last(self, schedule: Schedule) -> Shown:
@@ -360,6 +372,11 @@ class ScheduleAdmin(EngineAdmin):
         return reverse(
             f"admin:django_dbos_{model}_{name}", args=args, current_app=self.admin_site.name
         )
+
+
+def _may_go(schedule: Schedule) -> bool:
+    """Return whether a schedule may be deleted: one that code declares would come back."""
+    return schedule.declared is None or not schedule_options.is_declared(str(schedule.name))
 
 
 def _may(request: HttpRequest, permission: str) -> bool:

@@ -116,10 +116,30 @@ def check_definition(definition: Definition, *, owner: str) -> None:
             f"{owner} has a jitter of {definition.jitter:g} s, which must be less than its period "
             f"of {definition.every:g} s."
         )
+    if definition.catch_up == CatchUp.NONE and definition.catch_up_window is not None:
+        raise ValueError(
+            f"{owner} has catch_up='none' and a catch_up_window of {definition.catch_up_window:g} "
+            "s, which limits what is caught up. Drop the window, or catch up 'latest' or 'all'."
+        )
     if definition.start and definition.end and definition.end < definition.start:
         raise ValueError(
             f"{owner} ends at {definition.end.isoformat()}, before it starts at "
             f"{definition.start.isoformat()}."
+        )
+
+
+def has_ended(definition: Definition, now: datetime) -> bool:
+    """Return whether the end of a schedule has passed."""
+    return definition.end is not None and definition.end < now
+
+
+def check_end(definition: Definition, now: datetime, *, owner: str) -> None:
+    """Raise ValueError for a new schedule whose end has passed: it would never start anything."""
+    if has_ended(definition, now):
+        assert definition.end is not None
+        raise ValueError(
+            f"{owner} ends at {definition.end.isoformat()}, which has passed: it is "
+            f"{now.astimezone(UTC).isoformat(timespec='seconds')}. Give it a later end, or none."
         )
 
 
@@ -166,6 +186,12 @@ def declared() -> tuple[dict[str, dict[str, Any]], dict[str, Exception]]:
         except Exception as error:
             problems[name] = error
     return found, problems
+
+
+def is_declared(name: str) -> bool:
+    """Return whether this process declares a schedule; one whose declaration has gone may go."""
+    found, problems = declared()
+    return name in found or name in problems
 
 
 def _declarations(problems: dict[str, Exception]) -> dict[str, tuple[str, dict[str, Any]]]:

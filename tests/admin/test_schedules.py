@@ -126,8 +126,12 @@ def test_the_form_says_what_is_wrong(
 def test_the_buttons_act_and_are_logged(client: Client, nightly: None) -> None:
     log_in(client, *ALL)
 
-    post(client, "pause")
-    assert (row("nightly").is_paused, row("nightly").paused_by) == (True, "staff")
+    assert 'name="reason"' in client.get(url("change")).content.decode()
+    client.post(url("action", "pause"), {"reason": " full disk "})
+    paused = row("nightly")
+    assert (paused.is_paused, paused.paused_by) == (True, "staff")
+    assert paused.paused_reason == "full disk"
+    assert 'name="reason"' not in client.get(url("change")).content.decode()
     post(client, "resume")
     assert not row("nightly").is_paused
     post(client, "trigger")
@@ -169,6 +173,13 @@ def test_the_action_of_the_list_deletes_once_it_is_confirmed(client: Client, nig
 def test_a_declared_schedule_isn_t_deleted(client: Client) -> None:
     with declared("nightly", report, every=HOUR), Executor():
         log_in(client, *ALL)
+        buttons = get(client, url("change")).buttons
+        assert "Pause" in buttons
+        assert "Delete" not in buttons
+        chosen = {"action": "remove_selected", "_selected_action": ["nightly"]}
+        asked = client.post(reverse(LIST), chosen, follow=True).content.decode()
+        assert "will be deleted" not in asked
+        assert "is declared in code" in asked
         response = client.post(url("action", "delete"), {"post": "yes"}, follow=True)
         assert "is declared in code" in response.content.decode()
         assert "0 schedules" not in response.content.decode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -60,6 +60,11 @@ def test_it_acts(nightly: None) -> None:
     run("edit", "nightly", "--every", "3600", "--overlap", "skip", "--args", "[4]")
     assert row("nightly").description == "every hour"
     assert row("nightly").definition.overlap == "skip"
+    run("edit", "nightly", "--start", "2026-03-01T01:00+01:00", "--end", "2099-03-01T00:00Z")
+    assert row("nightly").definition.start == datetime(2026, 3, 1, tzinfo=UTC)
+    assert row("nightly").definition.end == datetime(2099, 3, 1, tzinfo=UTC)
+    run("edit", "nightly", "--start", "none", "--end", "none")
+    assert (row("nightly").definition.start, row("nightly").definition.end) == (None, None)
     first, last = (now() - timedelta(hours=2)).isoformat(), now().isoformat()
     assert len(run_json("backfill", "nightly", "--first", first, "--last", last)["started"]) == 2
     assert started("nightly")[0].input["args"] == [4]
@@ -76,6 +81,8 @@ def test_it_acts(nightly: None) -> None:
         (("edit", "nightly", "--priority", "high"), "--priority must be a number, not 'high'"),
         (("edit", "nightly", "--kwargs", "day=1"), "--kwargs must be JSON, not 'day=1'"),
         (("edit", "nightly", "--timezone", "Mars/Base"), "isn't known"),
+        (("edit", "nightly", "--end", "soon"), "--end must be a date and time with its zone"),
+        (("edit", "nightly", "--end", "2026-13-01T00:00Z"), "not '2026-13-01T00:00Z'"),
         (("reset", "nightly"), "made at run time"),
         (("backfill", "nightly", "--first", "x", "--last", "y"), "--first must be a date"),
         (

@@ -367,6 +367,17 @@ def test_a_taken_name_is_rejected_replaced_or_left() -> None:
         hourly(on_existing="update")
 
 
+def test_a_schedule_that_is_there_already_may_have_ended() -> None:
+    end = now() - HOUR
+    hourly(end=now() + HOUR)
+
+    hourly(on_existing="return", end=end)
+
+    with pytest.raises(ValueError, match="which has passed"):
+        hourly(on_existing="replace", end=end)
+    assert row("hourly").next_at is not None
+
+
 def test_a_creation_is_part_of_the_caller_s_transaction() -> None:
     with transaction.atomic():
         hourly()
@@ -546,6 +557,16 @@ def manages() -> bool:
             },
             ValueError,
             "before it starts",
+        ),
+        (
+            {"every": 60, "end": datetime(2026, 1, 1, tzinfo=UTC)},
+            ValueError,
+            r"'bad' ends at 2026-01-01T00:00:00\+00:00, which has passed",
+        ),
+        (
+            {"every": 60, "catch_up": "none", "catch_up_window": 300},
+            ValueError,
+            "catch_up='none' and a catch_up_window of 300 s",
         ),
     ],
 )

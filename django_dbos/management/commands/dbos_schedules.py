@@ -31,6 +31,16 @@ ACTIONS = {
     "reset": "Drop the edited options of a declared schedule.",
     "delete": "Delete a schedule that isn't declared.",
 }
+
+
+def _instant_of(text: str) -> datetime:
+    """Return an instant, with its zone; raise ValueError for anything else."""
+    found = parse_datetime(text)
+    if found is None or not (timezone.is_aware(found) or not settings.USE_TZ):
+        raise ValueError(text)
+    return found
+
+
 # Options of edit, and the functions that read their texts.
 EDITABLE: dict[str, Any] = {
     "cron": str,
@@ -39,6 +49,8 @@ EDITABLE: dict[str, Any] = {
     "queue_name": str,
     "priority": int,
     "partition_key": str,
+    "start": _instant_of,
+    "end": _instant_of,
     "jitter": float,
     "catch_up": str,
     "catch_up_window": float,
@@ -48,7 +60,13 @@ EDITABLE: dict[str, Any] = {
     "kwargs": json.loads,
 }
 NONE = "none"
-FORMS: dict[Any, str] = {str: "a text", float: "seconds", int: "a number", json.loads: "JSON"}
+FORMS: dict[Any, str] = {
+    str: "a text",
+    float: "seconds",
+    int: "a number",
+    json.loads: "JSON",
+    _instant_of: "a date and time with its zone, like 2026-03-01T00:00Z or 2026-03-01T00:00+01:00",
+}
 
 
 class Command(BaseCommand):
@@ -116,8 +134,13 @@ def _add_options(parser: ArgumentParser, action: str) -> None:
                 _flag(option),
                 dest=_dest(option),
                 metavar="VALUE",
-                help=f"{FORMS[EDITABLE[option]].capitalize()}, or {NONE!r}.",
+                help=f"{_capitalized(FORMS[EDITABLE[option]])}, or {NONE!r}.",
             )
+
+
+def _capitalized(text: str) -> str:
+    # Not str.capitalize(), which makes the other letters small: of JSON, and of the example.
+    return f"{text[0].upper()}{text[1:]}"
 
 
 def _flag(option: str) -> str:
@@ -170,14 +193,10 @@ def _edits(options: dict[str, Any]) -> Any:
 
 
 def _time(text: str, flag: str) -> datetime:
-    with contextlib.suppress(ValueError):
-        found = parse_datetime(text)
-        if found is not None and (timezone.is_aware(found) or not settings.USE_TZ):
-            return found
-    raise CommandError(
-        f"{flag} must be a date and time with its zone, like 2026-03-01T00:00Z or "
-        f"2026-03-01T00:00+01:00, not {text!r}."
-    )
+    try:
+        return _instant_of(text)
+    except ValueError:
+        raise CommandError(f"{flag} must be {FORMS[_instant_of]}, not {text!r}.") from None
 
 
 def _user() -> str:
