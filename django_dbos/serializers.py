@@ -29,6 +29,8 @@ from django_dbos.core.values.errors import ErrorSummary
 from django_dbos.core.values.json import JSONSerializer
 from django_dbos.django_values import json_serializer
 
+Label = str | Callable[[], str]
+
 
 class Serializer(Protocol):
     """The interface of a serializer.
@@ -50,12 +52,13 @@ class Serializer(Protocol):
         """Return the value that dumps() has serialized."""
 
 
-def dumps(value: Any, *, label: str) -> str:
+def dumps(value: Any, *, label: Label) -> str:
     """Return ``value`` as text for the database.
 
     Args:
         value: The value to serialize.
-        label: The name of the value in error messages, for example "The result of step 'charge'".
+        label: The name of the value in error messages, for example "The result of step 'charge'",
+            or a function that returns it: of most values it is never needed.
 
     Raises:
         SerializationError: The serializer refuses the value.
@@ -71,14 +74,14 @@ def dumps(value: Any, *, label: str) -> str:
     return text
 
 
-def check_size(text: str, label: str) -> None:
+def check_size(text: str, label: Label) -> None:
     """Raise PayloadTooLarge if the text has more than DBOS["MAX_PAYLOAD_BYTES"] as UTF-8."""
     limit = conf.get_settings().max_payload_bytes
     # A character takes up to 4 bytes, so most texts needn't be encoded to know that they fit.
     if len(text) * 4 > limit:
         size = len(text) if text.isascii() else len(text.encode())
         if size > limit:
-            raise exceptions.PayloadTooLarge(label, size, limit)
+            raise exceptions.PayloadTooLarge(_text_of(label), size, limit)
 
 
 def loads(text: str) -> Any:
@@ -222,27 +225,33 @@ class PickleSerializer:
         return pickle.loads(base64.b64decode(text))
 
 
-def _dumps_json(value: Any, label: str) -> str:
+def _dumps_json(value: Any, label: Label) -> str:
     try:
         return json_serializer.dumps(value)
     except exceptions.SerializationError as error:
-        raise exceptions.SerializationError(f"{label} can't be stored: {error}") from error
+        message = f"{_text_of(label)} can't be stored: {error}"
+        raise exceptions.SerializationError(message) from error
 
 
-def _dumps_other(serializer: Serializer, value: Any, label: str) -> str:
+def _dumps_other(serializer: Serializer, value: Any, label: Label) -> str:
     try:
         text: object = serializer.dumps(value)
     except Exception as error:
         raise exceptions.SerializationError(
-            f"{label} can't be stored: serializer {serializer.name!r} refuses this "
+            f"{_text_of(label)} can't be stored: serializer {serializer.name!r} refuses this "
             f"{type(value).__name__} ({type(error).__name__}: {error})."
         ) from error
     if not isinstance(text, str) or "\0" in text or not is_encodable(text):
         raise exceptions.SerializationError(
-            f"{label} can't be stored: serializer {serializer.name!r} must return a str without "
-            "NUL characters and lone surrogates."
+            f"{_text_of(label)} can't be stored: serializer {serializer.name!r} must return a str "
+            "without NUL characters and lone surrogates."
         )
     return f"!{serializer.name}:{text}"
+
+
+def _text_of(label: Label) -> str:
+    """Return the label, which is made only now."""
+    return label if isinstance(label, str) else label()
 
 
 def _serializer_named(name: str) -> Serializer:

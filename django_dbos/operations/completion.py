@@ -70,10 +70,13 @@ def _ending(run: Run, raised: BaseException | None) -> Write | None:
     return _failure(run, raised)
 
 
+def _result_label(run: Run) -> str:
+    return f"The result of workflow {run.workflow_id!r} ({run.definition.name})"
+
+
 def _success(run: Run) -> Finish:
-    label = f"The result of workflow {run.workflow_id!r} ({run.definition.name})"
     try:
-        output = serializers.dumps(run.value, label=label)
+        output = serializers.dumps(run.value, label=partial(_result_label, run))
     except (SerializationError, PayloadTooLarge) as error:
         return _failure(run, error)
     return run.fenced(

@@ -69,7 +69,7 @@ class Recorder:
             SerializationError: The value can't be stored; PayloadTooLarge if it is too large.
         """
         return self._checkpoint(
-            output=serializers.dumps(value, label=f"The result of {self.call.label}")
+            output=serializers.dumps(value, label=lambda: f"The result of {self.call.label}")
         )
 
     def failed(self, error: BaseException) -> Checkpoint:

@@ -45,7 +45,9 @@ async def aclose_stream(run: Run, step: StepScope | None, key: str) -> None:
 
 def _entry_values(run: Run, key: str, value: Any) -> dict[str, Any]:
     key = names.check_key(key)
-    text = serializers.dumps(value, label=f"A value for stream {key!r} of {run.workflow_id!r}")
+    text = serializers.dumps(
+        value, label=lambda: f"A value for stream {key!r} of {run.workflow_id!r}"
+    )
     return {"key": key, "value": text, "size": len(text)}
 
 
