@@ -229,23 +229,6 @@ def test_one_failure_too_many_ends_it() -> None:
 
 @pytest.mark.rule(60)
 @pytest.mark.rule(72)
-@pytest.mark.parametrize("hold_while_waiting", [False, True])
-def test_too_many_failures_wake_a_workflow_of_a_queue_with_limits(hold_while_waiting: bool) -> None:
-    queues.set("mapping", concurrency=1, hold_while_waiting=hold_while_waiting)
-    handle = maps_receivers.using(queue_name="mapping").start(5, concurrency=3)
-    run_until_idle()
-    waiting = maps.using(queue_name="mapping", priority=5).start([1])
-    if hold_while_waiting:
-        run_until_idle()
-        assert waiting.get_status() == "ENQUEUED"
-    send(handle, 0, "fail")
-
-    assert handle.get_status() == "ERROR"
-    assert waiting.get_result() == [2]
-
-
-@pytest.mark.rule(60)
-@pytest.mark.rule(72)
 def test_children_that_are_held_get_no_place_of_a_queue_that_holds_while_waiting() -> None:
     handle = maps_receivers.using(queue_name="mapping").start(5, concurrency=2)
     run_until_idle()
@@ -460,6 +443,23 @@ def test_children_obey_the_limit_of_their_queue_too(
 
         assert handle.get_result(timeout=LIMIT) == list(range(30))
     assert max(most) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.rule(60)
+@pytest.mark.rule(72)
+@pytest.mark.parametrize("hold_while_waiting", [False, True])
+def test_too_many_failures_wake_a_workflow_of_a_queue_with_limits(
+    worker: Executor, hold_while_waiting: bool
+) -> None:
+    queues.set("mapping", concurrency=1, hold_while_waiting=hold_while_waiting)
+    handle = maps_receivers.using(queue_name="mapping").start(5, concurrency=3)
+    eventually(lambda: started(handle) == [0, 1, 2] and handle.get_status() == "WAITING")
+
+    dbos.send(str(children_of(handle)[0].workflow_id), "fail")
+
+    with pytest.raises(dbos.MapFailed, match="1 of 5"):
+        handle.get_result(timeout=LIMIT)
 
 
 @pytest.mark.django_db(transaction=True)

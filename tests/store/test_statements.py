@@ -38,6 +38,16 @@ def test_statuses_in_statements_are_those_of_the_code(name: str) -> None:
     assert words <= set(Status)
 
 
+@pytest.mark.rule(60)
+def test_every_statement_that_enqueues_again_keeps_places_claimable() -> None:
+    never_ran = {"enqueue_delayed", "release_children", "insert_alike", "insert_workflows"}
+    for name in NAMES:
+        text = statements.load(connection.vendor, name)
+        if name not in never_ran and re.search(r"(SET status =|ELSE) 'ENQUEUED'", text):
+            # A workflow with a place is only claimed ahead of the queue: see queue_again.
+            assert "4611686018427387904" in text, name
+
+
 def test_both_databases_have_the_same_statements() -> None:
     only_postgresql = {
         "notify",
