@@ -154,9 +154,11 @@ def test_a_request_in_a_transaction_that_is_rolled_back_has_no_effect(
         ExecutorRow.objects.all().drain()
         transaction.set_rollback(True)
 
-    assert works.start() is not None
+    handle = works.start()
     assert reached.wait(LIMIT)
     assert not executor.runs.is_draining
+    go.set()
+    assert handle.get_result(timeout=LIMIT) == "done"
 
 
 @pytest.mark.parametrize("processes", [1, 2])
