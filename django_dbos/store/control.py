@@ -82,6 +82,12 @@ class Control(Announcing):
         left = held.exclude(queue_name=queue_name).values_list("queue_name", flat=True)
         return [Lane(name, None) for name in left.distinct()]
 
+    def _queues_with_places(self, workflow_ids: Sequence[str], but: str) -> list[Lane]:
+        """Return the queues, but one, in which any of these workflows holds a place."""
+        holders = self._workflows().filter(workflow_id__in=workflow_ids, place__gt=0)
+        names = holders.exclude(queue_name=but).values_list("queue_name", flat=True)
+        return [Lane(name, None) for name in sorted(set(names))]
+
     def _resume_batch(self, workflow_ids: Sequence[str], queue_name: str | None) -> list[Row]:
         if len(workflow_ids) == 1:
             return self._resume(workflow_ids, queue_name)

@@ -438,6 +438,20 @@ def test_a_cancelled_wait_frees_its_place_at_once(
     assert notified == [ALL]
 
 
+@pytest.mark.rule(61)
+def test_a_workflow_that_is_resumed_in_another_queue_frees_its_place(
+    store: Store, session: Session, executor_id: str, hold: Hold, notified: list[Lane]
+) -> None:
+    claim = hold(2)
+    written(store, session, executor_id, suspension(store, session, executor_id, claim))
+    notified.clear()
+
+    store.resume_workflows([claim.workflow_id], queue_name="other")
+
+    assert state(claim.workflow_id) == ("ENQUEUED", 0, False)
+    assert sorted(notified, key=str) == [ALL, Lane("other", 0)]
+
+
 @pytest.fixture
 def notified(store: Store) -> Iterator[list[Lane]]:
     """Return the lanes that this process is notified of."""
