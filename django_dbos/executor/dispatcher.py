@@ -33,6 +33,9 @@ from django_dbos.store import errors
 # arrive one by one are then claimed, run and ended in batches. The first one after a rest is
 # claimed at once.
 BREATH = 0.002
+# Before it claims from a queue that was full, wait up to this many seconds for the ends that are
+# being written, unless there is something else to claim: one claim for all places that they free.
+GATHERING = 0.005
 # Back-off in seconds between polls while none of the enqueued workflows can run here.
 FIRST_FRUITLESS_PAUSE, LAST_FRUITLESS_PAUSE = 2.0, 20.0
 
@@ -209,9 +212,12 @@ class Dispatcher:
 
     def _claim_in_turn(self, lane: Lane) -> float | None:
         """Claim from a lane without a priority: see _claim()."""
-        turn, began = self.lanes.turn(lane), self._clock()
+        turn = self.lanes.turn(lane)
         if turn.pause:
             return turn.pause
+        if turn.is_full and self.lanes.is_alone(lane):
+            self._runs.slots.wait_until_settled(GATHERING)
+        began = self._clock()
         claims, part, limit = self._take_turn(lane.queue_name, turn)
         if claims:
             telemetry.claimed(lane, len(claims))

@@ -38,6 +38,10 @@ class Lanes:
         """Whether nothing is left to claim, and no notification is pending."""
         return not (self._open or self._notified)
 
+    def is_alone(self, lane: Lane) -> bool:
+        """Return whether no other lane is open."""
+        return self._open == {lane}
+
     def served(self, lanes: Iterable[Lane]) -> set[Lane]:
         """Return the lanes whose queues this executor serves."""
         return {lane for lane in lanes if self._identity.serves(lane.queue_name)}

@@ -20,6 +20,8 @@ class Slots:
         self._lock = threading.Lock()
         self._used = 0
         self._settling = 0
+        self._all_settled = threading.Event()
+        self._all_settled.set()
 
     @property
     def free(self) -> int:
@@ -50,14 +52,21 @@ class Slots:
         """Count a run that ends, and whose end is still to be written."""
         with self._lock:
             self._settling += 1
+            self._all_settled.clear()
 
     def settle(self) -> None:
         """Count the end of a run as written."""
         with self._lock:
             was_full = self.free <= 0
             self._settling -= 1
+            if not self._settling:
+                self._all_settled.set()
         if was_full:
             self._on_free()
+
+    def wait_until_settled(self, timeout: float) -> None:
+        """Wait until no end is left to be written, for `timeout` seconds at most."""
+        self._all_settled.wait(timeout)
 
     def take_again(self) -> None:
         """Take a slot for a run that had lent its own, even if none is free."""

@@ -23,6 +23,8 @@ class PacedTurn(Turn):
         self._has_claimed = False
         self.batch_size = FIRST_CLAIMS
         """The largest number of workflows for the next claim."""
+        self.is_full = False
+        """Whether the last claim left nothing that a limit lets through."""
         self.is_fruitless = False
         """Whether nothing was claimed since the lane was opened, though no limit is reached."""
 
@@ -47,6 +49,7 @@ class PacedTurn(Turn):
             self._goes_on_at = self._clock() + self._lock_backoff.grow()
             return True
         self._lock_backoff.reset()
+        self.is_full = part.is_full
         self._has_claimed = self._has_claimed or bool(count)
         self.is_fruitless = (self.is_fruitless or part.is_open) and not self._has_claimed
         may_have_more = self.note(part)

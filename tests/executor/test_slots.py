@@ -100,3 +100,20 @@ def test_many_enqueued_workflows_are_claimed_in_few_statements(
         handle.get_result(timeout=LIMIT)
 
     assert asked[:3] == [8, 32, 60]
+
+
+def test_the_end_of_the_last_write_ends_the_wait_for_it() -> None:
+    slots = Slots(2, lambda: None)
+    slots.wait_until_settled(LIMIT)
+    for _ in range(2):
+        slots.await_settlement()
+    waiting = threading.Thread(target=slots.wait_until_settled, args=(LIMIT,))
+    waiting.start()
+
+    slots.settle()
+    slots.wait_until_settled(0.0)
+    assert waiting.is_alive()
+    slots.settle()
+
+    waiting.join(LIMIT)
+    assert not waiting.is_alive()

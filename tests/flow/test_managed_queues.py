@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 import django_dbos as dbos
 from django_dbos.core.records import Lane
-from django_dbos.executor import Executor
+from django_dbos.executor import Executor, dispatcher
 from django_dbos.fields import DatabaseNow
 from django_dbos.models import Queue, QueueStart, Workflow
 from django_dbos.store import errors, get_store
@@ -415,3 +415,33 @@ def test_an_executor_that_runs_once_does_not_wait_for_a_rate(start_executor: Sta
     assert [one.get_status() for one in handles] == ["SUCCESS", "ENQUEUED"]
     assert executor.dispatcher.lanes.pause is not None
     assert Lane("mail", None) not in executor.dispatcher.lanes.in_order()
+
+
+def test_ends_that_are_being_written_free_their_places_before_a_full_queue_is_claimed_from(
+    start_executor: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "GATHERING", LIMIT)
+    make_queue(concurrency=1)
+    executor = start_executor(["mail"])
+    slots, is_writing, waits = executor.runs.slots, threading.Event(), threading.Event()
+    wait_until_settled = slots.wait_until_settled
+
+    def note(timeout: float) -> None:
+        if is_writing.is_set():
+            waits.set()
+        wait_until_settled(timeout)
+
+    monkeypatch.setattr(slots, "wait_until_settled", note)
+    one, other = started(passes, 2)
+    eventually(lambda: door.inside)
+    # As the end of a run does.
+    slots.await_settlement()
+    is_writing.set()
+
+    door.is_open.set()
+
+    assert results([one]) == [""]
+    assert waits.wait(LIMIT)
+    assert len(door.entered) == 1
+    slots.settle()
+    assert results([other]) == [""]
