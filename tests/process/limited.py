@@ -16,6 +16,8 @@ class Log:
 
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
+        # The test may read it before a process has written.
+        Path(self.path).touch()
 
     def write(self, event: str, name: str) -> None:
         line = f"{event} {name} {os.getpid()} {time.monotonic_ns()}\n"
