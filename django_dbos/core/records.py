@@ -315,7 +315,10 @@ def executor_key(executor_id: str) -> str:
 
 
 def queue_key(queue_name: str) -> str:
-    """Return the text by which callers in this process wait for a place in a queue's limits."""
+    """Return the text by which callers in this process wait for a place in a queue's limits.
+
+    By the same text executors learn that the queue has other limits.
+    """
     return f"queue:{queue_name}"
 
 

@@ -3,7 +3,8 @@
 A claim without a run is released: the claim's answer was lost, or its history couldn't be loaded
 (CORRECTNESS rule 3). A run without a claim is interrupted: its workflow was cancelled, or given to
 another executor. Its place in the limits of its queue lingers until the function has returned, and
-is freed here (rule 58).
+is freed here (rule 58). A workflow that ran when its queue got a limit has a place that its claim
+didn't have: its run learns of it here.
 """
 
 from __future__ import annotations
@@ -93,6 +94,8 @@ class Audit:
         for workflow_id, run in runs.items():
             if held.claims.get(workflow_id) == run.claim.claim_number:
                 run.settle(doubts[workflow_id])
+                if workflow_id in held.places:
+                    run.note_place(*held.places[workflow_id])
             elif run.is_under_way and run.interruption is None:
                 lost.append(run)
         self._interrupt(lost)

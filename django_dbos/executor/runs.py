@@ -13,7 +13,7 @@ from functools import partial
 from django_dbos import telemetry
 from django_dbos.core import registry
 from django_dbos.core.batch.plan import Plan
-from django_dbos.core.records import DUE_PREFIX, Claim, NewWorkflow, Wake, run_key
+from django_dbos.core.records import DUE_PREFIX, Claim, NewWorkflow, Wake, queue_key, run_key
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.identity import Identity
 from django_dbos.executor.notifier import Notifier
@@ -28,6 +28,7 @@ from django_dbos.store.pubsub import EVERYTHING
 logger = logging.getLogger("django_dbos.executor")
 
 RUN_PREFIX = run_key("")
+QUEUE_PREFIX = queue_key("")
 # A child's claim may have been committed this many seconds before its run begins.
 CHILD_AGE = 5.0
 
@@ -234,7 +235,7 @@ class Runs:
     # Cancelled and delayed workflows
 
     def note_keys(self, keys: list[str]) -> None:
-        """Note these keys: among them are those of cancelled workflows and of due times."""
+        """Note these keys: those of cancelled workflows, due times and changed queues."""
         for key in keys:
             if key.startswith(RUN_PREFIX):
                 self._doubt(key[len(RUN_PREFIX) :])
@@ -242,6 +243,9 @@ class Runs:
                 # Any process can send a notification, of anything.
                 with suppress(ValueError):
                     self._effects.note_due(float(key[len(DUE_PREFIX) :]))
+            elif key.startswith(QUEUE_PREFIX):
+                # What runs may have a place in the queue's limits by now.
+                self._effects.audit_soon()
             elif key == EVERYTHING:
                 # On SQLite that is every change of the file: too often to doubt all runs.
                 self._effects.audit_soon()

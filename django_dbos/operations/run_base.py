@@ -204,6 +204,11 @@ class BaseRun:
         """True if the claim was taken while the function ran, so that its place is taken still."""
         return self.claim.place > 0 and self.ended_as in ("", Status.CANCELLED)
 
+    def note_place(self, queue_name: str, place: int) -> None:
+        """Note the place in a queue's limits that the claim was given after it was made."""
+        if self.claim.place != place:
+            self.claim = replace(self.claim, queue_name=queue_name, place=place)
+
     def after_calls(self, act: Callable[[], None]) -> None:
         """Call a function once no call on a thread is left; at once if there is none."""
         pending = next(iter(self.calls_on_threads), None)

@@ -21,6 +21,7 @@ class Holding(Connecting):
         return Held(
             claims={row[0]: row[1] for row in found if row[2]},
             lingering={row[0]: row[1] for row in found if not row[2]},
+            places={row[0]: (row[3], row[4]) for row in found if row[2] and row[4]},
         )
 
     def read_statuses(self, session: Session, workflow_ids: Sequence[str]) -> dict[str, Status]:

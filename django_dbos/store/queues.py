@@ -16,7 +16,7 @@ from django_dbos.core import queue_options, queues
 from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.queue_options import PlainOptions
 from django_dbos.core.queue_reasons import MOST_AHEAD, Holdup
-from django_dbos.core.records import Lane
+from django_dbos.core.records import Lane, queue_key
 from django_dbos.core.status import Status
 from django_dbos.fields import DatabaseNow
 from django_dbos.models import Queue, QueueStart, Workflow
@@ -203,7 +203,9 @@ class Queues(Claims, Announcing):
             self._move_places(queue)
             lanes = [lane for lane in self.list_lanes(self.session()) if lane.queue_name == name]
         self._announce_after_commit(
-            Notifications(lanes=list(dict.fromkeys([Lane(name, None), *lanes])))
+            Notifications(
+                keys=[queue_key(name)], lanes=list(dict.fromkeys([Lane(name, None), *lanes]))
+            )
         )
         return self._rows().get(name=name)
 

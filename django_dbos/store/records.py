@@ -78,6 +78,8 @@ class Held:
     claims: dict[str, int]
     lingering: dict[str, int]
     """Workflows whose claims were taken while they ran, and whose places are still counted."""
+    places: dict[str, tuple[str, int]]
+    """The queues and the places of the claims that hold one."""
 
     @property
     def count(self) -> int:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 
 import django_dbos as dbos
 from django_dbos import queues
+from django_dbos.core.records import Lane
 from django_dbos.executor import Executor
 from django_dbos.models import Workflow
+from django_dbos.store import get_store
 from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -101,6 +103,43 @@ def test_a_removed_limit_lets_all_run() -> None:
     queues.reset("mail")
 
     eventually(lambda: running() == 4)
+
+
+def test_the_end_of_a_workflow_that_ran_before_the_limit_notifies_the_whole_queue(
+    worker: Executor,
+) -> None:
+    (early,) = start(1)
+    eventually(lambda: running() == 1)
+    queues.set("mail", concurrency=1)
+    (late,) = start(1)
+    eventually(lambda: worker.runs[early.workflow_id].claim.place == 1)
+    notified: list[Lane] = []
+
+    def note(lanes: Iterable[Lane] | None) -> None:
+        notified.extend(lanes or ())
+
+    get_store().wakeups.add_lane_listener(note)
+    try:
+        GATE.set()
+        assert early.get_result(timeout=LIMIT) == late.get_result(timeout=LIMIT) == "done"
+        eventually(lambda: Lane("mail", None) in notified)
+    finally:
+        get_store().wakeups.remove_lane_listener(note)
+
+
+def test_a_cancelled_workflow_that_ran_before_the_limit_frees_its_place(worker: Executor) -> None:
+    (early,) = start(1)
+    eventually(lambda: running() == 1)
+    queues.set("mail", concurrency=1)
+    eventually(lambda: worker.runs[early.workflow_id].claim.place == 1)
+
+    early.cancel()
+    (late,) = start(1)
+    pass_by()
+
+    assert late.get_status() == "ENQUEUED"
+    GATE.set()
+    assert late.get_result(timeout=LIMIT) == "done"
 
 
 def test_workflows_that_run_without_a_limit_count_against_a_new_one() -> None:
