@@ -557,6 +557,7 @@ def wait_any(
 
     Raises:
         WaitTimeout: The timeout has passed, and no default was given.
+        WorkflowDoesNotExist: There is no workflow of which something is awaited. It is recorded.
         TypeError: Something else is to be awaited, or nothing.
         NotInWorkflow: The call is made outside a workflow. There, use get_result() or get_event().
         NotAllowedInStep: The call is made inside a step.

@@ -488,6 +488,8 @@ class Refusal(StrEnum):
     """The fault of a refused write, of which nothing was written."""
 
     NO_RECEIVER = "no receiver"
+    NO_WORKFLOW = "no workflow"
+    """What is awaited is a part of a workflow that doesn't exist."""
     ID_TAKEN = "id taken"
     DUPLICATE = "duplicate"
     OTHER_USER = "other user"

@@ -39,10 +39,14 @@ class AsyncRunWrites(BaseRun):
             await self.turn(checkpoint)
         return answer
 
-    async def afail(self, call: BaseCall, error: Exception) -> NoReturn:
-        """Record that one of the engine's own operations failed, and raise its error."""
+    async def afail(self, call: BaseCall, error: Exception, *, ends_wait: bool = False) -> NoReturn:
+        """Record that one of the engine's own operations failed, and raise its error.
+
+        If it `ends_wait`, it may have begun to wait for any of several things.
+        """
         checkpoint = call.checkpoint(error=serializers.dump_error(error))
-        answer = await self.asubmit(RecordStep, call, checkpoint=checkpoint)
+        values = {"checkpoint": checkpoint, "ends_wait": ends_wait}
+        answer = await self.asubmit(RecordStep, call, **values)
         await self.aoutcome(answer.checkpoint or checkpoint)
         raise error
 

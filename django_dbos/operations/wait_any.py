@@ -35,6 +35,9 @@ async def await_any(
     call = run.begin("await_any", operation_name("wait_any"), _fingerprint(alternatives))
     checkpoint = await _afirst(call, listed, seconds)
     position = _winner(checkpoint)
+    if position is None and checkpoint.error is not None:
+        # An alternative's workflow doesn't exist.
+        await run.aoutcome(checkpoint)
     if position is None:
         return default_or_raise(awaited.describe(listed), seconds, default)
     name, winner = list(alternatives)[position], listed[position]

@@ -20,6 +20,7 @@ from django_dbos.core.records import (
     WakeKind,
     run_key,
 )
+from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.operations.polling import auntil
 from django_dbos.operations.run import Call, Run
 from django_dbos.store.pubsub import Watch
@@ -40,7 +41,8 @@ async def await_(
 ) -> Checkpoint:
     """Wait up to `timeout` seconds (None: without limit) for a call's outcome, and return it.
 
-    A timeout's outcome has the `note` that the wait began with.
+    A timeout's outcome has the `note` that the wait began with. Raises WorkflowDoesNotExist, and
+    records it, if the awaited workflow doesn't exist.
     """
     run = call.run
     if call.found is not None:
@@ -172,7 +174,11 @@ class _AsyncOutcomeWait(_RecordedWait):
         run = self._run
         while True:
             values = self._values(is_expected)
-            found = self._found(await run.asubmit(RecordWait, self._call, **values))
+            answer = await run.asubmit(RecordWait, self._call, **values)
+            if answer.verdict is Verdict.REFUSED:
+                error = WorkflowDoesNotExist(answer.subject)
+                await run.afail(self._call, error, ends_wait=self._wake.kind is WakeKind.ANY)
+            found = self._found(answer)
             if found is not None:
                 return found
             for workflow_id in self._awaited_ids:

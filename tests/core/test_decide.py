@@ -431,7 +431,8 @@ def test_the_first_alternative_that_is_there_wins_and_no_other_is_consumed() -> 
     messages = {("w", "t"): deque([(7, '"m"')])}
     asked = questions([wait(wake)], is_repeat=False)
 
-    plan = decide([wait(wake)], holding(messages=messages, events={("o", "k"): ("1", 1)}))
+    facts = holding(messages=messages, events={("o", "k"): ("1", 1)}, workflows={"o": found()})
+    plan = decide([wait(wake)], facts)
 
     assert (asked.events, asked.messages) == ({("o", "k")}, {("w", "t"): 1})
     assert plan.answers[0].checkpoint is not None
@@ -494,7 +495,10 @@ def test_an_entry_wins_when_it_is_there_or_wont_come(facts: Any, output: str | N
 @pytest.mark.rule(70)
 def test_a_timeout_has_the_timer_with_which_the_wait_began() -> None:
     begun = checkpoint(state=State.WAITING, output='{"winner": 1}')
-    facts = holding(checkpoints={("w", 1): FoundCheckpoint(checkpoint=begun, remaining=-1.0)})
+    facts = holding(
+        checkpoints={("w", 1): FoundCheckpoint(checkpoint=begun, remaining=-1.0)},
+        workflows={"o": found()},
+    )
 
     plan = decide([wait(any_of(Wake.of_event("o", "k")), timeout=60)], facts)
 

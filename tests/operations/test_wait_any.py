@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from django.db.models import QuerySet
 
 import django_dbos as dbos
 from django_dbos.executor import Executor
@@ -511,3 +512,81 @@ def test_of_two_that_race_one_wins_and_the_other_stays(worker: Executor, _: int)
     assert (name, value) in (("message", "m"), ("event", "1"))
     left = Message.objects.filter(workflow_id=handle.workflow_id, consumed_at=None)
     assert left.count() == (name == "event")
+
+
+@dbos.workflow
+def names_nobody(kind: str) -> Any:
+    alternatives: dict[str, Any] = {
+        "event": dbos.event("nobody", "key"),
+        "result": dbos.WorkflowHandle("nobody"),
+        "entry": dbos.stream_entry("nobody", "stream", 0),
+    }
+    try:
+        if kind == "get_event":
+            return dbos.get_event("nobody", "key", timeout=None)
+        if kind == "get_result":
+            return dbos.WorkflowHandle[Any]("nobody").get_result()
+        if kind == "get_results":
+            return dbos.get_results([dbos.WorkflowHandle("nobody")])
+        return dbos.wait_any(dbos.message("topic"), alternatives[kind])
+    except dbos.WorkflowDoesNotExist as error:
+        caught = error.workflow_id
+    return [caught, dbos.recv("go", timeout=None)]
+
+
+@dbos.workflow
+async def anames_nobody() -> Any:
+    try:
+        return await dbos.await_any(dbos.event("nobody", "key"))
+    except dbos.WorkflowDoesNotExist as error:
+        return [error.workflow_id, await dbos.arecv("go", timeout=None)]
+
+
+@pytest.mark.parametrize(
+    "kind", ["event", "result", "entry", "get_event", "get_result", "get_results", "async"]
+)
+def test_an_unknown_workflow_is_an_error_that_a_replay_raises_too(kind: str) -> None:
+    handle = anames_nobody.start() if kind == "async" else names_nobody.start(kind)
+    run_until_idle()
+    assert handle.describe().waits_for == "message 'go'"
+
+    publishes.using(workflow_id="nobody").start()
+    handle.send("on", "go")
+    run_until_idle()
+
+    assert handle.get_result() == ["nobody", "on"]
+    assert not Wake.objects.exists()
+
+
+@dbos.workflow
+def waits_for_one(other: str) -> Any:
+    return dbos.get_event(other, "key", timeout=600)
+
+
+def delete(workflow_id: str) -> None:
+    QuerySet(Workflow).filter(pk=workflow_id).delete()
+
+
+def test_a_workflow_that_is_deleted_while_it_alone_is_awaited_is_an_error() -> None:
+    other = publishes.start()
+    handle = waits_for_one.start(other.workflow_id)
+    run_until_idle()
+    delete(other.workflow_id)
+
+    advance(600)
+    run_until_idle()
+
+    with pytest.raises(dbos.WorkflowDoesNotExist):
+        handle.get_result()
+
+
+def test_the_others_are_awaited_though_the_workflow_of_one_is_deleted() -> None:
+    other = publishes.start()
+    handle = waits.start(other.workflow_id)
+    run_until_idle()
+    delete(other.workflow_id)
+
+    advance(600)
+    run_until_idle()
+
+    assert handle.get_result() == ["entry", "ended"]

@@ -39,6 +39,9 @@ from django_dbos.core.records import (
 )
 from django_dbos.core.status import ACTIVE, FINISHED, Status
 
+# Waits for another workflow, which must exist.
+OF_OTHERS = (WakeKind.EVENT, WakeKind.RESULT, WakeKind.STREAM)
+
 
 def decide(writes: Iterable[Write], facts: Facts) -> Plan:
     """Decide each write in turn. Once a write of a claim fails, later ones fail with it."""
@@ -109,7 +112,9 @@ class _Decision:
             case RecordWait() if write.wake.kind is WakeKind.STREAM:
                 return self._wait_for_entry(write, found or None)
             case RecordWait():
-                return self._wait(write, found or None)
+                return self._refuse_missing(write, found or None) or self._wait(
+                    write, found or None
+                )
             case RecordSend():
                 return self._send(write)
             case RecordStart():
@@ -126,6 +131,20 @@ class _Decision:
         if checkpoint is not None:
             self.plan.checkpoints.append((checkpoint, None))
         return DONE
+
+    def _refuse_missing(self, write: RecordWait, begun: FoundCheckpoint | None) -> Answer | None:
+        """Refuse a wait for a workflow that doesn't exist: it might never end.
+
+        Of several things the others are still awaited if one's workflow is deleted meanwhile.
+        """
+        if not write.takes_outcome or (begun and write.wake.kind is WakeKind.ANY):
+            return None
+        for part in write.wake.parts:
+            known = part.workflow_id in self.facts.workflows or part.workflow_id in self.facts.held
+            if part.kind in OF_OTHERS and not known:
+                refusal, subject = Refusal.NO_WORKFLOW, part.workflow_id
+                return Answer(verdict=Verdict.REFUSED, refusal=refusal, subject=subject)
+        return None
 
     def _wait(self, write: RecordWait, begun: FoundCheckpoint | None) -> Answer:
         outcome = self._find_outcome(write)

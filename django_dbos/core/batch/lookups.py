@@ -139,6 +139,7 @@ def _add_wait(asked: Questions, wake: Wake) -> None:
             asked.messages[wake.workflow_id, wake.name] += 1
         case WakeKind.EVENT:
             asked.events.add((wake.workflow_id, wake.name))
+            asked.workflows.add(wake.workflow_id)
         case WakeKind.RESULT:
             asked.workflows.add(wake.workflow_id)
         case WakeKind.STREAM:

@@ -39,10 +39,14 @@ class RunWrites(BaseRun):
         self.check_answer(answer, call)
         return answer
 
-    def fail(self, call: BaseCall, error: Exception) -> NoReturn:
-        """Record that one of the engine's own operations failed, and raise its error."""
+    def fail(self, call: BaseCall, error: Exception, *, ends_wait: bool = False) -> NoReturn:
+        """Record that one of the engine's own operations failed, and raise its error.
+
+        If it `ends_wait`, it may have begun to wait for any of several things.
+        """
         checkpoint = call.checkpoint(error=serializers.dump_error(error))
-        answer = self.submit(RecordStep, call, checkpoint=checkpoint)
+        values = {"checkpoint": checkpoint, "ends_wait": ends_wait}
+        answer = self.submit(RecordStep, call, **values)
         self.outcome(answer.checkpoint or checkpoint)
         raise error
 

@@ -32,6 +32,9 @@ def wait_any(
     call = run.begin("wait_any", operation_name("wait_any"), _fingerprint(alternatives))
     checkpoint = _first(call, listed, seconds)
     position = _winner(checkpoint)
+    if position is None and checkpoint.error is not None:
+        # An alternative's workflow doesn't exist.
+        run.outcome(checkpoint)
     if position is None:
         return default_or_raise(awaited.describe(listed), seconds, default)
     name, winner = list(alternatives)[position], listed[position]

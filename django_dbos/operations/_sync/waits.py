@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from django_dbos.core.records import Checkpoint, RecordWait, Wake
+from django_dbos.core.records import Checkpoint, RecordWait, Verdict, Wake, WakeKind
+from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.operations._sync.polling import until
 from django_dbos.operations.run import Call
 from django_dbos.operations.waits import _RecordedWait, _TimedWait, watch_for
@@ -18,7 +19,8 @@ def wait(
 ) -> Checkpoint:
     """Wait up to `timeout` seconds (None: without limit) for a call's outcome, and return it.
 
-    A timeout's outcome has the `note` that the wait began with.
+    A timeout's outcome has the `note` that the wait began with. Raises WorkflowDoesNotExist, and
+    records it, if the awaited workflow doesn't exist.
     """
     run = call.run
     if call.found is not None:
@@ -41,7 +43,11 @@ class _OutcomeWait(_RecordedWait):
         run = self._run
         while True:
             values = self._values(is_expected)
-            found = self._found(run.submit(RecordWait, self._call, **values))
+            answer = run.submit(RecordWait, self._call, **values)
+            if answer.verdict is Verdict.REFUSED:
+                error = WorkflowDoesNotExist(answer.subject)
+                run.fail(self._call, error, ends_wait=self._wake.kind is WakeKind.ANY)
+            found = self._found(answer)
             if found is not None:
                 return found
             for workflow_id in self._awaited_ids:
