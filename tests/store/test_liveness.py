@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.db.models import QuerySet
 
-from django_dbos.core.records import Claim
-from django_dbos.models import Executor, Workflow
+from django_dbos.core.records import Claim, RecordWait, Suspend, Wake
+from django_dbos.fields import DatabaseNow
+from django_dbos.models import Event, Executor, Message, Workflow
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
-from tests.store.conftest import age, declare_dead, register
+from tests.store.conftest import age, checkpoint, declare_dead, register
 
 
 def is_served(store: Store, queue_name: str) -> bool:
@@ -97,3 +100,50 @@ def test_the_workflows_of_an_executor_without_a_row_are_enqueued(
     assert (recovered.enqueued, recovered.lanes) == ([held.workflow_id], [("a", 0)])
     assert store.list_orphans(session) == []
     assert Workflow.objects.get().claim_number > held.claim_number
+
+
+@pytest.mark.rule(16)
+@pytest.mark.parametrize("what", ["message", "event"])
+@pytest.mark.parametrize("of_several", [False, True], ids=["alone", "of several"])
+def test_a_heartbeat_reports_a_lost_wake_up(
+    store: Store,
+    session: Session,
+    executor_id: str,
+    claim: Callable[..., Claim],
+    what: str,
+    of_several: bool,
+) -> None:
+    held, other = claim(), claim(workflow_id="other")
+    wake = (
+        Wake.of_message(held.workflow_id, "paid")
+        if what == "message"
+        else Wake.of_event(other.workflow_id, "paid")
+    )
+    if of_several:
+        wake = Wake.of_any(held.workflow_id, [wake], "something")
+    values: dict[str, Any] = {"workflow_id": held.workflow_id, "claim_number": held.claim_number}
+    look = RecordWait(checkpoint=checkpoint(held), wake=wake, timeout=None, **values)
+    store.apply(session, executor_id, [look], is_repeat=False)
+    suspend = Suspend(wake=wake, step_number=1, **values)
+    store.apply(session, executor_id, [suspend], is_repeat=False)
+    report = store.heartbeat(session, executor_id, None)
+    report = store.heartbeat(session, executor_id, report)
+    assert not report.has_lost_wakeup
+
+    # Its sender dies between its commit and the wake-up.
+    if what == "message":
+        sent = Message(
+            workflow_id=held.workflow_id, topic="paid", message_text="1", created_at=DatabaseNow()
+        )
+        QuerySet(Message).bulk_create([sent])
+    else:
+        event = Event(
+            workflow_id=other.workflow_id,
+            key="paid",
+            value_text="1",
+            version=1,
+            updated_at=DatabaseNow(),
+        )
+        QuerySet(Event).bulk_create([event])
+
+    assert store.heartbeat(session, executor_id, report).has_lost_wakeup

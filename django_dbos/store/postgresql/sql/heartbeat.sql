@@ -91,6 +91,35 @@ SELECT
         WHERE event.event_id > %(event_mark)s::bigint
           AND workflow.status = 'WAITING'
           AND workflow.wake_kind = 'event'
+    ) OR EXISTS (
+        -- The same for waits for any of several things. OFFSET 0: from the few new rows to those
+        -- that wait for them, not through all that wait.
+        SELECT
+        FROM dbos_message AS message
+        CROSS JOIN LATERAL (
+            SELECT
+            FROM dbos_wake AS waiting
+            -- include: holder_of_wakes
+              AND waiting.wake_workflow_id = message.workflow_id
+              AND waiting.wake_kind = 'message'
+              AND waiting.wake_name = message.topic
+            OFFSET 0
+        ) AS awaited
+        WHERE message.message_id > %(message_mark)s::bigint
+          AND message.consumed_at IS NULL
+    ) OR EXISTS (
+        SELECT
+        FROM dbos_event AS event
+        CROSS JOIN LATERAL (
+            SELECT
+            FROM dbos_wake AS waiting
+            -- include: holder_of_wakes
+              AND waiting.wake_workflow_id = event.workflow_id
+              AND waiting.wake_kind = 'event'
+              AND waiting.wake_name = event.key
+            OFFSET 0
+        ) AS awaited
+        WHERE event.event_id > %(event_mark)s::bigint
     ) AS has_lost_wakeup,
     EXISTS (SELECT FROM beat WHERE drain_requested_at IS NOT NULL) AS must_drain,
     (SELECT coalesce(max(message_id), 0) FROM dbos_message) AS message_mark,
