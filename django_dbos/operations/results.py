@@ -42,6 +42,12 @@ from django_dbos.operations.timeouts import result_label
 
 async def astart(run: Run, workflows: Sequence[NewWorkflow]) -> list[str]:
     """Start children, exactly once, and return their ids; those without an id are given one."""
+    ids = await _astart(run, workflows)
+    run.note_children(ids, workflows[0].queue_name)
+    return ids
+
+
+async def _astart(run: Run, workflows: Sequence[NewWorkflow]) -> list[str]:
     call = run.begin("astart", operation_name("start", workflows[0].name))
     if call.found is not None:
         await run.turn(call.found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -196,8 +196,21 @@ class BaseRun:
         self.ended_streams = set(ended_streams)
         self.suspension: dict[str, Any] = {}
         """The wake-up that a suspended run waits for."""
+        self.children_of_own_queue: set[str] = set()
+        """The children that this run has started in the queue in which it holds a place."""
         self.left: deque[tuple[BaseCall, str]] = deque()
         """Iterations over streams that were left early and are not recorded yet."""
+
+    @property
+    def waits_in_place(self) -> bool:
+        """Whether the run keeps its place in its queue's limits while it waits."""
+        claim = self.claim
+        return claim.place > 0 and (claim.waiting_frees is None or self.host.is_inline)
+
+    def note_children(self, workflow_ids: Iterable[str], queue_name: str) -> None:
+        """Note children that can't run if this run has the last place of their queue."""
+        if self.waits_in_place and queue_name == self.claim.queue_name:
+            self.children_of_own_queue.update(workflow_ids)
 
     @property
     def may_linger(self) -> bool:

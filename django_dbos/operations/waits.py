@@ -7,7 +7,9 @@ busy) blocks instead, and lends its slot meanwhile.
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from django_dbos.conf import get_settings
@@ -24,6 +26,11 @@ from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.operations.polling import auntil
 from django_dbos.operations.run import Call, Run
 from django_dbos.store.pubsub import Watch
+
+logger = logging.getLogger("django_dbos.executor")
+
+# The functions that were warned of.
+_warned: set[str] = set()
 
 # Waits for another workflow, which the checkpoint names.
 OTHERS = (WakeKind.EVENT, WakeKind.RESULT)
@@ -63,8 +70,29 @@ async def apause(call: Call, wake: Wake, seconds: float) -> None:
 
 def watch_for(run: Run, *wakes: Wake) -> Watch:
     """Return a watch for the wake-ups of a run's wait, and for interruptions of the run."""
-    keys = [key for wake in wakes for part in wake.parts for key in _keys_of(part)]
+    parts = [part for wake in wakes for part in wake.parts]
+    keys = [key for part in parts for key in _keys_of(part)]
+    if run.children_of_own_queue:
+        _warn_of_children(run, [part for part in parts if part.kind is WakeKind.RESULT])
     return run.host.store.wakeups.watch(*keys, run_key(run.workflow_id))
+
+
+def _warn_of_children(run: Run, results: Sequence[Wake]) -> None:
+    """Log once per function that a run which keeps its place waits for one of the same queue."""
+    awaited = {wake.workflow_id for wake in results} & run.children_of_own_queue
+    name = run.definition.name
+    if not awaited or name in _warned:
+        return
+    _warned.add(name)
+    logger.warning(
+        "Workflow %r (%s) keeps its place in queue %r while it waits for its child %r of the same "
+        "queue: if such workflows have all places, none goes on. Give the child another queue.",
+        run.workflow_id,
+        name,
+        run.claim.queue_name,
+        min(awaited),
+        extra=run.log_fields,
+    )
 
 
 def _keys_of(wake: Wake) -> list[str]:

@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -240,6 +241,38 @@ def test_a_mutex_is_held_across_a_suspension(worker: Executor) -> None:
         "first begins", "first ends", "first again begins", "first again ends",
         "second begins", "second ends",
     ]  # fmt: skip
+
+
+@pytest.mark.rule(60)
+def test_a_parent_that_keeps_the_place_that_its_child_needs_is_named(
+    worker: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    @dbos.workflow(queue_name="mail")
+    def child() -> int:
+        return 7
+
+    @dbos.workflow(queue_name="mail")
+    def parent() -> str:
+        handle = child.using(workflow_id="child").start()
+        for _ in range(2):
+            with suppress(dbos.WaitTimeout):
+                handle.get_result(timeout=0.1)
+        dbos.recv("go", timeout=None)
+        return "gave up"
+
+    limit(hold_while_waiting=True)
+    waiting = parent.start()
+    eventually(lambda: (waiting.describe().waits_for or "").startswith("message"))
+
+    reason = dbos.retrieve_workflow("child").describe().why_not_running
+    said = "Queue 'mail' is at 1 of 1. Its parent holds one of these places."
+    assert (reason or "").startswith(said)
+    (warned,) = [line for line in caplog.messages if "of the same queue" in line]
+    assert warned.startswith(f"Workflow '{waiting.workflow_id}'")
+    assert "waits for its child 'child'" in warned
+    waiting.send("on", "go")
+    assert waiting.get_result(timeout=LIMIT) == "gave up"
+    assert dbos.retrieve_workflow("child").get_result(timeout=LIMIT) == 7
 
 
 @pytest.mark.rule(61)

@@ -17,6 +17,12 @@ from django_dbos.operations.run import Run, operation_name
 
 def start(run: Run, workflows: Sequence[NewWorkflow]) -> list[str]:
     """Start children, exactly once, and return their ids; those without an id are given one."""
+    ids = _start(run, workflows)
+    run.note_children(ids, workflows[0].queue_name)
+    return ids
+
+
+def _start(run: Run, workflows: Sequence[NewWorkflow]) -> list[str]:
     call = run.begin("start", operation_name("start", workflows[0].name))
     if call.found is not None:
         return _recorded_ids(run, call.found)
