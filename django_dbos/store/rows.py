@@ -202,7 +202,8 @@ def add_messages(facts: Facts, rows: list[Row]) -> None:
 
 def add_events(facts: Facts, rows: list[Row]) -> None:
     """Add the rows of `find_events`."""
-    facts.events = {(row[0], row[1]): (row[2], row[3]) for row in rows}
+    facts.events = {(row[0], row[1]): (row[2], row[3]) for row in rows if row[3] is not None}
+    facts.with_events = {row[0] for row in rows}
 
 
 def add_workflows(facts: Facts, rows: list[Row]) -> None:

@@ -139,9 +139,10 @@ class _Decision:
         """
         if not write.takes_outcome or (begun and write.wake.kind is WakeKind.ANY):
             return None
+        facts = self.facts
+        existing = (facts.workflows, facts.with_events, facts.held)
         for part in write.wake.parts:
-            known = part.workflow_id in self.facts.workflows or part.workflow_id in self.facts.held
-            if part.kind in OF_OTHERS and not known:
+            if part.kind in OF_OTHERS and not any(part.workflow_id in ids for ids in existing):
                 refusal, subject = Refusal.NO_WORKFLOW, part.workflow_id
                 return Answer(verdict=Verdict.REFUSED, refusal=refusal, subject=subject)
         return None

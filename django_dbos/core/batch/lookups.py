@@ -80,6 +80,8 @@ class Facts:
     checkpoints: dict[StepKey, FoundCheckpoint] = field(default_factory=dict)
     messages: dict[Key, deque[tuple[int, str]]] = field(default_factory=dict)
     events: dict[Key, tuple[str, int]] = field(default_factory=dict)
+    with_events: set[str] = field(default_factory=set)
+    """Workflows whose events were looked up, and that exist."""
     workflows: dict[str, FoundWorkflow] = field(default_factory=dict)
     deduplications: dict[Key, tuple[str, str | None]] = field(default_factory=dict)
     """The holders of deduplication ids, and their users."""
@@ -139,7 +141,6 @@ def _add_wait(asked: Questions, wake: Wake) -> None:
             asked.messages[wake.workflow_id, wake.name] += 1
         case WakeKind.EVENT:
             asked.events.add((wake.workflow_id, wake.name))
-            asked.workflows.add(wake.workflow_id)
         case WakeKind.RESULT:
             asked.workflows.add(wake.workflow_id)
         case WakeKind.STREAM:
