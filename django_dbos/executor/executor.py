@@ -33,6 +33,7 @@ from django_dbos.executor.runs import Effects, Runs
 from django_dbos.interruptions import HandedOver
 from django_dbos.operations import threads
 from django_dbos.store import get_store, statements
+from django_dbos.store.pubsub import EVERYTHING
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -240,8 +241,12 @@ class Executor:
         wakeups.start_listening()
 
     def _note_keys(self, keys: list[str]) -> None:
-        """Have a heartbeat read at once what others ask of this executor."""
-        if executor_key(self.executor_id) in keys:
+        """Have a heartbeat read at once what others ask of this executor, or what was missed.
+
+        On SQLite any change of the file may be one that was missed: too often for a heartbeat.
+        """
+        may_have_missed = EVERYTHING in keys and self.store.supports_notifications
+        if may_have_missed or executor_key(self.executor_id) in keys:
             self.housekeeping.heartbeat.hurry()
             self.housekeeping.loop.wake()
 

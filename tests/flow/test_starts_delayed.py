@@ -141,6 +141,22 @@ def test_workers_learn_of_a_due_time_at_once(settings: Any, in_transaction: bool
         assert notes.using(run_after=0.2).start(3).get_result(timeout=LIMIT) == 3
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(django_settings.VENDOR != "postgresql", reason="There any change is looked at")
+@pytest.mark.rule(16)
+def test_a_due_time_that_was_missed_is_read_when_the_process_listens_again(settings: Any) -> None:
+    settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": HOUR, "LEASE": 10 * HOUR}
+    handle = notes.using(run_after=HOUR).start(1)
+    with Executor() as executor:
+        executor.wait_until_idle()
+        # As a start does whose notification comes before the process listens.
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE dbos_workflow SET due_at = clock_timestamp()")
+        executor.store.wakeups.notify_everything()
+
+        assert handle.get_result(timeout=LIMIT) == 1
+
+
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
 @pytest.mark.django_db(transaction=True)
 def test_a_due_workflow_whose_row_is_locked_is_looked_at_again(settings: Any) -> None:
