@@ -13,7 +13,7 @@ from django.db import DatabaseError, connection, connections, transaction
 from django_dbos.conf import get_settings
 from django_dbos.core.records import Claim, RecordStart, Refusal, Verdict
 from django_dbos.models import Checkpoint, Workflow
-from django_dbos.store import errors
+from django_dbos.store import errors, get_store
 from django_dbos.store.base import Store
 from django_dbos.store.group_commit import BatchWriter
 from django_dbos.store.sessions import translated_errors
@@ -317,3 +317,15 @@ def test_statements_that_run_as_one_commit_together(session: Any, is_on_thread: 
         run()
 
     assert found == [[("", "force_generic_plan", "read committed")], []]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("lease", [0.5, 40_000.0, 1e9])
+def test_a_session_can_be_opened_with_any_lease(settings: Any, lease: float) -> None:
+    """The network is asked to notice a vanished peer within a lease, which has its own limits."""
+    settings.DBOS = {**settings.DBOS, "LEASE": lease, "HEARTBEAT_INTERVAL": 0.1}
+
+    session = get_store().connect("owner", "test")
+
+    assert session.run("list_lanes") == []
+    session.close()

@@ -63,6 +63,10 @@ SET_LOCALLY = (
 )
 
 
+# Seconds: Linux refuses longer ones, and with them the connection (MAX_TCP_KEEPIDLE of its tcp.h).
+LONGEST_KEEPALIVE = 32_767
+
+
 def application_name(executor_id: str) -> str:
     """Return the name of an executor's sessions; the id is hashed to stay below 64 bytes."""
     return f"dbos:{hashlib.blake2b(executor_id.encode(), digest_size=16).hexdigest()}"
@@ -70,7 +74,7 @@ def application_name(executor_id: str) -> str:
 
 def keepalives(lease: float) -> dict[str, int]:
     """Return the parameters by which a vanished peer is noticed within about a lease."""
-    seconds = max(int(lease), 1)
+    seconds = min(max(int(lease), 1), LONGEST_KEEPALIVE)
     return {
         "keepalives": 1,
         "keepalives_idle": max(seconds // 2, 1),
