@@ -1,8 +1,8 @@
 """Queues with limits: what may be claimed, given what runs and what has started.
 
 A workflow *holds a place* in its queue's limits from its claim on: while it runs, or until it ends.
-A *start* is a workflow's first claim; a replay, a recovery and a wake-up are none. A limit of None
-is no limit.
+A *start* is the claim of a workflow that was queued as new: its first one, and the one after a
+resume(); a replay, a recovery and a wake-up are none. A limit of None is no limit.
 """
 
 from __future__ import annotations

@@ -256,7 +256,7 @@ def _windows(
 ) -> Iterator[tuple[Window, tuple[int, float]]]:
     """Yield the windows whose starts delay that of a workflow, with count and period."""
     queue, key = managed.get(workflow.queue_name), workflow.partition_key
-    if queue is None or workflow.started_at is not None:
+    if queue is None or not _is_start(workflow):
         return
     if queue.rate_count is not None and queue.rate_period is not None:
         yield (workflow.queue_name, ""), (queue.rate_count, queue.rate_period)
@@ -265,6 +265,11 @@ def _windows(
             (workflow.queue_name, key),
             (queue.partition_rate_count, queue.partition_rate_period),
         )
+
+
+def _is_start(workflow: Workflow) -> bool:
+    """Return whether an enqueued workflow was queued as new: those that go on come before zero."""
+    return workflow.queue_sequence >= 0
 
 
 def _within(starts: list[tuple[float, int]], period: float) -> list[tuple[float, int]]:
@@ -290,7 +295,7 @@ def _holdup(
         holds_place=bool(holds_place),
         lingers_on=lingers_on,
         parent_key=parent_key,
-        has_started=workflow.started_at is not None,
+        has_started=not _is_start(workflow),
         paused_at=queue.paused_at,
         paused_by=queue.paused_by,
         concurrency=queue.concurrency,

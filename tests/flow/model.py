@@ -53,7 +53,7 @@ class Item:
     """Who runs it, or still runs the function of a cancelled one."""
     has_run: bool = False
     is_again: bool = False
-    """Whether it is queued ahead of those that never ran."""
+    """Whether it is queued ahead of those that start: its next claim is no start."""
     deaths: int = 0
     due_at: float | None = None
     latest_due: float | None = None
@@ -105,10 +105,15 @@ class Model:
     # What may be claimed
 
     def candidates(self, queue: str) -> Iterator[Item]:
-        """Yield the workflows that are enqueued, and neither lingering nor suspects."""
+        """Yield the workflows that are enqueued and no suspects.
+
+        Those that linger wait for their own places, unless nothing is counted any more.
+        """
+        is_managed = self.options(queue).is_managed
         for item in self.items.values():
             is_queued = item.queue == queue and item.status == QUEUED
-            if is_queued and not item.is_lingering and item.deaths < SUSPECT:
+            is_waiting = item.is_lingering and (is_managed or bool(item.key))
+            if is_queued and not is_waiting and item.deaths < SUSPECT:
                 yield item
 
     def may_run(self, item: Item, executor: str) -> bool:
@@ -127,7 +132,7 @@ class Model:
         return not item.key or _has_room(options.partition_concurrency, of_key)
 
     def _has_start(self, item: Item, options: Options) -> bool:
-        if item.has_run:
+        if item.is_again:
             return True
         rates = [(options.rate, None)]
         if item.key:
@@ -142,7 +147,7 @@ class Model:
     def claim(self, item: Item, executor: str) -> None:
         """Have an executor run a workflow."""
         options = self.options(item.queue)
-        if not item.has_run:
+        if not item.is_again:
             self._count_start(item, options)
         item.status, item.executor, item.has_run = RUNNING, executor, True
         if options.is_managed and not item.place:

@@ -437,3 +437,27 @@ def test_queues_do_what_the_model_does() -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.django_db
+@pytest.mark.rule(56)
+def test_a_resumed_workflow_needs_a_start_and_counts_as_one() -> None:
+    def start() -> str:
+        return work.using(queue_name="limited").start(0).workflow_id
+
+    world = World()
+    executor_id = world.new_executor()
+    dbos.queues.set("limited", rate_limit=(2, timedelta(seconds=PERIOD)))
+    resumed, second = start(), start()
+    assert world.claim(executor_id, "limited", 1) == [resumed]
+    handle = dbos.WorkflowHandle[int](resumed)
+    handle.cancel()
+    world.return_lost(resumed)
+    handle.resume()
+
+    assert world.claim(executor_id, "limited", 5) == [second]
+    assert str(handle.describe().why_not_running).startswith("Rate limit: next start in ")
+    world.advance(PERIOD + 1.0)
+    third, _ = start(), start()
+    assert world.claim(executor_id, "limited", 5) == [resumed, third]
+    assert world.claim(executor_id, "limited", 5) == []

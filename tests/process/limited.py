@@ -4,51 +4,81 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import django_dbos as dbos
+from tests.waiting import eventually
 
 
 class Log:
-    """A file to which processes append lines; its clock is the system's monotonic one."""
+    """A file to which processes append lines; its clock is the system's monotonic one.
+
+    It has a gate, which is shut at first: steps stay in until it is open.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
         # The test may read it before a process has written.
         Path(self.path).touch()
+        self._gate = Path(f"{self.path}.open")
+        self._gate_of_process = Path(f"{self.path}.open-{os.getpid()}")
 
-    def write(self, event: str, name: str) -> None:
-        line = f"{event} {name} {os.getpid()} {time.monotonic_ns()}\n"
+    def write(self, event: str, name: str, attempt: str) -> None:
+        line = f"{event} {name} {os.getpid()} {attempt} {time.monotonic_ns()}\n"
         # One write of a short line to a file that is open for appending isn't torn.
         with Path(self.path).open("a", buffering=1) as file:
             file.write(line)
+
+    def open(self) -> None:
+        """Let the steps out, until `shut()`."""
+        self._gate.touch()
+
+    def shut(self) -> None:
+        """Keep the steps in."""
+        self._gate.unlink()
+
+    def open_for(self, pid: int) -> None:
+        """Let the steps of one process out."""
+        Path(f"{self.path}.open-{pid}").touch()
+
+    def pass_gate(self) -> None:
+        """Wait until the gate is open."""
+        eventually(lambda: self._gate.exists() or self._gate_of_process.exists())
 
     def intervals(self, ended: dict[int, int]) -> list[Interval]:
         """Return the intervals of all steps; those that a process left end with the process.
 
         Args:
-            ended: The times at which killed processes were seen dead, by process id.
+            ended: The times at which processes were killed, by process id. All others have ended
+                their steps.
         """
-        begun: dict[tuple[str, int], int] = {}
+        found, begun = self._read()
+        return found + [
+            Interval(one.name, one.pid, one.begin, max(one.begin, ended[one.pid])) for one in begun
+        ]
+
+    def inside(self, dead: Collection[int] = ()) -> list[Interval]:
+        """Return the steps that are in, in processes that aren't dead; they end now."""
+        return [one for one in self._read()[1] if one.pid not in dead]
+
+    def _read(self) -> tuple[list[Interval], list[Interval]]:
+        """Return the intervals that have ended, and those that have not."""
+        begun: dict[str, Interval] = {}
         found = []
         for line in Path(self.path).read_text().splitlines():
-            event, name, pid_text, time_text = line.split()
-            pid, instant = int(pid_text), int(time_text)
+            event, name, pid, attempt, instant = line.split()
             if event == "begin":
-                begun[name, pid] = instant
+                begun[attempt] = Interval(name, int(pid), int(instant), time.monotonic_ns())
             else:
-                found.append(Interval(name, pid, begun.pop((name, pid)), instant))
-        return found + [
-            Interval(name, pid, begin, ended[pid]) for (name, pid), begin in begun.items()
-        ]
+                found.append(replace(begun.pop(attempt), end=int(instant)))
+        return found, list(begun.values())
 
     @property
     def count(self) -> int:
         """The number of steps that have begun."""
-        path = Path(self.path)
-        return path.read_text().count("begin ") if path.exists() else 0
+        return Path(self.path).read_text().count("begin ")
 
 
 @dataclass(frozen=True)
@@ -74,10 +104,12 @@ def most_at_once(intervals: Iterable[Interval]) -> int:
 
 @dbos.step
 def occupies(log: str, name: str, seconds: float) -> None:
-    """Log an interval."""
-    Log(log).write("begin", name)
+    """Stay in until the gate is open, and for a time."""
+    shared, attempt = Log(log), os.urandom(8).hex()
+    shared.write("begin", name, attempt)
+    shared.pass_gate()
     time.sleep(seconds)
-    Log(log).write("end", name)
+    shared.write("end", name, attempt)
 
 
 @dbos.workflow

@@ -4,7 +4,7 @@ SELECT
     partition_key,
     place,
     executor_id IS NOT NULL AS is_lingering,
-    started_at IS NULL AS is_start
+    queue_sequence >= 0 AS is_start
 FROM dbos_workflow
 JOIN dbos_queue AS queue ON queue.name = queue_name AND queue.is_managed
 WHERE workflow_id = %(workflow_id)s AND status = 'ENQUEUED'

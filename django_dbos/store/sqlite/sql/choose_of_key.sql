@@ -1,4 +1,4 @@
--- Return the next workflows of a partition key: those that have run before, and those that have not.
+-- Return the next workflows of a partition key: those that go on, and those that start (rule 56).
 SELECT workflow_id, partition_key, is_start
 FROM (
     SELECT *
@@ -18,8 +18,7 @@ FROM (
     UNION ALL
     SELECT *
     FROM (
-        SELECT
-            workflow_id, partition_key, started_at IS NULL AS is_start, priority, queue_sequence
+        SELECT workflow_id, partition_key, true AS is_start, priority, queue_sequence
         FROM dbos_workflow
         WHERE status = 'ENQUEUED'
           AND queue_name = %(queue_name)s

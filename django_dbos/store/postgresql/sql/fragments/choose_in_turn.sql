@@ -171,9 +171,7 @@ taken AS MATERIALIZED (
             UNION ALL
             SELECT *
             FROM (
-                SELECT
-                    workflow_id, partition_key, priority, queue_sequence,
-                    started_at IS NULL AS is_start
+                SELECT workflow_id, partition_key, priority, queue_sequence, true AS is_start
                 FROM dbos_workflow
                 WHERE status = 'ENQUEUED'
                   AND queue_name = %(queue_name)s
