@@ -211,7 +211,10 @@ def test_the_rates_of_a_queue_and_of_a_key_tell_when_the_next_start_may_be() -> 
     assert near(why("w0"), limited)
     assert near(why("w1"), f"{limited} Rate limit of its key: next start in 3001 s.")
     assert near(why("w2"), limited)
+    # What was resumed starts anew; what goes on comes before zero.
     change("w0", started_at=timezone.now())
+    assert near(why("w0"), limited)
+    change("w0", queue_sequence=-1)
     assert why("w0") is None
 
 
