@@ -18,11 +18,15 @@ NAME = "tests.work"
 
 
 def make_queue(name: str = "mail", **columns: Any) -> None:
-    """Write the row of a managed queue."""
-    rows = QuerySet(Queue)
-    rows.filter(name=name).delete()
+    """Write the row of a managed queue, whole: a worker may have written that of a known queue."""
     values = {"name": name, "is_managed": True, "updated_at": DatabaseNow(), **columns}
-    rows.bulk_create([Queue(**values)])
+    # The model itself refuses to be saved.
+    QuerySet(Queue).bulk_create(
+        [Queue(**values)],
+        update_conflicts=True,
+        unique_fields=["name"],
+        update_fields=[field.name for field in Queue._meta.fields if not field.primary_key],
+    )
 
 
 def rows_of(workflow_ids: Sequence[str]) -> QuerySet[Workflow]:

@@ -116,6 +116,14 @@ class Model:
             if is_queued and not is_waiting and item.deaths < SUSPECT:
                 yield item
 
+    def is_kept(self, item: Item) -> bool:
+        """Return whether a workflow goes on in the place that it has, ahead of all others.
+
+        Without limits and keys a place means nothing.
+        """
+        counts = self.options(item.queue).is_managed or bool(item.key)
+        return item.place > 0 and not item.is_lingering and counts
+
     def may_run(self, item: Item, executor: str) -> bool:
         """Return whether the limits allow an executor to claim a workflow now."""
         options = self.options(item.queue)

@@ -16,7 +16,7 @@ import django_dbos as dbos
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.models import Workflow
 from django_dbos.testing import run_until_idle
-from tests.flow.limits import limit
+from tests.flow.managed import make_queue
 from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.rule(61)
@@ -89,7 +89,7 @@ IN_ORDER = ["first begins", "first ends", "second begins", "second ends"]
 
 @pytest.mark.parametrize("workflow", [works, aworks])
 def test_a_call_waits_for_a_place(workflow: Any, transactional_db: None) -> None:
-    limit()
+    make_queue(concurrency=1)
     first = in_thread(works, "first")
     assert reached.wait(LIMIT)
 
@@ -108,7 +108,7 @@ def test_a_call_waits_for_a_place(workflow: Any, transactional_db: None) -> None
 def test_a_cancelled_call_frees_its_place_when_the_step_has_returned(
     transactional_db: None,
 ) -> None:
-    limit()
+    make_queue(concurrency=1)
     first = in_thread(works, "first")
     assert reached.wait(LIMIT)
     second = in_thread(works, "second")
@@ -124,7 +124,7 @@ def test_a_cancelled_call_frees_its_place_when_the_step_has_returned(
 
 
 async def test_a_call_that_is_aborted_while_it_waits_stays_in_its_queue(async_db: None) -> None:
-    await sync_to_async(limit)(paused_at=timezone.now())
+    await sync_to_async(make_queue)(paused_at=timezone.now())
 
     call = asyncio.ensure_future(aworks.acall("second"))
     enqueued = Workflow.objects.filter(status="ENQUEUED")
@@ -141,7 +141,7 @@ async def test_a_call_that_is_aborted_while_it_waits_stays_in_its_queue(async_db
 @pytest.mark.django_db
 @pytest.mark.rule(36)
 def test_in_a_tests_transaction_a_call_without_a_place_raises_and_leaves_nothing() -> None:
-    limit(concurrency=None, paused_at=timezone.now())
+    make_queue(paused_at=timezone.now())
 
     with pytest.raises(dbos.WaitInTest, match="a place in queue 'mail'"):
         works("second")
@@ -152,7 +152,7 @@ def test_in_a_tests_transaction_a_call_without_a_place_raises_and_leaves_nothing
 @pytest.mark.django_db
 @pytest.mark.rule(36)
 def test_in_a_tests_transaction_a_call_with_a_place_runs() -> None:
-    limit()
+    make_queue(concurrency=1)
 
     assert works("second") == "second"
     assert list(Workflow.objects.values_list("status", "place")) == [("SUCCESS", 0)]
@@ -162,7 +162,7 @@ def test_in_a_tests_transaction_a_call_with_a_place_runs() -> None:
 @pytest.mark.rule(36)
 def test_in_a_tests_transaction_a_child_without_a_place_raises() -> None:
     """Its parent runs on the only one."""
-    limit()
+    make_queue(concurrency=1)
 
     with pytest.raises(dbos.WaitInTest):
         calls_another()
@@ -170,7 +170,7 @@ def test_in_a_tests_transaction_a_child_without_a_place_raises() -> None:
 
 @pytest.mark.django_db
 def test_run_until_idle_obeys_limits() -> None:
-    limit()
+    make_queue(concurrency=1)
     handle = calls_another.start()
 
     assert run_until_idle() == 3

@@ -183,6 +183,9 @@ class Machine(RuleBasedStateMachine):
         executor_id = self.executors[executor]
         waited = self.waiting_keys(queue, executor_id)
         order = self.order()
+        kept = {
+            item.workflow_id for item in self.model.candidates(queue) if self.model.is_kept(item)
+        }
         claimed = self.world.claim(executor_id, queue, limit)
         assert len(claimed) == len(set(claimed)) <= limit
         for workflow_id in claimed:
@@ -192,7 +195,9 @@ class Machine(RuleBasedStateMachine):
         if len(claimed) < limit:
             left = [item for item in self.model.candidates(queue) if self.may(item, executor_id)]
             assert left == []
-        self.check_turn(queue, executor_id, waited, claimed if limit == 1 else None)
+        # Those that have their places come first, whichever key's turn it is.
+        if not kept.issuperset(claimed):
+            self.check_turn(queue, executor_id, waited, claimed if limit == 1 else None)
 
     def may(self, item: Item, executor_id: str) -> bool:
         return self.model.may_run(item, executor_id)
@@ -217,7 +222,7 @@ class Machine(RuleBasedStateMachine):
         """Return the order in which the workflows of a key are claimed."""
         rows = Workflow.objects.values_list("workflow_id", "queue_sequence")
         return {
-            workflow_id: (not item.place, -item.priority, not item.is_again, position)
+            workflow_id: (not self.model.is_kept(item), -item.priority, not item.is_again, position)
             for workflow_id, position in rows
             for item in [self.model.items[workflow_id]]
         }

@@ -30,7 +30,7 @@ from django_dbos.models import Message, Queue, Workflow
 from django_dbos.store import get_store
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
-from tests.flow.limits import limit
+from tests.flow.managed import make_queue
 from tests.store.conftest import checkpoint, new_workflow, register
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -57,7 +57,7 @@ def session(store: Store, executor_id: str) -> Iterator[Session]:
 
 @pytest.fixture(autouse=True)
 def _managed_queue() -> None:
-    limit()
+    make_queue(concurrency=1)
 
 
 @pytest.fixture

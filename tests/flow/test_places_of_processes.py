@@ -13,7 +13,7 @@ import pytest
 from django_dbos.executor import Executor
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.models import Workflow
-from tests.flow.limits import limit
+from tests.flow.managed import make_queue
 from tests.process.conftest import Worker
 from tests.process.workflows import Gate, passes
 from tests.waiting import LIMIT, eventually
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _one_place() -> None:
-    limit()
+    make_queue(concurrency=1)
 
 
 def state(handle: Any) -> tuple[str, int]:

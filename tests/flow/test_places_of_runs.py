@@ -20,7 +20,7 @@ import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.models import Workflow
-from tests.flow.limits import limit
+from tests.flow.managed import make_queue
 from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -138,7 +138,7 @@ def let_it_claim(executor: Executor) -> None:
 def test_after_a_cancellation_the_next_one_starts_when_the_step_has_returned(
     workflow: Any, worker: Executor
 ) -> None:
-    limit()
+    make_queue(concurrency=1)
     handle, following = workflow.start(), second.start()
     assert reached.wait(LIMIT)
 
@@ -157,7 +157,7 @@ def test_after_a_cancellation_the_next_one_starts_when_the_step_has_returned(
 def test_past_its_deadline_a_workflow_keeps_its_place_until_its_step_has_returned(
     worker: Executor,
 ) -> None:
-    limit()
+    make_queue(concurrency=1)
     handle, following = first.using(timeout=0.2).start(), second.start()
     assert reached.wait(LIMIT)
 
@@ -173,7 +173,7 @@ def test_past_its_deadline_a_workflow_keeps_its_place_until_its_step_has_returne
 def test_a_workflow_that_ends_keeps_its_place_until_its_threads_have_returned(
     worker: Executor,
 ) -> None:
-    limit()
+    make_queue(concurrency=1)
     handle, following = leaves_step_behind.start(), second.start()
     assert reached.wait(LIMIT)
 
@@ -190,7 +190,7 @@ def test_a_workflow_that_ends_keeps_its_place_until_its_threads_have_returned(
 def test_a_resumed_workflow_waits_for_its_own_lingering_place(
     workflow: Any, worker: Executor
 ) -> None:
-    limit()
+    make_queue(concurrency=1)
     handle = workflow.start()
     assert reached.wait(LIMIT)
     handle.cancel()
@@ -208,7 +208,7 @@ def test_a_resumed_workflow_waits_for_its_own_lingering_place(
 def test_a_waiting_workflow_gives_its_place_back_and_comes_before_those_that_never_ran(
     worker: Executor,
 ) -> None:
-    limit()
+    make_queue(concurrency=1)
     waiting = waits.start("first")
     eventually(lambda: waiting.get_status() == "WAITING")
     running, following = first.start(), second.start()
@@ -228,7 +228,7 @@ def test_a_waiting_workflow_gives_its_place_back_and_comes_before_those_that_nev
 
 @pytest.mark.rule(60)
 def test_a_mutex_is_held_across_a_suspension(worker: Executor) -> None:
-    limit(hold_while_waiting=True)
+    make_queue(concurrency=1, hold_while_waiting=True)
     waiting = waits.start("first")
     eventually(lambda: waiting.get_status() == "WAITING")
     following = second.start()
@@ -288,7 +288,7 @@ def test_a_child_waits_for_a_place_and_its_waiting_parent_has_none(worker: Execu
         short("parent")
         return [handle.get_result() for handle in handles]
 
-    limit()
+    make_queue(concurrency=1)
 
     assert parent.start().get_result(timeout=LIMIT) == [0, 1, 2]
     # Not one of the children before its parent waits.
@@ -303,7 +303,7 @@ def test_a_child_waits_for_a_place_and_its_waiting_parent_has_none(worker: Execu
 def test_after_a_stop_a_place_is_freed_when_the_abandoned_step_has_returned(
     workflow: Any, start_executor: Callable[..., Executor]
 ) -> None:
-    limit()
+    make_queue(concurrency=1)
     left = start_executor()
     handle, following = workflow.start(), second.start()
     assert reached.wait(LIMIT)
@@ -324,7 +324,7 @@ def test_after_a_stop_a_place_is_freed_when_the_abandoned_step_has_returned(
 def test_an_executor_that_registers_again_keeps_the_places_of_its_running_steps(
     worker: Executor,
 ) -> None:
-    limit()
+    make_queue(concurrency=1)
     handle, following = first.start(), second.start()
     assert reached.wait(LIMIT)
     old_id = worker.executor_id

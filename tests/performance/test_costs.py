@@ -17,7 +17,6 @@ import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint
 from django_dbos.store.rows import CONTINUING
-from tests.flow.limits import limit
 from tests.flow.managed import make_queue
 from tests.performance import workflows
 from tests.performance.costs import (
@@ -202,7 +201,7 @@ def test_a_workflow_under_a_limit_is_claimed_with_one_message(
 
 @on_postgresql
 def test_an_end_that_frees_a_place_also_notifies_of_its_queue(measure: Measure) -> None:
-    limit("default", concurrency=100)
+    make_queue("default", concurrency=100)
 
     costs = measure(workflows.nothing.start)
 
