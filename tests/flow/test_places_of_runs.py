@@ -260,7 +260,7 @@ def test_a_parent_that_keeps_the_place_that_its_child_needs_is_named(
         dbos.recv("go", timeout=None)
         return "gave up"
 
-    limit(hold_while_waiting=True)
+    make_queue(concurrency=1, hold_while_waiting=True)
     waiting = parent.start()
     eventually(lambda: (waiting.describe().waits_for or "").startswith("message"))
 
