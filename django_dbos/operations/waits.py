@@ -88,7 +88,7 @@ def _warn_of_children(run: Run, results: Sequence[Wake]) -> None:
         "Workflow %r (%s) keeps its place in queue %r while it waits for its child %r of the same "
         "queue: if such workflows have all places, none goes on. Give the child another queue.",
         run.workflow_id,
-        name,
+        run.definition.name,
         run.claim.queue_name,
         min(awaited),
         extra=run.log_fields,
