@@ -23,6 +23,11 @@ START_PAUSE = 0.1
 IDLE_TIME = 1.0
 
 
+# Tasks whose loop has ended. Python would close their coroutines on the thread that collects them,
+# and asgiref would give that thread's context the variables of the run.
+_abandoned: list[asyncio.Task[None]] = []
+
+
 class Pool:
     """Threads and an event loop for runs, which all begin at once: slots limit their number."""
 
@@ -174,6 +179,7 @@ class Pool:
                 task.cancel()
             if tasks:
                 loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
+            _abandoned.extend(task for task in tasks if not task.done())
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())
         finally:

@@ -7,6 +7,7 @@ place shows it by the order in which steps begin and end.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from asgiref.sync import SyncToAsync
 from django.db.models import QuerySet
 
 import django_dbos as dbos
@@ -24,6 +26,15 @@ from tests.flow.managed import make_queue
 from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_context_is_left() -> Iterator[None]:
+    """A coroutine of an abandoned run, closed on this thread, would leave it the run's context."""
+    yield
+    gc.collect()
+    assert SyncToAsync.thread_sensitive_context.get(None) is None
+
 
 events: list[str] = []
 reached, go = threading.Event(), threading.Event()
