@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, NamedTuple, TypeVar
-
-from django.utils import timezone
 
 from django_dbos.core import names
 from django_dbos.core.records import Wake
@@ -62,7 +60,7 @@ class Awaited(Generic[T_co]):
     def seconds(self) -> float | None:
         """The seconds until the time; None unless it is one. This process's clock counts."""
         if isinstance(self.due, datetime):
-            return max((self.due - timezone.now()).total_seconds(), 0.0)
+            return max((self.due - datetime.now(UTC)).total_seconds(), 0.0)
         return self.due
 
     def wakes_of(self, workflow_id: str, position: int) -> list[Wake]:
