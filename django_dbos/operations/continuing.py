@@ -25,8 +25,7 @@ async def acontinue_as_new(run: Run, args: tuple[Any, ...], kwargs: dict[str, An
 
 
 def _refuse_beside_branches(run: Run) -> None:
-    branches = run.branches
-    if branches is not None and branches.is_concurrent:
+    if run.is_concurrent:
         raise DbosError(
             f"continue_as_new() was called while other tasks of workflow {run.workflow_id!r} run: "
             "their work would be lost. Await or cancel them first, and call it in the workflow's "

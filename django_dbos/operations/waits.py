@@ -124,8 +124,7 @@ class HoldPolicy:
         `remaining` seconds are left of the wait; None: there is no limit.
         """
         run, wake = self._run, self._wake
-        branches = run.branches
-        self.is_resident = run.host.is_inline or (branches is not None and branches.is_concurrent)
+        self.is_resident = run.host.is_inline or run.is_concurrent
         longest = float("inf") if remaining is None else remaining
         if self.is_resident:
             if wake.kind not in RETRIES:
