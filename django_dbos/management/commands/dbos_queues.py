@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import getpass
 import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 
 from django_dbos import queues
 from django_dbos.exceptions import QueueDoesNotExist
-from django_dbos.executor.cli import command
+from django_dbos.management.base import (
+    ActionsCommand,
+    add_by,
+    flag_of,
+    system_user,
+    table_of,
+)
 from django_dbos.operations.queues import MOST_COUNTED, QueueDescription
 from django_dbos.store import get_store
 
@@ -32,41 +36,26 @@ NONE = "none"
 YES_OR_NO = {"yes": True, "no": False}
 
 
-class Command(BaseCommand):
+class Command(ActionsCommand):
     """Parses the arguments, and prints what django_dbos.queues returns."""
 
     help = (
         "Shows the queues with their limits and depths; changes, pauses, resumes and resets them. "
         "Workers follow at once. Exits with 1 for an unknown queue or an impossible option."
     )
-    requires_system_checks = ()
+    actions = ACTIONS
+    noun = "queue"
 
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Return a parser that refuses abbreviations, such as `--rate` for `--rate-limit`."""
-        return super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
-
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the actions and their options."""
-        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-        for name, text in ACTIONS.items():
-            action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
-            if name != "list":
-                action.add_argument("name", metavar="NAME", help="The name of the queue.")
-            if name == "set":
-                _add_options(action)
-            if name == "pause":
-                action.add_argument("--by", help="Who pauses it (default: the system's user).")
-            action.add_argument(
-                "--database",
-                help='The alias of the workflow database (default: DBOS["DATABASE"]).',
-            )
-            action.add_argument("--format", choices=("text", "json"), default="text")
+    def add_options(self, parser: ArgumentParser, action: str) -> None:
+        """Declare the options of one action."""
+        if action == "set":
+            _add_options(parser)
+        if action == "pause":
+            add_by(parser)
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
         """Perform the action, and print the queues afterwards."""
-        if options["database"] is not None:
-            command.use_database(options["database"])
-        command.check_migrations()
+        self.use_database(options["database"])
         try:
             found = _perform(action, options)
         except (QueueDoesNotExist, TypeError, ValueError) as error:
@@ -82,15 +71,11 @@ class Command(BaseCommand):
 
 def _add_options(parser: ArgumentParser) -> None:
     for option in COUNTS:
-        parser.add_argument(_flag(option), metavar="N", help=f"At least 1, or {NONE!r}.")
+        parser.add_argument(flag_of(option), metavar="N", help=f"At least 1, or {NONE!r}.")
     for option in RATES:
-        parser.add_argument(_flag(option), metavar="RATE", help=f"Like 100/m, or {NONE!r}.")
-    parser.add_argument(_flag("hold_while_waiting"), choices=YES_OR_NO)
+        parser.add_argument(flag_of(option), metavar="RATE", help=f"Like 100/m, or {NONE!r}.")
+    parser.add_argument(flag_of("hold_while_waiting"), choices=YES_OR_NO)
     parser.add_argument("--create", action="store_true", help="Make the queue if it is unknown.")
-
-
-def _flag(option: str) -> str:
-    return f"--{option.replace('_', '-')}"
 
 
 def _perform(action: str, options: dict[str, Any]) -> list[QueueDescription]:
@@ -102,7 +87,7 @@ def _perform(action: str, options: dict[str, Any]) -> list[QueueDescription]:
         case "reset":
             return [queues.reset(options["name"])]
         case "pause":
-            return [queues.pause(options["name"], options["by"] or _user())]
+            return [queues.pause(options["name"], options["by"] or system_user())]
         case "resume":
             return [queues.resume(options["name"])]
     return [queues.get(options["name"])]
@@ -136,13 +121,9 @@ def _value(option: str, text: str) -> Any:
     try:
         return int(text)
     except ValueError:
-        raise CommandError(f"{_flag(option)} must be a number or {NONE!r}, not {text!r}.") from None
-
-
-def _user() -> str:
-    with contextlib.suppress(OSError, KeyError, ImportError):
-        return getpass.getuser()
-    return "manage.py"
+        raise CommandError(
+            f"{flag_of(option)} must be a number or {NONE!r}, not {text!r}."
+        ) from None
 
 
 def _with_counts(found: list[QueueDescription]) -> list[dict[str, Any]]:
@@ -153,12 +134,8 @@ def _with_counts(found: list[QueueDescription]) -> list[dict[str, Any]]:
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
-    cells = [("QUEUE", "QUEUED", "RUNNING", "PLACES", "OPTIONS", "STATE"), *map(_cells, rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
+    headings = ("QUEUE", "QUEUED", "RUNNING", "PLACES", "OPTIONS", "STATE")
+    return table_of([headings, *map(_cells, rows)])
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

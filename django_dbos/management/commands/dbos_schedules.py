@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import getpass
 import json
 from argparse import ArgumentParser
 from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from django_dbos import schedules
 from django_dbos.exceptions import DbosError
-from django_dbos.executor.cli import command
+from django_dbos.management.base import (
+    ActionsCommand,
+    add_by,
+    flag_of,
+    system_user,
+    table_of,
+)
 from django_dbos.models import Schedule
 
 ACTIONS = {
@@ -69,7 +73,7 @@ FORMS: dict[Any, str] = {
 }
 
 
-class Command(BaseCommand):
+class Command(ActionsCommand):
     """Parses the arguments, and prints what django_dbos.schedules returns."""
 
     help = (
@@ -77,31 +81,16 @@ class Command(BaseCommand):
         "backfills, edits, resets and deletes them. Exits with 1 for an unknown schedule or an "
         "impossible option."
     )
-    requires_system_checks = ()
+    actions = ACTIONS
+    noun = "schedule"
 
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Return a parser that refuses abbreviations, such as `--catch` for `--catch-up`."""
-        return super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
-
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the actions and their options."""
-        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-        for name, text in ACTIONS.items():
-            action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
-            if name != "list":
-                action.add_argument("name", metavar="NAME", help="The name of the schedule.")
-            _add_options(action, name)
-            action.add_argument(
-                "--database",
-                help='The alias of the workflow database (default: DBOS["DATABASE"]).',
-            )
-            action.add_argument("--format", choices=("text", "json"), default="text")
+    def add_options(self, parser: ArgumentParser, action: str) -> None:
+        """Declare the options of one action."""
+        _add_options(parser, action)
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
         """Perform the action, and print its answer."""
-        if options["database"] is not None:
-            command.use_database(options["database"])
-        command.check_migrations()
+        self.use_database(options["database"])
         try:
             found, started = _perform(action, options)
         except (DbosError, ImportError, TypeError, ValueError) as error:
@@ -123,7 +112,7 @@ class Command(BaseCommand):
 def _add_options(parser: ArgumentParser, action: str) -> None:
     if action == "pause":
         parser.add_argument("--reason", default="", help="The reason, for the admin.")
-        parser.add_argument("--by", help="Who pauses it (default: the system's user).")
+        add_by(parser)
     if action == "backfill":
         for name in ("--first", "--last"):
             parser.add_argument(name, required=True, metavar="TIME", help="As 2026-03-01T00:00Z.")
@@ -131,7 +120,7 @@ def _add_options(parser: ArgumentParser, action: str) -> None:
         for option in EDITABLE:
             # Django itself has an `args`.
             parser.add_argument(
-                _flag(option),
+                flag_of(option),
                 dest=_dest(option),
                 metavar="VALUE",
                 help=f"{_capitalized(FORMS[EDITABLE[option]])}, or {NONE!r}.",
@@ -141,10 +130,6 @@ def _add_options(parser: ArgumentParser, action: str) -> None:
 def _capitalized(text: str) -> str:
     # Not str.capitalize(), which makes the other letters small: of JSON, and of the example.
     return f"{text[0].upper()}{text[1:]}"
-
-
-def _flag(option: str) -> str:
-    return f"--{option.replace('_', '-')}"
 
 
 def _dest(option: str) -> str:
@@ -158,7 +143,7 @@ def _perform(action: str, options: dict[str, Any]) -> tuple[list[Schedule], list
     name, started = options["name"], []
     match action:
         case "pause":
-            schedules.pause(name, options["reason"], by=options["by"] or _user())
+            schedules.pause(name, options["reason"], by=options["by"] or system_user())
         case "resume":
             schedules.resume(name)
         case "trigger":
@@ -187,7 +172,7 @@ def _edits(options: dict[str, Any]) -> Any:
             edits[name] = None if is_none else EDITABLE[name](text)
         except ValueError:
             raise CommandError(
-                f"{_flag(name)} must be {FORMS[EDITABLE[name]]}, not {text!r}."
+                f"{flag_of(name)} must be {FORMS[EDITABLE[name]]}, not {text!r}."
             ) from None
     return edits
 
@@ -197,12 +182,6 @@ def _time(text: str, flag: str) -> datetime:
         return _instant_of(text)
     except ValueError:
         raise CommandError(f"{flag} must be {FORMS[_instant_of]}, not {text!r}.") from None
-
-
-def _user() -> str:
-    with contextlib.suppress(OSError, KeyError, ImportError):
-        return getpass.getuser()
-    return "manage.py"
 
 
 def _as_json(action: str, found: list[Schedule], started: list[str]) -> str:
@@ -231,12 +210,8 @@ def _row(schedule: Schedule) -> dict[str, Any]:
 
 
 def _table(found: list[Schedule]) -> list[str]:
-    cells = [("SCHEDULE", "TIMES", "NEXT", "LAST", "STATE"), *map(_cells, found)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (cells if found else [])
-    ]
+    headings = ("SCHEDULE", "TIMES", "NEXT", "LAST", "STATE")
+    return table_of([headings, *map(_cells, found)]) if found else []
 
 
 def _cells(schedule: Schedule) -> tuple[str, ...]:

@@ -6,13 +6,14 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.checks import Tags
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 
 from django_dbos.checks import TAG
 from django_dbos.executor.cli import command
+from django_dbos.management.base import EngineCommand
 
 
-class Command(BaseCommand):
+class Command(EngineCommand):
     """Parses the arguments. django_dbos.executor.cli does the work."""
 
     help = (
@@ -23,10 +24,6 @@ class Command(BaseCommand):
     # The command itself checks migrations, of the workflow database only. The checks of URLs,
     # middleware and templates would import modules that only web processes need.
     requires_system_checks = (TAG, Tags.models)
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Return a parser that refuses abbreviations, such as `--queue x` for `--queues x`."""
-        return super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
