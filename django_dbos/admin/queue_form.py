@@ -40,8 +40,8 @@ class QueueForm(forms.Form):
     partition_rate_limit = forms.CharField(required=False)
     hold_while_waiting = forms.BooleanField(required=False)
 
-    def __init__(self, *args: Any, queue: Queue, **kwargs: Any) -> None:
-        self._in_force = queue_options.merged(queue.declared, queue.edited)
+    def __init__(self, *args: Any, row: Queue, **kwargs: Any) -> None:
+        self._in_force = queue_options.merged(row.declared, row.edited)
         kwargs["initial"] = {"hold_while_waiting": False, **self._in_force}
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():

@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_POST
 
-from django_dbos.admin.base import MAX_COUNTED, EngineAdmin, EngineList, link, rows_of
+from django_dbos.admin.base import MAX_COUNTED, EngineList, link, rows_of
+from django_dbos.admin.named import NamedAdmin, log, paused_badge, plain
 from django_dbos.admin.queue_form import QueueForm
 from django_dbos.admin.section import Label
 from django_dbos.admin.values import instant
@@ -44,17 +40,14 @@ class QueueList(EngineList):
 
 
 @admin.register(Queue)
-class QueueAdmin(EngineAdmin):
+class QueueAdmin(NamedAdmin):
     """The queues that workers know, by name."""
 
     list_display = ("name", "state", "queued", "running", "places", "oldest", "limits")
-    search_fields = ("name",)
-    search_help_text = _("A part of the name.")
-    ordering = ("name",)
     actions = ("pause_selected", "resume_selected", "reset_selected")
-
-    class Media:
-        css = {"all": ("django_dbos/admin.css",)}
+    page_template = "admin/django_dbos/queue.html"
+    form_class = QueueForm
+    not_found = _("Queue '%s' doesn't exist.")
 
     # Permissions
 
@@ -71,13 +64,6 @@ class QueueAdmin(EngineAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[QueueList]:
         """Return the class of the list."""
         return QueueList
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: Any, search_term: str
-    ) -> tuple[Any, bool]:
-        """Search for a part of the name."""
-        term = search_term.replace("\0", "")
-        return (queryset.filter(name__icontains=term) if term else queryset), False
 
     @admin.display(description=_("state"))
     def state(self, queue: Any) -> SafeString | str:
@@ -139,78 +125,32 @@ class QueueAdmin(EngineAdmin):
 
     # The page of one queue
 
-    def get_urls(self) -> list[URLPattern]:
-        """Add the addresses of the buttons."""
-        view = self.admin_site.admin_view(require_POST(self.action_view))
-        return [
-            path("<path:object_id>/do/<slug:action>/", view, name="django_dbos_queue_action"),
-            *super().get_urls(),
-        ]
-
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """Return the page of a queue, or save its form."""
-        queue = self._queue(request, object_id)
-        may_change = self.has_change_permission(request)
-        if request.method == "POST" and not may_change:
-            raise PermissionDenied
-        form = QueueForm(request.POST if request.method == "POST" else None, queue=queue)
-        if request.method == "POST" and form.is_valid() and self._save(request, queue, form):
-            return HttpResponseRedirect(request.path)
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": queue,
-            "change": True,
-            "has_view_permission": True,
-            "title": str(queue.name),
-            "facts": self._facts(queue),
-            "buttons": self._buttons(request, queue),
-            "form": form,
-            "rows": [self._row(queue, field) for field in form],
-            "may_change": may_change,
-            "history_url": self._reverse("history", queue),
-            **(extra_context or {}),
-        }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, "admin/django_dbos/queue.html", context)
-
     def action_view(self, request: HttpRequest, object_id: str, action: str) -> HttpResponse:
         """Pause, resume or reset a queue, for the buttons of its page."""
-        queue = self._queue(request, object_id)
+        queue = self.find(request, object_id)
         if action not in _ACTIONS:
             raise Http404
         if not self._may(request, action):
             raise PermissionDenied
         self._act(request, rows_of(Queue).filter(name=queue.name), action)
-        return HttpResponseRedirect(self._reverse("change", queue))
+        return HttpResponseRedirect(self.address("change", queue))
 
-    def _queue(self, request: HttpRequest, object_id: str) -> Queue:
-        """Return the queue of a page; raise PermissionDenied or Http404."""
-        if not (self.has_view_permission(request) or self.has_pause_permission(request)):
-            raise PermissionDenied
-        name = unquote(object_id)
-        found = rows_of(Queue).filter(name=name).first() if "\0" not in name else None
-        if found is None:
-            raise Http404(gettext("Queue '%s' doesn't exist.") % name)
-        return found  # type: ignore[no-any-return]
+    def may_see(self, request: HttpRequest) -> bool:
+        """Return whether the user may see the pages; those who may pause do, too."""
+        return self.has_view_permission(request) or self.has_pause_permission(request)
 
-    def _save(self, request: HttpRequest, queue: Queue, form: QueueForm) -> bool:
+    def save_form_of(self, request: HttpRequest, row: Any, form: Any) -> bool:
+        """Save the changed options."""
         changes = form.changes
         if not changes:
             return True
         try:
-            get_store().edit_queue(str(queue.name), changes, pins_declared=False)
+            get_store().edit_queue(str(row.name), changes, pins_declared=False)
         except ValueError as error:
             # Somebody else has changed the queue since the form was shown.
             form.add_error(None, ValidationError(str(error)))
             return False
-        _log(request, [queue], gettext("Set %s.") % _options(changes, with_none=True))
+        log(request, [row], gettext("Set %s.") % _options(changes, with_none=True))
         self.message_user(request, gettext("The queue was changed; workers follow at once."))
         return True
 
@@ -224,16 +164,18 @@ class QueueAdmin(EngineAdmin):
         for queue in done:
             _ACTIONS[action].change(str(queue.name), request.user.get_username())
         if done:
-            _log(request, done, _ACTIONS[action].log)
+            log(request, done, _ACTIONS[action].log)
         text = ngettext("%d queue was changed.", "%d queues were changed.", len(done)) % len(done)
         self.message_user(request, text, messages.SUCCESS if done else messages.WARNING)
 
-    def _facts(self, queue: Queue) -> list[tuple[Label, Any]]:
+    def facts(self, row: Any) -> list[tuple[Label, Any]]:
+        """Return the state, the depth and the places."""
+        queue: Queue = row
         counts = get_store().read_queue_counts([str(queue.name)], MAX_COUNTED)[str(queue.name)]
         age = counts.oldest_age
         url = reverse("admin:django_dbos_workflow_changelist", current_app=self.admin_site.name)
         workflows = link(f"{url}?{urlencode({'queue_name': queue.name})}", gettext("Show"))
-        facts: list[tuple[Label, Any]] = [
+        return [
             (_("State"), _badge(queue)),
             (_("Queued"), _count(counts.queued)),
             (_("Oldest that never ran"), "" if age is None else _duration(age)),
@@ -243,29 +185,14 @@ class QueueAdmin(EngineAdmin):
             (_("Workflows"), workflows),
             (_("Changed"), instant(queue.updated_at)),
         ]
-        return [(label, value) for label, value in facts if value not in (None, "")]
 
-    def _row(self, queue: Queue, field: forms.BoundField) -> dict[str, Any]:
-        declared, edited = queue.declared or {}, queue.edited or {}
-        return {
-            "field": field,
-            "declared": _plain(declared[field.name]) if field.name in declared else "",
-            "edited": _plain(edited[field.name]) if field.name in edited else "",
-        }
-
-    def _buttons(self, request: HttpRequest, queue: Queue) -> list[dict[str, Any]]:
+    def buttons(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+        """Return the buttons that the user may use now."""
         return [
-            {"url": self._reverse("action", queue, name), "label": action.label}
+            {"url": self.address("action", row, name), "label": action.label}
             for name, action in _ACTIONS.items()
-            if action.applies(queue) and self._may(request, name)
+            if action.applies(row) and self._may(request, name)
         ]
-
-    def _reverse(self, name: str, queue: Queue, *args: str) -> str:
-        return reverse(
-            f"admin:django_dbos_queue_{name}",
-            args=[quote(str(queue.name)), *args],
-            current_app=self.admin_site.name,
-        )
 
 
 class _Action:
@@ -307,21 +234,12 @@ _ACTIONS = {
 }
 
 
-def _log(request: HttpRequest, queues: list[Queue], text: str) -> None:
-    user_pk: Any = request.user.pk
-    LogEntry.objects.log_actions(user_pk, queues, CHANGE, text)
-
-
 def _badge(queue: Queue) -> SafeString | str:
     if queue.paused_at is None:
         return gettext("open")
     since = instant(queue.paused_at).partition(".")[0]
     by = gettext("since %(since)s by %(by)s") if queue.paused_by else gettext("since %(since)s")
-    return format_html(
-        '<span class="dbos-status" data-status="CANCELLED">{}</span><p class="dbos-why">{}</p>',
-        gettext("paused"),
-        by % {"since": since, "by": queue.paused_by},
-    )
+    return paused_badge(by % {"since": since, "by": queue.paused_by})
 
 
 def _count(number: int) -> str:
@@ -343,11 +261,4 @@ def _options(options: PlainOptions | None, *, with_none: bool = False) -> str:
         for name, value in queue_options.merged(options, None).items()
         if with_none or value not in (None, False)
     }
-    return ", ".join(f"{name} {_plain(value)}" for name, value in shown.items())
-
-
-def _plain(value: Any) -> str:
-    """Return the value of an option as people read it."""
-    if isinstance(value, bool):
-        return gettext("yes") if value else gettext("no")
-    return gettext("none") if value is None else str(value)
+    return ", ".join(f"{name} {plain(value)}" for name, value in shown.items())

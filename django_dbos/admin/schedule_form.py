@@ -61,8 +61,8 @@ class ScheduleForm(forms.Form):
     overlap = forms.ChoiceField(choices=[(str(one), str(one)) for one in Overlap])
     pause_after_failures = forms.IntegerField(required=False)
 
-    def __init__(self, *args: Any, schedule: Schedule, **kwargs: Any) -> None:
-        self._definition = schedule.definition
+    def __init__(self, *args: Any, row: Schedule, **kwargs: Any) -> None:
+        self._definition = row.definition
         kwargs["initial"] = {name: getattr(self._definition, name) for name in LABELS}
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():

@@ -6,25 +6,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.models import CHANGE, DELETION, LogEntry
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.models import CHANGE, DELETION
+from django.contrib.admin.utils import quote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_POST
 
 from django_dbos import schedules
 from django_dbos.admin.actions import ANSWER
-from django_dbos.admin.base import EngineAdmin, link, rows_of
+from django_dbos.admin.base import link, rows_of
+from django_dbos.admin.named import NamedAdmin, log, paused_badge, plain
 from django_dbos.admin.schedule_form import ScheduleForm
 from django_dbos.admin.section import Label
 from django_dbos.admin.values import instant
@@ -93,13 +92,13 @@ _ACTIONS = {
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(EngineAdmin):
+class ScheduleAdmin(NamedAdmin):
     """The schedules, by name."""
 
     list_display = ("name", "times", "state", "next_shown", "last_shown", "workflow")
-    search_fields = ("name",)
-    search_help_text = _("A part of the name.")
-    ordering = ("name",)
+    page_template = "admin/django_dbos/schedule.html"
+    form_class = ScheduleForm
+    not_found = _("Schedule '%s' doesn't exist.")
     actions = (
         "pause_selected",
         "resume_selected",
@@ -107,9 +106,6 @@ class ScheduleAdmin(EngineAdmin):
         "reset_selected",
         "remove_selected",
     )
-
-    class Media:
-        css = {"all": ("django_dbos/admin.css",)}
 
     # Permissions
 
@@ -130,13 +126,6 @@ class ScheduleAdmin(EngineAdmin):
         return _may(request, "delete_schedule")
 
     # The list
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: Any, search_term: str
-    ) -> tuple[Any, bool]:
-        """Search for a part of the name."""
-        term = search_term.replace("\0", "")
-        return (queryset.filter(name__icontains=term) if term else queryset), False
 
     @admin.display(description=_("times"))
     def times(self, schedule: Schedule) -> Shown:
@@ -199,86 +188,36 @@ class ScheduleAdmin(EngineAdmin):
 
     # The page of one schedule
 
-    def get_urls(self) -> list[URLPattern]:
-        """Add the addresses of the buttons."""
-        view = self.admin_site.admin_view(require_POST(self.action_view))
-        return [
-            path("<path:object_id>/do/<slug:action>/", view, name="django_dbos_schedule_action"),
-            *super().get_urls(),
-        ]
-
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """Return the page of a schedule, or save its form."""
-        schedule = self._schedule(request, object_id)
-        may_change = self.has_change_permission(request)
-        if request.method == "POST" and not may_change:
-            raise PermissionDenied
-        form = ScheduleForm(request.POST if request.method == "POST" else None, schedule=schedule)
-        if request.method == "POST" and form.is_valid() and self._save(request, schedule, form):
-            return HttpResponseRedirect(request.path)
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": schedule,
-            "change": True,
-            "has_view_permission": True,
-            "title": str(schedule.name),
-            "facts": self._facts(schedule),
-            "buttons": self._buttons(request, schedule),
-            "form": form,
-            "rows": [_row(schedule, field) for field in form],
-            "may_change": may_change,
-            "history_url": self._reverse("history", schedule),
-            **(extra_context or {}),
-        }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, "admin/django_dbos/schedule.html", context)
-
     def action_view(self, request: HttpRequest, object_id: str, action: str) -> HttpResponse:
         """Act on a schedule, for the buttons of its page."""
-        schedule = self._schedule(request, object_id)
+        schedule = self.find(request, object_id)
         if action not in _ACTIONS:
             raise Http404
         if not _may(request, _ACTIONS[action].permission):
             raise PermissionDenied
         found = rows_of(Schedule).filter(name=schedule.name)
         if action == "delete":
-            page = self._delete(request, found, [], back_url=self._reverse("change", schedule))
+            page = self._delete(request, found, [], back_url=self.address("change", schedule))
             if page is not None:
                 return page
         else:
             self._act(request, found, action)
         if found.exists():
-            return HttpResponseRedirect(self._reverse("change", schedule))
+            return HttpResponseRedirect(self.address("change", schedule))
         return HttpResponseRedirect(self._url("schedule"))
 
-    def _schedule(self, request: HttpRequest, object_id: str) -> Schedule:
-        """Return the schedule of a page; raise PermissionDenied or Http404."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        name = unquote(object_id)
-        found = rows_of(Schedule).filter(name=name).first() if "\0" not in name else None
-        if found is None:
-            raise Http404(gettext("Schedule '%s' doesn't exist.") % name)
-        return found  # type: ignore[no-any-return]
-
-    def _save(self, request: HttpRequest, schedule: Schedule, form: ScheduleForm) -> bool:
+    def save_form_of(self, request: HttpRequest, row: Any, form: Any) -> bool:
+        """Save the changed options."""
         changes = form.changes
         if not changes:
             return True
         try:
-            schedules.edit(str(schedule.name), **changes)
+            schedules.edit(str(row.name), **changes)
         except (DbosError, ImportError, TypeError, ValueError) as error:
             form.add_error(None, ValidationError(str(error)))
             return False
-        shown = ", ".join(f"{name} {_plain(value)}" for name, value in changes.items())
-        _log(request, [schedule], gettext("Set %s.") % shown, CHANGE)
+        shown = ", ".join(f"{name} {plain(value)}" for name, value in changes.items())
+        log(request, [row], gettext("Set %s.") % shown)
         self.message_user(request, gettext("The schedule was changed."))
         return True
 
@@ -321,13 +260,15 @@ class ScheduleAdmin(EngineAdmin):
         if refused and not done:
             return
         if done:
-            _log(request, done, action.log, action.flag)
+            log(request, done, action.log, action.flag)
         count = len(done)
         text = ngettext("%d schedule: %s", "%d schedules: %s", count) % (count, action.log)
         self.message_user(request, text, messages.SUCCESS if done else messages.WARNING)
 
-    def _facts(self, schedule: Schedule) -> list[tuple[Label, Any]]:
-        facts: list[tuple[Label, Any]] = [
+    def facts(self, row: Any) -> list[tuple[Label, Any]]:
+        """Return the times, the state and what was started."""
+        schedule: Schedule = row
+        return [
             (_("Times"), schedule.description),
             (_("State"), _state(schedule)),
             (_("Next"), instant(schedule.next_at)),
@@ -339,12 +280,13 @@ class ScheduleAdmin(EngineAdmin):
             (_("Decided up to"), instant(schedule.settled_at)),
             (_("Changed"), instant(schedule.updated_at)),
         ]
-        return [(label, value) for label, value in facts if value not in (None, "")]
 
-    def _buttons(self, request: HttpRequest, schedule: Schedule) -> list[dict[str, Any]]:
+    def buttons(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+        """Return the buttons that the user may use now."""
+        schedule: Schedule = row
         return [
             {
-                "url": self._reverse("action", schedule, name),
+                "url": self.address("action", schedule, name),
                 "label": action.label,
                 "takes_reason": action.takes_reason,
             }
@@ -365,9 +307,6 @@ class ScheduleAdmin(EngineAdmin):
         query = urlencode({"schedule_name": schedule.name})
         return link(f"{self._url('workflow')}?{query}", text)
 
-    def _reverse(self, name: str, schedule: Schedule, *args: str) -> str:
-        return self._url("schedule", name, quote(str(schedule.name)), *args)
-
     def _url(self, model: str, name: str = "changelist", *args: str) -> str:
         return reverse(
             f"admin:django_dbos_{model}_{name}", args=args, current_app=self.admin_site.name
@@ -383,11 +322,6 @@ def _may(request: HttpRequest, permission: str) -> bool:
     return bool(request.user.has_perm(f"django_dbos.{permission}"))
 
 
-def _log(request: HttpRequest, rows: list[Schedule], text: str, flag: int) -> None:
-    user_pk: Any = request.user.pk
-    LogEntry.objects.log_actions(user_pk, rows, flag, text)
-
-
 def _state(schedule: Schedule) -> Shown:
     if not schedule.is_paused:
         return gettext("active") if schedule.next_at is not None else gettext("ended")
@@ -396,22 +330,4 @@ def _state(schedule: Schedule) -> Shown:
         parts.append(gettext("by %s") % schedule.paused_by)
     if schedule.paused_reason:
         parts.append(schedule.paused_reason)
-    return format_html(
-        '<span class="dbos-status" data-status="CANCELLED">{}</span><p class="dbos-why">{}</p>',
-        gettext("paused"),
-        ", ".join(parts),
-    )
-
-
-def _row(schedule: Schedule, field: forms.BoundField) -> dict[str, Any]:
-    declared, edited = schedule.declared or {}, schedule.edited or {}
-    return {
-        "field": field,
-        "declared": _plain(declared[field.name]) if field.name in declared else "",
-        "edited": _plain(edited[field.name]) if field.name in edited else "",
-    }
-
-
-def _plain(value: Any) -> str:
-    """Return the value of an option as people read it."""
-    return gettext("none") if value is None else str(value)
+    return paused_badge(", ".join(parts))
