@@ -1,43 +1,53 @@
 """Durable workflows for Django: `import django_dbos as dbos`."""
 
 from django_dbos import queues, schedules
-from django_dbos.api import (
+from django_dbos.api.current import (
     CurrentWorkflow,
-    OutgoingMessage,
-    aclose_stream,
     acontinue_as_new,
-    aget_all_events,
-    aget_event,
-    aget_results,
-    aread_stream,
-    arecv,
-    aretrieve_workflow,
-    asend,
-    asend_many,
-    aset_event,
-    asleep,
-    await_any,
-    awrite_stream,
-    close_stream,
     continue_as_new,
     current_workflow,
-    event,
+    logger,
+)
+from django_dbos.api.events import (
+    aget_all_events,
+    aget_event,
+    aset_event,
     get_all_events,
     get_event,
-    get_results,
-    logger,
-    message,
-    read_stream,
+    set_event,
+)
+from django_dbos.api.messages import (
+    OutgoingMessage,
+    arecv,
+    asend,
+    asend_many,
     recv,
-    retrieve_workflow,
     send,
     send_many,
-    set_event,
+)
+from django_dbos.api.streams import (
+    aclose_stream,
+    aread_stream,
+    awrite_stream,
+    close_stream,
+    read_stream,
+    write_stream,
+)
+from django_dbos.api.waits import (
+    asleep,
+    await_any,
+    event,
+    message,
     sleep,
     stream_entry,
     until,
     wait_any,
-    write_stream,
+)
+from django_dbos.api.workflows import (
+    aget_results,
+    aretrieve_workflow,
+    get_results,
+    retrieve_workflow,
 )
 from django_dbos.decorators import (
     arun_step,

@@ -10,6 +10,8 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import overload
 
+Duration = float | timedelta | None
+"""Seconds or a timedelta; None means "no limit"."""
 YEAR = 365.25 * 86_400
 LONGEST = 1_000 * YEAR
 """The maximum duration, in seconds: 1,000 years."""
