@@ -1,35 +1,39 @@
-"""A headless Chromium, driven over its DevTools protocol: no driver, no other package."""
+"""A headless Chromium with one page, driven by Selenium."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import itertools
 import json
 import shutil
-import subprocess
-import tempfile
-import time
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from websockets.sync.client import connect
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.chrome.service import Service
 
-from tests.waiting import LIMIT
+from tests.waiting import LIMIT, eventually
 
-PATIENCE = LIMIT
-# Root in a container has no sandbox, and its /dev/shm is small.
+# Root in a container has no sandbox, and its /dev/shm is small. The rest keeps a browser from
+# looking for its maker's servers, which a machine without a network can't reach.
 OPTIONS = (
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
     "--no-first-run",
-    "--remote-debugging-port=0",
 )
+DRIVER = "chromedriver"
+# The levels of a page's complaints in the console.
+LEVELS = ("WARNING", "SEVERE")
+# What the browser says of a page that is being exchanged for the next one.
+LEAVING = ("context", "navigated", "frame was detached")
 
 
 class Chromium:
@@ -37,26 +41,16 @@ class Chromium:
 
     def __init__(self, program: str, *, width: int = 1280, height: int = 900) -> None:
         self._program, self._size = program, (width, height)
-        self._profile = Path(tempfile.mkdtemp(prefix="dbos-chromium-"))
-        self._numbers = itertools.count(1)
-        self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        with self._open:
-            self._open.callback(shutil.rmtree, self._profile, ignore_errors=True)
-            process = subprocess.Popen(
-                [self._program, *OPTIONS, f"--user-data-dir={self._profile}", "about:blank"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            self._open.callback(process.wait)
-            self._open.callback(process.kill)
-            address = self._page_address(process)
-            self._socket = self._open.enter_context(connect(address, max_size=None))
-            self._ask("Page.enable")
-            self.resize(*self._size)
-            self._open = self._open.pop_all()
+        options = webdriver.ChromeOptions()
+        options.binary_location = self._program
+        for option in OPTIONS:
+            options.add_argument(option)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        self._driver = webdriver.Chrome(options, Service(find_driver()))
+        self._driver.set_page_load_timeout(LIMIT)
+        self.resize(*self._size)
         return self
 
     def __exit__(
@@ -65,12 +59,21 @@ class Chromium:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._open.close()
+        self._driver.quit()
 
     def resize(self, width: int, height: int) -> None:
         """Give the page a size in pixels."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._ask("Emulation.setDeviceMetricsOverride", **size)
+
+    def prefer(self, **features: str) -> None:
+        """Set what its user prefers: `prefers_color_scheme="dark"`."""
+        named = [{"name": name.replace("_", "-"), "value": features[name]} for name in features]
+        self._ask("Emulation.setEmulatedMedia", features=named)
+
+    def set_scripts(self, *, are_run: bool) -> None:
+        """Run the scripts of the pages that are opened from now on, or don't."""
+        self._ask("Emulation.setScriptExecutionDisabled", value=not are_run)
 
     def set_cookie(self, url: str, name: str, value: str) -> None:
         """Send a cookie to a site from now on."""
@@ -78,10 +81,7 @@ class Chromium:
 
     def go(self, url: str) -> None:
         """Open a page, and wait until it is loaded."""
-        self.run("window.isLeft = true")
-        answer = self._ask("Page.navigate", url=url)
-        assert not answer.get("errorText"), f"{url}: {answer['errorText']}"
-        self.wait_for_load()
+        self._driver.get(url)
 
     def click(self, selector: str) -> None:
         """Click on what leads to another page, and wait until that is loaded."""
@@ -99,10 +99,10 @@ class Chromium:
 
     def wait(self, check: Callable[[], Any]) -> None:
         """Wait until something is so."""
-        until = time.monotonic() + PATIENCE
-        while not check():
-            assert time.monotonic() < until, f"It didn't become so in time. The page: {self.text}"
-            time.sleep(0.05)
+        try:
+            eventually(check, every=0.05)
+        except AssertionError as error:
+            raise AssertionError(f"{error} The page: {self.text}") from error
 
     @property
     def text(self) -> str:
@@ -110,34 +110,70 @@ class Chromium:
         return str(self.run("document.body ? document.body.innerText : ''"))
 
     def run(self, script: str) -> Any:
-        """The value of an expression in the page; None while it is being exchanged."""
-        answer = self._ask("Runtime.evaluate", expression=script, returnByValue=True)
+        """The value of an expression in the page, or of its promise.
+
+        None while the page is being exchanged.
+        """
+        try:
+            answer = self._ask(
+                "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+            )
+        except WebDriverException as error:
+            if any(word in str(error.msg).lower() for word in LEAVING):
+                return None
+            raise
         assert "exceptionDetails" not in answer, answer
         return answer.get("result", {}).get("value")
+
+    def complaints(self) -> list[str]:
+        """The errors and warnings that the console has shown since the last call."""
+        entries = self._driver.get_log("browser")
+        return [str(entry["message"]) for entry in entries if entry["level"] in LEVELS]
+
+    @contextlib.contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Open another tab before the page for the length of a block."""
+        page = self._driver.current_window_handle
+        self._driver.switch_to.new_window("tab")
+        other = self._driver.current_window_handle
+        self._driver.switch_to.window(page)
+        self.wait(lambda: self.run("document.hidden"))
+        yield
+        self._driver.switch_to.window(other)
+        self._driver.close()
+        self._driver.switch_to.window(page)
+        self._ask("Page.bringToFront")
+        self.wait(lambda: not self.run("document.hidden"))
 
     def save_picture(self, path: Path) -> None:
         """Save a PNG of the page."""
         path.write_bytes(base64.b64decode(self._ask("Page.captureScreenshot")["data"]))
 
-    def _page_address(self, process: subprocess.Popen[bytes]) -> str:
-        """Chromium writes its port into a file, once it listens."""
-        found = self._profile / "DevToolsActivePort"
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
-            assert process.poll() is None, "Chromium has ended."
-            with contextlib.suppress(OSError, IndexError, StopIteration):
-                port = found.read_text().splitlines()[0]
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
-                    pages = json.load(answer)
-                return str(next(p for p in pages if p["type"] == "page")["webSocketDebuggerUrl"])
-            time.sleep(0.05)
-        raise AssertionError("Chromium doesn't answer.")
-
     def _ask(self, method: str, **params: Any) -> dict[str, Any]:
-        number = next(self._numbers)
-        self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
-        while True:
-            answer = json.loads(self._socket.recv(timeout=PATIENCE))
-            if answer.get("id") == number:
-                result: dict[str, Any] = answer.get("result", {})
-                return result
+        answer: dict[str, Any] = self._driver.execute_cdp_cmd(method, params)
+        return answer
+
+
+# The names of the program, where `DBOS_TEST_CHROMIUM` gives no path.
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def find_browser(given: str | None) -> str:
+    """Return the path of a Chromium; raise LookupError with what to install."""
+    if found := given or next(filter(None, map(shutil.which, PROGRAMS)), None):
+        return found
+    raise LookupError(
+        "There is no Chromium for the browser tests. Install one (Debian's packages are chromium "
+        "and chromium-driver), or give its path in DBOS_TEST_CHROMIUM; 'none' leaves these tests "
+        "out."
+    )
+
+
+def find_driver() -> str:
+    """Return the path of ChromeDriver; raise LookupError with what to install."""
+    if found := shutil.which(DRIVER):
+        return found
+    raise LookupError(
+        f"There is no {DRIVER!r} on the path for the browser tests. Install Debian's package "
+        "chromium-driver, or the ChromeDriver of your Chromium's version."
+    )

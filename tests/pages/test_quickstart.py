@@ -14,7 +14,7 @@ from django.conf import settings
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.browser.chromium import Chromium
+from tests.browser.chromium import Chromium, find_browser
 from tests.pages.walkthrough import Walk, build
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -105,9 +105,8 @@ def test_the_guide_to_websockets_works_as_it_is_written(
     assert read_stream(walk) == (4401, [])
     cookie = walk.run(["python", "manage.py", "shell", "-v", "0", "-c", LOG_IN]).strip()
     assert read_stream(walk, cookie) == (1000, ["packed", "sent"])
-    browser = os.environ.get("DBOS_TEST_CHROMIUM")
-    if browser and server == "daphne":
-        look(walk, browser, cookie)
+    if server == "daphne" and (given := os.environ.get("DBOS_TEST_CHROMIUM")) != "none":
+        look(walk, find_browser(given), cookie)
 
 
 LOG_IN = """
