@@ -8,7 +8,7 @@
 | `DBOS_TEST_USE_TZ`, `DBOS_TEST_TIME_ZONE` | `USE_TZ` (`1` or `0`) and `TIME_ZONE` |
 | `DBOS_TEST_SETTINGS` | what a child process has in `DBOS` besides, as JSON |
 | `DBOS_TEST_RUN` | tells concurrent runs apart; the process's id unless given |
-| `DBOS_TEST_CHROMIUM` | the browser; one on the path unless given, and `none` leaves its tests out |
+| `DBOS_TEST_CHROMIUM` | the browser, if not the one on the path; `none` leaves its tests out |
 | `DBOS_TEST_DATABASE_NAME`, `DBOS_TEST_OTHER_NAME` | what a child process joins |
 """
 
