@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.contrib import admin
@@ -16,7 +15,6 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_POST
 
 from django_dbos.admin.actions import ActingAdmin, only
 from django_dbos.admin.base import VALUES, Links, link, rows_of, status_label
@@ -33,20 +31,10 @@ from django_dbos.admin.section import Label, preview, read, read_value
 from django_dbos.admin.sections import SECTIONS
 from django_dbos.admin.values import as_download, instant, seconds
 from django_dbos.conf import get_settings
-from django_dbos.core.status import RESUMABLE, Status
 from django_dbos.exceptions import SerializationError
 from django_dbos.models import Queue, Workflow
 
 MAX_FOUND = 1_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Button:
-    """A button of a workflow's page. With `asks_first` it links to a confirmation page."""
-
-    url: str
-    label: Label
-    asks_first: bool = False
 
 
 @admin.register(Workflow)
@@ -130,19 +118,9 @@ class WorkflowAdmin(ActingAdmin):
     # The page of one workflow
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the addresses of the buttons and of the rows."""
+        """Add the addresses of the rows."""
         view = self.admin_site.admin_view
         return [
-            path(
-                "<path:object_id>/cancel/",
-                view(self.cancel_view),
-                name="django_dbos_workflow_cancel",
-            ),
-            path(
-                "<path:object_id>/resume/",
-                view(require_POST(self.resume_view)),
-                name="django_dbos_workflow_resume",
-            ),
             path(
                 "<path:object_id>/rows/<slug:section>/",
                 view(self.rows_view),
@@ -169,7 +147,7 @@ class WorkflowAdmin(ActingAdmin):
             "sections": [preview(section, links, workflow_id) for section in SECTIONS],
             "history_url": links.action("history"),
             "facts": _facts(workflow, links, self._queue(request, str(workflow.queue_name))),
-            "buttons": self._buttons(request, workflow, links),
+            "buttons": self.buttons(request, workflow, links),
             "note": explain(workflow, executors, queue_reasons=of_queue) or finality(workflow),
             **(extra_context or {}),
         }
@@ -232,20 +210,6 @@ class WorkflowAdmin(ActingAdmin):
         url = reverse("admin:django_dbos_queue_change", args=[quote(name)], current_app=site)
         return link(url, name)
 
-    def _buttons(self, request: HttpRequest, workflow: Workflow, links: Links) -> list[Button]:
-        buttons = []
-        if workflow.is_active and self.has_cancel_permission(request):
-            url = links.action("cancel")
-            buttons = [
-                Button(url=url, label=_("Cancel"), asks_first=True),
-                Button(url=f"{url}?children=1", label=_("Cancel with children"), asks_first=True),
-            ]
-        if _is_resumable(workflow) and self.has_resume_permission(request):
-            is_delayed = workflow.status == Status.DELAYED
-            label = _("Run now") if is_delayed else _("Resume")
-            buttons.append(Button(url=links.action("resume"), label=label))
-        return buttons
-
 
 def _without_nul(query: dict[str, str]) -> dict[str, str]:
     """Return a query string; raise ValueError for NUL, which databases refuse."""
@@ -264,10 +228,6 @@ def _badge(workflow: Workflow) -> SafeString:
 
 def _parts(name: str) -> list[str]:
     return re.findall(r"[^._]*[._]?", name)
-
-
-def _is_resumable(workflow: Workflow) -> bool:
-    return workflow.is_quarantined or workflow.status in RESUMABLE
 
 
 def _facts(workflow: Workflow, links: Links, queue: str) -> list[tuple[Label, Any]]:

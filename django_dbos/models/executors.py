@@ -87,6 +87,7 @@ class Executor(EngineRow):
         verbose_name = _("executor")
         verbose_name_plural = _("executors")
         default_permissions = ("view",)
+        permissions = (("drain_executor", "Can drain executors"),)
 
     def __str__(self) -> str:
         return str(self.executor_id)

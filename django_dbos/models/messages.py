@@ -33,6 +33,7 @@ class Message(EngineRow):
         verbose_name = _("message")
         verbose_name_plural = _("messages")
         default_permissions = ("view",)
+        permissions = (("send_message", "Can send messages to workflows"),)
         indexes = (
             models.Index(
                 fields=("workflow_id", "topic", "message_id"),

@@ -136,6 +136,8 @@ class Workflow(EngineRow):
         permissions = (
             ("cancel_workflow", "Can cancel workflow"),
             ("resume_workflow", "Can resume workflow"),
+            ("reschedule_workflow", "Can change when a delayed workflow starts"),
+            ("view_payload", "Can view inputs, outcomes and other values"),
         )
         # All but `created` are partial on live states: a finished workflow has left them.
         indexes = (

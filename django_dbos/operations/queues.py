@@ -199,19 +199,23 @@ def check_partition_key(queue_name: str, partition_key: str | None) -> None:
 
 def check_move(store: Store, queue_name: str, workflow_ids: Sequence[str]) -> None:
     """Raise ValueError for a workflow without a key that is to be resumed in such a queue."""
+    without = unfit_for_move(store, queue_name, workflow_ids)
+    if without:
+        raise ValueError(
+            f"Workflow {without[0]!r} has no partition key, which queue {queue_name!r} needs, "
+            f"since it has {_limit_of_keys(queue_name)}. Resume it in another queue."
+        )
+
+
+def unfit_for_move(store: Store, queue_name: str, workflow_ids: Sequence[str]) -> list[str]:
+    """Return the workflows that lack the partition key which the queue needs."""
     # Not at the top: `import django_dbos` works before the apps are loaded.
     from django_dbos.models import Workflow
 
-    limit = _limit_of_keys(queue_name)
-    if limit is None:
-        return
+    if _limit_of_keys(queue_name) is None:
+        return []
     rows = Workflow.objects.using(store.alias).filter(workflow_id__in=workflow_ids)
-    without = rows.filter(partition_key="").values_list("workflow_id", flat=True).first()
-    if without is not None:
-        raise ValueError(
-            f"Workflow {without!r} has no partition key, which queue {queue_name!r} needs, since "
-            f"it has {limit}. Resume it in another queue."
-        )
+    return list(rows.filter(partition_key="").values_list("workflow_id", flat=True))
 
 
 def _limit_of_keys(queue_name: str) -> str | None:

@@ -12,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from django_dbos.admin.acts import ACTS
 from django_dbos.models import Workflow
 from django_dbos.testing import run_until_idle
 from tests.admin.conftest import LIST, Page, get, log_in, page_of, url_of
@@ -51,7 +52,7 @@ def test_a_button_cancels_the_children_too(operator: Client) -> None:
     assert statuses() == {"WAITING": 2}
 
     said = operator.post(
-        url_of("cancel", handle.workflow_id), {"children": "1"}, follow=True
+        url_of("cancel_with_children", handle.workflow_id), follow=True
     ).content.decode()
 
     assert statuses() == {"CANCELLED": 2}
@@ -72,17 +73,22 @@ def test_only_possible_actions_have_buttons(operator: Client) -> None:
     waiting, done, enqueued = busy.start(), quick.start(), quick.using(queue_name="later").start()
     run_until_idle(queues=["default"])
 
-    assert buttons(operator, waiting.workflow_id) == ["Cancel", "Cancel with children", "Resume"]
-    assert buttons(operator, enqueued.workflow_id) == ["Cancel", "Cancel with children"]
+    assert buttons(operator, waiting.workflow_id) == [
+        "cancel",
+        "cancel_with_children",
+        "resume_in_queue",
+        "Resume",
+    ]
+    assert buttons(operator, enqueued.workflow_id) == ["cancel", "cancel_with_children"]
     assert buttons(operator, done.workflow_id) == []
     waiting.cancel()
-    assert buttons(operator, waiting.workflow_id) == ["Resume"]
+    assert buttons(operator, waiting.workflow_id) == ["resume_in_queue", "Resume"]
 
 
 def test_a_delayed_workflow_is_run_now(operator: Client) -> None:
     delayed = quick.using(run_after=3600).start()
     run_until_idle()
-    assert buttons(operator, delayed.workflow_id) == ["Cancel", "Cancel with children", "Run now"]
+    assert buttons(operator, delayed.workflow_id)[-1] == "Run now"
 
     operator.post(url_of("resume", delayed.workflow_id))
 
@@ -90,9 +96,9 @@ def test_a_delayed_workflow_is_run_now(operator: Client) -> None:
 
 
 def buttons(client: Client, workflow_id: str) -> list[str]:
+    """Return the names of the actions whose page is linked, and the buttons that act at once."""
     page = get(client, page_of(workflow_id))
-    url = url_of("cancel", workflow_id)
-    asking = {url: "Cancel", f"{url}?children=1": "Cancel with children"}
+    asking = {url_of(name, workflow_id): name for name in ACTS}
     links = [asking[link] for link in page.links if link in asking]
     return links + [text for text in page.buttons if text in ("Resume", "Run now")]
 
@@ -254,9 +260,9 @@ def test_a_get_request_changes_nothing(operator: Client) -> None:
 def test_the_page_asks_for_confirmation_before_it_cancels(operator: Client) -> None:
     handle = parent.start()
     run_until_idle()
-    url = url_of("cancel", handle.workflow_id)
 
-    alone, with_children = get(operator, url), get(operator, url, {"children": "1"})
+    alone = get(operator, url_of("cancel", handle.workflow_id))
+    with_children = get(operator, url_of("cancel_with_children", handle.workflow_id))
 
     assert statuses() == {"WAITING": 2}
     for page in (alone, with_children):
@@ -265,8 +271,6 @@ def test_the_page_asks_for_confirmation_before_it_cancels(operator: Client) -> N
         assert "Yes, cancel" in page.buttons
     assert "Its 1 active child continues." in alone.text
     assert "Its 1 active child is cancelled too" in with_children.text
-    assert 'name="children"' in with_children.html
-    assert 'name="children"' not in alone.html
 
 
 @pytest.mark.parametrize("action", ["cancel_selected", "cancel_with_children"])

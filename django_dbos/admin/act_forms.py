@@ -1,0 +1,150 @@
+"""The forms of actions that need more than a confirmation: a queue, a time or a message."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from django import forms
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from django_dbos import serializers
+from django_dbos.admin.base import rows_of
+from django_dbos.conf import get_settings
+from django_dbos.core import names
+from django_dbos.exceptions import DbosError
+from django_dbos.models import Queue
+from django_dbos.operations.options import check_run_after
+
+# The number of queues that the form suggests.
+MAX_SUGGESTED = 100
+# A time that is never reached: the workflow starts when somebody runs it.
+NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+class ActForm(forms.Form):
+    """A form whose cleaned values are the options of an action, as a dict of stored values."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the action."""
+        return dict(self.cleaned_data)
+
+
+class QueueChoice(ActForm):
+    """Another queue for workflows that are resumed."""
+
+    queue_name = forms.CharField(
+        label=_("Queue"),
+        max_length=255,
+        help_text=_("The queue in which the workflows continue, from now on."),
+        widget=forms.TextInput(attrs={"list": "dbos-queues", "autocomplete": "off"}),
+    )
+
+    def clean_queue_name(self) -> str:
+        """Return the name if it may be the name of a queue."""
+        try:
+            return names.check_queue_name(self.cleaned_data["queue_name"])
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
+
+    @property
+    def suggestions(self) -> dict[str, list[str]]:
+        """The queues that exist, by the id of the list that the field names."""
+        known = rows_of(Queue).order_by("name").values_list("name", flat=True)[:MAX_SUGGESTED]
+        return {"dbos-queues": sorted({get_settings().default_queue, *known})}
+
+
+class StartTime(ActForm):
+    """When delayed workflows start: an instant, or when somebody runs them."""
+
+    run_after = forms.DateTimeField(
+        label=_("Start"),
+        required=False,
+        help_text=_("In the time zone of the admin. A time that has passed starts them at once."),
+        widget=forms.DateTimeInput(
+            attrs={"type": "datetime-local", "step": 1}, format="%Y-%m-%dT%H:%M:%S"
+        ),
+    )
+    is_held = forms.BooleanField(
+        label=_("Hold them until somebody runs them"),
+        required=False,
+    )
+
+    def clean(self) -> None:
+        """Refuse both or neither, and a time that no database can hold."""
+        run_after, is_held = self.cleaned_data.get("run_after"), self.cleaned_data.get("is_held")
+        if self.errors:
+            return
+        if (run_after is None) != bool(is_held):
+            raise forms.ValidationError(_("Give a time, or hold the workflows."))
+        if run_after is not None:
+            try:
+                self.cleaned_data["run_after"] = check_run_after(run_after)
+            except ValueError as error:
+                self.add_error("run_after", str(error))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The instant, as `run_after`."""
+        is_held = self.cleaned_data["is_held"]
+        return {"run_after": NEVER if is_held else self.cleaned_data["run_after"]}
+
+
+class MessageText(ActForm):
+    """A message, written as JSON, and its topic."""
+
+    topic = forms.CharField(
+        label=_("Topic"),
+        max_length=255,
+        required=False,
+        strip=False,
+        help_text=_("The topic that recv() names. Empty: a message without a topic."),
+    )
+    message = forms.CharField(
+        label=_("Message"),
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),
+        help_text=_('As JSON: {"approved": true}, "a text", 5 or null.'),
+    )
+    # Under it each receiver gets one message at most, however often the form is sent.
+    idempotency_key = forms.CharField(
+        max_length=255, widget=forms.HiddenInput, initial=lambda: f"admin-{uuid4()}"
+    )
+
+    def clean_topic(self) -> str | None:
+        """Return the topic, or None for none."""
+        topic: str = self.cleaned_data["topic"]
+        if not topic:
+            return None
+        try:
+            return names.check_topic(topic)
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
+
+    def clean_message(self) -> Any:
+        """Return the value that the JSON stands for, if it can be stored."""
+        text = self.cleaned_data["message"]
+        limit = get_settings().max_payload_bytes
+        if len(text) > limit:
+            said = gettext("The message can't be longer than %d bytes.")
+            raise forms.ValidationError(said % limit)
+        try:
+            value = json.loads(text, parse_constant=_refuse_constant)
+            serializers.dumps(value, label="The message")
+        except json.JSONDecodeError as error:
+            where = {"line": error.lineno, "column": error.colno, "what": error.msg}
+            said = gettext(
+                "This isn't JSON: %(what)s, in line %(line)d, column %(column)d. Texts need quotes."
+            )
+            raise forms.ValidationError(said % where) from error
+        except (ValueError, RecursionError, DbosError) as error:
+            raise forms.ValidationError(gettext("This can't be sent: %s") % error) from error
+        return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(gettext("%s isn't JSON") % name)
