@@ -25,6 +25,7 @@ from django_dbos.api.messages import (
     send,
     send_many,
 )
+from django_dbos.api.schedule_decorator import schedule
 from django_dbos.api.streams import (
     aclose_stream,
     aread_stream,
@@ -91,7 +92,6 @@ from django_dbos.operations.describing import WorkflowDescription
 from django_dbos.operations.options import StartOptions
 from django_dbos.operations.retry_after import RetryAfter
 from django_dbos.operations.stream_readers import AsyncStreamReader
-from django_dbos.schedules import schedule
 from django_dbos.step_functions import StepFunction
 from django_dbos.workflow_functions import (
     WorkflowFunction,
