@@ -55,10 +55,11 @@ def schedule(
         end: The last instant at the latest. Default: no end.
         jitter: The maximum of a random delay of each start, in seconds or as a timedelta.
         catch_up: The instants that start late after a stop: "none", "latest" or "all".
-        catch_up_window: How late an instant may be caught up, at least a minute. Default: no limit.
-        overlap: What an instant does while an earlier workflow of the schedule is active: "allow"
-            starts beside it, "skip" starts nothing, "queue" starts once it has ended (one at
-            most), "cancel" cancels it and starts.
+        catch_up_window: The greatest delay with which an instant is caught up, at least a minute.
+            Default: no limit.
+        overlap: The effect of an instant while an earlier workflow of the schedule is active:
+            "allow" starts beside it, "skip" starts nothing, "queue" starts once it has ended (one
+            at most), "cancel" cancels it and starts.
         pause_after_failures: The number of workflows in a row whose failure pauses the schedule.
             Default: never.
 

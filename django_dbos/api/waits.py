@@ -131,7 +131,7 @@ def wait_any(
             until(). Their names are their positions.
         timeout: The maximum wait, in seconds or as a timedelta. Default: no limit.
         default: The value to return after the timeout.
-        return_exceptions: Whether the error of a workflow that won by failing is its value;
+        return_exceptions: True makes the error of a workflow that won by failing its value;
             otherwise it is raised.
         named_waits: The same as `waits`, with names.
 

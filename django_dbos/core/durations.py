@@ -19,7 +19,7 @@ LONGEST_WAIT = 100 * YEAR
 """The longest single wait of a thread, in seconds; Python's locks allow 292 years."""
 SECONDS = "seconds or a timedelta"
 DUE = "an instant, seconds or a timedelta"
-"""What may be given for a duration, and for a time, in messages."""
+"""The kinds of values for a duration, and for a time, as messages name them."""
 FIRST_YEAR, LAST_YEAR = 1, 9999
 """The years in which a time zone can move an instant out of Python's range."""
 

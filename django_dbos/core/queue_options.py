@@ -43,7 +43,7 @@ class QueueOptions(TypedDict, total=False):
     partition_rate_limit: str | tuple[int, float | timedelta] | None
     """The number of workflows of one partition key that may start within a period."""
     hold_while_waiting: bool
-    """Whether a workflow counts from its start to its end, also while it waits. Default: False,
+    """True if a workflow counts from its start to its end, also while it waits. Default: False,
     it counts while it runs."""
 
 

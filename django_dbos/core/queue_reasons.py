@@ -25,7 +25,7 @@ class Holdup:
     queue_name: str
     partition_key: str
     holds_place: bool
-    """Whether it has a place already, which it keeps until its end."""
+    """True if it has a place already, which it keeps until its end."""
     lingers_on: str | None
     """The executor in which its function still runs, after a cancel or a takeover."""
     has_started: bool
@@ -66,7 +66,7 @@ def reasons(
     Args:
         holdup: What the tables say.
         show: Returns an instant as its readers expect it.
-        are_workers_full: Whether each worker of the queue is at `worker_concurrency`.
+        are_workers_full: True if each worker of the queue is at `worker_concurrency`.
     """
     return list(_of_queue(holdup, show, are_workers_full))
 

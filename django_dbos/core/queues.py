@@ -57,7 +57,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What counts against the limits of a queue, and of one of its partitions."""
+    """The workflows that count against the limits of a queue, and of one of its partitions."""
 
     places: int = 0
     own_places: int = 0
@@ -71,11 +71,11 @@ class Usage:
 
 
 class Obstacle(StrEnum):
-    """What keeps a workflow of a managed queue from being claimed."""
+    """The obstacle to the claim of a workflow of a managed queue."""
 
     PAUSED = "paused"
     LINGERING = "lingering"
-    """Its function still runs where it was claimed before."""
+    """The function still runs where it was claimed before."""
     CONCURRENCY = "concurrency"
     WORKER_CONCURRENCY = "worker concurrency"
     RATE = "rate"
@@ -92,7 +92,7 @@ class Waiting:
     place: int
     """The place that it holds already: 0 for none."""
     is_lingering: bool
-    """Whether that place is counted for a run that was interrupted and goes on."""
+    """True if that place is counted for a run that was interrupted and goes on."""
     is_start: bool
 
 
@@ -171,19 +171,19 @@ def in_turn(taken: Iterable[Iterable[T]]) -> list[T]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What a claim found out about the part of the turn that it went through."""
+    """The part of a turn that one claim went through, and its findings there."""
 
     after: str | None = None
     """The partition key after which the turn goes on; None: the last one was served."""
     is_cut: bool = False
-    """Whether keys of this part may have more to claim at once."""
+    """True if keys of this part may have more to claim at once."""
     is_full: bool = False
-    """Whether nothing more of the queue can be claimed here now."""
+    """True if nothing more of the queue can be claimed here now."""
     is_locked: bool = False
-    """Whether another transaction holds the lock of the queue, so that nothing was claimed."""
+    """True if another transaction holds the lock of the queue, so that nothing was claimed."""
     is_managed: bool = True
     is_open: bool = False
-    """Whether the limits let something through, if there was anything that could run here."""
+    """True if the limits let something through, if there was anything that could run here."""
     next_start: float | None = None
     """Seconds until a rate limit allows a start that it refuses now."""
 
@@ -200,7 +200,7 @@ class Turn:
         self.next_start: float | None = None
         """Seconds until a rate limit allows the next start, as this turn has seen it."""
         self._is_whole = True
-        """Whether the turn began with the first key, and has left nothing behind."""
+        """True if the turn began with the first key, and has left nothing behind."""
 
     def begin(self) -> None:
         """Note that something was enqueued, or has become claimable, anywhere in the queue."""

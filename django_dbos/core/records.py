@@ -58,7 +58,7 @@ class Claim:
     remaining: float | None = None
     """Seconds to the deadline, by the database's clock, when the claim was made."""
     has_history: bool = False
-    """Whether an earlier claim may have left checkpoints."""
+    """True if an earlier claim may have left checkpoints."""
     scheduled_at: datetime | None = None
     """The instant of the schedule that has started it."""
 
@@ -124,11 +124,11 @@ class NewWorkflow:
     run_at: datetime | None = None
     timeout: timedelta | None = None
     inherits_deadline: bool = True
-    """Whether a child without a timeout of its own has its parent's deadline."""
+    """True if a child without a timeout of its own has its parent's deadline."""
     partition_key: str = ""
     deduplication_id: str | None = None
     unique_for: timedelta | None = None
-    """How long from now on its deduplication id stays taken, also after it has ended."""
+    """The time from now on in which its deduplication id stays taken, also after it has ended."""
     debounce_key: str | None = None
     """With it, a call while an earlier one is delayed changes that one: `delay` begins again."""
     max_delay: float | None = None
@@ -163,7 +163,7 @@ class NewWorkflow:
 
     @property
     def is_due(self) -> bool:
-        """Whether the workflow may run at once."""
+        """True if the workflow may run at once."""
         return self.delay is None and self.run_at is None
 
     @property
@@ -291,7 +291,7 @@ class Wake:
 
     @property
     def is_end(self) -> bool:
-        """Whether it is the end of a workflow, or of all its streams."""
+        """True if it is the end of a workflow, or of all its streams."""
         return self.kind is WakeKind.RESULT or self._ends_streams
 
     @property
@@ -341,7 +341,7 @@ class RecordStep(Write):
 
     checkpoint: Checkpoint
     ends_wait: bool = False
-    """Whether the outcome ends a wait for any of several things."""
+    """True if the outcome ends a wait for any of several things."""
 
     @property
     def returning_key(self) -> tuple[str, int]:
@@ -372,7 +372,7 @@ class RecordStart(Write):
     checkpoint: Checkpoint
     workflows: tuple[NewWorkflow, ...]
     is_reserved: bool = False
-    """Whether this executor has reserved a slot for the child, which it then claims at once."""
+    """True if this executor has reserved a slot for the child, which it then claims at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -415,9 +415,9 @@ class RecordWait(Write):
     wake: Wake
     timeout: float | None
     is_expected: bool = False
-    """Whether the outcome is likely to be there: it was notified, or the run was woken by it."""
+    """True if the outcome is likely to be there: it was notified, or the run was woken by it."""
     takes_outcome: bool = True
-    """Whether the awaited thing is the outcome. Otherwise the run reads on once it is there, and
+    """True if the awaited thing is the outcome. Otherwise the run reads on once it is there, and
     only the deadline, or the timeout, is recorded."""
 
     @property
@@ -489,7 +489,7 @@ class Refusal(StrEnum):
 
     NO_RECEIVER = "no receiver"
     NO_WORKFLOW = "no workflow"
-    """What is awaited is a part of a workflow that doesn't exist."""
+    """The awaited thing is a part of a workflow that doesn't exist."""
     ID_TAKEN = "id taken"
     DUPLICATE = "duplicate"
     OTHER_USER = "other user"

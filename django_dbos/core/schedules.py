@@ -37,7 +37,7 @@ class CatchUp(StrEnum):
 
 
 class Overlap(StrEnum):
-    """What an instant does while an earlier workflow of its schedule is active."""
+    """The effect of an instant while an earlier workflow of its schedule is active."""
 
     ALLOW = "allow"
     SKIP = "skip"
@@ -73,7 +73,7 @@ class Definition:
 
     @property
     def needs_zone_data(self) -> bool:
-        """Whether its instants depend on the version of the time-zone data."""
+        """True if its instants depend on the version of the time-zone data."""
         return self.cron is not None and self.timezone not in zones.FIXED
 
     def next_after(self, after: datetime) -> datetime | None:
@@ -318,7 +318,7 @@ def instants_between(
 
 
 class Admission(StrEnum):
-    """What becomes of an instant, as its schedule's overlap rule has it."""
+    """The decision on an instant by its schedule's overlap rule."""
 
     START = "start"
     SKIP = "skip"
@@ -355,7 +355,7 @@ class Start(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What becomes of a schedule that is due, to be written in one transaction."""
+    """The decisions on a schedule that is due, to be written in one transaction."""
 
     schedule: StoredSchedule
     """The row afterwards."""

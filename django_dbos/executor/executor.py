@@ -53,7 +53,7 @@ class Executor:
     Args:
         queues: The names of the queues that it serves; None (the default) for all.
         concurrency: How many workflows run at once; None (the default) for DBOS["CONCURRENCY"].
-        owns_process: Whether this process does nothing else. On PostgreSQL Django's connections
+        owns_process: True if this process does nothing else. On PostgreSQL Django's connections
             then carry the executor's name as well, so that the executor that recovers its work
             can end the transactions that it left open.
         clock: Returns the seconds by which it schedules its work; for tests.
@@ -104,7 +104,7 @@ class Executor:
         self._still_running: list[str] = []
         self._stopped = threading.Event()
         self.has_left_runs = False
-        """Whether it has stopped beside functions that were still running."""
+        """True if it has stopped beside functions that were still running."""
 
     def _effects(self) -> Effects:
         return Effects(

@@ -35,7 +35,7 @@ class Lanes:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is left to claim, and no notification is pending."""
+        """True if nothing is left to claim, and no notification is pending."""
         return not (self._open or self._notified)
 
     def is_alone(self, lane: Lane) -> bool:

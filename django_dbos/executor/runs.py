@@ -67,9 +67,9 @@ class Runs:
         self.pool = Pool(self._done)
         self.writer = self._new_writer()
         self.is_stopping = False
-        """Whether nothing more may begin."""
+        """True if nothing more may begin."""
         self.is_draining = False
-        """Whether nothing more is claimed, and what runs may go on until it ends or waits."""
+        """True if nothing more is claimed, and what runs may go on until it ends or waits."""
         self._by_id: dict[str, Run] = {}
         self._lending = threading.Lock()
         self._doubted_at = 0.0
@@ -95,7 +95,7 @@ class Runs:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs, and no slot is taken for a run that is about to begin."""
+        """True if nothing runs, and no slot is taken for a run that is about to begin."""
         return not self._by_id and self.slots.free == self.slots.capacity
 
     @property

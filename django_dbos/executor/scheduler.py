@@ -31,7 +31,7 @@ COUNTED, CANCELLED = 2, 1_000
 
 @dataclass(slots=True, kw_only=True)
 class Pass:
-    """What one transaction has started."""
+    """The schedules and workflows that one transaction has started."""
 
     plans: list[Plan] = field(default_factory=list)
     new: list[NewWorkflow] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Pass:
     """Schedules that cancel active workflows: each in a transaction of its own, as it may have to
     wait for a lock."""
     has_more: bool = False
-    """Whether schedules may be due that it has left for the next pass."""
+    """True if schedules may be due that it has left for the next pass."""
     since: datetime
     """The time before it looked."""
 

@@ -23,12 +23,12 @@ class Throttle:
         self.allowed_at = 0.0
         """When the operation may run again, on the clock."""
         self.is_expensive = False
-        """Whether the last two runs both took long: one may have been chance."""
+        """True if the last two runs both took long: one may have been chance."""
         self._last_cost = 0.0
 
     @property
     def is_allowed(self) -> bool:
-        """Whether the operation may run now."""
+        """True if the operation may run now."""
         return self._clock() >= self.allowed_at
 
     @contextmanager

@@ -37,7 +37,7 @@ class Watermark:
         self.batch_size = FIRST_CLAIMS
         """The largest number of workflows for the next claim."""
         self.is_exhausted = False
-        """Whether only rows that were committed late can be left."""
+        """True if only rows that were committed late can be left."""
         self._floor = self._next_floor = BOTTOM
         """The lane's position more than RECENT ago, and a little later."""
         self._raise_at = 0.0
@@ -51,12 +51,12 @@ class Watermark:
 
     @property
     def is_forgotten(self) -> bool:
-        """Whether it has been unused for LIFETIME."""
+        """True if it has been unused for LIFETIME."""
         return self._clock() > self._rescan_at + LIFETIME
 
     @property
     def must_rescan(self) -> bool:
-        """Whether the next claim must begin at a lower position."""
+        """True if the next claim must begin at a lower position."""
         return self._clock() >= self._rescan_at
 
     def rescanning(self, usual: float) -> AbstractContextManager[None]:

@@ -94,6 +94,6 @@ class Executor(EngineRow):
 
     @property
     def is_live(self) -> bool:
-        """Whether the last heartbeat is within the lease; for rows that `judged()` has read."""
+        """True if the last heartbeat is within the lease; for rows that `judged()` has read."""
         row: Any = self
         return row.heard_at is not None and bool(row.now - row.heard_at <= row.lease)

@@ -84,12 +84,12 @@ class Schedule(EngineRow):
 
     @property
     def is_paused(self) -> bool:
-        """Whether it is paused."""
+        """True if it is paused."""
         return self.paused_at is not None
 
     @property
     def is_edited(self) -> bool:
-        """Whether an operator has changed options of a declared schedule."""
+        """True if an operator has changed options of a declared schedule."""
         return self.declared is not None and bool(self.edited)
 
     @property

@@ -236,7 +236,7 @@ class Workflow(EngineRow):
 
     @property
     def is_active(self) -> bool:
-        """Whether the workflow hasn't finished."""
+        """True if the workflow hasn't finished."""
         return self.status in statuses.ACTIVE
 
     @property

@@ -45,7 +45,8 @@ class Awaited(Generic[T_co]):
     label: str
     """A description for people."""
     wakes: tuple[Wake, ...] = ()
-    """What ends the wait; without a receiver, which is the waiting workflow. Empty for a time."""
+    """The wakes that end the wait; without a receiver, which is the waiting workflow. Empty for a
+    time."""
     due: datetime | float | None = None
     """An instant, or seconds from now."""
     default: Any = None
@@ -53,7 +54,7 @@ class Awaited(Generic[T_co]):
 
     @property
     def has_topics(self) -> bool:
-        """Whether its value names the topic, since there are several."""
+        """True if its value names the topic, since there are several."""
         return len(self.wakes) > 1
 
     @property

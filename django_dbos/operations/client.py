@@ -153,7 +153,7 @@ class ClientWait(Generic[T]):
 
     @property
     def is_listening(self) -> bool:
-        """Whether notifications of other processes arrive."""
+        """True if notifications of other processes arrive."""
         return self._store.wakeups.is_listening
 
     def blocking(self) -> AbstractContextManager[None]:

@@ -27,7 +27,7 @@ class WorkflowDescription:
     name: str
     status: Workflow.Status
     is_quarantined: bool
-    """Whether the engine stopped it, for the reason in `error`; `resume()` it after a fix."""
+    """True if the engine stopped it, for the reason in `error`; `resume()` it after a fix."""
     why_not_running: str | None = None
     """The reasons why it is enqueued and doesn't run, such as "Queue 'mail' is at 10 of 10."; None
     if there are none, and in every other status."""

@@ -61,7 +61,7 @@ class InlineHost:
         )
         self.runs: set[Run] = set()
         self._saw_cancellation = False
-        """Whether a workflow was cancelled, perhaps one that is claimed here and not yet run."""
+        """True if a workflow was cancelled, perhaps one that is claimed here and not yet run."""
         self._in_doubt: set[str] = set()
         """The ids of workflows that a failed statement may have claimed."""
         self._not_run: set[str] = set()

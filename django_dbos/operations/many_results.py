@@ -137,7 +137,7 @@ class Limit:
     def __init__(self, call: Call, timeout: float | None) -> None:
         recorded = call.wait
         self.is_recorded = recorded is not None
-        """Whether the checkpoint at the operation's position has the deadline."""
+        """True if the checkpoint at the operation's position has the deadline."""
         self._until = None if timeout is None else time.monotonic() + timeout
         if recorded is not None:
             self._until = call.run.waits_until.get(call.step_number)

@@ -51,9 +51,9 @@ class Plan:
     like: NewWorkflow
     inputs: Sequence[str]
     concurrency: int | None
-    """How many may run at once; None means all."""
+    """The number that may run at once; None means all."""
     tolerated: int
-    """How many may fail."""
+    """The number that may fail."""
 
 
 def check_concurrency(value: Any) -> int | None:
@@ -245,7 +245,7 @@ class _Children:
 
     @property
     def limit(self) -> int:
-        """How many may run at once."""
+        """The number that may run at once."""
         return self._plan.concurrency or len(self._plan.inputs)
 
     def read_chains(self) -> list[Chain]:

@@ -43,8 +43,8 @@ class StartOptions(TypedDict, total=False):
     deduplication_id: str | None
     """An id that is unique among the active workflows of a queue."""
     unique_for: timedelta | float | None
-    """How long from the start on the deduplication id stays taken, in seconds or as a timedelta,
-    even if the workflow has ended by then. Default: until the workflow has ended."""
+    """The time from the start on in which the deduplication id stays taken, in seconds or as a
+    timedelta, even if the workflow has ended by then. Default: until the workflow has ended."""
     on_existing: Literal["return", "reject"]
     """The answer to a start whose workflow id is taken: "return" (the default) returns a handle
     to the existing workflow, "reject" raises DuplicateWorkflow."""

@@ -30,10 +30,10 @@ class QueueDescription:
     """The options in force, with rates as texts such as "100/m"; without those that limit
     nothing."""
     declared: dict[str, Any] | None
-    """What DBOS["QUEUES"] says, as of the last start of a worker, or as of now before the first
-    one; None if it isn't there."""
+    """The options in DBOS["QUEUES"], as of the last start of a worker, or as of now before the
+    first one; None if the queue isn't there."""
     edited: dict[str, Any] | None
-    """What was set at run time: it wins over `declared` until `reset()`."""
+    """The options that were set at run time: they win over `declared` until `reset()`."""
     paused_at: datetime | None
     paused_by: str | None
     updated_at: datetime | None
@@ -41,13 +41,13 @@ class QueueDescription:
 
     @property
     def is_paused(self) -> bool:
-        """Whether the queue is paused."""
+        """True if the queue is paused."""
         return self.paused_at is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueDepth:
-    """How many workflows a queue has. A count stops at 100,000."""
+    """The numbers of workflows of a queue. A count stops at 100,000."""
 
     queued: int
     """Those that are enqueued."""

@@ -203,7 +203,7 @@ class BaseRun:
 
     @property
     def waits_in_place(self) -> bool:
-        """Whether the run keeps its place in its queue's limits while it waits."""
+        """True if the run keeps its place in its queue's limits while it waits."""
         claim = self.claim
         return claim.place > 0 and (claim.waiting_frees is None or self.host.is_inline)
 
@@ -237,12 +237,12 @@ class BaseRun:
 
     @property
     def has_continued(self) -> bool:
-        """Whether the workflow's next run was enqueued."""
+        """True if the workflow's next run was enqueued."""
         return isinstance(self.interruption, ContinuedAsNew) and self.ended_as == Status.ENQUEUED
 
     @property
     def is_concurrent(self) -> bool:
-        """Whether more than one branch of the run is alive."""
+        """True if more than one branch of the run is alive."""
         return self.branches is not None and self.branches.is_concurrent
 
     def holding_turns(self) -> AbstractContextManager[None]:

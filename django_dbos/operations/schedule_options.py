@@ -39,7 +39,7 @@ class ScheduleOptions(TypedDict, total=False):
     args: Sequence[Any]
     """The positional arguments of the workflow."""
     kwargs: Mapping[str, Any]
-    """Its keyword arguments."""
+    """The keyword arguments of the workflow."""
     queue_name: str | None
     """Default: the workflow's, then DBOS["DEFAULT_QUEUE"]."""
     priority: int
@@ -55,9 +55,10 @@ class ScheduleOptions(TypedDict, total=False):
     catch_up: Literal["none", "latest", "all"]
     """The instants that start late after a stop: none, the latest (the default), or all."""
     catch_up_window: timedelta | float | None
-    """How late an instant may be caught up, at least a minute. Default: no limit."""
+    """The greatest delay with which an instant is caught up, at least a minute. Default: no
+    limit."""
     overlap: Literal["allow", "skip", "queue", "cancel"]
-    """What an instant does while an earlier workflow of the schedule is active: start beside it
+    """The effect of an instant while an earlier workflow of the schedule is active: start beside it
     (the default), start nothing, start once it has ended, or cancel it and start."""
     pause_after_failures: int | None
     """The number of workflows in a row whose failure pauses the schedule. Default: never."""

@@ -95,7 +95,7 @@ class BaseReader:
 
     @property
     def _takes_turns(self) -> bool:
-        """Whether other branches of the run are alive, so that values come in a recorded order."""
+        """True if other branches of the run are alive, so that values come in a recorded order."""
         return self._call is not None and self._call.run.is_concurrent
 
     def _begin_turn(self) -> Call | None:
@@ -280,7 +280,7 @@ class PageWait:
 
     @property
     def is_over(self) -> bool:
-        """Whether no time is left for the next value."""
+        """True if no time is left for the next value."""
         return self._remaining is not None and self._remaining <= 0
 
     def _found(self, page: Page) -> tuple[Page] | None:

@@ -111,11 +111,11 @@ class HoldPolicy:
         self._settings = get_settings()
         self._hold_until = time.monotonic() + self._settings.hold_time
         self.is_resident = False
-        """Whether the run can't be suspended at present."""
+        """True if the run can't be suspended at present."""
 
     @property
     def is_over(self) -> bool:
-        """Whether the run has kept its slot for DBOS["HOLD_TIME"]."""
+        """True if the run has kept its slot for DBOS["HOLD_TIME"]."""
         return time.monotonic() >= self._hold_until
 
     def next_pause(self, remaining: float | None) -> float | None:

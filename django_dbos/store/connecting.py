@@ -18,9 +18,9 @@ class Connecting(abc.ABC):
 
     vendor: ClassVar[str]
     supports_notifications: ClassVar[bool] = False
-    """Whether other processes can be notified; otherwise they poll for changes."""
+    """True if other processes can be notified; otherwise they poll for changes."""
     writes_in_step_transaction: ClassVar[bool] = False
-    """Whether the database has one write lock.
+    """True if the database has one write lock.
 
     An open atomic step holds it then, so that the step's stream values and events must go through
     its own transaction.
@@ -48,12 +48,12 @@ class Connecting(abc.ABC):
 
     @property
     def is_private(self) -> bool:
-        """Whether the database is in this process's memory, so that threads can't share it."""
+        """True if the database is in this process's memory, so that threads can't share it."""
         return False
 
     @property
     def is_pooled(self) -> bool:
-        """Whether a transaction pooler is in use, so that sessions keep no state."""
+        """True if a transaction pooler is in use, so that sessions keep no state."""
         return False
 
     def detect_pooler(self) -> None:

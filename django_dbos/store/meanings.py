@@ -46,7 +46,7 @@ class Meaning:
     engine: Engine
     step: Step
     may_have_committed: bool = False
-    """Whether a COMMIT that got this answer may have succeeded."""
+    """True if a COMMIT that got this answer may have succeeded."""
 
 
 def _passing(*states: str, error: str, step: Step = Step.REPEAT, lost: bool = False) -> Meaning:

@@ -38,7 +38,7 @@ class Source(Protocol):
 
     @property
     def is_connected(self) -> bool:
-        """Whether a notification that is sent now would arrive."""
+        """True if a notification that is sent now would arrive."""
 
     def start(self, wakeups: Wakeups) -> None:
         """Start, unless it has started."""
@@ -208,12 +208,12 @@ class Wakeups:
 
     @property
     def is_used(self) -> bool:
-        """Whether notifications of other processes are wanted."""
+        """True if notifications of other processes are wanted."""
         return bool(self._users or self._watches)
 
     @property
     def is_listening(self) -> bool:
-        """Whether notifications of other processes arrive; otherwise waiters poll on a timer."""
+        """True if notifications of other processes arrive; otherwise waiters poll on a timer."""
         return self._source is not None and self._source.is_connected
 
     @contextlib.contextmanager

@@ -28,7 +28,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class QueueCounts:
-    """How many workflows of a queue are enqueued, run, and hold places."""
+    """The numbers of workflows of a queue that are enqueued, run, and hold places."""
 
     queued: int
     running: int
@@ -60,14 +60,14 @@ class Page:
 
     entries: list[tuple[int, str]]
     is_closed: bool
-    """Whether the stream was closed, or its workflow ended in SUCCESS or ERROR."""
+    """True if the stream was closed, or its workflow ended in SUCCESS or ERROR."""
     is_active: bool
     is_last: bool
-    """Whether the stream has no further entries yet."""
+    """True if the stream has no further entries yet."""
 
     @property
     def is_ended(self) -> bool:
-        """Whether no entry can follow these."""
+        """True if no entry can follow these."""
         return self.is_last and (self.is_closed or not self.is_active)
 
 
@@ -104,7 +104,7 @@ class HeartbeatReport:
     """Executors whose lock is free, with the same."""
     has_lost_wakeup: bool
     must_drain: bool = False
-    """Whether the executor was asked to claim nothing more, and to end when its runs have."""
+    """True if the executor was asked to claim nothing more, and to end when its runs have."""
     message_mark: int = 0
     event_mark: int = 0
 

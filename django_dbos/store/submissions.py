@@ -37,7 +37,7 @@ class Submission:
         self.future: asyncio.Future[Answer] | None = None
         self.answer: Answer | None = None
         self.is_repeat = False
-        """Whether the write may have been committed already: the answer to a COMMIT was lost."""
+        """True if the write may have been committed already: the answer to a COMMIT was lost."""
         self.tries = 0
 
 
@@ -50,7 +50,7 @@ class DeferredWrites:
         self.submissions: list[Submission] = []
         self.due = 0.0
         self.is_alone = False
-        """Whether a batch would have to wait for the lock: then these go in one of their own."""
+        """True if a batch would have to wait for the lock: then these go in one of their own."""
 
     def add(self, submission: Submission, *, is_alone: bool) -> None:
         """Add a write, and postpone all of them by its back-off."""

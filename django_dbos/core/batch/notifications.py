@@ -85,7 +85,7 @@ class Notifications:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nobody to notify."""
+        """True if there is nobody to notify."""
         return not (self.wakes or self.keys or self.lanes or self.due_at)
 
     @property

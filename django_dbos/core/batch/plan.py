@@ -180,7 +180,7 @@ class Plan:
 
     @property
     def has_news(self) -> bool:
-        """Whether others may wait for data of this plan."""
+        """True if others may wait for data of this plan."""
         return bool(
             self.messages
             or self.workflows
@@ -194,7 +194,7 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to write."""
+        """True if there is nothing to write."""
         return not (
             self.checkpoints
             or self.postponed

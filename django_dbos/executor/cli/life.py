@@ -49,7 +49,7 @@ class Life:
         self._grace: float | None = None
         self._executor: Executor | None = None
         self.is_drained = False
-        """Whether it ends because that was requested, and its runs have ended."""
+        """True if it ends because that was requested, and its runs have ended."""
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._live, name="dbos-life", daemon=True)
 
@@ -75,7 +75,7 @@ class Life:
 
     @property
     def has_runs(self) -> bool:
-        """Whether functions that didn't end in time are still running."""
+        """True if functions that didn't end in time are still running."""
         return self._executor is not None and self._executor.has_left_runs
 
     def _live(self) -> None:

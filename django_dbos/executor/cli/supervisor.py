@@ -63,7 +63,7 @@ class Child:
         self._pipe = -1
         self._is_stopping = False
         self.is_drained = False
-        """Whether the process has ended since its executor was to be drained."""
+        """True if the process has ended since its executor was to be drained."""
         self.process: subprocess.Popen[bytes] | None = None
 
     def ensure_running(self) -> None:
@@ -135,12 +135,12 @@ class Child:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process runs."""
+        """True if the process runs."""
         return self.process is not None and self.process.poll() is None
 
     @property
     def failed(self) -> bool:
-        """Whether the process ended with an error after a request to stop."""
+        """True if the process ended with an error after a request to stop."""
         if self.process is None or not self._is_stopping:
             return False
         return self.process.returncode not in ENDED_WELL

@@ -44,7 +44,7 @@ class Duty(abc.ABC):
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time for the next run."""
+        """True if it is time for the next run."""
         return self.clock() >= self.next_at
 
     def hurry(self, seconds: float = 0.0) -> None:

@@ -37,7 +37,7 @@ class DutyThread:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there are no duties, so that the thread need not start."""
+        """True if there are no duties, so that the thread need not start."""
         return not self._duties
 
     def register(self) -> None:

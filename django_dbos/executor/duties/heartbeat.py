@@ -46,7 +46,7 @@ class Heartbeat(Duty):
         self._on_life = on_life
         self._has_lock = False
         self._shows_lock = False
-        """Whether the row says that the lock is held: otherwise only silence shows a death."""
+        """True if the row says that the lock is held: otherwise only silence shows a death."""
         self._previous: HeartbeatReport | None = None
         self.last_at = clock()
         """When the last heartbeat, or the registration, was answered, on the clock."""

@@ -127,7 +127,7 @@ class Recovery(Duty):
 
     @property
     def suspects_any(self) -> bool:
-        """Whether a lock was found free only once, or an executor has more to recover."""
+        """True if a lock was found free only once, or an executor has more to recover."""
         return bool(self._unlocked_since.keys() - self._unfinished) or self._has_more
 
     def recover(self, session: Session, executor_id: str, **signs: bool) -> bool:

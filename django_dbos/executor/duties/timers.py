@@ -51,7 +51,7 @@ class Timer(Duty):
 
     @property
     def is_due(self) -> bool:
-        """Whether the earliest time has come.
+        """True if the earliest time has come.
 
         This is read before a heartbeat is sent. The times noted until then are in the tables, so
         that the time in the report may replace them.

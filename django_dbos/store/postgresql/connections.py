@@ -173,12 +173,12 @@ class Pooling:
         self._alias = alias
         self._on_found = on_found
         self.is_found = False
-        """Whether one was detected."""
+        """True if one was detected."""
         self._lost: deque[float] = deque(maxlen=self.LOST)
 
     @property
     def is_on(self) -> bool:
-        """Whether a pooler has been declared or detected."""
+        """True if a pooler has been declared or detected."""
         return self.is_found or get_settings().transaction_pooler
 
     def detect(self, patience: float) -> None:

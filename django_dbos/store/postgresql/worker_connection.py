@@ -36,7 +36,7 @@ class WorkerConnection:
         self._purpose = purpose
         self._pooling = pooling
         self.is_pooled = pooling.is_on
-        """Whether a pooler may give its server connection to another client: nothing is kept."""
+        """True if a pooler may give its server connection to another client: nothing is kept."""
         self._lease = lease
         self._connection: psycopg.Connection[Row] | None = None
         self._line: Line | None = None

@@ -80,7 +80,7 @@ class WorkerSession(WorkerConnection):
 
     @property
     def _needs_block(self) -> bool:
-        """Whether a statement's settings must be made in its transaction."""
+        """True if a statement's settings must be made in its transaction."""
         return self.is_pooled and self._pipeline is None
 
     def _run_together(self, statements: Sequence[Statement]) -> list[list[Row]]:

@@ -29,9 +29,9 @@ class Stop:
 
     partition_key: str
     places: int | None
-    """How many more of its workflows may hold places; None: any number."""
+    """The number of further workflows that may hold places; None: any number."""
     starts: int | None
-    """How many more of its workflows may start now; None: any number."""
+    """The number of further workflows that may start now; None: any number."""
 
 
 class QueueWalk:
