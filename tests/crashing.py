@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django_dbos.store import get_store
+from django_dbos.testing import run_until_idle
 
 
 class Crash(BaseException):
@@ -39,3 +40,18 @@ def recover() -> None:
     session = store.session()
     for executor_id in store.list_orphans(session):
         store.recover_executor(session, executor_id, is_unlocked=True, is_orphaned=True)
+
+
+def run_with_crash(writes: int) -> bool:
+    """Run everything, with a crash after a number of committed batches; return whether it came.
+
+    What was running then is recovered, and run to its end.
+    """
+    try:
+        with crash_after(writes):
+            run_until_idle()
+    except Crash:
+        recover()
+        run_until_idle()
+        return True
+    return False

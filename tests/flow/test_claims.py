@@ -13,7 +13,7 @@ from django.db import connection, connections, transaction
 from django_dbos.core.records import Lane
 from django_dbos.fields import DatabaseNow
 from django_dbos.models import Queue, QueueStart, Workflow
-from django_dbos.store import errors, get_store
+from django_dbos.store import errors
 from django_dbos.store.base import Store
 from tests.capabilities import many_writers
 from tests.flow.managed import NAME, claim, claim_rows, free, make_queue, rows_of, start
@@ -21,16 +21,6 @@ from tests.store.conftest import declare_dead, register
 from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def store() -> Store:
-    return get_store()
-
-
-@pytest.fixture
-def executor_id(store: Store) -> str:
-    return register(store)
 
 
 # Concurrency

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,22 +15,11 @@ import django_dbos as dbos
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.models import Workflow
 from django_dbos.testing import run_until_idle
+from tests.flow.gates import IN_ORDER, events, go, reached
 from tests.flow.managed import make_queue
 from tests.waiting import LIMIT, eventually
 
-pytestmark = pytest.mark.rule(61)
-
-events: list[str] = []
-reached, go = threading.Event(), threading.Event()
-
-
-@pytest.fixture(autouse=True)
-def _closed_gates() -> Iterator[None]:
-    events.clear()
-    reached.clear()
-    go.clear()
-    yield
-    go.set()
+pytestmark = [pytest.mark.rule(61), pytest.mark.usefixtures("closed_gates")]
 
 
 @dbos.step
@@ -82,9 +70,6 @@ async def closing(call: Any) -> None:
         await call
     finally:
         await sync_to_async(connections.close_all)()
-
-
-IN_ORDER = ["first begins", "first ends", "second begins", "second ends"]
 
 
 @pytest.mark.parametrize("workflow", [works, aworks])

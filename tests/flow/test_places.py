@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -27,7 +27,6 @@ from django_dbos.core.records import (
 )
 from django_dbos.core.status import Status
 from django_dbos.models import Message, Queue, Workflow
-from django_dbos.store import get_store
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
 from tests.flow.managed import make_queue
@@ -36,23 +35,6 @@ from tests.store.conftest import checkpoint, new_workflow, register
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ALL = Lane("mail", None)
-
-
-@pytest.fixture
-def store() -> Store:
-    return get_store()
-
-
-@pytest.fixture
-def executor_id(store: Store) -> str:
-    return register(store)
-
-
-@pytest.fixture
-def session(store: Store, executor_id: str) -> Iterator[Session]:
-    session = store.connect(executor_id, "test")
-    yield session
-    session.close()
 
 
 @pytest.fixture(autouse=True)
@@ -274,31 +256,33 @@ def test_a_resumed_wait_keeps_its_place_until_the_end_and_comes_first(
 # Releases and recovery
 
 
-@pytest.mark.rule(60)
-@pytest.mark.parametrize(("place", "kept"), [(1, 0), (2, 2)])
-def test_a_release_frees_the_place_unless_it_is_kept_until_the_end(
-    store: Store, session: Session, executor_id: str, hold: Hold, place: int, kept: int
-) -> None:
-    claim = hold(place)
-    release = Release(workflow_id=claim.workflow_id, claim_number=1)
-
-    assert written(store, session, executor_id, release) == [Lane("mail", 0)]
-
-    assert state(claim.workflow_id) == ("ENQUEUED", kept, False)
-    assert position(claim.workflow_id) < 0
+def release(store: Store, session: Session, executor_id: str, claim: Claim) -> list[Lane]:
+    end = Release(workflow_id=claim.workflow_id, claim_number=1)
+    return written(store, session, executor_id, end)
 
 
-@pytest.mark.rule(60)
-@pytest.mark.parametrize(("place", "kept"), [(1, 0), (2, 2)])
-def test_recovery_frees_the_place_unless_it_is_kept_until_the_end(
-    store: Store, session: Session, executor_id: str, hold: Hold, place: int, kept: int
-) -> None:
-    claim = hold(place)
-
+def recover(store: Store, session: Session, executor_id: str, _claim: Claim) -> list[Lane]:
     recovered = store.recover_executor(session, executor_id, is_unlocked=True, silence=-1.0)
-
     assert recovered is not None
-    assert recovered.lanes == [Lane("mail", 0)]
+    return recovered.lanes
+
+
+@pytest.mark.rule(60)
+@pytest.mark.parametrize("give_back", [release, recover])
+@pytest.mark.parametrize(("place", "kept"), [(1, 0), (2, 2)])
+def test_a_claim_given_back_frees_the_place_unless_it_is_kept_until_the_end(
+    store: Store,
+    session: Session,
+    executor_id: str,
+    hold: Hold,
+    give_back: Callable[..., list[Lane]],
+    place: int,
+    kept: int,
+) -> None:
+    claim = hold(place)
+
+    assert give_back(store, session, executor_id, claim) == [Lane("mail", 0)]
+
     assert state(claim.workflow_id) == ("ENQUEUED", kept, False)
     assert position(claim.workflow_id) < 0
 
@@ -450,19 +434,6 @@ def test_a_workflow_that_is_resumed_in_another_queue_frees_its_place(
 
     assert state(claim.workflow_id) == ("ENQUEUED", 0, False)
     assert sorted(notified, key=str) == [ALL, Lane("other", 0)]
-
-
-@pytest.fixture
-def notified(store: Store) -> Iterator[list[Lane]]:
-    """Return the lanes that this process is notified of."""
-    lanes: list[Lane] = []
-
-    def note(found: list[Lane] | None) -> None:
-        lanes.extend(found or [])
-
-    store.wakeups.add_lane_listener(note)
-    yield lanes
-    store.wakeups.remove_lane_listener(note)
 
 
 @pytest.mark.rule(61)

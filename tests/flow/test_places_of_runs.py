@@ -22,10 +22,14 @@ import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.models import Workflow
+from tests.flow.gates import IN_ORDER, events, go, reached
 from tests.flow.managed import make_queue
 from tests.waiting import LIMIT, eventually
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("closed_gates"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -34,19 +38,6 @@ def _no_context_is_left() -> Iterator[None]:
     yield
     gc.collect()
     assert SyncToAsync.thread_sensitive_context.get(None) is None
-
-
-events: list[str] = []
-reached, go = threading.Event(), threading.Event()
-
-
-@pytest.fixture(autouse=True)
-def _closed_gates() -> Iterator[None]:
-    events.clear()
-    reached.clear()
-    go.clear()
-    yield
-    go.set()
 
 
 @dbos.step
@@ -126,8 +117,6 @@ def waits(name: str) -> Any:
     short(f"{name} again")
     return message
 
-
-IN_ORDER = ["first begins", "first ends", "second begins", "second ends"]
 
 RUNS = [first, afirst, first_on_thread, first_beside_another]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -32,24 +31,6 @@ def noop() -> None: ...
 @dbos.workflow
 def waits() -> Any:
     return dbos.recv("go", timeout=None)
-
-
-@pytest.fixture
-def store() -> Store:
-    return get_store()
-
-
-@pytest.fixture
-def lanes(store: Store) -> Iterator[list[Lane]]:
-    """Collect the lanes of which executors are notified."""
-    heard: list[Lane] = []
-
-    def hear(found: list[Lane] | None) -> None:
-        heard.extend(found or [])
-
-    store.wakeups.add_lane_listener(hear)
-    yield heard
-    store.wakeups.remove_lane_listener(hear)
 
 
 def row(name: str) -> Queue:
@@ -263,7 +244,7 @@ def test_known_are_declared_named_and_used_queues_even_before_a_worker_starts(
     assert queues.pause("used").is_paused
 
 
-def test_a_change_takes_effect_with_the_callers_transaction(lanes: list[Lane]) -> None:
+def test_a_change_takes_effect_with_the_callers_transaction(notified: list[Lane]) -> None:
     def fail() -> None:
         with transaction.atomic():
             queues.set("mail", concurrency=5)
@@ -272,17 +253,17 @@ def test_a_change_takes_effect_with_the_callers_transaction(lanes: list[Lane]) -
     with pytest.raises(RuntimeError):
         fail()
     assert not Queue.objects.exists()
-    assert lanes == []
+    assert notified == []
 
     with transaction.atomic():
         queues.set("mail", concurrency=5)
-        assert lanes == []
+        assert notified == []
 
-    assert lanes == [Lane("mail", None)]
+    assert notified == [Lane("mail", None)]
 
 
 @pytest.mark.rule(76)
-def test_every_change_notifies_the_workers_and_no_other_call_does(lanes: list[Lane]) -> None:
+def test_every_change_notifies_the_workers_and_no_other_call_does(notified: list[Lane]) -> None:
     acts = [
         lambda: queues.set("mail", concurrency=5),
         lambda: queues.pause("mail"),
@@ -291,20 +272,20 @@ def test_every_change_notifies_the_workers_and_no_other_call_does(lanes: list[La
     ]
     for act in acts:
         act()
-        assert lanes == [Lane("mail", None)]
+        assert notified == [Lane("mail", None)]
         act()
-        assert lanes == [Lane("mail", None)]
-        lanes.clear()
+        assert notified == [Lane("mail", None)]
+        notified.clear()
 
 
-def test_the_lanes_of_an_unlimited_queue_are_notified_again(lanes: list[Lane]) -> None:
+def test_the_lanes_of_an_unlimited_queue_are_notified_again(notified: list[Lane]) -> None:
     noop.using(queue_name="mail", priority=7).start()
     queues.pause("mail")
-    lanes.clear()
+    notified.clear()
 
     queues.resume("mail")
 
-    assert Lane("mail", 7) in lanes
+    assert Lane("mail", 7) in notified
 
 
 def test_a_workflow_records_the_answer() -> None:

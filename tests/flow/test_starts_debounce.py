@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import threading
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import connection, connections, transaction
-from django.utils import timezone
+from django.db import connection, transaction
 
 import django_dbos as dbos
 from django_dbos.models import Workflow
 from django_dbos.testing import advance, run_until_idle
-from tests.crashing import Crash, crash_after, recover
-from tests.flow.concurrency import together
+from tests.crashing import run_with_crash
+from tests.flow.concurrency import open_transaction, together
 from tests.flow.workflows import (
     anotes,
     astarts,
+    due_in,
     notes,
     ran,
     starts,
@@ -31,17 +31,6 @@ from tests.waiting import LIMIT, eventually
 pytestmark = pytest.mark.django_db
 HOUR = 3_600
 BURST = dbos.StartOptions(debounce_key="k", delay=60)
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    ran.clear()
-
-
-def due_in(handle: Any) -> float:
-    due_at = handle.describe().due_at
-    assert due_at is not None
-    return float((due_at - timezone.now()).total_seconds())
 
 
 def test_a_burst_is_one_run_of_its_last_arguments() -> None:
@@ -212,9 +201,7 @@ def test_the_burst_can_be_ended_and_cancelled() -> None:
 @pytest.mark.parametrize("in_transaction", [False, True])
 def test_many_calls_at_once_are_one_run(in_transaction: bool) -> None:
     def start(number: int) -> str:
-        if not in_transaction:
-            return notes.using(**BURST).start(number).workflow_id
-        with transaction.atomic():
+        with transaction.atomic() if in_transaction else nullcontext():
             return notes.using(**BURST).start(number).workflow_id
 
     for turn in range(1, 4):
@@ -255,28 +242,14 @@ def test_no_arguments_are_lost_while_bursts_are_enqueued(worker: Any) -> None:
 def test_a_call_waits_for_an_open_transaction_with_the_key(worker: Any) -> None:
     """Its row isn't enqueued meanwhile; the call that commits last has the last arguments."""
     first = notes.using(debounce_key="k", delay=0.05).start(0)
-    began, may_end = threading.Event(), threading.Event()
 
-    def change() -> None:
-        with transaction.atomic():
-            notes.using(debounce_key="k", delay=0.05).start(1)
-            began.set()
-            assert may_end.wait(LIMIT)
-        connections.close_all()
-
-    other = threading.Thread(target=change)
-    other.start()
-    try:
-        assert began.wait(LIMIT)
+    with open_transaction(lambda: notes.using(debounce_key="k", delay=0.05).start(1)):
         if first.get_status() == "DELAYED":
             # Due by now, and looked at again and again.
             for _ in range(3):
                 worker.housekeeping.due.hurry()
                 worker.housekeeping.loop.wake()
             assert first.get_status() == "DELAYED"
-    finally:
-        may_end.set()
-        other.join()
 
     eventually(lambda: not Workflow.objects.active().exists())
     assert ran[-1] == 1
@@ -346,20 +319,12 @@ def test_a_child_changes_the_burst_once_whatever_crashes(parent: Any, has_begun:
         if has_begun:
             notes.using(**BURST).start(-1)
         handle = parent.start(BURST, writes)
-        try:
-            with crash_after(writes):
-                run_until_idle()
-        except Crash:
-            recover()
-            run_until_idle()
-            is_over = False
-        else:
-            is_over = True
+        has_crashed = run_with_crash(writes)
         advance(61)
         run_until_idle()
         assert set(ran) == {writes}
         assert dbos.WorkflowHandle[Any](handle.get_result()).get_result() == writes
-        if is_over:
+        if not has_crashed:
             return
     raise AssertionError("It never ran without a crash.")
 

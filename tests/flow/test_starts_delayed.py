@@ -15,22 +15,11 @@ import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.models import Workflow
 from django_dbos.testing import advance, run_until_idle
-from tests.flow.workflows import notes, ran, waits
+from tests.flow.workflows import due_in, notes, ran, waits
 from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db
 HOUR = 3_600
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    ran.clear()
-
-
-def due_in(handle: Any) -> float:
-    due_at = handle.describe().due_at
-    assert due_at is not None
-    return float((due_at - timezone.now()).total_seconds())
 
 
 @pytest.mark.parametrize("seconds", [60, 10 * HOUR])

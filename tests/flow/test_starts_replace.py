@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import threading
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 
 import django_dbos as dbos
 from django_dbos.models import Workflow
 from django_dbos.testing import run_until_idle
-from tests.crashing import Crash, crash_after, recover
-from tests.flow.concurrency import together
+from tests.crashing import run_with_crash
+from tests.flow.concurrency import open_transaction, together
 from tests.flow.workflows import (
     anotes,
     astarts,
@@ -29,11 +29,6 @@ from tests.waiting import LIMIT, eventually
 pytestmark = pytest.mark.django_db
 HOLDER = dbos.StartOptions(deduplication_id="d")
 LATEST = dbos.StartOptions(deduplication_id="d", on_duplicate="replace")
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    ran.clear()
 
 
 def active() -> list[str]:
@@ -163,9 +158,7 @@ def test_a_rollback_undoes_both() -> None:
 @pytest.mark.parametrize("in_transaction", [False, True])
 def test_of_many_at_once_exactly_one_is_left(in_transaction: bool) -> None:
     def start(number: int) -> str:
-        if not in_transaction:
-            return notes.using(**LATEST).start(number).workflow_id
-        with transaction.atomic():
+        with transaction.atomic() if in_transaction else nullcontext():
             return notes.using(**LATEST).start(number).workflow_id
 
     for _ in range(3):
@@ -202,19 +195,11 @@ def test_a_child_replaces_once_whatever_crashes(parent: Any) -> None:
         first = waits.using(**HOLDER).start()
         run_until_idle()
         handle = parent.start(LATEST, writes)
-        try:
-            with crash_after(writes):
-                run_until_idle()
-        except Crash:
-            recover()
-            run_until_idle()
-            is_over = False
-        else:
-            is_over = True
+        has_crashed = run_with_crash(writes)
         assert first.get_status() == "CANCELLED"
         assert set(ran) == {writes}
         assert Workflow.objects.get(pk=handle.get_result()).parent_id == handle.workflow_id
-        if is_over:
+        if not has_crashed:
             return
     raise AssertionError("It never ran without a crash.")
 
@@ -255,26 +240,13 @@ def test_a_locked_row_delays_only_the_start_that_needs_it(worker: Any, kind: str
     options = LATEST if kind == "replaced" else dbos.StartOptions(debounce_key="k", delay=3600)
     first = waits.using(**HOLDER).start() if kind == "replaced" else notes.using(**options).start(1)
     eventually(lambda: first.get_status() in ("WAITING", "DELAYED"))
-    is_locked, may_end = threading.Event(), threading.Event()
+    rows = Workflow.objects.select_for_update()
 
-    def lock() -> None:
-        with transaction.atomic():
-            Workflow.objects.select_for_update().get(pk=first.workflow_id)
-            is_locked.set()
-            assert may_end.wait(LIMIT)
-        connections.close_all()
-
-    other = threading.Thread(target=lock)
-    other.start()
-    try:
-        assert is_locked.wait(LIMIT)
+    with open_transaction(lambda: rows.get(pk=first.workflow_id)):
         parent = starts.start(options, 2)
         eventually(lambda: parent.get_status() == "PENDING")
         assert [notes.start(number).get_result(timeout=LIMIT) for number in range(5)] == [*range(5)]
         assert parent.get_status() == "PENDING"
-    finally:
-        may_end.set()
-        other.join()
 
     child_id = parent.get_result(timeout=LIMIT)
     if kind == "replaced":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -17,11 +18,6 @@ from tests.flow.workflows import anotes, astarts, fails, notes, ran, starts, sta
 pytestmark = pytest.mark.django_db
 HOUR = 3_600
 ONCE = dbos.StartOptions(deduplication_id="d", unique_for=HOUR)
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    ran.clear()
 
 
 def test_the_id_is_taken_for_the_whole_time() -> None:
@@ -137,9 +133,7 @@ def test_of_many_at_once_exactly_one_is_started(worker: Any, in_transaction: boo
     """Also while the first of them ends, and when the time of the last one is over."""
 
     def start(number: int) -> str:
-        if not in_transaction:
-            return notes.using(**ONCE).start(number).workflow_id
-        with transaction.atomic():
+        with transaction.atomic() if in_transaction else nullcontext():
             return notes.using(**ONCE).start(number).workflow_id
 
     for turn in range(1, 4):

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils import timezone
+
 import django_dbos as dbos
 
 ran: list[Any] = []
+
+
+def due_in(handle: Any) -> float:
+    """Return the seconds until a delayed workflow is due."""
+    due_at = handle.describe().due_at
+    assert due_at is not None
+    return float((due_at - timezone.now()).total_seconds())
 
 
 @dbos.workflow

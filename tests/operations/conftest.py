@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from django_dbos import WorkflowHandle
-from django_dbos.testing import run_until_idle
-from tests.crashing import Crash, crash_after, recover
+from tests.crashing import run_with_crash
 
 
 @pytest.fixture
@@ -19,13 +18,7 @@ def run_through_crashes(db: None) -> Callable[..., int]:
     def run(start: Callable[[], WorkflowHandle[Any]], check: Callable[[Any], None]) -> int:
         for writes in range(1, 60):
             handle = start()
-            try:
-                with crash_after(writes):
-                    run_until_idle()
-            except Crash:
-                recover()
-                run_until_idle()
-            else:
+            if not run_with_crash(writes):
                 return writes
             check(handle)
         raise AssertionError("The workflow wrote more than 60 times.")

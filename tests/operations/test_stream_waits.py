@@ -14,7 +14,7 @@ import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.testing import advance, run_until_idle
-from tests.crashing import Crash, crash_after, recover
+from tests.crashing import run_with_crash
 from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db
@@ -341,13 +341,7 @@ def test_a_reader_that_crashes_while_it_is_woken_goes_on(workflow: Any) -> None:
         run_until_idle()
         source.send("x")
         source.send(None)
-        try:
-            with crash_after(writes):
-                run_until_idle()
-        except Crash:
-            recover()
-            run_until_idle()
-        else:
+        if not run_with_crash(writes):
             break
         assert handle.get_result() == ["x", True]
     assert writes > 3
