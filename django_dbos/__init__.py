@@ -86,6 +86,7 @@ from django_dbos.exceptions import (
     WorkflowIdConflict,
 )
 from django_dbos.handles import WorkflowHandle
+from django_dbos.live.tokens import aevent_token, astream_token, event_token, stream_token
 from django_dbos.operations._sync.stream_readers import StreamReader
 from django_dbos.operations.awaited import Awaited, Received, Winner
 from django_dbos.operations.describing import WorkflowDescription
@@ -144,6 +145,7 @@ __all__ = [
     "WorkflowIdConflict",
     "aclose_stream",
     "acontinue_as_new",
+    "aevent_token",
     "aget_all_events",
     "aget_event",
     "aget_results",
@@ -156,12 +158,14 @@ __all__ = [
     "aset_event",
     "asleep",
     "astart_by_name",
+    "astream_token",
     "await_any",
     "awrite_stream",
     "close_stream",
     "continue_as_new",
     "current_workflow",
     "event",
+    "event_token",
     "get_all_events",
     "get_event",
     "get_results",
@@ -181,6 +185,7 @@ __all__ = [
     "start_by_name",
     "step",
     "stream_entry",
+    "stream_token",
     "until",
     "wait_any",
     "workflow",

@@ -24,7 +24,7 @@ from django.utils.module_loading import import_string
 
 from django_dbos import conf, exceptions
 from django_dbos.core.texts import is_encodable
-from django_dbos.core.values import errors
+from django_dbos.core.values import errors, plain_json
 from django_dbos.core.values.errors import ErrorSummary
 from django_dbos.core.values.json import JSONSerializer
 from django_dbos.django_values import json_serializer
@@ -121,6 +121,13 @@ def to_plain(text: str) -> Any:
     except exceptions.SerializationError:
         # Only a process that has the value's class can read it.
         return f"<{text[1:].partition(':')[0]}: {len(text)} characters>"
+
+
+def to_plain_text(text: str) -> str:
+    """Return the value in ``text`` as JSON text for browsers: unchanged where it is plain."""
+    if not text.startswith("!") and json_serializer.is_plain_text(text):
+        return text
+    return plain_json.to_text(to_plain(text))
 
 
 def dump_error(error: BaseException) -> str:

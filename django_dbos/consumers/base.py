@@ -1,60 +1,56 @@
-"""The base class of both consumers: connecting, permissions, waiting for changes, and closing.
+"""The base class of both consumers: connecting, sending pages, and closing.
 
-An idle socket costs a task and no thread. It reads the tables after notifications of changes, which
-come from this process or, through LISTEN or the channel layer, from others; and also on a timer.
+An idle socket costs two tasks and no thread: `django_dbos.live` looks at the tables for all of
+them, after notifications that come from this process or, through LISTEN or the channel layer, from
+others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from enum import Enum
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import parse_qs
 
-from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.generic.websocket import AsyncWebsocketConsumer
 
-from django_dbos.conf import get_settings
 from django_dbos.consumers import channel_layer, origins
-from django_dbos.consumers.access import Access, Refused, one_more_socket
 from django_dbos.core import names
-from django_dbos.exceptions import WorkflowDoesNotExist
-from django_dbos.operations.polling import auntil
-from django_dbos.store import get_store
+from django_dbos.core.values.plain_json import to_text
+from django_dbos.live.readers import Reader, Reason, Refused, one_more
 
 logger = logging.getLogger("django_dbos.consumers")
 
 NORMAL, TOO_BIG, INTERNAL_ERROR = 1000, 1009, 1011
 BAD_REQUEST = 4400
+REFUSALS = {
+    Reason.NOT_LOGGED_IN: 4401,
+    Reason.EXPIRED: 4401,
+    Reason.FORBIDDEN: 4403,
+    Reason.TOO_MANY: 4429,
+}
 
-# The limit on an incoming frame, in characters. Clients have no reason to send any.
+# The limit on an incoming frame, in characters.
 MAX_INCOMING = 4096
-# The factor by which the timer is slower while notifications of other processes arrive. It then
-# only covers a process that died between its commit and its notification.
-RELAXED = 10
-
-
-class News(Enum):
-    """The result of sending the news."""
-
-    NONE_LEFT = "all current data was sent"
-    MORE = "a part was sent, and there is more"
-    ENDED = "all data was sent, and no more can come"
+# The limit on incoming frames: so many at once, and so many a second after that.
+MAX_BURST, MAX_RATE = 50, 5.0
 
 
 class ClientDisconnected(Exception):
     """A send failed because the client has disconnected."""
 
 
-class WorkflowConsumer(AsyncJsonWebsocketConsumer):
-    """The base of consumers that send the published data of one workflow to permitted users."""
+class WorkflowConsumer(AsyncWebsocketConsumer):
+    """The base of consumers that send the published data of one workflow to permitted readers."""
 
-    kind: str
     # Without an alias Channels reads from no layer, so the socket survives a layer that is down.
     channel_layer_alias = "django_dbos has none"
     _serving: asyncio.Task[None] | None = None
+    _allowance = float(MAX_BURST)
+    _counted_at = 0.0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one socket, and stop its task however that ends."""
@@ -74,21 +70,18 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
         self._serving = asyncio.create_task(self._serve())
 
     async def receive(self, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> None:
-        """Ignore incoming frames; close the socket if one is too big."""
+        """Ignore incoming frames; close the socket if one is too big, or there are too many."""
         if len(text_data or bytes_data or "") > MAX_INCOMING:
-            await self._stop_serving()
-            await self.close(TOO_BIG)
+            await self._refuse(TOO_BIG)
+        elif not self._has_room():
+            await self._refuse(REFUSALS[Reason.TOO_MANY])
 
-    def read_query(self, query: dict[str, str]) -> tuple[str, str | None]:
-        """Return the workflow id and the key; raise ValueError if one is invalid."""
+    def read_query(self, query: dict[str, str]) -> str:
+        """Return the workflow id, and keep the rest; raise ValueError if something is invalid."""
         raise NotImplementedError
 
-    def keys(self) -> Sequence[str]:
-        """Return the keys under which changes are notified."""
-        raise NotImplementedError
-
-    async def send_news(self) -> News:
-        """Send some of the data that the client doesn't have yet."""
+    def follow(self, reader: Reader) -> AsyncGenerator[list[str], None]:
+        """Yield the texts of the frames to send, page by page, until the end."""
         raise NotImplementedError
 
     async def _serve(self) -> None:
@@ -102,23 +95,32 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
             self._serving.cancel()
             await asyncio.wait([self._serving])
 
+    async def _refuse(self, code: int) -> None:
+        await self._stop_serving()
+        await self.close(code)
+
+    def _has_room(self) -> bool:
+        """Count an incoming frame; return whether it is within the limit."""
+        now = time.monotonic()
+        earned = (now - self._counted_at) * MAX_RATE
+        self._allowance = min(self._allowance + earned, MAX_BURST) - 1
+        self._counted_at = now
+        return self._allowance >= 0
+
     async def _send_all(self) -> int:
         """Send all data, until its end or a refusal; return the code to close with."""
+        query = _query(self.scope)
         try:
-            self.workflow_id, self.key = self.read_query(_query(self.scope))
+            self.workflow_id = self.read_query(query)
         except (TypeError, ValueError) as error:
-            await self.send_json({"error": str(error)})
+            await self._send(to_text({"error": str(error)}))
             return BAD_REQUEST
-        self.access = Access(self.scope, self.workflow_id, self.kind, self.key)
+        reader = Reader(self.scope.get("user"), self.scope.get("session"), query.get("token"))
         try:
-            with one_more_socket(self.scope.get("user")):
-                await self.access.check()
-                await self._follow()
-        except WorkflowDoesNotExist:
-            # The workflow was deleted: give the same answer as to a new connection.
-            return self.access.refusal.code
+            with one_more(reader), channel_layer.listening():
+                await self._send_pages(reader)
         except Refused as refused:
-            return refused.code
+            return REFUSALS[refused.reason]
         except ClientDisconnected:
             raise
         except Exception:
@@ -126,34 +128,16 @@ class WorkflowConsumer(AsyncJsonWebsocketConsumer):
             return INTERNAL_ERROR
         return NORMAL
 
-    async def _follow(self) -> None:
-        wakeups = get_store().wakeups
-        with channel_layer.listening(), wakeups.watch(*self.keys()) as watch:
-            await auntil(watch, _End(self))
+    async def _send_pages(self, reader: Reader) -> None:
+        async with aclosing(self.follow(reader)) as pages:
+            async for texts in pages:
+                for text in texts:
+                    await self._send(text)
 
-
-class _End:
-    """The wait for the end of a socket's data; each poll sends the news."""
-
-    def __init__(self, consumer: WorkflowConsumer) -> None:
-        self._consumer = consumer
-
-    async def poll(self, is_expected: bool) -> tuple[News] | None:
-        while (news := await self._consumer.send_news()) is News.MORE:
-            await self._consumer.access.check_again()
-        return (news,) if news is News.ENDED else None
-
-    async def pause(self) -> float:
-        relaxed = RELAXED if get_store().wakeups.is_listening else 1
-        pause = get_settings().poll_interval * relaxed
-        return max(0.0, min(pause, self._consumer.access.time_left))
-
-    def blocking(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    async def resume(self) -> None:
-        # After the pause, so that data is never sent after a permission was revoked.
-        await self._consumer.access.check_again()
+    async def _send(self, text: str) -> None:
+        # Not by send(), which makes the same message by way of two more calls.
+        message: Any = {"type": "websocket.send", "text": text}
+        await self.base_send(message)
 
 
 def required(query: dict[str, str], name: str) -> str:

@@ -1,21 +1,15 @@
-"""StreamConsumer: `ws/dbos/streams/?workflow_id=…&key=…&offset=N`."""
+"""StreamConsumer: `ws/dbos/streams/?workflow_id=…&key=…&offset=N[&token=…]`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
-from channels.db import database_sync_to_async
-
-from django_dbos import serializers
-from django_dbos.consumers.base import News, WorkflowConsumer, required, workflow_id_of
+from django_dbos.consumers.base import WorkflowConsumer, required, workflow_id_of
 from django_dbos.core import names
-from django_dbos.core.records import Wake
-from django_dbos.store import get_store
-from django_dbos.store.records import Page
-
-# The number of entries that are read and sent at once; large ones make it smaller.
-MAX_PAGE = 500
+from django_dbos.live.following import follow_stream
+from django_dbos.live.frames import End, Frame
+from django_dbos.live.readers import Reader
 
 
 class StreamConsumer(WorkflowConsumer):
@@ -27,42 +21,28 @@ class StreamConsumer(WorkflowConsumer):
     reconnects with its last offset + 1 misses nothing.
     """
 
-    kind = "stream"
-
-    def read_query(self, query: dict[str, str]) -> tuple[str, str | None]:
-        """Return the workflow id and the key, and keep the offset."""
+    def read_query(self, query: dict[str, str]) -> str:
+        """Return the workflow id, and keep the key and the offset."""
         offset = query.get("offset", "0")
         if not (offset.isascii() and offset.isdigit() and len(offset) < 10):
             raise ValueError(f"The offset must be a number from 0 upwards, not {offset[:20]!r}.")
         self._offset = int(offset)
-        self._stream = names.check_key(required(query, "key"))
-        return workflow_id_of(query), self._stream
+        self._key = names.check_key(required(query, "key"))
+        return workflow_id_of(query)
 
-    def keys(self) -> Sequence[str]:
-        """Return the keys of the stream and of the workflow's end."""
-        return (
-            Wake.of_stream(self.workflow_id, self._stream).key,
-            Wake.of_result(self.workflow_id).key,
-        )
+    async def follow(self, reader: Reader) -> AsyncGenerator[list[str], None]:
+        """Yield the entries' frames, and the one that tells how the stream has ended."""
+        follow = follow_stream(reader, self.workflow_id, self._key, offset=self._offset)
+        async with aclosing(follow) as pages:
+            async for page in pages:
+                texts = [frame.form("websocket", _text) for frame in page.frames]
+                if page.end is not None:
+                    texts.append(CLOSED if page.end is End.CLOSED else INACTIVE)
+                yield texts
 
-    async def send_news(self) -> News:
-        """Send the next page of entries."""
-        page, frames = await database_sync_to_async(self._read)()
-        if frames:
-            await self.access.check_again(is_sending=True)
-        for frame in frames:
-            await self.send_json(frame)
-            self._offset = frame["offset"] + 1
-        if page.is_ended:
-            await self.send_json({"closed": page.is_closed})
-            return News.ENDED
-        return News.NONE_LEFT if page.is_last else News.MORE
 
-    def _read(self) -> tuple[Page, list[dict[str, Any]]]:
-        page = get_store().reader.read_entries(
-            self.workflow_id, self._stream, self._offset, MAX_PAGE, token=self.access.token
-        )
-        # Runs on a thread: a project's own serializer may query the database.
-        return page, [
-            {"offset": offset, "value": serializers.to_plain(text)} for offset, text in page.entries
-        ]
+CLOSED, INACTIVE = '{"closed":true}', '{"closed":false}'
+
+
+def _text(frame: Frame) -> str:
+    return f'{{"offset":{frame.offset},"value":{frame.json_text}}}'

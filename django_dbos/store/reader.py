@@ -148,15 +148,26 @@ class Reader:
         found = [row[:3] for row in rows if not row[3]]
         has_end = bool(found) and bool(found[-1][2])
         is_last = len(found) <= limit and len(found) == len(rows)
+        entries = [(at, value) for at, value, _ in found[:limit] if value is not None]
+        next_offset = entries[-1][0] + 1 if entries else offset
         if not found and offset > 0:
-            earlier = StreamEntry.objects.using(self._alias).filter(**stream, offset__lt=offset)
-            has_end = earlier.filter(is_end=True).exists()
+            next_offset, has_end = self._read_tail(workflow_id, key)
         return Page(
-            entries=[(at, value) for at, value, _ in found[:limit] if value is not None],
+            entries=entries,
+            next_offset=next_offset,
             is_closed=(is_last and has_end) or status in CLOSING,
             is_active=status in ACTIVE,
             is_last=is_last or (len(found) == limit + 1 and has_end),
         )
+
+    def _read_tail(self, workflow_id: str, key: str) -> tuple[int, bool]:
+        """Return the offset after a stream's last value, and whether the stream was closed."""
+        entries = StreamEntry.objects.using(self._alias).filter(workflow_id=workflow_id, key=key)
+        last = entries.order_by("-offset").values_list("offset", "is_end").first()
+        if last is None:
+            return 0, False
+        offset, is_end = last
+        return (offset if is_end else offset + 1), is_end
 
     def read_checkpoint(self, workflow_id: str, step_number: int) -> Checkpoint | None:
         """Return the checkpoint at a position, or None."""

@@ -64,6 +64,8 @@ class Page:
     is_active: bool
     is_last: bool
     """True if the stream has no further entries yet."""
+    next_offset: int = 0
+    """The offset after the last of these entries; without any, of the next one to be written."""
 
     @property
     def is_ended(self) -> bool:

@@ -23,8 +23,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 import django_dbos as dbos
-from django_dbos.consumers import access
 from django_dbos.executor import Executor
+from django_dbos.live import access
 from django_dbos.models import StreamEntry, Workflow
 from django_dbos.routing import websocket_urlpatterns
 from django_dbos.store import get_store

@@ -207,6 +207,10 @@ class JSONSerializer:
             return from_text(text, None)
         return from_text(text, self._decode)
 
+    def is_plain_text(self, text: str) -> bool:
+        """Return whether ``text`` of dumps() is the same as JSON for readers without the types."""
+        return _TAG_OPENING not in text
+
     def to_plain(self, text: str) -> JSONValue:
         """Return the value in ``text`` as plain JSON values, for readers without the types."""
         if _TAG_OPENING not in text:

@@ -1,0 +1,196 @@
+"""Permission to read a workflow's streams and events from a page. The default is to refuse.
+
+Permissions are checked when a page begins to read and again while it does, since they can be
+revoked, accounts deactivated, sessions and tokens ended. All refusals are cheap and alike: they
+neither reveal whether an id exists nor make the server read the workflow's values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models
+
+from django_dbos.conf import get_can_read, get_settings
+from django_dbos.live import tokens
+from django_dbos.live.readers import Reader, Reason, Refused
+from django_dbos.live.threads import in_thread
+from django_dbos.models import Workflow
+
+logger = logging.getLogger("django_dbos.live")
+
+# Before it sends data, a reader checks again after this share of the recheck interval.
+SENDING = 1 / 6
+# The answer to a question that a rule decides comes at a multiple of this many seconds when it is a
+# refusal: the rule is asked for existing workflows only, and its time would reveal them.
+REFUSAL_STEP = 0.1
+
+
+class Access:
+    """The permissions of one reader on one workflow."""
+
+    def __init__(self, reader: Reader, workflow_id: str, kind: str, key: str | None) -> None:
+        self.reader = reader
+        self.workflow_id = workflow_id
+        self._kind = kind
+        self._key = key
+        self._token: UUID | None = None
+        self._grant: tokens.Token | None = None
+        self._checked_at = 0.0
+
+    @property
+    def token(self) -> UUID | None:
+        """The workflow's token, which differs from that of a later workflow with the same id."""
+        return self._token
+
+    @property
+    def refusal(self) -> Refused:
+        """The refusal of a reader who lacks permission, or whose workflow doesn't exist."""
+        is_known = self.reader.token is not None or self.reader.user.is_authenticated
+        return Refused(Reason.FORBIDDEN if is_known else Reason.NOT_LOGGED_IN)
+
+    async def check(self) -> None:
+        """Raise Refused unless the reader may read.
+
+        Reading is allowed to superusers, holders of `django_dbos.view_workflow`, the workflow's own
+        user, and users for whom DBOS["CAN_READ"] returns true; or, whoever they are, to holders of
+        a token. A workflow that doesn't exist is refused to all of them.
+        """
+        began = time.monotonic()
+        self._verdicts: dict[str, bool] = {}
+        self._rule = None
+        if self.reader.token is not None:
+            self._grant = self._read_token(self.reader.token)
+        else:
+            self._rule = _rule()
+            if self._rule is None and not self.reader.user.is_authenticated:
+                raise self.refusal
+        self._workflow, self._is_privileged = await in_thread(self._load)
+        if not await self._is_allowed():
+            if self._rule is not None:
+                await _wait_for_step(began)
+            raise self.refusal
+        assert self._workflow is not None
+        self._token = self._workflow.token
+        self._checked_at = began
+
+    async def check_again(self, *, is_sending: bool = False) -> None:
+        """Repeat the check, once it is due, with the current session and user.
+
+        It is due earlier if data is about to be sent than on an idle socket.
+
+        Args:
+            is_sending: Data is about to be sent.
+
+        Raises:
+            Refused: The reader may no longer read.
+        """
+        if self._grant is not None and self._grant.is_expired:
+            raise Refused(Reason.EXPIRED)
+        interval = get_settings().recheck
+        if interval is None:
+            return
+        if time.monotonic() - self._checked_at >= interval * (SENDING if is_sending else 1):
+            await self.recheck()
+
+    async def recheck(self) -> None:
+        """Repeat the check now, with the current session and user; raise Refused."""
+        await in_thread(self.reader.reread)
+        await self.check()
+
+    @property
+    def time_left(self) -> float:
+        """The seconds until the next check."""
+        interval = get_settings().recheck
+        left = float("inf") if interval is None else self._checked_at + interval - time.monotonic()
+        return left if self._grant is None else min(left, self._grant.expires_at - time.time())
+
+    async def allowed(self, keys: Iterable[str]) -> list[str]:
+        """Return the keys that the reader may read."""
+        if self._is_privileged or self._key is not None:
+            return list(keys)
+        return [key for key in keys if await self._allows(key)]
+
+    async def _is_allowed(self) -> bool:
+        if self._workflow is None or self._token not in (None, self._workflow.token):
+            return False
+        if self._grant is not None:
+            return self._workflow.token == self._grant.workflow_token and self._is_granted(
+                self._key
+            )
+        return self._is_privileged or await self._is_allowed_by_rule(self._key)
+
+    def _is_granted(self, key: str | None) -> bool:
+        return self._grant is not None and self._grant.allows(self.workflow_id, self._kind, key)
+
+    async def _allows(self, key: str) -> bool:
+        if self._grant is not None:
+            return self._is_granted(key)
+        if key not in self._verdicts:
+            self._verdicts[key] = await self._is_allowed_by_rule(key)
+        return self._verdicts[key]
+
+    def _read_token(self, text: str) -> tokens.Token:
+        try:
+            return tokens.read(text)
+        except tokens.ExpiredToken:
+            raise Refused(Reason.EXPIRED) from None
+        except tokens.InvalidToken:
+            raise Refused(Reason.NOT_LOGGED_IN) from None
+
+    def _load(self) -> tuple[Workflow | None, bool]:
+        # All queries run in any case, so that an unknown id isn't refused faster than a known one.
+        found = _without_values(
+            Workflow.objects.using(get_settings().database), self._rule is not None
+        )
+        workflow = found.filter(workflow_id=self.workflow_id).first()
+        if self._grant is not None:
+            return workflow, False
+        self.reader.read_session()
+        user = self.reader.user
+        is_active = bool(user.is_authenticated and user.is_active)
+        may_view = is_active and bool(user.has_perm("django_dbos.view_workflow"))
+        is_own = is_active and workflow is not None and workflow.user_id == str(user.pk)
+        return workflow, may_view or is_own
+
+    async def _is_allowed_by_rule(self, key: str | None) -> bool:
+        rule = self._rule
+        if rule is None:
+            return False
+        try:
+            call = rule if iscoroutinefunction(rule) else sync_to_async(rule)
+            return bool(await call(self.reader.user, self._workflow, self._kind, key))
+        except Exception:
+            logger.exception(
+                "DBOS['CAN_READ'] raised an error; access to workflow %r is refused",
+                self.workflow_id,
+            )
+            return False
+
+
+def _rule() -> Callable[..., Any] | None:
+    try:
+        return get_can_read()
+    except ImproperlyConfigured:
+        logger.exception("DBOS['CAN_READ'] is invalid, so it grants access to nobody")
+        return None
+
+
+def _without_values(workflows: Any, for_rule: bool) -> Any:
+    """Defer the columns that may hold megabytes; a project's rule may read all others."""
+    if not for_rule:
+        return workflows.only("workflow_id", "token", "user_id")
+    fields = Workflow._meta.concrete_fields
+    return workflows.defer(*(field.name for field in fields if isinstance(field, models.TextField)))
+
+
+async def _wait_for_step(began: float) -> None:
+    passed = time.monotonic() - began
+    await asyncio.sleep(REFUSAL_STEP - passed % REFUSAL_STEP)

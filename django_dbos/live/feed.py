@@ -1,0 +1,130 @@
+"""Feed: the base of what readers of the same data on one event loop share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
+from typing import Any, Protocol
+from uuid import UUID
+
+from django_dbos.live.frames import End
+from django_dbos.live.looks import Answer, Look
+from django_dbos.store.errors import LockTimeout, Unavailable
+
+
+class Host(Protocol):
+    """The hub, as its feeds see it."""
+
+    def ask(self, look: Look) -> asyncio.Future[Answer]:
+        """Return the answer to come."""
+
+    def note_failure(self, error: BaseException) -> None:
+        """Log that looks fail; the timer tries again."""
+
+
+class Feed(ABC):
+    """Data of one workflow, looked at once for all of its readers.
+
+    A notification makes it stale. It asks for a look before it says that there is nothing new, and
+    is clean from then on: a notification during the look makes it stale again (rule 77).
+    """
+
+    def __init__(self, host: Host, workflow_id: str, token: UUID | None) -> None:
+        self._host = host
+        self._workflow_id = workflow_id
+        self._token = token
+        self._is_stale = True
+        self._end: End | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._looks: dict[Hashable, asyncio.Future[Answer]] = {}
+        self.readers = 0
+        self.looked_at = 0.0
+
+    @property
+    @abstractmethod
+    def keys(self) -> tuple[str, ...]:
+        """The keys under which its changes are notified."""
+
+    @abstractmethod
+    def _look_for_news(self) -> None:
+        """Ask for what the waiting readers don't have yet."""
+
+    @property
+    def is_awaited(self) -> bool:
+        """True if a reader waits for news."""
+        return bool(self._waiters)
+
+    def note_change(self) -> None:
+        """Note that the data may have changed; look at once if a reader waits."""
+        self._is_stale = True
+        if self._waiters:
+            self._look_for_news()
+
+    def welcome(self) -> None:
+        """Count a new reader, for whom there is a look: what the others were told may have changed.
+
+        A workflow that had ended may have been resumed.
+        """
+        self.readers += 1
+        self._is_stale = True
+
+    def rest(self) -> None:
+        """Forget what only readers that are behind could use; they read again."""
+
+    def new_waiter(self) -> asyncio.Future[None]:
+        """Return a future that is resolved by news; the caller discards it."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        return waiter
+
+    def discard(self, waiter: asyncio.Future[None]) -> None:
+        """Forget a future of new_waiter()."""
+        self._waiters.discard(waiter)
+
+    def _ask(
+        self, identity: Hashable, look: Look, take: Callable[[Any], None]
+    ) -> asyncio.Future[Answer]:
+        """Ask for a look, unless the same one is under way; `take` gets the answer first."""
+        future = self._looks.get(identity)
+        if future is None:
+            self.looked_at = time.monotonic()
+            future = self._looks[identity] = self._host.ask(look)
+            future.add_done_callback(lambda done: self._take(identity, done, take))
+        return future
+
+    def _take(
+        self, identity: Hashable, done: asyncio.Future[Answer], take: Callable[[Any], None]
+    ) -> None:
+        del self._looks[identity]
+        if done.cancelled():
+            self._is_stale = True
+        elif error := done.exception():
+            self._is_stale = True
+            self._fail(error)
+        else:
+            take(done.result())
+            if self._is_stale and self._waiters:
+                self._look_for_news()
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    def _fail(self, error: BaseException) -> None:
+        """End the waits by an error that won't go away; leave an outage to the timer."""
+        if not is_lasting(error):
+            self._host.note_failure(error)
+            return
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+        self._waiters.clear()
+
+
+def is_lasting(error: BaseException) -> bool:
+    """Return whether a later look would fail in the same way."""
+    return not isinstance(error, Unavailable | LockTimeout)

@@ -1,0 +1,168 @@
+"""What transports send: async iterators of the pages that a reader may read.
+
+Each raises `Refused`, also in the middle, once the permission was taken away; and
+WorkflowDoesNotExist never: a workflow that doesn't exist, or was deleted, is refused like one that
+the reader may not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+
+from django_dbos.core import names
+from django_dbos.exceptions import WorkflowDoesNotExist
+from django_dbos.live.access import Access
+from django_dbos.live.event_feeds import EventFeed
+from django_dbos.live.frames import EventPage, StreamPage
+from django_dbos.live.hub import get_hub
+from django_dbos.live.looks import MAX_ENTRIES, MAX_EVENTS, Entries, StreamLook
+from django_dbos.live.readers import Reader
+from django_dbos.live.stream_feeds import StreamFeed
+
+LARGEST_OFFSET = 2**31 - 1
+
+
+async def follow_stream(
+    reader: Reader, workflow_id: str, key: str, *, offset: int = 0
+) -> AsyncGenerator[StreamPage, None]:
+    """Yield a stream's entries in pages, as they are written; the last page has an `end`.
+
+    A page without frames tells that all is sent. It comes once each time that the reader has caught
+    up, unless a page with frames has said so.
+
+    Args:
+        reader: Who asks.
+        workflow_id: The workflow.
+        key: The stream.
+        offset: The offset of the first entry.
+
+    Raises:
+        Refused: The reader may not read the stream, or no longer.
+        ValueError: The id, the key or the offset is invalid.
+    """
+    access = Access(reader, *_checked(workflow_id, "stream", key))
+    offset = check_offset(offset)
+    await access.check()
+    hub = get_hub()
+    has_told = False
+    try:
+        with hub.feed(StreamFeed, workflow_id, access.token, key) as feed:
+            while True:
+                page = await feed.page(offset)
+                if page.frames:
+                    await access.check_again(is_sending=True)
+                if page.frames or page.end or (page.is_up_to_date and not has_told):
+                    has_told = page.is_up_to_date
+                    offset = page.next_offset
+                    yield page
+                    if page.end:
+                        return
+                elif page.is_up_to_date:
+                    await hub.wait(feed, access)
+                await access.check_again()
+    except WorkflowDoesNotExist:
+        # It was deleted: the answer is that to a new reader.
+        raise access.refusal from None
+
+
+async def follow_events(
+    reader: Reader,
+    workflow_id: str,
+    *,
+    key: str | None = None,
+    versions: Mapping[str, int] | None = None,
+) -> AsyncGenerator[EventPage, None]:
+    """Yield the current values of a workflow's events, and then every change; the last has an end.
+
+    Changes in quick succession may be merged into the latest one. Without a key the permission is
+    checked for each key, and only the permitted ones are sent.
+
+    Args:
+        reader: Who asks.
+        workflow_id: The workflow.
+        key: The event; None for all of them.
+        versions: The versions that the reader has already, by key.
+
+    Raises:
+        Refused: The reader may not read the events, or no longer.
+        ValueError: The id or the key is invalid.
+    """
+    access = Access(reader, *_checked(workflow_id, "event", key))
+    await access.check()
+    hub = get_hub()
+    known = dict(versions or {})
+    has_told = False
+    try:
+        with hub.feed(EventFeed, workflow_id, access.token, key) as feed:
+            while True:
+                page = await _event_page(feed, access, known)
+                if page.frames or page.end or (page.is_up_to_date and not has_told):
+                    has_told = page.is_up_to_date
+                    yield page
+                    if page.end:
+                        return
+                elif page.is_up_to_date:
+                    await hub.wait(feed, access)
+                await access.check_again()
+    except WorkflowDoesNotExist:
+        raise access.refusal from None
+
+
+async def read_stream_page(
+    reader: Reader, workflow_id: str, key: str, *, offset: int = 0, limit: int = MAX_ENTRIES
+) -> StreamPage:
+    """Return the entries that follow an offset now, without waiting for any.
+
+    Args:
+        reader: Who asks.
+        workflow_id: The workflow.
+        key: The stream.
+        offset: The offset of the first entry. Beyond the stream's end the page is empty, and its
+            `next_offset` is that of the next entry to be written.
+        limit: The number of entries at most; large ones make it smaller.
+
+    Raises:
+        Refused: The reader may not read the stream.
+        ValueError: The id, the key or the offset is invalid.
+    """
+    access = Access(reader, *_checked(workflow_id, "stream", key))
+    offset = check_offset(offset)
+    await access.check()
+    look = StreamLook(workflow_id, key, offset, access.token, min(max(limit, 1), MAX_ENTRIES))
+    try:
+        answer = await get_hub().ask(look)
+    except WorkflowDoesNotExist:
+        raise access.refusal from None
+    assert isinstance(answer, Entries)
+    return StreamPage(
+        frames=answer.frames,
+        next_offset=answer.next_offset,
+        is_up_to_date=answer.is_last,
+        end=answer.end,
+    )
+
+
+def check_offset(offset: int) -> int:
+    """Return an offset; raise ValueError if no stream can have it."""
+    if not 0 <= offset <= LARGEST_OFFSET:
+        raise ValueError(f"The offset must be between 0 and {LARGEST_OFFSET}, not {offset}.")
+    return offset
+
+
+async def _event_page(feed: EventFeed, access: Access, known: dict[str, int]) -> EventPage:
+    """Return the permitted events that have changed; note their versions as known."""
+    state, is_current = await feed.state()
+    changed = [key for key, version in state.versions.items() if version > known.get(key, 0)]
+    if changed:
+        await access.check_again(is_sending=True)
+    allowed = await access.allowed(changed)
+    frames = await feed.values(allowed[:MAX_EVENTS]) if allowed else []
+    known.update({frame.key: frame.version for frame in frames})
+    is_up_to_date = is_current and len(frames) >= len(allowed)
+    return EventPage(
+        frames=frames, is_up_to_date=is_up_to_date, end=state.end if is_up_to_date else None
+    )
+
+
+def _checked(workflow_id: str, kind: str, key: str | None) -> tuple[str, str, str | None]:
+    return names.check_workflow_id(workflow_id), kind, None if key is None else names.check_key(key)

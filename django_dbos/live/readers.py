@@ -1,0 +1,140 @@
+"""Readers: who asks for a workflow's data, with a session or a token; and why one is refused."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, load_backend
+from django.contrib.auth.models import AnonymousUser
+from django.utils.crypto import constant_time_compare
+
+from django_dbos.conf import get_settings
+
+logger = logging.getLogger("django_dbos.live")
+
+
+class Reason(StrEnum):
+    """Why a reader is refused. Transports answer each in their own way."""
+
+    NOT_LOGGED_IN = "not logged in"
+    """Nobody is logged in, and there is no token, or one that isn't ours."""
+    EXPIRED = "expired"
+    """The token's time is over."""
+    FORBIDDEN = "forbidden"
+    """There is no permission, or no such workflow: neither the answer nor its time says which."""
+    TOO_MANY = "too many"
+    """The user reads too much at once, or a page sends too much."""
+
+
+class Refused(Exception):
+    """The reader may not read, or no longer."""
+
+    def __init__(self, reason: Reason) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Reader:
+    """Someone who asks for data: a user, whose session may have made them known; or a token.
+
+    A token decides alone, whoever is logged in.
+
+    Args:
+        user: The user; None is nobody.
+        session: The session of the request, if there is one. It is read again with each check.
+        token: A text of `stream_token` or `event_token`.
+    """
+
+    def __init__(self, user: Any = None, session: Any = None, token: str | None = None) -> None:
+        self.user: Any = AnonymousUser() if user is None else user
+        self.token = token
+        self._session = session
+        self._has_session: bool | None = None
+
+    def read_session(self) -> None:
+        """Note whether the session authenticates the user. The first call queries the database."""
+        if self._has_session is None:
+            self._has_session = _is_logged_in(self._session, self.user)
+
+    def reread(self) -> None:
+        """Replace the user by the current one, or by an anonymous one after a logout.
+
+        This queries the database.
+        """
+        if self.token is not None or not self.user.is_authenticated:
+            return
+        if self._has_session:
+            self.user = _user_of(self._session)
+        else:
+            found = self.user._meta.model._base_manager.filter(pk=self.user.pk).first()
+            self.user = found if found is not None and found.is_active else AnonymousUser()
+
+
+def _is_logged_in(session: Any, user: Any) -> bool:
+    """Return whether the session authenticates the user, and not, for example, a header."""
+    if session is None or not user.is_authenticated:
+        return False
+    return bool(session.get(SESSION_KEY) == user._meta.pk.value_to_string(user))
+
+
+def _user_of(session: Any) -> Any:
+    """Return the user of the session as it is stored now.
+
+    As `django.contrib.auth.get_user`, which would change the session of a page that can't be told.
+    """
+    stored = session.__class__(session.session_key)
+    backend_path = stored.get(BACKEND_SESSION_KEY)
+    if SESSION_KEY not in stored or backend_path not in django_settings.AUTHENTICATION_BACKENDS:
+        return AnonymousUser()
+    user = load_backend(backend_path).get_user(stored[SESSION_KEY])
+    if user is None or not _is_verified(stored.get(HASH_SESSION_KEY), user):
+        return AnonymousUser()
+    return user
+
+
+def _is_verified(found: str | None, user: Any) -> bool:
+    """Return whether the session began with the user's current password."""
+    if not hasattr(user, "get_session_auth_hash"):
+        return True
+    if not found:
+        return False
+    accepted = (user.get_session_auth_hash(), *user.get_session_auth_fallback_hash())
+    return any(constant_time_compare(found, expected) for expected in accepted)
+
+
+_open: Counter[str] = Counter()
+
+
+@contextmanager
+def one_more(reader: Reader) -> Iterator[None]:
+    """Count an open socket, or an open response, for the length of a block.
+
+    Only those of this process count. Anonymous users and holders of tokens can't be distinguished,
+    so theirs aren't limited.
+
+    Raises:
+        Refused: The user has DBOS["SOCKETS_PER_USER"] open already.
+    """
+    limit = get_settings().sockets_per_user
+    if limit is None or reader.token is not None or not reader.user.is_authenticated:
+        yield
+        return
+    name = str(reader.user.pk)
+    if _open[name] >= limit:
+        logger.warning(
+            "Another socket of user %r is refused: %d are open in this process", name, limit
+        )
+        raise Refused(Reason.TOO_MANY)
+    _open[name] += 1
+    try:
+        yield
+    finally:
+        _open[name] -= 1
+        if not _open[name]:
+            del _open[name]
