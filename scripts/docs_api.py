@@ -93,7 +93,8 @@ The models are the query API: their rows can be read and filtered, but not chang
 [admin](../guides/admin.md) shows them.
 
 Live pages
-    routing.websocket_urlpatterns consumers.StreamConsumer consumers.EventConsumer
+    stream_token event_token routing.websocket_urlpatterns consumers.StreamConsumer
+    consumers.EventConsumer
 Channels consumers send streams and events to browsers. The guide to
 [websockets](../guides/websockets.md) sets them up.
 

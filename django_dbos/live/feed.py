@@ -70,6 +70,7 @@ class Feed(ABC):
         self.readers += 1
         self._is_stale = True
 
+    @abstractmethod
     def rest(self) -> None:
         """Forget what only readers that are behind could use; they read again."""
 
