@@ -16,7 +16,7 @@
 | django_dbos.W003 | Channels is installed without a channel layer |
 | django_dbos.W004 | the channel layer is in memory, outside of development |
 | django_dbos.W005 | the database may lose its last transactions in a power failure |
-| django_dbos.W006 | CAN_READ isn't the path of a function |
+| django_dbos.W006 | CAN_READ or REDACT isn't the path of a function |
 | django_dbos.W007 | another router takes precedence over DbosRouter |
 | django_dbos.W008 | the connection pool is smaller than the concurrency of a worker |
 | django_dbos.W009 | a `workflows.py` beside the settings isn't discovered |
@@ -42,7 +42,7 @@ from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections, router
 
-from django_dbos.conf import Settings, get_can_read, get_settings, setting_problems
+from django_dbos.conf import Settings, get_can_read, get_redact, get_settings, setting_problems
 from django_dbos.core import registry, zones
 from django_dbos.core.cron import CronsimMissing
 from django_dbos.core.schedules import of_stored
@@ -82,7 +82,7 @@ def check_dbos(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) ->
         *_check_router(settings),
         *_check_atomic_requests(settings),
         *_check_channels(),
-        *_check_can_read(),
+        *_check_functions(),
         *_check_discovery(),
         *_check_queues(settings),
         *_check_schedules(),
@@ -296,14 +296,21 @@ def _has_unseen_workflows(package: str) -> bool:
         return False
 
 
-def _check_can_read() -> Iterator[CheckMessage]:
-    try:
-        get_can_read()
-    except ImproperlyConfigured as error:
-        yield checks.Warning(
-            str(error),
-            hint="Use the path of a function that takes (user, workflow, kind, key). Until then "
-            "access is denied to everyone who needs its permission.",
-            obj="settings.DBOS",
-            id="django_dbos.W006",
-        )
+def _check_functions() -> Iterator[CheckMessage]:
+    for read, signature, until in (
+        (
+            get_can_read,
+            "user, workflow, kind, key",
+            "access is denied to everyone who needs its permission",
+        ),
+        (get_redact, "user, row, field, value", "the admin shows no values"),
+    ):
+        try:
+            read()
+        except ImproperlyConfigured as error:
+            yield checks.Warning(
+                str(error),
+                hint=f"Use the path of a function that takes ({signature}). Until then {until}.",
+                obj="settings.DBOS",
+                id="django_dbos.W006",
+            )

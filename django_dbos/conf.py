@@ -72,6 +72,8 @@ class Settings:
     retention: float | None = None
     # Decides whether a browser may read a stream or an event: (user, workflow, kind, key) -> bool.
     can_read: Callable[..., Any] | str | None = None
+    # Changes what the admin shows of a value: (user, row, field, value) -> value.
+    redact: Callable[..., Any] | str | None = None
     # The interval at which an open socket checks this again; None checks only when it opens.
     recheck: float | None = 60.0
     # The number of sockets that a user may have open in one process; None sets no limit.
@@ -104,15 +106,23 @@ def setting_problems() -> list[SettingProblem]:
 
 def get_can_read() -> Callable[..., Any] | None:
     """Return the CAN_READ function, or None; raise ImproperlyConfigured if its path is wrong."""
-    can_read = get_settings().can_read
-    if not isinstance(can_read, str):
-        return can_read
+    return _imported("CAN_READ", get_settings().can_read)
+
+
+def get_redact() -> Callable[..., Any] | None:
+    """Return the REDACT function, or None; raise ImproperlyConfigured if its path is wrong."""
+    return _imported("REDACT", get_settings().redact)
+
+
+def _imported(key: str, given: Callable[..., Any] | str | None) -> Callable[..., Any] | None:
+    if not isinstance(given, str):
+        return given
     try:
-        function = import_string(can_read)
+        function = import_string(given)
     except ImportError as error:
-        raise ImproperlyConfigured(f"DBOS['CAN_READ'] is {can_read!r}: {error}") from error
+        raise ImproperlyConfigured(f"DBOS[{key!r}] is {given!r}: {error}") from error
     if not callable(function):
-        raise ImproperlyConfigured(f"DBOS['CAN_READ'] is {can_read!r}, which isn't callable.")
+        raise ImproperlyConfigured(f"DBOS[{key!r}] is {given!r}, which isn't callable.")
     return function  # type: ignore[no-any-return]
 
 
@@ -327,6 +337,7 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "CONCURRENCY": check_count,
     "RETENTION": _optional_duration,
     "CAN_READ": _function,
+    "REDACT": _function,
     "RECHECK": _optional_duration,
     "SOCKETS_PER_USER": _optional_int,
 }
@@ -346,4 +357,6 @@ _HINTS = {
     "SOCKETS_PER_USER": "None sets no limit.",
     "CAN_READ": "The function is called with (user, workflow, kind, key) and returns whether the "
     "user may read.",
+    "REDACT": "The function is called with (user, row, field, value) and returns what the admin "
+    "shows of the value.",
 }

@@ -329,11 +329,12 @@ def test_a_layer_in_memory_is_a_warning_outside_development(settings: Any) -> No
     assert "W004" not in ids()
 
 
+@pytest.mark.parametrize("key", ["CAN_READ", "REDACT"])
 @pytest.mark.parametrize("path", ["tests.nowhere.can_read", "tests.test_checks.NOTHING"])
-def test_can_read_must_be_the_path_of_a_function(settings: Any, path: str) -> None:
+def test_a_rule_must_be_the_path_of_a_function(settings: Any, key: str, path: str) -> None:
     assert "W006" not in ids()
 
-    settings.DBOS = {**settings.DBOS, "CAN_READ": path}
+    settings.DBOS = {**settings.DBOS, key: path}
 
     assert path in only_message("W006").msg
 

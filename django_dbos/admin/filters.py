@@ -18,8 +18,9 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos.admin.base import EngineList, rows_of
+from django_dbos.admin.look import Look
 from django_dbos.admin.notes import LiveExecutors, explain, read_queue_reasons
-from django_dbos.admin.values import with_values
+from django_dbos.admin.values import outcome, with_values
 from django_dbos.conf import get_settings
 from django_dbos.core import registry
 from django_dbos.core.status import Status
@@ -126,7 +127,8 @@ class WorkflowList(EngineList):
         super().get_results(request)
         executors = _live_executors(request)
         rows = list(self.result_list)
-        errors, reasons = _read_errors(rows), read_queue_reasons(rows, executors)
+        errors = _read_errors(rows, Look.of(request))
+        reasons = read_queue_reasons(rows, executors)
         for row in rows:
             of_queue = reasons.get(row.workflow_id, ())
             row.note = explain(row, executors, errors.get(row.workflow_id), of_queue)
@@ -150,13 +152,17 @@ def _live_executors(request: Any) -> LiveExecutors:
     return executors
 
 
-def _read_errors(workflows: list[Any]) -> dict[str, str]:
-    """Return the errors of failed workflows by id, without those that are too long to load.
+def _read_errors(workflows: list[Any], look: Look) -> dict[str, str]:
+    """Return the errors of failed workflows by id, as this user may see them, but for huge ones.
 
     The list reads no other values.
     """
     ids = [workflow.workflow_id for workflow in workflows if workflow.status == Status.ERROR]
     if not ids:
         return {}
-    found = with_values(rows_of(Workflow).filter(pk__in=ids), "error_text", is_whole=False)
-    return dict(found.values_list("workflow_id", "error_text_loaded"))
+    found = with_values(rows_of(Workflow).filter(pk__in=ids).only("name"), "error_text", look=look)
+    return {
+        workflow.workflow_id: outcome(workflow, look).text
+        for workflow in found
+        if workflow.error_text_loaded is not None
+    }

@@ -74,7 +74,9 @@ class NamedAdmin(EngineAdmin):
             "has_view_permission": True,
             "title": str(row.name),
             "facts": [
-                (label, value) for label, value in self.facts(row) if value not in (None, "")
+                (label, value)
+                for label, value in self.facts(request, row)
+                if value not in (None, "")
             ],
             "buttons": self.buttons(request, row),
             "form": form,
@@ -94,7 +96,7 @@ class NamedAdmin(EngineAdmin):
         """Save a valid form; return False if that failed, with the reason among its errors."""
         raise NotImplementedError
 
-    def facts(self, row: Any) -> list[tuple[Label, Any]]:
+    def facts(self, request: HttpRequest, row: Any) -> list[tuple[Label, Any]]:
         """Return what the page tells of a row; empty values are left out."""
         raise NotImplementedError
 

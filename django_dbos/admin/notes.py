@@ -10,7 +10,7 @@ from typing import Any
 from django.utils.translation import gettext, ngettext
 
 from django_dbos.admin.base import rows_of
-from django_dbos.admin.values import MAX_SHOWN, instant, plain_error
+from django_dbos.admin.values import instant
 from django_dbos.core.queue_reasons import Reason
 from django_dbos.core.records import WakeKind
 from django_dbos.core.recovery import SUSPECT_ATTEMPTS
@@ -98,7 +98,10 @@ def explain(
     error: str | None = None,
     queue_reasons: Sequence[Reason] = (),
 ) -> str:
-    """Return the reasons as sentences, or "" if the workflow runs or has succeeded."""
+    """Return the reasons as sentences, or "" if the workflow runs or has succeeded.
+
+    The error is that of outcome(): its class, with the message if the user may see it.
+    """
     if workflow.is_quarantined:
         return _join(
             gettext("Quarantined by the engine; resume it after fixing the cause."),
@@ -137,7 +140,7 @@ def _join(*reasons: str) -> str:
 def _first_line(error: str | None) -> str:
     if error is None:
         return ""
-    path, colon, message = plain_error(error, MAX_SHOWN).text.strip().partition(": ")
+    path, colon, message = error.strip().partition(": ")
     text = f"{path.rpartition('.')[2]}{colon}{message}"
     line = text.partition("\n")[0]
     return line if line == text and len(line) <= MAX_REASON else f"{line[:MAX_REASON]}…"

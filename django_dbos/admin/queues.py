@@ -168,7 +168,7 @@ class QueueAdmin(NamedAdmin):
         text = ngettext("%d queue was changed.", "%d queues were changed.", len(done)) % len(done)
         self.message_user(request, text, messages.SUCCESS if done else messages.WARNING)
 
-    def facts(self, row: Any) -> list[tuple[Label, Any]]:
+    def facts(self, request: HttpRequest, row: Any) -> list[tuple[Label, Any]]:
         """Return the state, the depth and the places."""
         queue: Queue = row
         counts = get_store().read_queue_counts([str(queue.name)], MAX_COUNTED)[str(queue.name)]

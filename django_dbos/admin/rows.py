@@ -15,6 +15,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos.admin.base import EngineAdmin, link, rows_of
+from django_dbos.admin.look import Look, Unshowable
 from django_dbos.admin.values import as_download, instant, shown, to_download, with_values
 from django_dbos.exceptions import SerializationError
 from django_dbos.models import Event, Executor, Message
@@ -28,6 +29,13 @@ class ValueAdmin(EngineAdmin):
     def get_queryset(self, request: HttpRequest) -> Any:
         """Return the rows without their values."""
         return super().get_queryset(request).defer(self.value_column)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
+        """Return a row, with the look at its value."""
+        row = super().get_object(request, object_id, from_field)
+        if row is not None:
+            row.look = Look.of(request, is_whole=True)
+        return row
 
     def get_urls(self) -> list[URLPattern]:
         """Add the address of the download."""
@@ -43,8 +51,11 @@ class ValueAdmin(EngineAdmin):
         if row is None:
             raise Http404
         try:
-            value = to_download(self.value_column, getattr(row, self.value_column))
+            stored = getattr(row, self.value_column)
+            value = to_download(row, self.value_column, stored, row.look)
             return as_download(value, f"{self.opts.model_name}-{row.pk}")
+        except Unshowable as error:
+            raise PermissionDenied(str(error)) from error
         except (SerializationError, RecursionError) as error:
             raise Http404(str(error)) from error
 
@@ -52,10 +63,10 @@ class ValueAdmin(EngineAdmin):
     def plain_value(self, row: Any) -> SafeString:
         """Return the value, or its beginning, as plain JSON."""
         rows = rows_of(self.model).filter(pk=row.pk)
-        loaded = with_values(rows, self.value_column, is_whole=True).first()
+        loaded = with_values(rows, self.value_column, look=row.look).first()
         if loaded is None:
             return SafeString("")
-        value = shown(loaded, self.value_column, is_whole=True)
+        value = shown(loaded, self.value_column, row.look)
         text = format_html("<pre>{}</pre>", value.text)
         if not value.is_cut:
             return text

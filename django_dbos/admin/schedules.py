@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,14 +21,15 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from django_dbos import schedules
+from django_dbos import schedules, serializers
 from django_dbos.admin.actions import ANSWER
 from django_dbos.admin.base import link, rows_of
+from django_dbos.admin.look import Look, Unshowable, hidden, unshowable
 from django_dbos.admin.named import NamedAdmin, log, paused_badge, plain
 from django_dbos.admin.schedule_form import ScheduleForm
 from django_dbos.admin.section import Label
 from django_dbos.admin.values import instant
-from django_dbos.exceptions import DbosError
+from django_dbos.exceptions import DbosError, SerializationError
 from django_dbos.models import Schedule
 from django_dbos.operations import schedule_options
 
@@ -265,7 +267,7 @@ class ScheduleAdmin(NamedAdmin):
         text = ngettext("%d schedule: %s", "%d schedules: %s", count) % (count, action.log)
         self.message_user(request, text, messages.SUCCESS if done else messages.WARNING)
 
-    def facts(self, row: Any) -> list[tuple[Label, Any]]:
+    def facts(self, request: HttpRequest, row: Any) -> list[tuple[Label, Any]]:
         """Return the times, the state and what was started."""
         schedule: Schedule = row
         return [
@@ -275,7 +277,7 @@ class ScheduleAdmin(NamedAdmin):
             (_("Last"), self._last(schedule)),
             (_("Workflow"), schedule.workflow_name),
             (_("Workflows started"), self._history(schedule, gettext("Show"))),
-            (_("Arguments"), schedule.definition.input[:MAX_INPUT]),
+            (_("Arguments"), _arguments(schedule, Look.of(request))),
             (_("Time-zone data"), schedule.tzdata),
             (_("Decided up to"), instant(schedule.settled_at)),
             (_("Changed"), instant(schedule.updated_at)),
@@ -311,6 +313,17 @@ class ScheduleAdmin(NamedAdmin):
         return reverse(
             f"admin:django_dbos_{model}_{name}", args=args, current_app=self.admin_site.name
         )
+
+
+def _arguments(schedule: Schedule, look: Look) -> str:
+    """Return the arguments of its workflows as plain JSON, as this user may see them."""
+    if not look.may_see:
+        return hidden()
+    try:
+        value = look.redacted(schedule, "input", serializers.to_plain(schedule.definition.input))
+        return json.dumps(value, ensure_ascii=False)[:MAX_INPUT]
+    except (SerializationError, Unshowable, RecursionError) as error:
+        return unshowable(error)
 
 
 def _may_go(schedule: Schedule) -> bool:

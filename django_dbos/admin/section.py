@@ -10,6 +10,7 @@ from django.db.models import Model, QuerySet
 from django.utils.translation import gettext
 
 from django_dbos.admin.base import PAGE_SIZE, Links, rows_of
+from django_dbos.admin.look import Look
 from django_dbos.admin.values import Value, to_download, with_values
 
 # Text that is translated when it is displayed.
@@ -28,7 +29,7 @@ class Section:
         keys: The fields that identify a row of the workflow. An address with all of them shows one
             row with longer values; an address with some of them shows the matching rows.
         columns: The headings of its columns.
-        show: Returns the cells of a row, with longer values if the last argument is true.
+        show: Returns the cells of a row.
         owner: The field with the workflow's id.
         values: The columns with stored values.
         narrow: Restricts and annotates the rows.
@@ -39,7 +40,7 @@ class Section:
     model: type[Model]
     keys: tuple[str, ...]
     columns: tuple[Label, ...]
-    show: Callable[[Any, Links, bool], Cells]
+    show: Callable[[Any, Links, Look], Cells]
     owner: str = "workflow_id"
     values: tuple[str, ...] = ()
     narrow: Callable[[QuerySet[Any]], QuerySet[Any]] = field(default=lambda rows: rows)
@@ -57,12 +58,14 @@ class Rows:
     next_url: str
 
 
-def preview(section: Section, links: Links, workflow_id: str) -> Rows:
+def preview(section: Section, links: Links, workflow_id: str, look: Look) -> Rows:
     """Return the first rows, with shortened values."""
-    return _read(section, links, workflow_id, {}, 0, is_whole=False)
+    return _read(section, links, workflow_id, {}, 0, look)
 
 
-def read(section: Section, links: Links, workflow_id: str, query: Mapping[str, str]) -> Rows:
+def read(
+    section: Section, links: Links, workflow_id: str, query: Mapping[str, str], look: Look
+) -> Rows:
     """Return the rows that a query string selects by keys, and page ``p`` of them.
 
     Raises:
@@ -70,24 +73,26 @@ def read(section: Section, links: Links, workflow_id: str, query: Mapping[str, s
     """
     chosen = {key: query[key] for key in section.keys if key in query}
     page = _page_number(query.get("p", "0"))
-    is_whole = len(chosen) == len(section.keys)
-    return _read(section, links, workflow_id, chosen, page, is_whole=is_whole)
+    look = replace(look, is_whole=len(chosen) == len(section.keys))
+    return _read(section, links, workflow_id, chosen, page, look)
 
 
-def read_value(section: Section, workflow_id: str, query: Mapping[str, str]) -> Any:
+def read_value(section: Section, workflow_id: str, query: Mapping[str, str], look: Look) -> Any:
     """Return the complete value of the row that a query string selects, as plain JSON.
 
     Raises:
         ValueError: A key is invalid, or there is no such row.
+        Unshowable: The user may not see it, or its redaction failed.
     """
     chosen = {key: query[key] for key in section.keys if key in query}
     found = rows_of(section.model).filter(**{section.owner: workflow_id, **chosen})
-    row = section.narrow(found).values(*section.values).first() if section.values else None
+    row = section.narrow(found).only(*section.values).first() if section.values else None
     if row is None or len(chosen) < len(section.keys):
         raise ValueError(gettext("This value doesn't exist."))
-    for column, stored in row.items():
+    for column in section.values:
+        stored = getattr(row, column)
         if stored is not None:
-            return to_download(column, stored)
+            return to_download(row, column, stored, look)
     raise ValueError(gettext("This value doesn't exist."))
 
 
@@ -97,19 +102,18 @@ def _read(
     workflow_id: str,
     chosen: dict[str, str],
     page: int,
-    *,
-    is_whole: bool,
+    look: Look,
 ) -> Rows:
     found = rows_of(section.model).filter(**{section.owner: workflow_id, **chosen})
     found = section.narrow(found).order_by(*section.keys)
-    found = with_values(found, *section.values, is_whole=is_whole)
+    found = with_values(found, *section.values, look=look)
     first = page * PAGE_SIZE
     rows = list(found[first : first + PAGE_SIZE + 1])
     return Rows(
         name=section.name,
         title=section.title,
         columns=section.columns,
-        rows=[_cells(section, row, links, is_whole) for row in rows[:PAGE_SIZE]],
+        rows=[_cells(section, row, links, look) for row in rows[:PAGE_SIZE]],
         previous_url=links.rows(section.name, **chosen, p=page - 1) if page else "",
         next_url=links.rows(section.name, **chosen, p=page + 1) if rows[PAGE_SIZE:] else "",
     )
@@ -123,13 +127,13 @@ def _page_number(text: str) -> int:
     return number
 
 
-def _cells(section: Section, row: Any, links: Links, is_whole: bool) -> Cells:
+def _cells(section: Section, row: Any, links: Links, look: Look) -> Cells:
     keys = {key: getattr(row, key) for key in section.keys}
-    whole_url = "" if is_whole else links.rows(section.name, **keys)
-    download_url = links.rows(section.name, **keys, download="1") if is_whole else ""
+    whole_url = "" if look.is_whole else links.rows(section.name, **keys)
+    download_url = links.rows(section.name, **keys, download="1") if look.is_whole else ""
     return tuple(
         replace(cell, whole_url=whole_url, download_url=download_url)
         if isinstance(cell, Value) and cell.is_cut
         else cell
-        for cell in section.show(row, links, is_whole)
+        for cell in section.show(row, links, look)
     )

@@ -10,6 +10,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos.admin.base import VALUES, Links, link, rows_of, status_label
+from django_dbos.admin.look import Look
 from django_dbos.admin.section import Cells, Section
 from django_dbos.admin.values import (
     attempts,
@@ -35,26 +36,26 @@ def _linked(links: Links, workflow_id: str | None) -> str:
     return link(links.workflow(workflow_id), workflow_id) if workflow_id else ""
 
 
-def _show_input(workflow: Any, links: Links, is_whole: bool) -> Cells:
-    return (shown(workflow, "input_text", is_whole=is_whole),)
+def _show_input(workflow: Any, links: Links, look: Look) -> Cells:
+    return (shown(workflow, "input_text", look),)
 
 
-def _show_outcome(workflow: Any, links: Links, is_whole: bool) -> Cells:
-    return (outcome(workflow, is_whole=is_whole),)
+def _show_outcome(workflow: Any, links: Links, look: Look) -> Cells:
+    return (outcome(workflow, look),)
 
 
-def _show_attributes(workflow: Any, links: Links, is_whole: bool) -> Cells:
-    return (shown_json(workflow, "attributes", is_whole=is_whole),)
+def _show_attributes(workflow: Any, links: Links, look: Look) -> Cells:
+    return (shown_json(workflow, "attributes", look),)
 
 
-def _show_step(step: Any, links: Links, is_whole: bool) -> Cells:
+def _show_step(step: Any, links: Links, look: Look) -> Cells:
     is_over = step.state != Checkpoint.State.WAITING
     return (
         step.step_number,
         step.step_name,
         _state_of(step),
-        outcome(step, is_whole=is_whole),
-        attempts(step, is_whole=is_whole),
+        outcome(step, look),
+        attempts(step, look),
         instant(step.started_at),
         instant(step.recorded_at),
         seconds(step.started_at, step.recorded_at) if is_over else "",
@@ -70,11 +71,11 @@ def _state_of(step: Any) -> str:
     return str(step.get_state_display())
 
 
-def _show_message(message: Any, links: Links, is_whole: bool) -> Cells:
+def _show_message(message: Any, links: Links, look: Look) -> Cells:
     return (
         message.message_id,
         message.topic,
-        shown(message, "message_text", is_whole=is_whole),
+        shown(message, "message_text", look),
         _linked(links, message.sender_id),
         instant(message.created_at),
         instant(message.consumed_at) or gettext("not consumed"),
@@ -82,26 +83,26 @@ def _show_message(message: Any, links: Links, is_whole: bool) -> Cells:
     )
 
 
-def _show_event(event: Any, links: Links, is_whole: bool) -> Cells:
+def _show_event(event: Any, links: Links, look: Look) -> Cells:
     return (
         event.key,
-        shown(event, "value_text", is_whole=is_whole),
+        shown(event, "value_text", look),
         link(links.rows("history", key=event.key), event.version),
         instant(event.updated_at),
     )
 
 
-def _show_version(version: Any, links: Links, is_whole: bool) -> Cells:
+def _show_version(version: Any, links: Links, look: Look) -> Cells:
     return (
         version.key,
         version.version,
-        shown(version, "value_text", is_whole=is_whole),
+        shown(version, "value_text", look),
         version.step_number,
         instant(version.created_at),
     )
 
 
-def _show_stream(first: Any, links: Links, is_whole: bool) -> Cells:
+def _show_stream(first: Any, links: Links, look: Look) -> Cells:
     # The end of its workflow also closes a stream, without an entry.
     is_closed = first.is_ended or first.owner_status in CLOSING
     return (
@@ -113,8 +114,8 @@ def _show_stream(first: Any, links: Links, is_whole: bool) -> Cells:
     )
 
 
-def _show_entry(entry: Any, links: Links, is_whole: bool) -> Cells:
-    value = shown(entry, "value_text", is_whole=is_whole)
+def _show_entry(entry: Any, links: Links, look: Look) -> Cells:
+    value = shown(entry, "value_text", look)
     return (
         entry.key,
         entry.offset,
@@ -124,7 +125,7 @@ def _show_entry(entry: Any, links: Links, is_whole: bool) -> Cells:
     )
 
 
-def _show_child(child: Any, links: Links, is_whole: bool) -> Cells:
+def _show_child(child: Any, links: Links, look: Look) -> Cells:
     return (
         _linked(links, str(child.workflow_id)),
         child.name,
@@ -135,11 +136,11 @@ def _show_child(child: Any, links: Links, is_whole: bool) -> Cells:
     )
 
 
-def _show_past_run(run: Any, links: Links, is_whole: bool) -> Cells:
+def _show_past_run(run: Any, links: Links, look: Look) -> Cells:
     first, last = run.steps_before + 1, run.steps_before + run.steps
     return (
         run.run_number,
-        shown(run, "input_text", is_whole=is_whole),
+        shown(run, "input_text", look),
         gettext("%(first)d to %(last)d") % {"first": first, "last": last} if run.steps else "",
         instant(run.started_at),
         instant(run.ended_at),

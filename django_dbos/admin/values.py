@@ -15,12 +15,14 @@ from typing import Any
 
 from django.db import models
 from django.db.models import Case, F, Q, When
+from django.db.models import Value as Literal
 from django.db.models.functions import Cast
 from django.http import HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
 from django_dbos import exceptions, serializers
+from django_dbos.admin.look import Look, Unshowable, field_of, hidden, unshowable
 from django_dbos.fields import StoredSize
 
 # The number of characters of a value that are shown, and the size in bytes up to which it is loaded
@@ -42,72 +44,59 @@ class Value:
     download_url: str = ""
 
 
-def with_values(
-    queryset: models.QuerySet[Any], *columns: str, is_whole: bool
-) -> models.QuerySet[Any]:
+def with_values(queryset: models.QuerySet[Any], *columns: str, look: Look) -> models.QuerySet[Any]:
     """Load columns, except for values that are too long, for shown() and outcome().
 
-    Args:
-        queryset: The rows.
-        columns: Their columns with values.
-        is_whole: A single row is shown, so that its values may be longer.
+    Of errors the class is shown to everyone. Other values aren't loaded for those who may not see
+    them.
     """
+    limit = MAX_LOADED_ALONE if look.is_whole else MAX_LOADED
     for column in columns:
         text = _as_text(queryset.model, column)
-        limit = MAX_LOADED_ALONE if is_whole else MAX_LOADED
         is_short = Q(**{f"{column}_size__lte": limit})
         queryset = queryset.annotate(**{f"{column}_size": StoredSize(text)})
-        queryset = queryset.annotate(**{f"{column}_loaded": Case(When(is_short, then=text))})
+        is_loaded = look.may_see or column == "error_text"
+        loaded = Case(When(is_short, then=text)) if is_loaded else _nothing()
+        queryset = queryset.annotate(**{f"{column}_loaded": loaded})
     return queryset.defer(*columns)
 
 
-def shown(row: Any, column: str, *, is_whole: bool) -> Value:
+def shown(row: Any, column: str, look: Look) -> Value:
     """Return the value of a column that with_values() has loaded."""
-    return _show(row, column, plain, is_whole)
+    return _show(row, column, serializers.to_plain, _written, look)
 
 
-def shown_json(row: Any, column: str, *, is_whole: bool) -> Value:
+def shown_json(row: Any, column: str, look: Look) -> Value:
     """Return the value of a column of plain JSON that with_values() has loaded."""
-    return _show(row, column, lambda text, limit: _written(json.loads(text), limit), is_whole)
+    return _show(row, column, json.loads, _written, look)
 
 
-def outcome(row: Any, *, is_whole: bool) -> Value:
+def outcome(row: Any, look: Look) -> Value:
     """Return the value in `output_text`, or the exception in `error_text`."""
     if row.error_text_size is None:
-        return shown(row, "output_text", is_whole=is_whole)
-    return _show(row, "error_text", plain_error, is_whole)
+        return shown(row, "output_text", look)
+    return _show(row, "error_text", _error_parts, _written_error, look)
 
 
-def attempts(row: Any, *, is_whole: bool) -> Value | int:
+def attempts(row: Any, look: Look) -> Value | int:
     """Return the number of a step's attempts, or the list of their errors if there are any."""
-    if row.attempt_errors_text_size is None:
+    if row.attempt_errors_text_size is None or not look.may_see:
         return int(row.attempts)
-    return _show(row, "attempt_errors_text", _plain_attempts, is_whole)
+    return _show(row, "attempt_errors_text", json.loads, _written_attempts, look)
 
 
-def _plain_attempts(text: str, limit: int) -> Value:
-    errors = json.loads(text)
-    lines = "\n".join(f"{error['attempt']}. {error['error']}" for error in errors)
-    is_cut = len(lines) > limit
-    return Value(text=f"{lines[:limit]}…" if is_cut else lines, is_cut=is_cut)
+def _error_parts(text: str) -> dict[str, str]:
+    """Return a recorded exception as JSON: its class, message and traceback."""
+    summary = serializers.summarize_error(text)
+    return {
+        "class": summary.class_path.removeprefix("builtins."),
+        "message": summary.message,
+        "traceback": summary.traceback,
+    }
 
 
-def plain(text: str, limit: int) -> Value:
-    """Return a stored value as indented JSON of at most ``limit`` characters."""
-    try:
-        return _written(serializers.to_plain(text), limit)
-    except (exceptions.SerializationError, RecursionError) as error:
-        return _unreadable(error)
-
-
-def plain_error(text: str, limit: int) -> Value:
-    """Return a recorded exception: its class, message and traceback."""
-    try:
-        summary = serializers.summarize_error(text)
-    except exceptions.SerializationError as error:
-        return _unreadable(error)
-    name = summary.class_path.removeprefix("builtins.")
-    line, traceback = f"{name}: {summary.message}", summary.traceback
+def _written_error(parts: dict[str, str], limit: int) -> Value:
+    line, traceback = f"{parts['class']}: {parts['message']}", str(parts["traceback"])
     return Value(
         text=f"{line[:limit]}…" if len(line) > limit else line,
         # The last lines of a traceback show where the error occurred.
@@ -116,16 +105,27 @@ def plain_error(text: str, limit: int) -> Value:
     )
 
 
-def to_download(column: str, stored: Any) -> Any:
-    """Return the complete value of a column as plain JSON; raise SerializationError."""
+def _written_attempts(errors: list[dict[str, Any]], limit: int) -> Value:
+    lines = "\n".join(f"{error['attempt']}. {error['error']}" for error in errors)
+    is_cut = len(lines) > limit
+    return Value(text=f"{lines[:limit]}…" if is_cut else lines, is_cut=is_cut)
+
+
+def to_download(row: Any, column: str, stored: Any, look: Look) -> Any:
+    """Return the complete value of a column as plain JSON, redacted.
+
+    Raises:
+        SerializationError: The value can't be read.
+        Unshowable: The user may not see it, or its redaction failed.
+    """
+    if not look.may_see:
+        raise Unshowable(gettext("the permission to view values is missing"))
     if column == "error_text":
-        summary = serializers.summarize_error(stored)
-        return {
-            "class": summary.class_path,
-            "message": summary.message,
-            "traceback": summary.traceback,
-        }
-    return serializers.to_plain(stored) if isinstance(stored, str) else stored
+        class_path = serializers.summarize_error(stored).class_path
+        value: Any = {**_error_parts(stored), "class": class_path}
+    else:
+        value = serializers.to_plain(stored) if isinstance(stored, str) else stored
+    return look.redacted(row, field_of(column), value)
 
 
 def as_download(value: Any, name: str) -> HttpResponse:
@@ -155,23 +155,42 @@ def seconds(start: datetime | None, end: datetime | None) -> str:
     return f"{(end - start).total_seconds():.3f} s"
 
 
-def _unreadable(error: Exception) -> Value:
-    return Value(text=gettext("This value can't be shown: %s") % error)
-
-
 def _as_text(model: type[models.Model], column: str) -> Any:
     is_text = isinstance(model._meta.get_field(column), models.TextField)
     return F(column) if is_text else Cast(column, models.TextField())
 
 
-def _show(row: Any, column: str, read: Callable[[str, int], Value], is_whole: bool) -> Value:
+def _nothing() -> Any:
+    return Cast(Literal(None), models.TextField())
+
+
+def _show(
+    row: Any,
+    column: str,
+    read: Callable[[str], Any],
+    write: Callable[[Any, int], Value],
+    look: Look,
+) -> Value:
     size, text = getattr(row, f"{column}_size"), getattr(row, f"{column}_loaded")
     if size is None:
         return Value(text="")
-    if text is None:
+    if text is None and look.may_see:
         text = ngettext("%d byte", "%d bytes", size) % size
         return Value(text=f"({text})", is_cut=True)
-    return read(text, MAX_SHOWN_ALONE if is_whole else MAX_SHOWN)
+    try:
+        if not look.may_see:
+            return _hidden(column, text)
+        value = look.redacted(row, field_of(column), read(text))
+        return write(value, MAX_SHOWN_ALONE if look.is_whole else MAX_SHOWN)
+    except (exceptions.SerializationError, RecursionError, Unshowable) as error:
+        return Value(text=unshowable(error))
+
+
+def _hidden(column: str, text: str | None) -> Value:
+    """Return what everyone may see of a value: the class of an error."""
+    if column != "error_text" or text is None:
+        return Value(text=hidden())
+    return Value(text=f"{_error_parts(text)['class']}: {hidden()}")
 
 
 def _written(value: Any, limit: int) -> Value:

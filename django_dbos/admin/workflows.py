@@ -26,6 +26,7 @@ from django_dbos.admin.filters import (
     StatusFilter,
     WorkflowList,
 )
+from django_dbos.admin.look import Look, Unshowable
 from django_dbos.admin.notes import LiveExecutors, explain, finality, read_queue_reasons
 from django_dbos.admin.section import Label, preview, read, read_value
 from django_dbos.admin.sections import SECTIONS
@@ -140,11 +141,11 @@ class WorkflowAdmin(ActingAdmin):
         workflow = self.get_workflow(request, object_id)
         workflow_id = str(workflow.workflow_id)
         links = Links(self.admin_site.name, workflow_id)
-        executors = LiveExecutors.read()
+        executors, look = LiveExecutors.read(), Look.of(request)
         of_queue = read_queue_reasons([workflow], executors).get(workflow_id, ())
         context = {
             **self._context(request, workflow),
-            "sections": [preview(section, links, workflow_id) for section in SECTIONS],
+            "sections": [preview(section, links, workflow_id, look) for section in SECTIONS],
             "history_url": links.action("history"),
             "facts": _facts(workflow, links, self._queue(request, str(workflow.queue_name))),
             "buttons": self.buttons(request, workflow, links),
@@ -161,12 +162,14 @@ class WorkflowAdmin(ActingAdmin):
         if found is None:
             raise Http404(gettext("A workflow has no section '%s'.") % section)
         workflow_id = str(workflow.workflow_id)
-        links = Links(self.admin_site.name, workflow_id)
+        links, look = Links(self.admin_site.name, workflow_id), Look.of(request)
         try:
             query = _without_nul(request.GET.dict())
             if "download" in query:
-                return as_download(read_value(found, workflow_id, query), found.name)
-            rows = read(found, links, workflow_id, query)
+                return as_download(read_value(found, workflow_id, query, look), found.name)
+            rows = read(found, links, workflow_id, query, look)
+        except Unshowable as error:
+            raise PermissionDenied(str(error)) from error
         except (ValueError, SerializationError, RecursionError) as error:
             raise Http404(str(error)) from error
         context = {

@@ -18,7 +18,7 @@ LIST = "admin:django_dbos_workflow_changelist"
 @pytest.fixture
 def operator(client: Client) -> Client:
     """Log in a user who may view, cancel and resume workflows."""
-    return log_in(client, "view_workflow", "cancel_workflow", "resume_workflow")
+    return log_in(client, "view_workflow", "cancel_workflow", "resume_workflow", "view_payload")
 
 
 def log_in(client: Client, *permissions: str) -> Client:
