@@ -26,6 +26,8 @@ from django_dbos.models import Workflow
 
 logger = logging.getLogger("django_dbos.live")
 
+# The permissions of those who may read everything.
+VIEWING = ("django_dbos.view_workflow", "django_dbos.view_payload")
 # Before it sends data, a reader checks again after this share of the recheck interval.
 SENDING = 1 / 6
 # The answer to a question that a rule decides comes at a multiple of this many seconds when it is a
@@ -59,9 +61,10 @@ class Access:
     async def check(self) -> None:
         """Raise Refused unless the reader may read.
 
-        Reading is allowed to superusers, holders of `django_dbos.view_workflow`, the workflow's own
-        user, and users for whom DBOS["CAN_READ"] returns true; or, whoever they are, to holders of
-        a token. A workflow that doesn't exist is refused to all of them.
+        Reading is allowed to superusers, holders of `django_dbos.view_workflow` and
+        `django_dbos.view_payload`, the workflow's own user, and users for whom DBOS["CAN_READ"]
+        returns true; or, whoever they are, to holders of a token. A workflow that doesn't exist is
+        refused to all of them.
         """
         began = time.monotonic()
         self._verdicts: dict[str, bool] = {}
@@ -156,7 +159,7 @@ class Access:
         self.reader.read_session()
         user = self.reader.user
         is_active = bool(user.is_authenticated and user.is_active)
-        may_view = is_active and bool(user.has_perm("django_dbos.view_workflow"))
+        may_view = is_active and bool(user.has_perms(VIEWING))
         is_own = is_active and workflow is not None and workflow.user_id == str(user.pk)
         return workflow, may_view or is_own
 

@@ -392,13 +392,11 @@ async def test_reading_is_refused_without_a_rule(
 
 
 async def test_the_workflows_user_and_viewers_may_read(async_db: None) -> None:
-    viewer = await sync_to_async(User.objects.create_user)("viewer")
-    permission = await sync_to_async(Permission.objects.get)(codename="view_workflow")
-    await sync_to_async(viewer.user_permissions.add)(permission)
+    reader = await viewer()
     owner = await sync_to_async(User.objects.create_user)("owner")
     workflow_id = await finished(writes, 1, user=owner)
 
-    for user in (viewer, owner):
+    for user in (reader, owner):
         async with connected("streams", user, workflow_id=workflow_id, key="s") as client:
             frames, code = await client.frames()
         assert (len(frames), code) == (2, 1000)
@@ -613,11 +611,22 @@ async def captured() -> AsyncIterator[list[dict[str, str]]]:
         found += await sync_to_async(lambda: queries.captured_queries)()
 
 
-async def viewer() -> Any:
-    """Return a user with permission to view workflows."""
+@pytest.mark.parametrize("codename", ["view_workflow", "view_payload"])
+async def test_viewers_of_workflows_without_their_values_are_refused(
+    async_db: None, codename: str
+) -> None:
+    user = await viewer(codename)
+    workflow_id = await finished(writes, 1)
+
+    async with connected("streams", user, workflow_id=workflow_id, key="s") as client:
+        assert await client.frames() == ([], 4403)
+
+
+async def viewer(*codenames: str) -> Any:
+    """Return a user with permission to view workflows and their values."""
     user = await sync_to_async(User.objects.create_user)("viewer")
-    permission = await sync_to_async(Permission.objects.get)(codename="view_workflow")
-    await sync_to_async(user.user_permissions.add)(permission)
+    found = Permission.objects.filter(codename__in=codenames or ("view_workflow", "view_payload"))
+    await sync_to_async(lambda: user.user_permissions.set(found))()
     return await User.objects.aget(pk=user.pk)
 
 
