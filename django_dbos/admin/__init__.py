@@ -5,8 +5,9 @@ would turn a long stream into a page of many megabytes. All data comes from the 
 itself, never from a replica, and no query counts, sorts or reads a whole table.
 """
 
+from django_dbos.admin.executors import ExecutorAdmin
 from django_dbos.admin.queues import QueueAdmin
-from django_dbos.admin.rows import EventAdmin, ExecutorAdmin, MessageAdmin
+from django_dbos.admin.rows import EventAdmin, MessageAdmin
 from django_dbos.admin.schedules import ScheduleAdmin
 from django_dbos.admin.workflows import WorkflowAdmin
 

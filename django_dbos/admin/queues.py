@@ -19,7 +19,7 @@ from django_dbos.admin.base import MAX_COUNTED, EngineList, link, rows_of
 from django_dbos.admin.named import NamedAdmin, log, paused_badge, plain
 from django_dbos.admin.queue_form import QueueForm
 from django_dbos.admin.section import Label
-from django_dbos.admin.values import instant
+from django_dbos.admin.values import count, duration, instant
 from django_dbos.core import queue_options
 from django_dbos.core.queue_options import PlainOptions
 from django_dbos.models import Queue
@@ -73,20 +73,20 @@ class QueueAdmin(NamedAdmin):
     @admin.display(description=_("queued"))
     def queued(self, queue: Any) -> str:
         """Return the number of enqueued workflows."""
-        return _count(queue.counts.queued)
+        return count(queue.counts.queued)
 
     @admin.display(description=_("running"))
     def running(self, queue: Any) -> str:
         """Return the number of workflows that run."""
-        return _count(queue.counts.running)
+        return count(queue.counts.running)
 
     @admin.display(description=_("places taken"))
     def places(self, queue: Any) -> str:
         """Return the number of places that are taken, and how many there are."""
         if queue.concurrency is None:
-            return _count(queue.counts.places) if queue.is_managed else ""
+            return count(queue.counts.places) if queue.is_managed else ""
         return gettext("%(taken)s of %(all)d") % {
-            "taken": _count(queue.counts.places),
+            "taken": count(queue.counts.places),
             "all": queue.concurrency,
         }
 
@@ -94,7 +94,7 @@ class QueueAdmin(NamedAdmin):
     def oldest(self, queue: Any) -> str:
         """Return the age of the oldest enqueued workflow that never ran."""
         age = queue.counts.oldest_age
-        return "" if age is None else _duration(age)
+        return "" if age is None else duration(age)
 
     @admin.display(description=_("limits"))
     def limits(self, queue: Queue) -> SafeString | str:
@@ -177,11 +177,11 @@ class QueueAdmin(NamedAdmin):
         workflows = link(f"{url}?{urlencode({'queue_name': queue.name})}", gettext("Show"))
         return [
             (_("State"), _badge(queue)),
-            (_("Queued"), _count(counts.queued)),
-            (_("Oldest that never ran"), "" if age is None else _duration(age)),
-            (_("Running"), _count(counts.running)),
-            (_("Waiting"), _count(get_store().count_waiting(str(queue.name), MAX_COUNTED))),
-            (_("Places taken"), _count(counts.places)),
+            (_("Queued"), count(counts.queued)),
+            (_("Oldest that never ran"), "" if age is None else duration(age)),
+            (_("Running"), count(counts.running)),
+            (_("Waiting"), count(get_store().count_waiting(str(queue.name), MAX_COUNTED))),
+            (_("Places taken"), count(counts.places)),
             (_("Workflows"), workflows),
             (_("Changed"), instant(queue.updated_at)),
         ]
@@ -240,19 +240,6 @@ def _badge(queue: Queue) -> SafeString | str:
     since = instant(queue.paused_at).partition(".")[0]
     by = gettext("since %(since)s by %(by)s") if queue.paused_by else gettext("since %(since)s")
     return paused_badge(by % {"since": since, "by": queue.paused_by})
-
-
-def _count(number: int) -> str:
-    return f"{number:,}+" if number >= MAX_COUNTED else f"{number:,}"
-
-
-def _duration(seconds: float) -> str:
-    """Return a duration as people read it: 12 s, 5 min, 3.2 h, 4.0 d."""
-    if seconds < 120:
-        return f"{max(seconds, 0.0):.0f} s"
-    if seconds < 7_200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3_600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} d"
 
 
 def _options(options: PlainOptions | None, *, with_none: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""The lists and pages of messages, events and executors."""
+"""The lists and pages of messages and events."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from django.utils.translation import gettext_lazy as _
 
 from django_dbos.admin.base import EngineAdmin, link, rows_of
 from django_dbos.admin.look import Look, Unshowable
-from django_dbos.admin.values import as_download, instant, shown, to_download, with_values
+from django_dbos.admin.values import as_download, shown, to_download, with_values
 from django_dbos.exceptions import SerializationError
-from django_dbos.models import Event, Executor, Message
+from django_dbos.models import Event, Message
 
 
 class ValueAdmin(EngineAdmin):
@@ -126,54 +126,3 @@ class EventAdmin(ValueAdmin):
     def workflow(self, event: Event) -> SafeString:
         """Return a link to the workflow of the event."""
         return self.workflow_link(str(event.workflow_id))
-
-
-@admin.register(Executor)
-class ExecutorAdmin(EngineAdmin):
-    """The processes that run workflows."""
-
-    list_display = (
-        "executor_id",
-        "is_alive",
-        "hostname",
-        "pid",
-        "kind",
-        "queues",
-        "concurrency",
-        "started_at",
-        "last_heartbeat",
-    )
-    fields = (*list_display, "functions")
-    readonly_fields = ("is_alive", "kind", "queues", "last_heartbeat", "functions")
-    ordering = ("-started_at",)
-
-    def get_queryset(self, request: HttpRequest) -> Any:
-        """Return the rows, annotated with their liveness."""
-        return super().get_queryset(request).judged()
-
-    @admin.display(description=_("kind"))
-    def kind(self, executor: Executor) -> Any:
-        """Return "worker" if it claims workflows from queues, else "runs inline"."""
-        return _("runs inline") if executor.is_inline else _("worker")
-
-    @admin.display(description=_("workflow functions"))
-    def functions(self, executor: Executor) -> Any:
-        """Return the workflow functions that it had registered when it started."""
-        names = executor.workflow_names
-        return _("unknown") if names is None else "\n".join(names) or _("none")
-
-    @admin.display(description=_("alive"), boolean=True)
-    def is_alive(self, executor: Executor) -> bool:
-        """Return whether its last heartbeat is within its lease."""
-        return executor.is_live
-
-    @admin.display(description=_("last heartbeat"))
-    def last_heartbeat(self, executor: Any) -> str:
-        """Return the time of its last heartbeat, unless it was declared dead."""
-        return instant(executor.heard_at) or gettext("declared dead")
-
-    @admin.display(description=_("queues"))
-    def queues(self, executor: Executor) -> Any:
-        """Return the queues that it serves."""
-        names = executor.queue_names
-        return _("all") if names is None else ", ".join(names)

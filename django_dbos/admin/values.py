@@ -22,6 +22,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
 from django_dbos import exceptions, serializers
+from django_dbos.admin.base import MAX_COUNTED
 from django_dbos.admin.look import Look, Unshowable, field_of, hidden, unshowable
 from django_dbos.fields import StoredSize
 
@@ -126,6 +127,20 @@ def to_download(row: Any, column: str, stored: Any, look: Look) -> Any:
     else:
         value = serializers.to_plain(stored) if isinstance(stored, str) else stored
     return look.redacted(row, field_of(column), value)
+
+
+def count(number: int) -> str:
+    """Return a count that stops at MAX_COUNTED as people read it."""
+    return f"{number:,}+" if number >= MAX_COUNTED else f"{number:,}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people read it: 12 s, 5 min, 3.2 h, 4.0 d."""
+    if seconds < 120:
+        return f"{max(seconds, 0.0):.0f} s"
+    if seconds < 7_200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3_600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} d"
 
 
 def as_download(value: Any, name: str) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""The lists and pages of messages, events and executors."""
+"""The lists and pages of messages and events."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 import django_dbos as dbos
-from django_dbos.models import Event, Executor, Message
+from django_dbos.models import Event, Message
 from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
 from tests.admin.conftest import get, page_of
 from tests.admin.workflows import SCRIPT, busy, quick
-from tests.store.conftest import declare_dead, register
+from tests.store.conftest import register
 
 pytestmark = pytest.mark.django_db
 
@@ -100,43 +100,3 @@ def test_a_message_shows_its_sender(admin_client: Client) -> None:
     page = get(admin_client, change_of(Message.objects.get()))
 
     assert {page_of(receiver.workflow_id), page_of(handle.workflow_id)} <= set(page.links)
-
-
-def test_the_list_shows_which_executors_are_alive(admin_client: Client) -> None:
-    """Reading an executor that was declared dead raised an error on PostgreSQL."""
-    store = get_store()
-    register(store, hostname="alive", queue_names='["mail", "default"]')
-    register(store, hostname="inline", is_inline=True, lease=-1.0)
-    silent = register(store, hostname="silent", lease=-1.0)
-    dead = register(store, hostname="dead")
-    declare_dead(store, dead)
-
-    page = get(admin_client, list_of("executor"))
-
-    rows = {row[2]: row for row in page.tables["result_list"][1:]}
-    assert rows["alive"][4:6] == ["worker", "mail, default"]
-    assert rows["inline"][4] == "runs inline"
-    assert rows["dead"][5] == "all"
-    assert rows["dead"][8] == "declared dead"
-    assert page.html.count('alt="True"') == 1
-    assert silent in page.text
-
-
-def test_an_executor_has_a_page(admin_client: Client) -> None:
-    executor_id = register(get_store(), hostname=SCRIPT)
-    dead = register(get_store())
-    declare_dead(get_store(), dead)
-
-    for row in Executor.objects.all().judged():
-        page = get(admin_client, change_of(row))
-        assert str(row.executor_id) in page.text
-        assert SCRIPT not in page.html
-        assert ("declared dead" in page.text) == (row.executor_id == dead)
-    assert executor_id != dead
-
-
-def test_the_page_of_a_worker_lists_its_functions(admin_client: Client) -> None:
-    register(get_store(), workflow_names='["shop.checkout", "shop.refund"]')
-    (row,) = Executor.objects.all().judged()
-
-    assert "shop.checkout<br>shop.refund" in get(admin_client, change_of(row)).html
