@@ -16,7 +16,7 @@ from asgiref.sync import sync_to_async
 
 from django_dbos.core import durations, registry
 from django_dbos.core.ids import new_executor_id
-from django_dbos.core.queues import Turn
+from django_dbos.core.queues import Turn, Visit
 from django_dbos.core.records import Claim, Lane
 from django_dbos.exceptions import DbosError
 from django_dbos.executor.watermark import BOTTOM
@@ -122,9 +122,8 @@ class _TestHost(InlineHost):
         turn = self._turns.setdefault(queue_name, Turn())
         turn.begin()
         while True:
-            claims, part = self.store.claim_in_turn(
-                session, self.executor_id, queue_name, names=names, after=turn.after, limit=1
-            )
+            visit = Visit(queue_name=queue_name, names=names, after=turn.after, limit=1)
+            claims, part = self.store.claim_in_turn(session, self.executor_id, visit)
             if not turn.note(part) or claims:
                 return claims
 

@@ -7,7 +7,7 @@ resume(); a replay, a recovery and a wake-up are none. A limit of None is no lim
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from itertools import zip_longest
 from typing import TypeVar
@@ -167,6 +167,19 @@ def in_turn(taken: Iterable[Iterable[T]]) -> list[T]:
     """Return the first workflow of each key, then the second of each, and so on."""
     rounds = zip_longest(*taken)
     return [one for each in rounds for one in each if one is not None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One claim of the turn through a queue's partition keys."""
+
+    queue_name: str
+    names: Sequence[str]
+    """The names of the workflows that may be claimed."""
+    after: str | None = None
+    """The partition key after which the turn goes on; None: with the first."""
+    limit: int
+    """The largest number of workflows to claim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

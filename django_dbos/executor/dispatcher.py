@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -23,6 +24,7 @@ from django_dbos.executor.lanes import Lanes
 from django_dbos.executor.loop import Loop
 from django_dbos.executor.poison import PoisonGuard
 from django_dbos.executor.runs import Runs
+from django_dbos.executor.successions import Successions
 from django_dbos.executor.throttle import Throttle
 from django_dbos.executor.turns import PacedTurn
 from django_dbos.executor.unknown_names import UnknownNames
@@ -62,6 +64,11 @@ class Dispatcher:
         self._poll_again_at = 0.0
         self._claims_from = 0.0
         self._running_suspect = ""
+        self._adopted: deque[tuple[Sequence[Claim], float]] = deque()
+        """Claims of the writer, and when they were sent."""
+        self.successions = Successions(
+            runs.slots, clock, find_turn=self._find_full_turn, adopt=self._adopt, audit=self.audit
+        )
         self.is_paused = False
         self.polls = 0
         """The number of times that all lanes were found empty: `--once` waits for the next."""
@@ -77,6 +84,14 @@ class Dispatcher:
             self.poll()
         elif self.lanes.notify(lanes):
             self.loop.wake()
+
+    def _find_full_turn(self, queue_name: str) -> PacedTurn | None:
+        return None if self.is_paused else self.lanes.full_turn(queue_name)
+
+    def _adopt(self, claims: Sequence[Claim], began: float) -> None:
+        """Run workflows that the writer has claimed, in slots that were taken for them."""
+        self._adopted.append((claims, began))
+        self.loop.wake()
 
     def _note_released(self, lanes: list[Lane]) -> None:
         self.note_lanes(lanes)
@@ -111,6 +126,8 @@ class Dispatcher:
 
     def tick(self) -> float | None:
         """Claim workflows for the free slots; return the seconds until the next call."""
+        while self._adopted:
+            self._dispatch(*self._adopted.popleft())
         if self.is_paused:
             return None
         self._audit.run_if_due()
@@ -217,11 +234,15 @@ class Dispatcher:
             return turn.pause
         if turn.is_full and self.lanes.is_alone(lane):
             self._runs.slots.wait_until_settled(GATHERING)
+            if turn.is_served:
+                self.lanes.close(lane)
+                return None
         began = self._clock()
-        claims, part, limit = self._take_turn(lane.queue_name, turn)
+        with turn.lock:
+            claims, part, limit = self._take_turn(lane.queue_name, turn)
+            may_have_more = turn.note_claim(part, len(claims), limit=limit)
         if claims:
             telemetry.claimed(lane, len(claims))
-        may_have_more = turn.note_claim(part, len(claims), limit=limit)
         if claims and not may_have_more:
             self._claims_from = self._clock() + BREATH
         self._dispatch(claims, began)

@@ -113,6 +113,7 @@ class Executor:
             audit_soon=lambda: self.dispatcher.audit_soon(),
             note_due=lambda seconds: self.housekeeping.due.note(seconds),
             note_deadline=lambda seconds: self.housekeeping.deadlines.note(seconds),
+            with_ends=lambda writes: self.dispatcher.successions.with_ends(writes),
         )
 
     def _retention(self, clock: Clock) -> DutyThread:

@@ -99,6 +99,11 @@ class Lanes:
         """Return the turn of an open lane without a priority."""
         return self._turns[lane.queue_name]
 
+    def full_turn(self, queue_name: str) -> PacedTurn | None:
+        """Return the turn through a queue from which nothing more could be claimed; any thread."""
+        turn = self._turns.get(queue_name)
+        return turn if turn is not None and turn.is_full else None
+
     def note_managed(self, queue_name: str) -> None:
         """Claim from a queue as one lane from now on, since it is managed."""
         self._managed.add(queue_name)

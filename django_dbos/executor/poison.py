@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any
 
 from django_dbos.core import registry
-from django_dbos.core.queues import Part
+from django_dbos.core.queues import Part, Visit
 from django_dbos.core.records import Claim, Lane
 from django_dbos.operations.loading import load_runs
 from django_dbos.operations.quarantine import quarantine
@@ -60,12 +59,14 @@ class PoisonGuard:
     ) -> tuple[list[Claim], Part]:
         """Claim from a queue in turn of its partition keys, after one of them."""
         session, executor_id = self._connect(), self._host.executor_id
-        turn: dict[str, Any] = {"names": list(registry.workflows), "after": after, "limit": limit}
+        visit = Visit(
+            queue_name=queue_name, names=list(registry.workflows), after=after, limit=limit
+        )
         try:
-            return self._store.claim_in_turn(session, executor_id, queue_name, **turn)
+            return self._store.claim_in_turn(session, executor_id, visit)
         except Exception as error:
             _raise_unless_of_value(error)
-            found = self._store.list_in_turn(self._connect(), executor_id, queue_name, **turn)
+            found = self._store.list_in_turn(self._connect(), executor_id, visit)
             return list(self._claim_each(found, error)), Part(after=after, is_cut=True)
 
     def claim_managed_suspect(self, queue_names: list[str]) -> list[Claim]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 
 from django_dbos import telemetry
 from django_dbos.core import registry
 from django_dbos.core.batch.plan import Plan
-from django_dbos.core.records import DUE_PREFIX, Claim, NewWorkflow, Wake, queue_key, run_key
+from django_dbos.core.records import DUE_PREFIX, Claim, NewWorkflow, Wake, Write, queue_key, run_key
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.identity import Identity
 from django_dbos.executor.notifier import Notifier
@@ -24,6 +24,7 @@ from django_dbos.operations.loading import load_runs
 from django_dbos.operations.run import Run
 from django_dbos.store.group_commit import BatchWriter
 from django_dbos.store.pubsub import EVERYTHING
+from django_dbos.store.writer import Succession, WithEnds
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -46,6 +47,8 @@ class Effects:
     """Have workflows enqueued that are due in this many seconds."""
     note_deadline: Callable[[float], None]
     """Have a workflow cancelled that has this many seconds left."""
+    with_ends: WithEnds
+    """Let the writer claim for places that become free."""
 
 
 class Runs:
@@ -206,12 +209,18 @@ class Runs:
 
     # After a commit
 
+    def _with_ends(self, writes: Sequence[Write]) -> AbstractContextManager[Succession | None]:
+        if self.is_stopping or self.is_draining:
+            return nullcontext()
+        return self._effects.with_ends(writes)
+
     def _new_writer(self) -> BatchWriter:
         return BatchWriter(
             self.store,
             self._identity.executor_id,
             on_commit=self._committed,
             on_unused=self.slots.give_back,
+            with_ends=self._with_ends,
         )
 
     def _committed(self, plan: Plan) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from django_dbos.core.backoff import Backoff
 from django_dbos.core.queues import Part, Turn
 from django_dbos.executor.clock import Clock
@@ -10,6 +12,9 @@ from django_dbos.executor.watermark import FIRST_CLAIMS, MAX_CLAIMS, MORE_CLAIMS
 # The first and the longest pause in seconds while others hold the lock of the queue: a claim takes
 # a few milliseconds, an operator's transaction any time.
 LOCK_PAUSES = (0.002, 0.25)
+# Of so many batches of ends in a full queue, one leaves its places to whichever executor comes
+# first: one that has begun later gets its share.
+PASSED_ON = 10
 
 
 class PacedTurn(Turn):
@@ -21,10 +26,16 @@ class PacedTurn(Turn):
         self._lock_backoff = Backoff(*LOCK_PAUSES)
         self._goes_on_at = 0.0
         self._has_claimed = False
+        self.lock = threading.Lock()
+        """Held during a claim, of which there is one at a time."""
         self.batch_size = FIRST_CLAIMS
         """The largest number of workflows for the next claim."""
         self.is_full = False
         """Whether the last claim left nothing that a limit lets through."""
+        self._successions = 0
+        self._opened_at = 0.0
+        self.is_served = False
+        """Whether the writer has claimed since the lane was opened, and left it full."""
         self.is_fruitless = False
         """Whether nothing was claimed since the lane was opened, though no limit is reached."""
 
@@ -37,8 +48,20 @@ class PacedTurn(Turn):
         """Note that something was enqueued, and try the lock at once."""
         super().begin()
         self._goes_on_at = 0.0
+        self._opened_at = self._clock()
+        self.is_served = False
         self.is_fruitless = False
         self._has_claimed = False
+
+    def may_succeed(self) -> bool:
+        """Return whether the writer may claim; every so often the places are left to others."""
+        self._successions = (self._successions + 1) % PASSED_ON
+        return self.is_full and self._successions > 0
+
+    def note_succession(self, part: Part, count: int, *, limit: int, began: float) -> None:
+        """Note a claim by the writer, which was sent at `began`."""
+        self.note_claim(part, count, limit=limit)
+        self.is_served = part.is_full and began > self._opened_at
 
     def note_claim(self, part: Part, count: int, *, limit: int) -> bool:
         """Note a claim of `count` workflows, of `limit` that were wanted.

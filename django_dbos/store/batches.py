@@ -13,6 +13,7 @@ from uuid import UUID
 from django_dbos.core.batch.decide import decide
 from django_dbos.core.batch.lookups import Facts, Questions, questions
 from django_dbos.core.batch.plan import Plan
+from django_dbos.core.queues import Visit
 from django_dbos.core.records import Checkpoint, Write
 from django_dbos.core.status import Status
 from django_dbos.store import errors, rows
@@ -30,11 +31,23 @@ class Batches(Starting, Holding):
     """Fenced writes of an executor's runs."""
 
     def apply(
-        self, session: Session, executor_id: str, writes: Sequence[Write], *, is_repeat: bool
+        self,
+        session: Session,
+        executor_id: str,
+        writes: Sequence[Write],
+        *,
+        is_repeat: bool,
+        visit: Visit | None = None,
     ) -> Plan:
         """Write a batch in one transaction; return the plan, which has an answer for each write.
 
-        With `is_repeat` the batch may have been committed before: the answer to a COMMIT was lost.
+        Args:
+            session: The connection to write on.
+            executor_id: The executor that holds the claims.
+            writes: The batch, in its order.
+            is_repeat: The batch may have been committed before: the answer to a COMMIT was lost.
+            visit: A claim that is made in the same transaction, after the writes, if all of them
+                take the fast path.
         """
         asked, tries = questions(writes, is_repeat=is_repeat), 0
         while True:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from django_dbos.core.backoff import Backoff
@@ -29,7 +30,13 @@ from django_dbos.core.records import (
 )
 from django_dbos.store import errors
 from django_dbos.store.submissions import DeferredWrites, Submission, deliver, wake
-from django_dbos.store.writer import MAX_BATCH_BYTES, MAX_BATCH_ROWS, WRITE_BACKOFF, Callback
+from django_dbos.store.writer import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_ROWS,
+    WRITE_BACKOFF,
+    Callback,
+    WithEnds,
+)
 
 if TYPE_CHECKING:
     from django_dbos.store.base import Store
@@ -50,11 +57,13 @@ class BatchWriter:
         *,
         on_commit: Callable[[Plan], None],
         on_unused: Callable[[], None] = lambda: None,
+        with_ends: WithEnds = lambda writes: nullcontext(),
     ) -> None:
         self._store = store
         self._executor_id = executor_id
         self._on_commit = on_commit
         self._on_unused = on_unused
+        self._with_ends = with_ends
         """Called when a child was not started although a slot had been reserved for it."""
         self._queue: deque[Submission] = deque()
         self._deferred: dict[str, DeferredWrites] = {}
@@ -270,7 +279,14 @@ class BatchWriter:
             return Plan(answers=[_lost()] * len(batch))
         writes = [submission.write for submission in batch]
         is_repeat = any(submission.is_repeat for submission in batch)
-        return self._store.apply(self._session, self._executor_id, writes, is_repeat=is_repeat)
+        with nullcontext() if is_repeat else self._with_ends(writes) as succession:
+            visit = None if succession is None else succession.visit
+            plan = self._store.apply(
+                self._session, self._executor_id, writes, is_repeat=is_repeat, visit=visit
+            )
+            if succession is not None:
+                succession.note(plan)
+        return plan
 
     def _blame(self, submission: Submission, error: Exception) -> None:
         logger.error(

@@ -11,7 +11,7 @@ import abc
 from collections.abc import Sequence
 
 from django_dbos.core import queues
-from django_dbos.core.queues import Limits, Part, Usage, Waiting
+from django_dbos.core.queues import Limits, Part, Usage, Visit, Waiting
 from django_dbos.core.records import Claim
 from django_dbos.store.columns import CLAIM, LIMITS
 from django_dbos.store.connecting import Connecting
@@ -26,32 +26,15 @@ class ManagedClaims(Connecting):
 
     @abc.abstractmethod
     def claim_in_turn(
-        self,
-        session: Session,
-        executor_id: str,
-        queue_name: str,
-        *,
-        names: Sequence[str],
-        after: str | None,
-        limit: int,
+        self, session: Session, executor_id: str, visit: Visit
     ) -> tuple[list[Claim], Part]:
-        """Claim up to `limit` workflows of a queue, in turn of its partition keys.
+        """Claim the next workflows of a queue, in turn of its partition keys; no suspects.
 
-        The turn goes on after the key `after`; None: with the first. Workflows without a key are
-        claimed only if the queue is managed. Only those with one of `names` are, and no suspects.
+        Workflows without a key are claimed only if the queue is managed.
         """
 
     @abc.abstractmethod
-    def list_in_turn(
-        self,
-        session: Session,
-        executor_id: str,
-        queue_name: str,
-        *,
-        names: Sequence[str],
-        after: str | None,
-        limit: int,
-    ) -> list[str]:
+    def list_in_turn(self, session: Session, executor_id: str, visit: Visit) -> list[str]:
         """Return the ids of the workflows that `claim_in_turn` would try to claim."""
 
     def find_suspects(

@@ -6,9 +6,12 @@ for workflows that run inline.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
+from django_dbos.core.batch.plan import Plan
+from django_dbos.core.queues import Visit
 from django_dbos.core.records import Answer, Write
 
 # Limits of one batch.
@@ -18,6 +21,19 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 WRITE_BACKOFF = (0.05, 2.0)
 
 Callback = Callable[[Answer], None]
+
+
+class Succession(Protocol):
+    """A claim that may be made in the transaction of a batch, for the places that it frees."""
+
+    visit: Visit
+
+    def note(self, plan: Plan) -> None:
+        """Note the plan of the committed batch, with the claims if they were tried."""
+
+
+WithEnds = Callable[[Sequence[Write]], AbstractContextManager[Succession | None]]
+"""Yields the succession for a batch of writes, or None, for the length of their transaction."""
 
 
 class Writer(Protocol):

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from django_dbos.core.queues import Part
+from django_dbos.core.queues import Part, Visit
 from django_dbos.core.records import Claim
 from django_dbos.fields import DatabaseNow
 from django_dbos.models import Queue, Workflow
@@ -67,9 +67,9 @@ def claim_rows(
     store: Store, executor_id: str, queue_name: str = "mail", **options: Any
 ) -> tuple[list[Claim], Part]:
     """Claim from a queue, on an executor's own connection."""
-    options = {"after": None, "limit": 100, "names": [NAME], **options}
+    visit = Visit(queue_name=queue_name, **{"limit": 100, "names": [NAME], **options})
     session = store.connect(executor_id, "test")
     try:
-        return store.claim_in_turn(session, executor_id, queue_name, **options)
+        return store.claim_in_turn(session, executor_id, visit)
     finally:
         session.close()

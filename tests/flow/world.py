@@ -10,7 +10,7 @@ from typing import Any
 
 import django_dbos as dbos
 from django_dbos.core.ids import new_executor_id
-from django_dbos.core.queues import Turn
+from django_dbos.core.queues import Turn, Visit
 from django_dbos.core.records import (
     Checkpoint,
     Claim,
@@ -88,14 +88,10 @@ class World:
         turn.begin()
         claims: list[Claim] = []
         while len(claims) < limit:
-            found, part = self.store.claim_in_turn(
-                self.session,
-                executor_id,
-                queue,
-                names=[work.name],
-                after=turn.after,
-                limit=limit - len(claims),
+            visit = Visit(
+                queue_name=queue, names=[work.name], after=turn.after, limit=limit - len(claims)
             )
+            found, part = self.store.claim_in_turn(self.session, executor_id, visit)
             claims += found
             if not turn.note(part):
                 break

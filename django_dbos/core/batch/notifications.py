@@ -20,7 +20,6 @@ from django_dbos.core.records import (
     Lane,
     RecordEntry,
     RecordEvent,
-    Suspend,
     Wake,
     WakeKind,
     due_key,
@@ -48,8 +47,7 @@ class Notifications:
         keys = [Wake.of_result(end.workflow_id).key for end in plan.finished if end.is_quarantined]
         keys += [run_key(workflow_id) for workflow_id in plan.replaced]
         started = [new.lane for new, is_reserved in plan.workflows if not is_reserved]
-        ends: list[Finish | Suspend] = [*plan.finished, *plan.suspended]
-        freed = [Lane(end.queue_name, None) for end in ends if end.queue_name is not None]
+        freed = [Lane(queue_name, None) for queue_name in plan.freed_queues]
         return cls(
             wakes=wakes_of(plan),
             keys=keys,

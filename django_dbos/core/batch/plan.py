@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import field, fields
 from uuid import UUID
 
 from django_dbos.core.frozen import dataclass
+from django_dbos.core.queues import Part
 from django_dbos.core.records import (
     Answer,
     Checkpoint,
+    Claim,
     Continue,
     Finish,
     Lane,
@@ -145,6 +148,8 @@ class Plan:
     deferred: list[int] = field(default_factory=list)
     """Positions of writes to try again: another transaction has locked the workflow's row, or this
     batch must be committed first."""
+    successions: list[tuple[list[Claim], Part]] = field(default_factory=list)
+    """The workflows that were claimed in the same transaction, for places that the ends freed."""
     notified: list[str] = field(default_factory=list)
     """Keys of which the message that wrote the plan has notified other processes."""
 
@@ -156,6 +161,15 @@ class Plan:
         for listed in fields(self):
             if listed.name not in ("answers", "deferred"):
                 getattr(self, listed.name).extend(getattr(other, listed.name))
+
+    @property
+    def freed_queues(self) -> list[str]:
+        """The queues with places that the ends and waits have freed, and that nobody has taken."""
+        ends: list[Finish | Suspend] = [*self.finished, *self.suspended]
+        freed = Counter(end.queue_name for end in ends if end.queue_name is not None)
+        # A place that is kept while waiting was not among the free ones.
+        taken = [claim for claims, _ in self.successions for claim in claims if claim.place == 1]
+        return list(freed - Counter(claim.queue_name for claim in taken))
 
     @property
     def started(self) -> list[NewWorkflow]:

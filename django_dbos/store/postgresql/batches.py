@@ -10,12 +10,14 @@ from django_dbos.core.batch.fast_path import FastWrite, may_take_fast_path, note
 from django_dbos.core.batch.lookups import Questions
 from django_dbos.core.batch.notifications import keys_of
 from django_dbos.core.batch.plan import Plan
+from django_dbos.core.queues import Visit
 from django_dbos.core.records import DONE, Write
 from django_dbos.store import errors, rows
 from django_dbos.store.batches import Batches, Lookup
 from django_dbos.store.listener import pack_keys
 from django_dbos.store.postgresql.arrays import arrays
 from django_dbos.store.postgresql.listener import CHANGED_CHANNEL
+from django_dbos.store.postgresql.managed_claims import PostgresManagedClaims
 from django_dbos.store.postgresql.starting import PostgresStarting
 from django_dbos.store.postgresql.worker_session import WorkerSession
 from django_dbos.store.sessions import Params, Session, Statement
@@ -33,24 +35,32 @@ SINGLE_ROW = {
 MAX_NOTIFYING_BATCH = 2
 
 
-class PostgresBatches(PostgresStarting, Batches):
+class PostgresBatches(PostgresStarting, PostgresManagedClaims, Batches):
     """Fenced writes, whose statements skip the rows that others have locked."""
 
     def apply(
-        self, session: Session, executor_id: str, writes: Sequence[Write], *, is_repeat: bool
+        self,
+        session: Session,
+        executor_id: str,
+        writes: Sequence[Write],
+        *,
+        is_repeat: bool,
+        visit: Visit | None = None,
     ) -> Plan:
         if is_repeat or not may_take_fast_path(writes):
             return super().apply(session, executor_id, writes, is_repeat=is_repeat)
         fast = cast(Sequence[FastWrite], writes)
         keys = _keys_to_notify(session, fast)
+        if not _has_statements_by_name(session):
+            visit = None
         try:
-            plan, left = self._take_fast_path(session, executor_id, fast, keys)
+            plan, left = self._take_fast_path(session, executor_id, fast, keys, visit)
         except errors.Unavailable:
             raise
         except errors.StoreError:
-            if not keys:
+            if not keys and visit is None:
                 raise
-            # Perhaps only the notification failed.
+            # Perhaps only the notification failed, or the claim.
             return super().apply(session, executor_id, writes, is_repeat=True)
         if left:
             # The notification came before the rows that are still missing: notify again.
@@ -69,16 +79,25 @@ class PostgresBatches(PostgresStarting, Batches):
         return plan
 
     def _take_fast_path(
-        self, session: Session, executor_id: str, writes: Sequence[FastWrite], keys: list[str]
+        self,
+        session: Session,
+        executor_id: str,
+        writes: Sequence[FastWrite],
+        keys: list[str],
+        visit: Visit | None,
     ) -> tuple[Plan, list[int]]:
         """Write in one round trip, commit included; return the plan and the positions left."""
         plan, left = Plan(notified=keys), []
         work = _fast_path_work(executor_id, writes)
-        if keys:
+        claim = [] if visit is None else self._locked_claim(session, executor_id, visit)
+        if keys or claim:
             own = cast(WorkerSession, session)
-            found = own.run_and_notify(work, CHANGED_CHANNEL, pack_keys(keys))
+            found = own.run_and_notify([*work, *claim], CHANGED_CHANNEL, pack_keys(keys))
         else:
             found = session.run_all(work)
+        if claim:
+            *found, _, claimed = found
+            plan.successions.append(self._claimed(claimed))
         written = {row[:2]: row for rows_found in found for row in rows_found}
         for position, write in enumerate(writes):
             row = written.get(write.returning_key)
@@ -111,7 +130,10 @@ def _keys_to_notify(session: Session, writes: Sequence[FastWrite]) -> list[str]:
 
     Only a session of the executor's own can send it.
     """
-    can_notify = isinstance(session, WorkerSession) and not session.is_pooled
-    if len(writes) > MAX_NOTIFYING_BATCH or not can_notify or not get_settings().listen:
-        return []
-    return keys_of(writes)
+    can_notify = _has_statements_by_name(session) and get_settings().listen
+    return keys_of(writes) if can_notify and len(writes) <= MAX_NOTIFYING_BATCH else []
+
+
+def _has_statements_by_name(session: Session) -> bool:
+    """Return whether several statements can go in one message: see run_and_notify()."""
+    return isinstance(session, WorkerSession) and not session.is_pooled

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from django.db import connections
 
-from django_dbos.core.queues import Limits, Part, Waiting
+from django_dbos.core.queues import Limits, Part, Visit, Waiting
 from django_dbos.core.records import Claim
 from django_dbos.store.columns import CLAIM
 from django_dbos.store.managed_claims import MAX_VISITS, ManagedClaims
-from django_dbos.store.sessions import Params, Row, Session, is_of_testcase
+from django_dbos.store.sessions import Params, Row, Session, Statement, is_of_testcase
 
 # The columns of the part of the turn, before those of the claims.
 PART_COLUMNS = 7
@@ -20,37 +18,21 @@ class PostgresManagedClaims(ManagedClaims):
     """One statement claims over any number of partition keys."""
 
     def claim_in_turn(
-        self,
-        session: Session,
-        executor_id: str,
-        queue_name: str,
-        *,
-        names: Sequence[str],
-        after: str | None,
-        limit: int,
+        self, session: Session, executor_id: str, visit: Visit
     ) -> tuple[list[Claim], Part]:
-        params = _params(session, executor_id, queue_name, names, after, limit)
-        found = self._run_locked(session, "claim_in_turn", params)
+        return self._claimed(session.run_as_one(self._locked_claim(session, executor_id, visit)))
+
+    def _locked_claim(self, session: Session, executor_id: str, visit: Visit) -> list[Statement]:
+        """Return the statements of a claim, which must be in one transaction."""
+        return _locked("claim_in_turn", _params(session, executor_id, visit))
+
+    def _claimed(self, found: list[Row]) -> tuple[list[Claim], Part]:
         claims = [CLAIM.read(row[PART_COLUMNS:]) for row in found if row[PART_COLUMNS] is not None]
         return claims, _part(found[0])
 
-    def list_in_turn(
-        self,
-        session: Session,
-        executor_id: str,
-        queue_name: str,
-        *,
-        names: Sequence[str],
-        after: str | None,
-        limit: int,
-    ) -> list[str]:
-        params = _params(session, executor_id, queue_name, names, after, limit)
-        return [row[0] for row in self._run_locked(session, "list_in_turn", params)]
-
-    def _run_locked(self, session: Session, name: str, params: Params) -> list[Row]:
-        """Run a statement in a transaction that has tried to lock the queue before."""
-        lock = ("lock_queue", {"queue_name": params["queue_name"]})
-        return session.run_as_one([lock, (name, params)])
+    def list_in_turn(self, session: Session, executor_id: str, visit: Visit) -> list[str]:
+        listing = _locked("list_in_turn", _params(session, executor_id, visit))
+        return [row[0] for row in session.run_as_one(listing)]
 
     def _lock_queue(self, session: Session, queue_name: str) -> bool:
         ((locked, _, isolation),) = session.run("lock_queue", {"queue_name": queue_name})
@@ -70,20 +52,18 @@ class PostgresManagedClaims(ManagedClaims):
         session.run("record_start", key)
 
 
-def _params(
-    session: Session,
-    executor_id: str,
-    queue_name: str,
-    names: Sequence[str],
-    after: str | None,
-    limit: int,
-) -> Params:
+def _locked(name: str, params: Params) -> list[Statement]:
+    """Return a statement after one that tries to lock the queue."""
+    return [("lock_queue", {"queue_name": params["queue_name"]}), (name, params)]
+
+
+def _params(session: Session, executor_id: str, visit: Visit) -> Params:
     return {
         "executor_id": executor_id,
-        "queue_name": queue_name,
-        "names": session.pack(names),
-        "after": after,
-        "limit": limit,
+        "queue_name": visit.queue_name,
+        "names": session.pack(visit.names),
+        "after": visit.after,
+        "limit": visit.limit,
         "max_visits": MAX_VISITS,
     }
 

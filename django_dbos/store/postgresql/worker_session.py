@@ -102,6 +102,18 @@ class WorkerSession(WorkerConnection):
                 self._execute(name, arrays(batch.lists()))
 
     def run_apart(self, work: Sequence[Statement]) -> list[list[Row]]:
+        if self.is_pooled:
+            return self._run_apart_pooled(work)
+        with self._waiting():
+            connection = self._begin_wait()
+            calls = [self._call(name, params) for name, params in work]
+            try:
+                return read_results(connection.execute(in_own_transactions(calls)), len(calls))
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def _run_apart_pooled(self, work: Sequence[Statement]) -> list[list[Row]]:
         with self._waiting():
             connection = self._begin_wait()
             try:
@@ -109,7 +121,7 @@ class WorkerSession(WorkerConnection):
                 with connection.pipeline():
                     cursors = []
                     for name, params in work:
-                        connection.execute(BEGIN_POOLED if self.is_pooled else BEGIN)
+                        connection.execute(BEGIN_POOLED)
                         cursors.append(self._execute(name, params))
                         connection.execute("COMMIT")
             except BaseException:

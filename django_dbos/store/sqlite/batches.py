@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from django_dbos.core.batch.fast_path import may_take_fast_path, note_written
 from django_dbos.core.batch.lookups import Questions
 from django_dbos.core.batch.plan import Plan
+from django_dbos.core.queues import Visit
 from django_dbos.core.records import Finish, RecordStep, Write
-from django_dbos.store import rows
+from django_dbos.store import errors, rows
 from django_dbos.store.batches import Batches, Lookup
 from django_dbos.store.columns import CHECKPOINT, FINISH
 from django_dbos.store.sessions import Session
+from django_dbos.store.sqlite.managed_claims import SqliteManagedClaims
 from django_dbos.store.sqlite.parameters import to_text
 from django_dbos.store.sqlite.row_statements import row_names
 from django_dbos.store.sqlite.sessions import SqliteSession
@@ -32,23 +33,40 @@ class _NotAllWritten(Exception):
     """Some write was refused by its statement; the slow path finds out which, and why."""
 
 
-class SqliteBatches(SqliteStarting, Batches):
+class SqliteBatches(SqliteStarting, SqliteManagedClaims, Batches):
     """Fenced writes under the database's one write lock."""
 
     def apply(
-        self, session: Session, executor_id: str, writes: Sequence[Write], *, is_repeat: bool
+        self,
+        session: Session,
+        executor_id: str,
+        writes: Sequence[Write],
+        *,
+        is_repeat: bool,
+        visit: Visit | None = None,
     ) -> Plan:
         if (
             not is_repeat
             and may_take_fast_path(writes)
             and STEP_OR_END.issuperset(map(type, writes))
         ):
-            with suppress(_NotAllWritten):
-                return self._take_fast_path(session, executor_id, cast(Sequence[StepOrEnd], writes))
+            fast = cast(Sequence[StepOrEnd], writes)
+            try:
+                return self._take_fast_path(session, executor_id, fast, visit)
+            except errors.StoreError as error:
+                # Of a claim, it is no fault of the writes.
+                if visit is None or isinstance(error, errors.Unavailable):
+                    raise
+            except _NotAllWritten:
+                pass
         return super().apply(session, executor_id, writes, is_repeat=is_repeat)
 
     def _take_fast_path(
-        self, session: Session, executor_id: str, writes: Sequence[StepOrEnd]
+        self,
+        session: Session,
+        executor_id: str,
+        writes: Sequence[StepOrEnd],
+        visit: Visit | None,
     ) -> Plan:
         """Write fenced steps and ends in one transaction: all of them, or none."""
         plan, own = Plan(), cast(SqliteSession, session)
@@ -58,6 +76,8 @@ class SqliteBatches(SqliteStarting, Batches):
                     raise _NotAllWritten
             plan.answers = [note_written(plan, write, ()) for write in writes]
             self._wake_for_plan(session, plan)
+            if visit is not None:
+                plan.successions.append(self.claim_in_turn(session, executor_id, visit))
         return plan
 
     def write_plan(self, session: Session, executor_id: str, plan: Plan) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from django_dbos.core import queues
-from django_dbos.core.queues import Limits, Part, Usage, Waiting
+from django_dbos.core.queues import Limits, Part, Usage, Visit, Waiting
 from django_dbos.core.records import Claim
 from django_dbos.store.columns import CLAIM
 from django_dbos.store.managed_claims import ManagedClaims
@@ -21,54 +21,33 @@ class SqliteManagedClaims(ManagedClaims):
     """A claim walks through the keys with a statement for each."""
 
     def claim_in_turn(
-        self,
-        session: Session,
-        executor_id: str,
-        queue_name: str,
-        *,
-        names: Sequence[str],
-        after: str | None,
-        limit: int,
+        self, session: Session, executor_id: str, visit: Visit
     ) -> tuple[list[Claim], Part]:
         with session.transaction():
-            limits = self._read_limits(session, queue_name)
-            walk = self._walk(session, executor_id, queue_name, names, limits)
-            chosen, part = walk.choose(after, limit)
+            limits = self._read_limits(session, visit.queue_name)
+            walk = self._walk(session, executor_id, visit, limits)
+            chosen, part = walk.choose(visit.after, visit.limit)
             claims = self._claim_chosen(session, executor_id, chosen, limits)
             if claims and limits is not None:
                 starts = [one.partition_key for one in chosen if one.is_start]
-                self._record_starts(session, queue_name, starts, limits)
+                self._record_starts(session, visit.queue_name, starts, limits)
         return claims, part
 
-    def list_in_turn(
-        self,
-        session: Session,
-        executor_id: str,
-        queue_name: str,
-        *,
-        names: Sequence[str],
-        after: str | None,
-        limit: int,
-    ) -> list[str]:
+    def list_in_turn(self, session: Session, executor_id: str, visit: Visit) -> list[str]:
         with session.transaction():
-            limits = self._read_limits(session, queue_name)
-            walk = self._walk(session, executor_id, queue_name, names, limits)
-            chosen, _ = walk.choose(after, limit)
+            limits = self._read_limits(session, visit.queue_name)
+            walk = self._walk(session, executor_id, visit, limits)
+            chosen, _ = walk.choose(visit.after, visit.limit)
         return [one.workflow_id for one in chosen]
 
     def _walk(
-        self,
-        session: Session,
-        executor_id: str,
-        queue_name: str,
-        names: Sequence[str],
-        limits: Limits | None,
+        self, session: Session, executor_id: str, visit: Visit, limits: Limits | None
     ) -> QueueWalk:
         def read_usage(partition_key: str) -> Usage:
-            return self._read_partition(session, queue_name, partition_key, limits)
+            return self._read_partition(session, visit.queue_name, partition_key, limits)
 
-        params = {"queue_name": queue_name, "names": session.pack(names)}
-        usage = self._read_whole(session, executor_id, queue_name, limits)
+        params = {"queue_name": visit.queue_name, "names": session.pack(visit.names)}
+        usage = self._read_whole(session, executor_id, visit.queue_name, limits)
         return QueueWalk(session, params, limits, usage, read_usage)
 
     def _read_whole(

@@ -112,7 +112,8 @@ class QueueWalk:
             if stop is not None:
                 stops.append(stop)
             if len(stops) >= room or self._visits >= MAX_VISITS:
-                return stops, key
+                has_more = self._session.run("next_key", self._params | {"after": key})
+                return stops, key if has_more else None
         return stops, None
 
     def _keys(self, after: str | None, name: str) -> Iterator[str]:

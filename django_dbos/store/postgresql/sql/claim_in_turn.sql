@@ -11,7 +11,14 @@ part AS MATERIALIZED (
             WHEN EXISTS (SELECT FROM turn) THEN (
                 SELECT partition_key
                 FROM turn
-                WHERE visits >= %(max_visits)s::int OR found >= (SELECT count FROM spare)
+                WHERE (visits >= %(max_visits)s::int OR found >= (SELECT count FROM spare))
+                  AND EXISTS (
+                      SELECT
+                      FROM dbos_workflow AS next
+                      WHERE status = 'ENQUEUED'
+                        AND queue_name = %(queue_name)s
+                        AND next.partition_key > turn.partition_key
+                  )
                 ORDER BY visits DESC
                 LIMIT 1
             )
