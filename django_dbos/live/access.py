@@ -16,18 +16,15 @@ from uuid import UUID
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
-from django.db import models
 
 from django_dbos.conf import get_can_read, get_settings
 from django_dbos.live import tokens
+from django_dbos.live.batching import ask
+from django_dbos.live.permissions import Facts, Question, read_facts
 from django_dbos.live.readers import Reader, Reason, Refused
-from django_dbos.live.threads import in_thread
-from django_dbos.models import Workflow
 
 logger = logging.getLogger("django_dbos.live")
 
-# The permissions of those who may read everything.
-VIEWING = ("django_dbos.view_workflow", "django_dbos.view_payload")
 # Before it sends data, a reader checks again after this share of the recheck interval.
 SENDING = 1 / 6
 # The answer to a question that a rule decides comes at a multiple of this many seconds when it is a
@@ -46,6 +43,7 @@ class Access:
         self._token: UUID | None = None
         self._grant: tokens.Token | None = None
         self._checked_at = 0.0
+        self._facts = Facts(None, False)
 
     @property
     def token(self) -> UUID | None:
@@ -58,13 +56,16 @@ class Access:
         is_known = self.reader.token is not None or self.reader.user.is_authenticated
         return Refused(Reason.FORBIDDEN if is_known else Reason.NOT_LOGGED_IN)
 
-    async def check(self) -> None:
+    async def check(self, *, is_again: bool = False) -> None:
         """Raise Refused unless the reader may read.
 
         Reading is allowed to superusers, holders of `django_dbos.view_workflow` and
         `django_dbos.view_payload`, the workflow's own user, and users for whom DBOS["CAN_READ"]
         returns true; or, whoever they are, to holders of a token. A workflow that doesn't exist is
         refused to all of them.
+
+        Args:
+            is_again: The user is read again, or found to have logged out.
         """
         began = time.monotonic()
         self._verdicts: dict[str, bool] = {}
@@ -75,13 +76,14 @@ class Access:
             self._rule = _rule()
             if self._rule is None and not self.reader.user.is_authenticated:
                 raise self.refusal
-        self._workflow, self._is_privileged = await in_thread(self._load)
+        question = Question(self.reader, self.workflow_id, self._rule is not None, is_again)
+        self._facts = await ask(read_facts, question)
         if not await self._is_allowed():
             if self._rule is not None:
                 await _wait_for_step(began)
             raise self.refusal
-        assert self._workflow is not None
-        self._token = self._workflow.token
+        assert self._facts.workflow is not None
+        self._token = self._facts.workflow.token
         self._checked_at = began
 
     async def check_again(self, *, is_sending: bool = False) -> None:
@@ -105,8 +107,7 @@ class Access:
 
     async def recheck(self) -> None:
         """Repeat the check now, with the current session and user; raise Refused."""
-        await in_thread(self.reader.reread)
-        await self.check()
+        await self.check(is_again=True)
 
     @property
     def time_left(self) -> float:
@@ -117,18 +118,17 @@ class Access:
 
     async def allowed(self, keys: Iterable[str]) -> list[str]:
         """Return the keys that the reader may read."""
-        if self._is_privileged or self._key is not None:
+        if self._facts.is_privileged or self._key is not None:
             return list(keys)
         return [key for key in keys if await self._allows(key)]
 
     async def _is_allowed(self) -> bool:
-        if self._workflow is None or self._token not in (None, self._workflow.token):
+        workflow = self._facts.workflow
+        if workflow is None or self._token not in (None, workflow.token):
             return False
         if self._grant is not None:
-            return self._workflow.token == self._grant.workflow_token and self._is_granted(
-                self._key
-            )
-        return self._is_privileged or await self._is_allowed_by_rule(self._key)
+            return workflow.token == self._grant.workflow_token and self._is_granted(self._key)
+        return self._facts.is_privileged or await self._is_allowed_by_rule(self._key)
 
     def _is_granted(self, key: str | None) -> bool:
         return self._grant is not None and self._grant.allows(self.workflow_id, self._kind, key)
@@ -148,28 +148,13 @@ class Access:
         except tokens.InvalidToken:
             raise Refused(Reason.NOT_LOGGED_IN) from None
 
-    def _load(self) -> tuple[Workflow | None, bool]:
-        # All queries run in any case, so that an unknown id isn't refused faster than a known one.
-        found = _without_values(
-            Workflow.objects.using(get_settings().database), self._rule is not None
-        )
-        workflow = found.filter(workflow_id=self.workflow_id).first()
-        if self._grant is not None:
-            return workflow, False
-        self.reader.read_session()
-        user = self.reader.user
-        is_active = bool(user.is_authenticated and user.is_active)
-        may_view = is_active and bool(user.has_perms(VIEWING))
-        is_own = is_active and workflow is not None and workflow.user_id == str(user.pk)
-        return workflow, may_view or is_own
-
     async def _is_allowed_by_rule(self, key: str | None) -> bool:
         rule = self._rule
         if rule is None:
             return False
         try:
             call = rule if iscoroutinefunction(rule) else sync_to_async(rule)
-            return bool(await call(self.reader.user, self._workflow, self._kind, key))
+            return bool(await call(self.reader.user, self._facts.workflow, self._kind, key))
         except Exception:
             logger.exception(
                 "DBOS['CAN_READ'] raised an error; access to workflow %r is refused",
@@ -184,14 +169,6 @@ def _rule() -> Callable[..., Any] | None:
     except ImproperlyConfigured:
         logger.exception("DBOS['CAN_READ'] is invalid, so it grants access to nobody")
         return None
-
-
-def _without_values(workflows: Any, for_rule: bool) -> Any:
-    """Defer the columns that may hold megabytes; a project's rule may read all others."""
-    if not for_rule:
-        return workflows.only("workflow_id", "token", "user_id")
-    fields = Workflow._meta.concrete_fields
-    return workflows.defer(*(field.name for field in fields if isinstance(field, models.TextField)))
 
 
 async def _wait_for_step(began: float) -> None:

@@ -9,19 +9,20 @@ from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 from uuid import UUID
 
+from django_dbos.live.batching import ask
 from django_dbos.live.frames import End
-from django_dbos.live.looks import Answer, Look
+from django_dbos.live.looks import Answer, Look, answer_all
 from django_dbos.store.errors import LockTimeout, Unavailable
 
 
 class Host(Protocol):
     """The hub, as its feeds see it."""
 
-    def ask(self, look: Look) -> asyncio.Future[Answer]:
-        """Return the answer to come."""
-
     def note_failure(self, error: BaseException) -> None:
         """Log that looks fail; the timer tries again."""
+
+    def note_success(self) -> None:
+        """Note that looks don't fail."""
 
 
 class Feed(ABC):
@@ -91,7 +92,7 @@ class Feed(ABC):
         future = self._looks.get(identity)
         if future is None:
             self.looked_at = time.monotonic()
-            future = self._looks[identity] = self._host.ask(look)
+            future = self._looks[identity] = ask(answer_all, look)
             future.add_done_callback(lambda done: self._take(identity, done, take))
         return future
 
@@ -105,6 +106,7 @@ class Feed(ABC):
             self._is_stale = True
             self._fail(error)
         else:
+            self._host.note_success()
             take(done.result())
             if self._is_stale and self._waiters:
                 self._look_for_news()

@@ -12,12 +12,14 @@ from collections.abc import AsyncGenerator, Mapping
 from django_dbos.core import names
 from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.live.access import Access
+from django_dbos.live.batching import ask
 from django_dbos.live.event_feeds import EventFeed
 from django_dbos.live.frames import EventPage, StreamPage
 from django_dbos.live.hub import get_hub
-from django_dbos.live.looks import MAX_ENTRIES, MAX_EVENTS, Entries, StreamLook
+from django_dbos.live.looks import MAX_ENTRIES, MAX_EVENTS, Entries, Look, answer_all
 from django_dbos.live.readers import Reader
 from django_dbos.live.stream_feeds import StreamFeed
+from django_dbos.store.records import PageWanted
 
 LARGEST_OFFSET = 2**31 - 1
 
@@ -128,9 +130,9 @@ async def read_stream_page(
     access = Access(reader, *_checked(workflow_id, "stream", key))
     offset = check_offset(offset)
     await access.check()
-    look = StreamLook(workflow_id, key, offset, access.token, min(max(limit, 1), MAX_ENTRIES))
+    look: Look = PageWanted(workflow_id, key, offset, min(max(limit, 1), MAX_ENTRIES), access.token)
     try:
-        answer = await get_hub().ask(look)
+        answer = await ask(answer_all, look)
     except WorkflowDoesNotExist:
         raise access.refusal from None
     assert isinstance(answer, Entries)

@@ -6,22 +6,13 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django_dbos import serializers
+from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.live.frames import End, EventFrame, Frame
 from django_dbos.store import get_store
+from django_dbos.store.records import Page, PageWanted
 
 # The number of entries, and of events, that are read and sent at once; large ones make it smaller.
 MAX_ENTRIES, MAX_EVENTS = 500, 100
-
-
-@dataclass(frozen=True, slots=True)
-class StreamLook:
-    """The question for a stream's entries from an offset on."""
-
-    workflow_id: str
-    key: str
-    offset: int
-    token: UUID | None
-    limit: int = MAX_ENTRIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +21,7 @@ class Entries:
 
     frames: list[Frame]
     next_offset: int
-    """The offset of the first entry after these, or, if there are none, of the next to come."""
+    """The offset after these entries; if there are none, of the next one to be written."""
     is_last: bool
     end: End | None
 
@@ -60,46 +51,45 @@ class ValueLook:
     keys: tuple[str, ...]
 
 
-Look = StreamLook | VersionLook | ValueLook
+Look = PageWanted | VersionLook | ValueLook
 Answer = Entries | Versions | list[EventFrame]
 
 
-def answer_all(looks: list[Look]) -> list[Answer | BaseException]:
-    """Answer looks on a thread that may use the ORM; the error of one is its answer."""
-    answers: list[Answer | BaseException] = []
-    for look in looks:
-        try:
-            answers.append(_answer(look))
-        except Exception as error:
-            answers.append(error)
-    return answers
+def answer_all(looks: list[Look]) -> list[Answer | BaseException | None]:
+    """Answer looks on a thread that may use the ORM; the error of one is its answer.
 
-
-def _answer(look: Look) -> Answer:
-    if isinstance(look, StreamLook):
-        return _read_entries(look)
-    reader = get_store().reader
-    if isinstance(look, VersionLook):
-        is_active, versions = reader.read_versions(look.workflow_id, look.key, token=look.token)
-        return Versions(versions, None if is_active else End.INACTIVE)
+    One that is answered by None is to be asked for again: the others were too large.
+    """
+    wanted = [look for look in looks if isinstance(look, PageWanted)]
+    pages = iter(get_store().reader.read_pages(wanted) if wanted else [])
     return [
-        EventFrame(key, version, serializers.to_plain_text(text))
-        for key, text, version in reader.read_some_events(look.workflow_id, look.keys)
+        _entries(next(pages)) if isinstance(look, PageWanted) else _answer(look) for look in looks
     ]
 
 
-def _read_entries(look: StreamLook) -> Entries:
-    page = get_store().reader.read_entries(
-        look.workflow_id, look.key, look.offset, look.limit, token=look.token
-    )
-    # Not on the event loop: a project's own serializer may take its time, or query the database.
-    frames = [Frame(offset, serializers.to_plain_text(text)) for offset, text in page.entries]
+def _answer(look: VersionLook | ValueLook) -> Answer | BaseException:
+    reader = get_store().reader
+    try:
+        if isinstance(look, VersionLook):
+            is_active, versions = reader.read_versions(look.workflow_id, look.key, token=look.token)
+            return Versions(versions, None if is_active else End.INACTIVE)
+        return [
+            EventFrame(key, version, serializers.to_plain_text(text))
+            for key, text, version in reader.read_some_events(look.workflow_id, look.keys)
+        ]
+    except Exception as error:
+        return error
+
+
+def _entries(page: Page | WorkflowDoesNotExist | None) -> Entries | BaseException | None:
+    if page is None or isinstance(page, WorkflowDoesNotExist):
+        return page
+    try:
+        # Here, since a project's own serializer may take its time, or query the database.
+        frames = [Frame(offset, serializers.to_plain_text(text)) for offset, text in page.entries]
+    except Exception as error:
+        return error
     end = None
     if page.is_ended:
         end = End.CLOSED if page.is_closed else End.INACTIVE
-    return Entries(
-        frames=frames,
-        next_offset=min(page.next_offset, look.offset + len(frames)),
-        is_last=page.is_last,
-        end=end,
-    )
+    return Entries(frames, page.next_offset, page.is_last, end)

@@ -9,10 +9,8 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
-from django.conf import settings as django_settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, load_backend
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import AnonymousUser
-from django.utils.crypto import constant_time_compare
 
 from django_dbos.conf import get_settings
 
@@ -54,58 +52,24 @@ class Reader:
     def __init__(self, user: Any = None, session: Any = None, token: str | None = None) -> None:
         self.user: Any = AnonymousUser() if user is None else user
         self.token = token
-        self._session = session
+        self.session = session
         self._has_session: bool | None = None
 
+    @property
+    def has_session(self) -> bool:
+        """True if the session authenticates the user, and not, for example, a header."""
+        return bool(self._has_session)
+
     def read_session(self) -> None:
-        """Note whether the session authenticates the user. The first call queries the database."""
+        """Find out `has_session`. The first call may query the database."""
         if self._has_session is None:
-            self._has_session = _is_logged_in(self._session, self.user)
-
-    def reread(self) -> None:
-        """Replace the user by the current one, or by an anonymous one after a logout.
-
-        This queries the database.
-        """
-        if self.token is not None or not self.user.is_authenticated:
-            return
-        if self._has_session:
-            self.user = _user_of(self._session)
-        else:
-            found = self.user._meta.model._base_manager.filter(pk=self.user.pk).first()
-            self.user = found if found is not None and found.is_active else AnonymousUser()
+            self._has_session = _is_logged_in(self.session, self.user)
 
 
 def _is_logged_in(session: Any, user: Any) -> bool:
-    """Return whether the session authenticates the user, and not, for example, a header."""
     if session is None or not user.is_authenticated:
         return False
     return bool(session.get(SESSION_KEY) == user._meta.pk.value_to_string(user))
-
-
-def _user_of(session: Any) -> Any:
-    """Return the user of the session as it is stored now.
-
-    As `django.contrib.auth.get_user`, which would change the session of a page that can't be told.
-    """
-    stored = session.__class__(session.session_key)
-    backend_path = stored.get(BACKEND_SESSION_KEY)
-    if SESSION_KEY not in stored or backend_path not in django_settings.AUTHENTICATION_BACKENDS:
-        return AnonymousUser()
-    user = load_backend(backend_path).get_user(stored[SESSION_KEY])
-    if user is None or not _is_verified(stored.get(HASH_SESSION_KEY), user):
-        return AnonymousUser()
-    return user
-
-
-def _is_verified(found: str | None, user: Any) -> bool:
-    """Return whether the session began with the user's current password."""
-    if not hasattr(user, "get_session_auth_hash"):
-        return True
-    if not found:
-        return False
-    accepted = (user.get_session_auth_hash(), *user.get_session_auth_fallback_hash())
-    return any(constant_time_compare(found, expected) for expected in accepted)
 
 
 _open: Counter[str] = Counter()

@@ -8,7 +8,8 @@ from uuid import UUID
 from django_dbos.core.records import Wake
 from django_dbos.live.feed import Feed, Host
 from django_dbos.live.frames import Frame, StreamPage
-from django_dbos.live.looks import Answer, Entries, StreamLook
+from django_dbos.live.looks import MAX_ENTRIES, Answer, Entries
+from django_dbos.store.records import PageWanted
 
 # The size in characters of the latest frames that are kept for readers that are a little behind. A
 # whole page is kept in any case.
@@ -79,11 +80,12 @@ class StreamFeed(Feed):
     def _look(self, offset: int) -> asyncio.Future[Answer]:
         if (offset >= self._stop or not self._is_known) and offset not in self._looks:
             self._is_stale = False
-        look = StreamLook(self._workflow_id, self._key, offset, self._token)
+        look = PageWanted(self._workflow_id, self._key, offset, MAX_ENTRIES, self._token)
         return self._ask(offset, look, lambda answer: self._merge(offset, answer))
 
     def _merge(self, offset: int, answer: Entries) -> None:
         """Take what was found; wake the waiting readers if it is new."""
+        # The answer's own, except beyond the end, where it is that of the next one to come.
         stop = answer.next_offset
         if self._is_known and answer.frames and stop < self._stop:
             return

@@ -19,6 +19,7 @@ class Connecting(abc.ABC):
     vendor: ClassVar[str]
     supports_notifications: ClassVar[bool] = False
     """True if other processes can be notified; otherwise they poll for changes."""
+    reader_class: ClassVar[type[Reader]] = Reader
     writes_in_step_transaction: ClassVar[bool] = False
     """True if the database has one write lock.
 
@@ -29,7 +30,7 @@ class Connecting(abc.ABC):
     def __init__(self, alias: str, source: Source) -> None:
         self.alias = alias
         self.wakeups = Wakeups(source, may_listen=self.may_listen)
-        self.reader = Reader(alias, self.session)
+        self.reader = self.reader_class(alias, self.session)
 
     @abc.abstractmethod
     def session(self) -> Session:

@@ -18,11 +18,13 @@ from django_dbos.fields import StoredSize
 from django_dbos.models import Checkpoint as CheckpointRow
 from django_dbos.models import Event, Executor, StreamEntry, Workflow
 from django_dbos.store.columns import CHECKPOINT
-from django_dbos.store.records import Failed, Outcome, Page, Unfinished
+from django_dbos.store.records import Failed, Outcome, Page, PageWanted, Unfinished
 from django_dbos.store.sessions import Row, Session
 
 # The size at which a page of values ends, in bytes: a single value may have megabytes.
 PAGE_BYTES = 1_000_000
+# The number of entries that a statement for many pages reads at most.
+MAX_ROWS = 2_000
 
 
 class Reader:
@@ -159,6 +161,29 @@ class Reader:
             is_active=status in ACTIVE,
             is_last=is_last or (len(found) == limit + 1 and has_end),
         )
+
+    def read_pages(self, wanted: Sequence[PageWanted]) -> list[Page | WorkflowDoesNotExist | None]:
+        """Return pages of several streams, which share PAGE_BYTES.
+
+        A page may be shorter than the others allow: `is_last` tells. One for which the others have
+        left no room is None, and is to be asked for again; the first one never is.
+        """
+        pages: list[Page | WorkflowDoesNotExist | None] = []
+        room = PAGE_BYTES
+        for one in wanted:
+            if room <= 0:
+                pages.append(None)
+                continue
+            try:
+                page = self.read_entries(
+                    one.workflow_id, one.key, one.offset, one.limit, token=one.token
+                )
+            except WorkflowDoesNotExist as error:
+                pages.append(error)
+            else:
+                room -= sum(len(text) for _, text in page.entries)
+                pages.append(page)
+        return pages
 
     def _read_tail(self, workflow_id: str, key: str) -> tuple[int, bool]:
         """Return the offset after a stream's last value, and whether the stream was closed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from django_dbos.core.records import Lane
 from django_dbos.core.status import Status
@@ -71,6 +72,18 @@ class Page:
     def is_ended(self) -> bool:
         """True if no entry can follow these."""
         return self.is_last and (self.is_closed or not self.is_active)
+
+
+@dataclass(frozen=True, slots=True)
+class PageWanted:
+    """A question for the entries of a stream from an offset on."""
+
+    workflow_id: str
+    key: str
+    offset: int
+    limit: int
+    token: UUID | None
+    """The workflow's token; a later workflow with the same id has another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,7 +72,8 @@ class Server:
 
     def open(self, kind: str, *, cookie: str = "", **query: Any) -> ClientConnection:
         address = f"ws://127.0.0.1:{self.port}/ws/dbos/{kind}/?{urlencode(query)}"
-        return connect(address, additional_headers={"Cookie": f"sessionid={cookie}"})
+        headers = {"Cookie": f"sessionid={cookie}"}
+        return connect(address, additional_headers=headers, open_timeout=LIMIT)
 
     def stop(self, number: signal.Signals) -> tuple[int, str]:
         """Return its exit code and its output."""

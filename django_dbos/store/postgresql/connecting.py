@@ -11,6 +11,7 @@ from django_dbos.store.connecting import Connecting
 from django_dbos.store.postgresql.client_session import ClientSession
 from django_dbos.store.postgresql.connections import Pooling, application_name, keepalives
 from django_dbos.store.postgresql.listener import PostgresListener
+from django_dbos.store.postgresql.reader import PostgresReader
 from django_dbos.store.postgresql.worker_session import WorkerSession
 
 logger = logging.getLogger("django_dbos.store")
@@ -20,6 +21,7 @@ class PostgresConnecting(Connecting):
     """Sessions of PostgreSQL's."""
 
     vendor = "postgresql"
+    reader_class = PostgresReader
 
     def __init__(self, alias: str) -> None:
         super().__init__(alias, PostgresListener(alias))
