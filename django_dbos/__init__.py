@@ -25,6 +25,14 @@ from django_dbos.api.messages import (
     send,
     send_many,
 )
+from django_dbos.api.people import (
+    aanswer_form,
+    acallback_url,
+    answer_form,
+    await_for_form,
+    callback_url,
+    wait_for_form,
+)
 from django_dbos.api.schedule_decorator import schedule
 from django_dbos.api.streams import (
     aclose_stream,
@@ -59,6 +67,8 @@ from django_dbos.decorators import (
 from django_dbos.exceptions import (
     DbosError,
     DuplicateWorkflow,
+    FormDoesNotExist,
+    FormNotPending,
     LimitReached,
     MapFailed,
     MaxRecoveryAttemptsExceeded,
@@ -90,6 +100,7 @@ from django_dbos.live.tokens import aevent_token, astream_token, event_token, st
 from django_dbos.operations._sync.stream_readers import StreamReader
 from django_dbos.operations.awaited import Awaited, Received, Winner
 from django_dbos.operations.describing import WorkflowDescription
+from django_dbos.operations.forms import FormAnswer
 from django_dbos.operations.options import StartOptions
 from django_dbos.operations.retry_after import RetryAfter
 from django_dbos.operations.stream_readers import AsyncStreamReader
@@ -108,6 +119,9 @@ __all__ = [
     "CurrentWorkflow",
     "DbosError",
     "DuplicateWorkflow",
+    "FormAnswer",
+    "FormDoesNotExist",
+    "FormNotPending",
     "LimitReached",
     "MapFailed",
     "MaxRecoveryAttemptsExceeded",
@@ -143,12 +157,15 @@ __all__ = [
     "WorkflowFunction",
     "WorkflowHandle",
     "WorkflowIdConflict",
+    "aanswer_form",
+    "acallback_url",
     "aclose_stream",
     "acontinue_as_new",
     "aevent_token",
     "aget_all_events",
     "aget_event",
     "aget_results",
+    "answer_form",
     "aread_stream",
     "arecv",
     "aretrieve_workflow",
@@ -160,7 +177,9 @@ __all__ = [
     "astart_by_name",
     "astream_token",
     "await_any",
+    "await_for_form",
     "awrite_stream",
+    "callback_url",
     "close_stream",
     "continue_as_new",
     "current_workflow",
@@ -188,6 +207,7 @@ __all__ = [
     "stream_token",
     "until",
     "wait_any",
+    "wait_for_form",
     "workflow",
     "write_stream",
 ]

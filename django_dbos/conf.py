@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
@@ -78,6 +79,8 @@ class Settings:
     recheck: float | None = 60.0
     # The number of sockets that a user may have open in one process; None sets no limit.
     sockets_per_user: int | None = 100
+    # The address of the site, for callbacks and for links to forms: "https://shop.example".
+    base_url: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +127,17 @@ def _imported(key: str, given: Callable[..., Any] | str | None) -> Callable[...,
     if not callable(function):
         raise ImproperlyConfigured(f"DBOS[{key!r}] is {given!r}, which isn't callable.")
     return function  # type: ignore[no-any-return]
+
+
+def absolute_url(path: str) -> str:
+    """Return an address of the site; raise ImproperlyConfigured without DBOS["BASE_URL"]."""
+    base_url = get_settings().base_url
+    if not base_url:
+        raise ImproperlyConfigured(
+            "An address for others needs the site's own. Set DBOS['BASE_URL'], for example to "
+            "'https://shop.example'."
+        )
+    return f"{base_url}{path}"
 
 
 def _forget_settings(*, setting: str, **kwargs: object) -> None:
@@ -306,6 +320,17 @@ def _schedules(value: Any, label: str) -> Mapping[str, Mapping[str, Any]]:
     return value
 
 
+def _base_url(value: Any, label: str) -> str:
+    text = names.check_text(value, label=label, allow_empty=True)
+    parts = urlsplit(text)
+    is_address = parts.scheme in ("http", "https") and parts.netloc
+    if text and (not is_address or parts.path.strip("/") or parts.query or parts.fragment):
+        raise ValueError(
+            f"{label} must be a scheme and a host, such as 'https://shop.example', but is {text!r}."
+        )
+    return text.rstrip("/")
+
+
 def _function(value: Any, label: str) -> Callable[..., Any] | str | None:
     if value is None or callable(value):
         return value  # type: ignore[no-any-return]
@@ -340,6 +365,7 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "REDACT": _function,
     "RECHECK": _optional_duration,
     "SOCKETS_PER_USER": _optional_int,
+    "BASE_URL": _base_url,
 }
 
 _HINTS = {
@@ -355,6 +381,7 @@ _HINTS = {
     "RETENTION": "None keeps finished workflows forever.",
     "RECHECK": "None checks permissions only when a socket opens.",
     "SOCKETS_PER_USER": "None sets no limit.",
+    "BASE_URL": "A prefix of paths comes from FORCE_SCRIPT_NAME, as it does for all of Django.",
     "CAN_READ": "The function is called with (user, workflow, kind, key) and returns whether the "
     "user may read.",
     "REDACT": "The function is called with (user, row, field, value) and returns what the admin "

@@ -13,6 +13,8 @@
         ├── ScheduleDoesNotExist
         ├── ScheduleExists
         ├── ScheduleIsDeclared
+        ├── FormDoesNotExist
+        ├── FormNotPending
         ├── WaitTimeout                    also a TimeoutError
         ├── StepTimeout                    also a TimeoutError
         ├── WaitInTest
@@ -240,6 +242,42 @@ class ScheduleIsDeclared(DbosError):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
+
+
+class FormDoesNotExist(DbosError):
+    """No workflow has asked for a form with this number. Raised by answer_form().
+
+    Attributes:
+        form_id: The unknown number.
+    """
+
+    message = (
+        "Form {form_id!r} doesn't exist. Check the number, the primary key of an Inquiry; a form "
+        "is deleted along with its workflow."
+    )
+
+    def __init__(self, form_id: object) -> None:
+        super().__init__(form_id)
+        self.form_id = form_id
+
+
+class FormNotPending(DbosError):
+    """The form can't be answered any more. Raised by answer_form().
+
+    Attributes:
+        form_id: The number of the form.
+        state: "answered", "expired", or "ended" if its workflow doesn't ask any more.
+    """
+
+    message = (
+        "Form {form_id!r} can't be answered: its state is {state!r}. The workflow gets one answer, "
+        "in time, while it waits."
+    )
+
+    def __init__(self, form_id: int, state: str) -> None:
+        super().__init__(form_id, state)
+        self.form_id = form_id
+        self.state = state
 
 
 class WaitTimeout(DbosError, TimeoutError):

@@ -5,10 +5,11 @@
 | `workflow_started` | when a run begins, also after a suspension | `workflow_id`, `name` |
 | `workflow_finished` | after the commit of the workflow's end | `workflow_id`, `name`, `status` |
 | `executor_started`, `executor_stopped` | by the executor | `executor_id` |
+| `form_reminder` | in a step of a workflow that waits for a form | `form`, `number` |
 | `keys_changed` | after a commit, to wake waits in this process | `keys`: a list of texts |
 
-The `sender` of the workflow signals is the Workflow model. A receiver that raises is logged, and
-has no effect on the workflow (`Signal.send_robust`).
+The `sender` of the workflow signals is the Workflow model, that of reminders the Inquiry model. A
+receiver that raises is logged, and has no effect on the workflow (`Signal.send_robust`).
 """
 
 from django.dispatch import Signal
@@ -16,6 +17,7 @@ from django.dispatch import Signal
 __all__ = [
     "executor_started",
     "executor_stopped",
+    "form_reminder",
     "keys_changed",
     "workflow_finished",
     "workflow_started",
@@ -25,4 +27,5 @@ workflow_started = Signal()
 workflow_finished = Signal()
 executor_started = Signal()
 executor_stopped = Signal()
+form_reminder = Signal()
 keys_changed = Signal()

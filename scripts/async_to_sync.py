@@ -32,10 +32,12 @@ TARGETS = SOURCES / "_sync"
 
 # The modules that have a twin.
 MODULES = (
+    "callbacks",
     "client",
     "completion",
     "continuing",
     "events",
+    "forms",
     "many_results",
     "mapping",
     "messages",

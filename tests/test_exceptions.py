@@ -23,6 +23,8 @@ ERRORS = [
     exceptions.ScheduleDoesNotExist("nightli", "nightly"),
     exceptions.ScheduleExists("nightly"),
     exceptions.ScheduleIsDeclared("nightly"),
+    exceptions.FormDoesNotExist(7),
+    exceptions.FormNotPending(7, "answered"),
     exceptions.WaitTimeout("a message on topic 'paid'", 1.5),
     exceptions.WaitInTest("recv()"),
     exceptions.WorkflowCancelled("order-1"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django_dbos.core.durations import seconds_to
 from django_dbos.core.frozen import dataclass
@@ -187,6 +187,38 @@ class NewMessage:
     message: str
     idempotency_key: str | None = None
     sender_id: str | None = None
+
+
+FORM_TOPIC = "dbos.form:"
+"""The beginning of the topics on which forms are answered; a secret of the form follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewInquiry:
+    """A form or a callback that a workflow asks for; without a topic it gets one of its own."""
+
+    kind: str
+    step_number: int
+    topic: str = ""
+    timeout: float | None = None
+    """Seconds from now until it can't be answered any more."""
+    form_name: str = ""
+    title: str = ""
+    description: str = ""
+    initial: str | None = None
+    """The serialized initial values of the form."""
+    audience: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The row of a form or a callback."""
+
+    inquiry_id: int
+    topic: str
+    secret: uuid.UUID
+    age: float
+    """The seconds since it was asked for, by the database's clock."""
 
 
 MAX_DESCRIPTION = 255

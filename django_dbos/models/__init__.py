@@ -1,4 +1,4 @@
-"""The tables: ten of the workflow database, and one of each step database.
+"""The tables: eleven of the workflow database, and one of each step database.
 
 The ORM is the query API: `Workflow.objects.filter(status=...)`. Only the engine changes rows:
 `save`, `delete`, `update` and `bulk_*` raise, and name the functions to call instead.
@@ -13,6 +13,7 @@ from __future__ import annotations
 from django_dbos.models.checkpoints import AtomicCheckpoint, Checkpoint
 from django_dbos.models.events import Event, EventVersion
 from django_dbos.models.executors import Executor, ExecutorQuerySet
+from django_dbos.models.inquiries import Inquiry, InquiryQuerySet
 from django_dbos.models.messages import Message
 from django_dbos.models.past_runs import PastRun
 from django_dbos.models.queues import Queue, QueueStart
@@ -29,6 +30,8 @@ __all__ = [
     "EventVersion",
     "Executor",
     "ExecutorQuerySet",
+    "Inquiry",
+    "InquiryQuerySet",
     "Message",
     "PastRun",
     "Queue",

@@ -47,3 +47,8 @@ def results_label(count: int) -> str:
 def entry_label(workflow_id: str, key: str) -> str:
     """Return the awaited stream entry's name in an error."""
     return f"the next value of stream {key!r} of workflow {workflow_id!r}"
+
+
+def form_label(title: str) -> str:
+    """Return the awaited answer's name in an error."""
+    return f"an answer to form {title!r}"

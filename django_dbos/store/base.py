@@ -6,6 +6,7 @@
 | `transactions` | the caller's transaction |
 | `announcing` | wake-ups and notifications after a commit |
 | `starting`, `messaging`, `control`, `queues` | what clients change, in their transactions |
+| `inquiries` | what workflows ask of people, and the answers |
 | `claims`, `holding` | what an executor takes, holds and gives back |
 | `batches` | the writes of its runs |
 | `liveness`, `timers`, `schedules`, `retention` | its duties |
@@ -23,13 +24,13 @@ from __future__ import annotations
 from django_dbos.store.batches import Batches
 from django_dbos.store.claims import Claims
 from django_dbos.store.control import Control
+from django_dbos.store.inquiries import Inquiries
 from django_dbos.store.liveness import Liveness
-from django_dbos.store.messaging import Messaging
 from django_dbos.store.queues import Queues
 from django_dbos.store.retention import Retention
 from django_dbos.store.schedules import Schedules
 from django_dbos.store.timers import Timers
 
 
-class Store(Messaging, Schedules, Queues, Claims, Batches, Control, Liveness, Timers, Retention):
+class Store(Inquiries, Schedules, Queues, Claims, Batches, Control, Liveness, Timers, Retention):
     """Everything that the engine does with one database."""

@@ -11,6 +11,7 @@ from django_dbos.store.sessions import Session
 # The tables whose rows belong to workflows, as the statements that delete those rows name them.
 DEPENDENTS = (
     "checkpoints", "messages", "events", "event_versions", "entries", "wakes", "past_runs",
+    "inquiries",
 )  # fmt: skip
 
 

@@ -7,6 +7,9 @@ from django_dbos.store import rows
 from django_dbos.store.connecting import Connecting
 from django_dbos.store.sessions import Session
 
+# The rows that tests move in time.
+ADVANCED = ("workflows", "checkpoints", "starts", "inquiries")
+
 
 class Timers(Connecting):
     """Due times and deadlines."""
@@ -27,5 +30,5 @@ class Timers(Connecting):
         """Move due times and deadlines `seconds` nearer, and the starts of queues into the past."""
         session = self.session()
         with session.transaction():
-            for name in ("advance_workflows", "advance_checkpoints", "advance_starts"):
-                session.run(name, {"seconds": seconds})
+            for name in ADVANCED:
+                session.run(f"advance_{name}", {"seconds": seconds})

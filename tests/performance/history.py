@@ -20,6 +20,7 @@ TABLES = (
     "dbos_queue",
     "dbos_executor",
     "dbos_wake",
+    "dbos_inquiry",
 )
 # These tables have a row per process and per queue, so scans are harmless.
 GUARDED = frozenset(TABLES) - {"dbos_executor", "dbos_queue"}
@@ -276,5 +277,12 @@ FINISHED = [
     )
     SELECT 'old-' || n, part, 1, 'message', 'old-' || n, 'topic'
     FROM generate_series(0, {WORKFLOWS} / 10) AS n, generate_series(0, 1) AS part
+    """,
+    f"""
+    INSERT INTO dbos_inquiry (
+        kind, workflow_id, token, step_number, secret, topic, created_at, answered_at
+    )
+    SELECT 'form', 'old-' || n, gen_random_uuid(), 1, gen_random_uuid(), 'topic', now(), now()
+    FROM generate_series(0, {WORKFLOWS} - 1) AS n
     """,
 ]

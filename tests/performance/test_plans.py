@@ -331,7 +331,8 @@ BY_CLIENTS: dict[str, Params] = {
 }
 # Statements that touch no table with history, or whose purpose is to read it.
 NOT_GUARDED = {
-    "advance_checkpoints", "advance_starts", "advance_workflows",  # tests only
+    # Tests only.
+    "advance_checkpoints", "advance_inquiries", "advance_starts", "advance_workflows",
     "declare_dead", "list_heartbeats", "mark_locked",  # executors only
     "register_executor", "deregister_executor", "drain_executors",  # the same
     "end_lost_session", "end_sessions", "notify", "read_mark", "take_lock",  # no table

@@ -24,7 +24,7 @@ NAMES = statements.names("sqlite")
 # Indexes with all rows; the others are partial, with active rows only.
 OF_ALL = ("dbos_workflow_created", "sqlite_autoindex", "dbos_message_workflow", "dbos_event_key")
 # Statements of tests only.
-NOT_GUARDED = {"advance_checkpoints", "advance_starts", "advance_workflows"}
+NOT_GUARDED = {"advance_checkpoints", "advance_inquiries", "advance_starts", "advance_workflows"}
 # Reads the oldest finished workflows, up to a limit.
 WALKS_HISTORY = {"mark_deleted": "dbos_workflow_created"}
 

@@ -23,6 +23,9 @@ event_versions AS (
 ),
 entries AS (
     DELETE FROM dbos_stream_entry WHERE workflow_id = ANY(ARRAY(SELECT workflow_id FROM marked))
+),
+inquiries AS (
+    DELETE FROM dbos_inquiry WHERE workflow_id = ANY(ARRAY(SELECT workflow_id FROM marked))
 )
 DELETE FROM dbos_workflow WHERE workflow_id = ANY(ARRAY(SELECT workflow_id FROM marked))
 RETURNING workflow_id

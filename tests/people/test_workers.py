@@ -1,0 +1,108 @@
+"""Forms of workflows that a worker runs, on committed data."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from django.db import connection
+
+import django_dbos as dbos
+from django_dbos.executor import Executor
+from django_dbos.models import Inquiry, Message
+from tests.people.forms import ApprovalForm, approve
+from tests.waiting import LIMIT, eventually
+
+
+def wait_for(**conditions: Any) -> Inquiry:
+    """Return the pending form with these values, once it is there."""
+    found = Inquiry.objects.pending().filter(**conditions)
+    eventually(found.exists)
+    return found.get()
+
+
+@dbos.workflow
+async def both() -> list[Any]:
+    answers = await asyncio.gather(
+        dbos.await_for_form(ApprovalForm, title="a"),
+        dbos.await_for_form(ApprovalForm, title="b"),
+    )
+    return [answer.data["note"] for answer in answers]
+
+
+@dbos.workflow
+async def asks_again(run: int) -> None:
+    asking = asyncio.create_task(dbos.await_for_form(ApprovalForm, title=f"run {run}"))
+    await dbos.arecv(timeout=None)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await dbos.acontinue_as_new(run + 1)
+
+
+def test_two_forms_at_once_get_their_own_answers(worker: Executor) -> None:
+    handle = both.start()
+    for title in ("b", "a"):
+        form = wait_for(title=title)
+        dbos.answer_form(form.pk, {"amount": "1", "note": f"for {title}"})
+
+    assert handle.get_result(LIMIT) == ["for a", "for b"]
+
+
+# Rule 84.
+def test_the_next_run_of_a_workflow_answers_to_no_earlier_form(worker: Executor) -> None:
+    handle = asks_again.start(1)
+    old = wait_for(title="run 1")
+    handle.send("continue")
+    wait_for(title="run 2")
+
+    with pytest.raises(dbos.FormNotPending, match="'ended'"):
+        dbos.answer_form(old.pk, {"amount": "1"})
+    handle.cancel()
+
+
+# Rule 82.
+def test_of_many_answers_at_once_one_is_accepted(worker: Executor) -> None:
+    handle = approve.start()
+    form, count = wait_for(), 8
+    barrier, accepted, refused = threading.Barrier(count), [], []
+
+    def answer(number: int) -> None:
+        barrier.wait(LIMIT)
+        try:
+            dbos.answer_form(form.pk, {"amount": str(number)})
+            accepted.append(number)
+        except dbos.FormNotPending:
+            refused.append(number)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=answer, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT)
+
+    assert (len(accepted), len(refused)) == (1, count - 1)
+    assert handle.get_result(LIMIT)[0]["amount"] == accepted[0]
+    assert Message.objects.count() == 1
+
+
+def test_a_form_is_answered_in_async_code_and_in_another_workflows_step(worker: Executor) -> None:
+    @dbos.step
+    def sign(number: int) -> None:
+        dbos.answer_form(number, {"amount": "3"})
+
+    @dbos.workflow
+    def signer(number: int) -> None:
+        sign(number)
+
+    first = approve.start(title="first")
+    signer(wait_for(title="first").pk)
+    assert first.get_result(LIMIT)[0]["amount"] == 3
+
+    second = approve.start(title="second")
+    form = wait_for(title="second")
+    asyncio.run(dbos.aanswer_form(form.pk, {"amount": "4"}))
+    assert second.get_result(LIMIT)[0]["amount"] == 4
