@@ -5,7 +5,7 @@ from django.db import migrations
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("django_dbos", "0013_draining"),
+        ("django_dbos", "0014_inquiries"),
     ]
 
     operations = [

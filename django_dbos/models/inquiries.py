@@ -43,7 +43,8 @@ class InquiryQuerySet(EngineQuerySet["Inquiry"]):
             default=Value(Inquiry.State.ENDED),
             output_field=models.CharField(),
         )
-        return self.annotate(state=state)
+        found: Any = self
+        return found.annotate(state=state)  # type: ignore[no-any-return]
 
 
 def _is_asked() -> Q:

@@ -1,0 +1,3 @@
+"""A project without the URLs of django_dbos."""
+
+urlpatterns: list[object] = []
