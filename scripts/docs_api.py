@@ -68,6 +68,11 @@ Waiting and time
 A workflow that sleeps occupies a row, not a thread; so does one that waits in `recv`, `get_event`,
 `read_stream` or `WorkflowHandle.get_result`.
 
+People and callbacks
+    wait_for_form answer_form callback_url FormAnswer views.AnswerFormView
+A workflow waits until a person has filled in a form, or another service has called back. The guide
+to [people and callbacks](../guides/people.md) shows how.
+
 Queues and options
     StartOptions queues.list queues.get queues.set queues.reset queues.pause queues.resume
     queues.depth queues.QueueOptions queues.QueueDescription queues.QueueDepth
@@ -86,7 +91,7 @@ to [schedules](../guides/schedules.md) explains.
 Reading and administration
     models.Workflow models.WorkflowQuerySet models.Checkpoint models.Message models.Event
     models.EventVersion models.StreamEntry models.PastRun models.Executor
-    models.ExecutorQuerySet models.Queue models.Schedule
+    models.ExecutorQuerySet models.Queue models.Schedule models.Inquiry models.InquiryQuerySet
     admin.WorkflowAdmin admin.MessageAdmin admin.EventAdmin admin.ExecutorAdmin admin.QueueAdmin
     admin.ScheduleAdmin
 The models are the query API: their rows can be read and filtered, but not changed, by the ORM. The
@@ -101,7 +106,8 @@ Channels consumers send streams and events to browsers. The guide to
 Settings, checks, signals and telemetry
     routers.DbosRouter serializers.register serializers.Serializer signals.workflow_started
     signals.workflow_finished signals.executor_started signals.executor_stopped
-    signals.keys_changed telemetry.Subscriber telemetry.subscribe telemetry.unsubscribe
+    signals.form_reminder signals.keys_changed telemetry.Subscriber telemetry.subscribe
+    telemetry.unsubscribe
 [Settings](../settings.md), [system checks](../checks.md), and [signals and
 telemetry](signals.md) have pages of their own; these are the names that code imports.
 
@@ -119,8 +125,9 @@ Exceptions
     DbosError WorkflowDoesNotExist WorkflowIdConflict UserConflict DuplicateWorkflow UnknownWorkflow
     WaitTimeout StepTimeout WaitInTest WorkflowCancelled MaxRecoveryAttemptsExceeded
     NondeterminismError MapFailed LimitReached StreamClosed NotInWorkflow NotAllowedInStep
-    NotAllowedInAtomic PayloadTooLarge QueueDoesNotExist RecordedError ScheduleDoesNotExist
-    ScheduleExists ScheduleIsDeclared SerializationError UnknownTypeInHistory ModelInstanceGone
+    NotAllowedInAtomic FormDoesNotExist FormNotPending PayloadTooLarge QueueDoesNotExist
+    RecordedError ScheduleDoesNotExist ScheduleExists ScheduleIsDeclared SerializationError
+    UnknownTypeInHistory ModelInstanceGone
 Every error derives from `DbosError`. Messages name the value at fault and the remedy.
 """
 # Values have no docstrings of their own.
@@ -131,6 +138,7 @@ NOTES = {
     "signals.workflow_finished": "A workflow has ended in a worker, and its end is committed.",
     "signals.executor_started": "An executor has registered.",
     "signals.executor_stopped": "An executor has stopped.",
+    "signals.form_reminder": "A form still waits for an answer; sent in a step of its workflow.",
     "signals.keys_changed": "Watched keys have changed; for the engine's own waits.",
 }
 # Classes that users create themselves; of all others the constructor isn't shown.
@@ -140,6 +148,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "executor.Executor": ("start", "stop", "run", "wait_until_idle"),
     "consumers.StreamConsumer": (),
     "consumers.EventConsumer": (),
+    "views.AnswerFormView": ("template_name", "success_url"),
     "admin.WorkflowAdmin": (),
     "admin.MessageAdmin": (),
     "admin.EventAdmin": (),

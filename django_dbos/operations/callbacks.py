@@ -24,6 +24,8 @@ async def acallback_url(run: Run, topic: str, max_age: float | None) -> str:
     if call.found is not None:
         await run.turn(call.found)
         return str(await run.aoutcome(call.found))
+    if (error := find_problem()) is not None:
+        await run.afail(call, error)
     new = NewInquiry(kind="callback", step_number=call.step_number, topic=topic, timeout=max_age)
     asked = await reads.apatiently(run, lambda: run.host.store.ask(run.claim, new))
     if asked is None:
@@ -73,9 +75,13 @@ def unsign(signed: str) -> tuple[int, str] | None:
     return int(inquiry_id), secret
 
 
-def check_address() -> None:
-    """Raise ImproperlyConfigured, as address_of() does, before anything is recorded."""
-    address_of("check")
+def find_problem() -> ImproperlyConfigured | None:
+    """Return the error that address_of() raises for every callback, if there is one."""
+    try:
+        address_of("any")
+    except ImproperlyConfigured as error:
+        return error
+    return None
 
 
 def message_of(value: Any) -> str:

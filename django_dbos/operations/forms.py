@@ -94,7 +94,7 @@ async def _aask(call: Call, request: FormRequest, asked_at: int) -> Asked:
         step_number=asked_at,
         timeout=request.timeout,
         form_name=request.path,
-        title=request.title,
+        title=request.title or request.name,
         description=request.description,
         initial=request.initial,
         audience=request.audience,

@@ -72,12 +72,12 @@ def step_of(
         if found is not None and hook is not None:
             hook(found, number)
 
-    async def aremind() -> None:
+    async def remind_on_loop() -> None:
         found = await sync_to_async(read)()
         if found is not None:
             await hook(found, number)
 
     is_async = iscoroutinefunction(hook)
-    function: Callable[[], Any] = aremind if is_async else remind
+    function: Callable[[], Any] = remind_on_loop if is_async else remind
     name = operation_name("remind", f"{form} {number}")
     return replace(options or PLAIN, name=name, function=function, is_async=is_async)

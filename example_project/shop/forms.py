@@ -61,3 +61,11 @@ def cleaned(form: forms.Form) -> dict[str, Any]:
     errors = {field: list(messages) for field, messages in form.errors.items()}
     sentence = " ".join(f"{field}: {' '.join(messages)}" for field, messages in errors.items())
     raise RefusalError(400, sentence, errors=errors)
+
+
+class RefundForm(forms.Form):
+    """The question whether a customer gets money back, for people who may decide it."""
+
+    approved = forms.BooleanField(required=False)
+    amount = forms.DecimalField(min_value=0, max_value=1000)
+    reason = forms.CharField(required=False, widget=forms.Textarea)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,9 +16,11 @@ from django.db.models import QuerySet
 import django_dbos as dbos
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.duties.retention import Retention
+from django_dbos.fields import DatabaseNow
 from django_dbos.models import (
     AtomicCheckpoint,
     Event,
+    Inquiry,
     Message,
     PastRun,
     StreamEntry,
@@ -93,6 +96,15 @@ def make(count: int) -> list[str]:
             wake_workflow_id="other",
             wake_name="key",
         ).save_base(force_insert=True)
+        Inquiry(
+            kind=Inquiry.Kind.CALLBACK,
+            workflow_id=handle.workflow_id,
+            token=uuid.uuid4(),
+            step_number=1,
+            secret=uuid.uuid4(),
+            topic="topic",
+            created_at=DatabaseNow(),
+        ).save_base(force_insert=True)
     age()
     return [handle.workflow_id for handle in handles]
 
@@ -149,6 +161,7 @@ def test_all_rows_of_old_workflows_are_deleted(store: Store) -> None:
     assert not Message.objects.exists()
     assert set(Event.objects.values_list("workflow_id", flat=True)) == {"young"}
     assert {name for name, count in rows_left().items() if count} == before.keys() - {
+        "Inquiry",
         "Message",
         "Wake",
     }

@@ -7,7 +7,8 @@ import threading
 from typing import Any
 
 import pytest
-from django.db import connection
+from asgiref.sync import sync_to_async
+from django.db import connection, connections
 
 import django_dbos as dbos
 from django_dbos.executor import Executor
@@ -89,6 +90,11 @@ def test_of_many_answers_at_once_one_is_accepted(worker: Executor) -> None:
     assert Message.objects.count() == 1
 
 
+async def answer(form_id: int) -> None:
+    await dbos.aanswer_form(form_id, {"amount": "4"})
+    await sync_to_async(connections.close_all)()
+
+
 def test_a_form_is_answered_in_async_code_and_in_another_workflows_step(worker: Executor) -> None:
     @dbos.step
     def sign(number: int) -> None:
@@ -104,5 +110,5 @@ def test_a_form_is_answered_in_async_code_and_in_another_workflows_step(worker: 
 
     second = approve.start(title="second")
     form = wait_for(title="second")
-    asyncio.run(dbos.aanswer_form(form.pk, {"amount": "4"}))
+    asyncio.run(answer(form.pk))
     assert second.get_result(LIMIT)[0]["amount"] == 4

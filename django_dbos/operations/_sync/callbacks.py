@@ -7,7 +7,7 @@ from __future__ import annotations
 from django_dbos import serializers
 from django_dbos.core.records import NewInquiry, RecordStep
 from django_dbos.operations._sync import reads
-from django_dbos.operations.callbacks import url_of
+from django_dbos.operations.callbacks import find_problem, url_of
 from django_dbos.operations.run import Run, operation_name
 
 
@@ -16,6 +16,8 @@ def callback_url(run: Run, topic: str, max_age: float | None) -> str:
     call = run.begin("callback_url", operation_name("callback_url", topic))
     if call.found is not None:
         return str(run.outcome(call.found))
+    if (error := find_problem()) is not None:
+        run.fail(call, error)
     new = NewInquiry(kind="callback", step_number=call.step_number, topic=topic, timeout=max_age)
     asked = reads.patiently(run, lambda: run.host.store.ask(run.claim, new))
     if asked is None:
