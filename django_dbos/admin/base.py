@@ -43,6 +43,16 @@ def status_label(workflow: Any) -> str:
     return str(workflow.get_status_display())
 
 
+def badge(workflow: Any) -> SafeString:
+    """Return the status of a workflow as words in its colour."""
+    return status_badge(str(workflow.status), status_label(workflow))
+
+
+def status_badge(status: str, label: str) -> SafeString:
+    """Return words in the colour of a status."""
+    return format_html('<span class="dbos-status" data-status="{}">{}</span>', status, label)
+
+
 class Links:
     """The addresses of one workflow's pages, on the admin site of the request."""
 

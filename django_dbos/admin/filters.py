@@ -1,26 +1,29 @@
-"""The list of workflows and its filters.
+"""The filters of the list of workflows.
 
-The choices of the filters come from this process and the executors' rows: collecting all names and
-queues in the workflow table would read all of it. Names and queues of finished workflows have no
-index either, so these filters only search the newest workflows; a search among millions would not
-return.
+The choices come from this process and the executors' rows: collecting all names and queues in the
+workflow table would read all of it. The queues of workflows that succeeded have no index either, so
+that this filter only searches the newest workflows; a search among millions would not return.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext_lazy as _
 
-from django_dbos.admin.base import EngineList, rows_of
-from django_dbos.admin.look import Look
-from django_dbos.admin.notes import LiveExecutors, explain, read_queue_reasons
-from django_dbos.admin.values import outcome, with_values
+from django_dbos.admin import ages
+from django_dbos.admin.base import rows_of
+from django_dbos.admin.notes import LiveExecutors
+from django_dbos.admin.saved_views import VIEWS
 from django_dbos.conf import get_settings
 from django_dbos.core import registry
 from django_dbos.core.status import Status
@@ -29,10 +32,25 @@ from django_dbos.models import Schedule, Workflow
 QUARANTINED = "QUARANTINED"
 # The number of schedules that a filter lists; the page of each one links to its workflows.
 MAX_SCHEDULES = 50
-# The number of the newest workflows that are searched without an index.
-MAX_SEARCHED = 100_000
-# Successful workflows are the bulk of the table; each of the other statuses has a partial index.
-WITHOUT_INDEX = (None, "", Status.SUCCESS.value)
+AGES = {
+    "1h": (_("Past hour"), timedelta(hours=1)),
+    "24h": (_("Past 24 hours"), timedelta(days=1)),
+    "7d": (_("Past 7 days"), timedelta(days=7)),
+    "30d": (_("Past 30 days"), timedelta(days=30)),
+}
+
+
+def live_executors(request: Any) -> LiveExecutors:
+    """Return the live executors, which are read once per request for the filters and the rows."""
+    if not hasattr(request, "dbos_executors"):
+        request.dbos_executors = LiveExecutors.read()
+    executors: LiveExecutors = request.dbos_executors
+    return executors
+
+
+def known_names(request: HttpRequest) -> set[str]:
+    """Return the functions that this process or a live executor has registered."""
+    return live_executors(request).known_names() | {*registry.workflows}
 
 
 class _Choice(admin.SimpleListFilter):
@@ -45,11 +63,43 @@ class _Choice(admin.SimpleListFilter):
             return queryset
         if "\0" in value:
             raise IncorrectLookupParameters
-        return queryset.filter(self.condition(value))
+        return queryset.filter(self.condition(value, request))
 
-    def condition(self, value: str) -> Q:
+    def condition(self, value: str, request: HttpRequest) -> Q:
         """Return the condition for a value."""
         return Q(**{str(self.parameter_name): value})
+
+
+class ViewFilter(_Choice):
+    """The saved views. The template of the list shows them as tabs, not among the filters."""
+
+    title = _("view")
+    parameter_name = "view"
+    template = "admin/django_dbos/workflow/no_filter.html"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Return the saved views."""
+        return [(view.name, view.label) for view in VIEWS]
+
+    def condition(self, value: str, request: HttpRequest) -> Q:
+        """Return the condition of a view."""
+        found = next((view for view in VIEWS if view.name == value), None)
+        if found is None:
+            raise IncorrectLookupParameters
+        return found.condition(live_executors(request))
+
+    def tabs(self, changelist: Any) -> Iterator[dict[str, Any]]:
+        """Return the tabs: each view shows all that is in it, without the other filters."""
+        value = self.value()
+        is_plain = not changelist.query and not changelist.has_active_filters
+        yield {"url": "?", "label": _("All"), "help_text": "", "is_chosen": is_plain}
+        for view in VIEWS:
+            yield {
+                "url": f"?{self.parameter_name}={view.name}",
+                "label": view.label,
+                "help_text": view.help_text,
+                "is_chosen": view.name == value,
+            }
 
 
 class StatusFilter(_Choice):
@@ -62,7 +112,7 @@ class StatusFilter(_Choice):
         """Return all statuses, and "quarantined"."""
         return [*Workflow.Status.choices, (QUARANTINED, _("quarantined"))]
 
-    def condition(self, value: str) -> Q:
+    def condition(self, value: str, request: HttpRequest) -> Q:
         """Return the condition, with redundant terms that make partial indexes usable."""
         match value:
             case "QUARANTINED":
@@ -83,8 +133,7 @@ class NameFilter(_Choice):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return the functions that this process or a live executor has registered."""
-        known = _live_executors(request).known_names() | {*registry.workflows}
-        return [(name, name) for name in sorted(known)]
+        return [(name, name) for name in sorted(known_names(request))]
 
 
 class QueueFilter(_Choice):
@@ -97,7 +146,7 @@ class QueueFilter(_Choice):
         """Return the default queue, the queues of functions, and the queues that workers serve."""
         definitions = registry.workflows.values()
         named = {definition.queue_name for definition in definitions if definition.queue_name}
-        served = _live_executors(request).named_queues()
+        served = live_executors(request).named_queues()
         return [(name, name) for name in sorted({get_settings().default_queue} | named | served)]
 
 
@@ -113,56 +162,71 @@ class ScheduleFilter(_Choice):
         return [(name, name) for name in found[:MAX_SCHEDULES]]
 
 
-class WorkflowList(EngineList):
-    """The list of workflows, with a note in each row; see the module for its limits."""
+class AgeFilter(_Choice):
+    """Filters by the time of creation, by one of a few spans up to now."""
 
-    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Return the rows, restricted to the newest if the filters have no index."""
-        found = super().get_queryset(request, *args, **kwargs)
-        self.oldest = self._find_oldest(request)
-        return found.filter(created_at__gte=self.oldest) if self.oldest else found
+    title = _("creation")
+    parameter_name = "since"
 
-    def get_results(self, request: HttpRequest) -> None:
-        """Load a page of rows, and set the note of each."""
-        super().get_results(request)
-        executors = _live_executors(request)
-        rows = list(self.result_list)
-        errors = _read_errors(rows, Look.of(request))
-        reasons = read_queue_reasons(rows, executors)
-        for row in rows:
-            of_queue = reasons.get(row.workflow_id, ())
-            row.note = explain(row, executors, errors.get(row.workflow_id), of_queue)
-        self.result_list = rows
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Return the spans."""
+        return [(name, label) for name, (label, span) in AGES.items()]
 
-    def _find_oldest(self, request: HttpRequest) -> datetime | None:
-        """Return the creation time of the oldest workflow to search, or None for no limit."""
-        query = request.GET
-        is_filtered = query.get("name") or query.get("queue_name")
-        if not is_filtered or self.query or query.get("status") not in WITHOUT_INDEX:
-            return None
-        times = rows_of(Workflow).order_by("-created_at").values_list("created_at", flat=True)
-        return next(iter(times[MAX_SEARCHED - 1 : MAX_SEARCHED]), None)
+    def condition(self, value: str, request: HttpRequest) -> Q:
+        """Return the condition for a span."""
+        if value not in AGES:
+            raise IncorrectLookupParameters
+        return Q(created_at__gte=ages.now() - AGES[value][1])
 
 
-def _live_executors(request: Any) -> LiveExecutors:
-    """Return the live executors, which are read once per request for the filters and the rows."""
-    if not hasattr(request, "dbos_executors"):
-        request.dbos_executors = LiveExecutors.read()
-    executors: LiveExecutors = request.dbos_executors
-    return executors
+class BeforeFilter(_Choice):
+    """Filters by creation before a day, or before a row: "2026-11-28", or "<instant>,<id>".
 
-
-def _read_errors(workflows: list[Any], look: Look) -> dict[str, str]:
-    """Return the errors of failed workflows by id, as this user may see them, but for huge ones.
-
-    The list reads no other values.
+    It leads to the rows behind the last page: pages are counted up to a limit.
     """
-    ids = [workflow.workflow_id for workflow in workflows if workflow.status == Status.ERROR]
-    if not ids:
-        return {}
-    found = with_values(rows_of(Workflow).filter(pk__in=ids).only("name"), "error_text", look=look)
-    return {
-        workflow.workflow_id: outcome(workflow, look).text
-        for workflow in found
-        if workflow.error_text_loaded is not None
-    }
+
+    title = _("creation before")
+    parameter_name = "before"
+    template = "admin/django_dbos/workflow/before_filter.html"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Return one choice, without which Django leaves the filter out."""
+        return [("", "")]
+
+    def condition(self, value: str, request: HttpRequest) -> Q:
+        """Return the condition for a day or a row."""
+        if not value:
+            return Q()
+        text, comma, workflow_id = value.partition(",")
+        instant = _read_instant(text)
+        if not comma:
+            return Q(created_at__lt=instant)
+        is_earlier = Q(created_at__lt=instant) | Q(workflow_id__lt=workflow_id)
+        return Q(created_at__lte=instant) & is_earlier
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Return what the template needs: the day, and the other filters as hidden fields."""
+        value = self.value() or ""
+        others = changelist.get_filters_params()
+        kept = [(name, item) for name, found in others.items() for item in found]
+        yield {
+            "name": self.parameter_name,
+            "day": value.partition(",")[0].partition("T")[0],
+            "is_chosen": bool(value),
+            "remove_url": changelist.get_query_string(remove=[self.parameter_name]),
+            "others": [(name, item) for name, item in kept if name != self.parameter_name],
+            "query": changelist.query,
+        }
+
+
+def _read_instant(text: str) -> datetime:
+    """Return an instant of an address, or the begin of a day; raise IncorrectLookupParameters."""
+    try:
+        found = parse_datetime(text) or datetime.combine(parse_date(text) or date.min, time.min)
+        if settings.USE_TZ and timezone.is_naive(found):
+            found = timezone.make_aware(found)
+    except (ValueError, OverflowError) as error:
+        raise IncorrectLookupParameters from error
+    if found.year == date.min.year or timezone.is_aware(found) != settings.USE_TZ:
+        raise IncorrectLookupParameters
+    return found

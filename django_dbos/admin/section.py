@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from django.db.models import Model, QuerySet
+from django.db.models import CompositePrimaryKey, Model, Q, QuerySet
 from django.utils.translation import gettext
 
 from django_dbos.admin.base import PAGE_SIZE, Links, rows_of
 from django_dbos.admin.look import Look
 from django_dbos.admin.values import Value, to_download, with_values
 
+# In addresses, they precede the keys of the row beyond which a page lies.
+AFTER, BEFORE = "after", "before"
 # Text that is translated when it is displayed.
 Label = Any
 Cells = tuple[Any, ...]
@@ -58,23 +61,60 @@ class Rows:
     next_url: str
 
 
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """The row that a page begins after or ends before, by its keys: deep pages cost no more."""
+
+    name: str
+    keys: list[str | int]
+
+    @classmethod
+    def read(cls, name: str, text: str) -> Edge:
+        """Return the edge in an address; raise ValueError."""
+        keys = json.loads(text)
+        if not isinstance(keys, list) or not all(_is_key(key) for key in keys):
+            raise ValueError(gettext("There is no row %s.") % text)
+        return cls(name, keys)
+
+    def condition(self, section: Section, workflow_id: str) -> Q:
+        """Return the condition for the rows beyond the edge; raise ValueError."""
+        if len(self.keys) != len(section.keys):
+            raise ValueError(gettext("There is no row %s.") % self.keys)
+        lookup = "gt" if self.name == AFTER else "lt"
+        pk = section.model._meta.pk
+        if isinstance(pk, CompositePrimaryKey) and len(pk.field_names) == len(section.keys) + 1:
+            # A comparison of rows, for which the primary key's index is entered at the edge.
+            return Q(**{f"pk__{lookup}": (workflow_id, *self.keys)})
+        first, *others = zip(section.keys, self.keys, strict=True)
+        beyond = Q(**{f"{first[0]}__{lookup}": first[1]})
+        for key, value in others:
+            beyond |= Q(**{first[0]: first[1], f"{key}__{lookup}": value})
+        return beyond
+
+
+def _is_key(key: Any) -> bool:
+    if isinstance(key, str):
+        return "\0" not in key
+    return isinstance(key, int) and not isinstance(key, bool) and abs(key) < 2**63
+
+
 def preview(section: Section, links: Links, workflow_id: str, look: Look) -> Rows:
     """Return the first rows, with shortened values."""
-    return _read(section, links, workflow_id, {}, 0, look)
+    return _read(section, links, workflow_id, {}, None, look)
 
 
 def read(
     section: Section, links: Links, workflow_id: str, query: Mapping[str, str], look: Look
 ) -> Rows:
-    """Return the rows that a query string selects by keys, and page ``p`` of them.
+    """Return the rows that a query string selects by keys: those after or before a row.
 
     Raises:
-        ValueError: A key or the page number is invalid.
+        ValueError: A key is invalid, or the row.
     """
     chosen = {key: query[key] for key in section.keys if key in query}
-    page = _page_number(query.get("p", "0"))
     look = replace(look, is_whole=len(chosen) == len(section.keys))
-    return _read(section, links, workflow_id, chosen, page, look)
+    edge = next((Edge.read(name, query[name]) for name in (AFTER, BEFORE) if name in query), None)
+    return _read(section, links, workflow_id, chosen, edge, look)
 
 
 def read_value(section: Section, workflow_id: str, query: Mapping[str, str], look: Look) -> Any:
@@ -101,30 +141,39 @@ def _read(
     links: Links,
     workflow_id: str,
     chosen: dict[str, str],
-    page: int,
+    edge: Edge | None,
     look: Look,
 ) -> Rows:
     found = rows_of(section.model).filter(**{section.owner: workflow_id, **chosen})
     found = section.narrow(found).order_by(*section.keys)
     found = with_values(found, *section.values, look=look)
-    first = page * PAGE_SIZE
-    rows = list(found[first : first + PAGE_SIZE + 1])
+    is_backward = edge is not None and edge.name == BEFORE
+    if edge is not None:
+        found = found.filter(edge.condition(section, workflow_id))
+    rows = list((found.reverse() if is_backward else found)[: PAGE_SIZE + 1])
+    has_more, rows = len(rows) > PAGE_SIZE, rows[:PAGE_SIZE]
+    if is_backward:
+        rows.reverse()
+    has_previous = has_more if is_backward else edge is not None
+    has_next = is_backward or has_more
     return Rows(
         name=section.name,
         title=section.title,
         columns=section.columns,
-        rows=[_cells(section, row, links, look) for row in rows[:PAGE_SIZE]],
-        previous_url=links.rows(section.name, **chosen, p=page - 1) if page else "",
-        next_url=links.rows(section.name, **chosen, p=page + 1) if rows[PAGE_SIZE:] else "",
+        rows=[_cells(section, row, links, look) for row in rows],
+        previous_url=_turn(section, links, chosen, BEFORE, rows[:1]) if has_previous else "",
+        next_url=_turn(section, links, chosen, AFTER, rows[-1:]) if has_next else "",
     )
 
 
-def _page_number(text: str) -> int:
-    number = int(text)
-    # No table is that long, and databases refuse much larger offsets.
-    if not 0 <= number < 10**9:
-        raise ValueError(f"Page {text} doesn't exist.")
-    return number
+def _turn(
+    section: Section, links: Links, chosen: dict[str, str], name: str, rows: list[Any]
+) -> str:
+    """Return the address of the rows beyond a row; of the first ones if there is none."""
+    if not rows:
+        return links.rows(section.name, **chosen)
+    keys = json.dumps([getattr(rows[0], key) for key in section.keys], separators=(",", ":"))
+    return links.rows(section.name, **chosen, **{name: keys})
 
 
 def _cells(section: Section, row: Any, links: Links, look: Look) -> Cells:

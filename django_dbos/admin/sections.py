@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery
-from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from django_dbos.admin.base import VALUES, Links, link, rows_of, status_label
+from django_dbos.admin.base import VALUES, Links, badge, link, rows_of, status_badge
 from django_dbos.admin.look import Look
 from django_dbos.admin.section import Cells, Section
 from django_dbos.admin.values import (
@@ -20,7 +19,7 @@ from django_dbos.admin.values import (
     shown,
     shown_json,
 )
-from django_dbos.core.status import CLOSING
+from django_dbos.core.status import CLOSING, Status
 from django_dbos.models import (
     Checkpoint,
     Event,
@@ -66,8 +65,7 @@ def _show_step(step: Any, links: Links, look: Look) -> Cells:
 def _state_of(step: Any) -> str:
     """Return the stored state, or a "failed" badge for an error, to be found at a glance."""
     if step.state == Checkpoint.State.RECORDED and step.error_text_size is not None:
-        badge = '<span class="dbos-status" data-status="ERROR">{}</span>'
-        return format_html(badge, gettext("failed"))
+        return status_badge(Status.ERROR, gettext("failed"))
     return str(step.get_state_display())
 
 
@@ -78,7 +76,7 @@ def _show_message(message: Any, links: Links, look: Look) -> Cells:
         shown(message, "message_text", look),
         _linked(links, message.sender_id),
         instant(message.created_at),
-        instant(message.consumed_at) or gettext("not consumed"),
+        instant(message.consumed_at) or status_badge(Status.DELAYED, gettext("not consumed")),
         message.consumed_step_number,
     )
 
@@ -129,7 +127,7 @@ def _show_child(child: Any, links: Links, look: Look) -> Cells:
     return (
         _linked(links, str(child.workflow_id)),
         child.name,
-        status_label(child),
+        badge(child),
         child.parent_step_number,
         instant(child.created_at),
         instant(child.finished_at),
@@ -175,140 +173,151 @@ def _defer_values(workflows: QuerySet[Any]) -> QuerySet[Any]:
     return workflows.defer(*VALUES)
 
 
+INPUT = Section(
+    name="input",
+    title=_("Input"),
+    model=Workflow,
+    keys=(),
+    columns=(),
+    show=_show_input,
+    values=("input_text",),
+    narrow=_defer_values,
+)
+ATTRIBUTES = Section(
+    name="attributes",
+    title=_("Attributes"),
+    model=Workflow,
+    keys=(),
+    columns=(),
+    show=_show_attributes,
+    values=("attributes",),
+    narrow=_with_attributes,
+)
+OUTCOME = Section(
+    name="outcome",
+    title=_("Outcome"),
+    model=Workflow,
+    keys=(),
+    columns=(),
+    show=_show_outcome,
+    values=("output_text", "error_text"),
+    narrow=_finished,
+)
+STEPS = Section(
+    name="steps",
+    title=_("Steps"),
+    model=Checkpoint,
+    keys=("step_number",),
+    columns=(
+        _("Step"),
+        _("Name"),
+        _("State"),
+        _("Outcome"),
+        _("Attempts"),
+        _("Started"),
+        _("Recorded"),
+        _("Duration"),
+        _("Related workflow"),
+    ),
+    show=_show_step,
+    values=("output_text", "error_text", "attempt_errors_text"),
+)
+PAST_RUNS = Section(
+    name="runs",
+    title=_("Past runs"),
+    model=PastRun,
+    keys=("run_number",),
+    columns=(
+        _("Run"),
+        _("Input"),
+        _("Steps"),
+        _("Started"),
+        _("Ended"),
+        _("Duration"),
+    ),
+    show=_show_past_run,
+    values=("input_text",),
+)
+MESSAGES = Section(
+    name="messages",
+    title=_("Messages"),
+    model=Message,
+    keys=("message_id",),
+    columns=(
+        _("Number"),
+        _("Topic"),
+        _("Message"),
+        _("Sender"),
+        _("Sent"),
+        _("Consumed"),
+        _("By step"),
+    ),
+    show=_show_message,
+    values=("message_text",),
+)
+EVENTS = Section(
+    name="events",
+    title=_("Events"),
+    model=Event,
+    keys=("key",),
+    columns=(_("Key"), _("Value"), _("Version"), _("Set")),
+    show=_show_event,
+    values=("value_text",),
+)
+EVENT_HISTORY = Section(
+    name="history",
+    title=_("History of events"),
+    model=EventVersion,
+    keys=("key", "version"),
+    columns=(_("Key"), _("Version"), _("Value"), _("By step"), _("Set")),
+    show=_show_version,
+    values=("value_text",),
+)
+STREAMS = Section(
+    name="streams",
+    title=_("Streams"),
+    model=StreamEntry,
+    keys=("key",),
+    columns=(_("Key"), _("Values"), _("State"), _("First written"), _("Last written")),
+    show=_show_stream,
+    narrow=_one_row_per_stream,
+)
+ENTRIES = Section(
+    name="entries",
+    title=_("Stream entries"),
+    model=StreamEntry,
+    keys=("key", "offset"),
+    columns=(_("Key"), _("Offset"), _("Value"), _("By step"), _("Written")),
+    show=_show_entry,
+    values=("value_text",),
+)
+CHILDREN = Section(
+    name="children",
+    title=_("Children"),
+    model=Workflow,
+    keys=("parent_step_number", "workflow_id"),
+    columns=(
+        _("Workflow"),
+        _("Name"),
+        _("Status"),
+        _("By step"),
+        _("Created"),
+        _("Finished"),
+    ),
+    show=_show_child,
+    owner="parent_id",
+    narrow=_defer_values,
+)
 SECTIONS = (
-    Section(
-        name="input",
-        title=_("Input"),
-        model=Workflow,
-        keys=(),
-        columns=(),
-        show=_show_input,
-        values=("input_text",),
-        narrow=_defer_values,
-    ),
-    Section(
-        name="attributes",
-        title=_("Attributes"),
-        model=Workflow,
-        keys=(),
-        columns=(),
-        show=_show_attributes,
-        values=("attributes",),
-        narrow=_with_attributes,
-    ),
-    Section(
-        name="outcome",
-        title=_("Outcome"),
-        model=Workflow,
-        keys=(),
-        columns=(),
-        show=_show_outcome,
-        values=("output_text", "error_text"),
-        narrow=_finished,
-    ),
-    Section(
-        name="steps",
-        title=_("Steps"),
-        model=Checkpoint,
-        keys=("step_number",),
-        columns=(
-            _("Step"),
-            _("Name"),
-            _("State"),
-            _("Outcome"),
-            _("Attempts"),
-            _("Started"),
-            _("Recorded"),
-            _("Duration"),
-            _("Related workflow"),
-        ),
-        show=_show_step,
-        values=("output_text", "error_text", "attempt_errors_text"),
-    ),
-    Section(
-        name="runs",
-        title=_("Past runs"),
-        model=PastRun,
-        keys=("run_number",),
-        columns=(
-            _("Run"),
-            _("Input"),
-            _("Steps"),
-            _("Started"),
-            _("Ended"),
-            _("Duration"),
-        ),
-        show=_show_past_run,
-        values=("input_text",),
-    ),
-    Section(
-        name="messages",
-        title=_("Messages"),
-        model=Message,
-        keys=("message_id",),
-        columns=(
-            _("Number"),
-            _("Topic"),
-            _("Message"),
-            _("Sender"),
-            _("Sent"),
-            _("Consumed"),
-            _("By step"),
-        ),
-        show=_show_message,
-        values=("message_text",),
-    ),
-    Section(
-        name="events",
-        title=_("Events"),
-        model=Event,
-        keys=("key",),
-        columns=(_("Key"), _("Value"), _("Version"), _("Set")),
-        show=_show_event,
-        values=("value_text",),
-    ),
-    Section(
-        name="history",
-        title=_("History of events"),
-        model=EventVersion,
-        keys=("key", "version"),
-        columns=(_("Key"), _("Version"), _("Value"), _("By step"), _("Set")),
-        show=_show_version,
-        values=("value_text",),
-    ),
-    Section(
-        name="streams",
-        title=_("Streams"),
-        model=StreamEntry,
-        keys=("key",),
-        columns=(_("Key"), _("Values"), _("State"), _("First written"), _("Last written")),
-        show=_show_stream,
-        narrow=_one_row_per_stream,
-    ),
-    Section(
-        name="entries",
-        title=_("Stream entries"),
-        model=StreamEntry,
-        keys=("key", "offset"),
-        columns=(_("Key"), _("Offset"), _("Value"), _("By step"), _("Written")),
-        show=_show_entry,
-        values=("value_text",),
-    ),
-    Section(
-        name="children",
-        title=_("Children"),
-        model=Workflow,
-        keys=("parent_step_number", "workflow_id"),
-        columns=(
-            _("Workflow"),
-            _("Name"),
-            _("Status"),
-            _("By step"),
-            _("Created"),
-            _("Finished"),
-        ),
-        show=_show_child,
-        owner="parent_id",
-        narrow=_defer_values,
-    ),
+    INPUT,
+    ATTRIBUTES,
+    OUTCOME,
+    STEPS,
+    PAST_RUNS,
+    MESSAGES,
+    EVENTS,
+    EVENT_HISTORY,
+    STREAMS,
+    ENTRIES,
+    CHILDREN,
 )

@@ -8,7 +8,7 @@ value can be downloaded as a file.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -32,6 +32,7 @@ MAX_SHOWN, MAX_LOADED = 2_000, 64 * 1024
 MAX_SHOWN_ALONE, MAX_LOADED_ALONE = 100_000, 1024 * 1024
 
 _indented = json.JSONEncoder(indent=2, ensure_ascii=False)
+_on_one_line = json.JSONEncoder(ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,11 @@ def with_values(queryset: models.QuerySet[Any], *columns: str, look: Look) -> mo
 def shown(row: Any, column: str, look: Look) -> Value:
     """Return the value of a column that with_values() has loaded."""
     return _show(row, column, serializers.to_plain, _written, look)
+
+
+def shown_in_line(row: Any, column: str, look: Look) -> Value:
+    """Return a value that with_values() has loaded as JSON on one line."""
+    return _show(row, column, serializers.to_plain, _written_in_line, look)
 
 
 def shown_json(row: Any, column: str, look: Look) -> Value:
@@ -209,12 +215,21 @@ def _hidden(column: str, text: str | None) -> Value:
 
 
 def _written(value: Any, limit: int) -> Value:
-    """Return a value as indented JSON, and stop formatting at the limit.
+    """Return a value as indented JSON."""
+    return _joined(_indented.iterencode(value), limit)
+
+
+def _written_in_line(value: Any, limit: int) -> Value:
+    return _joined(_on_one_line.iterencode(value), limit)
+
+
+def _joined(json_pieces: Iterable[str], limit: int) -> Value:
+    """Return JSON as a value, and stop formatting it at the limit.
 
     Indentation can make a deeply nested value a hundred times as long.
     """
     pieces, size = [], 0
-    for piece in _indented.iterencode(value):
+    for piece in json_pieces:
         pieces.append(piece)
         size += len(piece)
         if size > limit:

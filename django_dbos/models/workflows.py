@@ -139,7 +139,7 @@ class Workflow(EngineRow):
             ("reschedule_workflow", "Can change when a delayed workflow starts"),
             ("view_payload", "Can view inputs, outcomes and other values"),
         )
-        # All but `created` are partial on live states: a finished workflow has left them.
+        # Most are partial, on live states: a finished workflow has left them.
         indexes = (
             models.Index(
                 fields=("queue_name", "partition_key", "-priority", "queue_sequence"),
@@ -208,6 +208,18 @@ class Workflow(EngineRow):
                 name="dbos_workflow_scheduled",
             ),
             models.Index(fields=("created_at",), name="dbos_workflow_created"),
+            # The next three are the admin's; on PostgreSQL, a migration adds one of attributes.
+            models.Index(fields=("name", "created_at"), name="dbos_workflow_name"),
+            models.Index(
+                fields=("finished_at",),
+                condition=Q(status__in=("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")),
+                name="dbos_workflow_failed_at",
+            ),
+            models.Index(
+                fields=("created_at",),
+                condition=Q(is_quarantined=True),
+                name="dbos_workflow_quarantined",
+            ),
         )
         constraints = (
             # One with `unique_until` keeps its id after its end, until a start finds it expired.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html.parser import HTMLParser
 from typing import Any
@@ -69,9 +70,10 @@ class Page(HTMLParser):
             self.rows = self.sections[str(given["id"])] = []
         elif tag == "table" and given.get("id"):
             self.rows = self.tables[str(given["id"])] = []
-        elif tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th") and self.rows:
+        elif tag in ("tr", "dt"):
+            self.rows.append([""] if tag == "dt" else [])
+            self._in_cell = tag == "dt"
+        elif tag in ("td", "th", "dd") and self.rows:
             self.rows[-1].append("")
             self._in_cell = True
         elif tag == "form":
@@ -85,7 +87,7 @@ class Page(HTMLParser):
             self._in_button = True
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in ("td", "th"):
+        if tag in ("td", "th", "dt", "dd"):
             self._in_cell = False
         elif tag == "p":
             self._in_note = False
@@ -100,6 +102,27 @@ class Page(HTMLParser):
             self.note += data
         if self._in_button:
             self.buttons[-1] += data
+
+    @property
+    def badge(self) -> str:
+        """Return the status in the heading of a workflow's page."""
+        return re.findall(r'<h1.*?data-status="\w+">(.*?)</span>', self.html, re.DOTALL)[0]
+
+    @property
+    def streams(self) -> list[list[str]]:
+        """Return the key, state and number of values of each stream."""
+        found = re.findall(r"<h3>(.*?)</h3>", self.html.partition('id="streams"')[2], re.DOTALL)
+        return [re.sub(r"<[^>]+>", "|", text).replace("|", " ").split()[:3] for text in found]
+
+    @property
+    def steps(self) -> list[tuple[str, str]]:
+        """Return the number and the name of each step of the timeline, with its state."""
+        found = re.findall(
+            r'class="dbos-number">(\d+)</span>\s*<span class="dbos-what">(.*?)<svg',
+            self.html,
+            re.DOTALL,
+        )
+        return [(number, " ".join(re.sub("<[^>]+>", "", name).split())) for number, name in found]
 
     def body(self, section: str) -> list[list[str]]:
         """Return the rows of a section without its column headings."""

@@ -34,7 +34,7 @@ def note_of(client: Client, workflow_id: str) -> str:
     said = get(client, page_of(workflow_id)).note
     status = status_label(Workflow.objects.get(pk=workflow_id))
     rows = get(client, reverse(LIST), {"q": workflow_id}).tables["result_list"]
-    assert [row[3] for row in rows if row[1] == workflow_id] == [f"{status}{said}"]
+    assert [row[2] for row in rows if row[1].endswith(workflow_id)] == [f"{status}{said}"]
     return said
 
 
@@ -243,11 +243,11 @@ def test_the_note_of_a_quarantined_workflow_has_the_reason(operator: Client) -> 
     (row,) = get(operator, reverse(LIST)).tables["result_list"][1:]
 
     assert page.note == "Quarantined by the engine; resume it after fixing the cause."
-    assert f"ValueError: {SCRIPT}" in page.sections["outcome"][0][0]
+    assert f"ValueError: {SCRIPT}" in page.text
     assert "Resume" in page.buttons
     # The list has no outcome to read it from.
-    assert row[3].startswith(f"quarantined{page.note} ValueError: {SCRIPT}")
-    assert len(row[3]) < 400
+    assert row[2].startswith(f"quarantined{page.note} ValueError: {SCRIPT}")
+    assert len(row[2]) < 400
 
 
 def test_a_successful_workflow_has_no_note(operator: Client) -> None:
@@ -267,7 +267,7 @@ def test_the_list_shows_the_first_line_of_an_error(operator: Client) -> None:
 
     (row,) = get(operator, reverse(LIST)).tables["result_list"][1:]
 
-    assert row[3] == "failedLookupError: no stock…"
+    assert row[2] == "failedLookupError: no stock…"
     # The page shows the error as the outcome, and its note has advice.
     said = "A failure is final. To try again, start a workflow under another id."
     assert get(operator, page_of(handle.workflow_id)).note == said
@@ -283,4 +283,4 @@ def test_a_huge_error_is_not_read_for_the_list(operator: Client) -> None:
 
     (row,) = get(operator, reverse(LIST)).tables["result_list"][1:]
 
-    assert row[3] == "failed"
+    assert row[2] == "failed"

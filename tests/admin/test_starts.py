@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 
 import django_dbos as dbos
+from django_dbos.admin.ages import with_zone
 from django_dbos.admin.values import instant
 from django_dbos.models import Workflow
 from django_dbos.testing import run_until_idle
@@ -38,7 +39,7 @@ def test_a_partition_key_and_a_kept_id_are_shown(operator: Client) -> None:
 
     assert facts["Partition key"] == "customer-7"
     assert facts["Deduplication id"] == "d"
-    assert facts["Keeps that id until"] == instant(workflow.unique_until)
+    assert facts["Keeps that id until"] == with_zone(workflow.unique_until)
     assert "Debounce key" not in facts
 
 
@@ -49,8 +50,8 @@ def test_a_debounced_start_is_shown(operator: Client) -> None:
     facts = facts_of(operator, handle.workflow_id)
 
     assert facts["Debounce key"] == "k"
-    assert facts["Due"] == instant(workflow.due_at)
-    assert facts["Debounced until, at the latest"] == instant(workflow.debounce_until)
+    assert facts["Due"] == with_zone(workflow.due_at)
+    assert facts["Debounced until, at the latest"] == with_zone(workflow.debounce_until)
     note = get(operator, page_of(handle.workflow_id)).note
     assert f"Starts at {instant(workflow.due_at)}." in note
 

@@ -1,0 +1,131 @@
+"""The search of the list: by the beginning of an id, by name, by attribute, and by user.
+
+An id comes first; only a term that no id begins with is a name, an attribute or a user. Each search
+reads an index, or is restricted to the newest workflows (see `is_bounded`).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import operator
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import connections
+from django.db.models import ExpressionWrapper, F, Q
+from django.db.models.fields.json import KeyTransform, KeyTransformExact
+
+from django_dbos.admin.base import rows_of
+from django_dbos.admin.look import Look
+from django_dbos.conf import get_settings
+from django_dbos.fields import InstantField
+from django_dbos.models import Workflow
+
+MAX_FOUND = 1_000
+USER = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search term stands for.
+
+    Attributes:
+        condition: Selects the workflows.
+        is_bounded: No index finds them, so that only the newest workflows are to be searched.
+    """
+
+    condition: Q
+    is_bounded: bool = False
+
+
+def find(term: str, known_names: Collection[str], look: Look) -> Found:
+    """Return what a search term stands for. It isn't split into words: ids may contain blanks.
+
+    Attributes are values: who may not see them can't find out by searches which ones there are.
+    """
+    if ids := _ids_from(term):
+        return Found(Q(workflow_id__in=ids))
+    key, equals, value = term.partition("=")
+    if equals and key.strip() and look.may_see:
+        return _by_attribute(key.strip(), value.strip())
+    return _by_name(term, known_names)
+
+
+def _ids_from(beginning: str) -> list[str]:
+    """Return ids by their beginning, as a range: LIKE doesn't use every database's index."""
+    ids = rows_of(Workflow).filter(
+        workflow_id__gte=beginning, workflow_id__lt=f"{beginning}\U0010ffff"
+    )
+    ids = ids.order_by("workflow_id").values_list("workflow_id", flat=True)
+    # Not a subquery, for which a planner may walk the index on times to find a few matches.
+    return list(ids[:MAX_FOUND])
+
+
+def _by_name(term: str, known_names: Collection[str]) -> Found:
+    """Return the workflows of functions whose names contain the term, or are the term.
+
+    The functions are those that a process knows; others are found by their whole names.
+    """
+    part = term.strip().lower()
+    names = sorted(name for name in known_names if part in name.lower()) or [term.strip()]
+    if len(names) == 1:
+        # The index has the workflows of one name in the order of the list.
+        return Found(Q(name=names[0]))
+    return Found(Q(name__in=names), is_bounded=True)
+
+
+def _by_attribute(key: str, value: str) -> Found:
+    """Return the workflows with an attribute such as `order=17` or `customer.id=7`.
+
+    With `user=7`, also those of that user.
+    """
+    path, values = key.split("."), _read(value)
+    if connections[get_settings().database].vendor != "postgresql":
+        found = _any(Q(KeyTransformExact(_at(path), candidate)) for candidate in values)
+        return Found(found | Q(user_id=value) if key == USER else found, is_bounded=True)
+    found = _any(Q(attributes__contains=_nested(path, candidate)) for candidate in values)
+    if key == USER:
+        return Found(found | Q(user_id=value), is_bounded=True)
+    return Found(Q(workflow_id__in=_newest(found)))
+
+
+def _read(value: str) -> list[Any]:
+    """Return what a value may be: the text, and the JSON that it is."""
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return [value]
+    # NaN and the infinities are no JSON for databases.
+    return [value] if isinstance(found, float) and not math.isfinite(found) else [value, found]
+
+
+def _any(conditions: Iterable[Q]) -> Q:
+    return functools.reduce(operator.or_, conditions)
+
+
+def _at(path: list[str]) -> Any:
+    found: Any = F("attributes")
+    for part in path:
+        found = KeyTransform(part, found)
+    return found
+
+
+def _nested(path: list[str], value: Any) -> Any:
+    for part in reversed(path):
+        value = {part: value}
+    return value
+
+
+def _newest(condition: Q) -> list[str]:
+    """Return the newest ids that the attributes' index finds.
+
+    They aren't ordered by the column itself: a planner that expects many matches would walk the
+    index on times instead, through the whole table if there are few.
+    """
+    time = ExpressionWrapper(F("created_at") + timedelta(0), output_field=InstantField())
+    found = rows_of(Workflow).filter(condition, attributes__isnull=False).order_by(time.desc())
+    return list(found.values_list("workflow_id", flat=True)[:MAX_FOUND])

@@ -1,0 +1,108 @@
+"""The list of workflows: its rows with their notes, at a cost that doesn't grow with the table."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.http import HttpRequest
+
+from django_dbos.admin import ages
+from django_dbos.admin.base import MAX_COUNTED, EngineList, rows_of
+from django_dbos.admin.filters import BeforeFilter, ViewFilter, known_names, live_executors
+from django_dbos.admin.look import Look
+from django_dbos.admin.notes import explain, read_queue_reasons
+from django_dbos.admin.searching import Found, find
+from django_dbos.admin.values import outcome, with_values
+from django_dbos.core.status import Status
+from django_dbos.models import Workflow
+
+# The number of the newest workflows that are searched without an index.
+MAX_SEARCHED = 100_000
+# Successful workflows are the bulk of the table; each of the other statuses has a partial index.
+WITHOUT_INDEX = (None, "", Status.SUCCESS.value)
+
+
+class WorkflowList(EngineList):
+    """The list of workflows, with a note in each row."""
+
+    oldest: datetime | None = None
+    """The creation time of the oldest workflow that is searched; None for no limit."""
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Return the rows, restricted to the newest if the filters have no index."""
+        found = super().get_queryset(request, *args, **kwargs)
+        self.oldest = self._find_oldest(request)
+        return found.filter(created_at__gte=self.oldest) if self.oldest else found
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Load a page of rows, and set the note of each."""
+        super().get_results(request)
+        executors = live_executors(request)
+        rows = list(self.result_list)
+        errors = _read_errors(rows, Look.of(request))
+        reasons = read_queue_reasons(rows, executors)
+        self.now = ages.now()
+        for row in rows:
+            of_queue = reasons.get(row.workflow_id, ())
+            row.note = explain(row, executors, errors.get(row.workflow_id), of_queue)
+            row.now = self.now
+        self.result_list = rows
+
+    @property
+    def tabs(self) -> list[dict[str, Any]]:
+        """The saved views."""
+        return next(
+            (list(spec.tabs(self)) for spec in self.filter_specs if isinstance(spec, ViewFilter)),
+            [],
+        )
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the page may refresh itself: further pages stay as they are."""
+        return self.page_num == 1 and BeforeFilter.parameter_name not in self.params
+
+    @property
+    def older_url(self) -> str:
+        """The address of the rows behind the last page, where the count has stopped; else ""."""
+        is_last = self.multi_page and self.page_num == self.paginator.num_pages
+        if not is_last or self.result_count < MAX_COUNTED or not self.result_list:
+            return ""
+        last = list(self.result_list)[-1]
+        before = f"{last.created_at.isoformat()},{last.workflow_id}"
+        return str(self.get_query_string({BeforeFilter.parameter_name: before}, remove=["p"]))
+
+    def _find_oldest(self, request: HttpRequest) -> datetime | None:
+        """Return the creation time of the oldest workflow to search, or None for no limit."""
+        query = request.GET
+        if query.get("status") not in WITHOUT_INDEX or query.get("view"):
+            return None
+        is_searched = searched(request, self.query).is_bounded if self.query else False
+        if not (is_searched or (query.get("queue_name") and not self.query)):
+            return None
+        times = rows_of(Workflow).order_by("-created_at").values_list("created_at", flat=True)
+        return next(iter(times[MAX_SEARCHED - 1 : MAX_SEARCHED]), None)
+
+
+def searched(request: Any, term: str) -> Found:
+    """Return what the search term stands for, which is found out once per request."""
+    if not hasattr(request, "dbos_searched"):
+        request.dbos_searched = find(term, known_names(request), Look.of(request))
+    found: Found = request.dbos_searched
+    return found
+
+
+def _read_errors(workflows: list[Any], look: Look) -> dict[str, str]:
+    """Return the errors of failed workflows by id, as this user may see them, but for huge ones.
+
+    The list reads no other values.
+    """
+    ids = [workflow.workflow_id for workflow in workflows if workflow.status == Status.ERROR]
+    if not ids:
+        return {}
+    found = with_values(rows_of(Workflow).filter(pk__in=ids).only("name"), "error_text", look=look)
+    return {
+        workflow.workflow_id: outcome(workflow, look).text
+        for workflow in found
+        if workflow.error_text_loaded is not None
+    }

@@ -1,0 +1,50 @@
+"""Indexes of the admin's list: by name, failures by their time, quarantined ones, attributes."""
+
+from typing import Any
+
+from django.db import migrations, models
+
+# SQLite has no such index; there a search reads the newest workflows.
+CREATE = """
+    CREATE INDEX dbos_workflow_attributes ON dbos_workflow
+    USING gin (attributes jsonb_path_ops) WHERE attributes IS NOT NULL
+"""
+DROP = "DROP INDEX dbos_workflow_attributes"
+
+
+def create_index(apps: Any, schema_editor: Any) -> None:
+    if schema_editor.connection.vendor == "postgresql":
+        schema_editor.execute(CREATE)
+
+
+def drop_index(apps: Any, schema_editor: Any) -> None:
+    if schema_editor.connection.vendor == "postgresql":
+        schema_editor.execute(DROP)
+
+
+class Migration(migrations.Migration):
+    dependencies = [("django_dbos", "0016_permissions")]
+
+    operations = [
+        migrations.AddIndex(
+            model_name="workflow",
+            index=models.Index(fields=["name", "created_at"], name="dbos_workflow_name"),
+        ),
+        migrations.AddIndex(
+            model_name="workflow",
+            index=models.Index(
+                condition=models.Q(("status__in", ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"))),
+                fields=["finished_at"],
+                name="dbos_workflow_failed_at",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="workflow",
+            index=models.Index(
+                condition=models.Q(("is_quarantined", True)),
+                fields=["created_at"],
+                name="dbos_workflow_quarantined",
+            ),
+        ),
+        migrations.RunPython(create_index, drop_index),
+    ]
