@@ -119,9 +119,10 @@ def test_without_the_permission_there_are_the_classes_of_errors(
 
     page = get(client, page_of(workflow_ids[1]))
 
-    assert page.sections["outcome"] == [["LookupError: (hidden)"]]
+    assert page.text.count("LookupError: (hidden)") == 1
     assert page.sections["input"] == [["(hidden)"]]
-    (failed,) = [step for step in page.body("steps") if step[1].endswith("leaks")]
+    steps = get(client, url_of("rows", workflow_ids[1], "steps")).body("steps")
+    (failed,) = [step for step in steps if step[1].endswith("leaks")]
     assert failed[2:5] == ["failed", "ValueError: (hidden)", "2"]
     assert "LookupError: (hidden)" in get(client, reverse(LIST)).text
 
