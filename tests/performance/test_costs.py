@@ -200,6 +200,24 @@ def test_a_workflow_under_a_limit_is_claimed_with_one_message(
 
 
 @on_postgresql
+def test_an_end_in_a_full_queue_claims_the_next_workflow_in_its_message(measure: Measure) -> None:
+    make_queue("limited", concurrency=1)
+    using = workflows.nothing.using(queue_name="limited")
+
+    def start_together() -> Any:
+        with transaction.atomic():
+            return [using.start() for _ in range(5)][-1]
+
+    measure(start_together, 5)
+
+    costs = measure(start_together, 5)
+
+    # A batch with a claim takes no further message.
+    assert costs.of(WRITER).count("claim_in_turn") >= 1
+    assert costs.trips[WRITER] == costs.of(WRITER).count("end_workflow") == 5
+
+
+@on_postgresql
 def test_an_end_that_frees_a_place_also_notifies_of_its_queue(measure: Measure) -> None:
     make_queue("default", concurrency=100)
 
