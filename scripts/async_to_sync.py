@@ -42,6 +42,7 @@ MODULES = (
     "mapping",
     "messages",
     "outside",
+    "places",
     "polling",
     "reads",
     "recorded_call",

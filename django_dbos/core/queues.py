@@ -3,6 +3,9 @@
 A workflow *holds a place* in its queue's limits from its claim on: while it runs, or until it ends.
 A *start* is the claim of a workflow that was queued as new: its first one, and the one after a
 resume(); a replay, a recovery and a wake-up are none. A limit of None is no limit.
+
+A run that waits and can't be suspended *lends* its place. When it wants to go on, it *reserves*
+one: nobody who claims may have it, but the run holds it only once that exceeds no limit.
 """
 
 from __future__ import annotations
@@ -15,6 +18,11 @@ from typing import TypeVar
 from django_dbos.core.frozen import dataclass
 
 T = TypeVar("T")
+
+LENT, RESERVED = -1, 3
+"""The place of a run that has lent its own; and the same once it wants that back."""
+HELD = (1, 2)
+"""The places that workflows hold: while they run, and until they end."""
 
 BUCKETS = 1_000
 """Starts of one thousandth of a rate's period are counted together, once the rate is above this."""

@@ -50,7 +50,9 @@ class Claim:
     token: uuid.UUID
     queue_name: str = ""
     place: int = 0
-    """The place in the queue's limits: 1 while the workflow runs, 2 until it ends, 0 for none."""
+    """The place in the queue's limits: 1 while the workflow runs, 2 until it ends, 0 for none.
+
+    A run whose place is lent has it in its claim all the same."""
     user_id: str | None = None
     recovery_attempts: int = 0
     steps_before: int = 0
@@ -344,6 +346,11 @@ def due_key(seconds: float) -> str:
 def executor_key(executor_id: str) -> str:
     """Return the text by which an executor is notified of a request to drain."""
     return f"executor:{executor_id}"
+
+
+def place_key(queue_name: str) -> str:
+    """Return the text by which runs of this process that want places back follow one another."""
+    return f"place:{queue_name}"
 
 
 def queue_key(queue_name: str) -> str:

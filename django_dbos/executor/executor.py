@@ -335,6 +335,7 @@ class Executor:
 
     def _stop_pool(self) -> None:
         self.runs.pool.stop()
+        self.runs.stop_lending()
         threads.end_idle_threads()
         self.store.relax(self.executor_id)
         self.store.wakeups.stop_listening()

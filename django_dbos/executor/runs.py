@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from django_dbos import telemetry
 from django_dbos.core import registry
@@ -18,15 +19,19 @@ from django_dbos.executor.clock import Clock
 from django_dbos.executor.identity import Identity
 from django_dbos.executor.notifier import Notifier
 from django_dbos.executor.pool import Pool
+from django_dbos.executor.shared_session import SharedSession
 from django_dbos.executor.slots import Slots
 from django_dbos.interruptions import ClaimLost, HandedOver, RunInterrupted
 from django_dbos.operations.loading import load_runs
 from django_dbos.operations.run import Run
 from django_dbos.store.group_commit import BatchWriter
 from django_dbos.store.pubsub import EVERYTHING
+from django_dbos.store.sessions import Session
 from django_dbos.store.writer import Succession, WithEnds
 
 logger = logging.getLogger("django_dbos.executor")
+
+T = TypeVar("T")
 
 RUN_PREFIX = run_key("")
 QUEUE_PREFIX = queue_key("")
@@ -66,6 +71,7 @@ class Runs:
         self._effects = effects
         self._clock = clock
         self.store = identity.store
+        self._lending_thread = SharedSession(identity, "places")
         self.slots = Slots(identity.concurrency, effects.slot_freed)
         self.pool = Pool(self._done)
         self.writer = self._new_writer()
@@ -104,7 +110,11 @@ class Runs:
     @property
     def with_places(self) -> list[str]:
         """The workflows whose functions run, and that hold a place in the limits of a queue."""
-        return [run.workflow_id for run in self if run.is_under_way and run.claim.place]
+        return [
+            run.workflow_id
+            for run in self
+            if run.is_under_way and run.claim.place and not run.is_place_lent
+        ]
 
     # Beginning and ending
 
@@ -206,6 +216,14 @@ class Runs:
                 is_last = run.waiting_branches == 0
             if is_last:
                 self.slots.take_again()
+
+    def with_session(self, run: Run, ask: Callable[[Session], T]) -> T:
+        """Raise RuntimeError: a sync run is suspended when it waits."""
+        raise RuntimeError(f"Workflow {run.workflow_id!r} can be suspended.")
+
+    async def awith_session(self, run: Run, ask: Callable[[Session], T]) -> T:
+        """Ask on the session that all runs share for their places."""
+        return await self._lending_thread.aask(run, ask)
 
     # After a commit
 
@@ -313,6 +331,10 @@ class Runs:
         for run in self:
             if run.loop is not None:
                 run.after_calls(partial(self._forget, run))
+
+    def stop_lending(self) -> None:
+        """End the thread on which runs lend their places, once it is done."""
+        self._lending_thread.stop()
 
     def stop_writer(self, patience: float) -> None:
         """Write the queue, and end the writer's thread.

@@ -18,6 +18,7 @@ from django.db import Error, connections
 from django_dbos.core.records import Checkpoint
 from django_dbos.exceptions import NotAllowedInAtomic
 from django_dbos.interruptions import RunCancelled
+from django_dbos.operations import places
 from django_dbos.operations._sync.reads import patiently
 from django_dbos.operations._sync.recording import record, record_failure
 from django_dbos.operations._sync.retries import retry
@@ -58,7 +59,9 @@ async def arun_atomic(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[st
     try:
         while True:
             try:
-                return await perform_in_turn(run, run_atomic, recorder, args, kwargs)
+                with run.attempting():
+                    await places.aregain(run)
+                    return await perform_in_turn(run, run_atomic, recorder, args, kwargs)
             except _AnotherAttempt as failed:
                 recorded = await aretry(recorder, failed.error)
             if recorded is not None:

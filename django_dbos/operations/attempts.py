@@ -13,7 +13,7 @@ from django.db.transaction import TransactionManagementError
 
 from django_dbos.exceptions import StepTimeout
 from django_dbos.interruptions import RunInterrupted
-from django_dbos.operations import context, threads
+from django_dbos.operations import context, places, threads
 from django_dbos.operations.raised import is_foreign, stand_in
 from django_dbos.operations.recorder import Recorder
 from django_dbos.operations.step_definitions import StepDefinition
@@ -36,18 +36,26 @@ async def aattempt(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, 
     An attempt of an async function that takes longer than its timeout raises StepTimeout.
     """
     run, step = recorder.call.run, recorder.step
-    if not step.is_async:
-        return await threads.perform(run, attempt, recorder, args, kwargs)
-    await run.aensure_claim(always=step.confirm)
-    with context.entered(run, recorder.scope()):
-        try:
-            async with asyncio.timeout(step.timeout) as limit:
-                return await _acall_function(recorder, args, kwargs)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            assert step.timeout is not None
-            raise StepTimeout(step.name, step.timeout) from None
+    with run.attempting():
+        # From here on no branch lends the run's place, and none has.
+        await places.aregain(run)
+        if not step.is_async:
+            return await threads.perform(run, attempt, recorder, args, kwargs)
+        await run.aensure_claim(always=step.confirm)
+        with context.entered(run, recorder.scope()):
+            return await _acall_in_time(recorder, args, kwargs)
+
+
+async def _acall_in_time(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    step = recorder.step
+    try:
+        async with asyncio.timeout(step.timeout) as limit:
+            return await _acall_function(recorder, args, kwargs)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        assert step.timeout is not None
+        raise StepTimeout(step.name, step.timeout) from None
 
 
 def call_function(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -7,10 +7,10 @@ Inside a test's transaction there is no registration, since no other connection 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import transaction
@@ -32,6 +32,9 @@ from django_dbos.store.inline_writer import InlineWriter
 
 if TYPE_CHECKING:
     from django_dbos.store.base import Store
+    from django_dbos.store.sessions import Session
+
+T = TypeVar("T")
 
 # In a test's transaction nothing arrives from outside. A sleep, or a wait beside other branches,
 # is waited out if it takes no longer than this (seconds).
@@ -229,12 +232,18 @@ class InlineHost:
 
     def refuse_wait(self, run: Run, operation: str, wake: Wake, remaining: float | None) -> None:
         """Inside a test's transaction, end a run whose wait nothing from outside could end."""
-        if not self.is_in_test:
+        if not self.is_in_test or self._goes_on(run):
             return
         is_short = remaining is not None and remaining <= LONGEST_TEST_SLEEP
         passes_by_itself = wake.kind is WakeKind.SLEEP or not self.is_inline
         if not (is_short and passes_by_itself):
             run.stop(HistoryUnusable(WaitInTest(operation)))
+
+    def _goes_on(self, run: Run) -> bool:
+        """Return whether other branches go on, or a run that has the place which this one lent."""
+        if not run.claim.place:
+            return False
+        return not run.is_at_rest or (run.is_place_lent and len(self.runs) > 1)
 
     # There are no slots
 
@@ -255,8 +264,20 @@ class InlineHost:
 
     @contextmanager
     def without_slot(self, run: Run) -> Iterator[None]:
-        """Do nothing in particular."""
-        yield
+        """Only count the branches that wait."""
+        run.waiting_branches += 1
+        try:
+            yield
+        finally:
+            run.waiting_branches -= 1
+
+    def with_session(self, run: Run, ask: Callable[[Session], T]) -> T:
+        """Ask on Django's connection."""
+        return sync_reads.patiently(run, lambda: ask(self.store.session()))
+
+    async def awith_session(self, run: Run, ask: Callable[[Session], T]) -> T:
+        """See with_session()."""
+        return await reads.apatiently(run, lambda: ask(self.store.session()))
 
     def _follow_up(self, plan: Plan) -> None:
         def follow_up() -> None:

@@ -25,7 +25,7 @@ from django_dbos.core.records import (
 )
 from django_dbos.core.status import ACTIVE
 from django_dbos.exceptions import DbosError, WaitTimeout, WorkflowDoesNotExist
-from django_dbos.operations import outcomes, reads
+from django_dbos.operations import outcomes, places, reads
 from django_dbos.operations.polling import auntil
 from django_dbos.operations.run import Call, Run, operation_name
 from django_dbos.operations.timeouts import results_label
@@ -213,6 +213,8 @@ class _AsyncEndWait(EndWait):
                 return None
 
     async def pause(self) -> float:
+        if self._policy.must_lend and await places.alend(self._run):
+            return 0.0
         remaining = self._limit.remaining
         seconds = self._policy.next_pause(remaining)
         if self._must_record(seconds):

@@ -52,6 +52,14 @@ class Branches:
         """True if more than one task of the run is alive."""
         return len(self._tasks) > 1
 
+    @property
+    def is_at_rest(self) -> bool:
+        """True if all tasks but the current one are blocked, and none has got an outcome."""
+        if self._turns or self._holds or self._expected:
+            return False
+        current = asyncio.current_task()
+        return all(task is current or _is_blocked(task) for task in self._tasks)
+
     def stop(self) -> None:
         """Cancel all turns, since the function has ended."""
         self._is_stopped = True

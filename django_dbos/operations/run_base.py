@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import Context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -127,6 +128,20 @@ class BaseRun:
     loop: asyncio.AbstractEventLoop | None = None
     branches: Branches | None = None
     task: asyncio.Task[Any] | None = None
+    is_place_lent = False
+    """True while the run has lent its place in its queue's limits: no branch goes on."""
+    is_loan_unsure = False
+    """True while the database may say otherwise, so that lending it again does no harm."""
+    place_lock: Any = nullcontext()
+    """Held while the place is lent or taken again; in an async run it is a lock of asyncio."""
+    returning = 0
+    """The number of branches that have something to go on with, and wait for the place."""
+    lending_context: Context | None = None
+    """The context in which the run's host can be asked, since a place was lent there."""
+    lending: asyncio.Task[bool] | asyncio.TimerHandle | None = None
+    """The next look whether all branches wait again, or the loan that it has led to."""
+    attempts = 0
+    """The number of steps that an async run is in."""
     waiting_branches = 0
     """The number of branches that wait without being suspended; the slot is lent meanwhile."""
     calls_on_threads: set[Future[None]]
@@ -204,8 +219,29 @@ class BaseRun:
     @property
     def waits_in_place(self) -> bool:
         """True if the run keeps its place in its queue's limits while it waits."""
-        claim = self.claim
-        return claim.place > 0 and (claim.waiting_frees is None or self.host.is_inline)
+        return self.claim.place > 0 and self.claim.waiting_frees is None
+
+    @property
+    def may_lend(self) -> bool:
+        """True if the run has a place in its queue's limits that it needs only to go on."""
+        has_place = not self.is_place_lent or self.is_loan_unsure
+        return has_place and self.claim.waiting_frees is not None
+
+    @property
+    def is_at_rest(self) -> bool:
+        """True if nothing of the run goes on but the branch that asks, which is about to wait."""
+        if self.attempts or self.returning or self.sync_steps or self.calls_on_threads:
+            return False
+        return self.branches is None or self.branches.is_at_rest
+
+    @contextmanager
+    def attempting(self) -> Iterator[None]:
+        """Count a step that an async run is in."""
+        self.attempts += 1
+        try:
+            yield
+        finally:
+            self.attempts -= 1
 
     def note_children(self, workflow_ids: Iterable[str], queue_name: str) -> None:
         """Note children that can't run if this run has the last place of their queue."""

@@ -8,7 +8,7 @@ from django_dbos import serializers
 from django_dbos.core.records import Answer, Checkpoint, RecordStep, Verdict, Write
 from django_dbos.exceptions import SerializationError
 from django_dbos.interruptions import HistoryUnusable
-from django_dbos.operations import reads
+from django_dbos.operations import places, reads
 from django_dbos.operations.run_base import BaseCall, BaseRun
 
 
@@ -35,7 +35,10 @@ class AsyncRunWrites(BaseRun):
         write = self.fenced(kind, **values)
         answer = await self.host.writer.awrite(write)
         self.check_answer(answer, call)
-        if (checkpoint := _outcome(write, answer)) is not None:
+        checkpoint = _outcome(write, answer)
+        if checkpoint is not None:
+            await places.aregain(self)
+        if checkpoint is not None:
             await self.turn(checkpoint)
         return answer
 

@@ -52,6 +52,7 @@ async def aexecute(run: Run) -> None:
     run.loop = asyncio.get_running_loop()
     run.thread_id = threading.get_ident()
     run.branches = Branches(run.loop)
+    run.place_lock = asyncio.Lock()
     _async_runs[run.workflow_id] = run
     try:
         async with _aobserved(run):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
@@ -13,10 +14,12 @@ from django_dbos.interruptions import RunInterrupted
 
 if TYPE_CHECKING:
     from django_dbos.store.base import Store
+    from django_dbos.store.sessions import Session
     from django_dbos.store.writer import Writer
 
 
 R = TypeVar("R", contravariant=True)
+T = TypeVar("T")
 
 
 class Host(Protocol[R]):
@@ -75,6 +78,15 @@ class Host(Protocol[R]):
 
     def without_slot(self, run: R) -> AbstractContextManager[None]:
         """Return a context in which a waiting run lends its slot; several branches may be in it."""
+
+    def with_session(self, run: R, ask: Callable[[Session], T]) -> T:
+        """Return the answer of `ask`, called with a session, once the database answers.
+
+        An interruption of the run ends the wait for that.
+        """
+
+    async def awith_session(self, run: R, ask: Callable[[Session], T]) -> T:
+        """See with_session()."""
 
 
 class HostedRun(Protocol):

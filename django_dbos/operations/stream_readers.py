@@ -24,7 +24,7 @@ from django_dbos import serializers
 from django_dbos.conf import get_settings
 from django_dbos.core.records import Checkpoint, RecordStep, RecordWait, Verdict, Wake, run_key
 from django_dbos.exceptions import WaitInTest, WaitTimeout
-from django_dbos.operations import reads
+from django_dbos.operations import places, reads
 from django_dbos.operations.polling import auntil
 from django_dbos.operations.run import Call, Run
 from django_dbos.operations.timeouts import entry_label
@@ -217,6 +217,8 @@ class AsyncStreamReader(BaseReader):
         found = await auntil(watch, wait, has_polled=has_read_all and not wait.is_over)
         page = None if found is None else found[0]
         if turn is None:
+            if self._call is not None:
+                await places.aregain(self._call.run)
             return page
         checkpoint = turn.checkpoint(output=_turn_text(page))
         answer = await turn.run.asubmit(RecordStep, turn, checkpoint=checkpoint)
@@ -351,6 +353,8 @@ class _AsyncRunPageWait(BaseRunPageWait):
         remaining = self._remaining
         if remaining is not None and remaining <= 0:
             return None
+        if self._policy.must_lend and await places.alend(self._run):
+            return 0.0
         seconds = self._policy.next_pause(remaining)
         if self._must_record(seconds):
             answer = await self._run.asubmit(RecordWait, self._call, **self._values())

@@ -2,7 +2,8 @@
 
 A run keeps its slot for a moment while it waits (`HoldPolicy`); afterwards it is suspended, and its
 row names what wakes it. A run that can't be suspended (it runs inline, or other branches of it are
-busy) blocks instead, and lends its slot meanwhile.
+busy) blocks instead, and lends its slot meanwhile; its place in its queue's limits, too, once all
+its branches wait (`places`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from django_dbos.core.records import (
     run_key,
 )
 from django_dbos.exceptions import WorkflowDoesNotExist
+from django_dbos.operations import places
 from django_dbos.operations.polling import auntil
 from django_dbos.operations.run import Call, Run
 from django_dbos.store.pubsub import Watch
@@ -66,6 +68,7 @@ async def apause(call: Call, wake: Wake, seconds: float) -> None:
     """Pause for `seconds`; the run may be suspended in the meantime."""
     with watch_for(call.run, wake) as watch:
         await auntil(watch, _AsyncPause(call, wake, seconds))
+    await places.aregain(call.run)
 
 
 def watch_for(run: Run, *wakes: Wake) -> Watch:
@@ -109,9 +112,23 @@ class HoldPolicy:
         self._run = call.run
         self._wake = wake
         self._settings = get_settings()
-        self._hold_until = time.monotonic() + self._settings.hold_time
-        self.is_resident = False
+        began = time.monotonic()
+        self._hold_until = began + self._settings.hold_time
+        self._lend_at = min(self._hold_until, began + places.LEND_AFTER)
+
+    @property
+    def is_resident(self) -> bool:
         """True if the run can't be suspended at present."""
+        return self._run.host.is_inline or self._run.is_concurrent
+
+    @property
+    def must_lend(self) -> bool:
+        """True if the run is to lend its place now: all its branches wait, and can't be suspended.
+
+        In a test's transaction it does so at once, since there is nothing else to wait for.
+        """
+        is_time = time.monotonic() >= self._lend_at or self._run.host.takes_turns
+        return is_time and self.is_resident and self._run.may_lend and self._run.is_at_rest
 
     @property
     def is_over(self) -> bool:
@@ -124,20 +141,31 @@ class HoldPolicy:
         `remaining` seconds are left of the wait; None: there is no limit.
         """
         run, wake = self._run, self._wake
-        self.is_resident = run.host.is_inline or run.is_concurrent
         longest = float("inf") if remaining is None else remaining
+        left = self._hold_until - time.monotonic()
         if self.is_resident:
             if wake.kind not in RETRIES:
                 run.host.refuse_wait(run, self._call.step_name, wake, remaining)
-            return min(self._settings.poll_interval, longest)
-        left = self._hold_until - time.monotonic()
+            return min(self._settings.poll_interval, longest, self._until_look())
         if left <= 0 or (wake.kind in TIMED and longest > left) or not self._may_hold():
             return None
         return min(left, longest)
 
+    def _until_look(self) -> float:
+        """Return the seconds until it is time to lend the place, or for others to have come on."""
+        run = self._run
+        until_lent = self._lend_at - time.monotonic()
+        if run.may_lend and until_lent > 0:
+            return until_lent
+        is_in_test = run.host.takes_turns and run.claim.place
+        return places.TURN_PAUSE if is_in_test else float("inf")
+
     def blocking(self) -> AbstractContextManager[None]:
         """Return a context in which a run that isn't suspended doesn't use its slot."""
-        return self._run.host.without_slot(self._run) if self.is_resident else nullcontext()
+        if not self.is_resident:
+            return nullcontext()
+        places.look_later(self._run)
+        return self._run.host.without_slot(self._run)
 
     def _may_hold(self) -> bool:
         """Return whether slots are free; a retry on a test's thread holds none, so it may hold."""
@@ -215,6 +243,8 @@ class _AsyncOutcomeWait(_RecordedWait):
                 return None
 
     async def pause(self) -> float:
+        if self._policy.must_lend and await places.alend(self._run):
+            return 0.0
         return self._next_pause(self._remaining)
 
     async def resume(self) -> None:
@@ -242,6 +272,8 @@ class _AsyncPause(_TimedWait):
         return self._poll()
 
     async def pause(self) -> float:
+        if self._policy.must_lend and await places.alend(self._run):
+            return 0.0
         return self._next_pause(self._remaining)
 
     async def resume(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from django_dbos.core.queues import HELD
 from django_dbos.core.records import Lane
 from django_dbos.core.status import Status
 from django_dbos.store import rows
@@ -21,7 +22,7 @@ class Holding(Connecting):
         return Held(
             claims={row[0]: row[1] for row in found if row[2]},
             lingering={row[0]: row[1] for row in found if not row[2]},
-            places={row[0]: (row[3], row[4]) for row in found if row[2] and row[4]},
+            places={row[0]: (row[3], row[4]) for row in found if row[2] and row[4] in HELD},
         )
 
     def read_statuses(self, session: Session, workflow_ids: Sequence[str]) -> dict[str, Status]:

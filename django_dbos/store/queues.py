@@ -27,6 +27,8 @@ from django_dbos.store.records import QueueCounts
 Window = tuple[str, str]
 """A queue and a partition key; no key for the rate of the whole queue."""
 NO_PLACE, WHILE_RUNNING, UNTIL_END = 0, 1, 2
+# Of runs that hold no place until they have taken it back: see `lending`.
+NOT_HELD = (queues.LENT, queues.RESERVED)
 # True of every wait, and the condition of the indexes on waits.
 IS_AWAITED = Q(due_at__isnull=False) | Q(wake_workflow_id__isnull=False)
 
@@ -243,7 +245,7 @@ class Queues(Claims, Announcing):
             # Not the children of a map() that are held behind others: they haven't begun.
             _set_places(waiting.filter(started_at__isnull=False), UNTIL_END)
         else:
-            _set_places(running.exclude(place=WHILE_RUNNING), WHILE_RUNNING)
+            _set_places(running.exclude(place__in=(WHILE_RUNNING, *NOT_HELD)), WHILE_RUNNING)
             _set_places(resting.filter(place=UNTIL_END), NO_PLACE)
 
     def _rows(self) -> QuerySet[Queue]:

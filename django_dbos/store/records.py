@@ -138,3 +138,16 @@ class Recovered:
     def count(self) -> int:
         """The number of recovered workflows."""
         return len(self.enqueued) + len(self.given_up)
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceReply:
+    """The answer to a run that wants its place back."""
+
+    place: int | None = None
+    """The place that it holds now: 0 where none is needed; None: it has to wait."""
+    is_held: bool = True
+    """Whether its claim seems to hold."""
+    is_locked: bool = False
+    """Whether others have locked the queue or the workflow, so that it may ask again soon."""
+    partition_key: str = ""

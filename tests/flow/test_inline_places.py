@@ -145,9 +145,16 @@ def test_in_a_tests_transaction_a_call_with_a_place_runs() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.rule(36)
-def test_in_a_tests_transaction_a_child_without_a_place_raises() -> None:
-    """Its parent runs on the only one."""
+def test_in_a_tests_transaction_a_child_runs_in_the_place_of_its_parent() -> None:
     make_queue(concurrency=1)
+
+    assert calls_another() == "second"
+
+
+@pytest.mark.django_db
+@pytest.mark.rule(36)
+def test_in_a_tests_transaction_a_child_whose_parent_keeps_the_only_place_raises() -> None:
+    make_queue(concurrency=1, hold_while_waiting=True)
 
     with pytest.raises(dbos.WaitInTest):
         calls_another()

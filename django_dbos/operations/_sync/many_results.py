@@ -12,7 +12,7 @@ from typing import Any
 from django_dbos.core import durations
 from django_dbos.core.records import Checkpoint, RecordStep, RecordWait, State, Wake
 from django_dbos.exceptions import DbosError, WaitTimeout
-from django_dbos.operations._sync import reads
+from django_dbos.operations._sync import places, reads
 from django_dbos.operations._sync.polling import until
 from django_dbos.operations.many_results import (
     RUN_AT_ONCE,
@@ -139,6 +139,8 @@ class _EndWait(EndWait):
                 return None
 
     def pause(self) -> float:
+        if self._policy.must_lend and places.lend(self._run):
+            return 0.0
         remaining = self._limit.remaining
         seconds = self._policy.next_pause(remaining)
         if self._must_record(seconds):

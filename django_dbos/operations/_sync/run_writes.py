@@ -10,8 +10,9 @@ from django_dbos import serializers
 from django_dbos.core.records import Answer, Checkpoint, RecordStep, Write
 from django_dbos.exceptions import SerializationError
 from django_dbos.interruptions import HistoryUnusable
-from django_dbos.operations._sync import reads
+from django_dbos.operations._sync import places, reads
 from django_dbos.operations.run_base import BaseCall, BaseRun
+from django_dbos.operations.run_writes import _outcome
 
 
 class RunWrites(BaseRun):
@@ -37,6 +38,9 @@ class RunWrites(BaseRun):
         write = self.fenced(kind, **values)
         answer = self.host.writer.write(write)
         self.check_answer(answer, call)
+        checkpoint = _outcome(write, answer)
+        if checkpoint is not None:
+            places.regain(self)
         return answer
 
     def fail(self, call: BaseCall, error: Exception, *, ends_wait: bool = False) -> NoReturn:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_dbos import serializers
 from django_dbos.core.records import Checkpoint, RecordStep, RecordWait, Verdict
-from django_dbos.operations._sync import reads
+from django_dbos.operations._sync import places, reads
 from django_dbos.operations._sync.polling import until
 from django_dbos.operations.run import Call, Run
 from django_dbos.operations.stream_readers import (
@@ -95,6 +95,8 @@ class StreamReader(BaseReader):
         found = until(watch, wait, has_polled=has_read_all and not wait.is_over)
         page = None if found is None else found[0]
         if turn is None:
+            if self._call is not None:
+                places.regain(self._call.run)
             return page
         checkpoint = turn.checkpoint(output=_turn_text(page))
         answer = turn.run.submit(RecordStep, turn, checkpoint=checkpoint)
@@ -161,6 +163,8 @@ class _RunPageWait(BaseRunPageWait):
         remaining = self._remaining
         if remaining is not None and remaining <= 0:
             return None
+        if self._policy.must_lend and places.lend(self._run):
+            return 0.0
         seconds = self._policy.next_pause(remaining)
         if self._must_record(seconds):
             answer = self._run.submit(RecordWait, self._call, **self._values())

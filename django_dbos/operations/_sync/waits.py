@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from django_dbos.core.records import Checkpoint, RecordWait, Verdict, Wake, WakeKind
 from django_dbos.exceptions import WorkflowDoesNotExist
+from django_dbos.operations._sync import places
 from django_dbos.operations._sync.polling import until
 from django_dbos.operations.run import Call
 from django_dbos.operations.waits import _RecordedWait, _TimedWait, watch_for
@@ -36,6 +37,7 @@ def pause(call: Call, wake: Wake, seconds: float) -> None:
     """Pause for `seconds`; the run may be suspended in the meantime."""
     with watch_for(call.run, wake) as watch:
         until(watch, _Pause(call, wake, seconds))
+    places.regain(call.run)
 
 
 class _OutcomeWait(_RecordedWait):
@@ -57,6 +59,8 @@ class _OutcomeWait(_RecordedWait):
                 return None
 
     def pause(self) -> float:
+        if self._policy.must_lend and places.lend(self._run):
+            return 0.0
         return self._next_pause(self._remaining)
 
     def resume(self) -> None:
@@ -68,6 +72,8 @@ class _Pause(_TimedWait):
         return self._poll()
 
     def pause(self) -> float:
+        if self._policy.must_lend and places.lend(self._run):
+            return 0.0
         return self._next_pause(self._remaining)
 
     def resume(self) -> None:

@@ -6,9 +6,12 @@ SET status = ended.status,
     output = ended.output,
     error = ended.error,
     claim_number = workflow.claim_number + 1,
-    place = CASE WHEN ended.status = 'CANCELLED' THEN workflow.place ELSE 0 END,
+    place = CASE
+        WHEN ended.status = 'CANCELLED' AND workflow.place IN (1, 2) THEN workflow.place
+        ELSE 0
+    END,
     executor_id = CASE
-        WHEN ended.status = 'CANCELLED' AND workflow.place > 0 THEN workflow.executor_id
+        WHEN ended.status = 'CANCELLED' AND workflow.place IN (1, 2) THEN workflow.executor_id
     END,
     finished_at = clock_timestamp()
 FROM unnest(

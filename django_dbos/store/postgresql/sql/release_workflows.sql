@@ -4,11 +4,12 @@ UPDATE dbos_workflow
 SET status = 'ENQUEUED',
     -- include: raise_claim_number
     place = CASE
-        WHEN place = 2 OR workflow_id = ANY(%(still_running)s::text[]) THEN place
+        WHEN place = 2 OR place = 1 AND workflow_id = ANY(%(still_running)s::text[])
+        THEN place
         ELSE 0
     END,
     executor_id = CASE
-        WHEN place > 0 AND workflow_id = ANY(%(still_running)s::text[]) THEN %(heir)s
+        WHEN place IN (1, 2) AND workflow_id = ANY(%(still_running)s::text[]) THEN %(heir)s
     END,
     -- include: queue_again
 WHERE workflow_id = ANY(ARRAY(

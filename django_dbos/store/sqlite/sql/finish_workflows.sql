@@ -6,7 +6,7 @@ SET status = %(status)s,
     output = %(output)s,
     error = %(error)s,
     claim_number = claim_number + 1,
-    place = CASE WHEN %(status)s = 'CANCELLED' THEN place ELSE 0 END,
-    executor_id = CASE WHEN %(status)s = 'CANCELLED' AND place > 0 THEN executor_id END,
+    place = CASE WHEN %(status)s = 'CANCELLED' AND place IN (1, 2) THEN place ELSE 0 END,
+    executor_id = CASE WHEN %(status)s = 'CANCELLED' AND place IN (1, 2) THEN executor_id END,
     finished_at = %(now)s
 WHERE workflow_id = %(workflow_id)s

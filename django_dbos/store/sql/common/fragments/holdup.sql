@@ -6,7 +6,7 @@ CASE WHEN workflow.place > 0 THEN workflow.executor_id END AS lingers_on,
     FROM dbos_workflow AS parent
     WHERE parent.workflow_id = workflow.parent_id
       AND parent.queue_name = workflow.queue_name
-      AND parent.place > 0
+      AND parent.place IN (1, 2)
 ) AS parent_key,
 CASE WHEN queue.concurrency IS NULL THEN 0 ELSE (
     SELECT count(*)

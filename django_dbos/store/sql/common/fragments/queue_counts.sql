@@ -22,7 +22,7 @@ queue.name,
     FROM (
         SELECT 1 AS one
         FROM dbos_workflow
-        WHERE place > 0 AND queue_name = queue.name
+        WHERE place > 0 AND place < 3 AND queue_name = queue.name
         LIMIT %(most)s
     ) AS counted
 ) AS places,
