@@ -147,7 +147,7 @@ class PlaceReply:
     place: int | None = None
     """The place that it holds now: 0 where none is needed; None: it has to wait."""
     is_held: bool = True
-    """Whether its claim seems to hold."""
+    """False if its claim seems to be lost."""
     is_locked: bool = False
-    """Whether others have locked the queue or the workflow, so that it may ask again soon."""
+    """True if others have locked the queue or the workflow, so that it may ask again soon."""
     partition_key: str = ""

@@ -151,7 +151,6 @@ in_workers = pytest.mark.django_db(transaction=True)
 
 
 @in_workers
-@pytest.mark.rule(85)
 @pytest.mark.parametrize("parent", [gathers, has_steps_in_branches])
 def test_branches_wait_for_workflows_of_their_own_full_queue(parent: Any, worker: Executor) -> None:
     make_queue(concurrency=1)
@@ -165,7 +164,6 @@ def test_branches_wait_for_workflows_of_their_own_full_queue(parent: Any, worker
 
 
 @in_workers
-@pytest.mark.rule(85)
 @pytest.mark.parametrize("workflow", [calls, acalls])
 def test_a_called_workflow_waits_for_a_child_of_its_own_full_queue(
     workflow: Any, transactional_db: None
