@@ -39,6 +39,8 @@ T = TypeVar("T")
 # In a test's transaction nothing arrives from outside. A sleep, or a wait beside other branches,
 # is waited out if it takes no longer than this (seconds).
 LONGEST_TEST_SLEEP = 5.0
+# There each branch of a run that has lent its place looks so often for something to go on with.
+LOOKS_IN_TEST = 10
 
 
 class Started(NamedTuple):
@@ -63,6 +65,8 @@ class InlineHost:
             store, executor_id, on_commit=self._follow_up, new_context=context.copy_outside
         )
         self.runs: set[Run] = set()
+        self._vain_looks = 0
+        """How often, since a run began, one that has lent its place could go on with nothing."""
         self._saw_cancellation = False
         """True if a workflow was cancelled, perhaps one that is claimed here and not yet run."""
         self._in_doubt: set[str] = set()
@@ -197,6 +201,7 @@ class InlineHost:
 
     def _begin(self, run: Run) -> None:
         self.runs.add(run)
+        self._vain_looks = 0
         self._not_run.discard(run.workflow_id)
         if self._saw_cancellation:
             self._saw_cancellation = False
@@ -240,10 +245,16 @@ class InlineHost:
             run.stop(HistoryUnusable(WaitInTest(operation)))
 
     def _goes_on(self, run: Run) -> bool:
-        """Return whether other branches go on, or a run that has the place which this one lent."""
+        """Return whether other branches go on, or may run what they await in the place lent."""
         if not run.claim.place:
             return False
-        return not run.is_at_rest or (run.is_place_lent and len(self.runs) > 1)
+        if not run.is_at_rest or (run.is_place_lent and len(self.runs) > 1):
+            return True
+        if not run.is_place_lent:
+            return False
+        self._vain_looks += 1
+        branches = 1 if run.branches is None else len(run.branches.live_tasks())
+        return self._vain_looks <= LOOKS_IN_TEST * branches
 
     # There are no slots
 

@@ -14,12 +14,18 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
+from django.db.models import QuerySet
 
 import django_dbos as dbos
+from django_dbos.core.queues import LENT, RESERVED
 from django_dbos.executor import Executor
-from django_dbos.models import Workflow
+from django_dbos.models import Executor as ExecutorRow
+from django_dbos.models import Message, Workflow
+from django_dbos.store import errors
+from django_dbos.testing import run_until_idle
+from tests.executors import Start
 from tests.flow.managed import make_queue
-from tests.waiting import LIMIT
+from tests.waiting import LIMIT, eventually
 
 Event = tuple[str, str, str]
 """A workflow's id, a step, and whether it begins or ends."""
@@ -186,3 +192,263 @@ async def closing(call: Any, expected: Any) -> None:
         assert await call == expected
     finally:
         await sync_to_async(connections.close_all)()
+
+
+# What may happen while a place is lent, or wanted back
+
+
+@pytest.fixture
+def lent(worker: Executor) -> dbos.WorkflowHandle[list[Any]]:
+    """Return a run whose branches wait for messages, and that has lent the only place."""
+    dbos.queues.set("mail", concurrency=1)
+    handle = waits_for_two.start()
+    eventually(lambda: place_of(handle) == LENT)
+    return handle
+
+
+@pytest.fixture
+def returning(lent: dbos.WorkflowHandle[list[Any]]) -> dbos.WorkflowHandle[list[Any]]:
+    """Return the same once one branch has its message, and another workflow has the place."""
+    holder.start()
+    assert reached.wait(LIMIT)
+    lent.send("hello", "one")
+    eventually(lambda: place_of(lent) == RESERVED)
+    return lent
+
+
+def rest_of(handle: dbos.WorkflowHandle[list[Any]]) -> list[Any]:
+    """Let a run have what it waits for; return its result."""
+    go.set()
+    handle.send("there", "two")
+    return handle.get_result(timeout=LIMIT)
+
+
+ALL = ["parent", "holder", "got one", "got two"]
+
+
+@in_workers
+def test_a_lent_place_is_free_for_others(lent: Any) -> None:
+    assert child.start("other").get_result(timeout=LIMIT) == "other"
+
+    assert (lent.get_status(), place_of(lent)) == ("PENDING", LENT)
+    assert dbos.queues.depth("mail").places == 0
+
+
+@in_workers
+def test_no_branch_goes_on_without_a_place(returning: Any) -> None:
+    assert names() == ["parent", "holder"]
+    assert dbos.queues.depth("mail").places == 1
+
+    assert rest_of(returning) == ["hello", "there"]
+    assert names() == ALL
+    assert most_at_once() == 1
+
+
+@in_workers
+def test_a_place_that_is_wanted_back_comes_before_workflows_that_never_ran(returning: Any) -> None:
+    following = child.using(priority=100).start("following")
+    go.set()
+
+    assert following.get_result(timeout=LIMIT) == "following"
+    order = names()
+    assert order.index("got one") < order.index("following")
+    assert rest_of(returning) == ["hello", "there"]
+    assert most_at_once() == 1
+
+
+@in_workers
+def test_a_pause_keeps_a_run_that_wants_its_place_back(returning: Any) -> None:
+    dbos.queues.pause("mail")
+    go.set()
+    eventually(lambda: not Workflow.objects.exclude(place=RESERVED).exclude(place=0).exists())
+    returning.send("there", "two")
+    eventually(lambda: Message.objects.filter(consumed_at=None).count() == 0)
+    assert names() == ["parent", "holder"]
+
+    dbos.queues.resume("mail")
+    assert returning.get_result(timeout=LIMIT) == ["hello", "there"]
+
+
+@in_workers
+def test_a_lower_limit_holds_for_places_that_are_wanted_back(worker: Executor) -> None:
+    dbos.queues.set("mail", concurrency=3)
+    handle = waits_for_two.start()
+    eventually(lambda: place_of(handle) == LENT)
+    others = [holder.start() for _ in range(2)]
+    eventually(lambda: names().count("holder") == 2)
+
+    dbos.queues.set("mail", concurrency=2)
+    handle.send("hello", "one")
+    eventually(lambda: place_of(handle) == RESERVED)
+    go.set()
+
+    assert rest_of(handle) == ["hello", "there"]
+    for other in others:
+        other.get_result(timeout=LIMIT)
+    assert most_at_once() == 2
+
+
+@in_workers
+@pytest.mark.parametrize("change", [{"hold_while_waiting": True}, {"concurrency": None}])
+def test_changed_options_concern_a_place_that_is_lent(change: Any, returning: Any) -> None:
+    """It counts again if waiting ones do, and isn't needed where nothing is counted."""
+    dbos.queues.set("mail", **change)
+
+    eventually(lambda: "got one" in names())
+    assert place_of(returning) == (2 if "hold_while_waiting" in change else 0)
+    assert rest_of(returning) == ["hello", "there"]
+
+
+@in_workers
+@pytest.mark.parametrize("state", ["lent", "returning"])
+def test_a_cancelled_run_without_its_place_frees_nothing_and_ends(
+    state: str, request: pytest.FixtureRequest
+) -> None:
+    handle = request.getfixturevalue(state)
+
+    assert handle.cancel()
+
+    assert (handle.get_status(), place_of(handle)) == ("CANCELLED", 0)
+    go.set()
+    assert child.start("next").get_result(timeout=LIMIT) == "next"
+    assert "got one" not in names()
+    assert most_at_once() == 1
+    # Resumed, it waits for a place as any other.
+    assert handle.resume()
+    if state == "lent":
+        handle.send("hello", "one")
+    assert rest_of(handle) == ["hello", "there"]
+
+
+@in_workers
+def test_a_deadline_ends_a_run_that_wants_its_place_back(worker: Executor) -> None:
+    dbos.queues.set("mail", concurrency=1)
+    handle = waits_for_two.using(timeout=2).start()
+    eventually(lambda: place_of(handle) == LENT)
+    other = holder.start()
+    assert reached.wait(LIMIT)
+    handle.send("hello", "one")
+
+    eventually(lambda: handle.get_status() == "CANCELLED")
+
+    assert place_of(handle) == 0
+    go.set()
+    other.get_result(timeout=LIMIT)
+    assert names() == ["parent", "holder"]
+
+
+@in_workers
+@pytest.mark.parametrize("state", ["lent", "returning"])
+def test_an_executor_that_stops_hands_a_run_without_its_place_over(
+    state: str, request: pytest.FixtureRequest, worker: Executor, start_executor: Start
+) -> None:
+    handle = request.getfixturevalue(state)
+
+    go.set()
+    worker.stop()
+    assert place_of(handle) == 0
+    start_executor()
+
+    if state == "lent":
+        handle.send("hello", "one")
+    assert rest_of(handle) == ["hello", "there"]
+    assert most_at_once() == 1
+
+
+@in_workers
+@pytest.mark.parametrize("state", ["lent", "returning"])
+def test_an_executor_that_lost_its_claims_takes_no_place(
+    state: str, request: pytest.FixtureRequest, worker: Executor
+) -> None:
+    handle = request.getfixturevalue(state)
+    old_id = worker.executor_id
+
+    # Declared dead, it registers again under another id, and runs the workflow anew.
+    QuerySet(ExecutorRow).all().delete()
+    worker.housekeeping.heartbeat.hurry()
+    worker.housekeeping.loop.wake()
+    eventually(lambda: worker.executor_id != old_id)
+
+    if state == "lent":
+        handle.send("hello", "one")
+    assert rest_of(handle) == ["hello", "there"]
+    assert most_at_once() == 1
+
+
+@in_workers
+def test_an_answer_that_was_lost_lends_and_takes_a_place_once(
+    worker: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database has committed, and its answer doesn't come: the run asks again."""
+    lost: list[str] = []
+
+    def lose_first(name: str) -> None:
+        method = getattr(worker.store, name)
+
+        def ask(*args: Any) -> Any:
+            answer = method(*args)
+            if name not in lost:
+                lost.append(name)
+                raise errors.Unavailable("lost")
+            return answer
+
+        monkeypatch.setattr(worker.store, name, ask)
+
+    lose_first("lend_place")
+    lose_first("take_place_again")
+    dbos.queues.set("mail", concurrency=1)
+
+    assert gathers.start(2).get_result(timeout=LIMIT) == ["after 0", "after 1"]
+    assert sorted(lost) == ["lend_place", "take_place_again"]
+    assert most_at_once() == 1
+
+
+@in_workers
+def test_a_branch_that_is_cancelled_while_it_wants_the_place_leaves_none_taken(
+    worker: Executor,
+) -> None:
+    @dbos.workflow(queue_name="mail")
+    async def gives_up() -> Any:
+        branches = [
+            asyncio.ensure_future(dbos.arecv(topic, timeout=None)) for topic in ("one", "two")
+        ]
+        stop = asyncio.ensure_future(dbos.arecv("stop", timeout=None))
+        waiters.append((asyncio.get_running_loop(), branches[0]))
+        await stop
+        return await branches[1]
+
+    waiters: list[tuple[Any, Any]] = []
+    dbos.queues.set("mail", concurrency=1)
+    handle = gives_up.start()
+    eventually(lambda: place_of(handle) == LENT)
+    other = holder.start()
+    assert reached.wait(LIMIT)
+    handle.send("hello", "one")
+    eventually(lambda: place_of(handle) == RESERVED)
+
+    loop, branch = waiters[0]
+    loop.call_soon_threadsafe(branch.cancel)
+    eventually(lambda: place_of(handle) == LENT)
+    go.set()
+
+    other.get_result(timeout=LIMIT)
+    assert child.start("next").get_result(timeout=LIMIT) == "next"
+    handle.send(None, "stop")
+    handle.send("there", "two")
+    assert handle.get_result(timeout=LIMIT) == "there"
+
+
+# In a test's transaction
+
+
+@pytest.mark.django_db
+@pytest.mark.rule(36)
+@pytest.mark.parametrize("parent", [gathers, has_steps_in_branches])
+def test_in_a_tests_transaction_branches_run_in_turn(parent: Any) -> None:
+    dbos.queues.set("mail", concurrency=1)
+    handle = parent.start()
+
+    run_until_idle()
+
+    assert handle.get_result() == ["after 0", "after 1", "after 2"]
+    assert most_at_once() == 1
