@@ -58,18 +58,28 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+PACKAGE = PROJECT / "django_dbos"
 PROSE = [
     *PAGES,
     *(PROJECT / name for name in ("README.md", "SECURITY.md", "CHANGELOG.md", "docs/llms.txt")),
-    *sorted((PROJECT / "django_dbos" / "skills").rglob("*.md")),
+    *sorted((PACKAGE / "skills").rglob("*.md")),
 ]
+UNWANTED = re.compile(r"\b(?:dear|lest|who(?:m)?ever|so many)\b", re.IGNORECASE)
 
 
 @pytest.mark.parametrize("page", PROSE, ids=lambda page: page.stem)
 def test_pages_are_written_in_plain_words(page: Path) -> None:
-    found = re.findall(r"\b(?:dear|lest|who(?:m)?ever|so many)\b", page.read_text(), re.IGNORECASE)
+    assert UNWANTED.findall(page.read_text()) == []
 
-    assert found == []
+
+def test_the_package_is_written_in_plain_words() -> None:
+    """In its comments, docstrings, messages and templates."""
+    kinds = (".py", ".sql", ".html", ".css", ".js")
+    files = [path for path in PACKAGE.rglob("*") if path.suffix in kinds]
+
+    found = {path.name: words for path in files if (words := UNWANTED.findall(path.read_text()))}
+
+    assert found == {}
 
 
 @pytest.mark.parametrize("name", ["llms.txt", "index.md"])

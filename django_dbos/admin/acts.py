@@ -42,8 +42,8 @@ class Act:
         question: Returns what will be done with that many workflows.
         pointless: The sentence for no workflow at all.
         left: Returns why that many workflows stay as they are.
-        done: Returns that so many workflows were changed, without a full stop.
-        unchanged: Returns that so many weren't, and why.
+        done: Returns that a number of workflows were changed, without a full stop.
+        unchanged: Returns that a number of them weren't, and why.
         confirm: The label of the button that confirms.
         log: Returns the entry in the history, from the options.
         change: Changes workflows by their ids.

@@ -35,7 +35,7 @@ REFUSALS = {
 
 # The limit on an incoming frame, in characters.
 MAX_INCOMING = 4096
-# The limit on incoming frames: so many at once, and so many a second after that.
+# The limits on incoming frames: the number at once, and the number a second after that.
 MAX_BURST, MAX_RATE = 50, 5.0
 
 

@@ -21,7 +21,7 @@ from django_dbos.core.status import Status
 
 # A name, "@" and an instant make a workflow's id.
 MAX_NAME_LENGTH = 200
-# An instant without catch-up starts up to so many seconds late: a worker that restarts isn't down.
+# The delay up to which an instant without catch-up starts: a worker that restarts isn't down.
 GRACE = timedelta(seconds=60)
 # Instants of one schedule that one transaction starts.
 MAX_AT_ONCE = 100

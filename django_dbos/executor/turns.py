@@ -12,8 +12,8 @@ from django_dbos.executor.watermark import FIRST_CLAIMS, MAX_CLAIMS, MORE_CLAIMS
 # The first and the longest pause in seconds while others hold the lock of the queue: a claim takes
 # a few milliseconds, an operator's transaction any time.
 LOCK_PAUSES = (0.002, 0.25)
-# Of so many batches of ends in a full queue, one leaves its places to whichever executor comes
-# first: one that has begun later gets its share.
+# One of this number of batches of ends in a full queue leaves its places to whichever executor
+# comes first: one that has begun later gets its share.
 PASSED_ON = 10
 
 

@@ -61,7 +61,7 @@ class Access:
 
         Reading is allowed to superusers, holders of `django_dbos.view_workflow` and
         `django_dbos.view_payload`, the workflow's own user, and users for whom DBOS["CAN_READ"]
-        returns true; or, whoever they are, to holders of a token. A workflow that doesn't exist is
+        returns true; and to every holder of a token. A workflow that doesn't exist is
         refused to all of them.
 
         Args:

@@ -41,7 +41,7 @@ class Refused(Exception):
 class Reader:
     """Someone who asks for data: a user, whose session may have made them known; or a token.
 
-    A token decides alone, whoever is logged in.
+    A token decides alone, also where a user is logged in.
 
     Args:
         user: The user; None is nobody.

@@ -145,7 +145,7 @@ def backfill(name: str, first: datetime, last: datetime) -> list[str]:
     store = _store()
     session = store.session()
     with session.transaction():
-        # Under the lock: whoever starts the schedule's instants skips it meanwhile.
+        # Under the lock: the executors that start the schedule's instants skip it meanwhile.
         row, now = _locked(name), store.read_clock(session)
         if until > now:
             raise ValueError(f"last must not be later than now, {now}, but is {last!r}.")

@@ -32,7 +32,7 @@ class DueSchedules(NamedTuple):
 
 
 class Schedules(Starting):
-    """The rows of schedules. Whoever holds the lock of a row decides its next instant."""
+    """The rows of schedules. The holder of a row's lock decides its next instant."""
 
     def read_clock(self, session: Session) -> datetime:
         """Return the database's time."""

@@ -53,7 +53,7 @@ def test_what_keeps_a_workflow_from_being_claimed(
         ([(1.0, 2)], None),
         ([(1.0, 3)], 9.0),
         ([(1.0, 1), (2.0, 1), (4.0, 1)], 6.0),
-        # The rate was lowered: so many must leave the window that two are left.
+        # The rate was lowered: all but two must leave the window.
         ([(1.0, 2), (2.0, 5), (4.0, 9)], 8.0),
         ([(10.5, 3)], 0.0),
     ],

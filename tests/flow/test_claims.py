@@ -117,7 +117,7 @@ def test_a_claim_counts_what_the_last_holder_of_the_lock_has_claimed(
     session = store.connect(executor_id, "holder")
     with session.transaction():
         assert session.run("lock_queue", {"queue_name": "mail"})
-        # Whoever comes meanwhile goes away again, instead of counting too early.
+        # A claim that comes meanwhile ends, instead of counting too early.
         assert [claim(store, register(store))[1].is_locked for _ in range(3)] == [True] * 3
         visit = Visit(queue_name="mail", names=[NAME], limit=5)
         claims, _ = store.claim_in_turn(session, executor_id, visit)

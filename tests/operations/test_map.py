@@ -1,4 +1,4 @@
-"""map(): a child for each item, so many at once, and an early end when too many have failed."""
+"""map(): a child for each item, some at once, and an early end when too many have failed."""
 
 from __future__ import annotations
 

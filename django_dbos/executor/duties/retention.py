@@ -104,7 +104,7 @@ class Retention(Duty):
             logger.info("Deleted %d workflows that had finished %.0f s ago", count, self._age)
 
     def _delete_all(self, delete: Callable[[int], int]) -> Iterator[None]:
-        """Call a function that deletes up to so many rows, until it finds fewer."""
+        """Call a function that deletes rows, up to a limit, until it finds fewer."""
         deleted = limit = self._rows
         while deleted == limit:
             began, limit = self.clock(), self._rows

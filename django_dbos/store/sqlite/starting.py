@@ -61,5 +61,5 @@ def _params(new: NewWorkflow, executor_id: str | None) -> Params:
 
 
 def _after(seconds: float | None) -> str | None:
-    """Return the instant in so many seconds, as the tables hold it; None for None."""
+    """Return the instant after these seconds, as the tables hold it; None for None."""
     return None if seconds is None else now_text(seconds)

@@ -1,4 +1,4 @@
--- Lock a schedule: whoever starts its instants skips it, and whoever changes it waits.
+-- Lock a schedule: executors that start its instants skip it, and other changes of it wait.
 SELECT
     -- include: schedule_columns
 FROM dbos_schedule AS schedule
