@@ -26,11 +26,11 @@ from django_dbos.store.sessions import Params, Session
 
 logger = logging.getLogger("django_dbos.executor")
 
-# A run keeps its place for so many seconds while all its branches wait, or for HOLD_TIME.
+# A run keeps its place for these seconds while all its branches wait, or for HOLD_TIME.
 LEND_AFTER = 0.1
 # The first and the longest pause in seconds while others hold the lock of the queue.
 LOCK_PAUSES = (0.002, 0.25)
-# After so many vain attempts at the lock another connection is used: in a transaction that sees an
+# After these vain attempts at the lock another connection is used: in a transaction that sees an
 # old state of the tables, that of the project's can't count.
 MOST_LOCKED = 8
 # Seconds between two looks in a test's transaction, in which nothing is notified.
