@@ -16,7 +16,7 @@
 | django_dbos.W003 | Channels is installed without a channel layer |
 | django_dbos.W004 | the channel layer is in memory, outside of development |
 | django_dbos.W005 | the database may lose its last transactions in a power failure |
-| django_dbos.W006 | CAN_READ or REDACT isn't the path of a function |
+| django_dbos.W006 | CAN_READ, CAN_SEND or REDACT isn't the path of a function |
 | django_dbos.W007 | another router takes precedence over DbosRouter |
 | django_dbos.W008 | the connection pool is smaller than the concurrency of a worker |
 | django_dbos.W009 | a `workflows.py` beside the settings isn't discovered |
@@ -42,7 +42,14 @@ from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections, router
 
-from django_dbos.conf import Settings, get_can_read, get_redact, get_settings, setting_problems
+from django_dbos.conf import (
+    Settings,
+    get_can_read,
+    get_can_send,
+    get_redact,
+    get_settings,
+    setting_problems,
+)
 from django_dbos.core import registry, zones
 from django_dbos.core.cron import CronsimMissing
 from django_dbos.core.schedules import of_stored
@@ -302,6 +309,11 @@ def _check_functions() -> Iterator[CheckMessage]:
             get_can_read,
             "user, workflow, kind, key",
             "access is denied to everyone who needs its permission",
+        ),
+        (
+            get_can_send,
+            "user, workflow, topic",
+            "messages from pages are refused to everyone who needs its permission",
         ),
         (get_redact, "user, row, field, value", "the admin shows no values"),
     ):

@@ -81,6 +81,12 @@ class Settings:
     sockets_per_user: int | None = 100
     # The address of the site, for callbacks and for links to forms: "https://shop.example".
     base_url: str = ""
+    # Decides whether a page may send a message: (user, workflow, topic) -> bool.
+    can_send: Callable[..., Any] | str | None = None
+    # The time for which an HTTP request waits for news.
+    long_poll: float = 20.0
+    # The number of requests that may wait in one process of a WSGI server, each in a thread.
+    waiting_threads: int = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +121,11 @@ def get_can_read() -> Callable[..., Any] | None:
 def get_redact() -> Callable[..., Any] | None:
     """Return the REDACT function, or None; raise ImproperlyConfigured if its path is wrong."""
     return _imported("REDACT", get_settings().redact)
+
+
+def get_can_send() -> Callable[..., Any] | None:
+    """Return the CAN_SEND function, or None; raise ImproperlyConfigured if its path is wrong."""
+    return _imported("CAN_SEND", get_settings().can_send)
 
 
 def _imported(key: str, given: Callable[..., Any] | str | None) -> Callable[..., Any] | None:
@@ -227,6 +238,10 @@ def _optional_duration(value: Any, label: str) -> float | None:
 
 def _optional_int(value: Any, label: str) -> int | None:
     return None if value is None else check_count(value, label)
+
+
+def _count_or_zero(value: Any, label: str) -> int:
+    return check_count(value, label, minimum=0)
 
 
 def _limits(value: Any, label: str) -> tuple[int, int] | None:
@@ -366,6 +381,9 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "RECHECK": _optional_duration,
     "SOCKETS_PER_USER": _optional_int,
     "BASE_URL": _base_url,
+    "CAN_SEND": _function,
+    "LONG_POLL": _positive_duration,
+    "WAITING_THREADS": _count_or_zero,
 }
 
 _HINTS = {
@@ -386,4 +404,7 @@ _HINTS = {
     "user may read.",
     "REDACT": "The function is called with (user, row, field, value) and returns what the admin "
     "shows of the value.",
+    "CAN_SEND": "The function is called with (user, workflow, topic) and returns whether the user "
+    "may send.",
+    "WAITING_THREADS": "With 0, requests to a WSGI server never wait.",
 }

@@ -1,7 +1,11 @@
-"""The addresses for people and other services: `path("dbos/", include("django_dbos.urls"))`."""
+"""The addresses for pages, for people and for other services.
+
+A project has them by `path("dbos/", include("django_dbos.urls"))`.
+"""
 
 from django.urls import path
 
+from django_dbos.live.views import events, streams
 from django_dbos.views import AnswerFormView, callback
 
 app_name = "dbos"
@@ -9,4 +13,6 @@ app_name = "dbos"
 urlpatterns = [
     path("forms/<int:form_id>/", AnswerFormView.as_view(), name="form"),
     path("callbacks/<str:signed>/", callback, name="callback"),
+    path("streams/", streams, name="streams"),
+    path("events/", events, name="events"),
 ]

@@ -329,14 +329,14 @@ def test_a_layer_in_memory_is_a_warning_outside_development(settings: Any) -> No
     assert "W004" not in ids()
 
 
-@pytest.mark.parametrize("key", ["CAN_READ", "REDACT"])
+@pytest.mark.parametrize("key", ["CAN_READ", "CAN_SEND", "REDACT"])
 @pytest.mark.parametrize("path", ["tests.nowhere.can_read", "tests.test_checks.NOTHING"])
 def test_a_rule_must_be_the_path_of_a_function(settings: Any, key: str, path: str) -> None:
     assert "W006" not in ids()
 
     settings.DBOS = {**settings.DBOS, key: path}
 
-    assert path in only_message("W006").msg
+    assert f"DBOS['{key}'] is '{path}'" in only_message("W006").msg
 
 
 NOTHING = None

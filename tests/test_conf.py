@@ -87,6 +87,10 @@ def test_step_databases_are_a_list_of_aliases() -> None:
         ({"SERIALIZER": "yaml"}, "must be 'json', 'pickle' or the dotted path to a serializer"),
         ({"SERIALIZER": None}, "must be 'json', 'pickle' or the dotted path to a serializer"),
         ({"CAN_READ": "nodots"}, "DBOS['CAN_READ'] must be a function or the dotted path to one"),
+        ({"CAN_SEND": 7}, "DBOS['CAN_SEND'] must be a function or the dotted path to one"),
+        ({"LONG_POLL": 0}, "DBOS['LONG_POLL'] must be more than 0."),
+        ({"WAITING_THREADS": -1}, "DBOS['WAITING_THREADS'] must be at least 0, but is -1."),
+        ({"WAITING_THREADS": None}, "DBOS['WAITING_THREADS'] must be an int, not NoneType None."),
         ({"LEASE": 5}, "DBOS['LEASE'] is 5 s, which isn't more than twice the heartbeat interval"),
         ({"LEESE": 5}, "DBOS['LEESE'] isn't a setting of django_dbos. Did you mean 'LEASE'?"),
         ({"lease": 5}, "DBOS['lease'] isn't a setting of django_dbos. Did you mean 'LEASE'?"),
@@ -119,31 +123,45 @@ def test_valid_settings_have_no_problems() -> None:
     assert conf.setting_problems() == []
 
 
+RULES = pytest.mark.parametrize(
+    ("name", "get_rule"), [("CAN_READ", conf.get_can_read), ("CAN_SEND", conf.get_can_send)]
+)
+
+
+@RULES
 @pytest.mark.parametrize("given", [a_function, f"{__name__}.a_function"])
-def test_can_read_is_a_function_or_its_path(given: Any) -> None:
-    with override_settings(DBOS={"CAN_READ": given}):
-        assert conf.get_can_read() is a_function
+def test_a_rule_is_a_function_or_its_path(name: str, get_rule: Any, given: Any) -> None:
+    with override_settings(DBOS={name: given}):
+        assert get_rule() is a_function
 
 
-def test_without_can_read_there_is_no_function() -> None:
-    assert conf.get_can_read() is None
+@RULES
+def test_without_a_rule_there_is_no_function(name: str, get_rule: Any) -> None:
+    assert get_rule() is None
 
 
+@RULES
 @pytest.mark.parametrize("given", ["tests.test_conf.missing", "no.such.module"])
-def test_a_missing_can_read_is_refused(given: str) -> None:
+def test_a_missing_rule_is_refused(name: str, get_rule: Any, given: str) -> None:
     with (
-        override_settings(DBOS={"CAN_READ": given}),
-        pytest.raises(ImproperlyConfigured, match=rf"DBOS\['CAN_READ'\] is '{given}'"),
+        override_settings(DBOS={name: given}),
+        pytest.raises(ImproperlyConfigured, match=rf"DBOS\['{name}'\] is '{given}'"),
     ):
-        conf.get_can_read()
+        get_rule()
 
 
-def test_a_can_read_that_is_not_callable_is_refused() -> None:
+@RULES
+def test_a_rule_that_is_not_callable_is_refused(name: str, get_rule: Any) -> None:
     with (
-        override_settings(DBOS={"CAN_READ": "tests.test_conf.__doc__"}),
+        override_settings(DBOS={name: "tests.test_conf.__doc__"}),
         pytest.raises(ImproperlyConfigured, match="which isn't callable"),
     ):
-        conf.get_can_read()
+        get_rule()
+
+
+def test_requests_may_be_kept_from_waiting() -> None:
+    with override_settings(DBOS={"WAITING_THREADS": 0}):
+        assert conf.get_settings().waiting_threads == 0
 
 
 @pytest.mark.parametrize(

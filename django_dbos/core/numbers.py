@@ -8,8 +8,8 @@ LARGEST_INT = 2**31 - 1
 """The largest value of an integer column."""
 
 
-def check_count(value: Any, label: str) -> int:
-    """Return ``value`` if it is an int from 1 to LARGEST_INT.
+def check_count(value: Any, label: str, *, minimum: int = 1) -> int:
+    """Return ``value`` if it is an int from the minimum to LARGEST_INT.
 
     Raises:
         TypeError: The value isn't an int. The message begins with ``label``.
@@ -17,8 +17,8 @@ def check_count(value: Any, label: str) -> int:
     """
     if type(value) is not int:
         raise TypeError(f"{label} must be an int, not {type(value).__name__} {value!r}.")
-    if value < 1:
-        raise ValueError(f"{label} must be at least 1, but is {value!r}.")
+    if value < minimum:
+        raise ValueError(f"{label} must be at least {minimum}, but is {value!r}.")
     if value > LARGEST_INT:
         raise ValueError(f"{label} must be at most {LARGEST_INT:,}, but is {value!r}.")
     return value

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django_dbos import serializers
+from django_dbos.core.status import ACTIVE, CLOSING
 from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.live.frames import End, EventFrame, Frame
 from django_dbos.store import get_store
@@ -71,8 +72,10 @@ def _answer(look: VersionLook | ValueLook) -> Answer | BaseException:
     reader = get_store().reader
     try:
         if isinstance(look, VersionLook):
-            is_active, versions = reader.read_versions(look.workflow_id, look.key, token=look.token)
-            return Versions(versions, None if is_active else End.INACTIVE)
+            status, versions = reader.read_versions(look.workflow_id, look.key, token=look.token)
+            if status in CLOSING:
+                return Versions(versions, End.CLOSED)
+            return Versions(versions, None if status in ACTIVE else End.INACTIVE)
         return [
             EventFrame(key, version, serializers.to_plain_text(text))
             for key, text, version in reader.read_some_events(look.workflow_id, look.keys)

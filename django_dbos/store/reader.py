@@ -115,14 +115,14 @@ class Reader:
 
     def read_versions(
         self, workflow_id: str, key: str | None, *, token: UUID | None
-    ) -> tuple[bool, dict[str, int]]:
-        """Return whether a workflow is active, and its events' versions, without their values.
+    ) -> tuple[Status, dict[str, int]]:
+        """Return a workflow's status, and its events' versions, without their values.
 
         Raise WorkflowDoesNotExist, also if a new workflow has the id: its token is another one.
         """
         read = self._session().run("read_versions", {"workflow_id": workflow_id, "key": key})
         status, _ = _status_and_token(read, workflow_id, token)
-        return status in ACTIVE, {row[2]: row[3] for row in read if row[2] is not None}
+        return status, {row[2]: row[3] for row in read if row[2] is not None}
 
     def read_some_events(self, workflow_id: str, keys: Sequence[str]) -> list[tuple[str, str, int]]:
         """Return (key, value's text, version) of a page of these events, by key.
