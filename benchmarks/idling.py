@@ -20,8 +20,9 @@ COSTS = {
     "RSS": "MB",
     "threads": "threads",
 }
-# Seconds. PostgreSQL updates a session's counters up to 10 s late.
-SETTLE = 12
+# Seconds. PostgreSQL updates a session's counters up to 10 s late; a worker prepares its first search
+# for orphans 30 s after its start.
+SETTLE = 35
 COMMITS = (
     "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
 )
@@ -48,7 +49,7 @@ def costs_of_idling(
     system: Any, pid: int, log: StatementLog | None, seconds: int
 ) -> dict[str, float]:
     """Measure for some seconds, after the counters of earlier work have settled."""
-    time.sleep(min(SETTLE, seconds))
+    time.sleep(min(SETTLE, 2 * seconds))
     database, before = DatabaseCosts(system, log) if log else None, Cost.of(pid)
     time.sleep(seconds)
     after = Cost.of(pid)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # The channels of PostgreSQL's notifications.
 ENQUEUED_CHANNEL, CHANGED_CHANNEL = "dbos_enqueued", "dbos_changed"
+# A connection that was silent for this share of the lease is asked whether it still lives.
+SILENCE = 0.75
 # Older servers don't have the setting.
 KEEP_IDLE = (
     "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"
@@ -49,6 +51,7 @@ class PostgresListener(Listener):
         self, wakeups: Wakeups, stopped: Stop, connection: psycopg.Connection[Any], line: Line
     ) -> None:
         last_used = checked_at = received_at = time.monotonic()
+        silence = max(get_settings().lease * SILENCE, 1.0)
         # For notifications that come while psycopg reads an answer.
         connection.add_notify_handler(
             lambda notify: self._pass_on(wakeups, notify.channel, notify.payload)
@@ -59,7 +62,7 @@ class PostgresListener(Listener):
                     # By libpq's own calls: psycopg's notifies() takes 0.03 ms more.
                     connection.pgconn.consume_input()
                     received_at = time.monotonic()
-                elif time.monotonic() - received_at >= line.patience:
+                elif time.monotonic() - received_at >= silence:
                     # Silence may be rest, or a dead connection: a live one answers an empty query.
                     line.waiting_since = time.monotonic()
                     connection.execute(b"")
