@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django_dbos import serializers
+from django_dbos.core.queues import RESERVED
 from django_dbos.core.records import WakeKind
 from django_dbos.core.status import Status
 from django_dbos.exceptions import SerializationError, WorkflowDoesNotExist
@@ -29,8 +30,8 @@ class WorkflowDescription:
     is_quarantined: bool
     """True if the engine stopped it, for the reason in `error`; `resume()` it after a fix."""
     why_not_running: str | None = None
-    """The reasons why it is enqueued and doesn't run, such as "Queue 'mail' is at 10 of 10."; None
-    if there are none, and in every other status."""
+    """The reasons why it is enqueued and doesn't run, such as "Queue 'mail' is at 10 of 10."; also
+    of a PENDING workflow that has waited, and needs a place again. None if there are none."""
     queue_name: str
     partition_key: str | None = None
     priority: int
@@ -119,7 +120,12 @@ def awaited(row: Any) -> str | None:
 
 
 def why_not_running(store: Store, row: Any) -> str | None:
-    """Return the reasons why an enqueued workflow doesn't run; None if there are none."""
+    """Return the reasons why an enqueued workflow doesn't run; None if there are none.
+
+    A run that has lent its place, and wants one again, doesn't run either.
+    """
+    if row.status == Status.PENDING and row.place == RESERVED:
+        return f"It has waited, and goes on once queue {row.queue_name!r} has a place for it."
     if row.status != Status.ENQUEUED:
         return None
     workers = store.reader.find_workers(row.queue_name)

@@ -238,6 +238,8 @@ def test_a_lent_place_is_free_for_others(lent: Any) -> None:
 def test_no_branch_goes_on_without_a_place(returning: Any) -> None:
     assert names() == ["parent", "holder"]
     assert dbos.queues.depth("mail").places == 1
+    said = "It has waited, and goes on once queue 'mail' has a place for it."
+    assert returning.describe().why_not_running == said
 
     assert rest_of(returning) == ["hello", "there"]
     assert names() == ALL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Collection, Iterable
@@ -128,6 +129,19 @@ async def auses_place(log: str, name: str, seconds: float, rounds: int = 2) -> s
         if number:
             await dbos.asleep(0.05)
         await occupies.acall(log, f"{name}.{number}", seconds)
+    return name
+
+
+@dbos.workflow
+async def agathers_in_place(log: str, name: str, seconds: float) -> str:
+    """Wait on several branches, which keeps it from being suspended, for children under a limit."""
+    await occupies.acall(log, f"{name}.begin", seconds)
+    children = uses_place.using(queue_name="family")
+    handles = [
+        await children.astart(log, f"{name}.{number}", seconds, rounds=1) for number in range(3)
+    ]
+    await asyncio.gather(*(handle.aget_result() for handle in handles))
+    await occupies.acall(log, f"{name}.end", seconds)
     return name
 
 

@@ -31,6 +31,7 @@ QUEUES: dict[str, Any] = {
     "mutex": {"concurrency": 1, "hold_while_waiting": True},
     "tenants": {"partition_concurrency": 1},
     "rated": {"rate_limit": f"{RATE}/s"},
+    "family": {"concurrency": 2},
 }
 # A dead process is found within a second; a stopped one loses its workflows after four.
 OPTIONS = {
@@ -192,6 +193,35 @@ def test_partitions_run_one_at_a_time_through_a_kill(start: Start, log: Log) -> 
         assert most_at_once(own) == 1
     # All tenants at once.
     assert most_at_once(intervals) == 4
+
+
+def test_parents_with_branches_lend_their_places_through_kills(start: Start, log: Log) -> None:
+    """Each of them waits for others of its queue, and all places are theirs at first."""
+    ended: dict[int, int] = {}
+    workers = [start(wait=False) for _ in range(3)]
+    parents = limited.agathers_in_place.using(queue_name="family")
+    handles = [parents.start(log.path, str(number), SECONDS) for number in range(4)]
+    wait_until_full(log, places=2)
+    kill(holder(log, workers), ended)
+    wait_until_full(log, ended, places=2)
+    log.open()
+    # Now places are lent: the children run.
+    eventually(lambda: log.count > 8)
+    ending = next(worker for worker in workers if worker.pid not in ended)
+    ending.send(signal.SIGTERM)
+    workers.append(start(wait=False))
+    eventually(lambda: log.count > 12)
+    left = [worker for worker in workers if worker.pid not in ended and worker is not ending]
+    kill(left[0], ended)
+
+    assert results(handles) == [str(number) for number in range(4)]
+    intervals = log.intervals(ended)
+    assert most_at_once(intervals) == 2
+    assert {one.name for one in intervals} == {
+        f"{parent}.{step}" for parent in range(4) for step in ("begin", "0.0", "1.0", "2.0", "end")
+    }
+    places = set(Workflow.objects.values_list("status", "place"))
+    assert places == {("SUCCESS", 0)}
 
 
 @pytest.mark.rule(54)
