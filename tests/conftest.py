@@ -38,6 +38,10 @@ def pytest_unconfigure() -> None:
 @pytest.fixture
 def process_environment(django_db_setup: None) -> dict[str, str]:
     """Return the environment with which `python -m django …` uses this run's test databases."""
+    return make_process_environment()
+
+
+def make_process_environment() -> dict[str, str]:
     return {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.settings",

@@ -61,6 +61,17 @@ class Chromium:
     ) -> None:
         self._driver.quit()
 
+    def forget(self) -> None:
+        """Leave the page, and forget what a test has set and what sites have stored."""
+        if (origin := str(self.run("location.origin"))).startswith("http"):
+            self._ask("Storage.clearDataForOrigin", origin=origin, storageTypes="all")
+        self._ask("Network.clearBrowserCookies")
+        self.set_scripts(are_run=True)
+        self.prefer()
+        self.go("about:blank")
+        self.resize(*self._size)
+        self.complaints()
+
     def resize(self, width: int, height: int) -> None:
         """Give the page a size in pixels."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
@@ -132,17 +143,11 @@ class Chromium:
 
     @contextlib.contextmanager
     def hidden(self) -> Iterator[None]:
-        """Open another tab before the page for the length of a block."""
-        page = self._driver.current_window_handle
-        self._driver.switch_to.new_window("tab")
-        other = self._driver.current_window_handle
-        self._driver.switch_to.window(page)
+        """Minimize the window for the length of a block."""
+        self._driver.minimize_window()
         self.wait(lambda: self.run("document.hidden"))
         yield
-        self._driver.switch_to.window(other)
-        self._driver.close()
-        self._driver.switch_to.window(page)
-        self._ask("Page.bringToFront")
+        self._driver.set_window_rect(width=self._size[0], height=self._size[1])
         self.wait(lambda: not self.run("document.hidden"))
 
     def save_picture(self, path: Path) -> None:
