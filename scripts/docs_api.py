@@ -93,7 +93,7 @@ Reading and administration
     models.EventVersion models.StreamEntry models.PastRun models.Executor
     models.ExecutorQuerySet models.Queue models.Schedule models.Inquiry models.InquiryQuerySet
     admin.WorkflowAdmin admin.MessageAdmin admin.EventAdmin admin.ExecutorAdmin admin.QueueAdmin
-    admin.ScheduleAdmin
+    admin.ScheduleAdmin admin.InquiryAdmin
 The models are the query API: their rows can be read and filtered, but not changed, by the ORM. The
 [admin](../guides/admin.md) shows them.
 
@@ -155,6 +155,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "admin.ExecutorAdmin": (),
     "admin.QueueAdmin": (),
     "admin.ScheduleAdmin": (),
+    "admin.InquiryAdmin": (),
     "routers.DbosRouter": (),
 }
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields|Example|Examples):$")

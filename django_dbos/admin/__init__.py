@@ -6,6 +6,7 @@ itself, never from a replica, and no query counts, sorts or reads a whole table.
 """
 
 from django_dbos.admin.executors import ExecutorAdmin
+from django_dbos.admin.people import InquiryAdmin
 from django_dbos.admin.queues import QueueAdmin
 from django_dbos.admin.rows import EventAdmin, MessageAdmin
 from django_dbos.admin.schedules import ScheduleAdmin
@@ -14,6 +15,7 @@ from django_dbos.admin.workflows import WorkflowAdmin
 __all__ = [
     "EventAdmin",
     "ExecutorAdmin",
+    "InquiryAdmin",
     "MessageAdmin",
     "QueueAdmin",
     "ScheduleAdmin",

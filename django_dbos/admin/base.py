@@ -10,7 +10,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db import models
 from django.http import HttpRequest
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.http import urlencode
@@ -72,6 +72,14 @@ class Links:
     def action(self, name: str) -> str:
         """Return the address of a button of the page."""
         return self._reverse(name, self._workflow_id)
+
+    def inquiry(self, inquiry_id: int) -> str:
+        """Return the address of a form's page; "" on a site without these pages."""
+        name = "admin:django_dbos_inquiry_change"
+        try:
+            return reverse(name, args=[inquiry_id], current_app=self._site_name)
+        except NoReverseMatch:
+            return ""
 
     def _reverse(self, name: str, workflow_id: str, *args: str) -> str:
         return reverse(

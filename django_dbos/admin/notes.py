@@ -12,7 +12,7 @@ from django.utils.translation import gettext, ngettext
 from django_dbos.admin.base import rows_of
 from django_dbos.admin.values import instant
 from django_dbos.core.queue_reasons import Reason
-from django_dbos.core.records import WakeKind
+from django_dbos.core.records import WakeKind, form_of_topic
 from django_dbos.core.recovery import SUSPECT_ATTEMPTS
 from django_dbos.core.status import Status
 from django_dbos.models import Executor, Workflow
@@ -170,6 +170,8 @@ def _waiting(workflow: Workflow) -> str:
 def _awaited(workflow: Workflow) -> str:
     name, other = str(workflow.wake_name or ""), str(workflow.wake_workflow_id or "")
     match workflow.wake_kind:
+        case WakeKind.MESSAGE if form := form_of_topic(name):
+            return gettext("an answer to form '%s'") % form
         case WakeKind.MESSAGE if name:
             return gettext("a message on topic '%s'") % name
         case WakeKind.MESSAGE:

@@ -18,6 +18,7 @@ from django_dbos.admin.sections import (
     EVENT_HISTORY,
     EVENTS,
     INPUT,
+    INQUIRIES,
     MESSAGES,
     OUTCOME,
     PAST_RUNS,
@@ -31,7 +32,7 @@ from django_dbos.models import Workflow
 # Sections with the values of a workflow, and those with its rows, in the order of the page. What is
 # told elsewhere, too, is folded.
 VALUES = (INPUT, ATTRIBUTES)
-ROWS = (MESSAGES, EVENTS, PAST_RUNS)
+ROWS = (MESSAGES, INQUIRIES, EVENTS, PAST_RUNS)
 FOLDED = (EVENT_HISTORY, CHILDREN)
 
 

@@ -24,6 +24,7 @@ from django_dbos.models import (
     Checkpoint,
     Event,
     EventVersion,
+    Inquiry,
     Message,
     PastRun,
     StreamEntry,
@@ -134,6 +135,21 @@ def _show_child(child: Any, links: Links, look: Look) -> Cells:
     )
 
 
+def _show_inquiry(inquiry: Any, links: Links, look: Look) -> Cells:
+    url = links.inquiry(inquiry.pk)
+    return (
+        link(url, inquiry.pk) if url else inquiry.pk,
+        inquiry.get_kind_display(),
+        inquiry.title or inquiry.topic,
+        Inquiry.State(inquiry.state).label,
+        inquiry.step_number,
+        instant(inquiry.created_at),
+        instant(inquiry.expires_at),
+        instant(inquiry.answered_at),
+        inquiry.answered_by,
+    )
+
+
 def _show_past_run(run: Any, links: Links, look: Look) -> Cells:
     first, last = run.steps_before + 1, run.steps_before + run.steps
     return (
@@ -158,6 +174,11 @@ def _one_row_per_stream(entries: QuerySet[Any]) -> QuerySet[Any]:
         owner_status=Subquery(owner.values("status")),
     )
     return streams.defer("value_text")
+
+
+def _with_state(inquiries: QuerySet[Any]) -> QuerySet[Any]:
+    rows: Any = inquiries
+    return rows.with_state().defer("initial_text", "answer_text")  # type: ignore[no-any-return]
 
 
 def _finished(workflows: QuerySet[Any]) -> QuerySet[Any]:
@@ -255,6 +276,25 @@ MESSAGES = Section(
     show=_show_message,
     values=("message_text",),
 )
+INQUIRIES = Section(
+    name="people",
+    title=_("Forms and callbacks"),
+    model=Inquiry,
+    keys=("inquiry_id",),
+    columns=(
+        _("Number"),
+        _("Kind"),
+        _("Question"),
+        _("State"),
+        _("By step"),
+        _("Asked"),
+        _("Until"),
+        _("Answered"),
+        _("By user"),
+    ),
+    show=_show_inquiry,
+    narrow=_with_state,
+)
 EVENTS = Section(
     name="events",
     title=_("Events"),
@@ -315,6 +355,7 @@ SECTIONS = (
     STEPS,
     PAST_RUNS,
     MESSAGES,
+    INQUIRIES,
     EVENTS,
     EVENT_HISTORY,
     STREAMS,

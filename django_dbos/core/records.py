@@ -192,7 +192,12 @@ class NewMessage:
 
 
 FORM_TOPIC = "dbos.form:"
-"""The beginning of the topics on which forms are answered; a secret of the form follows."""
+"""The beginning of the topics on which forms are answered; the form's name and a secret follow."""
+
+
+def form_of_topic(topic: str) -> str:
+    """Return the name of the form that is answered on a topic; "" for other topics."""
+    return topic.split(":")[1] if topic.startswith(FORM_TOPIC) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

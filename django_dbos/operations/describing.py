@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_dbos import serializers
 from django_dbos.core.queues import RESERVED
-from django_dbos.core.records import WakeKind
+from django_dbos.core.records import WakeKind, form_of_topic
 from django_dbos.core.status import Status
 from django_dbos.exceptions import SerializationError, WorkflowDoesNotExist
 from django_dbos.operations import queues
@@ -101,6 +101,8 @@ def describe(store: Store, workflow_id: str) -> WorkflowDescription:
 def awaited(row: Any) -> str | None:
     """Return what a waiting workflow waits for; None if it doesn't wait."""
     match row.wake_kind:
+        case WakeKind.MESSAGE if form := form_of_topic(row.wake_name):
+            return f"an answer to form {form!r}"
         case WakeKind.MESSAGE:
             return f"message {row.wake_name!r}" if row.wake_name else "message without a topic"
         case WakeKind.RESULT if not row.claim_number:

@@ -8,7 +8,14 @@ from typing import Any
 
 from django_dbos import serializers
 from django_dbos.core import durations, names
-from django_dbos.core.records import NewMessage, RecordSend, State, Verdict, Wake
+from django_dbos.core.records import (
+    FORM_TOPIC,
+    NewMessage,
+    RecordSend,
+    State,
+    Verdict,
+    Wake,
+)
 from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.operations import limits, waits
 from django_dbos.operations.run import Call, Run, operation_name
@@ -23,10 +30,15 @@ def new_message(
     sender_id: str | None = None,
 ) -> NewMessage:
     """Return a checked and serialized message."""
-    workflow_id = names.check_workflow_id(workflow_id)
+    workflow_id, topic = names.check_workflow_id(workflow_id), names.check_topic(topic) or ""
+    if topic.startswith(FORM_TOPIC):
+        raise ValueError(
+            f"A topic can't begin with {FORM_TOPIC!r}, as {topic!r} does: answers to forms are "
+            "messages, too. Use answer_form()."
+        )
     return NewMessage(
         workflow_id=workflow_id,
-        topic=names.check_topic(topic) or "",
+        topic=topic,
         message=serializers.dumps(message, label=f"A message to workflow {workflow_id!r}"),
         idempotency_key=names.check_idempotency_key(idempotency_key),
         sender_id=sender_id,
