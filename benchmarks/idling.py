@@ -20,8 +20,8 @@ COSTS = {
     "RSS": "MB",
     "threads": "threads",
 }
-# Seconds. PostgreSQL updates a session's counters up to 10 s late; a worker prepares its first search
-# for orphans 30 s after its start.
+# Seconds. PostgreSQL updates a session's counters up to 10 s late. A worker's first search for
+# orphans comes after 30 s, and is prepared there.
 SETTLE = 35
 COMMITS = (
     "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
