@@ -28,6 +28,7 @@ from django_dbos.admin.filters import (
     ViewFilter,
 )
 from django_dbos.admin.look import Look, Unshowable
+from django_dbos.admin.overview import OverviewAdmin
 from django_dbos.admin.page import page_context
 from django_dbos.admin.section import read, read_value
 from django_dbos.admin.sections import SECTIONS
@@ -38,7 +39,7 @@ from django_dbos.models import Queue, Workflow
 
 
 @admin.register(Workflow)
-class WorkflowAdmin(WorkflowColumns):
+class WorkflowAdmin(OverviewAdmin, WorkflowColumns):
     """The workflows, newest first."""
 
     list_display = (

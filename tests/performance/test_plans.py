@@ -8,6 +8,7 @@ statistics of tables that have grown since, and with current ones. PostgreSQL re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -131,6 +132,10 @@ HELD_IDS: Params = {
     "deduplication_ids": [f"enqueued-{n}" for n in range(TEN)],
 }
 ONE_MESSAGE = first_of(MESSAGES)
+# Three hours of ten days ago, when many workflows ran.
+SPANS = [
+    f"{datetime.now(UTC) - timedelta(days=10, hours=n):%Y-%m-%d %H:%M:%S}" for n in (3, 2, 1, 0)
+]
 IN_TURN: Params = {
     "executor_id": EXECUTOR,
     "queue_name": "managed",
@@ -313,6 +318,8 @@ BY_CLIENTS: dict[str, Params] = {
     },
     "read_event": {"workflow_id": IDS[0], "key": "progress"},
     "read_checkpoint": {"workflow_id": IDS[0], "step_number": 1},
+    "count_active": {"most": MAX_COUNTED},
+    "read_buckets": {"firsts": SPANS[:-1], "lasts": SPANS[1:], "most": TEN, "sample": 5},
     "read_holdups": {"workflow_ids": ["enqueued-7"], "most": 100},
     "read_outcome": {"workflow_id": IDS[0]},
     "read_unfinished_children": {"parent_id": "old-1", "step_number": 1},
@@ -350,7 +357,7 @@ MODES = [(NOW, STALE), (NOW, FRESH), (ONCE, STALE), (ONCE, FRESH), (EARLY, STALE
 THROUGH_LIVE = {
     "heartbeat", "claim_workflows", "claim_in_turn", "list_in_turn", "lock_queue",
     "count_places", "list_held", "list_orphans", "read_queue_counts", "recover_workflows",
-    "wake_satisfied",
+    "wake_satisfied", "count_active",
 }  # fmt: skip
 # A key has a few checkpoints, entries or waiters; a row is found, and found again to be changed.
 # The keys themselves count as rows, once for each part of a statement.
