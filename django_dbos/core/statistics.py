@@ -70,7 +70,7 @@ def percentile(values: Iterable[float], share: float) -> float | None:
 
 
 def starts_of(since: datetime, width: timedelta, number: int) -> list[datetime]:
-    """Return the starts of so many spans of time, and the end of the last one."""
+    """Return the starts of spans of time that follow one another, and the end of the last one."""
     return [since + index * width for index in range(number + 1)]
 
 

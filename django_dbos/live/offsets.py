@@ -32,7 +32,7 @@ class OffsetGone(Exception):
 
 
 class TooManyEvents(Exception):
-    """The versions of so many events fit into no offset."""
+    """The versions of that many events fit into no offset."""
 
     def __init__(self, count: int) -> None:
         super().__init__(

@@ -61,7 +61,7 @@ class Statistics:
         }
 
     def read_buckets(self, since: datetime, width: timedelta, number: int) -> list[Bucket]:
-        """Return what was created in so many spans of time, with a sample of each."""
+        """Return what was created in these spans of time, with a sample of each."""
         session, edges = self._store.session(), starts_of(since, width, number)
         texts = [_in_utc(edge) for edge in edges]
         params = {

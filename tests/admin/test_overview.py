@@ -38,7 +38,7 @@ def viewer(client: Client) -> Client:
 
 
 def tiles(page: Page) -> dict[str, str]:
-    found = re.findall(r'class="dbos-number"[^>]*>([^<]*)</span> <span>([^<]*)<', page.html)
+    found = re.findall(r'class="dbos-tile-number"[^>]*>([^<]*)</span> <span>([^<]*)<', page.html)
     return {label: number for number, label in found}
 
 
@@ -98,7 +98,7 @@ def test_charts_show_starts_failures_and_percentiles(viewer: Client) -> None:
     assert len(shapes) == 3
     assert [colour for colour, _ in shapes] == ["busy", "busy", "bad"]
     assert str(shapes[1][1]).endswith("20 started, 0 failed")
-    lines = chart(page, "durations").findall("path[@class='dbos-line']")
+    lines = chart(page, "durations").findall("path[@class='dbos-chart-line']")
     assert [line.get("data-colour") for line in lines] == ["wait", "busy"]
 
 
