@@ -88,8 +88,9 @@ class Dispatcher:
     def _find_full_turn(self, queue_name: str) -> PacedTurn | None:
         return None if self.is_paused else self.lanes.full_turn(queue_name)
 
-    def _adopt(self, claims: Sequence[Claim], began: float) -> None:
+    def _adopt(self, queue_name: str, claims: Sequence[Claim], began: float) -> None:
         """Run workflows that the writer has claimed, in slots that were taken for them."""
+        telemetry.claimed(Lane(queue_name, None), len(claims))
         self._adopted.append((claims, began))
         self.loop.wake()
 
@@ -237,10 +238,15 @@ class Dispatcher:
             if turn.is_served:
                 self.lanes.close(lane)
                 return None
+        if not turn.lock.acquire(timeout=GATHERING):
+            # The writer claims, and other lanes don't wait for that.
+            return GATHERING
         began = self._clock()
-        with turn.lock:
+        try:
             claims, part, limit = self._take_turn(lane.queue_name, turn)
             may_have_more = turn.note_claim(part, len(claims), limit=limit)
+        finally:
+            turn.lock.release()
         if claims:
             telemetry.claimed(lane, len(claims))
         if claims and not may_have_more:

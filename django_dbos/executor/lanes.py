@@ -100,9 +100,16 @@ class Lanes:
         return self._turns[lane.queue_name]
 
     def full_turn(self, queue_name: str) -> PacedTurn | None:
-        """Return the turn through a queue from which nothing more could be claimed; any thread."""
-        turn = self._turns.get(queue_name)
-        return turn if turn is not None and turn.is_full else None
+        """Return the turn through a queue from which nothing more could be claimed; any thread.
+
+        None while there are other lanes to claim from, whose turn it may be.
+        """
+        turn, lane = self._turns.get(queue_name), Lane(queue_name, None)
+        if turn is None or not turn.is_full or len(self._open) > (lane in self._open):
+            return None
+        with self._lock:
+            others = [one for one in self._notified if one.queue_name != queue_name]
+        return None if others else turn
 
     def note_managed(self, queue_name: str) -> None:
         """Claim from a queue as one lane from now on, since it is managed."""

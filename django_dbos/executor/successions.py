@@ -18,6 +18,7 @@ from django_dbos.core.records import Claim, Finish, Write
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.slots import Slots
 from django_dbos.executor.turns import PacedTurn
+from django_dbos.store import errors
 
 
 class Succession:
@@ -45,7 +46,7 @@ class Successions:
         clock: Clock,
         *,
         find_turn: Callable[[str], PacedTurn | None],
-        adopt: Callable[[Sequence[Claim], float], None],
+        adopt: Callable[[str, Sequence[Claim], float], None],
         audit: Callable[[], None],
     ) -> None:
         self._slots = slots
@@ -63,15 +64,15 @@ class Successions:
             return
         try:
             yield succession
-        except BaseException:
+        except errors.Unavailable:
             # The answer may be lost: the audit finds claims without a run.
             self._audit()
             raise
         finally:
             succession.turn.lock.release()
-            self._slots.untake(succession.visit.limit - len(succession.claims))
+            self._slots.give_back(succession.visit.limit - len(succession.claims))
         if succession.claims:
-            self._adopt(succession.claims, succession.began)
+            self._adopt(succession.visit.queue_name, succession.claims, succession.began)
 
     def _begin(self, writes: Sequence[Write]) -> Succession | None:
         freed = [write.queue_name for write in writes if type(write) is Finish]

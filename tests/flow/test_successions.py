@@ -275,6 +275,20 @@ def test_the_lock_of_a_queue_leaves_its_places_to_the_next_claim(start_executor:
 
 
 @pytest.mark.rule(54)
+def test_a_full_queue_leaves_the_slots_of_its_ends_to_other_queues(start_executor: Start) -> None:
+    make_queue(concurrency=1)
+    full = start(does_nothing, 60)
+    others = [does_nothing.using(queue_name="other").start(number) for number in range(5)]
+    start_executor(concurrency=1)
+
+    results(full + others)
+
+    in_order = Workflow.objects.order_by("started_at").values_list("queue_name", flat=True)
+    # They take turns: after ten of each, none of the few is left.
+    assert "other" not in list(in_order)[30:]
+
+
+@pytest.mark.rule(54)
 def test_an_executor_that_comes_later_gets_its_share(start_executor: Start) -> None:
     make_queue(concurrency=2)
     handles = start(does_nothing, 400)
