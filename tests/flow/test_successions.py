@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -14,9 +15,11 @@ from django.db.models import QuerySet
 import django_dbos as dbos
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.queues import Part, Visit
-from django_dbos.core.records import Claim, Finish
+from django_dbos.core.records import Claim, Finish, Lane
 from django_dbos.core.status import Status
 from django_dbos.executor import Executor
+from django_dbos.executor.identity import Identity
+from django_dbos.executor.lanes import Lanes
 from django_dbos.fields import DatabaseNow
 from django_dbos.models import Queue, Workflow
 from django_dbos.store import errors, get_store
@@ -274,18 +277,21 @@ def test_the_lock_of_a_queue_leaves_its_places_to_the_next_claim(start_executor:
     assert results(handles) == [0, 1, 2]
 
 
-@pytest.mark.rule(54)
-def test_a_full_queue_leaves_the_slots_of_its_ends_to_other_queues(start_executor: Start) -> None:
-    make_queue(concurrency=1)
-    full = start(does_nothing, 60)
-    others = [does_nothing.using(queue_name="other").start(number) for number in range(5)]
-    start_executor(concurrency=1)
+def test_a_full_queue_has_no_successions_while_there_are_other_lanes(store: Store) -> None:
+    lanes = Lanes(Identity(store, None, 1, owns_process=False), time.monotonic)
+    mail, other = Lane("mail", None), Lane("other", 0)
+    lanes.open({mail, other})
+    lanes.turn(mail).is_full = True
 
-    results(full + others)
-
-    in_order = Workflow.objects.order_by("started_at").values_list("queue_name", flat=True)
-    # They take turns: after ten of each, none of the few is left.
-    assert "other" not in list(in_order)[30:]
+    assert lanes.full_turn("mail") is None
+    lanes.close(other)
+    assert lanes.full_turn("mail") is lanes.turn(mail)
+    lanes.close(mail)
+    assert lanes.full_turn("mail") is lanes.turn(mail)
+    lanes.notify([Lane("mail", 3)])
+    assert lanes.full_turn("mail") is lanes.turn(mail)
+    lanes.notify([other])
+    assert lanes.full_turn("mail") is None
 
 
 @pytest.mark.rule(54)
