@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from django_dbos.core.backoff import Backoff
@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 # The first and the longest pause in seconds before a database that is away is asked again.
 BACKOFF = (0.05, 2.0)
+# Seconds for which the end of an executor waits for the session's.
+LAST_PATIENCE = 5.0
 
 
 class SharedSession:
@@ -71,6 +73,8 @@ class SharedSession:
         """Close the session, and let the thread end; the next question opens both again."""
         with self._lock:
             if self._thread is not None:
-                self._thread.submit(self._connection.close)
+                closed = self._thread.submit(self._connection.close)
                 self._thread.shutdown(wait=False)
+                # A statement that is never answered is abandoned.
+                wait([closed], LAST_PATIENCE)
                 self._thread = None

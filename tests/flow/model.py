@@ -16,6 +16,7 @@ QUEUED, RUNNING, WAITING, DELAYED, DONE, CANCELLED = (
     "ENQUEUED", "PENDING", "WAITING", "DELAYED", "SUCCESS", "CANCELLED",
 )  # fmt: skip
 ACTIVE = (QUEUED, RUNNING, WAITING, DELAYED)
+LENT, RESERVED = -1, 3
 # With how many deaths in a row a workflow is a suspect, which is claimed in another way.
 SUSPECT = 3
 
@@ -48,7 +49,7 @@ class Item:
     priority: int
     status: str = QUEUED
     place: int = 0
-    """0: none; 1: while it runs; 2: until it ends."""
+    """0: none; 1: while it runs; 2: until it ends; LENT and RESERVED: while all of it waits."""
     executor: str | None = None
     """Who runs it, or still runs the function of a cancelled one."""
     has_run: bool = False
@@ -85,10 +86,17 @@ class Model:
 
     # Counting
 
-    def places(self, queue: str, *, key: str | None = None, executor: str | None = None) -> int:
-        """Return how many places of a queue are held: in all, of a key, or by an executor."""
+    def places(
+        self,
+        queue: str,
+        *,
+        key: str | None = None,
+        executor: str | None = None,
+        counts: tuple[int, ...] = (1, 2, RESERVED),
+    ) -> int:
+        """Return how many places of a queue are taken: in all, of a key, or by an executor."""
         return sum(
-            item.place > 0
+            item.place in counts
             and item.queue == queue
             and key in (None, item.key)
             and executor in (None, item.executor)
@@ -176,7 +184,7 @@ class Model:
     def leave(self, item: Item, status: str) -> None:
         """End a run: a place that is held until the end stays unless this is the end."""
         item.executor = None
-        if item.place == 1 or status not in ACTIVE:
+        if item.place != 2 or status not in ACTIVE:
             item.place = 0
         item.status = status
         if status == QUEUED:
@@ -184,11 +192,30 @@ class Model:
 
     def cancel(self, item: Item) -> None:
         """Cancel a workflow: the place of one that runs stays until its function has returned."""
-        if item.executor is None:
+        if item.executor is None or item.place in (LENT, RESERVED):
             item.place = 0
         if not item.place:
             item.executor = None
         item.status, item.due_at, item.debounce_key = CANCELLED, None, None
+
+    def take_place_again(self, item: Item) -> bool:
+        """Give a run that has lent its place one, or reserve it the next; return whether it has."""
+        options, executor = self.options(item.queue), item.executor
+        if item.place not in (LENT, RESERVED):
+            return True
+        if not options.is_managed:
+            item.place = 0
+            return True
+        own = self.places(item.queue, executor=executor, counts=(1, 2))
+        of_key = self.places(item.queue, key=item.key, counts=(1, 2))
+        has_room = (
+            not options.is_paused
+            and _has_room(options.worker_concurrency, own)
+            and _has_room(options.concurrency, self.places(item.queue, counts=(1, 2)))
+            and (not item.key or _has_room(options.partition_concurrency, of_key))
+        )
+        item.place = RESERVED if not has_room else 2 if options.hold_while_waiting else 1
+        return has_room
 
     def function_returned(self, item: Item) -> None:
         """Free the place of a workflow that has lost its claim."""
@@ -208,7 +235,8 @@ class Model:
             if item.queue != queue or item.is_lingering:
                 continue
             if item.status == RUNNING:
-                item.place = 2 if options.hold_while_waiting else 1
+                is_held = item.place not in (LENT, RESERVED)
+                item.place = 2 if options.hold_while_waiting else 1 if is_held else item.place
             elif options.hold_while_waiting:
                 item.place = item.place or (2 if item.status == WAITING else 0)
             elif item.status in ACTIVE:

@@ -33,7 +33,9 @@ from tests.flow.model import (
     CANCELLED,
     DELAYED,
     DONE,
+    LENT,
     QUEUED,
+    RESERVED,
     RUNNING,
     WAITING,
     Item,
@@ -268,6 +270,24 @@ class Machine(RuleBasedStateMachine):
         item = pick(self.running(), number)
         assert self.world.release(item.workflow_id)
         self.model.leave(item, QUEUED)
+
+    @precondition(lambda self: self.with_place(1))
+    @rule(number=NUMBERS)
+    def lend(self, number: int) -> None:
+        item = pick(self.with_place(1), number)
+        assert self.world.lend(item.workflow_id)
+        item.place = LENT
+
+    @precondition(lambda self: self.with_place(LENT, RESERVED))
+    @rule(number=NUMBERS)
+    def take_place_again(self, number: int) -> None:
+        item = pick(self.with_place(LENT, RESERVED), number)
+        has_place = self.model.take_place_again(item)
+        assert self.world.take_place_again(item.workflow_id) is has_place
+
+    def with_place(self, *places: int) -> list[Item]:
+        """Return the workflows that run, and have one of these places."""
+        return [item for item in self.running() if item.place in places]
 
     @precondition(lambda self: self.lost())
     @rule(number=NUMBERS)

@@ -128,6 +128,20 @@ class World:
         claim = self.claims.pop(workflow_id)
         return self._write(claim, self._fenced(Release, claim))
 
+    def lend(self, workflow_id: str) -> bool:
+        """Have a run wait without being suspended; return whether its place is lent."""
+        return bool(self.store.lend_place(self.session, self._fence(workflow_id)))
+
+    def take_place_again(self, workflow_id: str) -> bool:
+        """Have such a run want to go on; return whether it may."""
+        reply = self.store.take_place_again(self.session, self._fence(workflow_id))
+        return reply.place is not None
+
+    def _fence(self, workflow_id: str) -> dict[str, Any]:
+        executor_id = Workflow.objects.get(pk=workflow_id).executor_id
+        number = self.claims[workflow_id].claim_number
+        return {"workflow_id": workflow_id, "claim_number": number, "executor_id": executor_id}
+
     def return_lost(self, workflow_id: str) -> None:
         """Have the function of a run return whose claim was lost."""
         claim = self.claims.pop(workflow_id)
