@@ -25,6 +25,7 @@ from django_dbos.store import errors
 from django_dbos.testing import run_until_idle
 from tests.executors import Start
 from tests.flow.managed import make_queue
+from tests.flow.world import World, work
 from tests.waiting import LIMIT, eventually
 
 Event = tuple[str, str, str]
@@ -454,3 +455,127 @@ def test_in_a_tests_transaction_branches_run_in_turn(parent: Any) -> None:
 
     assert handle.get_result() == ["after 0", "after 1", "after 2"]
     assert most_at_once() == 1
+
+
+# The rows
+
+
+@pytest.fixture
+def world(db: None) -> World:
+    return World()
+
+
+def places_of(*workflow_ids: str) -> list[int]:
+    rows = dict(Workflow.objects.values_list("workflow_id", "place"))
+    return [rows[workflow_id] for workflow_id in workflow_ids]
+
+
+def running(world: World, executor_id: str, count: int, **options: Any) -> list[str]:
+    """Start workflows, and have an executor claim them."""
+    starting = work.using(queue_name="mail", **options)
+    ids = [starting.start(0).workflow_id for _ in range(count)]
+    assert sorted(world.claim(executor_id, "mail", count)) == sorted(ids)
+    return ids
+
+
+@pytest.mark.parametrize("is_reserved", [False, True])
+@pytest.mark.parametrize(
+    "change", [{"concurrency": 2}, {"rate_limit": "9/s"}, {"worker_concurrency": 1}]
+)
+def test_a_change_of_a_queue_gives_nobody_a_place_that_is_lent(
+    is_reserved: bool, change: Any, world: World
+) -> None:
+    dbos.queues.set("mail", concurrency=1)
+    executor_id = world.new_executor()
+    (lent,) = running(world, executor_id, 1)
+    assert world.lend(lent)
+    running(world, executor_id, 1)
+    if is_reserved:
+        assert not world.take_place_again(lent)
+
+    dbos.queues.set("mail", **change)
+    work.using(queue_name="mail").start(0)
+    world.claim(executor_id, "mail", 5)
+
+    assert places_of(lent) == [RESERVED if is_reserved else LENT]
+
+
+def test_runs_that_want_places_back_keep_none_from_each_other(world: World) -> None:
+    dbos.queues.set("mail", concurrency=2)
+    executor_id = world.new_executor()
+    first, second = running(world, executor_id, 2)
+    assert world.lend(first)
+    assert world.lend(second)
+    others = running(world, executor_id, 2)
+    new = work.using(queue_name="mail", priority=100).start(0).workflow_id
+
+    for wanted in (first, second, first):
+        assert not world.take_place_again(wanted)
+    world.finish(others[0])
+    assert world.claim(executor_id, "mail", 5) == []
+    assert world.take_place_again(second)
+    assert not world.take_place_again(first)
+    world.finish(second)
+    assert world.claim(executor_id, "mail", 5) == []
+    assert world.take_place_again(first)
+    world.finish(others[1])
+    assert world.claim(executor_id, "mail", 5) == [new]
+
+
+def test_a_place_is_wanted_back_within_the_limits_of_worker_and_partition(world: World) -> None:
+    dbos.queues.set("mail", worker_concurrency=2, partition_concurrency=1)
+    here, there = world.new_executor(), world.new_executor()
+    (lent,) = running(world, here, 1, partition_key="a")
+    assert world.lend(lent)
+    (of_key,) = running(world, there, 1, partition_key="a")
+
+    assert not world.take_place_again(lent)
+    (other,) = running(world, here, 1, partition_key="b")
+    world.finish(of_key)
+    dbos.queues.set("mail", worker_concurrency=1)
+    assert not world.take_place_again(lent)
+    world.finish(other)
+    assert world.take_place_again(lent)
+
+
+@pytest.mark.parametrize("is_reserved", [False, True])
+@pytest.mark.parametrize("end", ["release", "suspend", "finish", "die", "cancel"])
+def test_a_run_that_ends_without_its_place_leaves_none(
+    end: str, is_reserved: bool, world: World
+) -> None:
+    dbos.queues.set("mail", concurrency=1)
+    here, there = world.new_executor(), world.new_executor()
+    (lent,) = running(world, here, 1)
+    assert world.lend(lent)
+    (other,) = running(world, there, 1)
+    if is_reserved:
+        assert not world.take_place_again(lent)
+
+    match end:
+        case "die":
+            world.die(here)
+        case "cancel":
+            dbos.WorkflowHandle[int](lent).cancel()
+        case _:
+            getattr(world, end)(lent)
+
+    assert places_of(lent, other) == [0, 1]
+    assert not Workflow.objects.filter(pk=lent, executor_id__isnull=False).exists()
+    if end == "cancel":
+        assert dbos.WorkflowHandle[int](lent).resume()
+    world.finish(other)
+    expected = [lent] if end in ("release", "die", "cancel") else []
+    assert world.claim(there, "mail", 5) == expected
+
+
+def test_a_run_whose_claim_is_gone_lends_and_takes_nothing(world: World) -> None:
+    dbos.queues.set("mail", concurrency=1)
+    executor_id = world.new_executor()
+    (lost,) = running(world, executor_id, 1)
+    fence = {"workflow_id": lost, "claim_number": 1, "executor_id": executor_id}
+    dbos.WorkflowHandle[int](lost).cancel()
+
+    assert not world.store.lend_place(world.session, fence)
+    assert not world.store.take_place_again(world.session, fence).is_held
+    # It lingers: the function may still run.
+    assert places_of(lost) == [1]
