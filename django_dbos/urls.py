@@ -5,6 +5,7 @@ A project has them by `path("dbos/", include("django_dbos.urls"))`.
 
 from django.urls import path
 
+from django_dbos.live.message_view import messages
 from django_dbos.live.views import events, streams
 from django_dbos.views import AnswerFormView, callback
 
@@ -15,4 +16,5 @@ urlpatterns = [
     path("callbacks/<str:signed>/", callback, name="callback"),
     path("streams/", streams, name="streams"),
     path("events/", events, name="events"),
+    path("messages/", messages, name="messages"),
 ]

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 
-from django_dbos.consumers import channel_layer, origins
+from django_dbos.consumers import channel_layer, messages, origins
 from django_dbos.core import names
 from django_dbos.core.values.plain_json import to_text
 from django_dbos.live.readers import Reader, Reason, Refused, one_more
@@ -70,11 +70,23 @@ class WorkflowConsumer(AsyncWebsocketConsumer):
         self._serving = asyncio.create_task(self._serve())
 
     async def receive(self, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> None:
-        """Ignore incoming frames; close the socket if one is too big, or there are too many."""
+        """Take a message; close the socket if a frame is too big, or there are too many."""
         if len(text_data or bytes_data or "") > MAX_INCOMING:
             await self._refuse(TOO_BIG)
         elif not self._has_room():
             await self._refuse(REFUSALS[Reason.TOO_MANY])
+        elif text_data:
+            await self._take(text_data)
+
+    async def _take(self, text: str) -> None:
+        try:
+            workflow_id = workflow_id_of(_query(self.scope))
+        except (TypeError, ValueError):
+            # The socket is about to be closed: its address is wrong.
+            return
+        reply = await messages.answer(self.scope, workflow_id, text)
+        if reply is not None:
+            await self._send(to_text(reply))
 
     def read_query(self, query: dict[str, str]) -> str:
         """Return the workflow id, and keep the rest; raise ValueError if something is invalid."""

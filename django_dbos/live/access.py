@@ -80,7 +80,7 @@ class Access:
         self._facts = await ask(read_facts, question)
         if not await self._is_allowed():
             if self._rule is not None:
-                await _wait_for_step(began)
+                await wait_for_step(began)
             raise self.refusal
         assert self._facts.workflow is not None
         self._token = self._facts.workflow.token
@@ -171,6 +171,7 @@ def _rule() -> Callable[..., Any] | None:
         return None
 
 
-async def _wait_for_step(began: float) -> None:
+async def wait_for_step(began: float) -> None:
+    """Wait until a multiple of REFUSAL_STEP has passed since a time.monotonic()."""
     passed = time.monotonic() - began
     await asyncio.sleep(REFUSAL_STEP - passed % REFUSAL_STEP)

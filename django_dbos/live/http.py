@@ -7,13 +7,14 @@ from functools import wraps
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
 from django_dbos.core import names
-from django_dbos.exceptions import WorkflowDoesNotExist
+from django_dbos.exceptions import PayloadTooLarge, SerializationError, WorkflowDoesNotExist
 from django_dbos.live import protocol
 from django_dbos.live.offsets import OffsetGone, TooManyEvents
 from django_dbos.live.protocol import BadQuery, Reply
@@ -69,7 +70,9 @@ def live_view(*methods: str) -> Callable[[View], Any]:
 async def _answer(view: View, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
     try:
         return await view(request, *args, **kwargs)
-    except (BadQuery, TooManyEvents) as error:
+    except (PayloadTooLarge, RequestDataTooBig) as error:
+        return response_of(protocol.refusal(413, str(error)))
+    except (BadQuery, TooManyEvents, SerializationError) as error:
         return response_of(protocol.refusal(400, str(error)))
     except OffsetGone:
         return response_of(GONE)

@@ -1,0 +1,61 @@
+"""Messages over a websocket: a frame from the page, and the one that answers it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from django_dbos.core import names
+from django_dbos.exceptions import PayloadTooLarge, SerializationError
+from django_dbos.live.readers import Reader, Refused
+from django_dbos.live.sending import send_message
+
+logger = logging.getLogger("django_dbos.consumers")
+
+FIELDS = ("message", "topic", "idempotency_key")
+
+
+async def answer(scope: Any, workflow_id: str, text: str) -> Mapping[str, Any] | None:
+    """Send the message in a frame to a workflow, and return the frame to answer it with.
+
+    A frame without a message is none of ours: it is ignored, and None returned.
+
+    Args:
+        scope: The socket's scope. Its user is read again for each message.
+        workflow_id: The receiver.
+        text: The frame from the page.
+    """
+    frame = _read(text)
+    if frame is None:
+        return None
+    key = frame.get("idempotency_key")
+    try:
+        names.check_options(frame, FIELDS, owner="A message")
+        if key is None:
+            raise ValueError("The field 'idempotency_key' is missing: the answer repeats it.")
+        await send_message(
+            Reader(scope.get("user"), scope.get("session")),
+            workflow_id,
+            frame["message"],
+            topic=frame.get("topic"),
+            idempotency_key=key,
+            is_again=True,
+        )
+    except Refused as refused:
+        return {"refused": key, "reason": str(refused.reason)}
+    except (TypeError, ValueError, SerializationError, PayloadTooLarge) as error:
+        return {"refused": key, "reason": str(error)}
+    except Exception:
+        logger.exception("A message to workflow %r couldn't be sent", workflow_id)
+        return {"refused": key, "reason": "error"}
+    return {"sent": key}
+
+
+def _read(text: str) -> dict[str, Any] | None:
+    try:
+        frame = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return frame if isinstance(frame, dict) and "message" in frame else None
