@@ -113,7 +113,6 @@ class InquiryAdmin(EngineAdmin):
         "workflow",
         "audience_shown",
         "asked",
-        "until",
         "answer_by",
     )
     list_filter = (StateFilter, KindFilter)
@@ -162,19 +161,21 @@ class InquiryAdmin(EngineAdmin):
         return _audience(inquiry)
 
     @admin.display(description=_("asked at"))
-    def asked(self, inquiry: Inquiry) -> str:
-        """Return when the workflow has asked."""
-        return _to_second(inquiry.created_at)
-
-    @admin.display(description=_("until"))
-    def until(self, inquiry: Inquiry) -> str:
-        """Return until when an answer is accepted."""
-        return _to_second(inquiry.expires_at)
+    def asked(self, inquiry: Inquiry) -> SafeString | str:
+        """Return when the workflow has asked, and until when an answer is accepted."""
+        asked = _to_minute(inquiry.created_at)
+        if inquiry.expires_at is None or inquiry.answered_at is not None:
+            return asked
+        until = gettext("until %s") % _to_minute(inquiry.expires_at)
+        return format_html('{}<p class="dbos-why">{}</p>', asked, until)
 
     @admin.display(description=_("answered by"))
-    def answer_by(self, inquiry: Any) -> str:
+    def answer_by(self, inquiry: Any) -> SafeString | str:
         """Return the user who has answered, and when."""
-        return f"{inquiry.answerer} {_to_second(inquiry.answered_at)}".strip()
+        if inquiry.answered_at is None:
+            return ""
+        answered = _to_minute(inquiry.answered_at)
+        return format_html('{}<p class="dbos-why">{}</p>', inquiry.answerer, answered)
 
     # The page
 
@@ -313,5 +314,5 @@ def _names_of(rows: Sequence[Inquiry]) -> dict[str, str]:
         return {}
 
 
-def _to_second(value: Any) -> str:
-    return instant(value).partition(".")[0]
+def _to_minute(value: Any) -> str:
+    return instant(value).rpartition(":")[0]

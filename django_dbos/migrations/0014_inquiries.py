@@ -78,7 +78,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "verbose_name": "form or callback",
-                "verbose_name_plural": "waiting for people",
+                "verbose_name_plural": "forms and callbacks",
                 "db_table": "dbos_inquiry",
                 "permissions": (("answer_form", "Can answer form"),),
                 "default_permissions": ("view",),

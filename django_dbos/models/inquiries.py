@@ -112,7 +112,7 @@ class Inquiry(EngineRow):
     class Meta:
         db_table = "dbos_inquiry"
         verbose_name = _("form or callback")
-        verbose_name_plural = _("waiting for people")
+        verbose_name_plural = _("forms and callbacks")
         default_permissions = ("view",)
         permissions = (("answer_form", "Can answer form"),)
         indexes = (

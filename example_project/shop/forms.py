@@ -67,5 +67,5 @@ class RefundForm(forms.Form):
     """The question whether a customer gets money back, for people who may decide it."""
 
     approved = forms.BooleanField(required=False)
-    amount = forms.DecimalField(min_value=0, max_value=1000)
+    amount = forms.DecimalField(min_value=0)
     reason = forms.CharField(required=False, widget=forms.Textarea)

@@ -82,5 +82,6 @@ def strict_headers(get_response: Callable[[HttpRequest], Any]) -> Callable[[Http
 urlpatterns = [
     path("show/<str:name>/", show),
     path("admin/", admin.site.urls),
+    path("dbos/", include("django_dbos.urls")),
     path("", include("example_project.shop.urls")),
 ]
