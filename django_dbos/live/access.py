@@ -19,7 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_dbos.conf import get_can_read, get_settings
 from django_dbos.live import tokens
-from django_dbos.live.batching import ask
+from django_dbos.live.batching import ask_in_turn
 from django_dbos.live.permissions import Facts, Question, read_facts
 from django_dbos.live.readers import Reader, Reason, Refused
 
@@ -77,7 +77,7 @@ class Access:
             if self._rule is None and not self.reader.user.is_authenticated:
                 raise self.refusal
         question = Question(self.reader, self.workflow_id, self._rule is not None, is_again)
-        self._facts = await ask(read_facts, question)
+        self._facts = await ask_in_turn(read_facts, question)
         if not await self._is_allowed():
             if self._rule is not None:
                 await wait_for_step(began)

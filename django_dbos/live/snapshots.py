@@ -14,9 +14,9 @@ from django_dbos import serializers
 from django_dbos.core import names
 from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.live.access import Access
+from django_dbos.live.batching import alone
 from django_dbos.live.following import LARGEST_OFFSET
 from django_dbos.live.readers import Reader
-from django_dbos.live.threads import on_this_thread
 from django_dbos.store import get_store
 
 # The number of entries with which a page begins, unless it says how many it wants.
@@ -78,6 +78,6 @@ def take_of_event(reader: Reader, workflow_id: str, key: str) -> EventSnapshot:
 
 def _check(reader: Reader, workflow_id: str, kind: str, key: str) -> Access:
     access = Access(reader, names.check_workflow_id(workflow_id), kind, names.check_key(key))
-    with on_this_thread():
+    with alone():
         async_to_sync(access.check)()
     return access

@@ -8,12 +8,10 @@ haven't been used for a while.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar, TypeVarTuple
 
 from asgiref.sync import sync_to_async
@@ -81,23 +79,8 @@ def _call_in_test(function: Callable[[*Ts], T], *args: *Ts) -> T:
 _thread = DatabaseThread()
 
 
-_is_here: contextvars.ContextVar[bool] = contextvars.ContextVar("is_here", default=False)
-
-
-@contextmanager
-def on_this_thread() -> Iterator[None]:
-    """Let in_thread() use the thread that waits in async_to_sync(), and its connection."""
-    before = _is_here.set(True)
-    try:
-        yield
-    finally:
-        _is_here.reset(before)
-
-
 async def in_thread(function: Callable[[*Ts], T], *args: *Ts) -> T:
     """Call a function that may use the ORM on the thread for live data."""
-    if _is_here.get():
-        return await sync_to_async(function)(*args)
     return await _thread.run(function, *args)
 
 

@@ -30,10 +30,11 @@ WEBSOCKETS = "ws/dbos/"
 NOTICES = {
     "reconnecting": _("Reconnecting …"),
     "login": _("Log in to follow this."),
+    "expired": _("This page has expired. Reload it."),
     "refused": _("You may not follow this."),
     "wrong": _("The address of this is wrong."),
 }
-STATES = {Reason.NOT_LOGGED_IN: "login", Reason.TOO_MANY: "reconnecting"}
+STATES = {Reason.NOT_LOGGED_IN: "login", Reason.EXPIRED: "expired"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

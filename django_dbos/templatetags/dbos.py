@@ -153,7 +153,11 @@ def _reader(context: Context, token: str | None) -> Reader:
             "and with the context processor django.template.context_processors.request. A token "
             "(token=…) needs no request."
         )
-    return Reader(getattr(request, "user", None), getattr(request, "session", None))
+    user = getattr(request, "user", None)
+    if user is not None:
+        # Loads the user now: the check runs on an event loop, which can't.
+        user = user if user.is_authenticated else None
+    return Reader(user, getattr(request, "session", None))
 
 
 def _render(context: Context, template: str, shown: dict[str, Any]) -> str:

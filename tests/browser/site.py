@@ -53,6 +53,7 @@ BODIES = {
     "event": f'{{% dbos_event workflow_id key default="nothing yet" labels=labels {HOW} %}}',
 }
 BODIES["all"] = "\n".join(BODIES[name] for name in ("progress", "stream", "text", "event"))
+BODIES["both"] = BODIES["stream"] + BODIES["event"]
 LABELS = {"awaiting_payment": "Waiting for your payment"}
 
 
@@ -68,10 +69,15 @@ def show(request: HttpRequest, name: str) -> HttpResponse:
     return HttpResponse(page.render(RequestContext(request, values)))
 
 
-def strict_headers(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """Middleware: a strict Content-Security-Policy for every page."""
+def headers(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+    """Middleware: a strict Content-Security-Policy for every page, and no events for some.
+
+    Browsers with the cookie `without_events` have a proxy before them that lets none through.
+    """
 
     def answer(request: HttpRequest) -> Any:
+        if request.GET.get("live") == "sse" and "without_events" in request.COOKIES:
+            return HttpResponse("as of a proxy", status=502)
         response = get_response(request)
         response.headers.setdefault("Content-Security-Policy", POLICY)
         return response

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -28,7 +29,7 @@ EVIL = [
 ]
 
 
-def address(server: Server, name: str, *workflow_ids: str, **query: str) -> str:
+def address(server: Any, name: str, *workflow_ids: str, **query: str) -> str:
     """The address of a page: `key` is what it shows, `token` and `websocket` are how."""
     asked = urlencode({"workflow_id": workflow_ids, **query}, doseq=True)
     return f"{server.url}/show/{name}/?{asked}"
@@ -265,10 +266,52 @@ def test_a_token_opens_one_stream(browser: Chromium, server: Server) -> None:
     assert "You may not follow this." in browser.text
 
 
-def test_nothing_is_lost_when_the_server_is_killed(viewer: Chromium, server: Server) -> None:
+TRANSPORTS = ["websocket", "events", "polls"]
+
+
+def how_of(page: Chromium, server: Server, transport: str) -> dict[str, str]:
+    """The query string for a page that has no better transport than this one."""
+    if transport == "polls":
+        page.set_cookie(server.url, "without_events", "1")
+    return {} if transport == "websocket" else {"websocket": "no"}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_each_transport_brings_streams_and_events(
+    viewer: Chromium, server: Server, transport: str
+) -> None:
+    how = how_of(viewer, server, transport)
+    narrator = Narrator()
+    narrator.write("k", "before")
+    narrator.set("k", "before")
+    wait_for_entries(narrator, "k", 1)
+    dbos.get_event(narrator.workflow_id, "k")
+    before = len(server.output)
+    viewer.go(address(server, "both", narrator.workflow_id, key="k", **how))
+
+    for number in range(20):
+        narrator.write("k", number)
+    narrator.set("k", "after")
+    viewer.wait(lambda: part(viewer, "text") == "after")
+    viewer.wait(lambda: len(items(viewer)) == 21)
+    narrator.end()
+    viewer.wait(lambda: state(viewer) == "ended")
+
+    assert items(viewer) == ["before", *map(str, range(20))]
+    asked = server.output[before:]
+    assert ("WebSocket /ws/dbos/streams/" in asked) == (transport == "websocket")
+    assert ("live=sse" in asked) == (transport != "websocket")
+    assert ("502" in asked) == (transport == "polls")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_nothing_is_lost_when_the_server_is_killed(
+    viewer: Chromium, server: Server, transport: str
+) -> None:
+    how = how_of(viewer, server, transport)
     narrator = Narrator()
     narrator.write("log", *range(50))
-    viewer.go(address(server, "stream", narrator.workflow_id, key="log"))
+    viewer.go(address(server, "stream", narrator.workflow_id, key="log", **how))
     viewer.wait(lambda: len(items(viewer)) == 50)
 
     for number in range(50, 200, 50):
@@ -284,6 +327,27 @@ def test_nothing_is_lost_when_the_server_is_killed(viewer: Chromium, server: Ser
     viewer.wait(lambda: state(viewer) == "ended")
     assert items(viewer) == [str(number) for number in range(200)]
     assert "Reconnecting" not in viewer.text
+
+
+@pytest.mark.usefixtures("site_of_live_server")
+def test_a_wsgi_server_brings_streams_and_events(operator: Chromium, live_server: Any) -> None:
+    """It has no websockets, which the page tries first."""
+    narrator = Narrator()
+    operator.go(address(live_server, "both", narrator.workflow_id, key="k"))
+
+    narrator.write("k", *range(20))
+    narrator.set("k", "after")
+    operator.wait(lambda: part(operator, "text") == "after")
+    operator.wait(lambda: len(items(operator)) == 20)
+    narrator.end()
+    operator.wait(lambda: state(operator) == "ended")
+
+    assert items(operator) == [str(number) for number in range(20)]
+
+
+@pytest.fixture
+def site_of_live_server(settings: Any) -> None:
+    settings.ROOT_URLCONF = "tests.browser.site"
 
 
 def test_a_hidden_page_is_paused(viewer: Chromium, server: Server) -> None:

@@ -30,11 +30,12 @@ const BUSY = new Set([429, 4429]);
 // --- What a connection has come to ---------------------------------------------------------
 
 const over = (state) => ({ state });
-const broken = (isGood, pause = 0) => ({ isGood, pause });
+const busy = (pause) => ({ pause });
 
-function refusal(code, isGood) {
-  if (REFUSALS.has(code)) return over(REFUSALS.get(code));
-  return broken(isGood, BUSY.has(code) ? LONGEST_PAUSE : 0);
+function refusal(reader, code, end) {
+  if (BUSY.has(code)) return busy(LONGEST_PAUSE);
+  const state = REFUSALS.get(code);
+  return state ? over(state === "login" && reader.hasToken ? "expired" : state) : end;
 }
 
 // --- The three transports: each reads until its connection ends, and never throws a value away ---
@@ -51,7 +52,7 @@ function overWebsocket(reader, signal) {
       signal.removeEventListener("abort", close);
       const wasOpen = opened.at !== Infinity;
       if (code === 1000 && wasOpen) resolve(over("ended"));
-      else resolve({ ...refusal(code, performance.now() - opened.at > GOOD), wasOpen });
+      else resolve(refusal(reader, code, { isGood: performance.now() - opened.at > GOOD, wasOpen }));
     };
   });
 }
@@ -60,13 +61,12 @@ async function overEvents(reader, signal) {
   const watch = new Watch(signal);
   const began = performance.now();
   let wasOpen = false;
-  let hasValues = false;
   held += 1;
   try {
     watch.allow(FIRST_EVENT);
     const answer = await reader.fetch({ live: "sse" }, watch.signal);
     const isStream = answer.headers.get("Content-Type")?.startsWith("text/event-stream");
-    if (!answer.ok || !isStream) return refusal(answer.status, false);
+    if (!answer.ok || !isStream) return refusal(reader, answer.status, {});
     let values = [];
     const onBytes = () => watch.allow(wasOpen ? SILENCE : FIRST_EVENT);
     for await (const event of eventsOf(answer.body, onBytes)) {
@@ -75,19 +75,19 @@ async function overEvents(reader, signal) {
       const control = JSON.parse(event.data);
       if (!wasOpen) reader.setState("live");
       wasOpen = true;
-      hasValues ||= values.length > 0;
       reader.takePage(values, control.streamNextOffset, control.streamCursor);
       values = [];
       if (control.streamClosed) return over("ended");
     }
+    // The server ends each connection after a while, or at once if it has no thread to wait.
+    const isShort = performance.now() - began < GOOD;
+    return { isGood: wasOpen, wasOpen, pause: isShort ? POLL_PAUSE : 0 };
   } catch {
-    // Broken, or silent for too long.
+    return { isGood: performance.now() - began > GOOD, wasOpen };
   } finally {
     held -= 1;
     watch.end();
   }
-  // The server ends each connection after a while, which is no failure.
-  return { isGood: hasValues || (wasOpen && performance.now() - began > GOOD), wasOpen };
 }
 
 async function overPolls(reader, signal) {
@@ -95,7 +95,8 @@ async function overPolls(reader, signal) {
   try {
     for (;;) {
       const answer = await reader.fetch({}, signal);
-      if (!answer.ok) return { ...refusal(answer.status, wasOpen), wasOpen };
+      if (BUSY.has(answer.status)) return busy(retryAfter(answer));
+      if (!answer.ok) return refusal(reader, answer.status, { isGood: wasOpen, wasOpen });
       const values = await answer.json();
       if (!wasOpen) reader.setState("live");
       wasOpen = true;
@@ -109,6 +110,8 @@ async function overPolls(reader, signal) {
     return { isGood: wasOpen, wasOpen };
   }
 }
+
+const retryAfter = (answer) => Number(answer.headers.get("Retry-After")) * 1000 || LONGEST_PAUSE;
 
 let held = 0;
 
@@ -193,6 +196,8 @@ class Reader {
     this.#versions = { ...options.versions };
   }
 
+  get hasToken() { return Boolean(this.#options.token); }
+
   get isStream() { return this.#options.kind === "stream"; }
 
   get isOver() { return this.#state in OVER; }
@@ -254,11 +259,17 @@ class Reader {
   fetch(parameters, signal) {
     const url = this.#url(this.#options.http);
     for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
-    url.searchParams.set("offset", this.#httpOffset ?? (this.isStream ? String(this.#next) : "-1"));
+    url.searchParams.set("offset", this.#httpOffset ?? this.#position());
     if (this.#cursor && parameters.live) url.searchParams.set("cursor", this.#cursor);
     const { token } = this.#options;
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
     return fetch(url, { headers, signal, cache: "no-cache" });
+  }
+
+  // The server takes a plain number for a position in a stream, and for a version of one event.
+  #position() {
+    const number = this.isStream ? this.#next : this.#versions[this.#options.key];
+    return number ? String(number) : "-1";
   }
 
   #url(path) {
@@ -304,7 +315,7 @@ class Reader {
       if (transport === overEvents && held >= MAX_HELD) continue;
       end = await transport(this, signal);
       if (end.wasOpen) proven.add(transport);
-      if (signal.aborted || end.state || end.pause || end.wasOpen) break;
+      if (signal.aborted || end.state || end.wasOpen) break;
     }
     return end;
   }
@@ -316,7 +327,7 @@ class Reader {
   }
 }
 
-const OVER = { ended: true, login: true, refused: true, wrong: true };
+const OVER = { ended: true, login: true, expired: true, refused: true, wrong: true };
 
 /**
  * Follows a stream or event of a workflow until its end; returns a function that stops it.
@@ -329,7 +340,8 @@ const OVER = { ended: true, login: true, refused: true, wrong: true };
  *   token: from stream_token() or event_token(), for readers without a session
  *   websocket, http: the addresses; at least one of them
  *   onValue(value, {offset} or {key, version}): called for each value, in order, once
- *   onState(state): "live", "reconnecting" or "paused"; at last "ended", "login", "refused" or "wrong"
+ *   onState(state): "live", "reconnecting" or "paused"; at last "ended", "login", "expired",
+ *     "refused" or "wrong"
  */
 export function follow(options) {
   const reader = new Reader(options);
@@ -383,6 +395,7 @@ export function percentOf({ done, total }) {
 const says = {
   reconnecting: "Reconnecting …",
   login: "Log in to follow this.",
+  expired: "This page has expired. Reload it.",
   refused: "You may not follow this.",
   wrong: "The address of this is wrong.",
   ...JSON.parse(document.querySelector("script[data-dbos-says]")?.dataset.dbosSays ?? "{}"),
