@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db.models import QuerySet
 
 from django_dbos.core.records import Claim, RecordWait, Suspend, Wake
 from django_dbos.fields import DatabaseNow
-from django_dbos.models import Event, Executor, Message, Workflow
+from django_dbos.models import Event, Executor, Message, StreamEntry, Workflow
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
 from tests.store.conftest import age, checkpoint, declare_dead, register
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def is_served(store: Store, queue_name: str) -> bool:
@@ -102,8 +105,44 @@ def test_the_workflows_of_an_executor_without_a_row_are_enqueued(
     assert Workflow.objects.get().claim_number > held.claim_number
 
 
+def _write_silently(what: str, receiver_id: str, other_id: str) -> None:
+    """Write what is awaited, a while ago, and wake nobody."""
+    match what:
+        case "message":
+            sent = Message(
+                workflow_id=receiver_id, topic="paid", message_text="1", created_at=DatabaseNow()
+            )
+            QuerySet(Message).bulk_create([sent])
+        case "event":
+            event = Event(
+                workflow_id=other_id,
+                key="paid",
+                value_text="1",
+                version=1,
+                updated_at=DatabaseNow(),
+            )
+            QuerySet(Event).bulk_create([event])
+        case "entry":
+            entries = [
+                StreamEntry(
+                    workflow_id=other_id,
+                    key="paid",
+                    offset=offset,
+                    value_text="1",
+                    step_number=1,
+                    write_id=uuid4(),
+                    created_at=LONG_AGO,
+                )
+                for offset in range(2)
+            ]
+            QuerySet(StreamEntry).bulk_create(entries)
+        case _:
+            ended = QuerySet(Workflow).filter(pk=other_id)
+            ended.update(status="SUCCESS", finished_at=LONG_AGO, executor_id=None)
+
+
 @pytest.mark.rule(16)
-@pytest.mark.parametrize("what", ["message", "event"])
+@pytest.mark.parametrize("what", ["message", "event", "result", "entry", "stream's end"])
 @pytest.mark.parametrize("of_several", [False, True], ids=["alone", "of several"])
 def test_a_heartbeat_reports_a_lost_wake_up(
     store: Store,
@@ -114,11 +153,13 @@ def test_a_heartbeat_reports_a_lost_wake_up(
     of_several: bool,
 ) -> None:
     held, other = claim(), claim(workflow_id="other")
-    wake = (
-        Wake.of_message(held.workflow_id, "paid")
-        if what == "message"
-        else Wake.of_event(other.workflow_id, "paid")
-    )
+    wake = {
+        "message": Wake.of_message(held.workflow_id, "paid"),
+        "event": Wake.of_event(other.workflow_id, "paid"),
+        "result": Wake.of_result(other.workflow_id),
+        "entry": Wake.of_stream(other.workflow_id, "paid", 1),
+        "stream's end": Wake.of_stream(other.workflow_id, "paid", 1),
+    }[what]
     if of_several:
         wake = Wake.of_any(held.workflow_id, [wake], "something")
     values: dict[str, Any] = {"workflow_id": held.workflow_id, "claim_number": held.claim_number}
@@ -131,19 +172,6 @@ def test_a_heartbeat_reports_a_lost_wake_up(
     assert not report.has_lost_wakeup
 
     # Its sender dies between its commit and the wake-up.
-    if what == "message":
-        sent = Message(
-            workflow_id=held.workflow_id, topic="paid", message_text="1", created_at=DatabaseNow()
-        )
-        QuerySet(Message).bulk_create([sent])
-    else:
-        event = Event(
-            workflow_id=other.workflow_id,
-            key="paid",
-            value_text="1",
-            version=1,
-            updated_at=DatabaseNow(),
-        )
-        QuerySet(Event).bulk_create([event])
+    _write_silently(what, held.workflow_id, other.workflow_id)
 
     assert store.heartbeat(session, executor_id, report).has_lost_wakeup

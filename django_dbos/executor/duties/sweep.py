@@ -2,8 +2,9 @@
 
 A process that sends a message, for example, commits it first and then wakes the row that waits for
 it. If the process dies in between, the row stays waiting (CORRECTNESS rule 16). The search for such
-rows is a part of the heartbeat's statement. Between sweeps it considers only the messages and
-events since the last heartbeat.
+rows is a part of the heartbeat's statement. Between sweeps it considers, on PostgreSQL, only the
+messages and events since the last heartbeat, and the ends and streams of the newest workflows that
+are awaited.
 """
 
 from __future__ import annotations

@@ -120,6 +120,25 @@ SELECT
             OFFSET 0
         ) AS awaited
         WHERE event.event_id > %(event_mark)s::bigint
+    ) OR %(is_thorough)s AND EXISTS (
+        -- Ends and entries of streams have no numbers in their order. These are the waits for the
+        -- newest workflows, of any kind so that no more are read; the sweep searches all.
+        SELECT
+        FROM (
+            SELECT wake_kind, wake_workflow_id, wake_name, wake_offset
+            FROM dbos_workflow
+            WHERE status = 'WAITING' AND wake_workflow_id IS NOT NULL
+            ORDER BY wake_workflow_id DESC
+            LIMIT 200
+        ) AS waiting
+        WHERE waiting.wake_kind IN ('result', 'stream')
+          -- include: has_long_come
+    ) OR %(is_thorough)s AND EXISTS (
+        SELECT
+        FROM (SELECT * FROM dbos_wake ORDER BY wake_workflow_id DESC LIMIT 200) AS waiting
+        -- include: holder_of_wakes
+          AND waiting.wake_kind IN ('result', 'stream')
+          -- include: has_long_come
     ) AS has_lost_wakeup,
     EXISTS (SELECT FROM beat WHERE drain_requested_at IS NOT NULL) AS must_drain,
     (SELECT coalesce(max(message_id), 0) FROM dbos_message) AS message_mark,
