@@ -32,6 +32,7 @@ from django_dbos.admin.values import instant
 from django_dbos.exceptions import DbosError, SerializationError
 from django_dbos.models import Schedule
 from django_dbos.operations import schedule_options
+from django_dbos.operations.schedules import edit
 
 Shown = SafeString | str
 # Characters of the arguments that are shown.
@@ -214,7 +215,7 @@ class ScheduleAdmin(NamedAdmin):
         if not changes:
             return True
         try:
-            schedules.edit(str(row.name), **changes)
+            edit(str(row.name), changes, pins_declared=False)
         except (DbosError, ImportError, TypeError, ValueError) as error:
             form.add_error(None, ValidationError(str(error)))
             return False

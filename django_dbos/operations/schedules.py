@@ -78,8 +78,12 @@ def resume(name: str) -> bool:
     return _change(name, lambda row, now: row if row.paused_at is None else row.resumed(now))
 
 
-def edit(name: str, given: Mapping[str, Any]) -> None:
-    """Change options of a schedule, which win over those that are declared."""
+def edit(name: str, given: Mapping[str, Any], *, pins_declared: bool = True) -> None:
+    """Change options of a schedule, which win over those that are declared.
+
+    Unless it `pins_declared`, an option that is declared so isn't edited any more, and follows the
+    next declaration.
+    """
     owner = f"Schedule {name!r}"
     options = schedule_options.checked(given, owner=owner)
 
@@ -88,9 +92,23 @@ def edit(name: str, given: Mapping[str, Any]) -> None:
         edited = {**row.edited_options, **options, **arguments}
         changed = rules.of_stored(row.declared_options, edited)
         schedule_options.check_definition(changed, owner=owner)
-        return row.redefined(now, edited=rules.dumps(edited))
+        if not pins_declared:
+            edited = _differing(row, edited, options)
+        return row.redefined(now, edited=rules.dumps(edited) if edited else None)
 
     _change(name, change)
+
+
+def _differing(
+    row: StoredSchedule, edited: dict[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the edited options without those just given that are declared alike."""
+    if row.declared_options is None:
+        return edited
+    declared = rules.of_stored(row.declared_options, None)
+    changed = rules.of_stored(row.declared_options, edited)
+    alike = {name for name in given if getattr(declared, name) == getattr(changed, name)}
+    return {name: value for name, value in edited.items() if name not in alike}
 
 
 def _arguments(row: StoredSchedule, given: Mapping[str, Any]) -> dict[str, str]:

@@ -87,6 +87,35 @@ def test_the_page_shows_what_is_declared_beside_what_was_edited(client: Client) 
     assert rows["every"]["edited"] == ""
 
 
+def test_a_field_that_is_set_to_what_is_declared_is_not_edited_any_more(
+    client: Client, nightly: None
+) -> None:
+    log_in(client, *ALL)
+    was = row("nightly").definition
+    dbos.schedules.edit("nightly", cron="0 5 * * *", overlap="skip")
+
+    client.post(url("change"), form_of(client, cron=was.cron))
+
+    assert row("nightly").edited == {"overlap": "skip"}
+    assert row("nightly").definition.cron == was.cron
+    client.post(url("change"), form_of(client, overlap=was.overlap))
+    assert row("nightly").edited is None
+    # By the API, an option is pinned in any case.
+    dbos.schedules.edit("nightly", overlap=was.overlap)
+    assert row("nightly").edited == {"overlap": was.overlap}
+
+
+def test_a_form_that_changes_the_kind_of_times_back_edits_nothing(client: Client) -> None:
+    with declared("nightly", report, every=HOUR), Executor():
+        dbos.schedules.edit("nightly", every=None, cron="0 5 * * *")
+    log_in(client, *ALL)
+
+    client.post(url("change"), form_of(client, cron="", every="3600"))
+
+    assert row("nightly").edited is None
+    assert row("nightly").definition.every == 3600.0
+
+
 def test_the_form_edits_only_what_was_changed(client: Client, nightly: None) -> None:
     log_in(client, *ALL)
 
