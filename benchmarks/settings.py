@@ -12,12 +12,13 @@ INSTALLED_APPS = [
 ]
 DATABASES = {"default": django_database(database_url())}
 DBOS = {
+    "SOCKETS_PER_USER": None,
     "QUEUES": {
         "limited": {"concurrency": 50},
         "rated": {"rate_limit": "1000000/s"},
         "partitioned": {"partition_concurrency": 1},
         "single": {"concurrency": 1},
-    }
+    },
 }
 LOGGING = {
     "version": 1,

@@ -24,6 +24,11 @@ FINISHED_WORKFLOWS = (
     "'{\"args\": [3], \"kwargs\": {}}', '3', past, past, past FROM (SELECT one, "
     "clock_timestamp() - interval '1 day' AS past FROM generate_series(1, %s) AS one) AS numbers"
 )
+VALUES = (
+    'INSERT INTO dbos_stream_entry (workflow_id, key, "offset", value, is_end, step_number, '
+    "write_id, created_at) SELECT id, 'times', at, %s, false, at, gen_random_uuid(), "
+    "clock_timestamp() FROM unnest(%s::text[], %s::int[]) AS stream (id, at)"
+)
 FINISHED_CHECKPOINTS = (
     "INSERT INTO dbos_checkpoint (workflow_id, step_number, step_name, output, record_order, "
     "claim_number, recorded_at) SELECT 'past-' || one, step, 'benchmarks.workflows.step', '1', "
@@ -213,6 +218,38 @@ class DjangoDbos(Engine):
                 {"workflow_id": handle.workflow_id, "message": None, "topic": "go"}
                 for handle in batch
             )
+
+    def start_followed(self, streams: int, readers: int) -> tuple[list[str], list[int]]:
+        """Start workflows that only exist; return their ids, and the users who may read them."""
+        from django.contrib.auth.models import User
+
+        self.observer.execute("TRUNCATE auth_user CASCADE")
+        users = User.objects.bulk_create(User(username=f"u{n}") for n in range(readers))
+        no_op = self.workflows.does_nothing
+        handles = [
+            handle
+            for batch in batched(range(streams), MESSAGES)
+            for handle in no_op.start_many([()] * len(batch))
+        ]
+        ids = [handle.workflow_id for handle in handles]
+        of_users = "UPDATE dbos_workflow SET user_id = %s WHERE workflow_id = %s"
+        with self.observer.cursor() as cursor:
+            cursor.executemany(of_users, [(str(u.pk), i) for u, i in zip(users, ids, strict=False)])
+        # The readers of one stream have one user.
+        return ids, [users[number % streams].pk for number in range(readers)]
+
+    def write_values(self, ids: list[str], value: float) -> None:
+        """Write a value to each of the streams, and notify, as a worker's group commit does."""
+        from django_dbos.core.records import Wake
+        from django_dbos.store.listener import pack_keys
+
+        self._offsets = getattr(self, "_offsets", {})
+        offsets = [self._offsets.get(one, 0) for one in ids]
+        self._offsets.update({one: at + 1 for one, at in zip(ids, offsets, strict=True)})
+        with self.observer.transaction():
+            self.observer.execute(VALUES, (str(value), ids, offsets))
+            for payload in pack_keys(Wake.of_stream(one, "times").key for one in ids):
+                self.observer.execute("SELECT pg_notify('dbos_changed', %s)", (payload,))
 
     @contextlib.contextmanager
     def wide_worker(self, concurrency: int, **environment: str) -> Iterator[Worker]:

@@ -18,6 +18,7 @@ SUBJECTS = (
     "messages",
     "streams",
     "idle",
+    "live",
     "schedules",
     "importing",
     "two_workers",
