@@ -23,7 +23,6 @@ from tests.consumers.test_consumers import connected
 from tests.live.workflows import collect, sets_events, started, waits, write
 from tests.waiting import aeventually
 
-
 # Random, so that they can't be compressed.
 LONG_KEYS = ["".join(uuid.uuid4().hex for _ in range(7)) for _ in range(50)]
 
