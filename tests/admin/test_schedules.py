@@ -88,10 +88,11 @@ def test_the_page_shows_what_is_declared_beside_what_was_edited(client: Client) 
 
 
 def test_a_field_that_is_set_to_what_is_declared_is_not_edited_any_more(
-    client: Client, nightly: None
+    client: Client,
 ) -> None:
+    with declared("nightly", report, "0 3 * * *", overlap="queue"), Executor():
+        was = row("nightly").definition
     log_in(client, *ALL)
-    was = row("nightly").definition
     dbos.schedules.edit("nightly", cron="0 5 * * *", overlap="skip")
 
     client.post(url("change"), form_of(client, cron=was.cron))
