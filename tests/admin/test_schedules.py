@@ -90,7 +90,7 @@ def test_the_page_shows_what_is_declared_beside_what_was_edited(client: Client) 
 def test_a_field_that_is_set_to_what_is_declared_is_not_edited_any_more(
     client: Client,
 ) -> None:
-    with declared("nightly", report, "0 3 * * *", overlap="queue"), Executor():
+    with declared("nightly", report, cron="0 3 * * *", overlap="queue"), Executor():
         was = row("nightly").definition
     log_in(client, *ALL)
     dbos.schedules.edit("nightly", cron="0 5 * * *", overlap="skip")
