@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import connections
-from django.db.models import ExpressionWrapper, F, Q
+from django.db.models import ExpressionWrapper, F, Q, QuerySet
 from django.db.models.fields.json import KeyTransform, KeyTransformExact
 
 from django_dbos.admin.base import rows_of
@@ -36,10 +36,22 @@ class Found:
     Attributes:
         condition: Selects the workflows.
         is_bounded: No index finds them, so that only the newest workflows are to be searched.
+        is_few: They are at most MAX_FOUND, by their ids.
     """
 
     condition: Q
     is_bounded: bool = False
+    is_few: bool = False
+
+    def narrow(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return those of a queryset's workflows that it stands for, in its order."""
+        found = queryset.filter(self.condition)
+        if not self.is_few or not _is_postgresql():
+            return found
+        # A planner that expects many matches among the newest would walk the index on times, through
+        # the whole table if they are old ones: of another expression there is no index.
+        order = [_TIMES.get(name, name) for name in found.query.order_by]
+        return found.order_by(*order)
 
 
 def find(term: str, known_names: Collection[str], look: Look) -> Found:
@@ -48,7 +60,7 @@ def find(term: str, known_names: Collection[str], look: Look) -> Found:
     Attributes are values: who may not see them can't find out by searches which ones there are.
     """
     if ids := _ids_from(term):
-        return Found(Q(workflow_id__in=ids))
+        return Found(Q(workflow_id__in=ids), is_few=True)
     key, equals, value = term.partition("=")
     if equals and key.strip() and look.may_see:
         return _by_attribute(key.strip(), value.strip())
@@ -84,13 +96,13 @@ def _by_attribute(key: str, value: str) -> Found:
     With `user=7`, also those of that user.
     """
     path, values = key.split("."), _read(value)
-    if connections[get_settings().database].vendor != "postgresql":
+    if not _is_postgresql():
         found = _any(Q(KeyTransformExact(_at(path), candidate)) for candidate in values)
         return Found(found | Q(user_id=value) if key == USER else found, is_bounded=True)
     found = _any(Q(attributes__contains=_nested(path, candidate)) for candidate in values)
     if key == USER:
         return Found(found | Q(user_id=value), is_bounded=True)
-    return Found(Q(workflow_id__in=_newest(found)))
+    return Found(Q(workflow_id__in=_newest(found)), is_few=True)
 
 
 def _read(value: str) -> list[Any]:
@@ -121,11 +133,15 @@ def _nested(path: list[str], value: Any) -> Any:
 
 
 def _newest(condition: Q) -> list[str]:
-    """Return the newest ids that the attributes' index finds.
+    """Return the newest ids that the attributes' index finds, without the index on times."""
+    found = rows_of(Workflow).filter(condition, attributes__isnull=False)
+    ids = found.order_by(_TIMES["-created_at"]).values_list("workflow_id", flat=True)
+    return list(ids[:MAX_FOUND])
 
-    They aren't ordered by the column itself: a planner that expects many matches would walk the
-    index on times instead, through the whole table if there are few.
-    """
-    time = ExpressionWrapper(F("created_at") + timedelta(0), output_field=InstantField())
-    found = rows_of(Workflow).filter(condition, attributes__isnull=False).order_by(time.desc())
-    return list(found.values_list("workflow_id", flat=True)[:MAX_FOUND])
+
+def _is_postgresql() -> bool:
+    return connections[get_settings().database].vendor == "postgresql"
+
+
+_TIME = ExpressionWrapper(F("created_at") + timedelta(0), output_field=InstantField())
+_TIMES: dict[Any, Any] = {"created_at": _TIME.asc(), "-created_at": _TIME.desc()}

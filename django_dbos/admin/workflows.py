@@ -87,7 +87,7 @@ class WorkflowAdmin(OverviewAdmin, WorkflowColumns):
         """Search for the beginning of an id, a name, an attribute or a user."""
         if not search_term:
             return queryset, False
-        return queryset.filter(searched(request, search_term).condition), False
+        return searched(request, search_term).narrow(queryset), False
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

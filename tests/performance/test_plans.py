@@ -541,7 +541,7 @@ PAGES = [
     "workflow/?since=1h",
     "workflow/?before=2026-01-01",
     "workflow/?q=old-7777",
-    "workflow/?q=shop.work",
+    "workflow/?q=of.another.project",
     "workflow/?q=order%3D17",
     "workflow/old-7/change/",
     "message/",
