@@ -96,6 +96,8 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     def count(self) -> int:
         """Return the number of rows, at most MAX_COUNTED."""
         queryset: Any = self.object_list
+        if (known := getattr(queryset, "dbos_count", None)) is not None:
+            return int(known)
         return int(queryset.order_by()[:MAX_COUNTED].count())
 
 

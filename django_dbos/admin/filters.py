@@ -1,8 +1,7 @@
 """The filters of the list of workflows.
 
 The choices come from this process and the executors' rows: collecting all names and queues in the
-workflow table would read all of it. The queues of workflows that succeeded have no index either, so
-that this filter only searches the newest workflows; a search among millions would not return.
+workflow table would read all of it.
 """
 
 from __future__ import annotations

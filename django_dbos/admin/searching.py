@@ -48,8 +48,8 @@ class Found:
         found = queryset.filter(self.condition)
         if not self.is_few or not _is_postgresql():
             return found
-        # A planner that expects many matches among the newest would walk the index on times, through
-        # the whole table if they are old ones: of another expression there is no index.
+        # A planner that expects many matches among the newest would walk the index on times,
+        # through the whole table if they are old ones: of another expression there is no index.
         order = [_TIMES.get(name, name) for name in found.query.order_by]
         return found.order_by(*order)
 
@@ -84,10 +84,8 @@ def _by_name(term: str, known_names: Collection[str]) -> Found:
     """
     part = term.strip().lower()
     names = sorted(name for name in known_names if part in name.lower()) or [term.strip()]
-    if len(names) == 1:
-        # The index has the workflows of one name in the order of the list.
-        return Found(Q(name=names[0]))
-    return Found(Q(name__in=names), is_bounded=True)
+    # An index compares a row with one name in no time, but with each of fifty.
+    return Found(Q(name__in=names), is_bounded=len(names) > 1)
 
 
 def _by_attribute(key: str, value: str) -> Found:

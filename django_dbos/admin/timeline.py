@@ -83,7 +83,7 @@ class Entry:
     url: str = ""
     state: SafeString | str = ""
     bars: tuple[Bar, ...] = ()
-    drawing: SafeString = SafeString("")
+    drawing: SafeString = field(default_factory=SafeString)
     lasted: str = ""
     details: tuple[tuple[Label, Any], ...] = ()
     outcome: Value | None = None

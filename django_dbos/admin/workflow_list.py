@@ -19,8 +19,6 @@ from django_dbos.models import Workflow
 
 # The number of the newest workflows that are searched without an index.
 MAX_SEARCHED = 50_000
-# Successful workflows are the bulk of the table; each of the other statuses has a partial index.
-WITHOUT_INDEX = (None, "", Status.SUCCESS.value)
 
 
 class WorkflowList(EngineList):
@@ -30,16 +28,21 @@ class WorkflowList(EngineList):
     """The creation time of the oldest workflow that is searched; None for no limit."""
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Return the rows, restricted to the newest if the filters have no index."""
+        """Return the rows, restricted to the newest if the search has no index."""
         found = super().get_queryset(request, *args, **kwargs)
         self.oldest = self._find_oldest(request)
         return found.filter(created_at__gte=self.oldest) if self.oldest else found
 
     def get_results(self, request: HttpRequest) -> None:
         """Load a page of rows, and set the note of each."""
+        first = list(self.queryset[: self.list_per_page + 1]) if self.page_num == 1 else None
+        if first is not None and len(first) <= self.list_per_page:
+            # Then they are all. Counting few among millions takes as long as finding them.
+            self.queryset.dbos_count = len(first)
         super().get_results(request)
+        is_shown = first is not None and not (self.show_all and self.can_show_all)
+        rows = first[: self.list_per_page] if first and is_shown else list(self.result_list)
         executors = live_executors(request)
-        rows = list(self.result_list)
         errors = _read_errors(rows, Look.of(request))
         reasons = read_queue_reasons(rows, executors)
         self.now = ages.now()
@@ -74,11 +77,7 @@ class WorkflowList(EngineList):
 
     def _find_oldest(self, request: HttpRequest) -> datetime | None:
         """Return the creation time of the oldest workflow to search, or None for no limit."""
-        query = request.GET
-        if query.get("status") not in WITHOUT_INDEX or query.get("view"):
-            return None
-        is_searched = searched(request, self.query).is_bounded if self.query else False
-        if not (is_searched or (query.get("queue_name") and not self.query)):
+        if not self.query or not searched(request, self.query).is_bounded:
             return None
         # Not values_list(), which orders by the value that is read: no index has that.
         rows = rows_of(Workflow).order_by("-created_at").only("created_at")

@@ -1,4 +1,4 @@
-"""Indexes of the admin's list: by name, failures by their time, quarantined ones, attributes."""
+"""Indexes of the admin's list: by name and queue, failures by time, by attributes."""
 
 from typing import Any
 
@@ -26,9 +26,12 @@ class Migration(migrations.Migration):
     dependencies = [("django_dbos", "0016_permissions")]
 
     operations = [
+        migrations.RemoveIndex("workflow", "dbos_workflow_created"),
         migrations.AddIndex(
             model_name="workflow",
-            index=models.Index(fields=["name", "created_at"], name="dbos_workflow_name"),
+            index=models.Index(
+                fields=["created_at", "name", "queue_name"], name="dbos_workflow_created"
+            ),
         ),
         migrations.AddIndex(
             model_name="workflow",
