@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 
 import django_dbos as dbos
+from django_dbos.core.records import State
 from django_dbos.executor import Executor
-from django_dbos.models import Inquiry, Message
+from django_dbos.models import Checkpoint, Inquiry, Message
+from django_dbos.store import get_store
+from tests.admin.workflows import quick
 from tests.people.forms import ApprovalForm, approve
 from tests.waiting import LIMIT, eventually
 
@@ -112,3 +115,85 @@ def test_a_form_is_answered_in_async_code_and_in_another_workflows_step(worker: 
     form = wait_for(title="second")
     asyncio.run(answer(form.pk))
     assert second.get_result(LIMIT)[0]["amount"] == 4
+
+
+def test_an_answer_waits_for_a_worker(transactional_db: None) -> None:
+    with Executor():
+        handle = approve.start()
+        form = wait_for()
+        eventually(lambda: handle.get_status() == "WAITING")
+    dbos.answer_form(form.pk, {"amount": "7"})
+
+    with Executor():
+        assert handle.get_result(LIMIT)[0]["amount"] == 7
+
+
+# Rule 83.
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="This database has one writer at a time")
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_the_end_of_a_form_waits_for_an_answer_that_is_being_given(
+    worker: Executor, is_committed: bool
+) -> None:
+    """The row's lock decides; nothing else waits for it."""
+    handle = approve.start(timeout=3600, default="nobody")
+    form, decided = wait_for(), threading.Event()
+    eventually(lambda: handle.get_status() == "WAITING")
+    answered = threading.Event()
+
+    def answer_slowly() -> None:
+        try:
+            with transaction.atomic():
+                dbos.answer_form(form.pk, {"amount": "5"})
+                answered.set()
+                assert decided.wait(LIMIT)
+                transaction.set_rollback(not is_committed)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=answer_slowly)
+    thread.start()
+    assert answered.wait(LIMIT)
+    # The wait alone: the form's row is locked.
+    moved = {"seconds": 7200.0}
+    for name in ("advance_workflows", "advance_checkpoints"):
+        get_store().session().run(name, moved)
+    closing = Checkpoint.objects.filter(workflow_id=handle.workflow_id, state=State.TIMED_OUT)
+    eventually(closing.exists)
+    other = quick.start("done")
+    assert other.get_result(LIMIT) == "done"
+    assert handle.get_status() == "PENDING"
+    decided.set()
+    thread.join(LIMIT)
+
+    result = handle.get_result(LIMIT)
+    assert result == ([{**result[0], "amount": 5}, None] if is_committed else "nobody")
+
+
+# Rule 84.
+def test_an_answer_races_with_a_cancel(worker: Executor) -> None:
+    """Either the answer is accepted, or it is refused and leaves nothing."""
+    outcomes = []
+    for _ in range(10):
+        handle = approve.start()
+        form = wait_for(workflow_id=handle.workflow_id)
+        barrier = threading.Barrier(2)
+
+        def cancel(handle: Any = handle, barrier: Any = barrier) -> None:
+            barrier.wait(LIMIT)
+            handle.cancel()
+            connection.close()
+
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        barrier.wait(LIMIT)
+        try:
+            dbos.answer_form(form.pk, {"amount": "5"})
+            outcomes.append(True)
+        except dbos.FormNotPending:
+            outcomes.append(False)
+        thread.join(LIMIT)
+        sent = Message.objects.filter(workflow_id=handle.workflow_id).exists()
+        is_answered = Inquiry.objects.get(pk=form.pk).answered_at is not None
+        assert sent == is_answered == outcomes[-1]
+        with pytest.raises(dbos.FormNotPending):
+            dbos.answer_form(form.pk, {"amount": "5"})
