@@ -226,6 +226,6 @@ def _read_instant(text: str) -> datetime:
             found = timezone.make_aware(found)
     except (ValueError, OverflowError) as error:
         raise IncorrectLookupParameters from error
-    if found.year == date.min.year or timezone.is_aware(found) != settings.USE_TZ:
+    if found.year in (date.min.year, date.max.year) or timezone.is_aware(found) != settings.USE_TZ:
         raise IncorrectLookupParameters
     return found

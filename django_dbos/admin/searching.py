@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import connections
-from django.db.models import ExpressionWrapper, F, Q, QuerySet
+from django.db.models import ExpressionWrapper, F, JSONField, Q, QuerySet, Value
 from django.db.models.fields.json import KeyTransform, KeyTransformExact
 
 from django_dbos.admin.base import rows_of
@@ -95,7 +95,9 @@ def _by_attribute(key: str, value: str) -> Found:
     """
     path, values = key.split("."), _read(value)
     if not _is_postgresql():
-        found = _any(Q(KeyTransformExact(_at(path), candidate)) for candidate in values)
+        found = _any(
+            Q(KeyTransformExact(_at(path), Value(candidate, JSONField()))) for candidate in values
+        )
         return Found(found | Q(user_id=value) if key == USER else found, is_bounded=True)
     found = _any(Q(attributes__contains=_nested(path, candidate)) for candidate in values)
     if key == USER:

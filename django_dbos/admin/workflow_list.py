@@ -35,13 +35,13 @@ class WorkflowList(EngineList):
 
     def get_results(self, request: HttpRequest) -> None:
         """Load a page of rows, and set the note of each."""
-        first = list(self.queryset[: self.list_per_page + 1]) if self.page_num == 1 else None
-        if first is not None and len(first) <= self.list_per_page:
+        first = list(self.queryset[: self.list_per_page + 1]) if self.page_num == 1 else []
+        if self.page_num == 1 and len(first) <= self.list_per_page:
             # Then they are all. Counting few among millions takes as long as finding them.
             self.queryset.dbos_count = len(first)
         super().get_results(request)
-        is_shown = first is not None and not (self.show_all and self.can_show_all)
-        rows = first[: self.list_per_page] if first and is_shown else list(self.result_list)
+        is_read = self.page_num == 1 and not (self.show_all and self.can_show_all)
+        rows = first[: self.list_per_page] if is_read else list(self.result_list)
         executors = live_executors(request)
         errors = _read_errors(rows, Look.of(request))
         reasons = read_queue_reasons(rows, executors)

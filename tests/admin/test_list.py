@@ -271,7 +271,8 @@ def test_many_rows_cost_no_more_queries(operator: Client) -> None:
         counts.append(len(queries))
 
     assert len(rows(page)) == 50
-    assert counts[0] == counts[1] <= 9
+    # Fewer than a page aren't counted.
+    assert counts[0] + 1 == counts[1] <= 9
 
 
 def test_the_count_of_a_list_is_bounded(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +308,7 @@ def test_there_are_no_facets(operator: Client) -> None:
     with CaptureQueriesContext(connection) as queries:
         get(operator, reverse(LIST), {"_facets": "True"})
 
-    assert sum("COUNT(" in query["sql"] for query in queries) == 1
+    assert not any("COUNT(" in query["sql"] for query in queries)
 
 
 @pytest.mark.parametrize("lookup", ["input__contains", "attributes__x", "name__regex", "user_id"])
