@@ -318,7 +318,7 @@ BY_CLIENTS: dict[str, Params] = {
     },
     "read_event": {"workflow_id": IDS[0], "key": "progress"},
     "read_checkpoint": {"workflow_id": IDS[0], "step_number": 1},
-    "count_active": {"most": MAX_COUNTED},
+    "count_active": {"most": 1_000},
     "read_buckets": {"firsts": SPANS[:-1], "lasts": SPANS[1:], "most": TEN, "sample": 5},
     "read_holdups": {"workflow_ids": ["enqueued-7"], "most": 100},
     "read_outcome": {"workflow_id": IDS[0]},
