@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
+from uuid import UUID, uuid4
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -15,12 +16,14 @@ from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from django_dbos.admin import bulk
 from django_dbos.admin.act_forms import ActForm
 from django_dbos.admin.acts import (
     ACTS,
@@ -32,19 +35,22 @@ from django_dbos.admin.acts import (
     SEND_MESSAGE,
     Act,
     Options,
-    carry_out,
+    Results,
+    change_batch,
     note_on_children,
 )
 from django_dbos.admin.base import (
     MAX_COUNTED,
     VALUES,
-    EngineAdmin,
     Links,
     rows_of,
     status_label,
 )
+from django_dbos.admin.bulk import applicable
+from django_dbos.admin.progress import ProgressAdmin
 from django_dbos.admin.section import Label
 from django_dbos.models import Workflow
+from django_dbos.operations.options import HIGHEST_PRIORITY
 
 # Workflows that are changed in one transaction.
 BATCH = 500
@@ -52,6 +58,8 @@ BATCH = 500
 MAX_LISTED, MAX_NAMED = 20, 10
 # Fields of the form that asks before: the answer, and the creation time of the newest workflow.
 ANSWER, NEWEST = "post", "newest"
+# The field that makes an action of the list a workflow in the background; a new id in each form.
+ORDER = "order"
 FIELDS = ("workflow_id", "name", "status", "is_quarantined", "created_at")
 
 
@@ -64,15 +72,7 @@ class Button:
     asks_first: bool = False
 
 
-@dataclass(slots=True)
-class Results:
-    """The results of an action: how many workflows were changed, and which weren't, and why."""
-
-    done: int = 0
-    unchanged: list[tuple[str, str]] = field(default_factory=list)
-
-
-class ActingAdmin(EngineAdmin):
+class ActingAdmin(ProgressAdmin):
     """The actions of the list and the buttons of the page, with their permissions."""
 
     actions = (
@@ -137,6 +137,8 @@ class ActingAdmin(EngineAdmin):
         return self._act_on_many(request, queryset, SEND_MESSAGE)
 
     def _act_on_many(self, request: HttpRequest, queryset: Any, act: Act) -> HttpResponse | None:
+        if _is_for_background(request, queryset):
+            return self._act_in_background(request, queryset, act)
         if not act.asks_first:
             self._act(request, queryset, act, {})
             return None
@@ -145,14 +147,55 @@ class ActingAdmin(EngineAdmin):
             self._act(request, _confirmed(request, queryset), act, form.options)
             return None
         chosen = list(queryset.values(*FIELDS)[:MAX_COUNTED])
-        passed_on = (ACTION_CHECKBOX_NAME, "action", "select_across", NEWEST)
-        hidden = [(name, value) for name in passed_on for value in request.POST.getlist(name)]
-        if chosen and NEWEST not in request.POST:
-            hidden.append((NEWEST, chosen[0]["created_at"].isoformat()))
         url = request.get_full_path()
         return self._ask_first(
-            request, act, form, chosen, hidden=hidden, form_url=url, back_url=url
+            request, act, form, chosen, hidden=_hidden(request, chosen), form_url=url, back_url=url
         )
+
+    def _act_in_background(self, request: HttpRequest, queryset: Any, act: Act) -> HttpResponse:
+        """Start the workflow that changes all that match, once the user has confirmed it."""
+        form = act.form_class(request.POST if ANSWER in request.POST else None)
+        if form.is_bound and form.is_valid():
+            order_id = self._order(request, act, form.options)
+            return HttpResponseRedirect(Links(self.admin_site.name, order_id).action("progress"))
+        found = applicable(queryset, act)
+        chosen = list(found.values(*FIELDS)[:MAX_COUNTED])
+        hidden = [*_hidden(request, list(queryset.values(*FIELDS)[:1])), (ORDER, str(uuid4()))]
+        more = gettext(
+            "A workflow does this in the background, from the newest to the oldest. Its page shows "
+            "the progress, and cancelling it stops it."
+        )
+        if len(chosen) == MAX_COUNTED:
+            more = f"{gettext('There are more: all that match are included.')} {more}"
+        url = request.get_full_path()
+        return self._ask_first(
+            request, act, form, chosen, hidden=hidden, form_url=url, back_url=url, more=more
+        )
+
+    def _order(self, request: HttpRequest, act: Act, options: Options) -> str:
+        """Start the workflow, once however often the form is sent; return its id."""
+        try:
+            order_id = f"admin-{UUID(request.POST.get(ORDER, ''))}"
+        except ValueError:
+            raise BadRequest(f"{ORDER} must be a UUID.") from None
+        order = {
+            "act": act.name,
+            "options": dict(options),
+            "query": request.GET.urlencode(),
+            "newest": _newest(request) or timezone.now(),
+            "site": self.admin_site.name,
+            "user": request.user.pk,
+        }
+        start = bulk.act_on_all.using(
+            workflow_id=order_id, user=request.user, priority=HIGHEST_PRIORITY
+        )
+        start.start(order)
+        row = only(order_id).get()
+        said = gettext("%(act)s: all that match '%(query)s'.")
+        log = said % {"act": act.title, "query": order["query"]}
+        user_pk: Any = request.user.pk
+        LogEntry.objects.log_actions(user_pk, [row], CHANGE, log)
+        return order_id
 
     # Buttons of the page
 
@@ -196,10 +239,6 @@ class ActingAdmin(EngineAdmin):
         return self._ask_first(
             request, act, form, chosen, form_url=request.path, back_url=url, more=more
         )
-
-    def get_workflow(self, request: HttpRequest, object_id: str) -> Workflow:
-        """Return the workflow of a page; raise PermissionDenied if the user may not view it."""
-        raise NotImplementedError
 
     # Shared by both
 
@@ -276,39 +315,40 @@ def only(workflow_id: str) -> Any:
     return rows_of(Workflow).filter(workflow_id=workflow_id).defer(*VALUES)
 
 
-def change_batch(
-    results: Results, act: Act, options: Options, workflows: list[Workflow], user_pk: Any
-) -> None:
-    """Change workflows, log the changes, and add the results."""
-    if not workflows:
-        return
-    answers = carry_out(act, [str(workflow.workflow_id) for workflow in workflows], options)
-    changed = []
-    for workflow in workflows:
-        answer = answers[str(workflow.workflow_id)]
-        if answer is True:
-            changed.append(workflow)
-        else:
-            could = act.applies(str(workflow.status), bool(workflow.is_quarantined))
-            why = answer if answer and could else status_label(workflow)
-            results.unchanged.append((str(workflow.workflow_id), why))
-    if changed:
-        LogEntry.objects.log_actions(user_pk, changed, CHANGE, act.log(options))
-    results.done += len(changed)
-
-
 def _may(request: HttpRequest, act: Act) -> bool:
     return bool(request.user.has_perm(f"django_dbos.{act.permission}"))
 
 
+def _is_for_background(request: HttpRequest, queryset: Any) -> bool:
+    """Return whether all that match were chosen, and are too many for one request."""
+    if request.POST.get("select_across") != "1":
+        return False
+    return ORDER in request.POST or queryset[BATCH : BATCH + 1].exists()
+
+
+def _hidden(request: HttpRequest, chosen: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return the fields by which the answer acts on what was asked."""
+    passed_on = (ACTION_CHECKBOX_NAME, "action", "select_across", NEWEST)
+    hidden = [(name, value) for name in passed_on for value in request.POST.getlist(name)]
+    if chosen and NEWEST not in request.POST:
+        hidden.append((NEWEST, chosen[0]["created_at"].isoformat()))
+    return hidden
+
+
 def _confirmed(request: HttpRequest, queryset: Any) -> Any:
     """Exclude workflows that were started after the page which asked was shown."""
+    newest = _newest(request)
+    return queryset if newest is None else queryset.filter(created_at__lte=newest)
+
+
+def _newest(request: HttpRequest) -> datetime | None:
+    """Return the creation time of the newest workflow that the page which asked counted."""
     if NEWEST not in request.POST:
-        return queryset
+        return None
     try:
-        newest: datetime | None = parse_datetime(request.POST[NEWEST])
+        newest = parse_datetime(request.POST[NEWEST])
     except ValueError:
         newest = None
     if newest is None:
         raise BadRequest(f"{NEWEST} must be a date and time in ISO format.")
-    return queryset.filter(created_at__lte=newest)
+    return newest

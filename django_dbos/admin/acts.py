@@ -9,11 +9,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos.admin.act_forms import ActForm, MessageText, QueueChoice, StartTime
-from django_dbos.admin.base import MAX_COUNTED, rows_of
+from django_dbos.admin.base import MAX_COUNTED, rows_of, status_label
 from django_dbos.admin.section import Label
 from django_dbos.admin.values import instant
 from django_dbos.core.durations import LAST_YEAR
@@ -28,6 +29,14 @@ from django_dbos.store import get_store
 Options = Mapping[str, Any]
 Answers = dict[str, bool | str]
 """By workflow id, whether it was changed; a text is the reason why not."""
+
+
+@dataclass(slots=True)
+class Results:
+    """The results of an action: how many workflows were changed, and which weren't, and why."""
+
+    done: int = 0
+    unchanged: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,3 +351,24 @@ def note_on_children(act: Act, workflow_id: str) -> str:
             count,
         )
     return text % count
+
+
+def change_batch(
+    results: Results, act: Act, options: Options, workflows: list[Workflow], user_pk: Any
+) -> None:
+    """Change workflows, log the changes, and add the results."""
+    if not workflows:
+        return
+    answers = carry_out(act, [str(workflow.workflow_id) for workflow in workflows], options)
+    changed = []
+    for workflow in workflows:
+        answer = answers[str(workflow.workflow_id)]
+        if answer is True:
+            changed.append(workflow)
+        else:
+            could = act.applies(str(workflow.status), bool(workflow.is_quarantined))
+            why = answer if answer and could else status_label(workflow)
+            results.unchanged.append((str(workflow.workflow_id), why))
+    if changed:
+        LogEntry.objects.log_actions(user_pk, changed, CHANGE, act.log(options))
+    results.done += len(changed)

@@ -77,6 +77,9 @@ class WorkflowList(EngineList):
 
     def _find_oldest(self, request: HttpRequest) -> datetime | None:
         """Return the creation time of the oldest workflow to search, or None for no limit."""
+        if hasattr(request, "dbos_oldest"):
+            # An action in the background keeps the bound with which it began.
+            return request.dbos_oldest  # type: ignore[no-any-return]
         if not self.query or not searched(request, self.query).is_bounded:
             return None
         # Not values_list(), which orders by the value that is read: no index has that.

@@ -59,6 +59,11 @@ def find(name: str) -> WorkflowDefinition:
     return definition
 
 
+def has_any() -> bool:
+    """Return whether the project has workflow functions, beside those of this package."""
+    return any(not name.startswith("django_dbos.") for name in workflows)
+
+
 def _origin(definition: WorkflowDefinition) -> str:
     """Return the path of the function, which stays the same when its module is reloaded."""
     return f"{definition.function.__module__}.{definition.function.__qualname__}"
