@@ -15,8 +15,11 @@ from django_dbos import serializers
 from django_dbos.admin.base import rows_of
 from django_dbos.conf import get_settings
 from django_dbos.core import names
+from django_dbos.core.durations import LAST_YEAR
+from django_dbos.core.records import WakeKind
+from django_dbos.core.status import Status
 from django_dbos.exceptions import DbosError
-from django_dbos.models import Queue
+from django_dbos.models import Queue, Workflow
 from django_dbos.operations.options import check_run_after
 
 # The number of queues that the form suggests.
@@ -27,6 +30,14 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 
 class ActForm(forms.Form):
     """A form whose cleaned values are the options of an action, as a dict of stored values."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"label_suffix": "", **kwargs})
+
+    @classmethod
+    def initial_of(cls, workflow: Workflow) -> dict[str, Any]:
+        """Return what the form of a single workflow suggests."""
+        return {}
 
     @property
     def options(self) -> dict[str, Any]:
@@ -43,6 +54,11 @@ class QueueChoice(ActForm):
         help_text=_("The queue in which the workflows continue, from now on."),
         widget=forms.TextInput(attrs={"list": "dbos-queues", "autocomplete": "off"}),
     )
+
+    @classmethod
+    def initial_of(cls, workflow: Workflow) -> dict[str, Any]:
+        """Return the queue that it has."""
+        return {"queue_name": workflow.queue_name}
 
     def clean_queue_name(self) -> str:
         """Return the name if it may be the name of a queue."""
@@ -73,6 +89,13 @@ class StartTime(ActForm):
         label=_("Hold them until somebody runs them"),
         required=False,
     )
+
+    @classmethod
+    def initial_of(cls, workflow: Workflow) -> dict[str, Any]:
+        """Return when it starts, unless it is held."""
+        due_at: Any = workflow.due_at
+        is_held = due_at is None or due_at.year >= LAST_YEAR - 1
+        return {"is_held": True} if is_held else {"run_after": due_at}
 
     def clean(self) -> None:
         """Refuse both or neither, and a time that no database can hold."""
@@ -114,6 +137,13 @@ class MessageText(ActForm):
     idempotency_key = forms.CharField(
         max_length=255, widget=forms.HiddenInput, initial=lambda: f"admin-{uuid4()}"
     )
+
+    @classmethod
+    def initial_of(cls, workflow: Workflow) -> dict[str, Any]:
+        """Return the topic of the message that it waits for, if it does."""
+        if workflow.status != Status.WAITING or workflow.wake_kind != WakeKind.MESSAGE:
+            return {}
+        return {"topic": workflow.wake_name}
 
     def clean_topic(self) -> str | None:
         """Return the topic, or None for none."""

@@ -230,7 +230,8 @@ class ActingAdmin(ProgressAdmin):
             return HttpResponseNotAllowed(["POST"])
         workflow_id = str(workflow.workflow_id)
         url = Links(self.admin_site.name, workflow_id).workflow()
-        form = act.form_class(request.POST if request.method == "POST" else None)
+        given = request.POST if request.method == "POST" else None
+        form = act.form_class(given, initial=act.form_class.initial_of(workflow))
         if form.is_bound and form.is_valid():
             self._act(request, only(workflow_id), act, form.options)
             return HttpResponseRedirect(url)
@@ -261,6 +262,9 @@ class ActingAdmin(ProgressAdmin):
             "opts": self.opts,
             "media": self.media,
             "title": act.title,
+            "original": act.title,
+            "change": True,
+            "has_view_permission": True,
             "act": act,
             "form": form,
             "question": act.question(len(fit)) if fit else act.pointless,

@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
@@ -75,6 +76,13 @@ class ExecutorAdmin(EngineAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ExecutorList]:
         """Return the class of the list."""
         return ExecutorList
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Add the title to the context."""
+        context = {"title": capfirst(self.opts.verbose_name_plural), **(extra_context or {})}
+        return super().changelist_view(request, context)
 
     @admin.display(description=_("state"))
     def state(self, executor: Any) -> SafeString:
@@ -189,7 +197,10 @@ class ExecutorAdmin(EngineAdmin):
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "media": self.media,
-            "title": _("Drain executors?"),
+            "title": _("Drain executors"),
+            "original": _("Drain"),
+            "change": True,
+            "has_view_permission": True,
             "act": {
                 "note": _(
                     "They claim nothing more. Runs go on until they end or wait; then the process "

@@ -50,7 +50,8 @@ class ProgressAdmin(EngineAdmin):
             "is_active": workflow.is_active,
             "note": _note(workflow),
             "progress": progress,
-            "seen": progress and min(progress["done"] + progress["unchanged"], progress["total"]),
+            "seen": progress and _seen(progress),
+            "counted": progress and _counted(progress),
             "said": progress and _said(act, progress),
             "section": self._unchanged(progress),
             "workflow_url": links.workflow(),
@@ -80,6 +81,16 @@ def _read(workflow_id: str) -> bulk.Progress | None:
     """Return the numbers so far; None before the matching workflows were counted."""
     event = rows_of(Event).filter(workflow_id=workflow_id, key=bulk.PROGRESS).first()
     return None if event is None else event.value
+
+
+def _seen(progress: bulk.Progress) -> int:
+    """Return how many workflows were gone through; some may have begun to match meanwhile."""
+    return int(min(progress["done"] + progress["unchanged"], progress["total"]))
+
+
+def _counted(progress: bulk.Progress) -> str:
+    numbers = {"seen": f"{_seen(progress):,}", "total": f"{progress['total']:,}"}
+    return gettext("%(seen)s of %(total)s workflows") % numbers
 
 
 def _said(act: Act, progress: bulk.Progress) -> str:

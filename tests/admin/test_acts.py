@@ -308,3 +308,18 @@ def test_names_on_the_pages_are_escaped(staff: Client) -> None:
     for page in (asked, said):
         assert script in page.text
         assert script not in page.html
+
+
+def test_a_form_suggests_what_the_workflow_has(staff: Client) -> None:
+    waiting = busy.using(queue_name="mail").start()
+    run_until_idle(["mail"])
+    delayed = quick.using(run_after=3600).start()
+    due = timezone.localtime(Workflow.objects.get(pk=delayed.workflow_id).due_at)
+
+    message = get(staff, url_of("send_message", waiting.workflow_id))
+    queue = get(staff, url_of("resume_in_queue", waiting.workflow_id))
+    start = get(staff, url_of("change_start", delayed.workflow_id))
+
+    assert 'name="topic" value="paid"' in message.html
+    assert 'name="queue_name" value="mail"' in queue.html
+    assert f'name="run_after" value="{due:%Y-%m-%dT%H:%M:%S}"' in start.html

@@ -92,7 +92,7 @@ def test_all_that_match_are_changed_in_the_background(staff: Client) -> None:
     assert LogEntry.objects.filter(change_message="Cancelled.").count() == 7
     assert {entry.user.get_username() for entry in LogEntry.objects.all()} == {"staff"}
     (entry,) = LogEntry.objects.filter(object_id=workflow_id)
-    assert entry.change_message == f"Cancel workflows?: all that match 'name={busy.name}'."
+    assert entry.change_message == f"Cancel workflows: all that match 'name={busy.name}'."
 
 
 def test_it_comes_before_what_it_cancels(staff: Client) -> None:
