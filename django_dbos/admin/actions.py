@@ -146,7 +146,7 @@ class ActingAdmin(ProgressAdmin):
         if form.is_bound and form.is_valid():
             self._act(request, _confirmed(request, queryset), act, form.options)
             return None
-        chosen = list(queryset.values(*FIELDS)[:MAX_COUNTED])
+        chosen = _chosen(queryset)
         url = request.get_full_path()
         return self._ask_first(
             request, act, form, chosen, hidden=_hidden(request, chosen), form_url=url, back_url=url
@@ -158,9 +158,9 @@ class ActingAdmin(ProgressAdmin):
         if form.is_bound and form.is_valid():
             order_id = self._order(request, act, form.options)
             return HttpResponseRedirect(Links(self.admin_site.name, order_id).action("progress"))
-        found = applicable(queryset, act)
-        chosen = list(found.values(*FIELDS)[:MAX_COUNTED])
-        hidden = [*_hidden(request, list(queryset.values(*FIELDS)[:1])), (ORDER, str(uuid4()))]
+        found = applicable(queryset, act)[:MAX_COUNTED]
+        chosen = _chosen(found)
+        hidden = [*_hidden(request, _chosen(queryset[:1])), (ORDER, str(uuid4()))]
         more = gettext(
             "A workflow does this in the background, from the newest to the oldest. Its page shows "
             "the progress, and cancelling it stops it."
@@ -321,6 +321,13 @@ def only(workflow_id: str) -> Any:
 
 def _may(request: HttpRequest, act: Act) -> bool:
     return bool(request.user.has_perm(f"django_dbos.{act.permission}"))
+
+
+def _chosen(queryset: Any) -> list[dict[str, Any]]:
+    """Return what the page which asks needs to know of the first workflows."""
+    # Not values(), which orders by the value that is read: no index has that.
+    rows = list(queryset[:MAX_COUNTED])
+    return [{name: getattr(row, name) for name in FIELDS} for row in rows]
 
 
 def _is_for_background(request: HttpRequest, queryset: Any) -> bool:

@@ -7,7 +7,6 @@ more than one of thousands. So counts stop at a limit, and percentiles are those
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,29 +70,17 @@ class Statistics:
             "sample": SAMPLE,
         }
         rows = session.run("read_buckets", params)
-        return [
-            _bucket(start, count, failed, sample)
-            for start, failed, (count, sample) in zip(
-                edges[:-1], self._count_failed(edges), rows, strict=True
-            )
-        ]
-
-    def _count_failed(self, edges: Sequence[datetime]) -> list[int]:
-        """Return the numbers of failed workflows between the edges, of the newest MOST."""
-        found = self._workflows.filter(status=Status.ERROR, created_at__gte=edges[0])
-        width, counts = edges[1] - edges[0], [0] * (len(edges) - 1)
-        for created in found.order_by("-created_at").values_list("created_at", flat=True)[:MOST]:
-            counts[min((created - edges[0]) // width, len(counts) - 1)] += 1
-        return counts
+        return [_bucket(start, *row) for start, row in zip(edges[:-1], rows, strict=True)]
 
     def read_failures(self, since: datetime) -> list[Failure]:
         """Return the newest failed workflows, up to MOST_FAILURES, with what raised each."""
         is_short = When(error_size__lte=MAX_ERROR, then=F("error_text"))
         found = self._workflows.filter(status=Status.ERROR, created_at__gte=since)
         found = found.annotate(error_size=StoredSize(F("error_text")))
-        found = found.annotate(error=Case(is_short)).order_by("-created_at")
-        rows = found.values_list("workflow_id", "name", "created_at", "error")[:MOST_FAILURES]
-        return [_failure(*row) for row in rows]
+        found = found.annotate(error_read=Case(is_short)).order_by("-created_at")
+        # Not values_list(), which orders by the value that is read: no index has that.
+        rows = found.only("workflow_id", "name", "created_at")[:MOST_FAILURES]
+        return [_failure(row) for row in rows]
 
     def read_executors(self) -> list[Any]:
         """Return the executors as `judged()` does, and their numbers of runs as `runs`."""
@@ -136,18 +123,18 @@ def _in_utc(value: datetime) -> str:
     return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"
 
 
-def _failure(workflow_id: str, name: str, at: datetime, error: str | None) -> Failure:
+def _failure(row: Any) -> Failure:
     class_path, place = "", ""
     try:
-        if error is not None:
-            summary = serializers.summarize_error(error)
+        if row.error_read is not None:
+            summary = serializers.summarize_error(row.error_read)
             class_path, place = summary.class_path, place_of(summary.traceback)
     except SerializationError:
         class_path = ""
     return Failure(
-        workflow_id=workflow_id,
-        name=name,
-        at=at,
+        workflow_id=str(row.workflow_id),
+        name=str(row.name),
+        at=row.created_at,
         error=class_path.replace(":", ".").rpartition(".")[2],
         place=place,
     )

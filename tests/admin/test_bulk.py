@@ -263,23 +263,25 @@ def test_an_order_needs_the_permission_and_a_valid_id(client: Client) -> None:
 
 
 def test_a_search_without_an_index_keeps_its_bound(
-    staff: Client, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The newest that are searched would be others at the end than at the beginning."""
     monkeypatch.setattr("django_dbos.admin.workflow_list.MAX_SEARCHED", 6)
-    first, *_ = busy.using(queue_name="q").start_many([()] * 7)
+    log_in(client, *EVERYTHING, "view_payload")
+    user = User.objects.get()
+    first, *_ = busy.using(user=user, queue_name="q").start_many([()] * 7)
     real, pages = bulk.change_batch, []
 
     def and_start(*args: Any) -> None:
         real(*args)
-        pages.append(quick.using(queue_name="q").start())
+        pages.append(quick.using(user=user, queue_name="q").start())
 
-    asked = ask(staff, "cancel_selected", query="?queue_name=q")
-    workflow_id = answer(staff, asked)
-    # The workflow itself is one of the newest six.
+    asked = ask(client, "cancel_selected", query=f"?q=user%3D{user.pk}")
+    workflow_id = answer(client, asked)
     monkeypatch.setattr(bulk, "change_batch", and_start)
     run_until_idle(["default"])
 
+    # The workflow itself is one of the newest six.
     assert numbers(workflow_id) == (5, 5, 0)
     assert len(pages) == 3
     assert first.get_status() == "ENQUEUED"

@@ -1,5 +1,5 @@
--- Return for each span of time how many workflows were created in it, at most `most`, and as JSON the
--- seconds that the newest `sample` of them waited and ran: null for those that haven't begun or ended.
+-- Return for each span of time how many workflows were created in it and how many of them have failed,
+-- each at most `most`, and as JSON the seconds that the newest `sample` of them waited and ran: null for those that haven't begun or ended.
 SELECT
     (
         SELECT count(*)
@@ -7,6 +7,15 @@ SELECT
             SELECT 1 AS one
             FROM dbos_workflow
             WHERE created_at >= span.first AND created_at < span.last
+            LIMIT %(most)s
+        ) AS counted
+    ),
+    (
+        SELECT count(*)
+        FROM (
+            SELECT 1 AS one
+            FROM dbos_workflow
+            WHERE status = 'ERROR' AND created_at >= span.first AND created_at < span.last
             LIMIT %(most)s
         ) AS counted
     ),
