@@ -4,7 +4,8 @@ A claim without a run is released: the claim's answer was lost, or its history c
 (CORRECTNESS rule 3). A run without a claim is interrupted: its workflow was cancelled, or given to
 another executor. Its place in the limits of its queue lingers until the function has returned, and
 is freed here (rule 58). A workflow that ran when its queue got a limit has a place that its claim
-didn't have: its run learns of it here.
+didn't have: its run learns of it here. One whose claim was just being made gets its place here, if
+no claim was quicker (rule 75).
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ logger = logging.getLogger("django_dbos.executor")
 FORGOTTEN_AFTER = 0.5
 # Seconds between two audits when it isn't known which claim has changed.
 PAUSE = 0.02
+# For so many seconds after a queue may have become managed, claims without places are looked for,
+# and the seconds between two looks.
+PLACES_FOR, PLACES_PAUSE = 60.0, 5.0
 
 
 class Audit:
@@ -49,6 +53,8 @@ class Audit:
         self._on_release = on_release
         self._is_requested = self._is_wanted_soon = False
         self._next_at, self._last_at = math.inf, 0.0
+        self._places_until = -math.inf
+        """Until when claims may lack places."""
         self._idle_since: dict[tuple[str, int], float] = {}
         """Claims without a run, and since when."""
 
@@ -78,6 +84,7 @@ class Audit:
         if self._is_wanted_soon:
             self._is_wanted_soon = False
             if len(self._runs):
+                self._places_until = self._clock() + PLACES_FOR
                 self._next_at = min(self._next_at, self._last_at + PAUSE)
         if self._is_requested or self._clock() >= self._next_at:
             self._is_requested = False
@@ -87,6 +94,7 @@ class Audit:
         runs = {run.workflow_id: run for run in self._runs}
         doubts = {workflow_id: run.last_doubt for workflow_id, run in runs.items()}
         self._last_at = self._clock()
+        may_lack_places = self._give_places()
         held = self._runs.store.list_held(self._connect(), self._runs.executor_id)
         self._release_forgotten(held.claims, runs)
         self._free_returned(held.lingering, runs)
@@ -99,6 +107,14 @@ class Audit:
             elif run.is_under_way and run.interruption is None:
                 lost.append(run)
         self._interrupt(lost)
+        if may_lack_places:
+            self._next_at = min(self._next_at, self._clock() + PLACES_PAUSE)
+
+    def _give_places(self) -> bool:
+        """Give places to claims without; return whether there may be more of them soon."""
+        if self._clock() > self._places_until:
+            return False
+        return self._runs.store.give_places(self._connect(), self._runs.executor_id)
 
     def _release_forgotten(self, held: dict[str, int], runs: dict[str, Run]) -> None:
         now = self._clock()

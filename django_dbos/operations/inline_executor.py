@@ -22,6 +22,7 @@ from django_dbos.store import errors
 
 if TYPE_CHECKING:
     from django_dbos.store.base import Store
+    from django_dbos.store.sessions import Session
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -93,8 +94,23 @@ class InlineExecutor:
             # A process that doesn't listen gets no notification of a cancellation.
             for host in self._hosts_of(executor_id):
                 host.doubt_all()
+            self._note_places(store, session, executor_id)
         if session is not None:
             session.close()
+
+    def _note_places(self, store: Store, session: Session, executor_id: str) -> None:
+        """Have runs learn of places that they were given as their queues got limits."""
+        try:
+            store.give_places(session, executor_id)
+            held = store.list_held(session, executor_id)
+        except errors.StoreError as error:
+            logger.warning("Executor %s couldn't read its places: %r", executor_id, error)
+            session.close()
+            return
+        for host in self._hosts_of(executor_id):
+            for run in list(host.runs):
+                if run.workflow_id in held.places:
+                    run.note_place(*held.places[run.workflow_id])
 
     def _hosts_of(self, executor_id: str) -> set[InlineHost]:
         with self._lock:

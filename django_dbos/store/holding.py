@@ -25,6 +25,15 @@ class Holding(Connecting):
             places={row[0]: (row[3], row[4]) for row in found if row[2] and row[4] in HELD},
         )
 
+    def give_places(self, session: Session, executor_id: str) -> bool:
+        """Give places to claims that lack them, since they were made as their queue got limits.
+
+        Returns False if there can be none: where there is one writer at a time, a change of the
+        queue comes before a claim, or after it. Otherwise a claim may still be under way, and rows
+        that others have locked are left for the next call.
+        """
+        return False
+
     def read_statuses(self, session: Session, workflow_ids: Sequence[str]) -> dict[str, Status]:
         """Return the statuses of these workflows, except deleted ones."""
         params = {"workflow_ids": session.pack(workflow_ids)}

@@ -12,16 +12,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import SyncToAsync
+from django.db import transaction
 from django.db.models import QuerySet
+from django.utils import timezone
 
 import django_dbos as dbos
+from django_dbos.core.batch.notifications import Notifications
+from django_dbos.core.records import queue_key
 from django_dbos.executor import Executor
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.models import Workflow
+from tests.capabilities import many_writers
 from tests.flow.gates import IN_ORDER, events, go, reached
 from tests.flow.managed import make_queue
 from tests.waiting import LIMIT, eventually
@@ -293,6 +299,48 @@ def test_a_child_waits_for_a_place_and_its_waiting_parent_has_none(worker: Execu
     assert parent.start().get_result(timeout=LIMIT) == [0, 1, 2]
     # Not one of the children before its parent waits.
     assert events[:2] == ["parent begins", "parent ends"]
+
+
+@pytest.mark.rule(75)
+@many_writers
+def test_a_claim_that_was_under_way_when_its_queue_got_a_limit_has_a_place_long_after(
+    worker: Executor,
+) -> None:
+    handle = first.start()
+    assert reached.wait(LIMIT)
+    # As if the change hadn't seen the claim; for a minute other claims would give it its place.
+    make_queue(concurrency=1, updated_at=timezone.now() - timedelta(hours=1))
+    session = worker.store.session()
+    worker.store.announce(session, Notifications(keys=[queue_key("mail")]))
+
+    eventually(lambda: place_of(handle) == 1)
+    eventually(lambda: worker.runs[handle.workflow_id].claim.place == 1)
+    following = second.start()
+    let_it_claim(worker)
+    go.set()
+
+    following.get_result(timeout=LIMIT)
+    assert events == IN_ORDER
+
+
+@pytest.mark.rule(75)
+@many_writers
+def test_an_executor_gives_places_to_its_own_claims_only(worker: Executor) -> None:
+    handle = first.start()
+    assert reached.wait(LIMIT)
+    make_queue(concurrency=1, hold_while_waiting=True)
+    session = worker.store.session()
+
+    worker.store.give_places(session, "another")
+    assert place_of(handle) == 0
+    with transaction.atomic():
+        list(Workflow.objects.select_for_update().filter(pk=handle.workflow_id))
+        own = worker.store.connect(worker.executor_id, "test")
+        worker.store.give_places(own, worker.executor_id)
+        own.close()
+    assert place_of(handle) == 0
+    worker.store.give_places(session, worker.executor_id)
+    assert place_of(handle) == 2
 
 
 # Executors that leave runs behind
