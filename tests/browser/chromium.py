@@ -139,7 +139,11 @@ class Chromium:
     def complaints(self) -> list[str]:
         """The errors and warnings that the console has shown since the last call."""
         entries = self._driver.get_log("browser")
-        return [str(entry["message"]) for entry in entries if entry["level"] in LEVELS]
+        return [
+            str(entry["message"])
+            for entry in entries
+            if entry["level"] in LEVELS and "/favicon.ico" not in entry["message"]
+        ]
 
     @contextlib.contextmanager
     def hidden(self) -> Iterator[None]:

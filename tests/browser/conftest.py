@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.browser.chromium import Chromium, find_browser
+from tests.browser.npm import Npm
 from tests.browser.servers import Server
 from tests.conftest import make_process_environment
 
@@ -43,14 +45,27 @@ def operator(browser: Chromium, admin_client: Any, live_server: Any) -> Chromium
 
 
 @pytest.fixture(scope="session")
-def running_server(
-    django_db_setup: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
+def site_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the site's own templates and static files, which a test writes."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "static").mkdir()
+    (folder / "templates").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def npm(tmp_path_factory: pytest.TempPathFactory) -> Npm:
+    return Npm(tmp_path_factory.mktemp("npm"))
+
+
+@pytest.fixture(scope="session")
+def running_server(django_db_setup: None, site_folder: Path) -> Iterator[Server]:
     environment = {
         **make_process_environment(),
         "DJANGO_SETTINGS_MODULE": "tests.browser.settings",
+        "DBOS_TEST_SITE": str(site_folder),
     }
-    server = Server(environment, tmp_path_factory.mktemp("site") / "server.log")
+    server = Server(environment, site_folder / "server.log")
     yield server
     server.kill()
 
