@@ -221,7 +221,6 @@ def test_the_last_page_leads_to_older_rows(
         monkeypatch.setattr(module, "MAX_COUNTED", 60)
     ids = sorted(handle.workflow_id for handle in quick.start_many([()] * 70))
     QuerySet(Workflow).update(created_at=timezone.now())
-    )
 
     first = get(operator, reverse(LIST))
     last = get(operator, reverse(LIST), {"p": 2})
