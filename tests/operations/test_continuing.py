@@ -367,11 +367,15 @@ def test_a_place_that_is_held_until_the_end_is_held_from_run_to_run() -> None:
     assert list(done) == ["a1", "b1", "a2", "b2", "a11", "b11", "a12", "b12"]
 
 
-def test_the_next_run_counts_as_a_start_for_a_rate() -> None:
-    dbos.queues.set("rated", rate_limit="2/h")
-    handle = counts.using(queue_name="rated").start(1, last=3)
+@pytest.mark.parametrize("holds", [False, True])
+@pytest.mark.parametrize("rate", ["rate_limit", "partition_rate_limit"])
+def test_the_next_run_counts_as_a_start_for_a_rate(rate: Any, holds: bool) -> None:
+    dbos.queues.set("rated", concurrency=1, hold_while_waiting=holds, **{rate: "2/h"})
+    handle = counts.using(queue_name="rated", partition_key="k").start(1, last=3)
     run_until_idle()
     assert (handle.get_status(), handle.describe().run_number) == ("ENQUEUED", 3)
+    assert str(handle.describe().why_not_running).startswith("Rate limit")
+    assert dbos.queues.depth("rated").places == 0
 
     advance(3_601)
     run_until_idle()

@@ -7,6 +7,19 @@ SET input = next.input,
     steps_before = next.steps_before,
     recovery_attempts = 0,
     started_at = NULL,
+    -- Under a rate the next run needs a start, as the first one did, and another may come before it.
+    place = CASE
+        WHEN workflow.place = 2 AND EXISTS (
+            SELECT FROM dbos_queue AS queue
+            WHERE queue.name = queue_name
+              AND queue.is_managed
+              AND (
+                  queue.rate_count IS NOT NULL
+                  OR queue.partition_rate_count IS NOT NULL AND workflow.partition_key <> ''
+              )
+        ) THEN 0
+        ELSE workflow.place
+    END,
     deadline_at = CASE WHEN workflow.timeout IS NULL THEN workflow.deadline_at END
 FROM
     -- include: next_runs

@@ -7,5 +7,18 @@ SET input = %(input)s,
     steps_before = %(steps_before)s,
     recovery_attempts = 0,
     started_at = NULL,
+    -- Under a rate the next run needs a start, as the first one did, and another may come before it.
+    place = CASE
+        WHEN place = 2 AND EXISTS (
+            SELECT 1 FROM dbos_queue AS queue
+            WHERE queue.name = queue_name
+              AND queue.is_managed
+              AND (
+                  queue.rate_count IS NOT NULL
+                  OR queue.partition_rate_count IS NOT NULL AND partition_key <> ''
+              )
+        ) THEN 0
+        ELSE place
+    END,
     deadline_at = CASE WHEN timeout IS NULL THEN deadline_at END
 WHERE workflow_id = %(workflow_id)s
