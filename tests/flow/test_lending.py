@@ -157,6 +157,7 @@ def names() -> list[str]:
 in_workers = pytest.mark.django_db(transaction=True)
 
 
+@pytest.mark.rule(85)
 @in_workers
 @pytest.mark.parametrize("parent", [gathers, has_steps_in_branches])
 def test_branches_wait_for_workflows_of_their_own_full_queue(parent: Any, worker: Executor) -> None:
@@ -170,6 +171,7 @@ def test_branches_wait_for_workflows_of_their_own_full_queue(parent: Any, worker
     assert set(Workflow.objects.values_list("status", "place")) == {("SUCCESS", 0)}
 
 
+@pytest.mark.rule(85)
 @in_workers
 @pytest.mark.parametrize("workflow", [calls, acalls])
 def test_a_called_workflow_waits_for_a_child_of_its_own_full_queue(
@@ -227,6 +229,7 @@ def rest_of(handle: dbos.WorkflowHandle[list[Any]]) -> list[Any]:
 ALL = ["parent", "holder", "got one", "got two"]
 
 
+@pytest.mark.rule(85)
 @in_workers
 def test_a_lent_place_is_free_for_others(lent: Any) -> None:
     assert child.start("other").get_result(timeout=LIMIT) == "other"
@@ -235,6 +238,7 @@ def test_a_lent_place_is_free_for_others(lent: Any) -> None:
     assert dbos.queues.depth("mail").places == 0
 
 
+@pytest.mark.rule(86)
 @in_workers
 def test_no_branch_goes_on_without_a_place(returning: Any) -> None:
     assert names() == ["parent", "holder"]
@@ -247,6 +251,7 @@ def test_no_branch_goes_on_without_a_place(returning: Any) -> None:
     assert most_at_once() == 1
 
 
+@pytest.mark.rule(87)
 @in_workers
 def test_a_place_that_is_wanted_back_comes_before_workflows_that_never_ran(returning: Any) -> None:
     following = child.using(priority=100).start("following")
@@ -259,6 +264,7 @@ def test_a_place_that_is_wanted_back_comes_before_workflows_that_never_ran(retur
     assert most_at_once() == 1
 
 
+@pytest.mark.rule(87)
 @in_workers
 def test_a_pause_keeps_a_run_that_wants_its_place_back(returning: Any) -> None:
     dbos.queues.pause("mail")
@@ -272,6 +278,7 @@ def test_a_pause_keeps_a_run_that_wants_its_place_back(returning: Any) -> None:
     assert returning.get_result(timeout=LIMIT) == ["hello", "there"]
 
 
+@pytest.mark.rule(86)
 @in_workers
 def test_a_lower_limit_holds_for_places_that_are_wanted_back(worker: Executor) -> None:
     dbos.queues.set("mail", concurrency=3)
@@ -291,6 +298,7 @@ def test_a_lower_limit_holds_for_places_that_are_wanted_back(worker: Executor) -
     assert most_at_once() == 2
 
 
+@pytest.mark.rule(85)
 @in_workers
 @pytest.mark.parametrize("change", [{"hold_while_waiting": True}, {"concurrency": None}])
 def test_changed_options_concern_a_place_that_is_lent(change: Any, returning: Any) -> None:
@@ -302,6 +310,7 @@ def test_changed_options_concern_a_place_that_is_lent(change: Any, returning: An
     assert rest_of(returning) == ["hello", "there"]
 
 
+@pytest.mark.rule(85)
 @in_workers
 @pytest.mark.parametrize("state", ["lent", "returning"])
 def test_a_cancelled_run_without_its_place_frees_nothing_and_ends(
@@ -323,6 +332,7 @@ def test_a_cancelled_run_without_its_place_frees_nothing_and_ends(
     assert rest_of(handle) == ["hello", "there"]
 
 
+@pytest.mark.rule(87)
 @in_workers
 def test_a_deadline_ends_a_run_that_wants_its_place_back(worker: Executor) -> None:
     dbos.queues.set("mail", concurrency=1)
@@ -340,6 +350,7 @@ def test_a_deadline_ends_a_run_that_wants_its_place_back(worker: Executor) -> No
     assert names() == ["parent", "holder"]
 
 
+@pytest.mark.rule(85)
 @in_workers
 @pytest.mark.parametrize("state", ["lent", "returning"])
 def test_an_executor_that_stops_hands_a_run_without_its_place_over(
@@ -358,6 +369,7 @@ def test_an_executor_that_stops_hands_a_run_without_its_place_over(
     assert most_at_once() == 1
 
 
+@pytest.mark.rule(85)
 @in_workers
 @pytest.mark.parametrize("state", ["lent", "returning"])
 def test_an_executor_that_lost_its_claims_takes_no_place(
@@ -378,6 +390,7 @@ def test_an_executor_that_lost_its_claims_takes_no_place(
     assert most_at_once() == 1
 
 
+@pytest.mark.rule(86)
 @in_workers
 def test_an_answer_that_was_lost_lends_and_takes_a_place_once(
     worker: Executor, monkeypatch: pytest.MonkeyPatch
@@ -406,6 +419,7 @@ def test_an_answer_that_was_lost_lends_and_takes_a_place_once(
     assert most_at_once() == 1
 
 
+@pytest.mark.rule(86)
 @in_workers
 def test_a_branch_that_is_cancelled_while_it_wants_the_place_leaves_none_taken(
     worker: Executor,
@@ -478,6 +492,7 @@ def running(world: World, executor_id: str, count: int, **options: Any) -> list[
     return ids
 
 
+@pytest.mark.rule(85)
 @pytest.mark.parametrize("is_reserved", [False, True])
 @pytest.mark.parametrize(
     "change", [{"concurrency": 2}, {"rate_limit": "9/s"}, {"worker_concurrency": 1}]
@@ -500,6 +515,7 @@ def test_a_change_of_a_queue_gives_nobody_a_place_that_is_lent(
     assert places_of(lent) == [RESERVED if is_reserved else LENT]
 
 
+@pytest.mark.rule(87)
 def test_runs_that_want_places_back_keep_none_from_each_other(world: World) -> None:
     dbos.queues.set("mail", concurrency=2)
     executor_id = world.new_executor()
@@ -522,6 +538,7 @@ def test_runs_that_want_places_back_keep_none_from_each_other(world: World) -> N
     assert world.claim(executor_id, "mail", 5) == [new]
 
 
+@pytest.mark.rule(86)
 def test_a_place_is_wanted_back_within_the_limits_of_worker_and_partition(world: World) -> None:
     dbos.queues.set("mail", worker_concurrency=2, partition_concurrency=1)
     here, there = world.new_executor(), world.new_executor()
@@ -538,6 +555,7 @@ def test_a_place_is_wanted_back_within_the_limits_of_worker_and_partition(world:
     assert world.take_place_again(lent)
 
 
+@pytest.mark.rule(85)
 @pytest.mark.parametrize("is_reserved", [False, True])
 @pytest.mark.parametrize("end", ["release", "suspend", "finish", "die", "cancel"])
 def test_a_run_that_ends_without_its_place_leaves_none(
@@ -568,6 +586,7 @@ def test_a_run_that_ends_without_its_place_leaves_none(
     assert world.claim(there, "mail", 5) == expected
 
 
+@pytest.mark.rule(85)
 def test_a_run_whose_claim_is_gone_lends_and_takes_nothing(world: World) -> None:
     dbos.queues.set("mail", concurrency=1)
     executor_id = world.new_executor()

@@ -195,6 +195,7 @@ def test_partitions_run_one_at_a_time_through_a_kill(start: Start, log: Log) -> 
     assert most_at_once(intervals) == 4
 
 
+@pytest.mark.rule(86)
 def test_parents_with_branches_lend_their_places_through_kills(start: Start, log: Log) -> None:
     """Each of them waits for others of its queue, and all places are theirs at first."""
     ended: dict[int, int] = {}
