@@ -1,7 +1,8 @@
 """Figures about many workflows, for the admin's overview and `manage.py dbos_top`.
 
 Each query walks an index, and reads a bounded number of its entries: a table of millions costs no
-more than one of thousands. So counts stop at a limit, and percentiles are those of a sample.
+more than one of thousands. So counts stop at a limit, and percentiles are those of a sample. All of
+them ask for the order of an index: a planner that expects many matches would read the table itself.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Statistics:
 
     def count_ended_badly(self, since: datetime) -> dict[Status, Count]:
         """Return the numbers of unsuccessful workflows that were created since, each up to MOST."""
-        found = self._workflows.filter(created_at__gte=since)
+        found = self._workflows.filter(created_at__gte=since).order_by("-created_at")
         return {
             status: _counted(found.filter(status=status)[:MOST].count()) for status in ENDED_BADLY
         }
@@ -88,7 +89,8 @@ class Statistics:
         running = self._workflows.filter(status=Status.PENDING)
         running = running.filter(executor_id__in=[row.executor_id for row in rows])
         counts = dict.fromkeys((row.executor_id for row in rows), 0)
-        for executor_id in running.values_list("executor_id", flat=True)[:MOST]:
+        in_order = running.order_by("executor_id")
+        for executor_id in in_order.values_list("executor_id", flat=True)[:MOST]:
             counts[executor_id] += 1
         for row in rows:
             row.runs = counts[row.executor_id]
@@ -98,7 +100,8 @@ class Statistics:
         """Return the runs whose workflows began first, among MOST_RUNS, with the time as `now`."""
         running = self._workflows.filter(status=Status.PENDING, started_at__isnull=False)
         rows = running.only("name", "queue_name", "started_at", "executor_id", "recovery_attempts")
-        found = list(rows.annotate(now=DatabaseNow())[:MOST_RUNS])
+        in_order = rows.annotate(now=DatabaseNow()).order_by("executor_id")
+        found = list(in_order[:MOST_RUNS])
         return sorted(found, key=lambda row: (row.started_at, row.workflow_id))[:number]
 
 

@@ -1,14 +1,26 @@
 -- Return how many workflows are enqueued, run, wait with a due time, are delayed, and wait without a
 -- due time; and how many rows were read for the third and fourth, and for the fifth. Of each, at most
--- `most` rows are read.
+-- `most` rows are read, in the order of an index: else a planner may read the table until it has them.
 SELECT
     (
         SELECT count(*)
-        FROM (SELECT 1 AS one FROM dbos_workflow WHERE status = 'ENQUEUED' LIMIT %(most)s) AS seen
+        FROM (
+            SELECT 1 AS one
+            FROM dbos_workflow
+            WHERE status = 'ENQUEUED'
+            ORDER BY queue_name
+            LIMIT %(most)s
+        ) AS seen
     ),
     (
         SELECT count(*)
-        FROM (SELECT 1 AS one FROM dbos_workflow WHERE status = 'PENDING' LIMIT %(most)s) AS seen
+        FROM (
+            SELECT 1 AS one
+            FROM dbos_workflow
+            WHERE status = 'PENDING'
+            ORDER BY executor_id
+            LIMIT %(most)s
+        ) AS seen
     ),
     due.waiting,
     due.delayed,
@@ -24,6 +36,7 @@ FROM (
         SELECT status
         FROM dbos_workflow
         WHERE status IN ('DELAYED', 'WAITING') AND due_at IS NOT NULL
+        ORDER BY due_at
         LIMIT %(most)s
     ) AS read
 ) AS due
@@ -33,6 +46,7 @@ CROSS JOIN (
         SELECT due_at
         FROM dbos_workflow
         WHERE status = 'WAITING' AND wake_workflow_id IS NOT NULL
+        ORDER BY wake_workflow_id
         LIMIT %(most)s
     ) AS read
 ) AS awaited
