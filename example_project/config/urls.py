@@ -1,9 +1,10 @@
-"""The shop at the root, Django's admin beside it."""
+"""The shop at the root, Django's admin and the pages of workflows beside it."""
 
 from django.contrib import admin
 from django.urls import include, path
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("dbos/", include("django_dbos.urls")),
     path("", include("example_project.shop.urls")),
 ]

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Count, Sum
 
 import django_dbos as dbos
 from example_project.shop import conf
+from example_project.shop.forms import RefundForm
 from example_project.shop.models import ImportBatch, Order, Product
 
 Result = dict[str, Any]
+APPROVES_REFUNDS = "shop.change_order"
 
 
 @dbos.workflow
@@ -120,6 +123,41 @@ def cancel_order(order_id: str) -> Result:
     order = Order.objects.get(workflow_id=order_id)
     Product.objects.give_back(order.sku, order.quantity)
     Order.objects.filter(pk=order.pk).update(status=Order.Status.CANCELLED)
+    return {"worker": os.getpid()}
+
+
+@dbos.workflow
+def refund(order_id: str, reason: str) -> Result:
+    """Give money back once somebody of the staff has approved it, in the admin or on a page."""
+    order = look_up(order_id)
+    answer = dbos.wait_for_form(
+        RefundForm,
+        title=f"Refund {order['quantity']} of {order['sku']}?",
+        description=reason,
+        initial={"amount": order["total"]},
+        permission=APPROVES_REFUNDS,
+        timeout=timedelta(days=7),
+        default=None,
+    )
+    if answer is None:
+        return {"status": "nobody answered"}
+    if not answer.data["approved"]:
+        return {"status": "refused", "by": answer.user_id, "reason": answer.data["reason"]}
+    amount = str(answer.data["amount"])
+    paid_back = pay_back(order_id, amount)
+    return {"status": "refunded", "by": answer.user_id, "amount": amount, **paid_back}
+
+
+@dbos.step
+def look_up(order_id: str) -> Result:
+    order = Order.objects.get(workflow_id=order_id)
+    return {"sku": order.sku, "quantity": order.quantity, "total": str(order.total)}
+
+
+@dbos.step
+def pay_back(order_id: str, amount: str) -> Result:
+    """Ask the payment provider to give the money back."""
+    take_a_while()
     return {"worker": os.getpid()}
 
 
