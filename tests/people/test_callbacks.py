@@ -67,7 +67,7 @@ def test_it_completes_a_wait_once(workflow: Any) -> None:
     assert Message.objects.count() == 1
 
 
-# Rule 82.
+@pytest.mark.rule(82)
 @pytest.mark.parametrize("workflow", [pay, apay])
 def test_a_replay_has_the_same_address(workflow: Any, run_through_crashes: Any) -> None:
     def check(handle: Any) -> None:

@@ -74,7 +74,7 @@ def test_an_invalid_answer_is_refused_and_changes_nothing() -> None:
     assert not Message.objects.exists()
 
 
-# Rule 82.
+@pytest.mark.rule(82)
 def test_a_form_is_answered_once() -> None:
     handle = approve.start()
     run_until_idle()
@@ -89,7 +89,7 @@ def test_a_form_is_answered_once() -> None:
     assert Message.objects.count() == 1
 
 
-# Rule 82.
+@pytest.mark.rule(82)
 def test_an_answer_and_its_message_are_one_transaction() -> None:
     handle = approve.start()
     run_until_idle()
@@ -109,7 +109,7 @@ def test_an_answer_and_its_message_are_one_transaction() -> None:
     assert handle.get_status() == "WAITING"
 
 
-# Rule 83.
+@pytest.mark.rule(83)
 def test_no_answer_is_accepted_after_the_timeout() -> None:
     handle = approve.start(timeout=DAY, default="nobody")
     run_until_idle()
@@ -136,7 +136,7 @@ def test_without_a_default_the_timeout_is_an_error_that_names_the_form() -> None
         handle.get_result()
 
 
-# Rule 83.
+@pytest.mark.rule(83)
 def test_an_answer_just_before_the_end_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     """The wait has timed out, and before the form is closed its answer is committed."""
     handle = approve.start(timeout=DAY, default="nobody")
@@ -161,7 +161,7 @@ def test_an_answer_just_before_the_end_wins(monkeypatch: pytest.MonkeyPatch) -> 
     assert not Message.objects.filter(consumed_at=None).exists()
 
 
-# Rule 82.
+@pytest.mark.rule(82)
 @pytest.mark.parametrize("workflow", [approve, aapprove])
 def test_an_answer_survives_crashes(workflow: Any, run_through_crashes: Any) -> None:
     def start() -> Any:
@@ -179,7 +179,7 @@ def _assert_answered(handle: Any) -> None:
     assert handle.get_result() == [CLEANED, None]
 
 
-# Rule 83.
+@pytest.mark.rule(83)
 @pytest.mark.parametrize("workflow", [approve, aapprove])
 def test_the_question_survives_crashes(workflow: Any, run_through_crashes: Any) -> None:
     """One form is asked for, and closed, whichever write the process dies after."""
@@ -198,7 +198,7 @@ def test_the_question_survives_crashes(workflow: Any, run_through_crashes: Any) 
     assert run_through_crashes(start, check) > 3
 
 
-# Rule 84.
+@pytest.mark.rule(84)
 def test_an_ended_workflow_leaves_no_form_that_can_be_answered() -> None:
     handle = approve.start()
     run_until_idle()
@@ -217,7 +217,7 @@ def test_an_ended_workflow_leaves_no_form_that_can_be_answered() -> None:
     assert handle.get_result() == [CLEANED, None]
 
 
-# Rule 84.
+@pytest.mark.rule(84)
 def test_a_workflow_past_its_deadline_leaves_no_form_that_can_be_answered() -> None:
     approve.using(timeout=DAY).start()
     run_until_idle()
@@ -228,7 +228,7 @@ def test_a_workflow_past_its_deadline_leaves_no_form_that_can_be_answered() -> N
         dbos.answer_form(form.pk, FILLED_IN)
 
 
-# Rule 84.
+@pytest.mark.rule(84)
 def test_a_later_workflow_with_the_same_id_has_a_form_of_its_own() -> None:
     approve.using(workflow_id="again").start(title="first")
     run_until_idle()

@@ -54,7 +54,7 @@ def test_two_forms_at_once_get_their_own_answers(worker: Executor) -> None:
     assert handle.get_result(LIMIT) == ["for a", "for b"]
 
 
-# Rule 84.
+@pytest.mark.rule(84)
 def test_the_next_run_of_a_workflow_answers_to_no_earlier_form(worker: Executor) -> None:
     handle = asks_again.start(1)
     old = wait_for(title="run 1")
@@ -66,7 +66,7 @@ def test_the_next_run_of_a_workflow_answers_to_no_earlier_form(worker: Executor)
     handle.cancel()
 
 
-# Rule 82.
+@pytest.mark.rule(82)
 def test_of_many_answers_at_once_one_is_accepted(worker: Executor) -> None:
     handle = approve.start()
     form, count = wait_for(), 8
@@ -128,7 +128,7 @@ def test_an_answer_waits_for_a_worker(transactional_db: None) -> None:
         assert handle.get_result(LIMIT)[0]["amount"] == 7
 
 
-# Rule 83.
+@pytest.mark.rule(83)
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="This database has one writer at a time")
 @pytest.mark.parametrize("is_committed", [True, False])
 def test_the_end_of_a_form_waits_for_an_answer_that_is_being_given(
@@ -169,7 +169,7 @@ def test_the_end_of_a_form_waits_for_an_answer_that_is_being_given(
     assert result == ([{**result[0], "amount": 5}, None] if is_committed else "nobody")
 
 
-# Rule 84.
+@pytest.mark.rule(84)
 def test_an_answer_races_with_a_cancel(worker: Executor) -> None:
     """Either the answer is accepted, or it is refused and leaves nothing."""
     outcomes = []
