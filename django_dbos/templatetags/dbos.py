@@ -161,7 +161,8 @@ def _reader(context: Context, token: str | None) -> Reader:
 
 
 def _render(context: Context, template: str, shown: dict[str, Any]) -> str:
-    # The page's own engine: its folders may have a template of the same name.
+    # The page's own engine, as {% include %}: its folders may have a template of the same name.
     assert context.template is not None
-    rendered: str = context.template.engine.get_template(template).render(context.new(shown))
+    with context.push(**shown):
+        rendered: str = context.template.engine.get_template(template).render(context)
     return rendered

@@ -1,4 +1,4 @@
-"""The shop at the root, Django's admin and the pages of workflows beside it."""
+"""The shop at the root, Django's admin and the addresses of live pages beside it."""
 
 from django.contrib import admin
 from django.urls import include, path

@@ -38,6 +38,9 @@ from example_project.shop.orders import order_id
 from example_project.shop.product_files import MalformedFileError, Row, read_products
 from example_project.shop.workflows import checkout, import_products
 
+# The values of the event "status" that have more than one word.
+STATUS_LABELS = {"awaiting_payment": "awaiting payment", "out_of_stock": "out of stock"}
+
 
 @never_cache
 @require_safe
@@ -223,15 +226,8 @@ def product_import(request: HttpRequest, workflow_id: str) -> HttpResponse:
 
 
 def render_live(request: HttpRequest, template: str, state: dict[str, Any]) -> HttpResponse:
-    """Render a page with the progress so far, which its script continues."""
-    reader = dbos.read_stream(state["workflow_id"], "progress", wait=False)
-    badge = state["events"].get("status", state["status"])
-    context = {
-        **state,
-        "badge": badge,
-        "badge_text": as_words(badge),
-        "entries": list(reader.entries()),
-    }
+    """Render a page that follows its workflow: with the tags of django_dbos, which read it."""
+    context = {**state, "badge_text": as_words(state["status"]), "status_labels": STATUS_LABELS}
     return render(request, template, context)
 
 

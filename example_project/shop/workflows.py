@@ -188,7 +188,8 @@ def import_products(import_id: str, batch_count: int, row_count: int) -> Result:
         created += batch["created"]
         updated += batch["updated"]
         done += batch["created"] + batch["updated"]
-        dbos.write_stream("progress", {"done": done, "total": row_count, "worker": batch["worker"]})
+        text = f"{done:,} of {row_count:,} products · worker {batch['worker']}"
+        dbos.write_stream("progress", {"done": done, "total": row_count, "text": text})
     dbos.set_event("status", "imported")
     return {"created": created, "updated": updated}
 

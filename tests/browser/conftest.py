@@ -13,6 +13,9 @@ from tests.browser.chromium import Chromium, find_browser
 from tests.browser.npm import Npm
 from tests.browser.servers import Server
 from tests.conftest import make_process_environment
+from tests.process.conftest import start_worker
+
+__all__ = ["start_worker"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

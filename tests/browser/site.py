@@ -35,6 +35,7 @@ PAGE = """{{% load dbos static %}}<!doctype html>
 <title>Elements</title>
 <link rel="icon" href="data:,">
 {{% dbos_live %}}
+<link rel="stylesheet" href="{{% static 'shop/shop.css' %}}">
 </head>
 <body>
 <main><h1>Elements</h1>
@@ -53,7 +54,8 @@ BODIES = {
     "text": f'{{% dbos_stream workflow_id key mode="text" {HOW} %}}',
     "event": f'{{% dbos_event workflow_id key default="nothing yet" labels=labels {HOW} %}}',
 }
-BODIES["all"] = "\n".join(BODIES[name] for name in ("progress", "stream", "text", "event"))
+ALL = ("progress", "stream", "text", "event")
+BODIES["all"] = "\n".join(f"<h2>{name}</h2>{BODIES[name]}" for name in ALL)
 BODIES["both"] = BODIES["stream"] + BODIES["event"]
 LABELS = {"awaiting_payment": "Waiting for your payment"}
 

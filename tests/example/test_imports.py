@@ -65,7 +65,7 @@ def test_a_form_leads_to_a_page_with_a_progress_bar(strict_client: Client, db: N
 
     page = response.content.decode()
     assert response.redirect_chain == [(f"/imports/{Import.objects.get().pk}/", 302)]
-    assert '<progress max="2" value="0"' in page
+    assert '<progress class="dbos-bar" aria-label="Products imported" max="2">' in page
     assert "two.csv" in page
 
 

@@ -368,7 +368,7 @@ addEventListener("online", () => { pauseAll(); resumeAll(); });
 
 /** Returns the text that is shown of a value: of an object, its "text" if it has one. */
 export function textOf(value) {
-  if (value === null || value === undefined) return "";
+  if (isMissing(value)) return "";
   if (typeof value === "string") return value;
   if (typeof value.text === "string") return value.text;
   return JSON.stringify(value);
@@ -523,23 +523,26 @@ class StreamElement extends LiveElement {
 // --- Templates of entries ------------------------------------------------------------------
 
 // data-field="worker" is the place of a field's text, data-field="" of the whole value's. An element
-// whose field is missing is left out. data-set-NAME="field" sets an attribute.
+// whose field is missing is left out, as one with data-if="worker". data-set-NAME="field" sets an
+// attribute.
 const SET = "data-set-";
 
 function fill(fragment, value) {
   for (const element of fragment.querySelectorAll("*")) {
     const { field } = element.dataset;
-    const found = field === undefined ? undefined : fieldOf(value, field);
-    if (field !== undefined && (found === undefined || found === null)) {
+    const needed = element.dataset.if ?? field;
+    if (needed !== undefined && isMissing(fieldOf(value, needed))) {
       element.remove();
       continue;
     }
-    if (field !== undefined) element.textContent = textOf(found);
+    if (field !== undefined) element.textContent = textOf(fieldOf(value, field));
     for (const { name, value: path } of [...element.attributes]) {
       if (name.startsWith(SET)) set(element, name.slice(SET.length), fieldOf(value, path));
     }
   }
 }
+
+const isMissing = (value) => value === undefined || value === null;
 
 function fieldOf(value, path) {
   if (path === "") return value;
@@ -549,7 +552,7 @@ function fieldOf(value, path) {
 
 // Values are other people's text: no handler, style or script address may come from one.
 function set(element, name, value) {
-  if (value === undefined || value === null) return;
+  if (isMissing(value)) return;
   const text = textOf(value);
   const isPlain = name.startsWith("data-") || ["class", "title", "datetime", "value"].includes(name);
   if (isPlain || (name === "href" && isLink(text))) element.setAttribute(name, text);
