@@ -204,6 +204,39 @@ def test_all_kept_places_are_served_however_few_slots_there_are(
 
 
 @pytest.mark.rule(54)
+def test_kept_places_are_within_the_limit_of_the_worker(store: Store, executor_id: str) -> None:
+    make_queue(concurrency=5, worker_concurrency=2, hold_while_waiting=True)
+    ids, other = start(store, 4), register(store)
+    assert claim(store, executor_id)[0] == ids[:2]
+    # Those of the other one have waited, and want to go on.
+    kept = claim(store, other, limit=2)[0]
+    rows_of(kept).update(executor_id=None)
+    make_again(kept, status="ENQUEUED")
+    (new,) = start(store)
+
+    assert claim(store, executor_id)[0] == []
+    free(ids[:1])
+    assert len(claim(store, executor_id)[0]) == 1
+    free(ids[1:2])
+    assert len(claim(store, executor_id)[0]) == 1
+    assert claim(store, executor_id)[0] == []
+    assert claim(store, other)[0] == [new]
+
+
+@pytest.mark.rule(54)
+def test_new_workflows_have_the_room_that_kept_places_leave(store: Store, executor_id: str) -> None:
+    make_queue(concurrency=5, worker_concurrency=2, hold_while_waiting=True)
+    (kept,) = start(store)
+    claim(store, executor_id)
+    rows_of([kept]).update(executor_id=None)
+    make_again([kept], status="ENQUEUED")
+    ids = start(store, 3)
+
+    assert claim(store, executor_id)[0] == [kept, ids[0]]
+    assert claim(store, executor_id)[0] == []
+
+
+@pytest.mark.rule(54)
 def test_a_lingering_place_is_waited_for(store: Store, executor_id: str) -> None:
     make_queue(concurrency=5)
     lingering, other = start(store), start(store)
