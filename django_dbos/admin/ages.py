@@ -34,7 +34,7 @@ def in_words(duration: timedelta, decimals: int = 1) -> str:
     if seconds < 0.9995:
         return gettext("%d ms") % round(seconds * 1_000)
     if seconds < MINUTE:
-        return gettext("%s s") % formats.number_format(seconds, decimals)
+        return gettext("%s s") % formats.number_format(round(seconds, decimals), decimals)
     if seconds < HOUR:
         minutes, rest = divmod(int(seconds), MINUTE)
         return gettext("%(minutes)d min %(seconds)d s") % {"minutes": minutes, "seconds": rest}

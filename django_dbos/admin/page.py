@@ -29,6 +29,8 @@ from django_dbos.admin.values import Value
 from django_dbos.core.status import Status
 from django_dbos.models import Workflow
 
+# Seconds from one look of the browser at an active workflow to the next.
+PERIOD = 2.0
 # Sections with the values of a workflow, and those with its rows, in the order of the page. What is
 # told elsewhere, too, is folded.
 VALUES = (INPUT, ATTRIBUTES)
@@ -56,7 +58,7 @@ def page_context(
         "badge": badge(workflow),
         "note": _note(workflow),
         "is_held_up": workflow.is_active and workflow.status != Status.PENDING,
-        "is_live": workflow.is_active,
+        "period": PERIOD if workflow.is_active else 0,
         "facts": main_facts(workflow, queue, now),
         "more_facts": other_facts(workflow, links),
         "timeline": timeline.build(workflow, links, steps, now, look),

@@ -20,6 +20,9 @@ from django_dbos.models import Workflow
 # The number of the newest workflows that are searched without an index.
 MAX_SEARCHED = 50_000
 
+# Seconds from one look of the browser at the list to the next.
+PERIOD = 5.0
+
 
 class WorkflowList(EngineList):
     """The list of workflows, with a note in each row."""
@@ -61,9 +64,10 @@ class WorkflowList(EngineList):
         )
 
     @property
-    def is_live(self) -> bool:
-        """Whether the page may refresh itself: further pages stay as they are."""
-        return self.page_num == 1 and BeforeFilter.parameter_name not in self.params
+    def period(self) -> float:
+        """The seconds between two looks of the browser; 0 for further pages, which stay."""
+        is_newest = self.page_num == 1 and BeforeFilter.parameter_name not in self.params
+        return PERIOD if is_newest else 0.0
 
     @property
     def older_url(self) -> str:
