@@ -34,7 +34,7 @@ PERIOD = 2.0
 # Sections with the values of a workflow, and those with its rows, in the order of the page. What is
 # told elsewhere, too, is folded.
 VALUES = (INPUT, ATTRIBUTES)
-ROWS = (MESSAGES, INQUIRIES, EVENTS, PAST_RUNS)
+ROWS = (INQUIRIES, MESSAGES, EVENTS, PAST_RUNS)
 FOLDED = (EVENT_HISTORY, CHILDREN)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 from django.db import connection
@@ -160,7 +160,7 @@ def bars(html: str) -> list[list[str]]:
     """Return the kinds of the bars of each line."""
     lines = re.findall(r'(<svg class="dbos-bar"[^>]*>.*?</svg>)', html)
     return [
-        [rect.attrib["class"].removeprefix("dbos-bar-") for rect in ElementTree.fromstring(line)]
+        [rect.attrib["class"].removeprefix("dbos-bar-") for rect in ET.fromstring(line)]
         for line in lines[1:]
     ]
 
