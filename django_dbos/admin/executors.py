@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext
@@ -48,9 +49,8 @@ class ExecutorAdmin(EngineAdmin):
     """The processes that run workflows."""
 
     list_display = (
-        "executor_id",
-        "state",
         "process",
+        "state",
         "kind",
         "queues",
         "running",
@@ -90,9 +90,10 @@ class ExecutorAdmin(EngineAdmin):
         return words.badge(executor)
 
     @admin.display(description=_("process"))
-    def process(self, executor: Executor) -> str:
-        """Return its host and process id."""
-        return words.process(executor)
+    def process(self, executor: Executor) -> SafeString:
+        """Return its host and process id, with the executor's id."""
+        text = '{}<p class="dbos-why">{}</p>'
+        return format_html(text, words.process(executor), executor.executor_id)
 
     @admin.display(description=_("kind"))
     def kind(self, executor: Executor) -> Any:
