@@ -86,6 +86,7 @@ def main() -> int:
     variables = {"PATH": os.pathsep.join([*folders, os.environ["PATH"]])}
     if browser := ensure_browser():
         variables["DBOS_TEST_CHROMIUM"] = browser
+    ensure_node()
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
     with servers.running("tests") as urls:
@@ -245,17 +246,27 @@ def find_browser() -> str | None:
 
 
 def install_browser() -> str | None:
+    install("chromium", "chromium-driver")
+    return find_browser()
+
+
+def ensure_node() -> None:
+    """Install Node and npm, with which clients in JavaScript are tested, from Debian for root."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        install("nodejs", "npm")
+
+
+def install(*packages: str) -> None:
     if not shutil.which("apt-get") or os.geteuid() != 0:
-        return None
-    print("Installing Chromium for the browser tests …", flush=True)
-    install = ["install", "-y", "-qq", "--no-install-recommends", "chromium", "chromium-driver"]
-    for words in (["update", "-qq"], install):
+        return
+    print(f"Installing {' and '.join(packages)} for the tests …", flush=True)
+    wanted = ["install", "-y", "-qq", "--no-install-recommends", *packages]
+    for words in (["update", "-qq"], wanted):
         subprocess.run(
             ["apt-get", *words],
             env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
             stdout=subprocess.DEVNULL,
         )
-    return find_browser()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import queue
@@ -130,9 +131,12 @@ class ClientProcess:
 def install_node_packages() -> None:
     """Install what package.json names, unless it is there. npm must be on the machine."""
     wanted = json.loads((NODE / "package.json").read_text())["dependencies"]
-    if {name: _installed(name) for name in wanted} != wanted:
-        command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"]
-        subprocess.run(command, cwd=NODE, check=True, timeout=10 * LIMIT)
+    # Several environments may test at once.
+    with (NODE / "package.json").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if {name: _installed(name) for name in wanted} != wanted:
+            command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"]
+            subprocess.run(command, cwd=NODE, check=True, timeout=10 * LIMIT)
 
 
 def _installed(name: str) -> str | None:

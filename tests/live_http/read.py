@@ -24,6 +24,7 @@ def main(url: str, live: str, cookie: str) -> None:
                     offset = event.next_offset
                     if is_closed := is_end(url, offset, headers):
                         break
+            is_closed = is_closed or is_end(url, offset, headers)
         except (httpx.HTTPError, DurableStreamError) as error:
             sys.stderr.write(f"{error!r}\n")
             time.sleep(0.1)

@@ -19,7 +19,7 @@ from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.process
 
-StartServer = Callable[[str], Server]
+StartServer = Callable[..., Server]
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def start_server(
     servers: list[Server] = []
     environment = {**process_environment, "DJANGO_SETTINGS_MODULE": "tests.live_http.settings"}
 
-    def start(name: str) -> Server:
-        servers.append(Server(name, environment, tmp_path / "server.log"))
+    def start(name: str, **variables: str) -> Server:
+        servers.append(Server(name, environment | variables, tmp_path / "server.log"))
         return servers[-1]
 
     yield start
@@ -101,6 +101,22 @@ def test_every_server_serves_both_ways_of_waiting(
     for values, rest in zip(found, rests, strict=True):
         assert values + rest == sent
     assert "Traceback" not in server.output
+
+
+@pytest.mark.parametrize("live", ["sse", "long-poll"])
+def test_a_sync_middleware_is_no_hindrance(
+    start_server: StartServer, worker: Executor, session: str, live: str
+) -> None:
+    server = start_server("uvicorn", DBOS_TEST_SYNC_MIDDLEWARE="1")
+    handle = echoes.start()
+    url = server.url + address("streams", handle.workflow_id, key="s")
+    clients = [ClientProcess("node", url, live, session) for _ in range(3)]
+
+    with clients[0], clients[1], clients[2]:
+        sent = send(handle.workflow_id, range(5))
+        assert [client.values(5) for client in clients] == [sent] * 3
+        handle.send(None)
+        assert [client.rest() for client in clients] == [[]] * 3
 
 
 @pytest.mark.parametrize("name", ["uvicorn", "daphne", "hypercorn", "gunicorn"])
