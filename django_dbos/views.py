@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NoReturn
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext
@@ -40,13 +41,21 @@ class AnswerFormView(View):
     """The page of one form, for those who may answer it; a login comes first.
 
     A project may subclass it for another template, or for another page after the answer. Its
-    template gets `form`, the Django form; `inquiry`, the form's row, with its `state`; and
-    `is_pending`.
+    template gets `form`, the Django form; `inquiry`, the form's row, with its `state`;
+    `is_pending`; and `is_unusable` if the form can't be shown.
     """
 
     template_name: ClassVar[str] = "django_dbos/form.html"
     success_url: ClassVar[str] = ""
     """The page after the answer; empty for the same page, which then says that it has arrived."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer the request; 503 if this process can't make the form, which is logged."""
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        except form_classes.FormUnusable:
+            context = {"inquiry": Inquiry(title=gettext("Form")), "is_unusable": True}
+            return render(request, self.template_name, context, status=503)
 
     def get(self, request: HttpRequest, form_id: int) -> HttpResponse:
         """Show the form, or what has become of it."""
@@ -61,7 +70,7 @@ class AnswerFormView(View):
         inquiry = self._find(request, form_id)
         if inquiry.state != Inquiry.State.PENDING:
             return self.show(request, inquiry, status=409)
-        form = form_classes.make(inquiry.form_name, inquiry.initial, request.POST)
+        form = form_classes.make_for(inquiry, request.POST)
         if not (form.is_valid() and accept(inquiry, form, request.user)):
             status = 200 if form.errors else 409
             return self.show(request, self._find(request, form_id), form, status=status)
@@ -73,7 +82,7 @@ class AnswerFormView(View):
         """Return the page, with a new form unless one is given."""
         is_pending = inquiry.state == Inquiry.State.PENDING
         if is_pending and form is None:
-            form = form_classes.make(inquiry.form_name, inquiry.initial)
+            form = form_classes.make_for(inquiry)
         context = {"inquiry": inquiry, "form": form, "is_pending": is_pending}
         return render(request, self.template_name, context, status=status)
 

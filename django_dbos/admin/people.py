@@ -192,29 +192,42 @@ class InquiryAdmin(EngineAdmin):
         is_post = request.method == "POST"
         if is_post and not may_answer:
             raise PermissionDenied
-        form = None
+        form, problem = None, ""
         if may_answer and inquiry.state == Inquiry.State.PENDING:
-            form = form_classes.make(
-                str(inquiry.form_name), inquiry.initial, request.POST if is_post else None
-            )
-        if is_post and (form is None or (form.is_valid() and self._answer(request, inquiry, form))):
-            return self._answered(request, inquiry, is_late=form is None)
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": inquiry,
-            "change": True,
-            "has_view_permission": True,
-            "title": self.name(inquiry),
-            "inquiry": inquiry,
-            "facts": self._facts(request, inquiry),
-            "form": form,
-            "media": self.media if form is None else self.media + form.media,
-            "history_url": self._address("history", inquiry),
-            **(extra_context or {}),
-        }
+            try:
+                form = form_classes.make_for(inquiry, request.POST if is_post else None)
+            except form_classes.FormUnusable as error:
+                problem = str(error)
+        elif is_post:
+            return self._answered(request, inquiry, is_late=True)
+        if is_post and form is not None and form.is_valid():
+            if self._answer(request, inquiry, form):
+                return self._answered(request, inquiry, is_late=False)
+        context = {"form": form, "problem": problem, **(extra_context or {})}
+        return self._page(request, inquiry, context)
+
+    def _page(
+        self, request: HttpRequest, inquiry: Inquiry, context: dict[str, Any]
+    ) -> TemplateResponse:
+        form = context["form"]
         request.current_app = self.admin_site.name
-        return TemplateResponse(request, "admin/django_dbos/inquiry.html", context)
+        return TemplateResponse(
+            request,
+            "admin/django_dbos/inquiry.html",
+            {
+                **self.admin_site.each_context(request),
+                "opts": self.opts,
+                "original": inquiry,
+                "change": True,
+                "has_view_permission": True,
+                "title": self.name(inquiry),
+                "inquiry": inquiry,
+                "facts": self._facts(request, inquiry),
+                "media": self.media if form is None else self.media + form.media,
+                "history_url": self._address("history", inquiry),
+                **context,
+            },
+        )
 
     def _find(self, request: HttpRequest, object_id: str) -> Inquiry:
         if not self.has_view_permission(request):

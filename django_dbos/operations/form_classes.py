@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import pkgutil
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -14,6 +15,8 @@ from typing import Any
 from django_dbos import serializers
 from django_dbos.core import names
 from django_dbos.exceptions import SerializationError
+
+logger = logging.getLogger("django_dbos.views")
 
 WANTED = "a subclass of django.forms.Form, or its dotted path"
 
@@ -63,6 +66,19 @@ def make(path: str, initial: Mapping[str, Any], data: Any = None, **options: Any
         return form_class(data=data, initial=dict(initial), **options)
     except (TypeError, KeyError, AttributeError) as error:
         raise TypeError(_needs_arguments(path, error)) from error
+
+
+def make_for(inquiry: Any, data: Any = None) -> Any:
+    """Return the form of an Inquiry; raise FormUnusable if this process can't make it."""
+    try:
+        return make(str(inquiry.form_name), inquiry.initial, data)
+    except (TypeError, ValueError, SerializationError) as error:
+        logger.exception("Form %d can't be shown", inquiry.pk)
+        raise FormUnusable(str(error)) from error
+
+
+class FormUnusable(Exception):
+    """The form can't be made in this process, which may have older code than the worker."""
 
 
 def dump_answer(form: Any, user_id: str | None) -> tuple[str, str]:

@@ -247,10 +247,21 @@ def test_a_message_cannot_pretend_to_be_an_answer() -> None:
     assert not Message.objects.exists()
 
 
-def test_a_form_whose_class_is_gone_says_so(client: Client) -> None:
+def test_a_form_that_this_process_cannot_make_says_so(client: Client, caplog: Any) -> None:
     ask_with.start("tests.people.forms.Outer.Inner")
     run_until_idle()
     QuerySet(Inquiry).update(form_name="tests.people.forms.Gone")
+    form = Inquiry.objects.get()
+    log_in(client, "answer_form")
 
     with pytest.raises(ValueError, match="can't be imported here"):
-        dbos.answer_form(Inquiry.objects.get().pk, {})
+        dbos.answer_form(form.pk, {})
+    for response in (client.get(url_of(form)), client.post(url_of(form), {"name": "x"})):
+        assert response.status_code == 200
+        assert "can&#x27;t be imported here" in response.content.decode()
+    url = form.get_absolute_url()
+    for response in (client.get(url), client.post(url, {"name": "x"})):
+        assert response.status_code == 503
+        assert "try again later" in response.content.decode()
+    assert caplog.text.count(f"Form {form.pk} can't be shown") == 4
+    assert not Message.objects.exists()

@@ -1,10 +1,10 @@
 """Code of users that a type checker must accept, with the types that it must infer."""
 
 from datetime import UTC, datetime, timedelta
-from typing import assert_type
+from typing import Any, assert_type
 
 import django_dbos as dbos
-from django_dbos.models import Checkpoint, Workflow
+from django_dbos.models import Checkpoint, Inquiry, Workflow
 
 
 @dbos.workflow
@@ -92,6 +92,16 @@ def messages() -> None:
     dbos.send_many([{"workflow_id": "w", "message": 1, "topic": None, "idempotency_key": "k"}])
     several: list[dbos.OutgoingMessage] = [{"workflow_id": "w", "message": n} for n in range(3)]
     dbos.send_many(several)
+
+
+def people() -> None:
+    answer = dbos.wait_for_form("shop.forms.RefundForm", timeout=timedelta(days=7), default=None)
+    assert_type(answer, dbos.FormAnswer | None)
+    data, user_id = dbos.wait_for_form("shop.forms.RefundForm", users=[1], reminders=[60])
+    assert_type(data, dict[str, Any])
+    assert_type(user_id, str | None)
+    assert_type(dbos.callback_url("paid", max_age=timedelta(days=1)), str)
+    assert_type(Inquiry.objects.pending().get().may_be_answered_by(None), bool)
 
 
 async def awaits() -> None:
