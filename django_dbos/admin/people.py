@@ -200,9 +200,9 @@ class InquiryAdmin(EngineAdmin):
                 problem = str(error)
         elif is_post:
             return self._answered(request, inquiry, is_late=True)
-        if is_post and form is not None and form.is_valid():
-            if self._answer(request, inquiry, form):
-                return self._answered(request, inquiry, is_late=False)
+        is_valid = is_post and form is not None and form.is_valid()
+        if is_valid and self._answer(request, inquiry, form):
+            return self._answered(request, inquiry, is_late=False)
         context = {"form": form, "problem": problem, **(extra_context or {})}
         return self._page(request, inquiry, context)
 
