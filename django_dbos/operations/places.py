@@ -13,7 +13,6 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from contextvars import copy_context
 from functools import partial
 
 from django_dbos.conf import get_settings
@@ -44,7 +43,6 @@ async def alend(run: BaseRun) -> bool:
     """Lend the run's place; return False if it holds none, or its row is locked."""
     # First of all: a branch that has something to go on with takes the place again.
     run.is_place_lent = True
-    run.lending_context = copy_context()
     async with run.place_lock:
         ask = partial(_lend, run)
         with _unsure_if_aborted(run):
@@ -84,8 +82,9 @@ def _look(run: BaseRun) -> None:
     if not run.is_at_rest:
         look_later(run)
         return
-    # Not by the loop's factory: it is no branch of the run.
-    run.lending = asyncio.Task(alend(run), loop=run.loop, context=run.lending_context)
+    # Not by the loop's factory: it is no branch of the run. Its context is that of a branch, whose
+    # thread has the connection of an inline run.
+    run.lending = asyncio.Task(alend(run), loop=run.loop)
     run.lending.add_done_callback(partial(_note_lent, run))
 
 

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import Context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -136,8 +135,6 @@ class BaseRun:
     """Held while the place is lent or taken again; in an async run it is a lock of asyncio."""
     returning = 0
     """The number of branches that have something to go on with, and wait for the place."""
-    lending_context: Context | None = None
-    """The context in which the run's host can be asked, since a place was lent there."""
     lending: asyncio.Task[bool] | asyncio.TimerHandle | None = None
     """The next look whether all branches wait again, or the loan that it has led to."""
     attempts = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -187,6 +187,55 @@ def test_a_called_workflow_waits_for_a_child_of_its_own_full_queue(
     assert most_at_once() == 1
     assert names() == ["before x", "x", "after x"]
     assert set(Workflow.objects.values_list("status", "place")) == {("SUCCESS", 0)}
+
+
+@in_workers
+@pytest.mark.rule(85)
+def test_branches_of_a_called_workflow_run_what_they_await(transactional_db: None) -> None:
+    make_queue(concurrency=1)
+
+    asyncio.run(closing(gathers.acall(2), expected=["after 0", "after 1"]))
+
+    assert most_at_once() == 1
+    assert set(Workflow.objects.values_list("status", "place")) == {("SUCCESS", 0)}
+
+
+@dbos.workflow(queue_name="mail")
+def publishes() -> str:
+    short("child")
+    dbos.set_event("event", "value")
+    dbos.write_stream("stream", "value")
+    return "value"
+
+
+WAITS: dict[str, Callable[[Any], Any]] = {
+    "get_result": lambda handle: handle.get_result(),
+    "get_results": lambda handle: dbos.get_results([handle])[0],
+    "get_event": lambda handle: handle.get_event("event", timeout=None),
+    "read_stream": lambda handle: next(iter(handle.read_stream("stream"))),
+    "wait_any": lambda handle: dbos.wait_any(handle).value,
+}
+
+
+@dbos.workflow(queue_name="mail")
+def waits_somehow(how: str) -> str:
+    value = WAITS[how](publishes.start())
+    assert value == "value"
+    return short("after")
+
+
+@in_workers
+@pytest.mark.rule(86)
+@pytest.mark.parametrize("how", WAITS)
+def test_whatever_a_called_workflow_waits_for_it_lends_its_place(
+    how: str, worker: Executor
+) -> None:
+    make_queue(concurrency=1)
+
+    assert waits_somehow(how) == "after"
+
+    assert names() == ["child", "after"]
+    assert most_at_once() == 1
 
 
 async def closing(call: Any, expected: Any) -> None:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from contextvars import copy_context
 from functools import partial
 
 from django_dbos.core.records import Write, place_key, queue_key, run_key
@@ -17,7 +16,6 @@ def lend(run: BaseRun) -> bool:
     """Lend the run's place; return False if it holds none, or its row is locked."""
     # First of all: a branch that has something to go on with takes the place again.
     run.is_place_lent = True
-    run.lending_context = copy_context()
     with run.place_lock:
         ask = partial(_lend, run)
         with _unsure_if_aborted(run):
