@@ -182,6 +182,14 @@ BY_WORKERS: dict[str, Params] = {
     "lock_queue": {"queue_name": "managed"},
     "find_in_managed_queue": {"workflow_id": "keyed-7"},
     "read_limits": {"queue_name": "managed"},
+    "count_held_places": {
+        "executor_id": EXECUTOR,
+        "queue_name": "managed",
+        "partition_key": "key-7",
+    },
+    "find_lent": {"executor_id": EXECUTOR, "workflow_id": IDS[0], "claim_number": 1},
+    "set_place": {"executor_id": EXECUTOR, "workflow_id": IDS[0], "claim_number": 1, "place": -1},
+    "give_places": {"executor_id": EXECUTOR},
     "count_places": {
         "executor_id": EXECUTOR,
         "queue_name": "managed",
@@ -356,7 +364,7 @@ MODES = [(NOW, STALE), (NOW, FRESH), (ONCE, STALE), (ONCE, FRESH), (EARLY, STALE
 # keys, or a few rows that are due.
 THROUGH_LIVE = {
     "heartbeat", "claim_workflows", "claim_in_turn", "list_in_turn", "lock_queue",
-    "count_places", "list_held", "list_orphans", "read_queue_counts", "recover_workflows",
+    "count_places", "count_held_places", "give_places", "list_held", "list_orphans", "read_queue_counts", "recover_workflows",
     "wake_satisfied", "count_active",
 }  # fmt: skip
 # A key has a few checkpoints, entries or waiters; a row is found, and found again to be changed.
