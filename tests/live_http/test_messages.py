@@ -56,6 +56,7 @@ async def test_the_engines_own_forms_of_values_mean_nothing_in_a_message(async_d
     assert await received(workflow_id) == [("", message)]
 
 
+@pytest.mark.rule(81)
 @pytest.mark.parametrize("by", ["field", "header"])
 async def test_a_repeated_message_is_received_once(async_db: None, by: str) -> None:
     client = await root()
@@ -72,6 +73,7 @@ async def test_a_repeated_message_is_received_once(async_db: None, by: str) -> N
     assert await received(workflow_id) == [("", 1)]
 
 
+@pytest.mark.rule(81)
 async def test_a_page_takes_no_key_of_anybody_else(async_db: None) -> None:
     client = await root()
     other = AsyncClient()
@@ -255,6 +257,7 @@ async def say(socket: Socket, **frame: Any) -> Any:
     return await socket.frame()
 
 
+@pytest.mark.rule(81)
 async def test_a_socket_sends_messages_once_each(async_db: None) -> None:
     user = await User.objects.acreate_superuser("root")
     workflow_id = (await echoes.astart()).workflow_id
@@ -267,6 +270,7 @@ async def test_a_socket_sends_messages_once_each(async_db: None) -> None:
     assert await received(workflow_id) == [("chat", {"a": 1})]
 
 
+@pytest.mark.rule(81)
 async def test_a_socket_is_told_why_a_message_is_refused(async_db: None) -> None:
     user = await User.objects.acreate_superuser("root")
     workflow_id = (await echoes.astart()).workflow_id

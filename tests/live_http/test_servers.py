@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -15,7 +18,7 @@ from django_dbos.executor import Executor
 from tests.live_http.client import address
 from tests.live_http.processes import ClientProcess, Server, install_node_packages
 from tests.live_http.workflows import echoes
-from tests.waiting import LIMIT
+from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.process
 
@@ -56,6 +59,7 @@ def send(workflow_id: str, values: range) -> list[int]:
     return list(values)
 
 
+@pytest.mark.rule(80)
 @pytest.mark.parametrize("live", ["sse", "long-poll"])
 @pytest.mark.parametrize("language", ["node", "python"])
 def test_a_client_of_the_protocol_survives_a_killed_server(
@@ -117,6 +121,62 @@ def test_a_sync_middleware_is_no_hindrance(
         assert [client.values(5) for client in clients] == [sent] * 3
         handle.send(None)
         assert [client.rest() for client in clients] == [[]] * 3
+
+
+def test_without_listen_a_waiting_reader_looks_by_itself(
+    start_server: StartServer, worker: Executor, session: str
+) -> None:
+    options = json.dumps({"LISTEN": False, "POLL_INTERVAL": 0.1})
+    server = start_server("uvicorn", DBOS_TEST_SETTINGS=options)
+    handle = echoes.start()
+    url = server.url + address("streams", handle.workflow_id, key="s")
+
+    with ClientProcess("node", url, "sse", session) as client:
+        for number in range(3):
+            handle.send(number)
+            assert client.values(1) == [number]
+        handle.send(None)
+        assert client.rest() == []
+
+
+def test_readers_that_come_back_all_at_once_each_get_every_value_once(
+    start_server: StartServer, worker: Executor, session: str
+) -> None:
+    server = start_server("uvicorn", DBOS_TEST_SETTINGS=json.dumps({"SOCKETS_PER_USER": None}))
+    handle = echoes.start()
+    url = server.url + address("streams", handle.workflow_id, key="s", live="long-poll")
+    readers: list[list[int]] = [[] for _ in range(50)]
+
+    async def read(client: httpx.AsyncClient, found: list[int]) -> None:
+        offset = "-1"
+        while True:
+            try:
+                answer = await client.get(f"{url}&offset={offset}")
+            except httpx.TransportError:
+                await asyncio.sleep(0.1)
+                continue
+            assert answer.status_code in (200, 204), answer.text
+            found += answer.json() if answer.status_code == 200 else []
+            offset = answer.headers["Stream-Next-Offset"]
+            if "Stream-Closed" in answer.headers:
+                return
+
+    async def read_all() -> None:
+        headers, limits = {"Cookie": f"sessionid={session}"}, httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(headers=headers, limits=limits, timeout=LIMIT) as client:
+            await asyncio.gather(*(read(client, found) for found in readers))
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(asyncio.run, read_all())
+        sent = send(handle.workflow_id, range(5))
+        eventually(lambda: all(found == sent for found in readers))
+        server.kill()
+        sent += send(handle.workflow_id, range(5, 10))
+        server.start()
+        handle.send(None)
+        reading.result(2 * LIMIT)
+
+    assert readers == [sent] * 50
 
 
 @pytest.mark.parametrize("name", ["uvicorn", "daphne", "hypercorn", "gunicorn"])

@@ -127,6 +127,7 @@ async def test_the_end_now_is_told_without_data(async_db: None) -> None:
     assert head.content == b""
 
 
+@pytest.mark.rule(80)
 async def test_an_offset_beyond_the_end_leads_back_to_it(async_db: None) -> None:
     client = await root()
     handle = await echoes.astart()
@@ -190,6 +191,7 @@ async def test_what_is_not_offered_is_405(async_db: None, method: str) -> None:
     assert response["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.rule(80)
 async def test_an_offset_of_an_earlier_workflow_is_gone(async_db: None) -> None:
     client = await root()
     await finished(counts, 3, workflow_id="mine")
@@ -444,6 +446,7 @@ async def test_an_event_is_followed_to_the_end_of_its_workflow(
     assert last[1]["streamClosed"] is True
 
 
+@pytest.mark.rule(80)
 async def test_the_version_of_an_event_that_is_not_there_yet_hides_none(async_db: None) -> None:
     client = await root()
     handle = await sets.astart({"a": 1})
