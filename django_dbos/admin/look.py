@@ -51,7 +51,7 @@ class Look:
             return value if redact is None else redact(self.user, row, field, value)
         except Exception as error:
             # The message of the error may contain the value.
-            logger.exception("DBOS['REDACT'] failed for %s of %r", field, row)
+            logger.exception("DBOS['REDACT'] failed for %r of %r", field, row)
             raise Unshowable(
                 gettext("the function of DBOS['REDACT'] failed with %s") % type(error).__name__
             ) from None

@@ -29,7 +29,7 @@ logger = logging.getLogger("django_dbos.executor")
 FORGOTTEN_AFTER = 0.5
 # Seconds between two audits when it isn't known which claim has changed.
 PAUSE = 0.02
-# For so many seconds after a queue may have become managed, claims without places are looked for,
+# Seconds for which claims without places are looked for, after a queue may have become managed,
 # and the seconds between two looks.
 PLACES_FOR, PLACES_PAUSE = 60.0, 5.0
 

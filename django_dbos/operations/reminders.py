@@ -8,7 +8,7 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 
-from django_dbos import signals
+from django_dbos import telemetry
 from django_dbos.core import durations
 from django_dbos.operations.run import Run, operation_name
 from django_dbos.operations.step_definitions import StepDefinition
@@ -64,7 +64,7 @@ def step_of(
         found = run.host.store.read_inquiry(run.claim, asked_at)
         if found is None or found.answered_at is not None:
             return None
-        signals.form_reminder.send_robust(sender=type(found), form=found, number=number)
+        telemetry.form_reminded(found, number)
         return found
 
     def remind() -> None:

@@ -51,6 +51,7 @@ __all__ = [
     "executor_died",
     "executor_started",
     "executor_stopped",
+    "form_reminded",
     "has_finish_receivers",
     "heartbeat",
     "is_end_observed",
@@ -68,6 +69,14 @@ __all__ = [
 
 # The ends of which `workflow_finished` is sent.
 FINAL = frozenset({Status.SUCCESS, Status.ERROR, Status.CANCELLED})
+
+
+# Forms
+
+
+def form_reminded(form: Any, number: int) -> None:
+    """Report that a form is still unanswered; `form` is its row, and the first number is 1."""
+    signals.form_reminder.send_robust(sender=type(form), form=form, number=number)
 
 
 # Executors
