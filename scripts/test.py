@@ -5,8 +5,9 @@ each on SQLite and on PostgreSQL with Valkey, and the newest pair once more with
 The servers are started once for all environments. Pairs without a Python on this machine are
 listed and left out; with `CI` set, the ends of the matrix must have run.
 
-tox runs `JOBS` environments at a time (default: one per core, at most 4), and prints the output of
-those that fail. The last line counts all tests; a check without tests counts as one.
+tox runs `JOBS` environments at a time (default: one more than there are cores, at most 4), and
+prints the output of those that fail. The last line counts all tests; a check without tests counts
+as one.
 """
 
 from __future__ import annotations
@@ -156,7 +157,8 @@ def is_short_of_ci(pairs: list[Pair]) -> bool:
 
 def run_tox(environments: list[str], variables: dict[str, str]) -> int:
     """Run the environments in parallel; return tox's exit code. Ctrl-C stops all of them."""
-    jobs = os.environ.get("JOBS") or str(min(os.cpu_count() or 1, 4))
+    # One more than there are cores: the tests of processes wait for most of their time.
+    jobs = os.environ.get("JOBS") or str(min((os.cpu_count() or 1) + 1, 4))
     options = ["--parallel", jobs, "--parallel-no-spinner", "--result-json", RESULTS / "tox.json"]
     # With CI set, tox would list the dependencies, and with them all output.
     options += ["--no-list-dependencies", "-e", ",".join(environments)]
