@@ -364,8 +364,8 @@ MODES = [(NOW, STALE), (NOW, FRESH), (ONCE, STALE), (ONCE, FRESH), (EARLY, STALE
 # keys, or a few rows that are due.
 THROUGH_LIVE = {
     "heartbeat", "claim_workflows", "claim_in_turn", "list_in_turn", "lock_queue",
-    "count_places", "count_held_places", "give_places", "list_held", "list_orphans", "read_queue_counts", "recover_workflows",
-    "wake_satisfied", "count_active",
+    "count_places", "count_held_places", "give_places", "list_held", "list_orphans",
+    "read_queue_counts", "recover_workflows", "wake_satisfied", "count_active",
 }  # fmt: skip
 # A key has a few checkpoints, entries or waiters; a row is found, and found again to be changed.
 # The keys themselves count as rows, once for each part of a statement.
