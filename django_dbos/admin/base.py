@@ -98,7 +98,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
         queryset: Any = self.object_list
         if (known := getattr(queryset, "dbos_count", None)) is not None:
             return int(known)
-        return int(queryset.order_by()[:MAX_COUNTED].count())
+        return int(queryset.order_by().values("pk")[:MAX_COUNTED].count())
 
 
 class EngineList(ChangeList):
