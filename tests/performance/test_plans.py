@@ -18,6 +18,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_dbos.admin.base import MAX_COUNTED
 from django_dbos.core.records import Lane
+from django_dbos.management import top
 from django_dbos.store import get_store, statements
 from django_dbos.store.retention import DEPENDENTS
 from tests.performance import history
@@ -552,6 +553,7 @@ PAGES = [
     "workflow/?q=order%3D17",
     "workflow/?queue_name=queue-1",
     "workflow/old-7/change/",
+    "workflow/overview/?window=day",
     "message/",
     "event/",
     "executor/",
@@ -569,6 +571,19 @@ def test_a_page_of_the_admin_reads_only_rows_that_it_shows_or_counts(
 
     for plan in plans_of(get, filled):
         assert plan.rows <= 2 * MAX_COUNTED, plan.text
+
+
+@pytest.mark.parametrize("window", ["hour", "day"])
+def test_the_overview_reads_no_table_as_a_whole(
+    window: str, filled: History, admin_client: Client
+) -> None:
+    def get() -> None:
+        response = admin_client.get(f"/admin/django_dbos/workflow/overview/?window={window}")
+        assert response.status_code == 200
+
+    plans = [*plans_of(get, filled), *plans_of(top.take, filled)]
+
+    assert {table for plan in plans for table in plan.scanned} <= {"dbos_executor", "dbos_queue"}
 
 
 def plans_of(act: Callable[[], Any], tables: History) -> list[Plan]:
