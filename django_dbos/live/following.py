@@ -25,7 +25,12 @@ LARGEST_OFFSET = 2**31 - 1
 
 
 async def follow_stream(
-    reader: Reader, workflow_id: str, key: str, *, offset: int = 0
+    reader: Reader,
+    workflow_id: str,
+    key: str,
+    *,
+    offset: int = 0,
+    access: Access | None = None,
 ) -> AsyncGenerator[StreamPage, None]:
     """Yield a stream's entries in pages, as they are written; the last page has an `end`.
 
@@ -37,14 +42,14 @@ async def follow_stream(
         workflow_id: The workflow.
         key: The stream.
         offset: The offset of the first entry.
+        access: An access of this reader to this stream, which was checked before.
 
     Raises:
         Refused: The reader may not read the stream, or no longer.
         ValueError: The id, the key or the offset is invalid.
     """
-    access = Access(reader, *_checked(workflow_id, "stream", key))
     offset = check_offset(offset)
-    await access.check()
+    access = await _checked_access(access, reader, workflow_id, "stream", key)
     hub = get_hub()
     has_told = False
     try:
@@ -73,6 +78,7 @@ async def follow_events(
     *,
     key: str | None = None,
     versions: Mapping[str, int] | None = None,
+    access: Access | None = None,
 ) -> AsyncGenerator[EventPage, None]:
     """Yield the current values of a workflow's events, and then every change; the last has an end.
 
@@ -84,13 +90,13 @@ async def follow_events(
         workflow_id: The workflow.
         key: The event; None for all of them.
         versions: The versions that the reader has already, by key.
+        access: An access of this reader to these events, which was checked before.
 
     Raises:
         Refused: The reader may not read the events, or no longer.
         ValueError: The id or the key is invalid.
     """
-    access = Access(reader, *_checked(workflow_id, "event", key))
-    await access.check()
+    access = await _checked_access(access, reader, workflow_id, "event", key)
     hub = get_hub()
     known = dict(versions or {})
     has_told = False
@@ -111,7 +117,13 @@ async def follow_events(
 
 
 async def read_stream_page(
-    reader: Reader, workflow_id: str, key: str, *, offset: int = 0, limit: int = MAX_ENTRIES
+    reader: Reader,
+    workflow_id: str,
+    key: str,
+    *,
+    offset: int = 0,
+    limit: int = MAX_ENTRIES,
+    access: Access | None = None,
 ) -> StreamPage:
     """Return the entries that follow an offset now, without waiting for any.
 
@@ -122,14 +134,14 @@ async def read_stream_page(
         offset: The offset of the first entry. Beyond the stream's end the page is empty, and its
             `next_offset` is that of the next entry to be written.
         limit: The number of entries at most; large ones make it smaller.
+        access: An access of this reader to this stream, which was checked before.
 
     Raises:
         Refused: The reader may not read the stream.
         ValueError: The id, the key or the offset is invalid.
     """
-    access = Access(reader, *_checked(workflow_id, "stream", key))
     offset = check_offset(offset)
-    await access.check()
+    access = await _checked_access(access, reader, workflow_id, "stream", key)
     look: Look = PageWanted(workflow_id, key, offset, min(max(limit, 1), MAX_ENTRIES), access.token)
     try:
         answer = await ask(answer_all, look)
@@ -166,5 +178,16 @@ async def _event_page(feed: EventFeed, access: Access, known: dict[str, int]) ->
     )
 
 
-def _checked(workflow_id: str, kind: str, key: str | None) -> tuple[str, str, str | None]:
-    return names.check_workflow_id(workflow_id), kind, None if key is None else names.check_key(key)
+async def _checked_access(
+    access: Access | None, reader: Reader, workflow_id: str, kind: str, key: str | None
+) -> Access:
+    """Return an access whose check isn't due; raise Refused if the reader may not read."""
+    names.check_workflow_id(workflow_id)
+    if key is not None:
+        names.check_key(key)
+    if access is None:
+        access = Access(reader, workflow_id, kind, key)
+        await access.check()
+    else:
+        await access.check_again()
+    return access

@@ -87,7 +87,9 @@ class StreamSource(Source):
     async def follow(self, offset: Offset) -> AsyncGenerator[Page]:
         """Yield the entries from an offset on, as they are written."""
         at = await self._within(offset.position)
-        following = follow_stream(self.reader, self.workflow_id, self.key, offset=at)
+        following = follow_stream(
+            self.reader, self.workflow_id, self.key, offset=at, access=self.access
+        )
         async with aclosing(following) as pages:
             async for page in pages:
                 yield self._page(page)
@@ -98,7 +100,9 @@ class StreamSource(Source):
 
     async def _read(self, position: int) -> StreamPage:
         at = min(position, LARGEST_OFFSET)
-        return await read_stream_page(self.reader, self.workflow_id, self.key, offset=at)
+        return await read_stream_page(
+            self.reader, self.workflow_id, self.key, offset=at, access=self.access
+        )
 
     def _page(self, page: StreamPage) -> Page:
         return Page(
@@ -144,7 +148,7 @@ class EventSource(Source):
         # A version that there isn't yet would hide the changes up to it.
         versions = {key: min(given[key], found[key]) for key in given if key in found}
         following = follow_events(
-            self.reader, self.workflow_id, key=self.key, versions=dict(versions)
+            self.reader, self.workflow_id, key=self.key, versions=versions, access=self.access
         )
         async with aclosing(following) as pages:
             async for page in pages:

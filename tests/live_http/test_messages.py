@@ -11,13 +11,15 @@ from urllib.parse import urlencode
 import pytest
 from channels.routing import URLRouter
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import AsyncClient, Client
+from django.test.utils import CaptureQueriesContext
 
 import django_dbos as dbos
 from django_dbos.models import Message, Workflow
 from django_dbos.routing import websocket_urlpatterns
 from tests.consumers.client import Client as Socket
-from tests.live_http.client import root
+from tests.live_http.client import address, root
 from tests.live_http.workflows import echoes
 
 PATH = "/dbos/messages/"
@@ -178,6 +180,26 @@ async def test_strangers_and_owners_send_nothing_and_learn_nothing(async_db: Non
         assert known == unknown
         assert known[0] == (404 if user else 401)
     assert await received(workflow_id) == []
+
+
+@pytest.mark.parametrize("kind", ["messages", "streams", "events"])
+def test_a_refusal_asks_the_same_of_the_database_for_an_unknown_workflow(
+    transactional_db: None, kind: str
+) -> None:
+    client = Client()
+    client.force_login(User.objects.create_user("stranger"))
+    asked = []
+    for workflow_id in (echoes.start().workflow_id, "01a22494-6a7e-7931-89e8-4fff28b0e384"):
+        with CaptureQueriesContext(connection) as queries:
+            if kind == "messages":
+                body = json.dumps({"workflow_id": workflow_id, "message": 1})
+                response = client.post(PATH, body, content_type="application/json")
+            else:
+                response = client.get(address(kind, workflow_id, key="s"))
+        assert response.status_code == 404
+        asked.append([query["sql"].replace(workflow_id, "") for query in queries])
+
+    assert asked[0] == asked[1] != []
 
 
 async def test_the_permission_allows_all_messages_while_the_account_is_active(
