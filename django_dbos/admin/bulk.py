@@ -38,7 +38,7 @@ PAGE, PAGES, MOST_COUNTED, MAX_NAMED = 500, 1_000, 1_000_000, 20
 PAGING = ("p", "o", "all")
 
 Order = dict[str, Any]
-"""What to do: `act` and its `options`; `query`, the query string of the list, on the admin site
+"""The work to do: `act` and its `options`; `query`, the query string of the list, on the admin site
 `site`; `newest`, the creation time of the newest workflow to change; and `user`, who asked."""
 Progress = dict[str, Any]
 """The numbers `total`, `done` and `unchanged`; `named`, the ids and reasons of some unchanged ones;

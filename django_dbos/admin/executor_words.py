@@ -1,4 +1,4 @@
-"""What the pages of executors say: their states, and what they run, in words."""
+"""The words on the pages of executors: for their states, and for the workflows they run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page of a workflow says of it, besides its rows: facts, values and the error."""
+"""The facts, values and error on the page of a workflow, besides its rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who looks at stored values: whether they may see them, and what is blacked out in them."""
+"""Looks at stored values: the reader's right to see them, and their redaction."""
 
 from __future__ import annotations
 

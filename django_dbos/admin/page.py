@@ -1,4 +1,4 @@
-"""What the page of a workflow shows: a fixed number of queries, and no more rows than it has."""
+"""The content of a workflow's page: a fixed number of queries, and no more rows than it has."""
 
 from __future__ import annotations
 

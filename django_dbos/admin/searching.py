@@ -31,7 +31,7 @@ USER = "user"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search term stands for.
+    """The meaning of a search term.
 
     Attributes:
         condition: Selects the workflows.

@@ -68,7 +68,7 @@ class Bar:
 
     @property
     def is_work(self) -> bool:
-        """Whether something happened during it: such times aren't shortened."""
+        """True if something happened during it: such times aren't shortened."""
         return self.kind in ("run", "done", "failed")
 
 

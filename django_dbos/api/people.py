@@ -1,4 +1,4 @@
-"""What workflows ask of people and other services: forms, and callbacks."""
+"""Questions of workflows to people and other services: forms, and callbacks."""
 
 from __future__ import annotations
 

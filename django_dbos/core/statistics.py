@@ -32,7 +32,7 @@ class Bucket:
     count: int
     """Their number, which stops at a limit."""
     failed: int
-    """How many of them failed, up to a limit, too."""
+    """The number of them that failed, up to a limit, too."""
     durations: Sequence[float]
     """The seconds from the first run to the end of the newest of them that have ended."""
     waits: Sequence[float]

@@ -32,7 +32,7 @@ class Notifier:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is left to notify or to log."""
+        """True if nothing is left to notify or to log."""
         return not self._plans and not self._ended and not self._is_notifying
 
     def notify(self, plan: Plan) -> None:

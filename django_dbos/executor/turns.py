@@ -31,13 +31,13 @@ class PacedTurn(Turn):
         self.batch_size = FIRST_CLAIMS
         """The largest number of workflows for the next claim."""
         self.is_full = False
-        """Whether the last claim left nothing that a limit lets through."""
+        """True if the last claim left nothing that a limit lets through."""
         self._successions = 0
         self._opened_at = 0.0
         self.is_served = False
-        """Whether the writer has claimed since the lane was opened, and left it full."""
+        """True if the writer has claimed since the lane was opened, and left it full."""
         self.is_fruitless = False
-        """Whether nothing was claimed since the lane was opened, though no limit is reached."""
+        """True if nothing was claimed since the lane was opened, though no limit is reached."""
 
     @property
     def pause(self) -> float:

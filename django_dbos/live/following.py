@@ -1,4 +1,4 @@
-"""What transports send: async iterators of the pages that a reader may read.
+"""Pages for transports to send: async iterators of those that a reader may read.
 
 Each raises `Refused`, also in the middle, once the permission was taken away; and
 WorkflowDoesNotExist never: a workflow that doesn't exist, or was deleted, is refused like one that

@@ -42,7 +42,7 @@ class TooManyEvents(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """What an offset says."""
+    """The parts of an offset."""
 
     position: int = 0
     versions: Mapping[bytes, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What permissions are judged by: the users and the workflows of many readers, read at once."""
+"""The facts for permissions: the users and the workflows of many readers, read at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VIEWING = ("django_dbos.view_workflow", "django_dbos.view_payload")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is to be read for the permission of one reader."""
+    """The things to read for the permission of one reader."""
 
     reader: Reader
     workflow_id: str

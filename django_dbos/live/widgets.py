@@ -39,7 +39,7 @@ STATES = {Reason.NOT_LOGGED_IN: "login", Reason.EXPIRED: "expired"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """What an element shows: a stream or an event of a workflow, as its reader may see it."""
+    """The source of an element: a stream or an event of a workflow, as its reader may see it."""
 
     kind: str
     workflow_id: str

@@ -1,4 +1,4 @@
-"""What `manage.py dbos_top` shows: one look at the tables, as plain values and as lines of text."""
+"""The content of `manage.py dbos_top`: one look at the tables, as values and as lines of text."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Snapshot:
     started: int
     """The number of workflows that were started in the last minute."""
     failed: int
-    """How many of these have failed."""
+    """The number of these that have failed."""
     duration_p50: float | None
     duration_p95: float | None
     wait_p50: float | None

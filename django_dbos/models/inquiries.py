@@ -1,4 +1,4 @@
-"""What workflows ask of people, by forms, and of other services, by callbacks."""
+"""Questions of workflows: to people, by forms, and to other services, by callbacks."""
 
 from __future__ import annotations
 

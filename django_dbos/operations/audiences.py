@@ -1,4 +1,4 @@
-"""Who may answer a form: the users, groups and permission that its workflow has named."""
+"""The people who may answer a form: the users, groups and permission named by its workflow."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ logger = logging.getLogger("django_dbos.executor")
 
 
 class FormAnswer(NamedTuple):
-    """What a person has filled in: `data, user_id = dbos.wait_for_form(...)`."""
+    """The answer of a person to a form: `data, user_id = dbos.wait_for_form(...)`."""
 
     data: dict[str, Any]
     """The form's cleaned data."""

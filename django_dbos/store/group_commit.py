@@ -71,10 +71,10 @@ class BatchWriter:
         self._wake = threading.Event()
         self._session = store.connect(executor_id, "writer")
         self._leader_lock = threading.Lock()
-        """Its holder leads the group commit: it alone writes, and touches `_deferred`."""
+        """The holder leads the group commit: it alone writes, and touches `_deferred`."""
         self._backoff = Backoff(*WRITE_BACKOFF)
         self._was_alone = True
-        """Whether the last batch was of one workflow; the next one is then likely to be."""
+        """True if the last batch was of one workflow; the next one is then likely to be."""
         self._is_stopping = False
         self._abandoned = threading.Event()
         self._has_ended = False
