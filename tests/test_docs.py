@@ -82,6 +82,19 @@ def test_the_package_is_written_in_plain_words() -> None:
     assert found == {}
 
 
+def test_docstrings_open_with_a_noun_or_a_verb() -> None:
+    """A flag is "True if …", a number "The number of …"."""
+    opening = re.compile(r'^ *"""(?:How|What|Whether|Who|Whoever) .*', re.MULTILINE)
+
+    found = {
+        path.name: lines
+        for path in PACKAGE.rglob("*.py")
+        if (lines := opening.findall(path.read_text()))
+    }
+
+    assert found == {}
+
+
 @pytest.mark.parametrize("name", ["llms.txt", "index.md"])
 def test_every_page_is_listed(name: str) -> None:
     docs = PROJECT / "docs"

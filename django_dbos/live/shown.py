@@ -25,7 +25,7 @@ def text_of(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How much of something is done; `done` is None while nobody knows."""
+    """The share of something that is done; `done` is None while nobody knows."""
 
     done: float | None
     total: float

@@ -66,7 +66,7 @@ class InlineHost:
         )
         self.runs: set[Run] = set()
         self._vain_looks = 0
-        """How often, since a run began, one that has lent its place could go on with nothing."""
+        """The times, since a run began, that one that has lent its place could go on with nothing."""
         self._saw_cancellation = False
         """True if a workflow was cancelled, perhaps one that is claimed here and not yet run."""
         self._in_doubt: set[str] = set()
