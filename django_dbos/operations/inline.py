@@ -66,7 +66,7 @@ class InlineHost:
         )
         self.runs: set[Run] = set()
         self._vain_looks = 0
-        """The times, since a run began, that one that has lent its place could go on with nothing."""
+        """The vain attempts of one that has lent its place to go on, since a run began."""
         self._saw_cancellation = False
         """True if a workflow was cancelled, perhaps one that is claimed here and not yet run."""
         self._in_doubt: set[str] = set()
