@@ -138,7 +138,7 @@ def event(
             data["value"] = text_of(value)
             shown = texts.get(text_of(value), text_of(value))
     except Refused as refused:
-        notice = _refuse(refused, data)
+        notice, shown = _refuse(refused, data), ""
     return {
         "attributes": _attributes("event", data, attributes),
         "label": label,

@@ -92,7 +92,8 @@ def headers(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest
             return HttpResponse("as of a proxy", status=502)
         response = get_response(request)
         # Libraries of others make markup of texts.
-        policy = POLICY.partition("; require-trusted")[0] if "/guide/" in request.path else POLICY
+        is_ours = not request.path.startswith(("/guide/", "/admin/"))
+        policy = POLICY if is_ours else POLICY.partition("; require-trusted")[0]
         response.headers.setdefault("Content-Security-Policy", policy)
         return response
 
