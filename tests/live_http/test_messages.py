@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -197,7 +198,8 @@ def test_a_refusal_asks_the_same_of_the_database_for_an_unknown_workflow(
             else:
                 response = client.get(address(kind, workflow_id, key="s"))
         assert response.status_code == 404
-        asked.append([query["sql"].replace(workflow_id, "") for query in queries])
+        # All but the values: times, ids.
+        asked.append([re.sub("'[^']*'", "", query["sql"]) for query in queries])
 
     assert asked[0] == asked[1] != []
 
