@@ -3,7 +3,7 @@
 from tests.executor import workflows
 from tests.flow import scheduled
 from tests.flow import workflows as flow_workflows
-from tests.process import limited
+from tests.process import asking, limited
 from tests.process import workflows as process_workflows
 
-__all__ = ["flow_workflows", "limited", "process_workflows", "scheduled", "workflows"]
+__all__ = ["asking", "flow_workflows", "limited", "process_workflows", "scheduled", "workflows"]
