@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -43,6 +44,7 @@ class Access:
         self._token: UUID | None = None
         self._grant: tokens.Token | None = None
         self._checked_at = 0.0
+        self._has_sent = False
         self._facts = Facts(None, False)
 
     @property
@@ -77,14 +79,18 @@ class Access:
             if self._rule is None and not self.reader.user.is_authenticated:
                 raise self.refusal
         question = Question(self.reader, self.workflow_id, self._rule is not None, is_again)
-        self._facts = await ask_in_turn(read_facts, question)
+        facts = self._facts = await ask_in_turn(read_facts, question)
         if not await self._is_allowed():
             if self._rule is not None:
                 await wait_for_step(began)
             raise self.refusal
-        assert self._facts.workflow is not None
-        self._token = self._facts.workflow.token
+        assert facts.workflow is not None
+        self._token = facts.workflow.token
+        if self._rule is None:
+            # Thousands of readers needn't keep it.
+            self._facts = replace(facts, workflow=None)
         self._checked_at = began
+        self._has_sent = False
 
     async def check_again(self, *, is_sending: bool = False) -> None:
         """Repeat the check, once it is due, with the current session and user.
@@ -99,6 +105,7 @@ class Access:
         """
         if self._grant is not None and self._grant.is_expired:
             raise Refused(Reason.EXPIRED)
+        self._has_sent |= is_sending
         interval = get_settings().recheck
         if interval is None:
             return
@@ -111,9 +118,12 @@ class Access:
 
     @property
     def time_left(self) -> float:
-        """The seconds until the next check."""
+        """The seconds until the next check; a reader that sends data needs one earlier."""
         interval = get_settings().recheck
-        left = float("inf") if interval is None else self._checked_at + interval - time.monotonic()
+        left = float("inf")
+        if interval is not None:
+            share = SENDING if self._has_sent else 1
+            left = self._checked_at + interval * share - time.monotonic()
         return left if self._grant is None else min(left, self._grant.expires_at - time.time())
 
     async def allowed(self, keys: Iterable[str]) -> list[str]:

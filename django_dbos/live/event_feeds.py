@@ -9,7 +9,8 @@ from uuid import UUID
 from django_dbos.core.records import Wake
 from django_dbos.live.feed import Feed, Host
 from django_dbos.live.frames import EventFrame
-from django_dbos.live.looks import MAX_EVENTS, Answer, ValueLook, VersionLook, Versions
+from django_dbos.live.looks import MAX_EVENTS, Answer, ValueLook, Versions
+from django_dbos.store.records import VersionsWanted
 
 # The size in characters of the values that are kept for readers that are a little behind.
 KEPT = 250_000
@@ -71,7 +72,7 @@ class EventFeed(Feed):
     def _look(self) -> asyncio.Future[Answer]:
         if None not in self._looks:
             self._is_stale = False
-        look = VersionLook(self._workflow_id, self._key, self._token)
+        look = VersionsWanted(self._workflow_id, self._key, self._token)
         return self._ask(None, look, self._take_versions)
 
     def _take_versions(self, answer: Versions) -> None:

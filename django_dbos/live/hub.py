@@ -40,10 +40,14 @@ OUTAGE = (OperationalError, InterfaceError)
 
 
 class _FeedWatch(Watch):
-    """A watch whose notifications go to the hub."""
+    """A watch whose notifications go to the hub.
 
-    def __init__(self, hub: Hub, feed: Feed) -> None:
-        super().__init__(get_store().wakeups, feed.keys)
+    Only the first one starts the source: whether it may asks for a connection of Django's, which
+    each task would keep as long as it lives.
+    """
+
+    def __init__(self, hub: Hub, feed: Feed, *, is_first: bool) -> None:
+        super().__init__(get_store().wakeups, feed.keys, starts_source=is_first)
         self._hub = hub
         self._feed = feed
 
@@ -101,7 +105,7 @@ class Hub:
         _hubs.pop(self._loop, None)
 
     def _open(self, name: Hashable, feed: Feed) -> None:
-        watch = _FeedWatch(self, feed)
+        watch = _FeedWatch(self, feed, is_first=not self._feeds)
         # Before the first look, so that no change is missed (rule 77).
         watch.__enter__()
         self._feeds[name] = feed, watch
@@ -147,6 +151,7 @@ class Hub:
             step = min(max(shortest * TOLERANCE, SHORTEST), LONGEST)
             await asyncio.sleep(step)
             try:
+                get_store().wakeups.ensure_listening()
                 self._poll(pause - step)
                 await self._check_readers(step)
             except Exception:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from uuid import UUID
 
 from django_dbos import serializers
 from django_dbos.core.status import ACTIVE, CLOSING
 from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.live.frames import End, EventFrame, Frame
 from django_dbos.store import get_store
-from django_dbos.store.records import Page, PageWanted
+from django_dbos.store.records import EventVersions, Page, PageWanted, VersionsWanted
 
 # The number of entries, and of events, that are read and sent at once; large ones make it smaller.
 MAX_ENTRIES, MAX_EVENTS = 500, 100
@@ -25,15 +24,6 @@ class Entries:
     """The offset after these entries; if there are none, of the next one to be written."""
     is_last: bool
     end: End | None
-
-
-@dataclass(frozen=True, slots=True)
-class VersionLook:
-    """The question for the versions of a workflow's events, or of one."""
-
-    workflow_id: str
-    key: str | None
-    token: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +42,7 @@ class ValueLook:
     keys: tuple[str, ...]
 
 
-Look = PageWanted | VersionLook | ValueLook
+Look = PageWanted | VersionsWanted | ValueLook
 Answer = Entries | Versions | list[EventFrame]
 
 
@@ -61,24 +51,36 @@ def answer_all(looks: list[Look]) -> list[Answer | BaseException | None]:
 
     One that is answered by None is to be asked for again: the others were too large.
     """
+    reader = get_store().reader
     wanted = [look for look in looks if isinstance(look, PageWanted)]
-    pages = iter(get_store().reader.read_pages(wanted) if wanted else [])
+    pages = iter(reader.read_pages(wanted) if wanted else ())
+    events = [look for look in looks if isinstance(look, VersionsWanted)]
+    versions = iter(reader.read_many_versions(events) if events else ())
     return [
-        _entries(next(pages)) if isinstance(look, PageWanted) else _answer(look) for look in looks
+        _entries(next(pages))
+        if isinstance(look, PageWanted)
+        else _versions(next(versions))
+        if isinstance(look, VersionsWanted)
+        else _values(look)
+        for look in looks
     ]
 
 
-def _answer(look: VersionLook | ValueLook) -> Answer | BaseException:
-    reader = get_store().reader
+def _versions(found: EventVersions | WorkflowDoesNotExist) -> Versions | BaseException:
+    if isinstance(found, WorkflowDoesNotExist):
+        return found
+    if found.status in CLOSING:
+        return Versions(found.versions, End.CLOSED)
+    return Versions(found.versions, None if found.status in ACTIVE else End.INACTIVE)
+
+
+def _values(look: ValueLook) -> list[EventFrame] | BaseException:
     try:
-        if isinstance(look, VersionLook):
-            status, versions = reader.read_versions(look.workflow_id, look.key, token=look.token)
-            if status in CLOSING:
-                return Versions(versions, End.CLOSED)
-            return Versions(versions, None if status in ACTIVE else End.INACTIVE)
         return [
             EventFrame(key, version, serializers.to_plain_text(text))
-            for key, text, version in reader.read_some_events(look.workflow_id, look.keys)
+            for key, text, version in get_store().reader.read_some_events(
+                look.workflow_id, look.keys
+            )
         ]
     except Exception as error:
         return error

@@ -56,9 +56,12 @@ class Watch:
     A notification after the `with` was entered is never missed: the next wait returns at once.
     """
 
-    def __init__(self, wakeups: Wakeups, keys: tuple[str, ...]) -> None:
+    def __init__(
+        self, wakeups: Wakeups, keys: tuple[str, ...], *, starts_source: bool = True
+    ) -> None:
         self._wakeups = wakeups
         self.keys = keys
+        self.starts_source = starts_source
         self._lock = threading.Lock()
         self._is_notified = False
         self._gate: threading.Lock | None = None
@@ -243,6 +246,12 @@ class Wakeups:
         if not self.is_used:
             self.stop()
 
+    def ensure_listening(self) -> None:
+        """Start the source of other processes' notifications, unless it runs, for the watches."""
+        with self._lock:
+            if self.is_used:
+                self._start_source()
+
     def stop(self) -> None:
         """Stop the source; the next watch starts it again."""
         if self._source is not None:
@@ -252,7 +261,8 @@ class Wakeups:
         with self._lock:
             for key in watch.keys:
                 self._watches.setdefault(key, set()).add(watch)
-            self._start_source()
+            if watch.starts_source:
+                self._start_source()
 
     def _remove(self, watch: Watch) -> None:
         with self._lock:

@@ -18,7 +18,15 @@ from django_dbos.fields import StoredSize
 from django_dbos.models import Checkpoint as CheckpointRow
 from django_dbos.models import Event, Executor, StreamEntry, Workflow
 from django_dbos.store.columns import CHECKPOINT
-from django_dbos.store.records import Failed, Outcome, Page, PageWanted, Unfinished
+from django_dbos.store.records import (
+    EventVersions,
+    Failed,
+    Outcome,
+    Page,
+    PageWanted,
+    Unfinished,
+    VersionsWanted,
+)
 from django_dbos.store.sessions import Row, Session
 
 # The size at which a page of values ends, in bytes: a single value may have megabytes.
@@ -123,6 +131,20 @@ class Reader:
         read = self._session().run("read_versions", {"workflow_id": workflow_id, "key": key})
         status, _ = _status_and_token(read, workflow_id, token)
         return status, {row[2]: row[3] for row in read if row[2] is not None}
+
+    def read_many_versions(
+        self, wanted: Sequence[VersionsWanted]
+    ) -> list[EventVersions | WorkflowDoesNotExist]:
+        """Return the versions of several workflows' events."""
+        found: list[EventVersions | WorkflowDoesNotExist] = []
+        for one in wanted:
+            try:
+                status, versions = self.read_versions(one.workflow_id, one.key, token=one.token)
+            except WorkflowDoesNotExist as error:
+                found.append(error)
+            else:
+                found.append(EventVersions(versions, status))
+        return found
 
     def read_some_events(self, workflow_id: str, keys: Sequence[str]) -> list[tuple[str, str, int]]:
         """Return (key, value's text, version) of a page of these events, by key.

@@ -86,6 +86,23 @@ class PageWanted:
     """The workflow's token; a later workflow with the same id has another one."""
 
 
+@dataclass(frozen=True, slots=True)
+class VersionsWanted:
+    """A question for the versions of a workflow's events, or of one."""
+
+    workflow_id: str
+    key: str | None
+    token: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventVersions:
+    """The versions of a workflow's events, by key, and its status."""
+
+    versions: dict[str, int]
+    status: Status
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """The rows that name an executor: claim numbers by workflow id."""

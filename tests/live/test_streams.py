@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -23,8 +24,9 @@ from django_dbos.live.readers import Reason, Refused
 from django_dbos.models import StreamEntry, Workflow
 from django_dbos.store import errors, get_store
 from django_dbos.store.reader import Reader as StoreReader
-from django_dbos.store.records import PageWanted
-from tests.live.workflows import collect, entries, started, superuser, waits, write
+from django_dbos.store.records import EventVersions, PageWanted, VersionsWanted
+from django_dbos.testing import run_until_idle
+from tests.live.workflows import collect, entries, sets_events, started, superuser, waits, write
 from tests.waiting import LIMIT, aeventually
 
 
@@ -425,3 +427,20 @@ def test_pages_of_many_streams_are_those_of_each(transactional_db: None) -> None
         if page.is_last or count == len(single.entries):
             assert page == single, one
     assert isinstance(answers[len(wanted) - 1], WorkflowDoesNotExist)
+
+
+def test_versions_of_many_workflows_are_those_of_each(transactional_db: None) -> None:
+    store = get_store()
+    ids = [sets_events.start({f"k{n}": n for n in range(count)}).workflow_id for count in (0, 1, 3)]
+    run_until_idle()
+    wanted = [VersionsWanted(one, key, None) for one in ids for key in (None, "k1", "none")]
+    wanted.append(VersionsWanted("unknown", None, None))
+    wanted.append(VersionsWanted(ids[0], None, uuid.uuid4()))
+
+    found = store.reader.read_many_versions(wanted)
+
+    for one, answer in zip(wanted[:-2], found, strict=False):
+        status, versions = store.reader.read_versions(one.workflow_id, one.key, token=None)
+        assert answer == EventVersions(versions, status)
+    assert [type(answer) for answer in found[-2:]] == [WorkflowDoesNotExist] * 2
+    assert [len(answer.versions) for answer in found[:9:3]] == [0, 1, 3]  # type: ignore[union-attr]

@@ -57,6 +57,7 @@ def test_both_databases_have_the_same_statements() -> None:
         "append_entries",
         "append_entry",
         "read_entries_of_many",
+        "read_versions_of_many",
         "end_workflow",
         "record_checkpoint",
         "insert_workflow",

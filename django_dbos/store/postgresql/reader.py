@@ -1,4 +1,4 @@
-"""Reads of many pages in one statement."""
+"""Reads for many readers in one statement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django_dbos.core.status import ACTIVE, CLOSING, Status
 from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.store.postgresql.arrays import arrays
 from django_dbos.store.reader import MAX_ROWS, PAGE_BYTES, Reader
-from django_dbos.store.records import Page, PageWanted
+from django_dbos.store.records import EventVersions, Page, PageWanted, VersionsWanted
 from django_dbos.store.sessions import Row
 
 
@@ -29,6 +29,24 @@ class PostgresReader(Reader):
         read = self._session().run("read_entries_of_many", asked)
         found = {position: list(rows) for position, rows in groupby(read, lambda row: row[0])}
         return [_page_of(one, found.get(position, [])) for position, one in enumerate(wanted, 1)]
+
+    def read_many_versions(
+        self, wanted: Sequence[VersionsWanted]
+    ) -> list[EventVersions | WorkflowDoesNotExist]:
+        columns: dict[str, Sequence[str | None]] = {
+            "workflow_ids": [one.workflow_id for one in wanted],
+            "keys": [one.key for one in wanted],
+        }
+        read = self._session().run("read_versions_of_many", arrays(columns))
+        found = {position: list(rows) for position, rows in groupby(read, lambda row: row[0])}
+        return [_versions(one, found.get(position, [])) for position, one in enumerate(wanted, 1)]
+
+
+def _versions(wanted: VersionsWanted, rows: list[Row]) -> EventVersions | WorkflowDoesNotExist:
+    if not rows or wanted.token not in (None, UUID(str(rows[0][2]))):
+        return WorkflowDoesNotExist(wanted.workflow_id)
+    versions = {key: version for *_, key, version in rows if key is not None}
+    return EventVersions(versions, Status(rows[0][1]))
 
 
 def _page_of(wanted: PageWanted, rows: list[Row]) -> Page | WorkflowDoesNotExist | None:
