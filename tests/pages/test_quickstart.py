@@ -105,6 +105,9 @@ def test_the_guide_to_websockets_works_as_it_is_written(
     assert read_stream(walk) == (4401, [])
     cookie = walk.run(["python", "manage.py", "shell", "-v", "0", "-c", LOG_IN]).strip()
     assert read_stream(walk, cookie) == (1000, ["packed", "sent"])
+    token = walk.run(["python", "manage.py", "shell", "-v", "0", "-c", MAKE_TOKEN]).strip()
+    assert read_stream(walk, token=token) == (1000, ["packed", "sent"])
+    assert read_stream(walk, token=token[:-1]) == (4401, [])
     if server == "daphne" and (given := os.environ.get("DBOS_TEST_CHROMIUM")) != "none":
         look(walk, find_browser(given), cookie)
 
@@ -119,10 +122,15 @@ print(client.cookies["sessionid"].value)
 """
 
 
-def read_stream(walk: Walk, cookie: str = "") -> tuple[int, list[str]]:
+MAKE_TOKEN = "from orders.tokens import token_for; print(token_for('order-1'))"
+
+
+def read_stream(walk: Walk, cookie: str = "", token: str = "") -> tuple[int, list[str]]:
     """The code with which the socket was closed, and the values before that."""
     site = f"127.0.0.1:{walk.port}"
     address = f"ws://{site}/ws/dbos/streams/?workflow_id=order-1&key=progress"
+    if token:
+        address += f"&token={token}"
     headers = {"Cookie": f"sessionid={cookie}"} if cookie else {}
     frames: list[dict[str, Any]] = []
     with connect(address, origin=f"http://{site}", additional_headers=headers) as socket:
