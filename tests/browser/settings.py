@@ -10,7 +10,7 @@ ROOT_URLCONF = "tests.browser.site"
 MIDDLEWARE = ["tests.browser.site.headers", *MIDDLEWARE]
 LOGIN_URL = "admin:login"
 ALLOWED_HOSTS = ["127.0.0.1"]
-DBOS = {**DBOS, "CAN_READ": "example_project.shop.access.can_read"}
+DBOS = {**DBOS, "CAN_READ": "example_project.shop.access.can_read", "RECHECK": 1}
 # What a test writes.
 FOLDER = Path(os.environ["DBOS_TEST_SITE"])
 STATICFILES_DIRS = [FOLDER / "static"]

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from django.contrib.sessions.models import Session
 
 import django_dbos as dbos
 from django_dbos.executor import Executor
@@ -264,6 +265,31 @@ def test_a_token_opens_one_stream(browser: Chromium, server: Server) -> None:
 
     browser.go(address(server, "stream", narrator.workflow_id, key="other", token=token))
     assert "You may not follow this." in browser.text
+
+
+def test_a_page_whose_token_expires_says_so(browser: Chromium, server: Server) -> None:
+    narrator = Narrator()
+    token = dbos.stream_token(narrator.workflow_id, max_age=1)
+
+    browser.go(address(server, "stream", narrator.workflow_id, key="k", token=token))
+
+    browser.wait_for_text("This page has expired. Reload it.")
+    assert state(browser) == "expired"
+
+
+def test_a_page_of_somebody_who_logs_out_says_so(viewer: Chromium, server: Server) -> None:
+    narrator = Narrator()
+    narrator.write("k", "before")
+    viewer.go(address(server, "stream", narrator.workflow_id, key="k"))
+    viewer.wait(lambda: state(viewer) == "live")
+
+    Session.objects.all().delete()
+    viewer.wait(lambda: state(viewer) == "login")
+    narrator.write("k", "after")
+    wait_for_entries(narrator, "k", 2)
+
+    assert "Log in to follow this." in viewer.text
+    assert items(viewer) == ["before"]
 
 
 TRANSPORTS = ["websocket", "events", "polls"]

@@ -6,11 +6,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.urls import reverse
 
 import django_dbos as dbos
 from example_project.shop.models import Product
 from example_project.shop.workflows import checkout
-from tests.browser import pictures
+from tests.browser import pictures, shop
 from tests.browser.axe import find_faults
 from tests.browser.chromium import Chromium
 from tests.browser.npm import Npm
@@ -61,3 +62,26 @@ def test_pages_look_well_and_have_no_serious_fault(
 
     assert faults == {}
     assert viewer.complaints() == []
+
+
+def test_the_admin_has_no_serious_fault(viewer: Chromium, server: Server, npm: Npm) -> None:
+    shown = shop.fill()
+    axe = npm.file("axe-core/axe.min.js")
+    index = reverse("admin:app_list", args=["django_dbos"])
+    change = "admin:django_dbos_workflow_change"
+    paths = [index, *(reverse(change, args=[workflow_id]) for workflow_id in shown.values())]
+    viewer.go(server.url + index)
+    paths += viewer.run(
+        """[...document.querySelectorAll("#content-main a[href]")]
+          .map((link) => link.pathname).filter((path) => path.startsWith("/admin/django_dbos/"))"""
+    )
+
+    faults: dict[str, Any] = {}
+    for path in dict.fromkeys(paths):
+        for scheme in ("light", "dark"):
+            viewer.prefer(prefers_color_scheme=scheme)
+            viewer.go(server.url + path)
+            if found := find_faults(viewer, axe):
+                faults[f"{path}, {scheme}"] = found
+
+    assert faults == {}
