@@ -58,7 +58,7 @@ class Source(abc.ABC):
         """Return the page at an offset, without waiting."""
 
     @abc.abstractmethod
-    def follow(self, offset: Offset) -> AsyncGenerator[Page]:
+    def follow(self, offset: Offset) -> AsyncGenerator[Page, None]:
         """Return the pages from an offset on, until the workflow is no longer active."""
 
 
@@ -84,7 +84,7 @@ class StreamSource(Source):
         """Return the entries from an offset on, without waiting."""
         return self._page(await self._read(offset.position))
 
-    async def follow(self, offset: Offset) -> AsyncGenerator[Page]:
+    async def follow(self, offset: Offset) -> AsyncGenerator[Page, None]:
         """Yield the entries from an offset on, as they are written."""
         at = await self._within(offset.position)
         following = follow_stream(
@@ -139,7 +139,7 @@ class EventSource(Source):
             # The first page is always there at once, though it may be empty.
             return await anext(pages)
 
-    async def follow(self, offset: Offset) -> AsyncGenerator[Page]:
+    async def follow(self, offset: Offset) -> AsyncGenerator[Page, None]:
         """Yield the events that have changed since an offset, and every later change."""
         _, found = await self._read()
         given = offset.versions_of(found)

@@ -21,7 +21,7 @@ INACTIVE_PAUSE = 5.0
 
 async def follow(
     source: Source, offset: Offset, *, until: float, tick: float
-) -> AsyncGenerator[Page | None]:
+) -> AsyncGenerator[Page | None, None]:
     """Yield pages until there can't be another one, or the time is over.
 
     The stream of a workflow that isn't active, but may be resumed, is one that is open. Its last
@@ -64,7 +64,7 @@ async def await_news(source: Source, offset: Offset, seconds: float) -> Page:
 
 async def _pages(
     source: Source, offset: Offset, until: float, tick: float
-) -> AsyncGenerator[Page | None]:
+) -> AsyncGenerator[Page | None, None]:
     """Yield the pages of an active workflow, at least one; and None after each tick without one."""
     async with aclosing(source.follow(offset)) as pages:
         upcoming: asyncio.Future[Page | None] | None = None

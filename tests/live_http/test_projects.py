@@ -20,6 +20,10 @@ def use(settings: Any, *names: str) -> None:
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, *names]
 
 
+def new_unpacker() -> Any:
+    return zlib.decompressobj(16 + zlib.MAX_WBITS)
+
+
 async def follow(client: AsyncClient, workflow_id: str, **headers: str) -> Any:
     path = address("streams", workflow_id, key="s", offset="-1", live="sse")
     return await client.get(path, headers=headers)
@@ -32,13 +36,15 @@ async def test_a_compressed_response_is_sent_event_by_event(
     client = await root()
     handle = await echoes.astart()
     response = await follow(client, handle.workflow_id, **{"Accept-Encoding": "gzip"})
-    unpacker, text = zlib.decompressobj(16 + zlib.MAX_WBITS), ""
+    unpacker, text = new_unpacker(), ""
     parts = aiter(response.streaming_content)
 
     for number in range(3):
         await handle.asend(number)
         while f"data:[{number}]" not in text:
             text += unpacker.decompress(await anext(parts)).decode()
+            # Before Django 6 each part is a gzip file of its own.
+            unpacker = new_unpacker() if unpacker.eof else unpacker
 
     assert response["Content-Encoding"] == "gzip"
     response.close()
