@@ -250,6 +250,30 @@ def test_a_lingering_place_is_waited_for(store: Store, executor_id: str) -> None
     assert claim(store, register(store))[0] == lingering
 
 
+@pytest.mark.rule(58)
+def test_a_place_that_is_kept_and_lingers_is_waited_for(store: Store, executor_id: str) -> None:
+    """It was handed over while its step ran, so it comes first, but not before that has ended."""
+    make_queue(concurrency=5, hold_while_waiting=True)
+    ids = start(store)
+    claim(store, executor_id)
+    store.release_workflows(store.session(), executor_id, ids, still_running=ids)
+
+    assert claim(store, register(store))[0] == []
+    rows_of(ids).update(executor_id=None)
+    assert claim(store, register(store))[0] == ids
+
+
+@pytest.mark.rule(55)
+def test_a_higher_priority_comes_before_what_has_run(store: Store, executor_id: str) -> None:
+    make_queue(concurrency=1)
+    again, new = start(store), start(store, priority=5)
+    make_again(again)
+
+    assert claim(store, executor_id, limit=1)[0] == new
+    free(new)
+    assert claim(store, executor_id, limit=1)[0] == again
+
+
 # Rates
 
 
