@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -33,6 +33,11 @@ EVERYTHING = (
 @pytest.fixture
 def staff(client: Client) -> Client:
     return log_in(client, *EVERYTHING)
+
+
+def local(value: datetime) -> datetime:
+    """Return an instant as the admin shows it, with and without USE_TZ."""
+    return timezone.localtime(value) if timezone.is_aware(value) else value
 
 
 def fill(client: Client, name: str, workflow_id: str, **filled: Any) -> Page:
@@ -84,7 +89,7 @@ def test_no_act_is_done_by_reading_or_without_a_token(
 
 def test_the_start_of_a_delayed_workflow_is_changed(staff: Client) -> None:
     handle = quick.using(run_after=3600).start()
-    later = timezone.localtime(timezone.now()).replace(microsecond=0) + timedelta(days=3)
+    later = local(timezone.now()).replace(microsecond=0) + timedelta(days=3)
 
     page = fill(staff, "change_start", handle.workflow_id, run_after=f"{later:%Y-%m-%dT%H:%M:%S}")
 
@@ -314,7 +319,7 @@ def test_a_form_suggests_what_the_workflow_has(staff: Client) -> None:
     waiting = busy.using(queue_name="mail").start()
     run_until_idle(["mail"])
     delayed = quick.using(run_after=3600).start()
-    due = timezone.localtime(Workflow.objects.get(pk=delayed.workflow_id).due_at)
+    due = local(Workflow.objects.get(pk=delayed.workflow_id).due_at)
 
     message = get(staff, url_of("send_message", waiting.workflow_id))
     queue = get(staff, url_of("resume_in_queue", waiting.workflow_id))

@@ -10,13 +10,14 @@ from django.contrib import admin
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.test import Client
 from django.urls import path, reverse
 
 import django_dbos as dbos
 from django_dbos.admin import WorkflowAdmin, bulk
 from django_dbos.models import Message, Workflow
-from django_dbos.testing import run_until_idle
+from django_dbos.testing import advance, run_until_idle
 from tests.admin.conftest import LIST, Page, get, log_in, page_of, url_of
 from tests.admin.workflows import busy, quick
 
@@ -285,6 +286,29 @@ def test_a_search_without_an_index_keeps_its_bound(
     assert numbers(workflow_id) == (5, 5, 0)
     assert len(pages) == 3
     assert first.get_status() == "ENQUEUED"
+
+
+def test_a_page_that_fails_at_its_end_is_repeated_as_a_whole(
+    staff: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its changes and its entries in the history are taken back with it."""
+    busy.start_many([()] * 5)
+    real, failures = bulk.change_batch, [OperationalError("deadlock detected")]
+
+    def fail_once(*args: Any) -> None:
+        real(*args)
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(bulk, "change_batch", fail_once)
+    workflow_id = answer(staff, ask(staff, "cancel_selected"))
+    run_until_idle()
+    advance(60)
+    run_until_idle()
+
+    assert numbers(workflow_id) == (5, 5, 0)
+    assert LogEntry.objects.filter(change_message="Cancelled.").count() == 5
+    assert statuses() == {"CANCELLED": 5}
 
 
 def test_a_long_one_continues_as_new(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
