@@ -57,6 +57,11 @@ class Feed(ABC):
         """True if a reader waits for news."""
         return bool(self._waiters)
 
+    @property
+    def is_stale(self) -> bool:
+        """True if the data may have changed since it was looked at."""
+        return self._is_stale
+
     def note_change(self) -> None:
         """Note that the data may have changed; look at once if a reader waits."""
         self._is_stale = True

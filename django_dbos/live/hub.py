@@ -132,6 +132,9 @@ class Hub:
 
     async def wait(self, feed: Feed, access: Access) -> None:
         """Wait until a feed has news; raise Refused if the reader loses its permission."""
+        if feed.is_stale:
+            # A change while the reader did something else; nothing comes between here and the wait.
+            return
         waiter = feed.new_waiter()
         self._guarded[waiter] = access
         try:

@@ -56,13 +56,10 @@ def _facts(question: Question, workflow: Workflow | None) -> Facts | BaseExcepti
         user = question.reader.user
         is_active = bool(user.is_authenticated and user.is_active)
         is_own = is_active and workflow is not None and workflow.user_id == str(user.pk)
-        # Once it has read, a reader knows of the workflow, and its own user needs no permission.
-        if is_own and question.is_again:
-            return Facts(workflow, True)
-        may_view = is_active and bool(user.has_perms(VIEWING))
+        # Only a refusal must take as long for a workflow that exists as for one that doesn't.
+        return Facts(workflow, is_own or (is_active and bool(user.has_perms(VIEWING))))
     except Exception as error:
         return error
-    return Facts(workflow, may_view or is_own)
 
 
 def _read_workflows(questions: Sequence[Question], for_rule: bool) -> dict[str, Workflow]:

@@ -23,6 +23,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 import django_dbos as dbos
+from django_dbos.consumers import base
 from django_dbos.executor import Executor
 from django_dbos.live import access
 from django_dbos.models import StreamEntry, Workflow
@@ -578,6 +579,22 @@ async def test_a_frame_that_is_too_big_closes_the_socket(async_db: None) -> None
         await client.say("x" * 5000)
 
         assert await client.frames() == ([], 1009)
+
+
+async def test_too_many_frames_of_a_client_close_the_socket(
+    async_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "MAX_RATE", 0)
+    handle = await writes.astart(1)
+
+    async with connected("streams", workflow_id=handle.workflow_id, key="s") as client:
+        for _ in range(base.MAX_BURST):
+            await client.say("{}")
+        await aeventually(lambda: client.input_queue.empty())
+        assert not client.future.done()
+        await client.say("{}")
+
+        assert await client.frames() == ([], 4429)
 
 
 async def test_a_channel_layer_that_is_down_costs_nothing(

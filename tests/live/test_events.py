@@ -7,13 +7,18 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db.models import QuerySet
+from django.utils import timezone
 
 from django_dbos.executor import Executor
 from django_dbos.live.following import follow_events
 from django_dbos.live.frames import End
+from django_dbos.live.readers import Reader
+from django_dbos.models import Event, Workflow
 from django_dbos.store import get_store
 from django_dbos.store.reader import Reader as StoreReader
-from tests.live.workflows import sets_events, started, superuser
+from tests.live.workflows import collect, sets_events, started, superuser
 from tests.waiting import LIMIT, aeventually
 
 
@@ -85,3 +90,35 @@ async def test_no_events_are_told_of(async_db: None) -> None:
         page = await anext(pages)
 
     assert (list(page.frames), page.is_up_to_date, page.end) == ([], True, None)
+
+
+@pytest.mark.rule(77)
+async def test_a_change_while_a_rule_is_asked_is_looked_for(async_db: None, settings: Any) -> None:
+    is_asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def rule(user: Any, workflow: Workflow, kind: str, key: str | None) -> bool:
+        if key == "secret":
+            is_asked.set()
+            await may_answer.wait()
+        return key != "secret"
+
+    settings.DBOS = {**settings.DBOS, "CAN_READ": rule, "POLL_INTERVAL": 3_600}
+    workflow_id = await started()
+
+    async def set_event(key: str) -> None:
+        event = Event(workflow_id=workflow_id, key=key, value_text="1", version=1)
+        event.updated_at = timezone.now()
+        await sync_to_async(QuerySet(Event).bulk_create)([event])
+        get_store().wakeups.notify_everything()
+
+    async with aclosing(follow_events(Reader(), workflow_id)) as pages:
+        await anext(pages)
+        reading = asyncio.create_task(collect(pages, 1))
+        await set_event("secret")
+        async with asyncio.timeout(LIMIT):
+            await is_asked.wait()
+        await set_event("open")
+        await asyncio.sleep(0)
+        may_answer.set()
+        async with asyncio.timeout(LIMIT):
+            assert [frame.key for frame in await reading] == ["open"]

@@ -24,7 +24,7 @@ from django_dbos.core.records import Lane
 from django_dbos.store import get_store, listener
 from django_dbos.store.base import Store
 from django_dbos.store.listener import MAX_PAYLOAD, Listener, pack_keys
-from django_dbos.store.pubsub import Wakeups
+from django_dbos.store.pubsub import Wakeups, Watch
 from django_dbos.store.sqlite.listener import SqliteListener
 from django_dbos.store.sqlite.sessions import WorkerConnection
 from django_dbos.store.sqlite.socket_notifier import SocketNotifier
@@ -287,6 +287,31 @@ def test_without_listen_nothing_is_started(store: Store, settings: Any) -> None:
             assert watch.wait(0)
             assert not store.wakeups.is_listening
             assert listeners() == []
+
+
+def test_a_watch_may_leave_the_source_to_the_others() -> None:
+    started: list[bool] = []
+
+    class Counted:
+        is_connected = False
+
+        def start(self, wakeups: Wakeups) -> None:
+            started.append(True)
+
+        def rest(self, wakeups: Wakeups) -> None:
+            """Nothing."""
+
+        stop: Any = None
+
+    wakeups = Wakeups(Counted())
+
+    wakeups.ensure_listening()
+    with Watch(wakeups, ("key",), starts_source=False):
+        assert started == []
+        wakeups.ensure_listening()
+        assert started == [True]
+    with wakeups.watch("key"):
+        assert started == [True, True]
 
 
 def test_nothing_is_left_without_watches(store: Store) -> None:
