@@ -10,21 +10,36 @@ from django.urls import reverse
 
 import django_dbos as dbos
 from django_dbos.testing import run_until_idle
-from tests.admin.conftest import LIST, page_of
+from tests.admin.conftest import LIST, page_of, url_of
 from tests.admin.workflows import SCRIPT, busy, quick
 from tests.browser import pictures, shop
+from tests.browser.axe import find_faults
 from tests.browser.chromium import Chromium
+from tests.browser.npm import Npm
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_pictures_of_the_list_and_of_pages(operator: Chromium, live_server: Any) -> None:
+def test_the_pages_look_well_and_have_no_serious_fault(
+    operator: Chromium, live_server: Any, npm: Npm
+) -> None:
     ids = shop.fill()
+    axe = npm.file("axe-core/axe.min.js")
+    urls = {f"workflow-{name}": page_of(workflow_id) for name, workflow_id in ids.items()}
+    urls["workflows"] = reverse(LIST)
+    urls["workflow-rows"] = url_of("rows", ids["waiting"], "steps")
+    faults = {}
 
-    pictures.take(operator, live_server.url + reverse(LIST), "workflows")
-    for name, workflow_id in ids.items():
-        pictures.take(operator, live_server.url + page_of(workflow_id), f"workflow-{name}")
+    for name, url in urls.items():
+        pictures.take(operator, live_server.url + url, name)
+        for scheme in ("light", "dark"):
+            operator.prefer(prefers_color_scheme=scheme)
+            operator.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+            # The label of Django's own search field is a picture.
+            if found := [one for one in find_faults(operator, axe) if "#searchbar" not in one]:
+                faults[f"{name}, {scheme}"] = found
 
+    assert faults == {}
     assert complaints(operator) == []
 
 
