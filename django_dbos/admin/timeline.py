@@ -5,7 +5,6 @@ The bars are SVG, made by the server: the page needs no script, and no style of 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,12 +16,13 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos.admin import ages
+from django_dbos.admin.bars import LEGEND, Bar, bars_of_step, bars_of_workflow
 from django_dbos.admin.base import VALUES, Links, badge, rows_of, status_badge
 from django_dbos.admin.columns import breakable, split_name
 from django_dbos.admin.facts import Failure
 from django_dbos.admin.look import Look
 from django_dbos.admin.section import Label
-from django_dbos.admin.time_scale import WIDTH, Scale
+from django_dbos.admin.time_scale import Scale
 from django_dbos.admin.values import Value, attempts, outcome, with_values
 from django_dbos.core.status import Status
 from django_dbos.models import Checkpoint, Workflow
@@ -30,46 +30,6 @@ from django_dbos.models import Checkpoint, Workflow
 # The steps of a page, the children below them, and the children of these.
 PAGE_STEPS = 50
 MAX_CHILDREN = 100
-# The narrowest bar, in percent: the shortest step can be seen.
-NARROWEST = 0.5
-
-_WAITS = re.compile(r"dbos\.(sleep|recv|get_event|get_result|read_stream|wait_|retry)")
-_KIND_BY_STATUS = {
-    Status.ENQUEUED: "queue",
-    Status.DELAYED: "queue",
-    Status.PENDING: "run",
-    Status.WAITING: "wait",
-    Status.SUCCESS: "done",
-    Status.ERROR: "failed",
-    Status.CANCELLED: "ended",
-    Status.MAX_RECOVERY_ATTEMPTS_EXCEEDED: "failed",
-}
-LEGEND = (
-    ("queue", _("in the queue")),
-    ("run", _("running")),
-    ("done", _("done")),
-    ("wait", _("waiting")),
-    ("failed", _("failed")),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
-    """A bar between two instants; its place is known once all bars of the timeline are."""
-
-    kind: str
-    start: datetime
-    end: datetime
-
-    def place(self, scale: Scale) -> tuple[float, float]:
-        """Return its position and width in percent."""
-        left = min(scale.position(self.start), WIDTH - NARROWEST)
-        return left, round(max(scale.position(self.end) - left, NARROWEST), 3)
-
-    @property
-    def is_work(self) -> bool:
-        """True if something happened during it: such times aren't shortened."""
-        return self.kind in ("run", "done", "failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,21 +148,9 @@ def _entry_of_workflow(workflow: Workflow, now: datetime) -> Entry:
     return Entry(
         name=split_name(workflow.name),
         state=badge(workflow),
-        bars=_bars_of_workflow(workflow, now),
+        bars=bars_of_workflow(workflow, now),
         lasted=ages.lasted(workflow.created_at, workflow.finished_at or now),
     )
-
-
-def _bars_of_workflow(workflow: Any, now: datetime) -> tuple[Bar, ...]:
-    """Return the time in the queue, and the time since the first run."""
-    end = workflow.finished_at or now
-    kind = _KIND_BY_STATUS[Status(workflow.status)]
-    if workflow.started_at is None:
-        return (Bar(kind=kind, start=workflow.created_at, end=end),)
-    queue = Bar(kind="queue", start=workflow.created_at, end=workflow.started_at)
-    # The time of a workflow isn't work: it covers its waits.
-    kind = {"run": "running", "done": "whole", "failed": "broken"}.get(kind, kind)
-    return (queue, Bar(kind=kind, start=workflow.started_at, end=end))
 
 
 def _entry_of_step(
@@ -220,7 +168,7 @@ def _entry_of_step(
         number=step.step_number,
         name=_name_of(step.step_name),
         state=_state_of(step),
-        bars=(Bar(kind=_kind_of(step), start=start, end=max(start, end)),),
+        bars=tuple(bars_of_step(step, start, max(start, end))),
         lasted=ages.lasted(start, end),
         details=_details(step, start),
         outcome=found,
@@ -256,14 +204,6 @@ def _url_of_related(step: Any, links: Links, children: Sequence[Entry]) -> str:
     """Return the page of the other workflow of a step, unless that is listed below it."""
     related = step.related_workflow_id
     return links.workflow(related) if related and not children else ""
-
-
-def _kind_of(step: Any) -> str:
-    if step.state == Checkpoint.State.WAITING:
-        return "wait"
-    if step.error_text_size is not None or step.state != Checkpoint.State.RECORDED:
-        return "failed" if step.state != Checkpoint.State.TIMED_OUT else "wait"
-    return "wait" if _WAITS.match(step.step_name) else "done"
 
 
 def _state_of(step: Any) -> SafeString | str:
@@ -311,7 +251,7 @@ def _entry_of_child(child: Any, links: Links, now: datetime, depth: int) -> Entr
         name=split_name(child.name),
         url=links.workflow(child.workflow_id),
         state=badge(child),
-        bars=_bars_of_workflow(child, now),
+        bars=bars_of_workflow(child, now),
         lasted=ages.lasted(child.created_at, child.finished_at or now),
     )
 

@@ -68,8 +68,11 @@ class Checkpoint(EngineRow):
     def attempt_errors(self) -> list[dict[str, Any]]:
         """The errors of the last hundred failed attempts at a step that was tried again.
 
-        Each as `{"attempt": 1, "error": "ConnectionError: down"}`. One that raised RetryAfter has
-        the seconds as `"retry_after"`, and the attempt after it has the same number.
+        Each as `{"attempt": 1, "error": "ConnectionError: down"}`, with the end of the attempt by
+        its worker's clock as `"at"`, its duration as `"seconds"`, and the pause after it as
+        `"delay"`, both in seconds; the last one has no delay. One that raised RetryAfter has the
+        pause as `"retry_after"`, and the attempt after it has the same number. Those of earlier
+        versions have only their numbers and errors.
         """
         errors: list[dict[str, Any]] = json.loads(self.attempt_errors_text or "[]")
         return errors

@@ -6,6 +6,7 @@ import json
 import time
 import traceback
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from django_dbos import serializers
@@ -33,7 +34,7 @@ class Recorder:
         if (before := call.wait) is not None:
             self.attempt = before.attempts + 1
             self.errors = json.loads(before.attempt_errors or "[]")
-        self._began = time.perf_counter()
+        self._began = self._attempt_began = time.perf_counter()
         self._has_left = False
 
     @property
@@ -42,7 +43,8 @@ class Recorder:
         return time.perf_counter() - self._began
 
     def scope(self) -> StepScope:
-        """Return the scope of the code of this attempt."""
+        """Return the scope of the code of this attempt, which begins now."""
+        self._attempt_began = time.perf_counter()
         return StepScope(
             step_number=self.call.step_number,
             step_name=self.step.name,
@@ -72,9 +74,9 @@ class Recorder:
             output=serializers.dumps(value, label=lambda: f"The result of {self.call.label}")
         )
 
-    def failed(self, error: BaseException) -> Checkpoint:
-        """Return the checkpoint of a failed attempt that another one follows."""
-        self._note(error)
+    def failed(self, error: BaseException, delay: float) -> Checkpoint:
+        """Return the checkpoint of a failed attempt that another one follows after a delay."""
+        self._note(error, delay=round(delay, 3))
         checkpoint = replace(self._checkpoint(), state=State.WAITING)
         self.attempt += 1
         return checkpoint
@@ -118,12 +120,14 @@ class Recorder:
         self._has_left = True
         return self.retract()
 
-    def _note(self, error: BaseException) -> None:
+    def _note(self, error: BaseException, **delay: float) -> None:
         text = "".join(traceback.format_exception_only(error)).strip()
-        self._append({"error": text[:MAX_ERROR]})
+        self._append({"error": text[:MAX_ERROR], **delay})
 
     def _append(self, entry: dict[str, Any]) -> None:
-        self.errors.append({"attempt": self.attempt, **entry})
+        ended_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        took = round(time.perf_counter() - self._attempt_began, 3)
+        self.errors.append({"attempt": self.attempt, **entry, "at": ended_at, "seconds": took})
         del self.errors[:-MAX_ERRORS]
 
     def _checkpoint(self, **outcome: Any) -> Checkpoint:

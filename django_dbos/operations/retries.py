@@ -39,7 +39,7 @@ def _postponed(recorder: Recorder, error: BaseException) -> tuple[Checkpoint, fl
         telemetry.step_put_off(recorder.call, told.seconds)
         return recorder.told_to_wait(told), told.seconds
     attempt, step = recorder.attempt, recorder.step
-    checkpoint = recorder.failed(error)
-    delay = step.delay_before(recorder.attempt)
+    delay = step.delay_before(attempt + 1)
+    checkpoint = recorder.failed(error, delay)
     telemetry.step_retried(recorder.call, error, attempt, step.max_attempts, delay)
     return checkpoint, delay

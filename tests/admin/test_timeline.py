@@ -19,7 +19,7 @@ from django_dbos.admin import ages, timeline
 from django_dbos.admin.time_scale import Scale
 from django_dbos.admin.tracebacks import own_frames
 from django_dbos.models import Checkpoint, Workflow
-from django_dbos.testing import run_until_idle
+from django_dbos.testing import advance, run_until_idle
 from tests.admin.conftest import get, page_of
 from tests.admin.workflows import busy, failing, parent, quick
 
@@ -178,6 +178,46 @@ def test_steps_waits_and_failures_are_bars(operator: Client) -> None:
     assert steps["fails failed"] == ["failed"]
     assert steps["dbos.recv(paid) waiting"] == ["wait"]
     assert steps["dbos.set_event(status)"] == ["done"]
+
+
+@dbos.step(max_attempts=3, interval=60, name="shop.flaky")
+def flaky() -> None:
+    raise ConnectionError
+
+
+@dbos.workflow
+def retries() -> None:
+    flaky()
+
+
+@pytest.mark.django_db
+def test_attempts_and_the_pauses_between_them_are_bars(operator: Client) -> None:
+    handle = retries.start()
+    run_until_idle()
+    waiting = bars(get(operator, page_of(handle.workflow_id)).html)[1]
+    for pause in (60, 120):
+        advance(pause)
+        run_until_idle()
+
+    page = get(operator, page_of(handle.workflow_id))
+
+    assert [kind for kind in waiting if kind != "dbos-gap"] == ["failed", "wait", "wait"]
+    failed = [kind for kind in bars(page.html)[1] if kind != "dbos-gap"]
+    assert [kind for kind in failed if kind == "failed"] == ["failed"] * 3
+    assert (failed[0], failed[-1]) == ("failed", "failed")
+    assert page.steps == [("1", "shop.flaky failed 3 attempts")]
+
+
+@pytest.mark.django_db
+def test_attempts_without_times_are_one_bar(operator: Client) -> None:
+    """Earlier versions recorded only numbers and errors."""
+    handle = retries.start()
+    run_until_idle()
+    QuerySet(Checkpoint).update(attempt_errors_text='[{"attempt": 1, "error": "x"}]')
+
+    page = get(operator, page_of(handle.workflow_id))
+
+    assert [kind for kind in bars(page.html)[1] if kind != "dbos-gap"] == ["wait"]
 
 
 @pytest.mark.django_db

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -102,10 +103,14 @@ def test_a_long_delay_suspends_the_workflow(workflow: Any) -> None:
     assert calls == [(1, 5), (2, 5), (3, 5)]
     (step,) = handle.steps()
     assert (step.attempts, step.output, step.started_at) == (3, 3, began)
-    assert step.attempt_errors == [
-        {"attempt": 1, "error": "ConnectionError: down, 1"},
-        {"attempt": 2, "error": "ConnectionError: down, 2"},
+    kept = [(failed["attempt"], failed["error"], failed["delay"]) for failed in step.attempt_errors]
+    assert kept == [
+        (1, "ConnectionError: down, 1", HOUR),
+        (2, "ConnectionError: down, 2", HOUR),
     ]
+    for failed in step.attempt_errors:
+        assert datetime.fromisoformat(failed["at"]) <= datetime.now(UTC)
+        assert failed["seconds"] >= 0
     assert Group.objects.count() == (1 if "atomic" in workflow.name else 0)
 
 
