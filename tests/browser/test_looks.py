@@ -12,7 +12,7 @@ import django_dbos as dbos
 from example_project.shop.models import Product
 from example_project.shop.workflows import checkout
 from tests.browser import pictures, shop
-from tests.browser.axe import find_faults
+from tests.browser.accessibility import faults
 from tests.browser.chromium import Chromium
 from tests.browser.npm import Npm
 from tests.browser.servers import Server
@@ -51,22 +51,20 @@ def pages(server: Server) -> dict[str, str]:
 def test_pages_look_well_and_have_no_serious_fault(
     viewer: Chromium, pages: dict[str, str], npm: Npm
 ) -> None:
-    axe = npm.file("axe-core/axe.min.js")
-    faults: dict[str, Any] = {}
+    bad: dict[str, Any] = {}
     for name, url in pages.items():
         pictures.take(viewer, url, f"live-{name}")
         for scheme in ("light", "dark"):
             viewer.prefer(prefers_color_scheme=scheme)
-            if found := find_faults(viewer, axe):
-                faults[f"{name}, {scheme}"] = found
+            if found := faults(viewer, npm):
+                bad[f"{name}, {scheme}"] = found
 
-    assert faults == {}
+    assert bad == {}
     assert viewer.complaints() == []
 
 
 def test_the_admin_has_no_serious_fault(viewer: Chromium, server: Server, npm: Npm) -> None:
     shown = shop.fill()
-    axe = npm.file("axe-core/axe.min.js")
     index = reverse("admin:app_list", args=["django_dbos"])
     change = "admin:django_dbos_workflow_change"
     paths = [index, *(reverse(change, args=[workflow_id]) for workflow_id in shown.values())]
@@ -76,12 +74,12 @@ def test_the_admin_has_no_serious_fault(viewer: Chromium, server: Server, npm: N
           .map((link) => link.pathname).filter((path) => path.startsWith("/admin/django_dbos/"))"""
     )
 
-    faults: dict[str, Any] = {}
+    bad: dict[str, Any] = {}
     for path in dict.fromkeys(paths):
         for scheme in ("light", "dark"):
             viewer.prefer(prefers_color_scheme=scheme)
             viewer.go(server.url + path)
-            if found := find_faults(viewer, axe):
-                faults[f"{path}, {scheme}"] = found
+            if found := faults(viewer, npm):
+                bad[f"{path}, {scheme}"] = found
 
-    assert faults == {}
+    assert bad == {}

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "pages.md"
 # A block that begins with a comment that names its file.
 FILES = re.compile(
-    r"^```\w+\n(?:\{# |// |/\* )orders/(?:static|templates|frontend)/(\S+)[^\n]*\n(.*?)^```",
+    r"^```[\w+]+\n(?:\{# |// |/\* )orders/(?:static|templates|frontend)/(\S+)[^\n]*\n(.*?)^```",
     re.MULTILINE | re.DOTALL,
 )
 TOTAL = 4
