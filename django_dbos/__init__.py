@@ -31,6 +31,7 @@ from django_dbos.api.people import (
     answer_form,
     await_for_form,
     callback_url,
+    form,
     wait_for_form,
 )
 from django_dbos.api.schedule_decorator import schedule
@@ -100,7 +101,7 @@ from django_dbos.live.tokens import aevent_token, astream_token, event_token, st
 from django_dbos.operations._sync.stream_readers import StreamReader
 from django_dbos.operations.awaited import Awaited, Received, Winner
 from django_dbos.operations.describing import WorkflowDescription
-from django_dbos.operations.forms import FormAnswer
+from django_dbos.operations.form_requests import FormAnswer
 from django_dbos.operations.options import StartOptions
 from django_dbos.operations.retry_after import RetryAfter
 from django_dbos.operations.stream_readers import AsyncStreamReader
@@ -185,6 +186,7 @@ __all__ = [
     "current_workflow",
     "event",
     "event_token",
+    "form",
     "get_all_events",
     "get_event",
     "get_results",

@@ -69,7 +69,7 @@ A workflow that sleeps occupies a row, not a thread; so does one that waits in `
 `read_stream` or `WorkflowHandle.get_result`.
 
 People and callbacks
-    wait_for_form answer_form callback_url FormAnswer views.AnswerFormView
+    wait_for_form form answer_form callback_url FormAnswer views.AnswerFormView
 A workflow waits until a person has filled in a form, or another service has called back. The guide
 to [people and callbacks](../guides/people.md) shows how.
 

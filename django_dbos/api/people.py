@@ -11,16 +11,25 @@ from django_dbos import serializers
 from django_dbos.core import durations, names
 from django_dbos.core.durations import Duration
 from django_dbos.exceptions import DbosError
-from django_dbos.operations import answering, audiences, callbacks, context, form_classes, forms
+from django_dbos.operations import (
+    answering,
+    audiences,
+    awaited,
+    callbacks,
+    context,
+    form_classes,
+    forms,
+)
 from django_dbos.operations._sync import callbacks as sync_callbacks
 from django_dbos.operations._sync import forms as sync_forms
+from django_dbos.operations.awaited import Awaited
 from django_dbos.operations.entry import (
     aenter_workflow,
     enter_workflow,
     refuse_on_loop,
     workflow_run,
 )
-from django_dbos.operations.forms import FormAnswer, FormRequest
+from django_dbos.operations.form_requests import FormAnswer, FormRequest
 from django_dbos.operations.reminders import check_reminders
 from django_dbos.operations.timeouts import NO_DEFAULT
 from django_dbos.step_functions import StepFunction
@@ -180,6 +189,32 @@ async def await_for_form(
         on_reminder,
     )  # fmt: skip
     return await aenter_workflow("await_for_form", forms.await_for_form, request, default)
+
+
+def form(
+    form: Any,
+    *,
+    title: str = "",
+    description: str = "",
+    initial: Mapping[str, Any] | None = None,
+    users: Iterable[Any] | None = None,
+    groups: Iterable[Any] | None = None,
+    permission: str | None = None,
+) -> Awaited[FormAnswer]:
+    """Return an alternative for wait_any(): a form that people may answer until another one wins.
+
+    The arguments are those of wait_for_form(). Its value is a FormAnswer. An answer that comes
+    while another alternative wins isn't received.
+
+    Example:
+        name, value = dbos.wait_any(
+            answered=dbos.form(RefundForm, groups=["managers"]),
+            withdrawn=dbos.message("withdraw"),
+            late=dbos.until(timedelta(days=7)),
+        )
+    """
+    audience = (users, groups, permission)
+    return awaited.of_form(_request(form, title, description, initial, audience, None, (), None))
 
 
 def answer_form(form_id: int, data: Mapping[str, Any], user: Any = None) -> None:

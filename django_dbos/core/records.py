@@ -206,6 +206,8 @@ class NewInquiry:
 
     kind: str
     step_number: int
+    position: int = 0
+    """The position among several forms of one step."""
     topic: str = ""
     timeout: float | None = None
     """Seconds from now until it can't be answered any more."""

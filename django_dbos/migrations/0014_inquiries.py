@@ -32,6 +32,14 @@ class Migration(migrations.Migration):
                 ),
                 ("token", models.UUIDField(verbose_name="workflow's token")),
                 ("step_number", models.IntegerField(verbose_name="step number")),
+                (
+                    "position",
+                    models.SmallIntegerField(
+                        db_default=0,
+                        help_text="Among the alternatives of one wait.",
+                        verbose_name="position",
+                    ),
+                ),
                 ("secret", models.UUIDField(verbose_name="secret")),
                 (
                     "topic",
@@ -96,7 +104,7 @@ class Migration(migrations.Migration):
                 ],
                 "constraints": [
                     models.UniqueConstraint(
-                        fields=("token", "step_number"), name="dbos_inquiry_step"
+                        fields=("token", "step_number", "position"), name="dbos_inquiry_step"
                     )
                 ],
             },

@@ -35,11 +35,10 @@ class InquiryQuerySet(EngineQuerySet["Inquiry"]):
 
     def with_state(self) -> InquiryQuerySet:
         """Annotate each with its `state`, by the database's clock."""
-        is_over = Q(closed_at__isnull=False) | Q(expires_at__lte=DatabaseNow())
         state = Case(
             When(answered_at__isnull=False, then=Value(Inquiry.State.ANSWERED)),
-            When(is_over, then=Value(Inquiry.State.EXPIRED)),
-            When(_is_asked(), then=Value(Inquiry.State.PENDING)),
+            When(expires_at__lte=DatabaseNow(), then=Value(Inquiry.State.EXPIRED)),
+            When(Q(closed_at=None) & _is_asked(), then=Value(Inquiry.State.PENDING)),
             default=Value(Inquiry.State.ENDED),
             output_field=models.CharField(),
         )
@@ -89,6 +88,9 @@ class Inquiry(EngineRow):
     workflow_id = KeyField(_("workflow id"), max_length=MAX_ID_LENGTH)
     token = models.UUIDField(_("workflow's token"))
     step_number = models.IntegerField(_("step number"))
+    position = models.SmallIntegerField(
+        _("position"), db_default=0, help_text=_("Among the alternatives of one wait.")
+    )
     secret = models.UUIDField(_("secret"))
     topic = KeyField(_("topic of the answer"), max_length=255)
 
@@ -124,7 +126,9 @@ class Inquiry(EngineRow):
             models.Index(fields=("workflow_id", "inquiry_id"), name="dbos_inquiry_workflow"),
         )
         constraints = (
-            models.UniqueConstraint(fields=("token", "step_number"), name="dbos_inquiry_step"),
+            models.UniqueConstraint(
+                fields=("token", "step_number", "position"), name="dbos_inquiry_step"
+            ),
         )
 
     def __str__(self) -> str:

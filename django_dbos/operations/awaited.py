@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from django_dbos.core import names
 from django_dbos.core.records import Wake
 from django_dbos.operations.due_times import check_due
+from django_dbos.operations.form_requests import FormAnswer, FormRequest
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -40,7 +41,7 @@ class Received(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Awaited(Generic[T_co]):
-    """One alternative of wait_any(); made by message(), event(), stream_entry() and until()."""
+    """One alternative of wait_any(); made by message(), event(), stream_entry(), form() and until()."""
 
     label: str
     """A description for people."""
@@ -51,6 +52,8 @@ class Awaited(Generic[T_co]):
     """An instant, or seconds from now."""
     default: Any = None
     """The value of a stream that ends before the entry."""
+    form: FormRequest | None = None
+    """A form that people may answer; its topic is known once it was asked for."""
 
     @property
     def has_topics(self) -> bool:
@@ -82,6 +85,11 @@ def of_message(topics: Sequence[str | None]) -> Awaited[Any]:
     shown = " or ".join(repr(topic) if topic else "none" for topic in checked)
     label = f"message {shown}" if any(checked) else "message without a topic"
     return Awaited(label=label, wakes=tuple(Wake.of_message("", topic or "") for topic in checked))
+
+
+def of_form(request: FormRequest) -> Awaited[FormAnswer]:
+    """Return the wait for an answer to a form."""
+    return Awaited(label=f"an answer to form {request.name!r}", form=request)
 
 
 def of_event(workflow_id: str, key: str) -> Awaited[Any]:
@@ -128,7 +136,7 @@ def check_alternatives(alternatives: dict[str | int, Any]) -> dict[str | int, Aw
         if not isinstance(value, Awaited):
             raise TypeError(
                 f"wait_any() can't wait for {type(value).__name__} {value!r} ({name!r}). Give it "
-                "handles, or message(), event(), stream_entry() or until() of django_dbos."
+                "handles, or message(), event(), stream_entry(), form() or until() of django_dbos."
             )
     return alternatives
 

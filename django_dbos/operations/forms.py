@@ -8,52 +8,16 @@ an answer came first (CORRECTNESS rule 83).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from django_dbos import serializers
 from django_dbos.core.records import Asked, Checkpoint, NewInquiry, State, Wake
 from django_dbos.operations import form_classes, reads, recorded_call, reminders, steps, waits
+from django_dbos.operations.form_requests import FormAnswer, FormRequest
 from django_dbos.operations.run import Call, Run, operation_name
-from django_dbos.operations.step_definitions import StepDefinition
 from django_dbos.operations.timeouts import default_or_raise, form_label
 
 logger = logging.getLogger("django_dbos.executor")
-
-
-class FormAnswer(NamedTuple):
-    """The answer of a person to a form: `data, user_id = dbos.wait_for_form(...)`."""
-
-    data: dict[str, Any]
-    """The form's cleaned data."""
-    user_id: str | None
-    """The pk of the user who answered, as text; None if code did."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FormRequest:
-    """A form that a workflow asks for, with its checked options."""
-
-    path: str
-    title: str
-    description: str
-    initial: str | None
-    audience: dict[str, Any] | None
-    timeout: float | None
-    reminders: tuple[float, ...]
-    on_reminder: Callable[..., Any] | None
-    reminder_options: StepDefinition | None
-
-    @property
-    def name(self) -> str:
-        """The class name, for the names of steps and for messages."""
-        return self.path.rpartition(".")[2]
-
-    @property
-    def fingerprint(self) -> str:
-        """A digest that distinguishes the forms of concurrent branches."""
-        return serializers.fingerprint(f"{self.path}\n{self.title}\n{self.initial}")
 
 
 async def await_for_form(run: Run, request: FormRequest, default: Any) -> Any:
@@ -77,12 +41,12 @@ async def _await_answer(
     run = call.run
     if call.found is not None:
         return await waits.await_(call, Wake.of_message(run.workflow_id, ""), limit)
-    asked = await _aask(call, request, asked_at)
+    asked = await aask(call, request, asked_at)
     timeout = None if limit is None else max(limit - asked.age, 0.0)
     return await waits.await_(call, Wake.of_message(run.workflow_id, asked.topic), timeout)
 
 
-async def _aask(call: Call, request: FormRequest, asked_at: int) -> Asked:
+async def aask(call: Call, request: FormRequest, asked_at: int, position: int = 0) -> Asked:
     """Return the row of the form, which is there for everyone who may answer it.
 
     It isn't recorded: the row is found again by its workflow and step, also by a replay, and a fork
@@ -92,6 +56,7 @@ async def _aask(call: Call, request: FormRequest, asked_at: int) -> Asked:
     new = NewInquiry(
         kind="form",
         step_number=asked_at,
+        position=position,
         timeout=request.timeout,
         form_name=request.path,
         title=request.title or request.name,
@@ -132,16 +97,21 @@ async def _aremind(run: Run, request: FormRequest, asked_at: int, number: int) -
 
 async def _aclose(run: Run, request: FormRequest, asked_at: int, default: Any) -> Any:
     """Close the form; return the default, unless an answer has come just before."""
-    was_answered = await recorded_call.aperform(
-        run, "close_form", lambda: run.host.store.close_inquiry(run.claim, asked_at)
-    )
-    if was_answered:
+    if await aclose_forms(run, asked_at):
         # Its message was committed with it.
         call = _begin(run, "await_for_form", request)
         checkpoint = await _await_answer(call, request, asked_at, 0.0)
         if checkpoint.state is not State.TIMED_OUT:
             return FormAnswer(*await run.aoutcome(checkpoint))
     return default_or_raise(form_label(request.title or request.name), request.timeout, default)
+
+
+async def aclose_forms(run: Run, asked_at: int) -> bool:
+    """Close the forms that were asked for at a step; return whether one was answered before."""
+    closed = await recorded_call.aperform(
+        run, "close_form", lambda: run.host.store.close_inquiry(run.claim, asked_at)
+    )
+    return bool(closed)
 
 
 def _begin(run: Run, operation: str, request: FormRequest) -> Call:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from django_dbos import serializers
@@ -16,8 +17,9 @@ from django_dbos.conf import get_settings
 from django_dbos.core import durations, winners
 from django_dbos.core.records import Checkpoint, State, Wake
 from django_dbos.exceptions import MaxRecoveryAttemptsExceeded, WorkflowCancelled
-from django_dbos.operations import awaited, waits
+from django_dbos.operations import awaited, forms, waits
 from django_dbos.operations.awaited import Awaited, Received, Winner
+from django_dbos.operations.form_requests import FormAnswer
 from django_dbos.operations.run import Call, Run, operation_name
 from django_dbos.operations.timeouts import default_or_raise
 
@@ -33,7 +35,12 @@ async def await_any(
     seconds = durations.to_seconds(timeout, label="timeout")
     listed = list(alternatives.values())
     call = run.begin("await_any", operation_name("wait_any"), _fingerprint(alternatives))
+    has_forms = any(one.form is not None for one in listed)
+    if has_forms and call.found is None:
+        listed = [await _aasked(call, one, number) for number, one in enumerate(listed)]
     checkpoint = await _afirst(call, listed, seconds)
+    if has_forms:
+        await forms.aclose_forms(run, call.step_number)
     position = _winner(checkpoint)
     if position is None and checkpoint.error is not None:
         # An alternative's workflow doesn't exist.
@@ -82,15 +89,26 @@ async def _afirst(
     return await waits.await_(call, wake, limit, note)
 
 
+async def _aasked(call: Call, one: Awaited[Any], position: int) -> Awaited[Any]:
+    """Ask for an alternative's form, if it has one; return the alternative with its topic."""
+    if one.form is None:
+        return one
+    asked = await forms.aask(call, one.form, call.step_number, position)
+    return replace(one, wakes=(Wake.of_message("", asked.topic),))
+
+
 async def _avalue(run: Run, checkpoint: Checkpoint, winner: Awaited[Any]) -> Any:
     """Return the value of a winner that has one."""
     if winner.has_topics:
         return await _areceived(run, checkpoint)
     assert checkpoint.output is not None
     recorded = await run.aload(checkpoint.output)
-    if "text" in recorded:
-        return await run.aload(recorded["text"])
-    return recorded.get("value", winner.default)
+    value = (
+        await run.aload(recorded["text"])
+        if "text" in recorded
+        else recorded.get("value", winner.default)
+    )
+    return value if winner.form is None else FormAnswer(*value)
 
 
 async def _areceived(run: Run, checkpoint: Checkpoint) -> Received:

@@ -26,7 +26,7 @@ class Inquiries(Messaging):
 
         Returns None if the claim is gone. Repeating it does no harm.
         """
-        if (asked := self._find(claim, new.step_number)) is not None:
+        if (asked := self._find(claim, new)) is not None:
             return asked
         held = self._workflows().filter(
             workflow_id=claim.workflow_id, token=claim.token, claim_number=claim.claim_number
@@ -35,14 +35,14 @@ class Inquiries(Messaging):
             return None
         # Another run of the workflow, which has lost its claim, may insert the same.
         self._inquiries().bulk_create([_row(claim, new)], ignore_conflicts=True)
-        return self._find(claim, new.step_number)
+        return self._find(claim, new)
 
     def read_inquiry(self, claim: Claim, step_number: int) -> Inquiry | None:
         """Return the inquiry at a step of a claim's workflow, or None."""
         return self._of(claim, step_number).first()
 
     def close_inquiry(self, claim: Claim, step_number: int) -> bool:
-        """Close an inquiry to answers; return whether it was answered before.
+        """Close the inquiries of a step to answers; return whether one was answered before.
 
         Repeated, it returns the same.
         """
@@ -77,9 +77,13 @@ class Inquiries(Messaging):
             self.send_messages([new])
             return True
 
-    def _find(self, claim: Claim, step_number: int) -> Asked | None:
+    def _find(self, claim: Claim, new: NewInquiry) -> Asked | None:
         columns = ("inquiry_id", "topic", "secret", "created_at")
-        found = self._of(claim, step_number).values_list(*columns, DatabaseNow())
+        found = (
+            self._of(claim, new.step_number)
+            .filter(position=new.position)
+            .values_list(*columns, DatabaseNow())
+        )
         for inquiry_id, topic, secret, created_at, now in found:
             age = (now - created_at).total_seconds()
             return Asked(inquiry_id=inquiry_id, topic=topic, secret=secret, age=max(age, 0.0))
@@ -101,6 +105,7 @@ def _row(claim: Claim, new: NewInquiry) -> Inquiry:
         workflow_id=claim.workflow_id,
         token=claim.token,
         step_number=new.step_number,
+        position=new.position,
         secret=secret,
         topic=new.topic or f"{FORM_TOPIC}{new.form_name.rpartition('.')[2]}:{secret.hex}"[:255],
         form_name=new.form_name,

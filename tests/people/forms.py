@@ -76,3 +76,26 @@ async def aapprove(**options: Any) -> Any:
 @dbos.workflow
 def ask_with(path: str, **options: Any) -> Any:
     return dbos.wait_for_form(path, **options).data
+
+
+def _alternatives() -> dict[str, Any]:
+    return {
+        "first": dbos.form(ApprovalForm, title="first", groups=["managers"]),
+        "second": dbos.form(ApprovalForm, title="second"),
+        "withdrawn": dbos.message("withdraw"),
+        "late": dbos.until(86_400),
+    }
+
+
+@dbos.workflow
+def decide() -> Any:
+    name, value = dbos.wait_any(**_alternatives())
+    note = dbos.recv("note", timeout=None)
+    return [name, value[0]["note"] if isinstance(value, dbos.FormAnswer) else value, note]
+
+
+@dbos.workflow
+async def adecide() -> Any:
+    name, value = await dbos.await_any(**_alternatives())
+    note = await dbos.arecv("note", timeout=None)
+    return [name, value[0]["note"] if isinstance(value, dbos.FormAnswer) else value, note]

@@ -100,6 +100,7 @@ def people() -> None:
     data, user_id = dbos.wait_for_form("shop.forms.RefundForm", users=[1], reminders=[60])
     assert_type(data, dict[str, Any])
     assert_type(user_id, str | None)
+    assert_type(dbos.form("shop.forms.RefundForm"), dbos.Awaited[dbos.FormAnswer])
     assert_type(dbos.callback_url("paid", max_age=timedelta(days=1)), str)
     assert_type(Inquiry.objects.pending().get().may_be_answered_by(None), bool)
 

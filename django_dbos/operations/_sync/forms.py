@@ -10,7 +10,8 @@ from django_dbos import serializers
 from django_dbos.core.records import Asked, Checkpoint, NewInquiry, State, Wake
 from django_dbos.operations import form_classes, reminders
 from django_dbos.operations._sync import reads, recorded_call, steps, waits
-from django_dbos.operations.forms import FormAnswer, FormRequest, _begin, logger
+from django_dbos.operations.form_requests import FormAnswer, FormRequest
+from django_dbos.operations.forms import _begin, logger
 from django_dbos.operations.run import Call, Run
 from django_dbos.operations.timeouts import default_or_raise, form_label
 
@@ -36,12 +37,12 @@ def _wait_answer(
     run = call.run
     if call.found is not None:
         return waits.wait(call, Wake.of_message(run.workflow_id, ""), limit)
-    asked = _ask(call, request, asked_at)
+    asked = ask(call, request, asked_at)
     timeout = None if limit is None else max(limit - asked.age, 0.0)
     return waits.wait(call, Wake.of_message(run.workflow_id, asked.topic), timeout)
 
 
-def _ask(call: Call, request: FormRequest, asked_at: int) -> Asked:
+def ask(call: Call, request: FormRequest, asked_at: int, position: int = 0) -> Asked:
     """Return the row of the form, which is there for everyone who may answer it.
 
     It isn't recorded: the row is found again by its workflow and step, also by a replay, and a fork
@@ -51,6 +52,7 @@ def _ask(call: Call, request: FormRequest, asked_at: int) -> Asked:
     new = NewInquiry(
         kind="form",
         step_number=asked_at,
+        position=position,
         timeout=request.timeout,
         form_name=request.path,
         title=request.title or request.name,
@@ -91,13 +93,18 @@ def _remind(run: Run, request: FormRequest, asked_at: int, number: int) -> None:
 
 def _close(run: Run, request: FormRequest, asked_at: int, default: Any) -> Any:
     """Close the form; return the default, unless an answer has come just before."""
-    was_answered = recorded_call.perform(
-        run, "close_form", lambda: run.host.store.close_inquiry(run.claim, asked_at)
-    )
-    if was_answered:
+    if close_forms(run, asked_at):
         # Its message was committed with it.
         call = _begin(run, "wait_for_form", request)
         checkpoint = _wait_answer(call, request, asked_at, 0.0)
         if checkpoint.state is not State.TIMED_OUT:
             return FormAnswer(*run.outcome(checkpoint))
     return default_or_raise(form_label(request.title or request.name), request.timeout, default)
+
+
+def close_forms(run: Run, asked_at: int) -> bool:
+    """Close the forms that were asked for at a step; return whether one was answered before."""
+    closed = recorded_call.perform(
+        run, "close_form", lambda: run.host.store.close_inquiry(run.claim, asked_at)
+    )
+    return bool(closed)

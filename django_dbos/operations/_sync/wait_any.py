@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from django_dbos.conf import get_settings
@@ -12,8 +13,9 @@ from django_dbos.core import durations, winners
 from django_dbos.core.records import Checkpoint, State, Wake
 from django_dbos.exceptions import MaxRecoveryAttemptsExceeded, WorkflowCancelled
 from django_dbos.operations import awaited
-from django_dbos.operations._sync import waits
+from django_dbos.operations._sync import forms, waits
 from django_dbos.operations.awaited import Awaited, Received, Winner
+from django_dbos.operations.form_requests import FormAnswer
 from django_dbos.operations.run import Call, Run, operation_name
 from django_dbos.operations.timeouts import default_or_raise
 from django_dbos.operations.wait_any import _fingerprint, _winner
@@ -30,7 +32,12 @@ def wait_any(
     seconds = durations.to_seconds(timeout, label="timeout")
     listed = list(alternatives.values())
     call = run.begin("wait_any", operation_name("wait_any"), _fingerprint(alternatives))
+    has_forms = any(one.form is not None for one in listed)
+    if has_forms and call.found is None:
+        listed = [_asked(call, one, number) for number, one in enumerate(listed)]
     checkpoint = _first(call, listed, seconds)
+    if has_forms:
+        forms.close_forms(run, call.step_number)
     position = _winner(checkpoint)
     if position is None and checkpoint.error is not None:
         # An alternative's workflow doesn't exist.
@@ -79,15 +86,24 @@ def _first(
     return waits.wait(call, wake, limit, note)
 
 
+def _asked(call: Call, one: Awaited[Any], position: int) -> Awaited[Any]:
+    """Ask for an alternative's form, if it has one; return the alternative with its topic."""
+    if one.form is None:
+        return one
+    asked = forms.ask(call, one.form, call.step_number, position)
+    return replace(one, wakes=(Wake.of_message("", asked.topic),))
+
+
 def _value(run: Run, checkpoint: Checkpoint, winner: Awaited[Any]) -> Any:
     """Return the value of a winner that has one."""
     if winner.has_topics:
         return _received(run, checkpoint)
     assert checkpoint.output is not None
     recorded = run.load(checkpoint.output)
-    if "text" in recorded:
-        return run.load(recorded["text"])
-    return recorded.get("value", winner.default)
+    value = (
+        run.load(recorded["text"]) if "text" in recorded else recorded.get("value", winner.default)
+    )
+    return value if winner.form is None else FormAnswer(*value)
 
 
 def _received(run: Run, checkpoint: Checkpoint) -> Received:
