@@ -41,7 +41,7 @@ class Received(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Awaited(Generic[T_co]):
-    """One alternative of wait_any(); made by message(), event(), stream_entry(), form() and until()."""
+    """One alternative of wait_any(), made by message(), event(), form(), until() and so on."""
 
     label: str
     """A description for people."""

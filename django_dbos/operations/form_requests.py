@@ -1,4 +1,4 @@
-"""What a workflow asks of people, and what it gets."""
+"""The records of a form that a workflow asks for, and of its answer."""
 
 from __future__ import annotations
 
