@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from django_dbos.admin import bulk
+from django_dbos.admin import asking, bulk
+from django_dbos.admin.act import Act, Options, Results, change_batch
 from django_dbos.admin.act_forms import ActForm
 from django_dbos.admin.acts import (
     ACTS,
@@ -33,10 +31,6 @@ from django_dbos.admin.acts import (
     RESUME,
     RESUME_IN_QUEUE,
     SEND_MESSAGE,
-    Act,
-    Options,
-    Results,
-    change_batch,
     note_on_children,
 )
 from django_dbos.admin.base import (
@@ -56,11 +50,6 @@ from django_dbos.operations.options import HIGHEST_PRIORITY
 BATCH = 500
 # Workflows that the page which asks before lists, and that a report names.
 MAX_LISTED, MAX_NAMED = 20, 10
-# Fields of the form that asks before: the answer, and the creation time of the newest workflow.
-ANSWER, NEWEST = "post", "newest"
-# The field that makes an action of the list a workflow in the background; a new id in each form.
-ORDER = "order"
-FIELDS = ("workflow_id", "name", "status", "is_quarantined", "created_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,25 +131,34 @@ class ActingAdmin(ProgressAdmin):
         if not act.asks_first:
             self._act(request, queryset, act, {})
             return None
-        form = act.form_class(request.POST if ANSWER in request.POST else None)
+        form = act.form_class(request.POST if asking.ANSWER in request.POST else None)
         if form.is_bound and form.is_valid():
-            self._act(request, _confirmed(request, queryset), act, form.options)
+            self._act(request, asking.confirmed(request, queryset), act, form.options)
             return None
-        chosen = _chosen(queryset)
+        chosen = asking.chosen(queryset)
         url = request.get_full_path()
         return self._ask_first(
-            request, act, form, chosen, hidden=_hidden(request, chosen), form_url=url, back_url=url
+            request,
+            act,
+            form,
+            chosen,
+            hidden=asking.hidden(request, chosen),
+            form_url=url,
+            back_url=url,
         )
 
     def _act_in_background(self, request: HttpRequest, queryset: Any, act: Act) -> HttpResponse:
         """Start the workflow that changes all that match, once the user has confirmed it."""
-        form = act.form_class(request.POST if ANSWER in request.POST else None)
+        form = act.form_class(request.POST if asking.ANSWER in request.POST else None)
         if form.is_bound and form.is_valid():
             order_id = self._order(request, act, form.options)
             return HttpResponseRedirect(Links(self.admin_site.name, order_id).action("progress"))
         found = applicable(queryset, act)[:MAX_COUNTED]
-        chosen = _chosen(found)
-        hidden = [*_hidden(request, _chosen(queryset[:1])), (ORDER, str(uuid4()))]
+        chosen = asking.chosen(found)
+        hidden = [
+            *asking.hidden(request, asking.chosen(queryset[:1])),
+            (asking.ORDER, str(uuid4())),
+        ]
         more = gettext(
             "A workflow does this in the background, from the newest to the oldest. Its page shows "
             "the progress, and cancelling it stops it."
@@ -175,14 +173,14 @@ class ActingAdmin(ProgressAdmin):
     def _order(self, request: HttpRequest, act: Act, options: Options) -> str:
         """Start the workflow, once however often the form is sent; return its id."""
         try:
-            order_id = f"admin-{UUID(request.POST.get(ORDER, ''))}"
+            order_id = f"admin-{UUID(request.POST.get(asking.ORDER, ''))}"
         except ValueError:
-            raise BadRequest(f"{ORDER} must be a UUID.") from None
+            raise BadRequest(f"{asking.ORDER} must be a UUID.") from None
         order = {
             "act": act.name,
             "options": dict(options),
             "query": request.GET.urlencode(),
-            "newest": _newest(request) or timezone.now(),
+            "newest": asking.newest(request) or timezone.now(),
             "site": self.admin_site.name,
             "user": request.user.pk,
         }
@@ -235,7 +233,7 @@ class ActingAdmin(ProgressAdmin):
         if form.is_bound and form.is_valid():
             self._act(request, only(workflow_id), act, form.options)
             return HttpResponseRedirect(url)
-        chosen = [{name: getattr(workflow, name) for name in FIELDS}]
+        chosen = [{name: getattr(workflow, name) for name in asking.FIELDS}]
         more = note_on_children(act, workflow_id)
         return self._ask_first(
             request, act, form, chosen, form_url=request.path, back_url=url, more=more
@@ -273,7 +271,7 @@ class ActingAdmin(ProgressAdmin):
             "listed": [self._listed(row) for row in fit[:MAX_LISTED]],
             "unlisted": len(fit[MAX_LISTED:]),
             "more": more,
-            "hidden": [(ANSWER, "yes"), *hidden],
+            "hidden": [(asking.ANSWER, "yes"), *hidden],
             "form_url": form_url,
             "back_url": back_url,
         }
@@ -323,43 +321,8 @@ def _may(request: HttpRequest, act: Act) -> bool:
     return bool(request.user.has_perm(f"django_dbos.{act.permission}"))
 
 
-def _chosen(queryset: Any) -> list[dict[str, Any]]:
-    """Return what the page which asks needs to know of the first workflows."""
-    # Not values(), which orders by the value that is read: no index has that.
-    rows = list(queryset[:MAX_COUNTED])
-    return [{name: getattr(row, name) for name in FIELDS} for row in rows]
-
-
 def _is_for_background(request: HttpRequest, queryset: Any) -> bool:
     """Return whether all that match were chosen, and are too many for one request."""
     if request.POST.get("select_across") != "1":
         return False
-    return ORDER in request.POST or queryset[BATCH : BATCH + 1].exists()
-
-
-def _hidden(request: HttpRequest, chosen: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Return the fields by which the answer acts on what was asked."""
-    passed_on = (ACTION_CHECKBOX_NAME, "action", "select_across", NEWEST)
-    hidden = [(name, value) for name in passed_on for value in request.POST.getlist(name)]
-    if chosen and NEWEST not in request.POST:
-        hidden.append((NEWEST, chosen[0]["created_at"].isoformat()))
-    return hidden
-
-
-def _confirmed(request: HttpRequest, queryset: Any) -> Any:
-    """Exclude workflows that were started after the page which asked was shown."""
-    newest = _newest(request)
-    return queryset if newest is None else queryset.filter(created_at__lte=newest)
-
-
-def _newest(request: HttpRequest) -> datetime | None:
-    """Return the creation time of the newest workflow that the page which asked counted."""
-    if NEWEST not in request.POST:
-        return None
-    try:
-        newest = parse_datetime(request.POST[NEWEST])
-    except ValueError:
-        newest = None
-    if newest is None:
-        raise BadRequest(f"{NEWEST} must be a date and time in ISO format.")
-    return newest
+    return asking.ORDER in request.POST or queryset[BATCH : BATCH + 1].exists()

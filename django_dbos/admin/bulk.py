@@ -22,7 +22,8 @@ from django.db.models import Q
 from django.http import HttpRequest, QueryDict
 
 from django_dbos import serializers
-from django_dbos.admin.acts import ACTS, Act, Results, change_batch
+from django_dbos.admin.act import Act, Results, change_batch
+from django_dbos.admin.acts import ACTS
 from django_dbos.admin.base import rows_of
 from django_dbos.api.current import continue_as_new, current_workflow
 from django_dbos.api.events import set_event

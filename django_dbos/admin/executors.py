@@ -18,7 +18,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos.admin import executor_words as words
-from django_dbos.admin.actions import ANSWER
+from django_dbos.admin.asking import ANSWER
 from django_dbos.admin.base import VALUES, EngineAdmin, EngineList, rows_of
 from django_dbos.admin.named import log
 from django_dbos.admin.section import Rows

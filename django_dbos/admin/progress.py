@@ -9,7 +9,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos.admin import bulk
-from django_dbos.admin.acts import ACTS, CANCEL, Act
+from django_dbos.admin.act import Act
+from django_dbos.admin.acts import ACTS, CANCEL
 from django_dbos.admin.base import EngineAdmin, Links, badge, rows_of
 from django_dbos.admin.notes import LiveExecutors, explain, read_queue_reasons
 from django_dbos.admin.section import Rows

@@ -22,7 +22,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos import schedules, serializers
-from django_dbos.admin.actions import ANSWER
+from django_dbos.admin.asking import ANSWER
 from django_dbos.admin.base import link, rows_of
 from django_dbos.admin.look import Look, Unshowable, hidden, unshowable
 from django_dbos.admin.named import NamedAdmin, log, paused_badge, plain

@@ -193,7 +193,7 @@ def test_the_page_names_what_was_not_changed(staff: Client, monkeypatch: Any) ->
     busy.start_many([()] * 5)
     workflow_id = answer(staff, ask(staff, "cancel_selected"))
     refused = {**dict.fromkeys(Workflow.objects.values_list("pk", flat=True), "<i>busy</i>")}
-    monkeypatch.setattr("django_dbos.admin.acts.carry_out", lambda act, ids, options: refused)
+    monkeypatch.setattr("django_dbos.admin.act.carry_out", lambda act, ids, options: refused)
     run_until_idle()
 
     page = get(staff, url_of("progress", workflow_id))
