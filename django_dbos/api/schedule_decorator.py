@@ -75,11 +75,7 @@ def schedule(
         def nightly_report() -> None:
             send_report()
     """
-    if cron is not None and not isinstance(cron, str):
-        raise TypeError(
-            "@schedule needs its times, such as @schedule('0 3 * * *') or @schedule(every=60), not "
-            f"{cron!r}."
-        )
+    _check_cron(cron)
     options = {
         "cron": cron,
         "every": every,
@@ -97,7 +93,19 @@ def schedule(
         "overlap": overlap,
         "pause_after_failures": pause_after_failures,
     }
-    given = {key: value for key, value in options.items() if value is not None}
+    return _declaring(name, {key: value for key, value in options.items() if value is not None})
+
+
+def _check_cron(cron: Any) -> None:
+    if cron is not None and not isinstance(cron, str):
+        raise TypeError(
+            "@schedule needs its times, such as @schedule('0 3 * * *') or @schedule(every=60), not "
+            f"{cron!r}."
+        )
+
+
+def _declaring(name: str | None, given: dict[str, Any]) -> Callable[[W], W]:
+    """Return the decorator that declares a schedule with these options."""
 
     def decorate(workflow: W) -> W:
         if not isinstance(workflow, WorkflowFunction):
