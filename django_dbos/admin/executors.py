@@ -29,6 +29,14 @@ from django_dbos.store import get_store
 
 # The number of runs that a page lists; an executor has CONCURRENCY slots.
 MAX_RUNS = 200
+# What the page that asks before says of the action.
+DRAIN = {
+    "note": _(
+        "They claim nothing more. Runs go on until they end or wait; then the process exits. This "
+        "can't be taken back: start other workers for their queues."
+    ),
+    "confirm": _("Yes, drain"),
+}
 
 
 class ExecutorList(EngineList):
@@ -202,13 +210,7 @@ class ExecutorAdmin(EngineAdmin):
             "original": _("Drain"),
             "change": True,
             "has_view_permission": True,
-            "act": {
-                "note": _(
-                    "They claim nothing more. Runs go on until they end or wait; then the process "
-                    "exits. This can't be taken back: start other workers for their queues."
-                ),
-                "confirm": _("Yes, drain"),
-            },
+            "act": DRAIN,
             "question": _question(len(fit)),
             "left": _stays(unfit) if unfit else "",
             "has_any": bool(fit),
