@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connections
+from django.db import connection, connections
 from django.db.models import QuerySet
 
 from django_dbos.exceptions import WorkflowDoesNotExist
@@ -444,3 +444,48 @@ def test_versions_of_many_workflows_are_those_of_each(transactional_db: None) ->
         assert answer == EventVersions(versions, status)
     assert [type(answer) for answer in found[-2:]] == [WorkflowDoesNotExist] * 2
     assert [len(answer.versions) for answer in found[:9:3]] == [0, 1, 3]  # type: ignore[union-attr]
+
+
+async def test_a_storm_of_reconnecting_readers_is_answered_by_few_calls(
+    async_db: None, looks: list[list[tuple[str, int]]]
+) -> None:
+    workflow_id = await started()
+    keys = [f"stream-{number}" for number in range(10)]
+    for key in keys:
+        await write(workflow_id, *map(str, range(20)), key=key, is_end=True)
+    looks.clear()
+
+    async def read(key: str, offset: int) -> list[int]:
+        async with follow(workflow_id, offset, key) as pages:
+            return [frame.offset async for page in pages for frame in page.frames]
+
+    readers = [(key, offset) for key in keys for offset in range(20)]
+    async with asyncio.timeout(LIMIT):
+        found = await asyncio.gather(*(read(*one) for one in readers))
+
+    assert found == [list(range(offset, 20)) for _, offset in readers]
+    assert len(looks) < len(readers) / 4
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's LISTEN")
+async def test_readers_go_on_when_the_listener_has_lost_its_connection(
+    async_db: None, settings: Any
+) -> None:
+    settings.DBOS = {**settings.DBOS, "POLL_INTERVAL": 3_600}
+    workflow_id = await started()
+
+    def end_listener() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE query LIKE 'LISTEN%%' AND datname = current_database()"
+            )
+
+    async with follow(workflow_id) as pages:
+        await caught_up(pages)
+        await aeventually(lambda: get_store().wakeups.is_listening)
+        reading = asyncio.create_task(collect(pages, 1))
+        await sync_to_async(end_listener)()
+        await write(workflow_id, "1", notifies=False)
+        async with asyncio.timeout(LIMIT):
+            assert [frame.json_text for frame in await reading] == ["1"]
