@@ -17,7 +17,7 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 # The number of questions that one call answers.
-MAX_QUESTIONS = 200
+MAX_QUESTIONS = 500
 
 AnswerAll = Callable[[list[Q]], Sequence[A | BaseException | None]]
 

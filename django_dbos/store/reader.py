@@ -32,7 +32,7 @@ from django_dbos.store.sessions import Row, Session
 # The size at which a page of values ends, in bytes: a single value may have megabytes.
 PAGE_BYTES = 1_000_000
 # The number of entries that a statement for many pages reads at most.
-MAX_ROWS = 2_000
+MAX_ROWS = 5_000
 
 
 class Reader:
