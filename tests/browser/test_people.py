@@ -15,7 +15,9 @@ from django_dbos.models import Inquiry
 from django_dbos.testing import run_until_idle
 from example_project.shop.forms import RefundForm
 from tests.browser import pictures
+from tests.browser.accessibility import faults
 from tests.browser.chromium import Chromium
+from tests.browser.npm import Npm
 from tests.browser.servers import Server
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -75,6 +77,23 @@ def test_somebody_fills_in_a_form(anna: Chromium, server: Server) -> None:
 
     assert dbos.retrieve_workflow(str(form.workflow_id)).get_result() == "It was late."
     assert complaints(anna) == []
+
+
+def test_the_pages_have_no_serious_fault(
+    operator: Chromium, live_server: Any, npm: Npm, settings: Any
+) -> None:
+    settings.ROOT_URLCONF = "tests.browser.site"
+    form = ask("Refund order 7?", "The parcel came a week late.", "7")
+    change = reverse("admin:django_dbos_inquiry_change", args=[form.pk])
+    found = {}
+
+    for path in (form.get_absolute_url(), LIST, change):
+        for scheme in ("light", "dark"):
+            operator.prefer(prefers_color_scheme=scheme)
+            operator.go(live_server.url + path)
+            found[path, scheme] = faults(operator, npm)
+
+    assert {page: some for page, some in found.items() if some} == {}
 
 
 def test_texts_of_others_are_never_executed(anna: Chromium, server: Server) -> None:
