@@ -46,7 +46,7 @@ class Found:
     def narrow(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return those of a queryset's workflows that it stands for, in its order."""
         found = queryset.filter(self.condition)
-        if not self.is_few or not _is_postgresql():
+        if not self.is_few or not is_postgresql():
             return found
         # A planner that expects many matches among the newest would walk the index on times,
         # through the whole table if they are old ones: of another expression there is no index.
@@ -94,7 +94,7 @@ def _by_attribute(key: str, value: str) -> Found:
     With `user=7`, also those of that user.
     """
     path, values = key.split("."), _read(value)
-    if not _is_postgresql():
+    if not is_postgresql():
         found = _any(
             Q(KeyTransformExact(_at(path), Value(candidate, JSONField()))) for candidate in values
         )
@@ -139,7 +139,8 @@ def _newest(condition: Q) -> list[str]:
     return list(ids[:MAX_FOUND])
 
 
-def _is_postgresql() -> bool:
+def is_postgresql() -> bool:
+    """Return True if the workflow database is PostgreSQL."""
     return connections[get_settings().database].vendor == "postgresql"
 
 

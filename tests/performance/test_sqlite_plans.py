@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from django_dbos.store import statements
 from tests.performance.history import GUARDED
@@ -39,6 +41,26 @@ def test_a_statement_scans_no_table(name: str) -> None:
         lines = [row[-1] for row in cursor.fetchall()]
 
     assert [line for line in lines if _is_scan(name, line, text)] == [], lines
+
+
+@pytest.mark.parametrize(
+    "asked", ["", "status=SUCCESS", "status=ERROR", "name=x", "queue_name=x", "status=PENDING"]
+)
+def test_the_list_of_the_admin_sorts_no_table(admin_client: Client, asked: str) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        assert admin_client.get(f"/admin/django_dbos/workflow/?{asked}").status_code == 200
+    (text,) = [
+        query["sql"]
+        for query in queries
+        if "LIMIT 51" in query["sql"] and 'FROM "dbos_workflow"' in query["sql"]
+    ]
+
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {text}")
+        lines = [row[-1] for row in cursor.fetchall()]
+
+    assert "USING INDEX dbos_workflow_" in lines[0], lines
+    assert "USE TEMP B-TREE FOR ORDER BY" not in lines or "PENDING" in asked, lines
 
 
 def _is_scan(name: str, line: str, text: str) -> bool:
