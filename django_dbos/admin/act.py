@@ -1,4 +1,4 @@
-"""What an action on workflows is, and how it is carried out on some of them."""
+"""The actions on workflows, and how each is carried out on some of them."""
 
 from __future__ import annotations
 
