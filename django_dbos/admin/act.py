@@ -1,8 +1,4 @@
-<<<<<<< Updated upstream
 """The actions on workflows, and how each is carried out on some of them."""
-=======
-"""An action on workflows, and how it is carried out on some of them."""
->>>>>>> Stashed changes
 
 from __future__ import annotations
 
