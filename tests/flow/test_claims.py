@@ -335,6 +335,18 @@ def test_many_starts_share_a_few_rows_that_never_let_through_too_many(
     assert sum(QueueStart.objects.values_list("count", flat=True)) == len(ids)
 
 
+@pytest.mark.rule(56)
+def test_starts_far_from_one_another_have_rows_of_their_own(store: Store, executor_id: str) -> None:
+    """Else the first of them would leave its window with the last."""
+    make_queue(rate_count=2_000, rate_period=1_000.0)
+    start(store, 2)
+    claim(store, executor_id, limit=1)
+    store.advance(500)
+    claim(store, executor_id, limit=1)
+
+    assert list(QueueStart.objects.values_list("count", flat=True)) == [1, 1]
+
+
 def test_starts_that_have_left_all_windows_are_deleted(store: Store, executor_id: str) -> None:
     make_queue(partition_rate_count=1, partition_rate_period=60.0)
     start(store, partition_key="a")
@@ -415,6 +427,20 @@ def test_a_partition_has_its_own_rate(store: Store, executor_id: str) -> None:
     assert 60 < part.next_start <= 600
     store.advance(600)
     assert len(claim(store, executor_id)[0]) == 4
+
+
+@pytest.mark.rule(57)
+def test_a_key_that_its_rate_has_cut_off_is_looked_at_again(store: Store, executor_id: str) -> None:
+    """Only then the executor learns when its next start may be."""
+    make_queue(partition_rate_count=1, partition_rate_period=60.0)
+    ids = start(store, 2, partition_key="a")
+
+    first, part = claim(store, executor_id)
+    assert (first, part.is_cut) == (ids[:1], True)
+    second, part = claim(store, executor_id)
+    assert second == []
+    assert part.next_start is not None
+    assert 0 < part.next_start <= 60
 
 
 @pytest.mark.rule(57)
