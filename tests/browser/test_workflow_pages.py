@@ -13,7 +13,7 @@ from django_dbos.testing import run_until_idle
 from tests.admin.conftest import LIST, page_of, url_of
 from tests.admin.workflows import SCRIPT, busy, quick
 from tests.browser import pictures, shop
-from tests.browser.axe import find_faults
+from tests.browser.accessibility import faults
 from tests.browser.chromium import Chromium
 from tests.browser.npm import Npm
 
@@ -24,22 +24,19 @@ def test_the_pages_look_well_and_have_no_serious_fault(
     operator: Chromium, live_server: Any, npm: Npm
 ) -> None:
     ids = shop.fill()
-    axe = npm.file("axe-core/axe.min.js")
     urls = {f"workflow-{name}": page_of(workflow_id) for name, workflow_id in ids.items()}
     urls["workflows"] = reverse(LIST)
     urls["workflow-rows"] = url_of("rows", ids["waiting"], "steps")
-    faults = {}
+    found = {}
 
     for name, url in urls.items():
         pictures.take(operator, live_server.url + url, name)
         for scheme in ("light", "dark"):
             operator.prefer(prefers_color_scheme=scheme)
             operator.run("document.querySelectorAll('details').forEach(d => d.open = true)")
-            # The label of Django's own search field is a picture.
-            if found := [one for one in find_faults(operator, axe) if "#searchbar" not in one]:
-                faults[f"{name}, {scheme}"] = found
+            found[f"{name}, {scheme}"] = faults(operator, npm)
 
-    assert faults == {}
+    assert not any(found.values()), found
     assert complaints(operator) == []
 
 
