@@ -175,7 +175,10 @@ class Reader:
         entries = [(at, value) for at, value, _ in found[:limit] if value is not None]
         next_offset = entries[-1][0] + 1 if entries else offset
         if not found and offset > 0:
-            next_offset, has_end = self._read_tail(workflow_id, key)
+            end, has_end = self._read_tail(workflow_id, key)
+            # What was written since the first query is read from this offset on, and the end later.
+            has_end = has_end and end <= offset
+            next_offset = min(offset, end)
         return Page(
             entries=entries,
             next_offset=next_offset,

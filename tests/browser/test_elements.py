@@ -321,7 +321,7 @@ def test_each_transport_brings_streams_and_events(
     viewer.wait(lambda: part(viewer, "text") == "after")
     viewer.wait(lambda: len(items(viewer)) == 21)
     narrator.end()
-    viewer.wait(lambda: state(viewer) == "ended")
+    viewer.wait(lambda: are_over(viewer, 2))
 
     assert items(viewer) == ["before", *map(str, range(20))]
     asked = server.output[before:]

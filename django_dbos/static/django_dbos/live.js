@@ -51,8 +51,9 @@ function overWebsocket(reader, signal) {
     socket.onclose = ({ code }) => {
       signal.removeEventListener("abort", close);
       const wasOpen = opened.at !== Infinity;
+      const isGood = performance.now() - opened.at > GOOD;
       if (code === 1000 && wasOpen) resolve(over("ended"));
-      else resolve(refusal(reader, code, { isGood: performance.now() - opened.at > GOOD, wasOpen }));
+      else resolve(refusal(reader, code, { isGood, wasOpen }));
     };
   });
 }
@@ -208,7 +209,11 @@ class Reader {
   }
 
   start() {
-    if (this.#running || this.isOver || !this.transports.length) return;
+    if (this.#running || this.isOver) return;
+    if (!this.transports.length) {
+      console.warn("dbos: there is no address. Include django_dbos.urls, or install Channels.");
+      return;
+    }
     this.#running = new AbortController();
     this.#run(this.#running.signal);
   }
@@ -378,8 +383,8 @@ export function textOf(value) {
 export function progressOf(value, max) {
   const { done = null, total = max, text = "" } = Object(value) === value ? value : { done: value };
   const size = isNumber(total) && total > 0 ? total : max;
-  const label = typeof value === "string" ? value : textOf(text);
-  return { done: isNumber(done) ? Math.min(Math.max(done, 0), size) : null, total: size, text: label };
+  const known = isNumber(done) ? Math.min(Math.max(done, 0), size) : null;
+  return { done: known, total: size, text: typeof value === "string" ? value : textOf(text) };
 }
 
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
@@ -522,9 +527,9 @@ class StreamElement extends LiveElement {
 
 // --- Templates of entries ------------------------------------------------------------------
 
-// data-field="worker" is the place of a field's text, data-field="" of the whole value's. An element
-// whose field is missing is left out, as one with data-if="worker". data-set-NAME="field" sets an
-// attribute.
+// data-field="worker" is the place of a field's text, data-field="" of the whole value's. An
+// element whose field is missing is left out, as one with data-if="worker". data-set-NAME="field"
+// sets an attribute.
 const SET = "data-set-";
 
 function fill(fragment, value) {
@@ -550,11 +555,13 @@ function fieldOf(value, path) {
   return path.split(".").reduce(step, value);
 }
 
+const PLAIN = ["class", "title", "datetime", "value"];
+
 // Values are other people's text: no handler, style or script address may come from one.
 function set(element, name, value) {
   if (isMissing(value)) return;
   const text = textOf(value);
-  const isPlain = name.startsWith("data-") || ["class", "title", "datetime", "value"].includes(name);
+  const isPlain = name.startsWith("data-") || PLAIN.includes(name);
   if (isPlain || (name === "href" && isLink(text))) element.setAttribute(name, text);
 }
 
