@@ -325,6 +325,13 @@ BY_CLIENTS: dict[str, Params] = {
         "limit": 500,
         "max_bytes": 1_000_000,
     },
+    "read_entries_of_many": {
+        "workflow_ids": IDS,
+        "keys": ["progress"] * TEN,
+        "offsets": [0] * TEN,
+        "limits": [500] * TEN,
+        "max_bytes": 1_000_000,
+    },
     "read_event": {"workflow_id": IDS[0], "key": "progress"},
     "read_checkpoint": {"workflow_id": IDS[0], "step_number": 1},
     "count_active": {"most": 1_000},
@@ -338,6 +345,8 @@ BY_CLIENTS: dict[str, Params] = {
     "read_queue_counts": {"names": ["queue-1"], "most": MAX_COUNTED},
     "read_status": {"workflow_id": IDS[0]},
     "read_versions": {"workflow_id": IDS[0], "key": None},
+    "read_versions_of_many": {"workflow_ids": IDS, "keys": [None] * TEN},
+    "read_versions_of_many, of one event": {"workflow_ids": IDS, "keys": ["progress"] * TEN},
     "record_atomic_checkpoint": {"executor_id": EXECUTOR, **first_of(CHECKPOINTS)},
     "record_for_history": {**first_of(CHECKPOINTS), "token": UUIDS[0]},
     "resume_workflows": {"workflow_ids": WAITING_IDS, "queue_name": "other"},
@@ -443,7 +452,7 @@ class History:
                 self.plans[name, mode, statistics] = self._explain(name)
         self._run("DEALLOCATE ALL")
         for name, params in BY_CLIENTS.items():
-            text = statements.load("postgresql", name)
+            text = statements.load("postgresql", statement_of(name))
             self.plans[name, "client", statistics] = explain.explain(self._client, text, params)
 
 
