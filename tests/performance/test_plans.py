@@ -569,6 +569,9 @@ PAGES = [
     "queue/",
 ]
 
+# No index begins with the queue: rows are read until enough are counted, and half are in this one.
+ROWS_PER_MATCH = {"workflow/?queue_name=queue-1": 2}
+
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_of_the_admin_reads_only_rows_that_it_shows_or_counts(
@@ -579,7 +582,7 @@ def test_a_page_of_the_admin_reads_only_rows_that_it_shows_or_counts(
         assert response.status_code == 200
 
     for plan in plans_of(get, filled):
-        assert plan.rows <= 2 * MAX_COUNTED, plan.text
+        assert plan.rows <= 2 * MAX_COUNTED * ROWS_PER_MATCH.get(page, 1), plan.text
 
 
 @pytest.mark.parametrize("window", ["hour", "day"])
