@@ -21,10 +21,10 @@ from django_dbos.admin.notes import LiveExecutors
 from django_dbos.core.records import WakeKind
 from django_dbos.core.recovery import SUSPECT_ATTEMPTS
 from django_dbos.core.status import Status
-from django_dbos.models import Wake, Workflow
+from django_dbos.models import Inquiry, Wake, Workflow
 from django_dbos.store import get_store
 
-# The workflows that a view collects for each reason to be stuck.
+# The workflows that a view collects for each reason to be in it.
 MAX_COLLECTED = 1_000
 # Due times that are this old should have been acted on.
 OVERDUE = timedelta(minutes=1)
@@ -49,7 +49,12 @@ def _waiting_for_people(executors: LiveExecutors) -> Q:
     is_awaited = Q(due_at__isnull=False) | Q(wake_workflow_id__isnull=False)
     parts = rows_of(Wake).filter(workflow_id=OuterRef("workflow_id"), wake_kind=WakeKind.MESSAGE)
     is_for_message = Q(wake_kind=WakeKind.MESSAGE) | Q(Exists(parts), wake_kind=WakeKind.ANY)
-    return Q(status=Status.WAITING) & is_awaited & is_for_message
+    is_waiting = Q(status=Status.WAITING) & is_awaited & is_for_message
+    # A form is also waited for beside a branch that runs.
+    forms: Any = rows_of(Inquiry)
+    asking = forms.pending().filter(kind=Inquiry.Kind.FORM).order_by("-inquiry_id")
+    ids = asking.values_list("workflow_id", flat=True)[:MAX_COLLECTED]
+    return is_waiting | Q(workflow_id__in=sorted(set(ids)))
 
 
 def _failed_today(executors: LiveExecutors) -> Q:
@@ -99,7 +104,10 @@ VIEWS = (
     SavedView(
         name="people",
         label=_("Waiting for people"),
-        help_text=_("They wait for a message: an approval, an answer, a payment."),
+        help_text=_(
+            "They wait for a form to be filled in, or for a message: an approval, an answer, a "
+            "payment."
+        ),
         condition=_waiting_for_people,
     ),
     SavedView(

@@ -13,12 +13,14 @@ from django.utils import timezone
 
 import django_dbos as dbos
 from django_dbos.admin import base, workflow_list
-from django_dbos.models import Workflow
+from django_dbos.models import Inquiry, Workflow
 from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
 from tests.admin.conftest import LIST, get, log_in
 from tests.admin.test_list import ids_of, listed, quarantined
 from tests.admin.workflows import busy, failing, quick
+from tests.people.forms import approve
+from tests.people.test_callbacks import pay
 from tests.store.conftest import register
 
 pytestmark = pytest.mark.django_db
@@ -131,6 +133,19 @@ def test_waiting_for_people(operator: Client) -> None:
     run_until_idle()
 
     assert listed(operator, view="people") == [for_any.workflow_id, for_message.workflow_id]
+
+
+def test_somebody_is_waited_for_until_the_form_is_answered(operator: Client) -> None:
+    """A workflow whose branch runs is pending, not waiting."""
+    asking, paying = approve.start(), pay.start()
+    run_until_idle()
+    change(asking.workflow_id, status="PENDING", executor_id="x")
+    change(paying.workflow_id, status="PENDING", executor_id="x")
+
+    assert listed(operator, view="people") == [asking.workflow_id]
+
+    QuerySet(Inquiry).filter(workflow_id=asking.workflow_id).update(answered_at=timezone.now())
+    assert listed(operator, view="people") == []
 
 
 def test_running(operator: Client) -> None:
