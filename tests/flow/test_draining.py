@@ -58,6 +58,28 @@ async def waits_in_branches() -> list[Any]:
     return await asyncio.gather(dbos.arecv("a"), dbos.arecv("b"))
 
 
+begun: list[str] = []
+
+
+@dbos.step
+def gated_on_thread() -> str:
+    begun.append("on a thread")
+    go.wait(LIMIT)
+    return "on a thread"
+
+
+@dbos.step
+async def gated_on_loop() -> str:
+    begun.append("on the loop")
+    await asyncio.to_thread(go.wait, LIMIT)
+    return "on the loop"
+
+
+@dbos.workflow
+async def waits_beside_steps() -> list[Any]:
+    return await asyncio.gather(dbos.arecv(), gated_on_thread.acall(), gated_on_loop())
+
+
 def drained(executor: Executor) -> bool:
     """Return whether an executor has ended, and has left no row."""
     return not ExecutorRow.objects.filter(pk=executor.executor_id).exists()
@@ -196,3 +218,29 @@ def test_the_other_processes_of_a_worker_go_on(
     assert not worker.has_ended
     # It has been started again by nobody.
     assert set(ExecutorRow.objects.values_list("executor_id", flat=True)) == ids - {drained_id}
+
+
+@pytest.mark.rule(37)
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["drained", "stopped"])
+def test_steps_beside_a_wait_end_and_are_recorded_before_the_hand_over(
+    start_executor: Callable[..., Executor], is_stopped: bool
+) -> None:
+    begun.clear()
+    executor = start_executor()
+    handle = waits_beside_steps.start()
+    eventually(lambda: len(begun) == 2)
+    (run,) = executor.runs
+    eventually(lambda: run.waiting_branches)
+
+    ending = threading.Thread(target=executor.stop if is_stopped else executor.drain)
+    ending.start()
+    # The wait has ended the function.
+    eventually(lambda: run.task is not None and run.task.done())
+    go.set()
+    ending.join(LIMIT)
+    eventually(lambda: drained(executor))
+    start_executor()
+    handle.send("come")
+
+    assert handle.get_result(timeout=LIMIT) == ["come", "on a thread", "on the loop"]
+    assert sorted(begun) == ["on a thread", "on the loop"]
