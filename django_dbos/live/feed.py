@@ -94,25 +94,32 @@ class Feed(ABC):
         self, identity: Hashable, look: Look, take: Callable[[Any], None]
     ) -> asyncio.Future[Answer]:
         """Ask for a look, unless the same one is under way; `take` gets the answer first."""
-        future = self._looks.get(identity)
-        if future is None:
+        outcome = self._looks.get(identity)
+        if outcome is None:
             self.looked_at = time.monotonic()
-            future = self._looks[identity] = ask(answer_all, look)
-            future.add_done_callback(lambda done: self._take(identity, done, take))
-        return future
+            # Not the answer's own future: that is done before the feed has taken the answer.
+            outcome = self._looks[identity] = asyncio.get_running_loop().create_future()
+            # The askers may have gone when an error comes.
+            outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
+            asked: asyncio.Future[Answer] = ask(answer_all, look)
+            asked.add_done_callback(lambda done: self._take(identity, done, take))
+        return outcome
 
     def _take(
         self, identity: Hashable, done: asyncio.Future[Answer], take: Callable[[Any], None]
     ) -> None:
-        del self._looks[identity]
+        outcome = self._looks.pop(identity)
         if done.cancelled():
             self._is_stale = True
+            outcome.cancel()
         elif error := done.exception():
             self._is_stale = True
+            outcome.set_exception(error)
             self._fail(error)
         else:
             self._host.note_success()
             take(done.result())
+            outcome.set_result(done.result())
             if self._is_stale and self._waiters:
                 self._look_for_news()
 

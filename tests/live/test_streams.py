@@ -16,10 +16,12 @@ from django.db import connection, connections
 from django.db.models import QuerySet
 
 from django_dbos.exceptions import WorkflowDoesNotExist
+from django_dbos.live import feed as feed_module
 from django_dbos.live import stream_feeds
 from django_dbos.live.following import follow_stream, read_stream_page
-from django_dbos.live.frames import End, StreamPage
-from django_dbos.live.hub import _hubs
+from django_dbos.live.frames import End, Frame, StreamPage
+from django_dbos.live.hub import Hub, _hubs
+from django_dbos.live.looks import Entries
 from django_dbos.live.readers import Reason, Refused
 from django_dbos.models import StreamEntry, Workflow
 from django_dbos.store import errors, get_store
@@ -489,3 +491,31 @@ async def test_readers_go_on_when_the_listener_has_lost_its_connection(
         await write(workflow_id, "1", notifies=False)
         async with asyncio.timeout(LIMIT):
             assert [frame.json_text for frame in await reading] == ["1"]
+
+
+@pytest.mark.rule(77)
+async def test_a_reader_that_comes_with_an_answer_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It found the answer done, but not taken, and looked at that again for ever."""
+    asked: list[asyncio.Future[Any]] = []
+
+    def ask(answer_all: Any, question: Any) -> asyncio.Future[Any]:
+        asked.append(asyncio.get_running_loop().create_future())
+        return asked[-1]
+
+    monkeypatch.setattr(feed_module, "ask", ask)
+    feed = stream_feeds.StreamFeed(Hub(asyncio.get_running_loop()), "workflow", None, "s")
+    feed.welcome()
+    first = asyncio.create_task(feed.page(0))
+    await asyncio.sleep(0)
+    asked[0].set_result(Entries([], 0, True, None))
+    assert (await first).is_up_to_date
+    feed.welcome()
+    first = asyncio.create_task(feed.page(0))
+    await asyncio.sleep(0)
+
+    asked[1].set_result(Entries([Frame(0, "1")], 1, True, None))
+    feed.welcome()
+    page = await feed.page(0)
+
+    assert [frame.offset for frame in page.frames] == [0]
+    assert (await first).next_offset == 1
