@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -42,23 +43,33 @@ def echoes() -> None:
         dbos.write_stream("s", value)
 
 
-class Server:
-    """uvicorn on a port of its own, which it keeps over restarts."""
+APPLICATION = "tests.consumers.asgi:application"
+SERVERS = {
+    "uvicorn": ["uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--lifespan", "off"],
+    "daphne": ["daphne", "-b", "127.0.0.1", "-p", "{port}"],
+    "hypercorn": ["hypercorn", "--bind", "127.0.0.1:{port}"],
+}
 
-    def __init__(self, environment: dict[str, str]) -> None:
+
+class Server:
+    """A server on a port of its own, which it keeps over restarts."""
+
+    def __init__(self, name: str, environment: dict[str, str]) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
+        self._command = [part.format(port=self.port) for part in SERVERS[name]]
         self._environment = environment
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-X", "dev", "-m", "uvicorn", "tests.consumers.asgi:application"]
+        # In a group of its own: some servers have several processes.
         self.process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(self.port), "--lifespan", "off"],
+            [sys.executable, "-X", "dev", "-m", *self._command, APPLICATION],
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
         eventually(lambda: self.process.poll() is not None or self._answers(), every=0.05)
         assert self.process.poll() is None, self.process.communicate()[0]
@@ -76,8 +87,11 @@ class Server:
         return connect(address, additional_headers=headers, open_timeout=LIMIT)
 
     def stop(self, number: signal.Signals) -> tuple[int, str]:
-        """Return its exit code and its output."""
-        self.process.send_signal(number)
+        """Return its exit code and its output. SIGKILL ends all of its processes at once."""
+        if number == signal.SIGKILL:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
         output, _ = self.process.communicate(timeout=LIMIT)
         return self.process.returncode, output
 
@@ -88,9 +102,9 @@ def start_server(
 ) -> Iterator[Callable[..., Server]]:
     servers: list[Server] = []
 
-    def start(**options: object) -> Server:
+    def start(name: str = "uvicorn", **options: object) -> Server:
         environment = {**process_environment, "DBOS_TEST_SETTINGS": json.dumps(options)}
-        servers.append(Server(environment))
+        servers.append(Server(name, environment))
         return servers[-1]
 
     yield start
@@ -118,10 +132,11 @@ def code_of(websocket: ClientConnection) -> int | None:
     return caught.value.rcvd.code
 
 
+@pytest.mark.parametrize("name", SERVERS)
 def test_a_client_survives_a_killed_server(
-    start_server: Callable[..., Server], worker: Executor, viewer: str
+    start_server: Callable[..., Server], worker: Executor, viewer: str, name: str
 ) -> None:
-    server = start_server()
+    server = start_server(name)
     query = {"workflow_id": counts.start(300).workflow_id, "key": "s", "cookie": viewer}
 
     found: list[Any] = []
