@@ -21,7 +21,7 @@ endef
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-loaded lint types format docs docs-api sync bench clean
+.PHONY: help demo test test-all test-loaded lint types format docs docs-api sync messages bench clean
 
 help:  ## list these targets
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,11 @@ docs-api:  ## write the API reference from the docstrings
 sync:  ## generate the sync twins of async operations
 	$(prepare) dev
 	$(VENV)/python scripts/async_to_sync.py
+
+messages:  ## gather the texts to translate, and compile those that are (needs gettext)
+	$(prepare) dev
+	@cd django_dbos && ../$(VENV)/python -m django makemessages -l de -l fr --no-location --no-obsolete
+	@cd django_dbos && ../$(VENV)/python -m django compilemessages
 
 bench:  ## measure beside the peers (ARGS="--quick", ARGS="--only drain --rounds 5", …)
 	$(prepare) peers servers

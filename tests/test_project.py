@@ -50,7 +50,7 @@ def test_the_wheel_contains_every_file_of_the_package(shipped: set[str]) -> None
 
 
 @pytest.mark.parametrize(
-    "kind", ["*.sql", "migrations/0*.py", "*.html", "*.css", "*.js", "py.typed"]
+    "kind", ["*.sql", "migrations/0*.py", "*.html", "*.css", "*.js", "*.mo", "py.typed"]
 )
 def test_the_wheel_contains_files_that_are_not_modules(shipped: set[str], kind: str) -> None:
     expected = {path.relative_to(PROJECT).as_posix() for path in PACKAGE.rglob(kind)}

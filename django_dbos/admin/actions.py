@@ -164,7 +164,8 @@ class ActingAdmin(ProgressAdmin):
             "the progress, and cancelling it stops it."
         )
         if len(chosen) == MAX_COUNTED:
-            more = f"{gettext('There are more: all that match are included.')} {more}"
+            all_match = gettext("There are more: all that match are included.")
+            more = f"{all_match} {more}"
         url = request.get_full_path()
         return self._ask_first(
             request, act, form, chosen, hidden=hidden, form_url=url, back_url=url, more=more

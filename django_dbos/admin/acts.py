@@ -63,13 +63,15 @@ def _send(workflow_ids: Sequence[str], options: Options) -> Answers:
 def _log_start(options: Options) -> str:
     run_after = options["run_after"]
     if run_after.year >= LAST_YEAR - 1:
-        return "Held until somebody runs it."
-    return f"Start changed to {instant(run_after)}."
+        return gettext("Held until somebody runs it.")
+    return gettext("Start changed to %s.") % instant(run_after)
 
 
 def _log_message(options: Options) -> str:
-    topic = options["topic"]
-    return f"Sent a message on topic '{topic}'." if topic else "Sent a message without a topic."
+    topic: str | None = options["topic"]
+    if not topic:
+        return gettext("Sent a message without a topic.")
+    return gettext("Sent a message on topic '%s'.") % topic
 
 
 def _resume_label(status: str) -> Label:
@@ -133,7 +135,7 @@ CANCEL = Act(
     done=_cancelled,
     unchanged=_already_finished,
     confirm=_("Yes, cancel"),
-    log=lambda options: "Cancelled.",
+    log=lambda options: gettext("Cancelled."),
     change=_cancel,
     statuses=ACTIVE,
 )
@@ -152,7 +154,7 @@ CANCEL_WITH_CHILDREN = Act(
     done=lambda count: gettext("%s, their children are cancelled too") % _cancelled(count),
     unchanged=_already_finished,
     confirm=_("Yes, cancel"),
-    log=lambda options: "Cancelled, with its children.",
+    log=lambda options: gettext("Cancelled, with its children."),
     change=_cancel_with_children,
     statuses=ACTIVE,
 )
@@ -168,7 +170,7 @@ RESUME = Act(
     done=_resumed,
     unchanged=_cant_be_resumed,
     confirm=_("Yes, resume"),
-    log=lambda options: "Resumed.",
+    log=lambda options: gettext("Resumed."),
     change=_resume,
     statuses=RESUMABLE,
     is_for_quarantined=True,
@@ -186,7 +188,7 @@ RESUME_IN_QUEUE = Act(
     done=_resumed,
     unchanged=_cant_be_resumed,
     confirm=_("Resume in this queue"),
-    log=lambda options: f"Resumed in queue '{options['queue_name']}'.",
+    log=lambda options: gettext("Resumed in queue '%s'.") % options["queue_name"],
     change=_resume_in_queue,
     statuses=RESUMABLE,
     is_for_quarantined=True,

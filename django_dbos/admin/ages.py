@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from django.utils import formats, timezone
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
-from django_dbos.admin.values import instant
+from django_dbos.admin.values import decimal, instant
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 
@@ -34,7 +34,7 @@ def in_words(duration: timedelta, decimals: int = 1) -> str:
     if seconds < 0.9995:
         return gettext("%d ms") % round(seconds * 1_000)
     if seconds < MINUTE:
-        return gettext("%s s") % formats.number_format(round(seconds, decimals), decimals)
+        return gettext("%s s") % decimal(seconds, decimals)
     if seconds < HOUR:
         minutes, rest = divmod(int(seconds), MINUTE)
         return gettext("%(minutes)d min %(seconds)d s") % {"minutes": minutes, "seconds": rest}

@@ -198,7 +198,7 @@ class ExecutorAdmin(EngineAdmin):
             answers = get_store().drain_executors([str(found.executor_id) for found in fit])
             done = [executor for executor in fit if answers[executor.executor_id]]
             if done:
-                log(request, done, "Drained.")
+                log(request, done, gettext("Drained."))
             self._report(request, len(done), len(executors) - len(done))
             return None
         unfit = len(executors) - len(fit)
@@ -227,7 +227,8 @@ class ExecutorAdmin(EngineAdmin):
     def _report(self, request: HttpRequest, done: int, unchanged: int) -> None:
         text = ngettext("%d executor drains", "%d executors drain", done) % done
         if unchanged:
-            text = f"{text}, {ngettext('%d stays', '%d stay', unchanged) % unchanged}"
+            rest = ngettext("%d stays", "%d stay", unchanged) % unchanged
+            text = f"{text}, {rest}"
         self.message_user(request, f"{text}.", messages.WARNING if unchanged else messages.SUCCESS)
 
     def _find(self, request: HttpRequest, object_id: str) -> Any:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from django_dbos.admin import ages
 from django_dbos.admin.base import Links, link
@@ -59,7 +60,10 @@ def other_facts(workflow: Workflow, links: Links) -> list[Fact]:
         (_("Priority"), workflow.priority),
         (_("Schedule"), workflow.schedule_name),
         (_("Scheduled"), _until(workflow.scheduled_at)),
-        (_("Run"), workflow.run_number if workflow.run_number > 1 else ""),
+        (
+            pgettext_lazy("one of several runs of a workflow", "Run"),
+            workflow.run_number if workflow.run_number > 1 else "",
+        ),
         (_("Parent"), link(links.workflow(parent), parent) if parent else ""),
         (_("Parent's step"), workflow.parent_step_number),
         (_("Deduplication id"), workflow.deduplication_id),

@@ -127,10 +127,12 @@ class NamedAdmin(EngineAdmin):
         )
 
 
-def log(request: HttpRequest, rows: Sequence[models.Model], text: str, flag: int = CHANGE) -> None:
+def log(
+    request: HttpRequest, rows: Sequence[models.Model], text: Label, flag: int = CHANGE
+) -> None:
     """Note a change of rows in their history."""
     user_pk: Any = request.user.pk
-    LogEntry.objects.log_actions(user_pk, rows, flag, text)
+    LogEntry.objects.log_actions(user_pk, rows, flag, str(text))
 
 
 def paused_badge(note: str) -> SafeString:

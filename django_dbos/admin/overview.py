@@ -23,18 +23,18 @@ from django.utils.translation import gettext_lazy as _
 from django_dbos.admin import executor_words, overview_charts
 from django_dbos.admin.base import EngineAdmin, Links, link, rows_of
 from django_dbos.admin.section import Label, Rows
-from django_dbos.admin.values import count, duration, instant
+from django_dbos.admin.values import count, duration, instant, whole
 from django_dbos.core.statistics import Count, FailureGroup, grouped
 from django_dbos.core.status import Status
 from django_dbos.models import Queue
 from django_dbos.store import get_store
 from django_dbos.store.statistics import MOST, MOST_FAILURES, Statistics
 
-# Spans of time that the page can show: the width of a column, and what it is called.
+# Spans of time that the page can show: the width of a column, and names for a tab and a note.
 COLUMNS = 24
-WINDOWS: dict[str, tuple[timedelta, Label]] = {
-    "hour": (timedelta(seconds=150), _("Last hour")),
-    "day": (timedelta(hours=1), _("Last day")),
+WINDOWS: dict[str, tuple[timedelta, Label, Label]] = {
+    "hour": (timedelta(seconds=150), _("Last hour"), _("last hour")),
+    "day": (timedelta(hours=1), _("Last day"), _("last day")),
 }
 # The number of queues, of groups of failures and of executors that the page lists.
 MAX_QUEUES, MAX_GROUPS = 10, 10
@@ -68,7 +68,7 @@ class OverviewAdmin(EngineAdmin):
             raise PermissionDenied
         window = request.GET.get("window", "")
         window = window if window in WINDOWS else next(iter(WINDOWS))
-        width, title = WINDOWS[window]
+        width, _title, note = WINDOWS[window]
         now = timezone.now()
         since = now - COLUMNS * width
         statistics = Statistics(get_store())
@@ -82,7 +82,7 @@ class OverviewAdmin(EngineAdmin):
             "change": True,
             "has_view_permission": True,
             "windows": _tabs(window),
-            "tiles": self._tiles(statistics, since, title),
+            "tiles": self._tiles(statistics, since, note),
             "charts": overview_charts.draw(buckets, now),
             "sections": [
                 self._failures(grouped(statistics.read_failures(since))),
@@ -114,7 +114,7 @@ class OverviewAdmin(EngineAdmin):
                 for status, label in labels.items()
             ),
             *(
-                self._tile(status, label, ended[Status(status)], note=str(window).lower())
+                self._tile(status, label, ended[Status(status)], note=str(window))
                 for status, label in words.items()
             ),
         ]
@@ -123,7 +123,13 @@ class OverviewAdmin(EngineAdmin):
         url = self._list(status=str(status))
         # A colour that alarms only where there is a reason for it.
         colour = str(status) if found.number or found.is_cut else ""
-        return Tile(label=label, number=str(found), url=url, status=colour, note=note)
+        return Tile(
+            label=label,
+            number=whole(found.number, is_cut=found.is_cut),
+            url=url,
+            status=colour,
+            note=note,
+        )
 
     def _failures(self, groups: Sequence[FailureGroup]) -> Rows:
         total = sum(group.count for group in groups)
@@ -227,7 +233,7 @@ class OverviewAdmin(EngineAdmin):
 def _tabs(chosen: str) -> list[dict[str, Any]]:
     return [
         {"url": f"?window={name}", "label": label, "is_chosen": name == chosen}
-        for name, (_width, label) in WINDOWS.items()
+        for name, (_width, label, _note) in WINDOWS.items()
     ]
 
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_dbos.admin.charts import Chart, Line, bars, ceiling, highest, steps, table
 from django_dbos.admin.section import Label
-from django_dbos.admin.values import duration
+from django_dbos.admin.values import decimal, duration, whole
 from django_dbos.core.statistics import Bucket, percentile
 from django_dbos.store.statistics import MOST
 
@@ -34,8 +34,8 @@ def draw(buckets: Sequence[Bucket], now: datetime) -> list[Chart]:
 def in_words(seconds: float) -> str:
     """Return a short duration as people read it: 12 ms, 1.2 s, and so on."""
     if seconds < 1:
-        return f"{seconds * 1_000:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
+        return gettext("%d ms") % round(seconds * 1_000)
+    return gettext("%s s") % decimal(seconds, 1) if seconds < 10 else duration(seconds)
 
 
 def _counts(buckets: Sequence[Bucket], now: datetime) -> Chart:
@@ -49,7 +49,7 @@ def _counts(buckets: Sequence[Bucket], now: datetime) -> Chart:
         for label, count, bad in zip(labels, counts, failed, strict=True)
     ]
     is_cut = any(count >= MOST for count in counts)
-    total = f"{sum(counts):,}{'+' if is_cut else ''}"
+    total = whole(sum(counts), is_cut=is_cut)
     bad = sum(failed)
     return Chart(
         name="started",
@@ -59,8 +59,8 @@ def _counts(buckets: Sequence[Bucket], now: datetime) -> Chart:
             "%(total)s started, of which %(bad)s have failed.",
             bad,
         )
-        % {"total": total, "bad": f"{bad:,}"},
-        top=_shown(top) if is_cut else f"{top:,}",
+        % {"total": total, "bad": whole(bad)},
+        top=_shown(top) if is_cut else whole(top),
         first=labels[0],
         last=_clock(now),
         bars=[*bars(counts, top, "busy", tips), *bars(failed, top, "bad", tips)],
@@ -112,4 +112,4 @@ def _clock(value: datetime) -> str:
 
 
 def _shown(number: float) -> str:
-    return f"{number:,.0f}+" if number >= MOST else f"{number:,.0f}"
+    return whole(round(number), is_cut=number >= MOST)

@@ -14,6 +14,7 @@ from django_dbos.admin.acts import ACTS, CANCEL
 from django_dbos.admin.base import EngineAdmin, Links, badge, rows_of
 from django_dbos.admin.notes import LiveExecutors, explain, read_queue_reasons
 from django_dbos.admin.section import Rows
+from django_dbos.admin.values import whole
 from django_dbos.models import Event, Workflow
 
 
@@ -90,7 +91,7 @@ def _seen(progress: bulk.Progress) -> int:
 
 
 def _counted(progress: bulk.Progress) -> str:
-    numbers = {"seen": f"{_seen(progress):,}", "total": f"{progress['total']:,}"}
+    numbers = {"seen": whole(_seen(progress)), "total": whole(progress["total"])}
     return gettext("%(seen)s of %(total)s workflows") % numbers
 
 

@@ -201,7 +201,7 @@ class _Action:
     def __init__(
         self,
         label: Label,
-        log: str,
+        log: Label,
         *,
         applies: Callable[[Queue], bool],
         change: Callable[[str, str], Any],
@@ -215,19 +215,19 @@ class _Action:
 _ACTIONS = {
     "pause": _Action(
         _("Pause"),
-        "Paused.",
+        _("Paused."),
         applies=lambda queue: queue.paused_at is None,
         change=lambda name, user: get_store().pause_queue(name, user),
     ),
     "resume": _Action(
         _("Resume"),
-        "Resumed.",
+        _("Resumed."),
         applies=lambda queue: queue.paused_at is not None,
         change=lambda name, user: get_store().resume_queue(name),
     ),
     "reset": _Action(
         _("Reset to what is declared"),
-        "Reset to what is declared.",
+        _("Reset to what is declared."),
         applies=lambda queue: bool(queue.edited),
         change=lambda name, user: get_store().reset_queue(name),
     ),

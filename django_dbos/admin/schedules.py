@@ -45,7 +45,7 @@ class _Action:
 
     label: Label
     permission: str
-    log: str
+    log: Label
     applies: Callable[[Schedule], bool]
     act: Callable[[str, str, str], Any]
     """Takes the schedule's and the user's names, and the reason that the user gave."""
@@ -57,7 +57,7 @@ _ACTIONS = {
     "pause": _Action(
         label=_("Pause"),
         permission="pause_schedule",
-        log="Paused.",
+        log=_("Paused."),
         applies=lambda schedule: not schedule.is_paused,
         act=lambda name, user, reason: schedules.pause(name, reason, by=user),
         takes_reason=True,
@@ -65,28 +65,28 @@ _ACTIONS = {
     "resume": _Action(
         label=_("Resume"),
         permission="pause_schedule",
-        log="Resumed.",
+        log=_("Resumed."),
         applies=lambda schedule: schedule.is_paused,
         act=lambda name, user, reason: schedules.resume(name),
     ),
     "trigger": _Action(
         label=_("Trigger now"),
         permission="trigger_schedule",
-        log="Triggered.",
+        log=_("Triggered."),
         applies=lambda schedule: True,
         act=lambda name, user, reason: schedules.trigger(name),
     ),
     "reset": _Action(
         label=_("Reset to what is declared"),
         permission="change_schedule",
-        log="Reset to what is declared.",
+        log=_("Reset to what is declared."),
         applies=lambda schedule: schedule.is_edited,
         act=lambda name, user, reason: schedules.reset(name),
     ),
     "delete": _Action(
         label=_("Delete"),
         permission="delete_schedule",
-        log="Deleted.",
+        log=_("Deleted."),
         applies=lambda schedule: True,
         act=lambda name, user, reason: schedules.delete(name),
         flag=DELETION,

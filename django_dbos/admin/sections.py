@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos.admin.base import VALUES, Links, badge, link, rows_of, status_badge
@@ -249,7 +249,7 @@ PAST_RUNS = Section(
     model=PastRun,
     keys=("run_number",),
     columns=(
-        _("Run"),
+        pgettext_lazy("one of several runs of a workflow", "Run"),
         _("Input"),
         _("Steps"),
         _("Started"),

@@ -18,7 +18,7 @@ from django.db.models import Case, F, Q, When
 from django.db.models import Value as Literal
 from django.db.models.functions import Cast
 from django.http import HttpResponse
-from django.utils import timezone
+from django.utils import formats, timezone
 from django.utils.translation import gettext, ngettext
 
 from django_dbos import exceptions, serializers
@@ -137,16 +137,29 @@ def to_download(row: Any, column: str, stored: Any, look: Look) -> Any:
 
 def count(number: int) -> str:
     """Return a count that stops at MAX_COUNTED as people read it."""
-    return f"{number:,}+" if number >= MAX_COUNTED else f"{number:,}"
+    return whole(number, is_cut=number >= MAX_COUNTED)
+
+
+def whole(number: int, *, is_cut: bool = False) -> str:
+    """Return a whole number as people write it: 10,000, or 10,000+ if there are more."""
+    text = formats.number_format(number, force_grouping=True)
+    return f"{text}+" if is_cut else text
+
+
+def decimal(number: float, places: int) -> str:
+    """Return a number with decimal places as people write it."""
+    return formats.number_format(round(number, places), places)
 
 
 def duration(seconds: float) -> str:
     """Return a duration as people read it: 12 s, 5 min, 3.2 h, 4.0 d."""
     if seconds < 120:
-        return f"{max(seconds, 0.0):.0f} s"
+        return gettext("%d s") % round(max(seconds, 0.0))
     if seconds < 7_200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3_600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} d"
+        return gettext("%d min") % round(seconds / 60)
+    if seconds < 172_800:
+        return gettext("%s h") % decimal(seconds / 3_600, 1)
+    return gettext("%s d") % decimal(seconds / 86_400, 1)
 
 
 def as_download(value: Any, name: str) -> HttpResponse:
@@ -173,7 +186,7 @@ def seconds(start: datetime | None, end: datetime | None) -> str:
     """Return the duration in seconds, or "" if there is no start or no end."""
     if start is None or end is None:
         return ""
-    return f"{(end - start).total_seconds():.3f} s"
+    return gettext("%s s") % decimal((end - start).total_seconds(), 3)
 
 
 def _as_text(model: type[models.Model], column: str) -> Any:

@@ -56,6 +56,11 @@ class Reason:
         return self.template % self.values
 
 
+def gettext_noop(template: str) -> str:
+    """Return the template as it is; `makemessages` finds it by the name of this function."""
+    return template
+
+
 def reasons(
     holdup: Holdup, show: Callable[[datetime], str], *, are_workers_full: bool = False
 ) -> list[Reason]:
@@ -74,8 +79,8 @@ def reasons(
 def of_busy_workers(slots: int) -> Reason:
     """Return the reason why a workflow waits whose queue doesn't hold it up."""
     if slots == 1:
-        return Reason("The only slot of its worker is taken.", {})
-    return Reason("All %(slots)d slots of its workers are taken.", {"slots": slots})
+        return Reason(gettext_noop("The only slot of its worker is taken."), {})
+    return Reason(gettext_noop("All %(slots)d slots of its workers are taken."), {"slots": slots})
 
 
 def _of_queue(
@@ -86,13 +91,13 @@ def _of_queue(
     if holdup.lingers_on is not None:
         # What it waits for is its own place.
         yield Reason(
-            "Its step still runs on %(executor)s; it goes on once that has ended.",
+            gettext_noop("Its step still runs on %(executor)s; it goes on once that has ended."),
             {"executor": holdup.lingers_on},
         )
         return
     if are_workers_full:
         yield Reason(
-            "Each worker of queue '%(queue)s' is at its limit of %(limit)d.",
+            gettext_noop("Each worker of queue '%(queue)s' is at its limit of %(limit)d."),
             {"queue": holdup.queue_name, "limit": holdup.worker_concurrency},
         )
     if not holdup.holds_place:
@@ -104,8 +109,10 @@ def _of_queue(
 def _paused(holdup: Holdup, since: str) -> Reason:
     values = {"queue": holdup.queue_name, "since": since, "by": holdup.paused_by}
     if holdup.paused_by:
-        return Reason("Queue '%(queue)s' is paused since %(since)s by %(by)s.", values)
-    return Reason("Queue '%(queue)s' is paused since %(since)s.", values)
+        return Reason(
+            gettext_noop("Queue '%(queue)s' is paused since %(since)s by %(by)s."), values
+        )
+    return Reason(gettext_noop("Queue '%(queue)s' is paused since %(since)s."), values)
 
 
 def _places(holdup: Holdup) -> Iterator[Reason]:
@@ -114,12 +121,12 @@ def _places(holdup: Holdup) -> Iterator[Reason]:
     is_key_full = is_reached(part, holdup.partition_places)
     if is_full:
         yield Reason(
-            "Queue '%(queue)s' is at %(places)d of %(limit)d.",
+            gettext_noop("Queue '%(queue)s' is at %(places)d of %(limit)d."),
             {"queue": holdup.queue_name, "places": holdup.places, "limit": limit},
         )
     if is_key_full:
         yield Reason(
-            "Key '%(key)s' of queue '%(queue)s' is at %(places)d of %(limit)d.",
+            gettext_noop("Key '%(key)s' of queue '%(queue)s' is at %(places)d of %(limit)d."),
             {
                 "queue": holdup.queue_name,
                 "key": holdup.partition_key,
@@ -129,15 +136,18 @@ def _places(holdup: Holdup) -> Iterator[Reason]:
         )
     is_own_key = is_key_full and holdup.parent_key == holdup.partition_key
     if holdup.parent_key is not None and (is_full or is_own_key):
-        yield Reason("Its parent holds one of these places.", {})
+        yield Reason(gettext_noop("Its parent holds one of these places."), {})
 
 
 def _rates(holdup: Holdup) -> Iterator[Reason]:
     if holdup.next_start is not None:
-        yield Reason("Rate limit: next start in %(seconds)d s.", _in(holdup.next_start))
+        yield Reason(
+            gettext_noop("Rate limit: next start in %(seconds)d s."), _in(holdup.next_start)
+        )
     if holdup.partition_next_start is not None:
         yield Reason(
-            "Rate limit of its key: next start in %(seconds)d s.", _in(holdup.partition_next_start)
+            gettext_noop("Rate limit of its key: next start in %(seconds)d s."),
+            _in(holdup.partition_next_start),
         )
 
 
@@ -153,10 +163,14 @@ def behind(holdup: Holdup) -> Reason | None:
     is_more = holdup.ahead > MOST_AHEAD
     if holdup.partition_key:
         return Reason(
-            "Behind more than %(ahead)d of its key." if is_more else "Behind %(ahead)d of its key.",
+            gettext_noop("Behind more than %(ahead)d of its key.")
+            if is_more
+            else gettext_noop("Behind %(ahead)d of its key."),
             values,
         )
     return Reason(
-        "Behind more than %(ahead)d of its queue." if is_more else "Behind %(ahead)d of its queue.",
+        gettext_noop("Behind more than %(ahead)d of its queue.")
+        if is_more
+        else gettext_noop("Behind %(ahead)d of its queue."),
         values,
     )

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos.core import schedules
@@ -80,7 +81,7 @@ class Schedule(EngineRow):
             return schedules.describe(self.definition)
         except (TypeError, ValueError) as error:
             # A row that was changed by hand must not fail a list.
-            return f"unreadable options: {error}"
+            return gettext("unreadable options: %s") % error
 
     @property
     def is_paused(self) -> bool:
