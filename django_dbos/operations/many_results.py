@@ -227,7 +227,7 @@ class _AsyncEndWait(EndWait):
         return max(seconds, 0.0)
 
     async def resume(self) -> None:
-        self._run.check()
+        self._run.check_in_wait()
 
 
 def find_left(run: Run, workflow_ids: Sequence[str]) -> list[str]:

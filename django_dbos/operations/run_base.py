@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 W = TypeVar("W", bound=Write)
 
+# Seconds between two looks whether the steps of a run that is handed over have ended.
+STEPS_PAUSE = 0.02
+
 
 class BaseCall:
     """One operation of a run: its position, and the checkpoint that was found there."""
@@ -239,6 +242,9 @@ class BaseRun:
             yield
         finally:
             self.attempts -= 1
+            if self.interruption is not None:
+                # A wait beside it may end now.
+                self.host.store.wakeups.notify([run_key(self.workflow_id)])
 
     def note_children(self, workflow_ids: Iterable[str], queue_name: str) -> None:
         """Note children that can't run if this run has the last place of their queue."""
@@ -321,6 +327,16 @@ class BaseRun:
         if not isinstance(self.interruption, HandedOver):
             self.check()
 
+    def check_in_wait(self) -> None:
+        """Raise the error that ends the run, unless it lets a step beside this wait finish."""
+        if not self.lets_steps_end:
+            self.check()
+
+    @property
+    def lets_steps_end(self) -> bool:
+        """True if the run is handed over once the steps that it is in have ended."""
+        return self.attempts > 0 and isinstance(self.interruption, HandedOver)
+
     def suspend(self, wake: Wake, step_number: int, remaining: float | None) -> NoReturn:
         """End the run until the wake-up comes, or `remaining` seconds have passed."""
         self.suspension = {"wake": wake, "step_number": step_number, "remaining": remaining}
@@ -394,4 +410,13 @@ class BaseRun:
         """Wait for this outcome's turn: branches get outcomes in their recorded order."""
         assert self.branches is not None
         await self.branches.turn(checkpoint.record_order)
+        await self.until_steps_end()
         self.check()
+
+    async def until_steps_end(self) -> None:
+        """Wait for the steps that a run which is handed over is in.
+
+        The outcome of one is on its way to the writer when it is no longer counted.
+        """
+        while self.lets_steps_end:  # noqa: ASYNC110
+            await asyncio.sleep(STEPS_PAUSE)

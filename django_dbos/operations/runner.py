@@ -18,7 +18,7 @@ from typing import Any
 from django.db import connections
 
 from django_dbos import telemetry
-from django_dbos.interruptions import HandedOver, RunInterrupted
+from django_dbos.interruptions import RunInterrupted
 from django_dbos.operations import completion, context, threads
 from django_dbos.operations._sync import completion as sync_completion
 from django_dbos.operations.ordering import Branches
@@ -29,8 +29,6 @@ logger = logging.getLogger("django_dbos.executor")
 
 # The seconds that a cancelled workflow's async function has to end before get_result() raises.
 LAST_WORDS = 1.0
-# Seconds between two looks whether the steps of a run that is handed over have ended.
-STEPS_PAUSE = 0.02
 
 _working_runs: set[int] = set()
 _async_runs: dict[str, Run] = {}
@@ -198,10 +196,7 @@ async def _stop_tasks(run: Run) -> None:
             extra=run.log_fields,
         )
     run.branches.stop()
-    # A step in progress ends, and its outcome is on the way to the writer when it is no longer
-    # counted. No other step begins.
-    while run.attempts and isinstance(run.interruption, HandedOver):  # noqa: ASYNC110
-        await asyncio.sleep(STEPS_PAUSE)
+    await run.until_steps_end()
     for task in left:
         task.cancel()
     if left:

@@ -367,7 +367,7 @@ class _AsyncRunPageWait(BaseRunPageWait):
         return seconds
 
     async def resume(self) -> None:
-        self._run.check()
+        self._run.check_in_wait()
 
 
 async def aload(run: Run | None, text: str) -> Any:

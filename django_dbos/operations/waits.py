@@ -248,7 +248,7 @@ class _AsyncOutcomeWait(_RecordedWait):
         return self._next_pause(self._remaining)
 
     async def resume(self) -> None:
-        self._run.check()
+        self._run.check_in_wait()
 
 
 class _TimedWait(RunWait):
@@ -263,7 +263,7 @@ class _TimedWait(RunWait):
         return self._until - time.monotonic()
 
     def _poll(self) -> tuple[None] | None:
-        self._run.check()
+        self._run.check_in_wait()
         return (None,) if self._remaining <= 0 else None
 
 
@@ -277,4 +277,4 @@ class _AsyncPause(_TimedWait):
         return self._next_pause(self._remaining)
 
     async def resume(self) -> None:
-        self._run.check()
+        self._run.check_in_wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -78,6 +79,14 @@ async def gated_on_loop() -> str:
 @dbos.workflow
 async def waits_beside_steps() -> list[Any]:
     return await asyncio.gather(dbos.arecv(), gated_on_thread.acall(), gated_on_loop())
+
+
+@dbos.workflow
+async def waits_in_group() -> list[Any]:
+    async with asyncio.TaskGroup() as group:
+        received = group.create_task(dbos.arecv())
+        steps = [group.create_task(one) for one in (gated_on_thread.acall(), gated_on_loop())]
+    return [received.result(), *(step.result() for step in steps)]
 
 
 def drained(executor: Executor) -> bool:
@@ -222,20 +231,22 @@ def test_the_other_processes_of_a_worker_go_on(
 
 @pytest.mark.rule(37)
 @pytest.mark.parametrize("is_stopped", [False, True], ids=["drained", "stopped"])
+@pytest.mark.parametrize("workflow", [waits_beside_steps, waits_in_group], ids=["gather", "group"])
 def test_steps_beside_a_wait_end_and_are_recorded_before_the_hand_over(
-    start_executor: Callable[..., Executor], is_stopped: bool
+    start_executor: Callable[..., Executor], workflow: Any, is_stopped: bool
 ) -> None:
     begun.clear()
     executor = start_executor()
-    handle = waits_beside_steps.start()
+    handle = workflow.start()
     eventually(lambda: len(begun) == 2)
     (run,) = executor.runs
     eventually(lambda: run.waiting_branches)
 
     ending = threading.Thread(target=executor.stop if is_stopped else executor.drain)
     ending.start()
-    # The wait has ended the function.
-    eventually(lambda: run.task is not None and run.task.done())
+    eventually(lambda: run.interruption)
+    # Whatever ends the function early, or cancels its branches, has time to do so.
+    time.sleep(0.3)
     go.set()
     ending.join(LIMIT)
     eventually(lambda: drained(executor))

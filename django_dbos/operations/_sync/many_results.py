@@ -153,4 +153,4 @@ class _EndWait(EndWait):
         return max(seconds, 0.0)
 
     def resume(self) -> None:
-        self._run.check()
+        self._run.check_in_wait()

@@ -177,7 +177,7 @@ class _RunPageWait(BaseRunPageWait):
         return seconds
 
     def resume(self) -> None:
-        self._run.check()
+        self._run.check_in_wait()
 
 
 def load(run: Run | None, text: str) -> Any:

@@ -64,7 +64,7 @@ class _OutcomeWait(_RecordedWait):
         return self._next_pause(self._remaining)
 
     def resume(self) -> None:
-        self._run.check()
+        self._run.check_in_wait()
 
 
 class _Pause(_TimedWait):
@@ -77,4 +77,4 @@ class _Pause(_TimedWait):
         return self._next_pause(self._remaining)
 
     def resume(self) -> None:
-        self._run.check()
+        self._run.check_in_wait()
