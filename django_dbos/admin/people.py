@@ -17,11 +17,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from django_dbos.admin.base import EngineAdmin, EngineList, rows_of
+from django_dbos.admin.base import EngineList, rows_of
 from django_dbos.admin.look import Look
 from django_dbos.admin.named import log
+from django_dbos.admin.rows import ValueAdmin
 from django_dbos.admin.section import Label
-from django_dbos.admin.values import instant, shown, with_values
+from django_dbos.admin.values import instant
 from django_dbos.exceptions import FormNotPending, PayloadTooLarge, SerializationError
 from django_dbos.models import Inquiry
 from django_dbos.operations import answering, form_classes
@@ -104,9 +105,10 @@ class InquiryList(EngineList):
 
 
 @admin.register(Inquiry)
-class InquiryAdmin(EngineAdmin):
+class InquiryAdmin(ValueAdmin):
     """Forms that wait for people, and callbacks that wait for other services."""
 
+    value_column = "answer_text"
     list_display = (
         "name",
         "state_shown",
@@ -283,9 +285,8 @@ class InquiryAdmin(EngineAdmin):
     def _shown_answer(self, request: HttpRequest, inquiry: Inquiry) -> SafeString | str:
         if inquiry.answered_at is None:
             return ""
-        look = Look.of(request, is_whole=True)
-        row = with_values(rows_of(Inquiry).filter(pk=inquiry.pk), "answer_text", look=look).first()
-        return format_html("<pre>{}</pre>", shown(row, "answer_text", look).text) if row else ""
+        inquiry.look = Look.of(request, is_whole=True)  # type: ignore[attr-defined]
+        return self.plain_value(inquiry)
 
     def _address(self, view: str, inquiry: Inquiry) -> str:
         return reverse(

@@ -48,10 +48,10 @@ class ValueAdmin(EngineAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         row = self.get_object(request, unquote(object_id))
-        if row is None:
+        stored = getattr(row, self.value_column, None)
+        if stored is None:
             raise Http404
         try:
-            stored = getattr(row, self.value_column)
             value = to_download(row, self.value_column, stored, row.look)
             return as_download(value, f"{self.opts.model_name}-{row.pk}")
         except Unshowable as error:

@@ -34,6 +34,8 @@ ANSWERS: dict[str, tuple[int, int]] = {
     # Values have a permission of their own.
     "event_download": (403, 200),
     "message_download": (403, 200),
+    # Nobody has answered yet.
+    "inquiry_download": (404, 404),
     "executor_drain": (403, 200),
     "queue_action": (405, 405),
     "schedule_action": (405, 405),

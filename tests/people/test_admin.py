@@ -147,6 +147,21 @@ def test_values_are_hidden_from_those_who_may_not_see_them(client: Client) -> No
     assert "secret words" in get(client, url_of(form)).html
 
 
+def test_a_long_answer_is_cut_and_can_be_downloaded(client: Client) -> None:
+    form, note = asked(), "long words " * 10_000
+    dbos.answer_form(form.pk, {**GOOD, "note": note})
+    download = reverse("admin:django_dbos_inquiry_download", args=[form.pk])
+    log_in(client, "view_inquiry")
+    assert client.get(download).status_code == 403
+
+    User.objects.all().delete()
+    log_in(client, "view_inquiry", "view_payload")
+    page = get(client, url_of(form))
+    assert download in page.links
+    assert note.strip() not in page.text
+    assert client.get(download).json()["note"] == note.strip()
+
+
 @pytest.mark.parametrize("permissions", [(), ("view_workflow",), ("view_message",)])
 def test_others_see_nothing(client: Client, permissions: tuple[str, ...]) -> None:
     form = asked(title="Refund?")
