@@ -29,8 +29,8 @@ logger = logging.getLogger("django_dbos.executor")
 LEND_AFTER = 0.1
 # The first and the longest pause in seconds while others hold the lock of the queue.
 LOCK_PAUSES = (0.002, 0.25)
-# After these vain attempts at the lock another connection is used: in a transaction that sees an
-# old state of the tables, that of the project's can't count.
+# After these vain attempts at the lock an inline call uses another connection: in a transaction
+# that sees an old state of the tables, that of the project's can't count.
 MOST_LOCKED = 8
 # Seconds between two looks in a test's transaction, in which nothing is notified.
 TURN_PAUSE = 0.01
@@ -140,7 +140,7 @@ class PlaceWait:
 
     def _ask(self, session: Session) -> PlaceReply:
         store, fence = self._run.host.store, _fence(self._run)
-        if self._locked < MOST_LOCKED:
+        if self._locked < MOST_LOCKED or not self._run.host.is_inline:
             return store.take_place_again(session, fence)
         with closing(store.connect(self._run.host.executor_id, "places")) as own:
             return store.take_place_again(own, fence)

@@ -21,8 +21,12 @@ from django_dbos.core.queues import LENT, RESERVED
 from django_dbos.executor import Executor
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.models import Message, Workflow
+from django_dbos.operations.places import MOST_LOCKED
 from django_dbos.store import errors
+from django_dbos.store.records import PlaceReply
+from django_dbos.store.sessions import Session
 from django_dbos.testing import run_until_idle
+from tests.capabilities import many_writers
 from tests.executors import Start
 from tests.flow.managed import make_queue
 from tests.flow.world import World, work
@@ -325,6 +329,38 @@ def test_a_pause_keeps_a_run_that_wants_its_place_back(returning: Any) -> None:
 
     dbos.queues.resume("mail")
     assert returning.get_result(timeout=LIMIT) == ["hello", "there"]
+
+
+@pytest.mark.rule(86)
+@in_workers
+@many_writers
+def test_the_lock_of_a_queue_keeps_a_run_and_costs_no_connections(
+    lent: Any, worker: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, connected = [], []
+    ask, connect = worker.store.take_place_again, worker.store.connect
+
+    def asks(*args: Any) -> PlaceReply:
+        asked.append(ask(*args))
+        return asked[-1]
+
+    def connects(executor_id: str, purpose: str) -> Session:
+        connected.append(purpose)
+        return connect(executor_id, purpose)
+
+    monkeypatch.setattr(worker.store, "take_place_again", asks)
+    monkeypatch.setattr(worker.store, "connect", connects)
+    session = connect(worker.executor_id, "test")
+    with session.transaction():
+        session.run("lock_queue", {"queue_name": "mail"})
+        lent.send("hello", "one")
+        eventually(lambda: len(asked) > MOST_LOCKED + 2)
+        assert all(reply.is_locked for reply in asked[:MOST_LOCKED])
+        assert names() == ["parent"]
+    session.close()
+
+    assert rest_of(lent) == ["hello", "there"]
+    assert connected.count("places") <= 1
 
 
 @pytest.mark.rule(86)
