@@ -14,7 +14,7 @@ from django.contrib.admin.utils import quote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
@@ -28,7 +28,7 @@ from django_dbos.admin.look import Look, Unshowable, hidden, unshowable
 from django_dbos.admin.named import NamedAdmin, log, paused_badge, plain
 from django_dbos.admin.schedule_form import ScheduleForm
 from django_dbos.admin.section import Label
-from django_dbos.admin.values import instant
+from django_dbos.admin.values import as_download, instant
 from django_dbos.exceptions import DbosError, SerializationError
 from django_dbos.models import Schedule
 from django_dbos.operations import schedule_options
@@ -191,6 +191,24 @@ class ScheduleAdmin(NamedAdmin):
 
     # The page of one schedule
 
+    def get_urls(self) -> list[URLPattern]:
+        """Add the address of the complete arguments."""
+        view = self.admin_site.admin_view(self.download_view)
+        name = "django_dbos_schedule_download"
+        return [path("<path:object_id>/download/", view, name=name), *super().get_urls()]
+
+    def download_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Return the complete arguments as a file."""
+        schedule, look = self.find(request, object_id), Look.of(request)
+        if not look.may_see:
+            raise PermissionDenied
+        try:
+            return as_download(_plain_arguments(schedule, look), "arguments")
+        except Unshowable as error:
+            raise PermissionDenied(str(error)) from error
+        except (SerializationError, RecursionError) as error:
+            raise Http404(str(error)) from error
+
     def action_view(self, request: HttpRequest, object_id: str, action: str) -> HttpResponse:
         """Act on a schedule, for the buttons of its page."""
         schedule = self.find(request, object_id)
@@ -278,7 +296,10 @@ class ScheduleAdmin(NamedAdmin):
             (_("Last"), self._last(schedule)),
             (_("Workflow"), schedule.workflow_name),
             (_("Workflows started"), self._history(schedule, gettext("Show"))),
-            (_("Arguments"), _arguments(schedule, Look.of(request))),
+            (
+                _("Arguments"),
+                _arguments(schedule, Look.of(request), self.address("download", schedule)),
+            ),
             (_("Time-zone data"), schedule.tzdata),
             (_("Decided up to"), instant(schedule.settled_at)),
             (_("Changed"), instant(schedule.updated_at)),
@@ -316,15 +337,25 @@ class ScheduleAdmin(NamedAdmin):
         )
 
 
-def _arguments(schedule: Schedule, look: Look) -> str:
-    """Return the arguments of its workflows as plain JSON, as this user may see them."""
+def _arguments(schedule: Schedule, look: Look, download_url: str) -> Shown:
+    """Return the arguments of its workflows as plain JSON, as this user may see them.
+
+    Long ones are cut, and can be downloaded.
+    """
     if not look.may_see:
         return hidden()
     try:
-        value = look.redacted(schedule, "input", serializers.to_plain(schedule.definition.input))
-        return json.dumps(value, ensure_ascii=False)[:MAX_INPUT]
+        text = json.dumps(_plain_arguments(schedule, look), ensure_ascii=False)
     except (SerializationError, Unshowable, RecursionError) as error:
         return unshowable(error)
+    if len(text) <= MAX_INPUT:
+        return text
+    whole = link(download_url, gettext("Download the complete value"))
+    return format_html("{}… {}", text[:MAX_INPUT], whole)
+
+
+def _plain_arguments(schedule: Schedule, look: Look) -> Any:
+    return look.redacted(schedule, "input", serializers.to_plain(schedule.definition.input))
 
 
 def _may_go(schedule: Schedule) -> bool:

@@ -34,6 +34,7 @@ ANSWERS: dict[str, tuple[int, int]] = {
     # Values have a permission of their own.
     "event_download": (403, 200),
     "message_download": (403, 200),
+    "schedule_download": (403, 200),
     # Nobody has answered yet.
     "inquiry_download": (404, 404),
     "executor_drain": (403, 200),

@@ -249,6 +249,19 @@ def test_the_form_needs_its_permission(client: Client, nightly: None) -> None:
     assert post(client, "explode").status_code == 404
 
 
+def test_long_arguments_are_cut_and_can_be_downloaded(client: Client) -> None:
+    long = "long words " * 1_000
+    dbos.schedules.create("nightly", report, "0 3 * * *", args=[long])
+    log_in(client, "view_schedule", "view_payload")
+
+    page = get(client, url("change"))
+
+    assert long not in page.text
+    assert "long words" in page.text
+    assert url("download") in page.links
+    assert client.get(url("download")).json()["args"] == [long]
+
+
 def test_without_the_view_permission_nothing_is_shown(client: Client, nightly: None) -> None:
     log_in(client, "pause_schedule")
 
