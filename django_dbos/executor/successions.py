@@ -64,8 +64,8 @@ class Successions:
             return
         try:
             yield succession
-        except errors.Unavailable:
-            # The answer may be lost: the audit finds claims without a run.
+        except errors.StoreError:
+            # The claim may be committed: the audit finds claims without a run.
             self._audit()
             raise
         finally:
