@@ -42,7 +42,8 @@ class AnswerFormView(View):
 
     A project may subclass it for another template, or for another page after the answer. Its
     template gets `form`, the Django form; `inquiry`, the form's row, with its `state`;
-    `is_pending`; and `is_unusable` if the form can't be shown.
+    `is_pending`; `is_refused` after an answer that came too late; and `is_unusable` if the form
+    can't be shown.
     """
 
     template_name: ClassVar[str] = "django_dbos/form.html"
@@ -83,7 +84,13 @@ class AnswerFormView(View):
         is_pending = inquiry.state == Inquiry.State.PENDING
         if is_pending and form is None:
             form = form_classes.make_for(inquiry)
-        context = {"inquiry": inquiry, "form": form, "is_pending": is_pending}
+        is_refused = not is_pending and status == 409
+        context = {
+            "inquiry": inquiry,
+            "form": form,
+            "is_pending": is_pending,
+            "is_refused": is_refused,
+        }
         return render(request, self.template_name, context, status=status)
 
     def _find(self, request: HttpRequest, form_id: int) -> Inquiry:

@@ -142,8 +142,11 @@ class Inquiry(EngineRow):
         """Return whether the user is one of the form's audience, or may answer every form.
 
         That is the permission `django_dbos.answer_form`, which superusers have. Nobody else may
-        answer a form without an audience, and anonymous and inactive users none at all.
+        answer a form without an audience, and anonymous and inactive users none at all. A
+        callback isn't a form: nobody answers it on a page.
         """
+        if self.kind == self.Kind.CALLBACK:
+            return False
         if user is None or not user.is_authenticated or not user.is_active:
             return False
         if user.has_perm(ANSWER_FORM):

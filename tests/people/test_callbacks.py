@@ -269,3 +269,11 @@ def test_the_address_says_nothing_of_the_workflow() -> None:
     handle = pay.using(workflow_id="customer-anna").start()
 
     assert not re.search("anna|customer|paid", path_of(handle))
+
+
+def test_a_callback_is_not_among_the_forms_that_a_person_may_answer(admin_user: Any) -> None:
+    path_of(pay.start())
+    (callback,) = Inquiry.objects.pending()
+
+    assert callback.kind == Inquiry.Kind.CALLBACK
+    assert not callback.may_be_answered_by(admin_user)

@@ -174,7 +174,8 @@ def test_a_second_answer_is_refused_with_a_page(client: Client, anna: User) -> N
     page = client.post(form.get_absolute_url(), {"amount": "1"})
 
     assert page.status_code == 409
-    assert "The answer has arrived" in page.content.decode()
+    assert "Only the first answer counts" in page.content.decode()
+    assert "The answer has arrived" not in page.content.decode()
     assert Message.objects.count() == 1
 
 
