@@ -10,19 +10,24 @@ import polib
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.test import Client
 from django.urls import reverse
 from django.utils import translation
 from django.utils.functional import Promise
 
+import django_dbos as dbos
 from django_dbos import queues
 from django_dbos.admin.values import decimal, duration, whole
-from django_dbos.models import Workflow
+from django_dbos.models import Inquiry, Schedule, Workflow
+from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
 from tests import catalogues
 from tests.admin.conftest import page_of, url_of
 from tests.admin.workflows import busy, failing, parent, quick, retrying
 from tests.catalogues import MODULES, PACKAGE, TEMPLATES
+from tests.people.forms import approve
+from tests.store.conftest import register
 
 LANGUAGES = ("de", "fr")
 MODELS = list(apps.get_app_config("django_dbos").get_models())
@@ -80,7 +85,7 @@ def test_translations_keep_the_placeholders(language: str) -> None:
         wanted = placeholders(entry.msgid_plural or entry.msgid)
         for text in translations(entry):
             assert placeholders(text) == wanted, entry.msgid
-            assert (text[0] == " ") == (entry.msgid[0] == " "), entry.msgid
+            assert text.startswith(" ") == entry.msgid.startswith(" "), entry.msgid
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -152,12 +157,21 @@ def addresses(admin_client: Client) -> list[str]:
         handle.send("x", topic="other")
     queues.set("words", concurrency=2)
     queues.pause("words", by="ada")
+    dbos.schedules.create("weekly", quick, "0 3 * * 1", timezone="Europe/Berlin")
+    approve.start()
+    run_until_idle()
+    form = Inquiry.objects.get()
+    executor_id = register(get_store())
     held = quick.using(queue_name="words").start(2)
     lists = [reverse(f"admin:django_dbos_{found.opts.model_name}_changelist") for found in ADMINS]
     return [
         reverse("admin:app_list", args=["django_dbos"]),
         reverse("admin:django_dbos_workflow_overview"),
         reverse("admin:django_dbos_queue_change", args=["words"]),
+        reverse("admin:django_dbos_schedule_change", args=["weekly"]),
+        reverse("admin:django_dbos_executor_change", args=[quote(executor_id)]),
+        reverse("admin:django_dbos_inquiry_change", args=[form.pk]),
+        reverse("dbos:form", args=[form.pk]),
         *lists,
         *(page_of(handle.workflow_id) for handle in [*handles, held]),
         url_of("cancel", handles[0].workflow_id),
@@ -230,6 +244,28 @@ def test_reasons_of_queues_and_numbers_are_in_the_language(
         assert (whole(10_000, is_cut=True), decimal(3.21, 1)) == (number, "3,2")
 
     assert reason in page
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("language", "weekly", "often", "odd"),
+    [
+        ("en", "every Monday at 03:00 (UTC)", "every 90 minutes", "every 1.5 seconds"),
+        ("de", "jeden Montag um 03:00 (UTC)", "alle 90 Minuten", "alle 1.5 Sekunden"),
+        ("fr", "chaque lundi à 03:00 (UTC)", "toutes les 90 minutes", "toutes les 1.5 secondes"),
+    ],
+)
+def test_the_times_of_schedules_are_in_the_language(
+    language: str, weekly: str, often: str, odd: str
+) -> None:
+    dbos.schedules.create("weekly", quick, "0 3 * * 1", timezone="UTC")
+    dbos.schedules.create("often", quick, every=5_400)
+    dbos.schedules.create("odd", quick, every=1.5)
+
+    with translation.override(language):
+        found = {row.name: row.describe(translation.gettext) for row in Schedule.objects.all()}
+
+    assert found == {"weekly": weekly, "often": often, "odd": odd}
 
 
 def test_english_texts_stay_as_they_are() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from django_dbos.admin.section import Label
 from django_dbos.core.schedules import CatchUp, Overlap
@@ -42,6 +43,17 @@ HELP: dict[str, Label] = {
     "overlap": _("What an instant does while an earlier workflow is active."),
     "pause_after_failures": _("Failures in a row after which it is paused. Empty: never."),
 }
+CATCH_UP: dict[str, Label] = {
+    CatchUp.NONE: pgettext_lazy("missed instants", "none"),
+    CatchUp.LATEST: pgettext_lazy("missed instants", "latest"),
+    CatchUp.ALL: pgettext_lazy("missed instants", "all"),
+}
+OVERLAP: dict[str, Label] = {
+    Overlap.ALLOW: pgettext_lazy("an overlapping instant", "allow"),
+    Overlap.SKIP: pgettext_lazy("an overlapping instant", "skip"),
+    Overlap.QUEUE: pgettext_lazy("an overlapping instant", "queue"),
+    Overlap.CANCEL: pgettext_lazy("an overlapping instant", "cancel"),
+}
 
 
 class ScheduleForm(forms.Form):
@@ -56,9 +68,9 @@ class ScheduleForm(forms.Form):
     start = forms.DateTimeField(required=False)
     end = forms.DateTimeField(required=False)
     jitter = forms.FloatField(required=False)
-    catch_up = forms.ChoiceField(choices=[(str(one), str(one)) for one in CatchUp])
+    catch_up = forms.ChoiceField(choices=[(str(one), CATCH_UP[one]) for one in CatchUp])
     catch_up_window = forms.FloatField(required=False)
-    overlap = forms.ChoiceField(choices=[(str(one), str(one)) for one in Overlap])
+    overlap = forms.ChoiceField(choices=[(str(one), OVERLAP[one]) for one in Overlap])
     pause_after_failures = forms.IntegerField(required=False)
 
     def __init__(self, *args: Any, row: Schedule, **kwargs: Any) -> None:

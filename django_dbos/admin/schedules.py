@@ -132,11 +132,11 @@ class ScheduleAdmin(NamedAdmin):
 
     @admin.display(description=_("times"))
     def times(self, schedule: Schedule) -> Shown:
-        """Return the times in English, with those that are declared where they differ."""
+        """Return the times in words, with those that are declared where they differ."""
         if not schedule.is_edited:
-            return schedule.description
+            return schedule.describe(gettext)
         note = gettext("edited: %s") % ", ".join(sorted(schedule.edited or {}))
-        return format_html('{}<p class="dbos-why">{}</p>', schedule.description, note)
+        return format_html('{}<p class="dbos-why">{}</p>', schedule.describe(gettext), note)
 
     @admin.display(description=_("state"))
     def state(self, schedule: Schedule) -> Shown:
@@ -256,7 +256,9 @@ class ScheduleAdmin(NamedAdmin):
             "opts": self.opts,
             "media": self.media,
             "title": gettext("Delete schedules?"),
-            "schedules": deletable,
+            "schedules": [
+                (found.name, found.describe(gettext), found.workflow_name) for found in deletable
+            ],
             "hidden": [(ANSWER, "yes"), *hidden],
             "form_url": request.get_full_path(),
             "back_url": back_url,
@@ -290,7 +292,7 @@ class ScheduleAdmin(NamedAdmin):
         """Return the times, the state and what was started."""
         schedule: Schedule = row
         return [
-            (_("Times"), schedule.description),
+            (_("Times"), schedule.describe(gettext)),
             (_("State"), _state(schedule)),
             (_("Next"), instant(schedule.next_at)),
             (_("Last"), self._last(schedule)),

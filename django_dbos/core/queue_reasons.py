@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from django_dbos.core.queues import is_reached
+from django_dbos.core.texts import gettext_noop
 
 MOST_AHEAD = 1_000
 """The number at which the count of workflows ahead of one stops."""
@@ -54,11 +55,6 @@ class Reason:
 
     def __str__(self) -> str:
         return self.template % self.values
-
-
-def gettext_noop(template: str) -> str:
-    """Return the template as it is; `makemessages` finds it by the name of this function."""
-    return template
 
 
 def reasons(

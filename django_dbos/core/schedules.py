@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from django_dbos.core import cron, zones
 from django_dbos.core.status import Status
+from django_dbos.core.texts import gettext_noop
 
 # A name, "@" and an instant make a workflow's id.
 MAX_NAME_LENGTH = 200
@@ -459,49 +460,73 @@ def jittered(definition: Definition, name: str, instant: datetime) -> datetime |
 
 # Description
 
-DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+DAYS = (
+    gettext_noop("Sunday"),
+    gettext_noop("Monday"),
+    gettext_noop("Tuesday"),
+    gettext_noop("Wednesday"),
+    gettext_noop("Thursday"),
+    gettext_noop("Friday"),
+    gettext_noop("Saturday"),
+    gettext_noop("Sunday"),
+)
+# The seconds of a unit, and the texts for one of it and for several.
+UNITS = (
+    (86_400, gettext_noop("every day"), gettext_noop("every %d days")),
+    (3_600, gettext_noop("every hour"), gettext_noop("every %d hours")),
+    (60, gettext_noop("every minute"), gettext_noop("every %d minutes")),
+    (1, gettext_noop("every second"), gettext_noop("every %d seconds")),
+)
 
 
-def describe(definition: Definition) -> str:
-    """Return a schedule in English; a cron expression that takes many words stays as it is."""
+def describe(definition: Definition, translate: Callable[[str], str] = str) -> str:
+    """Return a schedule in words; a cron expression that takes many words stays as it is.
+
+    Args:
+        definition: The options.
+        translate: Returns a text in the language of the reader. The default keeps English.
+    """
     if definition.every is not None:
-        return f"every {_duration(definition.every)}"
+        return _interval(definition.every, translate)
     text = str(definition.cron)
-    return f"{_in_words(text) or text} ({definition.timezone})"
+    return f"{_in_words(text, translate) or text} ({definition.timezone})"
 
 
-def _duration(seconds: float) -> str:
-    for size, unit in UNITS:
+def _interval(seconds: float, translate: Callable[[str], str]) -> str:
+    for size, one, many in UNITS:
         count = seconds / size
         if count >= 1 and count == int(count):
-            return unit if count == 1 else f"{int(count)} {unit}s"
-    return f"{seconds:g} seconds"
+            return translate(one) if count == 1 else translate(many) % count
+    return translate(gettext_noop("every %s seconds")) % f"{seconds:g}"
 
 
-def _in_words(text: str) -> str | None:
+def _in_words(text: str, translate: Callable[[str], str]) -> str | None:
     """Return the words for the common forms of a cron expression, None for others."""
     minute, hour, day, month, weekday = text.split()
     if (day, month) == ("*", "*") and weekday == "*" and hour == "*":
-        return _within_hours(minute)
+        return _within_hours(minute, translate)
     if not (minute.isdigit() and hour.isdigit() and month == "*"):
         return None
-    time = f"at {int(hour):02}:{int(minute):02}"
+    time = f"{int(hour):02}:{int(minute):02}"
     if (day, weekday) == ("*", "*"):
-        return f"every day {time}"
+        return translate(gettext_noop("every day at %s")) % time
     if day == "*" and weekday.isdigit():
-        return f"every {DAYS[int(weekday)]} {time}"
+        values = {"day": translate(DAYS[int(weekday)]), "time": time}
+        return translate(gettext_noop("every %(day)s at %(time)s")) % values
     if weekday == "*" and day.isdigit():
-        return f"on day {int(day)} of the month {time}"
+        found = translate(gettext_noop("on day %(day)d of the month at %(time)s"))
+        return found % {"day": int(day), "time": time}
     return None
 
 
-def _within_hours(minute: str) -> str | None:
+def _within_hours(minute: str, translate: Callable[[str], str]) -> str | None:
     if minute == "*":
-        return "every minute"
+        return translate(gettext_noop("every minute"))
     if minute.isdigit():
-        return "every hour" if int(minute) == 0 else f"every hour at minute {int(minute)}"
+        if int(minute) == 0:
+            return translate(gettext_noop("every hour"))
+        return translate(gettext_noop("every hour at minute %d")) % int(minute)
     step = minute.removeprefix("*/")
     if step.isdigit() and 60 % int(step) == 0:
-        return f"every {_duration(int(step) * 60.0)}"
+        return _interval(int(step) * 60.0, translate)
     return None

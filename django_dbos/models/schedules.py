@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import Q
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos.core import schedules
 from django_dbos.core.ids import MAX_ID_LENGTH
+from django_dbos.core.texts import gettext_noop
 from django_dbos.fields import InstantField, KeyField
 from django_dbos.models.base import EngineQuerySet, EngineRow
 
@@ -77,11 +78,15 @@ class Schedule(EngineRow):
     @property
     def description(self) -> str:
         """The times in English, for example "every day at 03:00 (Europe/Berlin)"."""
+        return self.describe()
+
+    def describe(self, translate: Callable[[str], str] = str) -> str:
+        """Return the times in words, which `translate` puts into the language of the reader."""
         try:
-            return schedules.describe(self.definition)
+            return schedules.describe(self.definition, translate)
         except (TypeError, ValueError) as error:
             # A row that was changed by hand must not fail a list.
-            return gettext("unreadable options: %s") % error
+            return translate(gettext_noop("unreadable options: %s")) % error
 
     @property
     def is_paused(self) -> bool:
