@@ -14,6 +14,8 @@ app_name = "dbos"
 urlpatterns = [
     path("forms/<int:form_id>/", AnswerFormView.as_view(), name="form"),
     path("callbacks/<str:signed>/", callback, name="callback"),
+    # Some services drop the last slash, and Django can't redirect a POST.
+    path("callbacks/<str:signed>", callback),
     path("streams/", streams, name="streams"),
     path("events/", events, name="events"),
     path("messages/", messages, name="messages"),

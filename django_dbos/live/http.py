@@ -54,7 +54,7 @@ def live_view(*methods: str) -> Callable[[View], Any]:
         async def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if request.method not in methods:
                 allowed = ", ".join(methods)
-                text = f"{request.method} isn't offered here. Methods are {allowed}."
+                text = f"{request.method} isn't offered here, only {allowed}."
                 return response_of(protocol.refusal(405, text, Allow=allowed))
             return await _answer(view, request, *args, **kwargs)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 
 from django.http import HttpRequest, HttpResponseBase
+from django.views.decorators.csrf import csrf_exempt
 
 from django_dbos.conf import get_settings
 from django_dbos.core import names
@@ -32,6 +33,8 @@ from django_dbos.live.sources import EventSource, Source, StreamSource
 from django_dbos.live.waiting import await_news, threads
 
 
+# Exempt, so that other methods are answered with 405 without a token, too.
+@csrf_exempt
 @live_view("GET", "HEAD")
 async def streams(request: HttpRequest) -> HttpResponseBase:
     """Serve a stream's entries: `?workflow_id=…&key=…`."""
@@ -40,6 +43,8 @@ async def streams(request: HttpRequest) -> HttpResponseBase:
     return await _serve(request, StreamSource(await reader_of(request), workflow_id, key))
 
 
+# Exempt, so that other methods are answered with 405 without a token, too.
+@csrf_exempt
 @live_view("GET", "HEAD")
 async def events(request: HttpRequest) -> HttpResponseBase:
     """Serve the changes of a workflow's events, or of one: `?workflow_id=…[&key=…]`."""

@@ -182,7 +182,8 @@ async def test_a_bad_request_is_explained(async_db: None, query: dict[str, str],
 
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete", "options"])
 async def test_what_is_not_offered_is_405(async_db: None, method: str) -> None:
-    client = await root()
+    # Without a token against forgery, too.
+    client = AsyncClient(enforce_csrf_checks=True)
 
     response = await getattr(client, method)(address("streams", "id", key="s"))
 

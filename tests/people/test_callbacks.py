@@ -51,6 +51,14 @@ def post(path: str, value: Any, client: Client | None = None) -> Any:
     return client.post(path, json.dumps(value), content_type="application/json")
 
 
+def test_the_last_slash_may_be_missing() -> None:
+    handle = pay.start()
+
+    assert post(path_of(handle).rstrip("/"), 12).status_code == 200
+    run_until_idle()
+    assert handle.get_result() == 12
+
+
 @pytest.mark.parametrize("workflow", [pay, apay])
 def test_it_completes_a_wait_once(workflow: Any) -> None:
     handle = workflow.start()
