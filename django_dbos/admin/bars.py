@@ -62,9 +62,11 @@ def bars_of_workflow(workflow: Any, now: datetime) -> tuple[Bar, ...]:
     """Return the time in the queue, and the time since the first run."""
     end = workflow.finished_at or now
     kind = _KIND_BY_STATUS[Status(workflow.status)]
+    # Instants that Python can't show are read as None.
+    created = workflow.created_at or workflow.started_at or end
     if workflow.started_at is None:
-        return (Bar(kind=kind, start=workflow.created_at, end=end),)
-    queue = Bar(kind="queue", start=workflow.created_at, end=workflow.started_at)
+        return (Bar(kind=kind, start=created, end=end),)
+    queue = Bar(kind="queue", start=created, end=workflow.started_at)
     # The time of a workflow isn't work: it covers its waits.
     kind = {"run": "running", "done": "whole", "failed": "broken"}.get(kind, kind)
     return (queue, Bar(kind=kind, start=workflow.started_at, end=end))

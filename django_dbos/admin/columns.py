@@ -59,6 +59,8 @@ class WorkflowColumns(ActingAdmin):
     @admin.display(description=_("age"), ordering="created_at")
     def age_shown(self, workflow: Any) -> SafeString | str:
         """Return the time since the creation."""
+        if workflow.created_at is None:
+            return ""
         text = ages.age(workflow.created_at, workflow.now)
         return ages.timed(workflow.created_at, text)
 

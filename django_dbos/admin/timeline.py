@@ -74,7 +74,7 @@ def build(workflow: Workflow, links: Links, page: Page, now: datetime, look: Loo
     if page.is_first:
         entries.insert(0, _entry_of_workflow(workflow, now))
     bars = [bar for entry in entries for bar in _bars_of(entry)]
-    start = min([bar.start for bar in bars], default=workflow.created_at)
+    start = min([bar.start for bar in bars], default=workflow.created_at or now)
     end = max([bar.end for bar in bars], default=now)
     scale = Scale(start, end, [(bar.start, bar.end) for bar in bars if bar.is_work])
     base = links.workflow()
@@ -157,8 +157,8 @@ def _entry_of_step(
     step: Any, links: Links, children: Mapping[int, list[Entry]], now: datetime, look: Look
 ) -> Entry:
     is_over = step.state != Checkpoint.State.WAITING
-    start = step.started_at or step.recorded_at
-    end = step.recorded_at if is_over else now
+    start = step.started_at or step.recorded_at or now
+    end = step.recorded_at or start if is_over else now
     whole_url = links.rows("steps", step_number=step.step_number)
     tried = attempts(step, look)
     found = _linked(outcome(step, look), whole_url)

@@ -12,13 +12,13 @@ class CardDeclined(Exception):
     pass
 
 
-@dbos.step(name="shop.steps.reserve_stock")
+@dbos.step(name="shopfront.steps.reserve_stock")
 def reserve_stock(sku: str) -> dict[str, Any]:
     time.sleep(0.02)
     return {"sku": sku, "shelf": "B-12", "left": 41}
 
 
-@dbos.step(name="shop.steps.charge_card", max_attempts=3, interval=0)
+@dbos.step(name="shopfront.steps.charge_card", max_attempts=3, interval=0)
 def charge_card(amount: str) -> dict[str, Any]:
     time.sleep(0.03)
     if amount == "0.00":
@@ -26,19 +26,19 @@ def charge_card(amount: str) -> dict[str, Any]:
     return {"receipt": "R-20261128-17", "amount": amount}
 
 
-@dbos.step(name="shop.steps.print_label")
+@dbos.step(name="shopfront.steps.print_label")
 def print_label(parcel: int) -> str:
     time.sleep(0.01)
     return f"label-{parcel}.pdf"
 
 
-@dbos.workflow(name="shop.workflows.ship_parcel")
+@dbos.workflow(name="shopfront.workflows.ship_parcel")
 def ship_parcel(number: int) -> str:
     dbos.sleep(0.01 * number)
     return print_label(number)
 
 
-@dbos.workflow(name="shop.workflows.checkout")
+@dbos.workflow(name="shopfront.workflows.checkout")
 def checkout(sku: str, amount: str = "64.50") -> dict[str, Any]:
     dbos.set_event("status", "received")
     reserve_stock(sku)

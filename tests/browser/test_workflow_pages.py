@@ -108,15 +108,15 @@ def test_the_list_follows_in_place(operator: Chromium, live_server: Any) -> None
     operator.run("document.querySelector('.action-select').click()")
 
     run_until_idle()
-    quick.using(workflow_id="second").start()
+    quick.using(workflow_id="another-one").start()
 
     operator.wait_for_text("Waiting for a message on topic 'paid'.")
     operator.wait_for_text("New workflows: show them")
     # Rows stay where they are, and selected.
-    assert "second" not in operator.text
+    assert "another-one" not in operator.text
     assert operator.run("document.querySelector('.action-select').checked")
     operator.click(".dbos-live-more")
-    assert "second" in operator.text
+    assert "another-one" in operator.text
     assert handle.workflow_id in operator.text
     assert complaints(operator) == []
 
