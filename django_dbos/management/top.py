@@ -58,11 +58,13 @@ class RunLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """One look. Times are in seconds; counts stop at a limit."""
+    """One look. Times are in seconds; counts stop at a limit, MOST."""
 
     at: datetime
-    active: dict[str, str]
-    """The numbers of active workflows by status; "10,000+" for more than are counted."""
+    active: dict[str, int]
+    """The numbers of active workflows by status."""
+    more: list[str]
+    """The statuses of which there may be more: counting has stopped at MOST."""
     started: int
     """The number of workflows that were started in the last minute."""
     failed: int
@@ -90,7 +92,8 @@ def take() -> Snapshot:
     (bucket,) = statistics.read_buckets(now - timedelta(seconds=SPAN), timedelta(seconds=SPAN), 1)
     return Snapshot(
         at=now,
-        active={str(status): str(count) for status, count in active.items()},
+        active={str(status): count.number for status, count in active.items()},
+        more=[str(status) for status, count in active.items() if count.is_cut],
         started=bucket.count,
         failed=bucket.failed,
         duration_p50=percentile(bucket.durations, 0.5),
@@ -117,7 +120,7 @@ def summary(snapshot: Snapshot) -> list[tuple[str, str]]:
     live = [found for found in snapshot.executors if found.state in ("alive", "draining")]
     slots, taken = sum(found.slots for found in live), sum(found.running for found in live)
     words = {"ENQUEUED": "queued", "PENDING": "running", "WAITING": "waiting", "DELAYED": "delayed"}
-    counts = ", ".join(f"{snapshot.active[status]} {word}" for status, word in words.items())
+    counts = ", ".join(f"{_active(snapshot, status)} {word}" for status, word in words.items())
     started = f"{_count(snapshot.started)} started ({snapshot.started / SPAN:.2f}/s)"
     rate = f"{started}, {_count(snapshot.failed)} failed"
     return [
@@ -238,6 +241,10 @@ def _executor_cells(found: ExecutorLine) -> Cells:
     running = f"{found.running} of {found.slots}" if found.slots else str(found.running)
     heard = "" if found.silent_for is None else f"{in_words(found.silent_for)} ago"
     return (printable(found.process), found.state, printable(queues), running, heard)
+
+
+def _active(snapshot: Snapshot, status: str) -> Count:
+    return Count(snapshot.active[status], status in snapshot.more)
 
 
 def _count(number: int) -> str:

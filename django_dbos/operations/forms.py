@@ -12,7 +12,15 @@ from typing import Any
 
 from django_dbos import serializers
 from django_dbos.core.records import Asked, Checkpoint, NewInquiry, State, Wake
-from django_dbos.operations import form_classes, reads, recorded_call, reminders, steps, waits
+from django_dbos.operations import (
+    audiences,
+    form_classes,
+    reads,
+    recorded_call,
+    reminders,
+    steps,
+    waits,
+)
 from django_dbos.operations.form_requests import FormAnswer, FormRequest
 from django_dbos.operations.run import Call, Run, operation_name
 from django_dbos.operations.timeouts import default_or_raise, form_label
@@ -71,6 +79,7 @@ async def aask(call: Call, request: FormRequest, asked_at: int, position: int = 
                 form_classes.make(request.path, serializers.loads(request.initial or "{}"))
             except TypeError as error:
                 return error
+            audiences.warn_of_unknown(request.audience, request.path, run.log_fields)
         return run.host.store.ask(run.claim, new)
 
     asked = await reads.apatiently(run, ask)

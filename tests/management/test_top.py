@@ -19,7 +19,7 @@ from django_dbos.management import top
 from django_dbos.management.commands import dbos_top
 from django_dbos.management.top_screen import show
 from django_dbos.models import Workflow
-from django_dbos.store import get_store
+from django_dbos.store import get_store, statistics
 from django_dbos.testing import run_until_idle
 from tests.admin.workflows import busy, failing, quick
 from tests.store.conftest import register
@@ -72,10 +72,22 @@ def test_one_look_is_printed_as_text(some: str) -> None:
 def test_one_look_is_printed_as_json(some: str) -> None:
     found = json.loads(run("--format", "json"))
 
-    assert found["active"] == {"ENQUEUED": "3", "PENDING": "2", "WAITING": "1", "DELAYED": "1"}
+    assert found["active"] == {"ENQUEUED": 3, "PENDING": 2, "WAITING": 1, "DELAYED": 1}
+    assert found["more"] == []
     assert found["queues"][0]["name"] == "mail"
     assert found["executors"][0]["running"] == 2
     assert {run["executor_id"] for run in found["longest"]} == {some}
+
+
+def test_counts_stop_at_the_limit_as_numbers(some: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (top, statistics):
+        monkeypatch.setattr(module, "MOST", 2)
+
+    found = json.loads(run("--format", "json"))
+
+    assert found["active"] == {"ENQUEUED": 2, "PENDING": 2, "WAITING": 1, "DELAYED": 1}
+    assert found["more"] == ["ENQUEUED", "PENDING"]
+    assert run("--once").startswith("workflows  2+ queued, 2+ running, 1 waiting, 1 delayed\n")
 
 
 def test_without_anything_there_are_no_rows() -> None:

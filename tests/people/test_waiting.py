@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django import forms
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
@@ -417,7 +417,8 @@ def test_cleaned_data_that_cannot_be_stored_are_an_error_and_the_form_stays(kind
 
 
 BAD_OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"users": "anna"}, TypeError, "users must be a list"),
+    ({"users": "1"}, TypeError, r"users must be a list, not the str '1'\. Write \['1'\]\."),
+    ({"groups": "managers"}, TypeError, r"Write \['managers'\]\."),
     ({"groups": 5}, TypeError, "groups must be a list"),
     ({"permission": "approve"}, ValueError, "app_label.codename"),
     ({"timeout": -1}, ValueError, "timeout can't be negative"),
@@ -443,6 +444,36 @@ def test_impossible_options_are_refused(
     with pytest.raises(error, match=message):
         asks()
     assert not Inquiry.objects.exists()
+
+
+@pytest.mark.parametrize("workflow", [approve, aapprove])
+def test_groups_and_users_that_do_not_exist_are_warned_of_once(
+    workflow: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    Group.objects.create(name="managers")
+    anna = User.objects.create_user("anna")
+    unknown = [str(anna.pk + 1), f"0{anna.pk}", "anna", str(10**30)]
+    handle = workflow.start(groups=["managers", "mangers"], users=[anna, *unknown])
+    run_until_idle()
+    dbos.answer_form(pending().pk, FILLED_IN)
+    run_until_idle()
+
+    assert handle.get_result() == [CLEANED, None]
+    groups, users = [line for line in caplog.records if "don't exist" in line.message]
+    assert groups.message.endswith("names groups that don't exist: 'mangers'")
+    assert all(repr(pk) in users.message for pk in unknown)
+    assert repr(str(anna.pk)) not in users.message
+    assert users.__dict__["workflow_id"] == handle.workflow_id
+
+
+def test_people_who_exist_are_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    group, anna = Group.objects.create(name="managers"), User.objects.create_user("anna")
+    approve.start(groups=[group], users=[anna], permission="shop.approve")
+    approve.start()
+    run_until_idle()
+
+    assert Inquiry.objects.pending().count() == 2
+    assert "exist" not in caplog.text
 
 
 def test_a_hook_without_reminders_is_a_mistake() -> None:

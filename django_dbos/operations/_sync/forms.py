@@ -8,7 +8,7 @@ from typing import Any
 
 from django_dbos import serializers
 from django_dbos.core.records import Asked, Checkpoint, NewInquiry, State, Wake
-from django_dbos.operations import form_classes, reminders
+from django_dbos.operations import audiences, form_classes, reminders
 from django_dbos.operations._sync import reads, recorded_call, steps, waits
 from django_dbos.operations.form_requests import FormAnswer, FormRequest
 from django_dbos.operations.forms import _begin, logger
@@ -67,6 +67,7 @@ def ask(call: Call, request: FormRequest, asked_at: int, position: int = 0) -> A
                 form_classes.make(request.path, serializers.loads(request.initial or "{}"))
             except TypeError as error:
                 return error
+            audiences.warn_of_unknown(request.audience, request.path, run.log_fields)
         return run.host.store.ask(run.claim, new)
 
     asked = reads.patiently(run, ask)
