@@ -104,6 +104,12 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 class EngineList(ChangeList):
     """A list that can only be sorted by columns with an index."""
 
+    @property
+    def is_cut(self) -> bool:
+        """True on the last page if there may be rows behind it: the count has stopped."""
+        is_last = self.multi_page and self.page_num == self.paginator.num_pages
+        return is_last and self.result_count >= MAX_COUNTED and bool(self.result_list)
+
     def get_ordering_field(self, field_name: Any) -> Any:
         """Return None for other columns: Django hides their links, but still obeys such a URL."""
         if field_name not in (self.model_admin.sortable_by or ()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
@@ -14,11 +15,41 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from django_dbos.admin.base import EngineAdmin, link, rows_of
+from django_dbos.admin.base import EngineAdmin, EngineList, link, rows_of
 from django_dbos.admin.look import Look, Unshowable
 from django_dbos.admin.values import as_download, shown, to_download, with_values
 from django_dbos.exceptions import SerializationError
 from django_dbos.models import Event, Message
+
+# In addresses, it precedes the number of the row behind which the list goes on.
+BEFORE = "before"
+
+
+class NumberedList(EngineList):
+    """A list by number, newest first, that goes on behind the rows that are counted."""
+
+    def get_filters_params(self, params: Any = None) -> dict[str, Any]:
+        """Return the filters, of which the row to begin behind is none."""
+        found: dict[str, Any] = super().get_filters_params(params)
+        found.pop(BEFORE, None)
+        return found
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Return the rows, or those behind one; raise IncorrectLookupParameters."""
+        found = super().get_queryset(request, *args, **kwargs)
+        if (text := self.params.get(BEFORE)) is None:
+            return found
+        if not (text.isascii() and text.isdigit() and int(text) < 2**63):
+            raise IncorrectLookupParameters
+        return found.filter(pk__lt=int(text))
+
+    @property
+    def older_url(self) -> str:
+        """The address of the rows behind the last page, where the count has stopped; else ""."""
+        if not self.is_cut:
+            return ""
+        last = list(self.result_list)[-1]
+        return str(self.get_query_string({BEFORE: last.pk}, remove=["p"]))
 
 
 class ValueAdmin(EngineAdmin):
@@ -78,8 +109,22 @@ class ValueAdmin(EngineAdmin):
         return format_html("{}{}", text, link(url, gettext("Download the complete value")))
 
 
+class NumberedAdmin(ValueAdmin):
+    """Rows by number. The last page that is counted leads to older ones."""
+
+    change_list_template = "admin/django_dbos/older.html"
+    older_label: ClassVar[Any]
+
+    class Media:
+        css: ClassVar[Any] = {"all": ("django_dbos/admin.css",)}
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[NumberedList]:
+        """Return the class of the list."""
+        return NumberedList
+
+
 @admin.register(Message)
-class MessageAdmin(ValueAdmin):
+class MessageAdmin(NumberedAdmin):
     """The messages of all workflows, newest first."""
 
     list_display = ("message_id", "receiver", "topic", "created_at", "consumed_at")
@@ -98,6 +143,7 @@ class MessageAdmin(ValueAdmin):
     )
     readonly_fields = ("receiver", "plain_value", "sender")
     value_column = "message_text"
+    older_label = _("Older messages")
 
     @admin.display(description=_("receiver"))
     def receiver(self, message: Message) -> SafeString:
@@ -111,7 +157,7 @@ class MessageAdmin(ValueAdmin):
 
 
 @admin.register(Event)
-class EventAdmin(ValueAdmin):
+class EventAdmin(NumberedAdmin):
     """The events of all workflows, with their current values."""
 
     list_display = ("event_id", "workflow", "key", "version", "updated_at")
@@ -121,6 +167,7 @@ class EventAdmin(ValueAdmin):
     fields = ("workflow", "key", "plain_value", "version", "updated_at")
     readonly_fields = ("workflow", "plain_value")
     value_column = "value_text"
+    older_label = _("Older events")
 
     @admin.display(description=_("workflow"))
     def workflow(self, event: Event) -> SafeString:

@@ -8,7 +8,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from django_dbos.admin import ages
-from django_dbos.admin.base import MAX_COUNTED, EngineList, rows_of
+from django_dbos.admin.base import EngineList, rows_of
 from django_dbos.admin.filters import BeforeFilter, ViewFilter, known_names, live_executors
 from django_dbos.admin.look import Look
 from django_dbos.admin.notes import explain, read_queue_reasons
@@ -74,8 +74,7 @@ class WorkflowList(EngineList):
     @property
     def older_url(self) -> str:
         """The address of the rows behind the last page, where the count has stopped; else ""."""
-        is_last = self.multi_page and self.page_num == self.paginator.num_pages
-        if not is_last or self.result_count < MAX_COUNTED or not self.result_list:
+        if not self.is_cut:
             return ""
         last = list(self.result_list)[-1]
         before = f"{last.created_at.isoformat()},{last.workflow_id}"

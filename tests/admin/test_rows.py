@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from typing import Any
 
 import pytest
 from django.contrib.admin.utils import quote
 from django.db import connection
+from django.db.models import QuerySet
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 import django_dbos as dbos
+from django_dbos.admin import base
 from django_dbos.models import Event, Message
 from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
@@ -86,6 +91,60 @@ def test_no_other_order_and_no_other_filter(admin_client: Client, model: str) ->
     assert len(page.tables["result_list"]) == 2
     assert not any("o=" in link for link in page.links)
     assert admin_client.get(list_of(model), {"pk__gt": "0"}).status_code == 400
+
+
+def numbers_of(page: Any, model: str) -> list[int]:
+    found = re.findall(rf"/{model}/(\d+)/change/", page.html)
+    return list(map(int, dict.fromkeys(found)))
+
+
+def older_than(page: Any) -> str:
+    """The address of the rows behind a page, or nothing."""
+    found = re.search(r'class="dbos-older"><a href="([^"]+)"', page.html)
+    return unescape(found[1]) if found else ""
+
+
+@pytest.mark.parametrize("model", [Message, Event])
+@pytest.mark.parametrize("query", [{}, {"q": "order 1"}])
+def test_the_last_page_leads_to_older_rows_by_key(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, model: Any, query: dict[str, str]
+) -> None:
+    monkeypatch.setattr(base, "MAX_COUNTED", 60)
+    fill("order 1", 170)
+    name = model._meta.model_name
+    numbers = list(model.objects.order_by("-pk").values_list("pk", flat=True))
+
+    pages = [get(admin_client, list_of(name), {**query, **more}) for more in ({}, {"p": 2})]
+    while url := older_than(pages[-1]):
+        with CaptureQueriesContext(connection) as queries:
+            pages.append(get(admin_client, list_of(name) + url))
+        assert "OFFSET" not in "".join(query["sql"] for query in queries)
+        if "p=2" in " ".join(pages[-1].links):
+            pages.append(get(admin_client, list_of(name) + url + "&p=2"))
+
+    assert [len(numbers_of(page, name)) for page in pages] == [50, 10, 50, 10, 50]
+    assert [number for page in pages for number in numbers_of(page, name)] == numbers
+    assert not older_than(pages[0])
+
+
+def fill(workflow_id: str, count: int) -> None:
+    """Make messages and events of one workflow, and nothing else."""
+    busy.using(workflow_id=workflow_id).start()
+    now = timezone.now()
+    QuerySet(Message).bulk_create(
+        Message(workflow_id=workflow_id, message_text="1", created_at=now) for _ in range(count)
+    )
+    QuerySet(Event).bulk_create(
+        Event(workflow_id=workflow_id, key=f"k{number}", value_text="1", version=1, updated_at=now)
+        for number in range(count)
+    )
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "1.5", "²", str(2**63), ""])
+def test_a_number_that_no_row_has_is_no_fault(admin_client: Client, text: str) -> None:
+    response = admin_client.get(list_of("message"), {"before": text})
+
+    assert (response.status_code, response["Location"][-4:]) == (302, "?e=1")
 
 
 def test_a_message_shows_its_sender(admin_client: Client) -> None:

@@ -564,7 +564,9 @@ PAGES = [
     "workflow/old-7/change/",
     "workflow/overview/?window=day",
     "message/",
+    "message/?before=5000",
     "event/",
+    "event/?before=5000",
     "executor/",
     "queue/",
 ]
