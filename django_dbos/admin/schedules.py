@@ -23,6 +23,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_dbos import schedules, serializers
 from django_dbos.admin.asking import ANSWER
+from django_dbos.admin.backfill import backfill_page
 from django_dbos.admin.base import link, rows_of
 from django_dbos.admin.look import Look, Unshowable, hidden, unshowable
 from django_dbos.admin.named import NamedAdmin, log, paused_badge, plain
@@ -121,7 +122,7 @@ class ScheduleAdmin(NamedAdmin):
         return _may(request, "pause_schedule")
 
     def has_trigger_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may trigger schedules."""
+        """Return whether the user may trigger and backfill schedules."""
         return _may(request, "trigger_schedule")
 
     def has_remove_permission(self, request: HttpRequest) -> bool:
@@ -192,10 +193,23 @@ class ScheduleAdmin(NamedAdmin):
     # The page of one schedule
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the address of the complete arguments."""
-        view = self.admin_site.admin_view(self.download_view)
-        name = "django_dbos_schedule_download"
-        return [path("<path:object_id>/download/", view, name=name), *super().get_urls()]
+        """Add the addresses of the complete arguments and of the backfill."""
+        views = {"download": self.download_view, "backfill": self.backfill_view}
+        return [
+            path(
+                f"<path:object_id>/{name}/",
+                self.admin_site.admin_view(view),
+                name=f"django_dbos_schedule_{name}",
+            )
+            for name, view in views.items()
+        ] + super().get_urls()
+
+    def backfill_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Start the workflows of past instants, for the button of the page."""
+        schedule = self.find(request, object_id)
+        if not self.has_trigger_permission(request):
+            raise PermissionDenied
+        return backfill_page(self, request, schedule)
 
     def download_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Return the complete arguments as a file."""
@@ -310,6 +324,8 @@ class ScheduleAdmin(NamedAdmin):
     def buttons(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
         """Return the buttons that the user may use now."""
         schedule: Schedule = row
+        url = self.address("backfill", schedule)
+        backfill = {"url": url, "label": _("Backfill"), "asks_first": True}
         return [
             {
                 "url": self.address("action", schedule, name),
@@ -320,7 +336,7 @@ class ScheduleAdmin(NamedAdmin):
             if action.applies(schedule)
             and _may(request, action.permission)
             and (name != "delete" or _may_go(schedule))
-        ]
+        ] + ([backfill] if self.has_trigger_permission(request) else [])
 
     def _last(self, schedule: Schedule) -> Shown:
         if schedule.last_workflow_id is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from django.apps import apps
 
@@ -25,8 +25,15 @@ if TYPE_CHECKING:
     from django_dbos.models import Schedule
     from django_dbos.store.base import Store
 
-# Instants that one backfill starts at most.
-MAX_BACKFILL = 10_000
+# Instants that one backfill starts at most, and workflows that one statement looks for.
+MAX_BACKFILL, AT_ONCE = 10_000, 500
+
+
+class PastInstant(NamedTuple):
+    """An instant that a backfill would start, unless it has started its workflow."""
+
+    instant: datetime
+    has_started: bool
 
 
 def list_all() -> list[Schedule]:
@@ -165,16 +172,7 @@ def backfill(name: str, first: datetime, last: datetime) -> list[str]:
     with session.transaction():
         # Under the lock: the executors that start the schedule's instants skip it meanwhile.
         row, now = _locked(name), store.read_clock(session)
-        if until > now:
-            raise ValueError(f"last must not be later than now, {now}, but is {last!r}.")
-        if until < begin:
-            raise ValueError(f"last, {last!r}, must not be earlier than first, {first!r}.")
-        instants = rules.instants_between(row.definition, begin, until, MAX_BACKFILL + 1)
-        if len(instants) > MAX_BACKFILL:
-            raise ValueError(
-                f"Schedule {name!r} has more than {MAX_BACKFILL:,} instants from {first} to "
-                f"{last}: backfill fewer at a time."
-            )
+        instants = _past_instants(name, row.definition, now, begin, until)
         new = [
             scheduling.new_workflow(
                 name, row.definition, rules.Start(instant, rules.workflow_id(name, instant))
@@ -183,6 +181,41 @@ def backfill(name: str, first: datetime, last: datetime) -> list[str]:
         ]
         inserted = store.start_scheduled(new) if new else set()
     return [workflow.workflow_id for workflow in new if workflow.workflow_id in inserted]
+
+
+def preview_backfill(name: str, first: datetime, last: datetime) -> list[PastInstant]:
+    """Return the past instants of a range, each with whether it has started its workflow."""
+    begin = schedule_options.to_instant(first, label="first")
+    until = schedule_options.to_instant(last, label="last")
+    store = get_store()
+    now = store.read_clock(store.session())
+    instants = _past_instants(name, find(name).definition, now, begin, until)
+    ids = [rules.workflow_id(name, instant) for instant in instants]
+    workflows: Any = apps.get_model("django_dbos", "Workflow").objects.using(store.alias)
+    started: set[str] = set()
+    for start in range(0, len(ids), AT_ONCE):
+        some = workflows.filter(pk__in=ids[start : start + AT_ONCE])
+        started.update(some.values_list("pk", flat=True))
+    return [
+        PastInstant(instant, workflow_id in started)
+        for instant, workflow_id in zip(instants, ids, strict=True)
+    ]
+
+
+def _past_instants(
+    name: str, definition: rules.Definition, now: datetime, first: datetime, last: datetime
+) -> list[datetime]:
+    if last > now:
+        raise ValueError(f"last must not be later than now, {now}, but is {last}.")
+    if last < first:
+        raise ValueError(f"last, {last}, must not be earlier than first, {first}.")
+    instants = rules.instants_between(definition, first, last, MAX_BACKFILL + 1)
+    if len(instants) > MAX_BACKFILL:
+        raise ValueError(
+            f"Schedule {name!r} has more than {MAX_BACKFILL:,} instants from {first} to {last}: "
+            "backfill fewer at a time."
+        )
+    return instants
 
 
 def _change(name: str, change: Callable[[StoredSchedule, datetime], StoredSchedule]) -> bool:

@@ -35,6 +35,7 @@ ANSWERS: dict[str, tuple[int, int]] = {
     "event_download": (403, 200),
     "message_download": (403, 200),
     "schedule_download": (403, 200),
+    "schedule_backfill": (403, 200),
     # Nobody has answered yet.
     "inquiry_download": (404, 404),
     "executor_drain": (403, 200),
