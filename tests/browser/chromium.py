@@ -32,6 +32,13 @@ OPTIONS = (
 DRIVER = "chromedriver"
 # The levels of a page's complaints in the console.
 LEVELS = ("WARNING", "SEVERE")
+# Keys: the name and the number that pages are told, and the text that the key writes.
+KEYS = {
+    "Enter": ("Enter", 13, "\r"),
+    "Space": (" ", 32, " "),
+    "Tab": ("Tab", 9, ""),
+    "Shift+Tab": ("Tab", 9, ""),
+}
 # What the browser says of a page that is being exchanged for the next one.
 LEAVING = ("context", "navigated", "frame was detached")
 
@@ -99,6 +106,15 @@ class Chromium:
         self.run("window.isLeft = true")
         self.run(f"document.querySelector({json.dumps(selector)}).click()")
         self.wait_for_load()
+
+    def press(self, key: str) -> None:
+        """Press a key, by its name in `KEYS`, where the focus is."""
+        name, code, text = KEYS[key]
+        named = {"key": name, "code": name, "windowsVirtualKeyCode": code}
+        shift = {"modifiers": 8} if key.startswith("Shift+") else {}
+        down = {"type": "keyDown", "text": text} if text else {"type": "rawKeyDown"}
+        self._ask("Input.dispatchKeyEvent", **down, **named, **shift)
+        self._ask("Input.dispatchKeyEvent", type="keyUp", **named, **shift)
 
     def wait_for_load(self) -> None:
         """Wait for the page after this one."""

@@ -117,9 +117,14 @@ class LivePage {
 
   exchangeParts(page) {
     let isChanged = false;
+    let isLeftOut = false;
     for (const part of document.querySelectorAll("[data-dbos-part]")) {
       const fresh = page.getElementById(part.id);
-      if (fresh === null || isUsed(part) || withoutTokens(part) === withoutTokens(fresh)) {
+      if (fresh === null || withoutTokens(part) === withoutTokens(fresh)) {
+        continue;
+      }
+      if (isUsed(part)) {
+        isLeftOut = true;
         continue;
       }
       keepOpen(part, fresh);
@@ -127,7 +132,8 @@ class LivePage {
       isChanged = true;
     }
     const bar = page.querySelector("[data-dbos-live]");
-    if (bar === null) {
+    // What is in use follows once it is left.
+    if (bar === null && !isLeftOut) {
       this.isOver = true;
       this.bar.hidden = true;
     }
