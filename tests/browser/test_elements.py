@@ -355,6 +355,65 @@ def test_nothing_is_lost_when_the_server_is_killed(
     assert "Reconnecting" not in viewer.text
 
 
+# Random numbers of a seed; each pause that was drawn by one is noted, and short.
+SEEDED = """
+window.pauses = [];
+let seed = 20261129, drawn = null;
+Math.random = () => {
+  seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648;
+  drawn = seed / 2_147_483_648;
+  return drawn;
+};
+const setTimer = window.setTimeout.bind(window);
+window.setTimeout = (call, time, ...others) => {
+  const isDrawn = drawn !== null;
+  if (isDrawn) window.pauses.push([drawn, time]);
+  drawn = null;
+  return setTimer(call, isDrawn ? 20 : time, ...others);
+};
+"""
+
+
+def test_pauses_grow_and_are_random(viewer: Chromium, server: Server) -> None:
+    """The tabs of many people don't return at once, nor all too often."""
+    narrator = Narrator()
+    narrator.write("log", "one")
+    wait_for_entries(narrator, "log", 1)
+    viewer.go(address(server, "stream", narrator.workflow_id, key="log"))
+    viewer.wait(lambda: state(viewer) == "live")
+    viewer.run(SEEDED)
+
+    def lose(number: int) -> list[tuple[float, float]]:
+        """Kill the server; return the numbers and the pauses before so many attempts."""
+        viewer.run("window.pauses.length = 0")
+        server.kill()
+        viewer.wait(lambda: viewer.run("window.pauses.length") >= number)
+        return [(drawn, pause) for drawn, pause in viewer.run("window.pauses")][:number]
+
+    found = lose(9)
+    spans = [round(pause / (0.5 + drawn)) for drawn, pause in found]
+    assert spans in ([*SPANS, 30_000], [500, *SPANS])
+    assert len({drawn for drawn, _ in found}) == 9
+    assert all(
+        span * 0.5 <= pause < span * 1.5 for span, (_, pause) in zip(spans, found, strict=True)
+    )
+
+    # A good connection makes pauses short again.
+    server.start()
+    viewer.wait(lambda: state(viewer) == "live")
+    narrator.write("log", "two")
+    viewer.wait(lambda: items(viewer) == ["one", "two"])
+    ((drawn, pause),) = lose(1)
+    assert round(pause / (0.5 + drawn)) == 500
+    server.start()
+    narrator.end()
+    viewer.wait(lambda: state(viewer) == "ended")
+
+
+# In milliseconds, before they are multiplied by a random number from 0.5 to 1.5.
+SPANS = [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]
+
+
 @pytest.mark.usefixtures("site_of_live_server")
 def test_a_wsgi_server_brings_streams_and_events(operator: Chromium, live_server: Any) -> None:
     """It has no websockets, which the page tries first."""

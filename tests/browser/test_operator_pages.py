@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
+import django_dbos as dbos
 from django_dbos import queues
 from django_dbos.models import Executor, Workflow
 from django_dbos.store import get_store
@@ -153,3 +154,24 @@ def test_an_action_on_all_shows_its_progress(
     pictures.take(operator, live_server.url + url_of("progress", str(done.pk)), "progress")
     operator.go(live_server.url + page_of(str(done.pk)))
     assert "progress" in operator.text
+
+
+def test_a_schedule_is_backfilled(operator: Chromium, live_server: Any, npm: Npm) -> None:
+    dbos.schedules.create("hourly", quick, every=timedelta(hours=1))
+    page = live_server.url + reverse("admin:django_dbos_schedule_change", args=["hourly"])
+    operator.go(page)
+    assert faults(operator, npm) == []
+    operator.click("a[href$='/backfill/']")
+    pictures.take(operator, operator.run("location.href"), "backfill")
+    assert faults(operator, npm) == []
+    operator.resize(1280, 900)
+
+    # The fields hold the last day already.
+    operator.click(".dbos-tools button")
+    assert "24 workflows will be started." in operator.text
+    assert faults(operator, npm) == []
+    operator.click(".dbos-tools button")
+
+    assert "24 workflows were started." in operator.text
+    assert Workflow.objects.filter(schedule_name="hourly").count() == 24
+    assert [text for text in operator.complaints() if "favicon" not in text] == []

@@ -15,10 +15,11 @@ from asgiref.sync import sync_to_async
 from django.db import connection, connections
 from django.db.models import QuerySet
 
+from django_dbos import serializers
 from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.live import feed as feed_module
-from django_dbos.live import stream_feeds
-from django_dbos.live.following import follow_stream, read_stream_page
+from django_dbos.live import stream_feeds, threads
+from django_dbos.live.following import follow_events, follow_stream, read_stream_page
 from django_dbos.live.frames import End, Frame, StreamPage
 from django_dbos.live.hub import Hub, _hubs
 from django_dbos.live.looks import Entries
@@ -113,6 +114,58 @@ async def test_values_of_other_types_are_plain(async_db: None) -> None:
         frames = (await next_page(pages)).frames
 
     assert [frame.json_text for frame in frames] == ["[1,2]", '{"$a":1}', '"{\\"$x"']
+
+
+@pytest.mark.parametrize("kind", ["stream", "event"])
+async def test_values_are_decoded_while_the_loop_goes_on(
+    async_db: None, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The decoder waits for what only the loop can do meanwhile."""
+    if kind == "stream":
+        workflow_id = await started()
+        await write(workflow_id, "1")
+    else:
+        workflow_id = (await sets_events.astart({"k": 1})).workflow_id
+        await sync_to_async(run_until_idle)()
+    decodes, is_released = threading.Event(), threading.Event()
+    was_released: list[bool] = []
+    to_plain_text = serializers.to_plain_text
+
+    def slowly(text: str) -> str:
+        decodes.set()
+        was_released.append(is_released.wait(LIMIT))
+        return to_plain_text(text)
+
+    monkeypatch.setattr(serializers, "to_plain_text", slowly)
+
+    async def read() -> list[Any]:
+        user = superuser()
+        pages: Any = (
+            follow_stream(user, workflow_id, "s")
+            if kind == "stream"
+            else follow_events(user, workflow_id)
+        )
+        async with aclosing(pages):
+            return await collect(pages, 1)
+
+    reading = asyncio.create_task(read())
+    await aeventually(decodes.is_set)
+    is_released.set()
+    (frame,) = await reading
+
+    assert was_released == [True]
+    assert frame.json_text == "1"
+
+
+async def test_calls_for_live_data_have_a_thread_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Outside of tests."""
+    monkeypatch.setattr(threads, "is_testing", lambda: False)
+
+    name = await threads.in_thread(lambda: threading.current_thread().name)
+
+    assert name.startswith("dbos-live")
 
 
 async def test_many_readers_share_a_look_and_an_encoding(
