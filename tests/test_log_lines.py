@@ -42,6 +42,8 @@ OWN_IN_FILE = {
     "executor/cli/inbox.py": {"name"},
     # Numbers.
     "telemetry/log_lines.py": {"_fate(enqueued, given_up, left)", "fault"},
+    # "groups" or "users".
+    "operations/audiences.py": {"label"},
     # A sentence of the engine, with names by their repr.
     "operations/client.py": {"self._reason(workflow)"},
     "operations/limits.py": {"label"},

@@ -49,11 +49,12 @@ def warn_of_unknown(audience: Audience | None, form: str, fields: Mapping[str, A
             unknown = find(named) if named else []
         except (Error, OverflowError) as error:
             # The form is asked for in any case.
-            logger.debug("The %s of form %r weren't looked up: %s", label, form, error)
+            logger.debug("The %s of form %r weren't looked up: %r", label, form, error)
             continue
         if unknown:
-            text = "Form %r names %s that don't exist: %s"
-            logger.warning(text, form, label, ", ".join(map(repr, unknown)), extra=fields)
+            logger.warning(
+                "Form %r names %s that don't exist: %r", form, label, unknown, extra=fields
+            )
 
 
 def _unknown_groups(named: list[str]) -> list[str]:

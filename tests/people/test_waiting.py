@@ -460,7 +460,7 @@ def test_groups_and_users_that_do_not_exist_are_warned_of_once(
 
     assert handle.get_result() == [CLEANED, None]
     groups, users = [line for line in caplog.records if "don't exist" in line.message]
-    assert groups.message.endswith("names groups that don't exist: 'mangers'")
+    assert groups.message.endswith("names groups that don't exist: ['mangers']")
     assert all(repr(pk) in users.message for pk in unknown)
     assert repr(str(anna.pk)) not in users.message
     assert users.__dict__["workflow_id"] == handle.workflow_id
