@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Any
 
 from django.apps import apps
-from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import Error, transaction
 from django.db.models import Q
@@ -64,6 +63,9 @@ def _unknown_groups(named: list[str]) -> list[str]:
 
 
 def _unknown_users(named: list[str]) -> list[str]:
+    # A process that asks nobody need not import it.
+    from django.contrib.auth import get_user_model
+
     model = get_user_model()
     # Not `pk__in`, which SQLite refuses for a number that no column holds.
     wanted = Q(_connector=Q.OR)
