@@ -53,8 +53,8 @@ class Audit:
         self._on_release = on_release
         self._is_requested = self._is_wanted_soon = False
         self._next_at, self._last_at = math.inf, 0.0
-        self._places_until = -math.inf
-        """Until when claims may lack places."""
+        self._places_until, self._places_at = -math.inf, math.inf
+        """Until when claims may lack places, and when to look for them again."""
         self._idle_since: dict[tuple[str, int], float] = {}
         """Claims without a run, and since when."""
 
@@ -75,9 +75,8 @@ class Audit:
     @property
     def pause(self) -> float | None:
         """The seconds until the next comparison; None: there is none."""
-        if self._next_at == math.inf:
-            return None
-        return max(self._next_at - self._clock(), 0.0)
+        next_at = min(self._next_at, self._places_at)
+        return None if next_at == math.inf else max(next_at - self._clock(), 0.0)
 
     def run_if_due(self) -> None:
         """Compare if that was requested, or if the last comparison left something open."""
@@ -86,7 +85,12 @@ class Audit:
             if len(self._runs):
                 self._places_until = self._clock() + PLACES_FOR
                 self._next_at = min(self._next_at, self._last_at + PAUSE)
-        if self._is_requested or self._clock() >= self._next_at:
+        is_due = self._clock() >= self._next_at
+        if self._clock() >= self._places_at:
+            # What isn't running needs no place; what begins to run until the next look, gets one.
+            is_due = is_due or bool(len(self._runs))
+            self._look_for_places_later(self._clock() <= self._places_until)
+        if self._is_requested or is_due:
             self._is_requested = False
             self._run()
 
@@ -107,8 +111,10 @@ class Audit:
             elif run.is_under_way and run.interruption is None:
                 lost.append(run)
         self._interrupt(lost)
-        if may_lack_places:
-            self._next_at = min(self._next_at, self._clock() + PLACES_PAUSE)
+        self._look_for_places_later(may_lack_places)
+
+    def _look_for_places_later(self, may_lack_places: bool) -> None:
+        self._places_at = self._clock() + PLACES_PAUSE if may_lack_places else math.inf
 
     def _give_places(self) -> bool:
         """Give places to claims without; return whether there may be more of them soon."""
