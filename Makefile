@@ -62,9 +62,10 @@ docs:  ## build the documentation site into build/site
 	$(VENV)/sphinx-build --quiet --fail-on-warning --keep-going docs build/site
 	@echo "build/site/index.html"
 
-docs-api:  ## write the API reference from the docstrings
+docs-api:  ## write the API reference from the docstrings, and that of the commands
 	$(prepare) dev
 	$(VENV)/python scripts/docs_api.py
+	$(VENV)/python scripts/docs_commands.py
 
 sync:  ## generate the sync twins of async operations
 	$(prepare) dev

@@ -136,8 +136,9 @@ def test_every_rule_has_its_line_and_its_test() -> None:
     assert listed == tested == set(range(1, max(listed) + 1))
 
 
-def test_the_api_reference_is_up_to_date() -> None:
-    command = [sys.executable, "scripts/docs_api.py", "--check"]
+@pytest.mark.parametrize("script", ["docs_api.py", "docs_commands.py"])
+def test_a_generated_reference_is_up_to_date(script: str) -> None:
+    command = [sys.executable, f"scripts/{script}", "--check"]
 
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
 

@@ -6,24 +6,20 @@ reads an index, or is restricted to the newest workflows (see `is_bounded`).
 
 from __future__ import annotations
 
-import functools
-import json
-import math
-import operator
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from django.db import connections
-from django.db.models import ExpressionWrapper, F, JSONField, Q, QuerySet, Value
-from django.db.models.fields.json import KeyTransform, KeyTransformExact
+from django.db.models import ExpressionWrapper, F, Q, QuerySet
 
 from django_dbos.admin.base import rows_of
 from django_dbos.admin.look import Look
 from django_dbos.conf import get_settings
 from django_dbos.fields import InstantField
 from django_dbos.models import Workflow
+from django_dbos.models.attributes import attribute_is
 
 MAX_FOUND = 1_000
 USER = "user"
@@ -93,43 +89,12 @@ def _by_attribute(key: str, value: str) -> Found:
 
     With `user=7`, also those of that user.
     """
-    path, values = key.split("."), _read(value)
+    found = attribute_is(key, value, indexed=is_postgresql())
     if not is_postgresql():
-        found = _any(
-            Q(KeyTransformExact(_at(path), Value(candidate, JSONField()))) for candidate in values
-        )
         return Found(found | Q(user_id=value) if key == USER else found, is_bounded=True)
-    found = _any(Q(attributes__contains=_nested(path, candidate)) for candidate in values)
     if key == USER:
         return Found(found | Q(user_id=value), is_bounded=True)
     return Found(Q(workflow_id__in=_newest(found)), is_few=True)
-
-
-def _read(value: str) -> list[Any]:
-    """Return what a value may be: the text, and the JSON that it is."""
-    try:
-        found = json.loads(value)
-    except (ValueError, RecursionError):
-        return [value]
-    # NaN and the infinities are no JSON for databases.
-    return [value] if isinstance(found, float) and not math.isfinite(found) else [value, found]
-
-
-def _any(conditions: Iterable[Q]) -> Q:
-    return functools.reduce(operator.or_, conditions)
-
-
-def _at(path: list[str]) -> Any:
-    found: Any = F("attributes")
-    for part in path:
-        found = KeyTransform(part, found)
-    return found
-
-
-def _nested(path: list[str], value: Any) -> Any:
-    for part in reversed(path):
-        value = {part: value}
-    return value
 
 
 def _newest(condition: Q) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from django.utils import timezone
 
 from django_dbos.core.statistics import Count, percentile
-from django_dbos.management.base import table_of
+from django_dbos.management.base import printable, table_of
 from django_dbos.store import get_store
 from django_dbos.store.statistics import MOST, Statistics
 
@@ -171,11 +171,6 @@ def in_words(seconds: float | None) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"
-
-
-def printable(text: str) -> str:
-    """Return a name without what would steer a terminal."""
-    return "".join(letter if letter.isprintable() else "�" for letter in text)
 
 
 def _percentiles(p50: float | None, p95: float | None) -> str:

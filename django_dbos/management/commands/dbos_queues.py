@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.core.serializers.json import DjangoJSONEncoder
 
 from django_dbos import queues
 from django_dbos.exceptions import QueueDoesNotExist
 from django_dbos.management.base import (
     ActionsCommand,
+    UsageError,
     add_by,
     flag_of,
+    refusing_values,
     system_user,
     table_of,
 )
@@ -41,32 +41,26 @@ class Command(ActionsCommand):
 
     help = (
         "Shows the queues with their limits and depths; changes, pauses, resumes and resets them. "
-        "Workers follow at once. Exits with 1 for an unknown queue or an impossible option."
+        "Workers follow at once. Exits with 1 for an unknown queue, and with 2 for an impossible "
+        "option."
     )
     actions = ACTIONS
     noun = "queue"
 
-    def add_options(self, parser: ArgumentParser, action: str) -> None:
+    def add_action_options(self, parser: ArgumentParser, action: str) -> None:
         """Declare the options of one action."""
         if action == "set":
             _add_options(parser)
         if action == "pause":
             add_by(parser)
 
-    def handle(self, *args: Any, action: str, **options: Any) -> None:
+    def perform(self, options: dict[str, Any]) -> None:
         """Perform the action, and print the queues afterwards."""
-        self.use_database(options["database"])
-        try:
+        action = options["action"]
+        with refusing_values():
             found = _perform(action, options)
-        except (QueueDoesNotExist, TypeError, ValueError) as error:
-            raise CommandError(str(error)) from error
         rows = _with_counts(found)
-        if options["format"] == "json":
-            answer: Any = rows if action == "list" else rows[0]
-            self.stdout.write(json.dumps(answer, cls=DjangoJSONEncoder, indent=2))
-        else:
-            for line in _table(rows):
-                self.stdout.write(line)
+        self.answer(rows if action == "list" else rows[0], _table(rows))
 
 
 def _add_options(parser: ArgumentParser) -> None:
@@ -100,7 +94,7 @@ def _set(name: str, given: dict[str, Any], *, may_create: bool) -> QueueDescript
     if given["hold_while_waiting"]:
         chosen["hold_while_waiting"] = YES_OR_NO[given["hold_while_waiting"]]
     if not chosen:
-        raise CommandError("set needs an option, such as --concurrency 5.")
+        raise UsageError("set needs an option, such as --concurrency 5.")
     if not may_create:
         _check_known(name)
     return queues.set(name, **chosen)
@@ -121,9 +115,7 @@ def _value(option: str, text: str) -> Any:
     try:
         return int(text)
     except ValueError:
-        raise CommandError(
-            f"{flag_of(option)} must be a number or {NONE!r}, not {text!r}."
-        ) from None
+        raise UsageError(f"{flag_of(option)} must be a number or {NONE!r}, not {text!r}.") from None
 
 
 def _with_counts(found: list[QueueDescription]) -> list[dict[str, Any]]:

@@ -9,16 +9,16 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError
-from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from django_dbos import schedules
-from django_dbos.exceptions import DbosError
 from django_dbos.management.base import (
     ActionsCommand,
+    UsageError,
     add_by,
     flag_of,
+    refusing_values,
     system_user,
     table_of,
 )
@@ -78,35 +78,26 @@ class Command(ActionsCommand):
 
     help = (
         "Shows the schedules with their next and last instants; pauses, resumes, triggers, "
-        "backfills, edits, resets and deletes them. Exits with 1 for an unknown schedule or an "
-        "impossible option."
+        "backfills, edits, resets and deletes them. Exits with 1 for an unknown schedule, and with "
+        "2 for an impossible option."
     )
     actions = ACTIONS
     noun = "schedule"
 
-    def add_options(self, parser: ArgumentParser, action: str) -> None:
+    def add_action_options(self, parser: ArgumentParser, action: str) -> None:
         """Declare the options of one action."""
         _add_options(parser, action)
 
-    def handle(self, *args: Any, action: str, **options: Any) -> None:
+    def perform(self, options: dict[str, Any]) -> None:
         """Perform the action, and print its answer."""
-        self.use_database(options["database"])
-        try:
-            found, started = _perform(action, options)
-        except (DbosError, ImportError, TypeError, ValueError) as error:
-            raise CommandError(str(error)) from error
-        if options["format"] == "json":
-            self.stdout.write(_as_json(action, found, started))
-            return
-        if action == "list" and not found:
-            self.stdout.write(
-                "There are no schedules. A worker writes declared ones when it starts."
-            )
-        for line in [*_table(found), *started]:
-            self.stdout.write(line)
-        if action == "show":
-            for name, value in found[0].options.items():
-                self.stdout.write(f"{name}: {_value(value)}")
+        action = options["action"]
+        with refusing_values():
+            try:
+                found, started = _perform(action, options)
+            except ImportError as error:
+                # A schedule names its function by a path.
+                raise CommandError(str(error)) from error
+        self.answer(_data(action, found, started), _lines(action, found, started))
 
 
 def _add_options(parser: ArgumentParser, action: str) -> None:
@@ -164,14 +155,14 @@ def _perform(action: str, options: dict[str, Any]) -> tuple[list[Schedule], list
 def _edits(options: dict[str, Any]) -> Any:
     given = {name: text for name in EDITABLE if (text := options[_dest(name)]) is not None}
     if not given:
-        raise CommandError("edit needs an option, such as --cron '0 4 * * *'.")
+        raise UsageError("edit needs an option, such as --cron '0 4 * * *'.")
     edits = {}
     for name, text in given.items():
         is_none = text == NONE and name != "catch_up"
         try:
             edits[name] = None if is_none else EDITABLE[name](text)
         except ValueError:
-            raise CommandError(
+            raise UsageError(
                 f"{flag_of(name)} must be {FORMS[EDITABLE[name]]}, not {text!r}."
             ) from None
     return edits
@@ -181,13 +172,21 @@ def _time(text: str, flag: str) -> datetime:
     try:
         return _instant_of(text)
     except ValueError:
-        raise CommandError(f"{flag} must be {FORMS[_instant_of]}, not {text!r}.") from None
+        raise UsageError(f"{flag} must be {FORMS[_instant_of]}, not {text!r}.") from None
 
 
-def _as_json(action: str, found: list[Schedule], started: list[str]) -> str:
+def _data(action: str, found: list[Schedule], started: list[str]) -> Any:
     rows = [_row(schedule) for schedule in found]
-    answer: Any = rows if action == "list" else {**(rows[0] if rows else {}), "started": started}
-    return json.dumps(answer, cls=DjangoJSONEncoder, indent=2)
+    return rows if action == "list" else {**(rows[0] if rows else {}), "started": started}
+
+
+def _lines(action: str, found: list[Schedule], started: list[str]) -> list[str]:
+    if action == "list" and not found:
+        return ["There are no schedules. A worker writes declared ones when it starts."]
+    lines = [*_table(found), *started]
+    if action == "show":
+        lines += [f"{name}: {_value(value)}" for name, value in found[0].options.items()]
+    return lines
 
 
 def _row(schedule: Schedule) -> dict[str, Any]:

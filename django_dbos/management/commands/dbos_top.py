@@ -14,9 +14,14 @@ from django.db import Error, connections
 
 from django_dbos.conf import get_settings
 from django_dbos.exceptions import DbosError
-from django_dbos.executor.cli import command
 from django_dbos.management import top
-from django_dbos.management.base import EngineCommand
+from django_dbos.management.base import (
+    EngineCommand,
+    add_common,
+    printable,
+    reported,
+    using_database,
+)
 
 # Seconds between two looks.
 SHORTEST, USUAL, LONGEST = 0.5, 2.0, 3_600.0
@@ -42,27 +47,20 @@ class Command(EngineCommand):
             help=f"The time between two looks (default: {USUAL:g}).",
         )
         parser.add_argument("--once", action="store_true", help="Look once, print it as text.")
-        parser.add_argument(
-            "--format",
-            choices=("text", "json"),
-            default="text",
-            help="json prints one look as JSON, as --once does as text.",
-        )
-        parser.add_argument(
-            "--database", help='The alias of the workflow database (default: DBOS["DATABASE"]).'
-        )
+        add_common(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Look once and print it, or draw looks until Ctrl-C."""
-        if options["database"] is not None:
-            command.use_database(options["database"])
+        with reported(), using_database(options["database"]):
+            self._look(options)
+
+    def _look(self, options: dict[str, Any]) -> None:
         is_once = options["once"] or options["format"] == "json"
         if not is_once and find_spec("rich") is None:
             raise CommandError(
                 'The screen needs Rich: pip install "django-durable-workflows[top]". '
                 "dbos_top --once prints one look without it."
             )
-        command.check_migrations()
         if options["format"] == "json":
             self.stdout.write(json.dumps(top.take().as_dict(), cls=DjangoJSONEncoder, indent=2))
         elif is_once:
@@ -86,7 +84,7 @@ def _look() -> top.Snapshot | str:
         return top.take()
     except (Error, DbosError) as error:
         connections[get_settings().database].close()
-        return f"The database doesn't answer, trying again: {top.printable(str(error))}"
+        return f"The database doesn't answer, trying again: {printable(str(error))}"
 
 
 def _interval(text: str) -> float:
