@@ -12,15 +12,24 @@ CREATE = "CREATE SEQUENCE IF NOT EXISTS dbos_queue_sequence CACHE 1"
 
 
 def complete(alias: str) -> None:
-    """Create the sequence of queue positions where the tables were made without migrations.
+    """Create the sequence and the functions where the tables were made without migrations.
 
     Called after every `migrate`, which is how tests with `--no-migrations`,
-    `TEST: {"MIGRATE": False}` or `MIGRATION_MODULES` get their tables.
+    `TEST: {"MIGRATE": False}` or `MIGRATION_MODULES` get their tables. Functions that were made
+    are written again where their text has changed.
     """
     connection = connections[alias]
     if connection.vendor != "postgresql":
         return
     with connection.cursor() as cursor:
         cursor.execute(IS_MISSING)
-        if cursor.fetchone()[0]:
+        is_missing = cursor.fetchone()[0]
+        if is_missing:
             cursor.execute(CREATE)
+    # The driver of PostgreSQL may be missing elsewhere.
+    from django_dbos.store.postgresql import client_functions
+
+    if is_missing:
+        client_functions.create(connection)
+    else:
+        client_functions.refresh(connection)

@@ -1,0 +1,162 @@
+"""The functions by which other languages start workflows and send messages, in plain SQL.
+
+A migration makes them, and each later `migrate` replaces those whose text has changed: with this
+package, or with the settings that are written into them. Who may execute them is left as it is; at
+first it is nobody but the owner of the tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+from textwrap import indent
+from typing import Any
+
+from django_dbos.conf import get_settings
+from django_dbos.core.durations import LONGEST
+from django_dbos.core.records import FORM_TOPIC
+from django_dbos.store import statements
+
+# In the order in which they are made.
+NAMES = (
+    "dbos_new_uuid",
+    "dbos_check_text",
+    "dbos_check_size",
+    "dbos_json_text",
+    "dbos_attributes",
+    "dbos_free_expired_id",
+    "dbos_find_deduplicated",
+    "dbos_start_workflow",
+    "dbos_send_message",
+    "dbos_wake_receiver",
+    "dbos_set_attributes",
+    "dbos_get_result",
+)
+CLIENT_NAMES = (
+    "dbos_start_workflow",
+    "dbos_send_message",
+    "dbos_set_attributes",
+    "dbos_get_result",
+)
+"""Those that clients call; the others serve them."""
+
+SCHEMA = """
+SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('dbos_workflow')
+"""
+FIND = """
+SELECT proname, obj_description(oid, 'pg_proc')
+FROM pg_proc
+WHERE pronamespace = %s::regnamespace AND proname = ANY(%s)
+"""
+TRIGGER = """
+CREATE CONSTRAINT TRIGGER dbos_wake_receiver
+AFTER INSERT ON {schema}.dbos_message
+DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW
+WHEN (current_setting('dbos.sends_by_sql', true) = 'yes')
+EXECUTE FUNCTION {schema}.dbos_wake_receiver()
+"""
+DROP_TRIGGER = "DROP TRIGGER IF EXISTS dbos_wake_receiver ON {schema}.dbos_message"
+
+
+def create(connection: Any) -> None:
+    """Make the functions and the trigger, beside the tables; replace what is there."""
+    with connection.cursor() as cursor:
+        if (schema := _schema(cursor)) is None:
+            return
+        _write(cursor, schema, _found(cursor, schema))
+        cursor.execute(DROP_TRIGGER.format(schema=schema))
+        cursor.execute(TRIGGER.format(schema=schema))
+
+
+def refresh(connection: Any) -> None:
+    """Replace the functions whose text has changed, where they were made."""
+    with connection.cursor() as cursor:
+        schema = _schema(cursor)
+        found = {} if schema is None else _found(cursor, schema)
+        if schema is not None and found:
+            _write(cursor, schema, found)
+
+
+def drop(connection: Any) -> None:
+    """Drop the functions and the trigger."""
+    with connection.cursor() as cursor:
+        if (schema := _schema(cursor)) is None:
+            return
+        cursor.execute(DROP_TRIGGER.format(schema=schema))
+        for name in reversed(NAMES):
+            cursor.execute(f"DROP FUNCTION IF EXISTS {schema}.{name}")
+
+
+def _write(cursor: Any, schema: str, found: dict[str, str | None]) -> None:
+    for name in NAMES:
+        text = _text(name).replace("{schema}", schema)
+        mark = f"django_dbos {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        if found.get(name, "") == mark:
+            continue
+        cursor.execute(text)
+        cursor.execute(f"COMMENT ON FUNCTION {schema}.{name} IS '{mark}'")
+        if name not in found:
+            cursor.execute(f"REVOKE ALL ON FUNCTION {schema}.{name} FROM PUBLIC")
+
+
+def _schema(cursor: Any) -> str | None:
+    """Return the schema of the tables, quoted; None without tables."""
+    cursor.execute(SCHEMA)
+    return next((row[0] for row in cursor.fetchall()), None)
+
+
+def _found(cursor: Any, schema: str) -> dict[str, str | None]:
+    cursor.execute(FIND, [schema, list(NAMES)])
+    return dict(cursor.fetchall())
+
+
+def _text(name: str) -> str:
+    """Return the text of a function with what stands in braces, but the schema."""
+    settings = get_settings()
+    values = {
+        "{default_queue}": _literal(settings.default_queue),
+        "{max_payload_bytes}": str(settings.max_payload_bytes),
+        "{longest}": str(int(LONGEST)),
+        "{form_topic}": _literal(FORM_TOPIC),
+        **_shared(),
+    }
+    text = _file(name)
+    for place, value in values.items():
+        text = text.replace(place, value)
+    return text
+
+
+@cache
+def _file(name: str) -> str:
+    folder = files("django_dbos.store").joinpath("postgresql", "sql", "functions")
+    return folder.joinpath(f"{name}.sql").read_text("utf-8")
+
+
+@cache
+def _shared() -> dict[str, str]:
+    """Return the statements that the store and the functions have in common, as parts of these."""
+    parameters = {
+        "free_expired_ids": {
+            "%(queue_names)s": "ARRAY[$1]",
+            "%(deduplication_ids)s": "ARRAY[$2]",
+        },
+        "find_deduplicated": {
+            "%(queue_names)s": "ARRAY[$1]",
+            "%(deduplication_ids)s": "ARRAY[$2]",
+        },
+        "wake_receiver": {"%(workflow_id)s": "NEW.workflow_id", "%(topic)s": "NEW.topic"},
+    }
+    return {f"{{{name}}}": _inlined(name, given) for name, given in parameters.items()}
+
+
+def _inlined(name: str, parameters: dict[str, str]) -> str:
+    text = statements.load("postgresql", name)
+    for place, value in parameters.items():
+        text = text.replace(place, value)
+    return indent(text, "    ").lstrip()
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,345 @@
+"""The SQL functions: refusals, results, rights, and where they are."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import DatabaseError, connection, transaction
+from django.db.models.signals import post_migrate
+
+import django_dbos as dbos
+from django_dbos.models import Message, Workflow
+from django_dbos.store.postgresql import client_functions
+from django_dbos.testing import run_until_idle
+from tests.elsewhere.calling import call, on_postgresql, run_on
+
+pytestmark = [on_postgresql, pytest.mark.django_db]
+
+ELSEWHERE = "shop.elsewhere.run"
+LONG = "x" * 256
+DEEP = "[" * 101 + "]" * 101
+
+
+@dbos.workflow
+def give(value: Any) -> Any:
+    return value
+
+
+@dbos.workflow
+def give_decimal() -> Decimal:
+    return Decimal("1.50")
+
+
+@dbos.workflow
+def fail() -> None:
+    raise ValueError("no stock")
+
+
+def refused(function: str, *args: Any, **options: Any) -> tuple[str, str]:
+    """Return SQLSTATE and message of the refusal."""
+    with pytest.raises(DatabaseError) as caught, transaction.atomic():
+        call(function, *args, **options)
+    cause: Any = caught.value.__cause__
+    return cause.sqlstate, cause.diag.message_primary
+
+
+@pytest.mark.parametrize(
+    ("args", "options", "state", "message"),
+    [
+        ((None,), {}, "22023", "A name can't be NULL."),
+        (("",), {}, "22023", "A name can't be empty."),
+        ((LONG,), {}, "22023", "A name can't be longer than 255 characters, but has 256."),
+        ((ELSEWHERE, "7"), {}, "22023", "arguments must be a JSON array of arguments"),
+        ((ELSEWHERE, DEEP), {}, "22023", "nested more than 100 deep"),
+        ((ELSEWHERE, '[{"a": 1, "a": 2}]'), {}, "22023", "an object has a key twice"),
+        ((ELSEWHERE, "[1e999]"), {}, "22003", "out of range"),
+        ((ELSEWHERE, f"[1{'0' * 4300}]"), {}, "22023", "a number has 4301 digits"),
+        ((ELSEWHERE, '["\\ud800"]'), {}, "22P02", "invalid input syntax"),
+        ((ELSEWHERE, "[1"), {}, "22P02", "invalid input syntax"),
+        ((ELSEWHERE,), {"workflow_id": ""}, "22023", "A workflow id can't be empty."),
+        ((ELSEWHERE,), {"workflow_id": LONG}, "22023", "A workflow id can't be longer"),
+        ((ELSEWHERE,), {"queue_name": LONG}, "22023", "A queue name can't be longer"),
+        ((ELSEWHERE,), {"partition_key": ""}, "22023", "A partition key can't be empty."),
+        ((ELSEWHERE,), {"deduplication_id": LONG}, "22023", "A deduplication id can't be"),
+        ((ELSEWHERE,), {"user_id": ""}, "22023", "A user's pk can't be empty."),
+        ((ELSEWHERE,), {"priority": 101}, "22023", "priority must be from -100 to 100"),
+        ((ELSEWHERE,), {"timeout": timedelta()}, "22023", "must be more than 0"),
+        ((ELSEWHERE,), {"timeout": timedelta(days=366_000)}, "22023", "1,000 years"),
+        ((ELSEWHERE,), {"run_after": "-infinity"}, "22023", "run_after must be after"),
+        ((ELSEWHERE,), {"unique_for": timedelta(1)}, "22023", "needs a deduplication_id"),
+        ((ELSEWHERE,), {"on_existing": "replace"}, "22023", "on_existing must be"),
+        ((ELSEWHERE,), {"on_existing": None}, "22023", "not NULL"),
+        ((ELSEWHERE,), {"on_duplicate": "x"}, "22023", "on_duplicate must be"),
+        ((ELSEWHERE,), {"on_duplicate": "replace"}, "0A000", "can't be 'replace' here"),
+        ((ELSEWHERE,), {"attributes": "[1]"}, "22023", "attributes must be a JSON object"),
+        ((ELSEWHERE,), {"attributes": DEEP}, "22023", "attributes must be a JSON object"),
+        ((ELSEWHERE,), {"attributes": f'{{"a": {DEEP}}}'}, "22023", "nested more than 100"),
+    ],
+)
+def test_a_bad_start_is_refused(
+    args: tuple[Any, ...], options: dict[str, Any], state: str, message: str
+) -> None:
+    found = refused("dbos_start_workflow", *args, **options)
+
+    assert found[0] == state
+    assert message in found[1]
+    assert not Workflow.objects.exists()
+
+
+def test_taken_ids_are_answered_as_python_answers_them() -> None:
+    first = call("dbos_start_workflow", ELSEWHERE, workflow_id="w", user_id="7")
+
+    assert call("dbos_start_workflow", ELSEWHERE, workflow_id="w", user_id="7") == first
+    assert call("dbos_start_workflow", ELSEWHERE, workflow_id="w") == first
+    options = {"workflow_id": "w", "on_existing": "reject"}
+    assert refused("dbos_start_workflow", ELSEWHERE, **options)[0] == "23505"
+    assert refused("dbos_start_workflow", "shop.other", workflow_id="w")[0] == "23505"
+    other = {"workflow_id": "w", "user_id": "8"}
+    assert refused("dbos_start_workflow", ELSEWHERE, **other)[0] == "42501"
+
+
+def test_taken_deduplication_ids_are_answered_as_python_answers_them() -> None:
+    options: dict[str, Any] = {"deduplication_id": "d", "unique_for": timedelta(hours=1)}
+    first = call("dbos_start_workflow", ELSEWHERE, user_id="7", **options)
+
+    assert call("dbos_start_workflow", ELSEWHERE, **options) == first
+    assert call("dbos_start_workflow", ELSEWHERE, queue_name="mail", **options) != first
+    state, message = refused("dbos_start_workflow", ELSEWHERE, on_duplicate="reject", **options)
+    assert (state, first in message) == ("23505", True)
+    assert refused("dbos_start_workflow", ELSEWHERE, user_id="8", **options)[0] == "42501"
+    # It ends, and keeps the id until its time is over.
+    change = "UPDATE dbos_workflow SET {} WHERE workflow_id = %s"
+    run_on(connection, change.format("status = 'SUCCESS'"), first)
+    assert call("dbos_start_workflow", ELSEWHERE, **options) == first
+    run_on(connection, change.format("unique_until = created_at"), first)
+    assert call("dbos_start_workflow", ELSEWHERE, **options) != first
+    assert Workflow.objects.get(pk=first).unique_until is None
+
+
+def test_a_queue_that_is_declared_to_limit_keys_needs_one() -> None:
+    dbos.queues.set("mail", concurrency=9)
+    declare = "UPDATE dbos_queue SET declared = %s WHERE name = 'mail'"
+    for option, limit in (("partition_concurrency", 1), ("partition_rate_limit", "5/m")):
+        run_on(connection, declare, json.dumps({option: limit}))
+
+        assert refused("dbos_start_workflow", ELSEWHERE, queue_name="mail")[0] == "22023"
+        assert call("dbos_start_workflow", ELSEWHERE, queue_name="mail", partition_key="a")
+        assert call("dbos_start_workflow", ELSEWHERE)
+
+
+def test_infinity_is_the_last_instant_there_is() -> None:
+    started = call("dbos_start_workflow", ELSEWHERE, run_after="infinity")
+
+    row = Workflow.objects.get(pk=started)
+    assert (row.status, row.due_at.year) == ("DELAYED", 9998)
+
+
+@pytest.mark.parametrize(
+    ("args", "state", "message"),
+    [
+        ((None, "1"), "22023", "A workflow id can't be NULL."),
+        (("missing", "1"), "P0002", "There is no workflow 'missing'."),
+        (("w", "1", ""), "22023", "A topic can't be empty."),
+        (("w", "1", "dbos.form:x"), "22023", "A topic can't begin with 'dbos.form:'"),
+        (("w", "1", None, LONG), "22023", "An idempotency key can't be longer"),
+        (("w", DEEP), "22023", "nested more than 100 deep"),
+    ],
+)
+def test_a_bad_message_is_refused(args: tuple[Any, ...], state: str, message: str) -> None:
+    dbos.start_by_name(ELSEWHERE, using={"workflow_id": "w"})
+
+    found = refused("dbos_send_message", *args)
+
+    assert found[0] == state
+    assert message in found[1]
+    assert not Message.objects.exists()
+
+
+def test_a_message_with_a_key_is_sent_once() -> None:
+    dbos.start_by_name(ELSEWHERE, using={"workflow_id": "w"})
+
+    for number in range(2):
+        call("dbos_send_message", "w", json.dumps(number), idempotency_key="k")
+
+    assert Message.objects.get().message == 0
+
+
+def test_values_that_look_tagged_come_back_as_they_were() -> None:
+    value = {"$date": "2026-03-01"}
+
+    started = call("dbos_start_workflow", give.name, [value])
+    run_until_idle()
+
+    assert dbos.retrieve_workflow(started).get_result() == value
+    assert call("dbos_get_result", started)["output_format"] == "tagged"
+
+
+def test_attributes_are_replaced_or_merged() -> None:
+    started = call("dbos_start_workflow", ELSEWHERE, attributes={"a": 1, "b": {"c": 2}})
+
+    def attributes() -> Any:
+        return Workflow.objects.get(pk=started).attributes
+
+    call("dbos_set_attributes", started, {"b": {}}, True)
+    assert attributes() == {"a": 1, "b": {}}
+    call("dbos_set_attributes", started, {"d": None})
+    assert attributes() == {"d": None}
+    assert refused("dbos_set_attributes", "missing", {})[0] == "P0002"
+    assert refused("dbos_set_attributes", started, None)[0] == "22023"
+    assert refused("dbos_set_attributes", started, [])[0] == "22023"
+    assert refused("dbos_set_attributes", started, '{"a": "\\u0000"}')[0] == "22P05"
+
+
+def test_results_are_portable_or_say_that_they_are_not(settings: Any) -> None:
+    plain, tagged, failed = give.start({"a": [1]}), give_decimal.start(), fail.start()
+    cancelled = give.start(1)
+    cancelled.cancel()
+    run_until_idle()
+    settings.DBOS = {**settings.DBOS, "SERIALIZER": "pickle"}
+    pickled = give.start(1)
+    run_until_idle()
+
+    def result(handle: Any) -> Any:
+        return call("dbos_get_result", handle.workflow_id)
+
+    assert result(plain)["output"] == {"a": [1]}
+    assert (result(plain)["status"], result(plain)["output_format"]) == ("SUCCESS", "json")
+    assert result(tagged)["output"] == {"$decimal": "1.50"}
+    assert result(tagged)["output_format"] == "tagged"
+    assert (result(pickled)["output"], result(pickled)["output_format"]) == (None, "pickle")
+    assert result(failed)["error"] == {"class": "builtins:ValueError", "message": "no stock"}
+    assert result(cancelled) | {"created_at": 0, "finished_at": 0} == {
+        "workflow_id": cancelled.workflow_id,
+        "name": give.name,
+        "status": "CANCELLED",
+        "has_ended": True,
+        "is_quarantined": False,
+        "output": None,
+        "output_format": None,
+        "error": None,
+        "attributes": None,
+        "created_at": 0,
+        "finished_at": 0,
+    }
+    assert call("dbos_get_result", "missing") is None
+
+
+# Rights and places
+
+
+@pytest.fixture
+def role() -> str:
+    name = "dbos_client_of_a_test"
+    run_on(connection, f"CREATE ROLE {name}")
+    run_on(connection, f"GRANT USAGE ON SCHEMA public TO {name}")
+    return name
+
+
+def grant(role: str, *functions: str) -> None:
+    run_on(connection, f"GRANT EXECUTE ON FUNCTION {', '.join(functions)} TO {role}")
+
+
+def test_only_a_role_with_the_right_may_call_and_it_needs_no_right_on_tables(role: str) -> None:
+    grant(role, "dbos_start_workflow", "dbos_send_message", "dbos_get_result")
+    run_on(connection, f"SET LOCAL ROLE {role}")
+
+    started = call("dbos_start_workflow", ELSEWHERE, [1])
+    call("dbos_send_message", started, {"a": 1})
+    assert call("dbos_get_result", started)["status"] == "ENQUEUED"
+    run_on(connection, "SET CONSTRAINTS ALL IMMEDIATE")
+
+    assert refused("dbos_set_attributes", started, {})[0] == "42501"
+    for helper in set(client_functions.NAMES) - set(client_functions.CLIENT_NAMES):
+        with pytest.raises(DatabaseError, match="permission denied"), transaction.atomic():
+            run_on(connection, f"SELECT {CALLS[helper]}")
+    with pytest.raises(DatabaseError, match="permission denied"), transaction.atomic():
+        run_on(connection, "SELECT count(*) FROM dbos_workflow")
+
+
+CALLS = {
+    "dbos_new_uuid": "dbos_new_uuid()",
+    "dbos_check_text": "dbos_check_text('a', 'b')",
+    "dbos_check_size": "dbos_check_size('a', 'b')",
+    "dbos_json_text": "dbos_json_text('1', 1, 'a')",
+    "dbos_attributes": "dbos_attributes('{}')",
+    "dbos_free_expired_id": "dbos_free_expired_id('a', 'b')",
+    "dbos_find_deduplicated": "dbos_find_deduplicated('a', 'b')",
+    "dbos_wake_receiver": "dbos_wake_receiver()",
+}
+
+
+def test_a_callers_search_path_and_temporary_tables_change_nothing() -> None:
+    run_on(connection, "CREATE TEMPORARY TABLE dbos_workflow (workflow_id text)")
+    run_on(connection, "SET LOCAL search_path TO pg_temp")
+
+    started = run_on(connection, "SELECT public.dbos_start_workflow('shop.elsewhere.run')")
+    run_on(connection, "SELECT public.dbos_send_message(%s, '1')", started)
+    run_on(connection, "SET CONSTRAINTS ALL IMMEDIATE")
+
+    found = run_on(connection, "SELECT workflow_id FROM public.dbos_workflow")
+    assert found == started
+
+
+def test_the_functions_are_where_the_tables_are() -> None:
+    run_on(connection, 'CREATE SCHEMA "Other Shop"')
+    for table in ("dbos_workflow", "dbos_message", "dbos_queue", "dbos_wake"):
+        run_on(connection, f'CREATE TABLE "Other Shop".{table} (LIKE {table} INCLUDING ALL)')
+    run_on(connection, 'CREATE SEQUENCE "Other Shop".dbos_queue_sequence')
+    run_on(connection, 'SET LOCAL search_path TO "Other Shop"')
+    client_functions.create(connection)
+    run_on(connection, "SET LOCAL search_path TO public")
+
+    started = run_on(connection, "SELECT \"Other Shop\".dbos_start_workflow('shop.elsewhere.run')")
+    run_on(connection, "SELECT \"Other Shop\".dbos_send_message(%s, '1')", started)
+    run_on(connection, "SET CONSTRAINTS ALL IMMEDIATE")
+
+    assert run_on(connection, 'SELECT workflow_id FROM "Other Shop".dbos_workflow') == started
+    assert not Workflow.objects.exists()
+
+
+def migrated() -> None:
+    config = apps.get_app_config("django_dbos")
+    post_migrate.send(config, app_config=config, using="default", verbosity=0, interactive=False)
+
+
+def test_each_migrate_writes_the_settings_and_keeps_the_rights(settings: Any, role: str) -> None:
+    grant(role, "dbos_start_workflow")
+    settings.DBOS = {"DEFAULT_QUEUE": "o'clock", "MAX_PAYLOAD_BYTES": 1_000}
+    migrated()
+
+    run_on(connection, f"SET LOCAL ROLE {role}")
+    started = call("dbos_start_workflow", ELSEWHERE)
+    state, message = refused("dbos_start_workflow", ELSEWHERE, ["x" * 1_000])
+    run_on(connection, "RESET ROLE")
+
+    assert Workflow.objects.get(pk=started).queue_name == "o'clock"
+    assert (state, "the limit is 1000" in message) == ("54000", True)
+
+
+def test_the_migration_can_be_repeated_and_reversed() -> None:
+    migration: Any = importlib.import_module("django_dbos.migrations.0022_client_functions")
+
+    with connection.schema_editor() as editor:
+        migration.create(None, editor)
+        migration.drop(None, editor)
+        migration.drop(None, editor)
+        # What was taken back isn't made again at the end of `migrate`.
+        migrated()
+        assert run_on(connection, "SELECT to_regproc('dbos_start_workflow')") is None
+        migration.create(None, editor)
+    assert call("dbos_start_workflow", ELSEWHERE)
+
+
+def test_tables_without_migrations_get_them() -> None:
+    client_functions.drop(connection)
+    run_on(connection, "DROP SEQUENCE dbos_queue_sequence")
+
+    migrated()
+
+    assert call("dbos_start_workflow", ELSEWHERE)
