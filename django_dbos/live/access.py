@@ -92,6 +92,13 @@ class Access:
         self._checked_at = began
         self._has_sent = False
 
+    async def check_when_due(self) -> None:
+        """Make the first check, or repeat it if that is due; raise Refused."""
+        if self._token is None:
+            await self.check()
+        else:
+            await self.check_again()
+
     async def check_again(self, *, is_sending: bool = False) -> None:
         """Repeat the check, once it is due, with the current session and user.
 

@@ -7,13 +7,15 @@ the reader may not read.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Protocol, TypeVar
 
 from django_dbos.core import names
 from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.live.access import Access
 from django_dbos.live.batching import ask
 from django_dbos.live.event_feeds import EventFeed
+from django_dbos.live.feed import Feed
 from django_dbos.live.frames import EventPage, StreamPage
 from django_dbos.live.hub import get_hub
 from django_dbos.live.looks import MAX_ENTRIES, MAX_EVENTS, Entries, Look, answer_all
@@ -23,8 +25,13 @@ from django_dbos.store.records import PageWanted
 
 LARGEST_OFFSET = 2**31 - 1
 
+F = TypeVar("F", bound=Feed)
+F_contra = TypeVar("F_contra", bound=Feed, contravariant=True)
+P = TypeVar("P", StreamPage, EventPage)
+P_co = TypeVar("P_co", StreamPage, EventPage, covariant=True)
 
-async def follow_stream(
+
+def follow_stream(
     reader: Reader,
     workflow_id: str,
     key: str,
@@ -32,7 +39,7 @@ async def follow_stream(
     offset: int = 0,
     access: Access | None = None,
 ) -> AsyncGenerator[StreamPage, None]:
-    """Yield a stream's entries in pages, as they are written; the last page has an `end`.
+    """Return a stream's entries in pages, as they are written; the last page has an `end`.
 
     A page without frames tells that all is sent. It comes once each time that the reader has caught
     up, unless a page with frames has said so.
@@ -48,31 +55,11 @@ async def follow_stream(
         Refused: The reader may not read the stream, or no longer.
         ValueError: The id, the key or the offset is invalid.
     """
-    offset = check_offset(offset)
-    access = await _checked_access(access, reader, workflow_id, "stream", key)
-    hub = get_hub()
-    has_told = False
-    try:
-        with hub.feed(StreamFeed, workflow_id, access.token, key) as feed:
-            while True:
-                page = await feed.page(offset)
-                if page.frames:
-                    await access.check_again(is_sending=True)
-                if page.frames or page.end or (page.is_up_to_date and not has_told):
-                    has_told = page.is_up_to_date
-                    offset = page.next_offset
-                    yield page
-                    if page.end:
-                        return
-                elif page.is_up_to_date:
-                    await hub.wait(feed, access)
-                await access.check_again()
-    except WorkflowDoesNotExist:
-        # It was deleted: the answer is that to a new reader.
-        raise access.refusal from None
+    access = access or _new_access(reader, workflow_id, "stream", key)
+    return _follow(StreamFeed, key, access, _Entries(check_offset(offset)))
 
 
-async def follow_events(
+def follow_events(
     reader: Reader,
     workflow_id: str,
     *,
@@ -80,7 +67,7 @@ async def follow_events(
     versions: Mapping[str, int] | None = None,
     access: Access | None = None,
 ) -> AsyncGenerator[EventPage, None]:
-    """Yield the current values of a workflow's events, and then every change; the last has an end.
+    """Return the current values of a workflow's events, and then every change; the last has an end.
 
     Changes in quick succession may be merged into the latest one. Without a key the permission is
     checked for each key, and only the permitted ones are sent.
@@ -96,14 +83,63 @@ async def follow_events(
         Refused: The reader may not read the events, or no longer.
         ValueError: The id or the key is invalid.
     """
-    access = await _checked_access(access, reader, workflow_id, "event", key)
+    access = access or _new_access(reader, workflow_id, "event", key)
+    return _follow(EventFeed, key, access, _Changes(dict(versions or {})))
+
+
+class _Place(Protocol[F_contra, P_co]):
+    """The place in a feed up to which a reader has read."""
+
+    async def next_page(self, feed: F_contra, access: Access) -> P_co:
+        """Return what the reader doesn't have yet, which may be nothing; note it as read."""
+
+
+class _Entries:
+    """The place of a stream's reader: the offset of the next entry."""
+
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+
+    async def next_page(self, feed: StreamFeed, access: Access) -> StreamPage:
+        page = await feed.page(self._offset)
+        if page.frames:
+            await access.check_again(is_sending=True)
+        self._offset = page.next_offset
+        return page
+
+
+class _Changes:
+    """The place of a reader of events: the versions that it has, by key."""
+
+    def __init__(self, versions: dict[str, int]) -> None:
+        self._versions = versions
+
+    async def next_page(self, feed: EventFeed, access: Access) -> EventPage:
+        state, is_current = await feed.state()
+        known = self._versions
+        changed = [key for key, version in state.versions.items() if version > known.get(key, 0)]
+        if changed:
+            await access.check_again(is_sending=True)
+        allowed = await access.allowed(changed)
+        frames = await feed.values(allowed[:MAX_EVENTS]) if allowed else []
+        known.update({frame.key: frame.version for frame in frames})
+        is_up_to_date = is_current and len(frames) >= len(allowed)
+        return EventPage(
+            frames=frames, is_up_to_date=is_up_to_date, end=state.end if is_up_to_date else None
+        )
+
+
+async def _follow(
+    make: Callable[..., F], key: str | None, access: Access, place: _Place[F, P]
+) -> AsyncGenerator[P, None]:
+    """Yield the pages from a place on, until the one with an end; wait in between."""
+    await access.check_when_due()
     hub = get_hub()
-    known = dict(versions or {})
     has_told = False
     try:
-        with hub.feed(EventFeed, workflow_id, access.token, key) as feed:
+        with hub.feed(make, access.workflow_id, access.token, key) as feed:
             while True:
-                page = await _event_page(feed, access, known)
+                page = await place.next_page(feed, access)
                 if page.frames or page.end or (page.is_up_to_date and not has_told):
                     has_told = page.is_up_to_date
                     yield page
@@ -113,6 +149,7 @@ async def follow_events(
                     await hub.wait(feed, access)
                 await access.check_again()
     except WorkflowDoesNotExist:
+        # It was deleted: the answer is that to a new reader.
         raise access.refusal from None
 
 
@@ -141,7 +178,8 @@ async def read_stream_page(
         ValueError: The id, the key or the offset is invalid.
     """
     offset = check_offset(offset)
-    access = await _checked_access(access, reader, workflow_id, "stream", key)
+    access = access or _new_access(reader, workflow_id, "stream", key)
+    await access.check_when_due()
     look: Look = PageWanted(workflow_id, key, offset, min(max(limit, 1), MAX_ENTRIES), access.token)
     try:
         answer = await ask(answer_all, look)
@@ -163,31 +201,9 @@ def check_offset(offset: int) -> int:
     return offset
 
 
-async def _event_page(feed: EventFeed, access: Access, known: dict[str, int]) -> EventPage:
-    """Return the permitted events that have changed; note their versions as known."""
-    state, is_current = await feed.state()
-    changed = [key for key, version in state.versions.items() if version > known.get(key, 0)]
-    if changed:
-        await access.check_again(is_sending=True)
-    allowed = await access.allowed(changed)
-    frames = await feed.values(allowed[:MAX_EVENTS]) if allowed else []
-    known.update({frame.key: frame.version for frame in frames})
-    is_up_to_date = is_current and len(frames) >= len(allowed)
-    return EventPage(
-        frames=frames, is_up_to_date=is_up_to_date, end=state.end if is_up_to_date else None
-    )
-
-
-async def _checked_access(
-    access: Access | None, reader: Reader, workflow_id: str, kind: str, key: str | None
-) -> Access:
-    """Return an access whose check isn't due; raise Refused if the reader may not read."""
+def _new_access(reader: Reader, workflow_id: str, kind: str, key: str | None) -> Access:
+    """Return an access that isn't checked yet; raise ValueError for an invalid id or key."""
     names.check_workflow_id(workflow_id)
     if key is not None:
         names.check_key(key)
-    if access is None:
-        access = Access(reader, workflow_id, kind, key)
-        await access.check()
-    else:
-        await access.check_again()
-    return access
+    return Access(reader, workflow_id, kind, key)
