@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -20,6 +19,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django_dbos.consumers import channel_layer, messages, origins
 from django_dbos.core import names
 from django_dbos.core.values.plain_json import to_text
+from django_dbos.live.rates import Allowance
 from django_dbos.live.readers import Reader, Reason, Refused, one_more
 
 logger = logging.getLogger("django_dbos.consumers")
@@ -35,8 +35,6 @@ REFUSALS = {
 
 # The limit on an incoming frame, in characters.
 MAX_INCOMING = 4096
-# The limits on incoming frames: the number at once, and the number a second after that.
-MAX_BURST, MAX_RATE = 50, 5.0
 
 
 class ClientDisconnected(Exception):
@@ -49,8 +47,7 @@ class WorkflowConsumer(AsyncWebsocketConsumer):
     # Without an alias Channels reads from no layer, so the socket survives a layer that is down.
     channel_layer_alias = "django_dbos has none"
     _serving: asyncio.Task[None] | None = None
-    _allowance = float(MAX_BURST)
-    _counted_at = 0.0
+    _allowance: Allowance | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one socket, and stop its task however that ends."""
@@ -73,7 +70,7 @@ class WorkflowConsumer(AsyncWebsocketConsumer):
         """Take a message; close the socket if a frame is too big, or there are too many."""
         if len(text_data or bytes_data or "") > MAX_INCOMING:
             await self._refuse(TOO_BIG)
-        elif not self._has_room():
+        elif not self._is_within_limit():
             await self._refuse(REFUSALS[Reason.TOO_MANY])
         elif text_data:
             await self._take(text_data)
@@ -111,13 +108,10 @@ class WorkflowConsumer(AsyncWebsocketConsumer):
         await self._stop_serving()
         await self.close(code)
 
-    def _has_room(self) -> bool:
-        """Count an incoming frame; return whether it is within the limit."""
-        now = time.monotonic()
-        earned = (now - self._counted_at) * MAX_RATE
-        self._allowance = min(self._allowance + earned, MAX_BURST) - 1
-        self._counted_at = now
-        return self._allowance >= 0
+    def _is_within_limit(self) -> bool:
+        """Count an incoming frame; most sockets never get one."""
+        self._allowance = self._allowance or Allowance()
+        return self._allowance.take()
 
     async def _send_all(self) -> int:
         """Send all data, until its end or a refusal; return the code to close with."""

@@ -35,7 +35,7 @@ _REFUSALS: Mapping[Reason, Reply] = {
         WWW_Authenticate='Bearer realm="dbos", error="invalid_token"',
     ),
     Reason.FORBIDDEN: protocol.refusal(404, "There is no such workflow, or you have no access."),
-    Reason.TOO_MANY: protocol.refusal(429, "You follow too much at once.", Retry_After=str(PAUSE)),
+    Reason.TOO_MANY: protocol.refusal(429, "That was too much at once.", Retry_After=str(PAUSE)),
 }
 GONE = protocol.refusal(410, "The offset is of an earlier workflow with this id. Begin anew.")
 # Not 503, of which Django mails the administrators.

@@ -19,6 +19,7 @@ from django_dbos.conf import get_can_send
 from django_dbos.core import names
 from django_dbos.core.records import NewMessage
 from django_dbos.exceptions import WorkflowDoesNotExist
+from django_dbos.live import rates
 from django_dbos.live.access import wait_for_step
 from django_dbos.live.batching import ask
 from django_dbos.live.permissions import Question, read_facts
@@ -60,7 +61,8 @@ async def send_message(
         is_again: The user is read again, or found to have logged out.
 
     Raises:
-        Refused: The user may not send, or there is no such workflow.
+        Refused: The user may not send, or there is no such workflow; or a user whom only
+            DBOS["CAN_SEND"] allows to send has sent too much, in this process.
         ValueError, TypeError: The id, the topic or the key is invalid.
         SerializationError: The message can't be stored; PayloadTooLarge if it is too large.
     """
@@ -83,6 +85,9 @@ async def _check(reader: Reader, new: NewMessage, is_again: bool) -> None:
     question = Question(reader, new.workflow_id, rule is not None, is_again)
     workflow = (await ask(read_facts, question)).workflow
     may_send = await in_thread(_may_send, reader.user)
+    if not may_send and reader.user.is_authenticated and not rates.take_of_user(reader.user.pk):
+        logger.warning("A message of user %r is refused: there are too many", reader.user.pk)
+        raise Refused(Reason.TOO_MANY)
     if workflow is None or not (may_send or await _is_allowed(rule, reader.user, workflow, new)):
         if rule is not None:
             await wait_for_step(began)

@@ -23,9 +23,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 import django_dbos as dbos
-from django_dbos.consumers import base
 from django_dbos.executor import Executor
-from django_dbos.live import access
+from django_dbos.live import access, rates
 from django_dbos.models import StreamEntry, Workflow
 from django_dbos.routing import websocket_urlpatterns
 from django_dbos.store import get_store
@@ -584,11 +583,11 @@ async def test_a_frame_that_is_too_big_closes_the_socket(async_db: None) -> None
 async def test_too_many_frames_of_a_client_close_the_socket(
     async_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "MAX_RATE", 0)
+    monkeypatch.setattr(rates, "MAX_RATE", 0)
     handle = await writes.astart(1)
 
     async with connected("streams", workflow_id=handle.workflow_id, key="s") as client:
-        for _ in range(base.MAX_BURST):
+        for _ in range(rates.MAX_BURST):
             await client.say("{}")
         await aeventually(lambda: client.input_queue.empty())
         assert not client.future.done()

@@ -17,6 +17,7 @@ from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
 
 import django_dbos as dbos
+from django_dbos.live import rates
 from django_dbos.models import Message, Workflow
 from django_dbos.routing import websocket_urlpatterns
 from tests.consumers.client import Client as Socket
@@ -244,6 +245,54 @@ async def test_a_rule_that_fails_refuses(
 
     assert (await status_of(user, workflow_id))[0] == 404
     assert "DBOS['CAN_SEND'] raised an error" in caplog.text
+
+
+async def test_a_user_sends_only_so_much_at_once(
+    async_db: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "MAX_RATE", 0)
+    monkeypatch.setattr(rates, "MAX_BURST", 2)
+    settings.DBOS = {**settings.DBOS, "CAN_SEND": lambda user, workflow, topic: True}
+    user, other = [await User.objects.acreate_user(name) for name in ("user", "other")]
+    workflow_id = (await echoes.using(user=user).astart()).workflow_id
+
+    answers = [(await status_of(user, workflow_id))[0] for _ in range(3)]
+    refused = await status_of(user, "unknown")
+
+    assert answers == [204, 204, 429]
+    assert refused[2]["Retry-After"]
+    # An unknown workflow isn't told apart, and others aren't affected.
+    assert refused == await status_of(user, workflow_id)
+    assert (await status_of(other, workflow_id))[0] == 204
+    async with connected(workflow_id, user) as socket:
+        reply = await say(socket, message=1, idempotency_key="k")
+    assert reply == {"refused": "k", "reason": "too many"}
+    assert len(await received(workflow_id)) == 3
+
+
+async def test_holders_of_the_permission_send_without_a_limit(
+    async_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "MAX_BURST", 0)
+    user = await User.objects.acreate_superuser("root")
+    workflow_id = (await echoes.astart()).workflow_id
+
+    assert (await status_of(user, workflow_id))[0] == 204
+
+
+def test_the_users_that_are_counted_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "MAX_USERS", 3)
+    monkeypatch.setattr(rates, "MAX_RATE", 0)
+
+    for pk in range(10):
+        assert rates.take_of_user(pk)
+
+    assert list(rates._by_user) == ["7", "8", "9"]
+
+
+@pytest.fixture(autouse=True)
+def _nobody_has_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "_by_user", {})
 
 
 async def test_a_token_sends_nothing(async_db: None) -> None:
