@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.forms.utils import flatatt
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 from django.utils.translation import gettext_lazy as _
@@ -52,9 +53,13 @@ class Source:
 def source(
     kind: str, workflow_id: object, key: object, reader: Reader, websocket: str | bool
 ) -> Source:
-    """Return what an element shows; raise ValueError or TypeError for a wrong argument."""
+    """Return what an element shows; raise ValueError or TypeError for a wrong argument.
+
+    Raises:
+        ImproperlyConfigured: The project has no address at which the element could follow it.
+    """
     _check_choice("source", kind, SOURCES)
-    return Source(
+    source = Source(
         kind=kind,
         workflow_id=names.check_workflow_id(
             str(workflow_id) if isinstance(workflow_id, UUID) else workflow_id
@@ -64,6 +69,13 @@ def source(
         websocket=_websocket(kind, websocket),
         http=_http(kind),
     )
+    if source.websocket is None and source.http is None:
+        raise ImproperlyConfigured(
+            "The tags of django_dbos have no address from which a page could get its values. Add "
+            "path('dbos/', include('django_dbos.urls')) to the project's URLs, or install Channels "
+            "for websockets."
+        )
+    return source
 
 
 def progress(

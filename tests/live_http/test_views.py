@@ -11,7 +11,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
-from django.test import AsyncClient
+from django.test import AsyncClient, override_settings
 from django.utils import timezone
 
 import django_dbos as dbos
@@ -546,6 +546,54 @@ async def test_a_token_opens_its_stream_alone(async_db: None, way: str) -> None:
     assert await status("events", workflow_id, token) == 404
     assert await status("streams", workflow_id, token[:-1], key="s") == 401
     assert await status("streams", workflow_id, "forged", key="s") == 401
+
+
+@pytest.mark.parametrize("live", ["", "long-poll", "sse"])
+async def test_a_forged_token_opens_nothing_and_tells_nothing(async_db: None, live: str) -> None:
+    """Also with the session of somebody who may read: a token decides alone."""
+    client = await root()
+    workflow_id = await finished(counts, 2)
+    token = await dbos.astream_token(workflow_id)
+    body, _, signature = token.rpartition(":")
+    with override_settings(SECRET_KEY="of another site"):
+        foreign = await dbos.astream_token(workflow_id)
+    forged = {
+        "no signature": body,
+        "another signature": f"{body}:{signature[::-1]}",
+        "another body": f"x{token}",
+        "of events": await dbos.aevent_token(workflow_id),
+        "of another workflow": await dbos.astream_token(await finished(counts, 1)),
+        "of another key": await dbos.astream_token(workflow_id, keys=["other"]),
+        "signed with another key": foreign,
+    }
+    query = {"key": "s", "offset": "-1"} | ({"live": live} if live else {})
+
+    for name, text in forged.items():
+        found = []
+        for asked in (workflow_id, "unknown"):
+            response = await get(client, "streams", asked, **query, token=text)
+            found.append((response.status_code, response.content, dict(response.headers)))
+        assert found[0] == found[1], name
+        assert found[0][0] == (404 if name.startswith("of ") else 401), name
+    assert (await get(AsyncClient(), "streams", workflow_id, key="s", token=token)).content
+
+
+@pytest.mark.parametrize("kind", ["streams", "events"])
+async def test_a_token_that_expires_ends_the_response(
+    async_db: None, kind: str, settings: Any, worker: Executor
+) -> None:
+    settings.DBOS = {**settings.DBOS, "RECHECK": 0.2}
+    handle = await echoes.astart()
+    make = dbos.astream_token if kind == "streams" else dbos.aevent_token
+    token = await make(handle.workflow_id, max_age=1)
+    query = {"key": "s", "offset": "-1", "live": "sse", "token": token}
+
+    events = await Events(await get(AsyncClient(), kind, handle.workflow_id, **query)).all()
+
+    assert not any("streamClosed" in str(event) for event in events)
+    again = await get(AsyncClient(), kind, handle.workflow_id, **query)
+    assert again.status_code == 401
+    assert "expired" in again.content.decode()
 
 
 async def test_an_expired_token_is_told_so(async_db: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,12 @@ import json
 import re
 import uuid
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.template import Context, RequestContext, Template, TemplateSyntaxError
 from django.test import RequestFactory
@@ -173,6 +175,63 @@ def test_a_page_without_its_request_is_told(workflow_id: str) -> None:
         Template("{% load dbos %}{% dbos_event id 'k' %}").render(Context({"id": workflow_id}))
     with pytest.raises(TemplateSyntaxError):
         Template("{% load dbos %}{% dbos_event id %}")
+
+
+urlpatterns: list[Any] = []
+
+
+@pytest.mark.urls("tests.widgets.test_tags")
+def test_a_forgotten_include_is_an_error_with_a_hint(root: User) -> None:
+    """Without an address the element would stay as it is, and say so in the browser's console."""
+    for source in ("dbos_progress id", "dbos_stream id 'log'", "dbos_event id 'status'"):
+        with pytest.raises(ImproperlyConfigured, match=r"include\('django_dbos.urls'\)"):
+            render(f"{{% {source} websocket=False %}}", root, id="some")
+
+    # With Channels, websockets are enough.
+    assert "data-state" in render("{% dbos_progress id %}", id="some")
+
+
+def test_a_project_overrides_the_templates(
+    workflow_id: str, root: User, settings: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "django_dbos" / "live"
+    folder.mkdir(parents=True)
+    own = {
+        "progress": "{{ percent }} of {{ total }}, {{ text }}, for {{ who }}",
+        "stream": "{% for entry in entries %}[{{ entry.offset }} {{ entry.value }}]{% endfor %}",
+        "event": "{{ value }} is {{ text }}",
+        "head": "{{ script }} {{ stylesheet }}",
+    }
+    for name, text in own.items():
+        (folder / f"{name}.html").write_text(text)
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]
+    sources = {
+        "progress": "{% dbos_progress id %}",
+        "stream": "{% dbos_stream id 'log' limit=2 %}",
+        "event": "{% dbos_event id 'status' labels=labels %}",
+        "head": "{% dbos_live %}",
+    }
+    values = {"id": workflow_id, "who": "<you>", "labels": {"awaiting_payment": "unpaid"}}
+
+    found = {name: render(source, root, **values) for name, source in sources.items()}
+
+    assert found == {
+        "progress": "24\N{NO-BREAK SPACE}% of 5000, Half &lt;way&gt;, for &lt;you&gt;",
+        "stream": "[3 line 3][4 line 4]",
+        "event": "awaiting_payment is unpaid",
+        "head": "/static/django_dbos/live.js /static/django_dbos/live.css",
+    }
+
+
+def test_the_guide_names_the_variables_of_the_stylesheet() -> None:
+    project = Path(dbos.__file__).parent.parent
+    style = (project / "django_dbos" / "static" / "django_dbos" / "live.css").read_text()
+    guide = (project / "docs" / "guides" / "pages.md").read_text()
+    # Those that it sets itself are its own.
+    own = set(re.findall(r"^\s*(--dbos-live-\w+):", style, re.MULTILINE))
+
+    read = set(re.findall(r"var\((--dbos-live-[\w-]+)", style)) - own
+    assert set(re.findall(r"--dbos-live-[\w-]+", guide)) == read != set()
 
 
 def test_the_head_takes_a_nonce(root: User) -> None:
