@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
@@ -17,10 +17,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from django_dbos.admin.base import EngineList, rows_of
+from django_dbos.admin.base import rows_of
 from django_dbos.admin.look import Look
 from django_dbos.admin.named import log
-from django_dbos.admin.rows import ValueAdmin
+from django_dbos.admin.rows import NumberedAdmin, NumberedList
 from django_dbos.admin.section import Label
 from django_dbos.admin.values import instant
 from django_dbos.exceptions import FormNotPending, PayloadTooLarge, SerializationError
@@ -91,7 +91,7 @@ class KindFilter(_Choice):
         return queryset.filter(kind=Inquiry.Kind.CALLBACK if is_callback else Inquiry.Kind.FORM)
 
 
-class InquiryList(EngineList):
+class InquiryList(NumberedList):
     """The list, with the names of those who have answered."""
 
     def get_results(self, request: HttpRequest) -> None:
@@ -105,7 +105,7 @@ class InquiryList(EngineList):
 
 
 @admin.register(Inquiry)
-class InquiryAdmin(ValueAdmin):
+class InquiryAdmin(NumberedAdmin):
     """Forms that wait for people, and callbacks that wait for other services."""
 
     value_column = "answer_text"
@@ -121,11 +121,9 @@ class InquiryAdmin(ValueAdmin):
     search_fields = ("workflow_id",)
     search_help_text = _("The id of the workflow.")
     ordering = ("-inquiry_id",)
+    older_label = _("Older forms and callbacks")
     view_on_site = False
     list_display_links = ("name",)
-
-    class Media:
-        css: ClassVar[Any] = {"all": ("django_dbos/admin.css",)}
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Return whether the user may see the pages; those who may answer do, too."""

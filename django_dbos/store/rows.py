@@ -139,6 +139,7 @@ CONTINUING = (
     "delete_past_checkpoints",
     "delete_past_messages",
     "delete_past_versions",
+    "delete_past_inquiries",
     "continue_workflows",
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html import unescape
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.admin.utils import quote
@@ -17,7 +18,7 @@ from django.utils import timezone
 
 import django_dbos as dbos
 from django_dbos.admin import base
-from django_dbos.models import Event, Message
+from django_dbos.models import Event, Inquiry, Message
 from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
 from tests.admin.conftest import get, page_of
@@ -104,8 +105,17 @@ def older_than(page: Any) -> str:
     return unescape(found[1]) if found else ""
 
 
-@pytest.mark.parametrize("model", [Message, Event])
-@pytest.mark.parametrize("query", [{}, {"q": "order 1"}])
+@pytest.mark.parametrize(
+    ("model", "query"),
+    [
+        (Message, {}),
+        (Message, {"q": "order 1"}),
+        (Event, {}),
+        (Event, {"q": "order 1"}),
+        (Inquiry, {"state": "all"}),
+        (Inquiry, {"state": "all", "q": "order 1"}),
+    ],
+)
 def test_the_last_page_leads_to_older_rows_by_key(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch, model: Any, query: dict[str, str]
 ) -> None:
@@ -128,7 +138,7 @@ def test_the_last_page_leads_to_older_rows_by_key(
 
 
 def fill(workflow_id: str, count: int) -> None:
-    """Make messages and events of one workflow, and nothing else."""
+    """Make messages, events and forms of one workflow, and nothing else."""
     busy.using(workflow_id=workflow_id).start()
     now = timezone.now()
     QuerySet(Message).bulk_create(
@@ -136,6 +146,19 @@ def fill(workflow_id: str, count: int) -> None:
     )
     QuerySet(Event).bulk_create(
         Event(workflow_id=workflow_id, key=f"k{number}", value_text="1", version=1, updated_at=now)
+        for number in range(count)
+    )
+    QuerySet(Inquiry).bulk_create(
+        Inquiry(
+            kind="form",
+            workflow_id=workflow_id,
+            token=uuid4(),
+            step_number=1,
+            secret=uuid4(),
+            topic="t",
+            title=f"Form {number}",
+            created_at=now,
+        )
         for number in range(count)
     )
 

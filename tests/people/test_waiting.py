@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 import django_dbos as dbos
+from django_dbos.fields import DatabaseNow
 from django_dbos.models import Checkpoint, Inquiry, Message, Workflow
 from django_dbos.operations import answering
 from django_dbos.signals import form_reminder
@@ -229,6 +230,43 @@ def test_a_workflow_past_its_deadline_leaves_no_form_that_can_be_answered() -> N
 
 
 @pytest.mark.rule(84)
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_a_workflow_without_an_end_keeps_the_forms_of_two_runs(
+    is_answered: bool, settings: Any
+) -> None:
+    settings.DBOS = {**settings.DBOS, "BASE_URL": "https://shop.example"}
+
+    @dbos.workflow
+    def endless(run: int) -> None:
+        dbos.callback_url(f"run {run}")
+        timeout = None if is_answered else 0
+        dbos.wait_for_form(ApprovalForm, title=f"run {run}", timeout=timeout, default=None)
+        dbos.recv("go on", timeout=None)
+        dbos.continue_as_new(run + 1)
+
+    handle, other = endless.start(1), approve.start(title="of another workflow")
+    run_until_idle()
+
+    for run in range(1, 6):
+        if is_answered:
+            dbos.answer_form(Inquiry.objects.get(title=f"run {run}").pk, FILLED_IN)
+        handle.send(None, topic="go on")
+        run_until_idle()
+
+    forms = Inquiry.objects.filter(kind="form").exclude(workflow_id=other.workflow_id)
+    assert sorted(form.title for form in forms) == ["run 5", "run 6"]
+    # The callbacks can still be called.
+    callbacks = Inquiry.objects.filter(kind="callback", workflow_id=handle.workflow_id)
+    assert callbacks.count() == 6
+    QuerySet(Inquiry).filter(pk__in=callbacks.values("pk")).update(closed_at=DatabaseNow())
+    handle.send(None, topic="go on")
+    if is_answered:
+        dbos.answer_form(Inquiry.objects.get(title="run 6").pk, FILLED_IN)
+    run_until_idle()
+    assert callbacks.count() == 2
+    assert Inquiry.objects.filter(workflow_id=other.workflow_id).count() == 1
+
+
 def test_a_later_workflow_with_the_same_id_has_a_form_of_its_own() -> None:
     approve.using(workflow_id="again").start(title="first")
     run_until_idle()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -167,6 +168,40 @@ def test_the_end_of_a_form_waits_for_an_answer_that_is_being_given(
 
     result = handle.get_result(LIMIT)
     assert result == ([{**result[0], "amount": 5}, None] if is_committed else "nobody")
+
+
+@pytest.mark.rule(2)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="This database has one writer at a time")
+def test_a_form_of_an_earlier_run_that_somebody_locks_delays_no_run(worker: Executor) -> None:
+    """The runs after it delete its row, once nobody looks at it."""
+    handle = asks_again.start(1)
+    old = wait_for(title="run 1")
+
+    with transaction.atomic():
+        assert Inquiry.objects.select_for_update().get(pk=old.pk).title == "run 1"
+        for run in (1, 2):
+            send_elsewhere(handle.workflow_id, "continue")
+            wait_for(title=f"run {run + 1}")
+        assert Inquiry.objects.filter(pk=old.pk).exists()
+
+    handle.send("continue")
+    wait_for(title="run 4")
+    titles = Inquiry.objects.order_by("pk").values_list("title", flat=True)
+    assert list(titles) == ["run 3", "run 4"]
+    handle.cancel()
+
+
+def send_elsewhere(workflow_id: str, message: str) -> None:
+    """Send a message outside of this thread's transaction."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(_send, workflow_id, message).result(LIMIT)
+
+
+def _send(workflow_id: str, message: str) -> None:
+    try:
+        dbos.send(workflow_id, message)
+    finally:
+        connections.close_all()
 
 
 @pytest.mark.rule(84)

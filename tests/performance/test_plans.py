@@ -207,6 +207,7 @@ BY_WORKERS: dict[str, Params] = {
     "delete_past_checkpoints": CONTINUED,
     "delete_past_messages": CONTINUED,
     "delete_past_versions": CONTINUED,
+    "delete_past_inquiries": CONTINUED,
     "continue_workflows": CONTINUED,
     "mark_deleted": {"age": LONGER_THAN_ANY, "limit": 100},
     "end_workflows": {"executor_id": EXECUTOR, **ENDS},
