@@ -29,7 +29,7 @@ OWN = {
     "self._call.label",
     "signal.Signals(code).name",
     "notice.name",
-    "names.suggest(name, sorted(known))",
+    "names.suggest(name, queues.others(store, name))",
     # A function's own name, as the code registers it.
     "run.definition.name",
     "_how(run)",

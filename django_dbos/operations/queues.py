@@ -88,8 +88,19 @@ def check_known(store: Store, name: str) -> None:
     """Raise QueueDoesNotExist unless something names the queue, or it has active workflows."""
     if name in known_names() or store.find_queue(name) or store.has_active(name):
         return
-    known = known_names() | {queue.name for queue in store.list_queues()}
-    raise QueueDoesNotExist(name, names.closest(name, sorted(known)))
+    raise QueueDoesNotExist(name, names.closest(name, others(store, name)))
+
+
+def is_used(store: Store, name: str) -> bool:
+    """Return whether anything but a worker that serves the queue speaks for its existence."""
+    row = store.find_queue(name)
+    has_options = row is not None and bool(row.declared or row.edited or row.paused_at)
+    return name in known_names() or has_options or store.has_active(name)
+
+
+def others(store: Store, name: str) -> list[str]:
+    """Return the other known queues, of which a misspelt name may mean one."""
+    return sorted((known_names() | {queue.name for queue in store.list_queues()}) - {name})
 
 
 def edit(store: Store, name: str, options: queue_options.PlainOptions) -> QueueDescription:

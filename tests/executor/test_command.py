@@ -9,7 +9,9 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError, SystemCheckError
 
+from django_dbos.executor import declared_queues
 from django_dbos.executor.cli import command
+from django_dbos.store import get_store
 from tests.executor import workflows
 
 
@@ -90,7 +92,20 @@ def test_the_warning_names_unknown_queues(caplog: pytest.LogCaptureFixture) -> N
 
     (record,) = caplog.records
     assert record.getMessage() == (
-        "Queue 'defualt' is named by no workflow function and not in DBOS['QUEUES'], and nothing "
-        "is enqueued in it. "
-        "Did you mean 'default'?"
+        "Queue 'defualt' is named by no workflow function and not in DBOS['QUEUES'], and no "
+        "workflow is in it. Did you mean 'default'?"
     )
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_a_misspelt_queue_is_warned_of_at_each_start(caplog: pytest.LogCaptureFixture) -> None:
+    """A worker writes rows for the queues that it serves, also for one that nobody else knows."""
+    store = get_store()
+    store.edit_queue("mail", {"concurrency": 2})
+
+    for _ in range(2):
+        command.warn_of_unknown_queues(["mail", "mial"])
+        declared_queues.declare(store, ["mail", "mial"])
+
+    hint = " Did you mean 'mail'?"
+    assert [record.args for record in caplog.records if record.args] == [("mial", hint)] * 2

@@ -19,9 +19,8 @@ from django_dbos.executor.cli import life, reload, supervisor
 from django_dbos.executor.cli.inbox import Inbox
 from django_dbos.executor.cli.log_lines import LineFormatter
 from django_dbos.executor.executor import Executor
-from django_dbos.models import Workflow
-from django_dbos.operations.queues import known_names
-from django_dbos.store import errors
+from django_dbos.operations import queues
+from django_dbos.store import errors, get_store
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -97,26 +96,21 @@ def check_migrations() -> None:
 
 def _make_executor(arguments: Arguments) -> Executor:
     check_migrations()
-    queues, concurrency = arguments.queues, arguments.concurrency
-    executor = Executor(queues, concurrency=concurrency, owns_process=True)
+    executor = Executor(arguments.queues, concurrency=arguments.concurrency, owns_process=True)
     warn_of_unknown_queues(executor.identity.queue_names or ())
     return executor
 
 
 def warn_of_unknown_queues(queue_names: Iterable[str]) -> None:
-    """Log the queues that nothing names and in which nothing is enqueued: likely typos."""
-    known = known_names()
-    # An index holds the enqueued workflows; finished ones would be searched one by one.
-    enqueued = Workflow.objects.using(get_settings().database).filter(
-        status=Workflow.Status.ENQUEUED
-    )
+    """Log the queues that nothing names and that have no active workflows: likely typos."""
+    store = get_store()
     for name in queue_names:
-        if name not in known and not enqueued.filter(queue_name=name).exists():
+        if not queues.is_used(store, name):
             logger.warning(
-                "Queue %r is named by no workflow function and not in DBOS['QUEUES'], and nothing "
-                "is enqueued in it.%s",
+                "Queue %r is named by no workflow function and not in DBOS['QUEUES'], and no "
+                "workflow is in it.%s",
                 name,
-                names.suggest(name, sorted(known)),
+                names.suggest(name, queues.others(store, name)),
             )
 
 
