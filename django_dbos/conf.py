@@ -87,6 +87,8 @@ class Settings:
     long_poll: float = 20.0
     # The number of requests that may wait in one process of a WSGI server, each in a thread.
     waiting_threads: int = 4
+    # The project's version, which executors tell the admin.
+    app_version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +261,11 @@ def _name(value: Any, label: str) -> str:
     return names.check_text(value, label=label)
 
 
+def _optional_name(value: Any, label: str) -> str:
+    # Of an environment variable that isn't set.
+    return "" if value is None else names.check_text(value, label=label, allow_empty=True)
+
+
 def _queues(value: Any, label: str) -> dict[str, PlainOptions]:
     if not isinstance(value, Mapping):
         raise TypeError(
@@ -384,6 +391,7 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "CAN_SEND": _function,
     "LONG_POLL": _positive_duration,
     "WAITING_THREADS": _count_or_zero,
+    "APP_VERSION": _optional_name,
 }
 
 _HINTS = {

@@ -94,7 +94,7 @@ def test_step_databases_are_a_list_of_aliases() -> None:
         ({"LEASE": 5}, "DBOS['LEASE'] is 5 s, which isn't more than twice the heartbeat interval"),
         ({"LEESE": 5}, "DBOS['LEESE'] isn't a setting of django_dbos. Did you mean 'LEASE'?"),
         ({"lease": 5}, "DBOS['lease'] isn't a setting of django_dbos. Did you mean 'LEASE'?"),
-        ({1: 2}, "DBOS[1] isn't a setting of django_dbos. The settings are BASE_URL, "),
+        ({1: 2}, "DBOS[1] isn't a setting of django_dbos. The settings are APP_VERSION, "),
         ([], "DBOS must be a dict, not list []."),
         (None, "DBOS must be a dict, not NoneType None."),
     ],

@@ -27,6 +27,8 @@ def facts(executor: Any, runs: int) -> list[tuple[Label, Any]]:
         (_("Host"), executor.hostname),
         (_("Process id"), executor.pid),
         (_("Kind"), kind(executor)),
+        (_("Version"), version(executor)),
+        (_("Runs on"), runs_on(executor)),
         (_("Queues"), queues(executor)),
         (_("Running"), running(executor, runs)),
         (_("Started"), f"{instant(executor.started_at)} ({ago(executor, executor.started_at)})"),
@@ -88,6 +90,18 @@ def queues(executor: Executor) -> str:
     """Return the queues that it serves."""
     names = executor.queue_names
     return gettext("all") if names is None else ", ".join(names)
+
+
+def version(executor: Executor) -> str:
+    """Return the project's version, or "" if DBOS["APP_VERSION"] doesn't tell it."""
+    return str((executor.versions or {}).get("app", ""))
+
+
+def runs_on(executor: Executor) -> str:
+    """Return the versions of django_dbos, Django and Python."""
+    names = {"django_dbos": "django_dbos", "django": "Django", "python": "Python"}
+    versions = executor.versions or {}
+    return ", ".join(f"{names[key]} {versions[key]}" for key in names if key in versions)
 
 
 def process(executor: Executor) -> str:

@@ -60,6 +60,7 @@ class ExecutorAdmin(EngineAdmin):
         "process",
         "state",
         "kind",
+        "version",
         "queues",
         "running",
         "started",
@@ -107,6 +108,12 @@ class ExecutorAdmin(EngineAdmin):
     def kind(self, executor: Executor) -> Any:
         """Return "worker" if it claims workflows from queues, else "runs inline"."""
         return words.kind(executor)
+
+    @admin.display(description=_("version"))
+    def version(self, executor: Executor) -> SafeString | str:
+        """Return the project's version, and those of what it runs on."""
+        own, others = words.version(executor), words.runs_on(executor)
+        return format_html('{}<p class="dbos-why">{}</p>', own, others) if others else own
 
     @admin.display(description=_("queues"))
     def queues(self, executor: Executor) -> Any:

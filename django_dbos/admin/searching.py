@@ -33,11 +33,13 @@ class Found:
         condition: Selects the workflows.
         is_bounded: No index finds them, so that only the newest workflows are to be searched.
         is_few: They are at most MAX_FOUND, by their ids.
+        is_cut: There are more than these.
     """
 
     condition: Q
     is_bounded: bool = False
     is_few: bool = False
+    is_cut: bool = False
 
     def narrow(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return those of a queryset's workflows that it stands for, in its order."""
@@ -56,7 +58,7 @@ def find(term: str, known_names: Collection[str], look: Look) -> Found:
     Attributes are values: who may not see them can't find out by searches which ones there are.
     """
     if ids := _ids_from(term):
-        return Found(Q(workflow_id__in=ids), is_few=True)
+        return _few(ids)
     key, equals, value = term.partition("=")
     if equals and key.strip() and look.may_see:
         return _by_attribute(key.strip(), value.strip())
@@ -70,7 +72,13 @@ def _ids_from(beginning: str) -> list[str]:
     )
     ids = ids.order_by("workflow_id").values_list("workflow_id", flat=True)
     # Not a subquery, for which a planner may walk the index on times to find a few matches.
-    return list(ids[:MAX_FOUND])
+    return list(ids[: MAX_FOUND + 1])
+
+
+def _few(ids: list[str]) -> Found:
+    """Return the workflows with the first MAX_FOUND of these ids."""
+    is_cut = len(ids) > MAX_FOUND
+    return Found(Q(workflow_id__in=ids[:MAX_FOUND]), is_few=True, is_cut=is_cut)
 
 
 def _by_name(term: str, known_names: Collection[str]) -> Found:
@@ -94,14 +102,14 @@ def _by_attribute(key: str, value: str) -> Found:
         return Found(found | Q(user_id=value) if key == USER else found, is_bounded=True)
     if key == USER:
         return Found(found | Q(user_id=value), is_bounded=True)
-    return Found(Q(workflow_id__in=_newest(found)), is_few=True)
+    return _few(_newest(found))
 
 
 def _newest(condition: Q) -> list[str]:
     """Return the newest ids that the attributes' index finds, without the index on times."""
     found = rows_of(Workflow).filter(condition, attributes__isnull=False)
     ids = found.order_by(_TIMES["-created_at"]).values_list("workflow_id", flat=True)
-    return list(ids[:MAX_FOUND])
+    return list(ids[: MAX_FOUND + 1])
 
 
 def is_postgresql() -> bool:

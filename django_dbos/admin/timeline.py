@@ -80,13 +80,24 @@ def build(workflow: Workflow, links: Links, page: Page, now: datetime, look: Loo
     base = links.workflow()
     return Timeline(
         entries=[_drawn(entry, scale, _drawing_of_gaps(scale)) for entry in entries],
-        ticks=[(at, ages.in_words(after, 2)) for at, after in scale.ticks()],
+        ticks=_ticks(scale),
         is_shortened=scale.is_shortened,
         first_url=f"{base}?after=0#timeline" if not page.is_first else "",
         earlier_url=f"{base}?before={page.first}#timeline" if not page.is_first else "",
         later_url=f"{base}?after={page.last}#timeline" if not page.is_last else "",
         last_url=f"{base}?before=last#timeline" if not page.is_last else "",
     )
+
+
+def _ticks(scale: Scale) -> list[tuple[float, str]]:
+    """Return the marks of the axis; in a short piece of work those that read alike are one."""
+    found: list[tuple[float, str]] = []
+    for at, after in scale.ticks():
+        text = ages.in_words(after, 2)
+        if len(found) > 1 and found[-1][1] == text:
+            found.pop()
+        found.append((at, text))
+    return found
 
 
 # --- The steps of a page, by key ---------------------------------------------------------

@@ -30,11 +30,14 @@ class WorkflowList(EngineList):
 
     oldest: datetime | None = None
     """The creation time of the oldest workflow that is searched; None for no limit."""
+    is_search_cut = False
+    """True if the search has found more than it shows."""
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Return the rows, restricted to the newest if the search has no index."""
         found = super().get_queryset(request, *args, **kwargs)
         self.oldest = self._find_oldest(request)
+        self.is_search_cut = bool(self.query) and searched(request, self.query).is_cut
         oldest = self.oldest or self._earliest(request)
         return found.filter(created_at__gte=oldest) if oldest else found
 

@@ -15,6 +15,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from django_dbos.admin import searching
 from django_dbos.admin.actions import only
 from django_dbos.admin.base import VALUES, Links, link, rows_of
 from django_dbos.admin.columns import WorkflowColumns
@@ -96,6 +97,7 @@ class WorkflowAdmin(OverviewAdmin, WorkflowColumns):
         context = {
             "title": capfirst(self.opts.verbose_name_plural),
             "max_searched": MAX_SEARCHED,
+            "max_found": searching.MAX_FOUND,
             **(extra_context or {}),
         }
         return super().changelist_view(request, context)

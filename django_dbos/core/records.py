@@ -89,6 +89,8 @@ class ExecutorInfo:
     lease: float
     workflow_names: str | None = None
     """The names of the workflow functions that it knows, as JSON; None if they aren't recorded."""
+    versions: str | None = None
+    """The versions of what it runs, by name, as JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,11 @@ class Executor(EngineRow):
         null=True,
         help_text=_("The names that it knows; empty if they are too many to list."),
     )
+    versions = models.JSONField(
+        _("versions"),
+        null=True,
+        help_text=_("The versions of the project, django_dbos, Django and Python."),
+    )
     concurrency = models.IntegerField(_("concurrency"))
     has_lock = models.BooleanField(
         _("holds a lock"),

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import socket
 from collections.abc import Sequence
+from typing import Any
+
+import django
+from django.apps import apps
 
 from django_dbos.conf import get_settings
 from django_dbos.core.ids import lock_key
@@ -31,4 +36,17 @@ def executor_info(
         lock_key=lock_key(executor_id),
         lease=get_settings().lease,
         workflow_names=workflow_names,
+        versions=json.dumps(_versions()),
     )
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what this process runs, the project's own first if it has one."""
+    own = get_settings().app_version
+    package: Any = apps.get_app_config("django_dbos").module
+    return {
+        **({"app": own} if own else {}),
+        "django_dbos": package.__version__,
+        "django": django.get_version(),
+        "python": platform.python_version(),
+    }

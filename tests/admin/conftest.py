@@ -13,6 +13,14 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
+import django_dbos as dbos
+from django_dbos.models import Event, Inquiry, Message, Schedule
+from django_dbos.store import get_store
+from django_dbos.testing import run_until_idle
+from tests.admin.workflows import quick
+from tests.people.forms import approve
+from tests.store.conftest import register
+
 LIST = "admin:django_dbos_workflow_changelist"
 
 
@@ -41,6 +49,34 @@ def get(client: Client, url: str, data: dict[str, Any] | None = None) -> Page:
     response = client.get(url, data)
     assert response.status_code == 200, response
     return Page(response.content.decode())
+
+
+@dbos.workflow
+def speak() -> None:
+    """Have a row of each kind."""
+    dbos.set_event("state", "spoken")
+    dbos.recv(timeout=None)
+
+
+@pytest.fixture
+def keys(transactional_db: None) -> dict[str, str]:
+    """The key of a row of each model of the admin, by the model's name."""
+    workflow_id = speak.start().workflow_id
+    approve.start()
+    dbos.send(workflow_id, 1, topic="other")
+    dbos.schedules.create("nightly", quick, "0 3 * * *")
+    run_until_idle()
+    executor_id = register(get_store(), queue_names='["default"]', concurrency=1)
+    get_store().declare_queues({"mail": {"concurrency": 10}}, {"default"})
+    return {
+        "event": str(Event.objects.get().pk),
+        "executor": executor_id,
+        "inquiry": str(Inquiry.objects.get().pk),
+        "message": str(Message.objects.get().pk),
+        "queue": "mail",
+        "schedule": str(Schedule.objects.get().name),
+        "workflow": workflow_id,
+    }
 
 
 class Page(HTMLParser):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 from datetime import timedelta
 from typing import Any
 
+import django
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import quote
@@ -14,7 +16,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+import django_dbos
 from django_dbos.models import Executor, Workflow
+from django_dbos.operations.registration import executor_info
 from django_dbos.store import get_store
 from tests.admin.conftest import Page, get, log_in, page_of
 from tests.admin.workflows import SCRIPT, quick
@@ -41,7 +45,7 @@ def listed(client: Client) -> dict[str, list[str]]:
     """Return the rows of the list, from the state on, by executor id."""
     rows = get(client, EXECUTORS).tables["result_list"][1:]
     # The first column has the host, the process id, which is 1, and the executor's id.
-    return {row[-7].partition(":1")[2]: row[-6:] for row in rows}
+    return {row[-8].partition(":1")[2]: row[-7:] for row in rows}
 
 
 @pytest.fixture
@@ -63,12 +67,38 @@ def test_the_list_shows_states_and_runs(manager: Client) -> None:
 
     rows = listed(manager)
 
-    assert rows[alive][:4] == ["alive", "worker", "mail, default", "2 of 32"]
-    assert rows[inline][:4] == ["alive", "runs inline", "all", "0"]
+    assert rows[alive][:5] == ["alive", "worker", "-", "mail, default", "2 of 32"]
+    assert rows[inline][:5] == ["alive", "runs inline", "-", "all", "0"]
     assert rows[silent][0] == "silent"
-    assert rows[silent][5] == "5 min ago"
-    assert (rows[dead][0], rows[dead][5]) == ("declared dead", "declared dead")
+    assert rows[silent][-1] == "5 min ago"
+    assert (rows[dead][0], rows[dead][-1]) == ("declared dead", "declared dead")
     assert rows[draining][0] == "draining"
+
+
+def test_an_executor_tells_its_versions(manager: Client, settings: Any) -> None:
+    def row_of(executor_id: str) -> Any:
+        info = executor_info(executor_id, is_inline=False, concurrency=1)
+        get_store().register_executor(get_store().session(), info, has_lock=False)
+        return Executor.objects.get(pk=executor_id)
+
+    plain = row_of("plain")
+    settings.DBOS = {**settings.DBOS, "APP_VERSION": f"v2 {SCRIPT}"}
+    released = row_of("released")
+
+    others = {
+        "django_dbos": django_dbos.__version__,
+        "django": django.get_version(),
+        "python": platform.python_version(),
+    }
+    assert plain.versions == others
+    assert released.versions == {"app": f"v2 {SCRIPT}", **others}
+    page = get(manager, EXECUTORS)
+    runs_on = f"django_dbos {django_dbos.__version__}, Django {django.get_version()}"
+    assert page.text.count(runs_on) == 2
+    assert f"v2 {SCRIPT}" in page.text
+    facts = dict(get(manager, url_of("change", "released")).sections["facts"])
+    assert facts["Version"] == f"v2 {SCRIPT}"
+    assert facts["Runs on"].startswith(runs_on)
 
 
 def test_the_list_costs_the_same_however_many_executors_there_are(manager: Client) -> None:

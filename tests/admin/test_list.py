@@ -139,7 +139,13 @@ def test_the_results_of_a_search_are_limited(
     monkeypatch.setattr(searching, "MAX_FOUND", 2)
     quick.start_many([()] * 3)
 
-    assert len(listed(operator, q="0")) == 2
+    page = get(operator, reverse(LIST), {"q": "0"})
+    assert len(ids_of(page)) == 2
+    assert "More than 2 workflows match" in page.text
+    QuerySet(Workflow).filter(pk=ids_of(page)[0]).delete()
+    page = get(operator, reverse(LIST), {"q": "0"})
+    assert len(ids_of(page)) == 2
+    assert "workflows match, and only" not in page.text
 
 
 def test_statuses_are_shown_in_plain_words(operator: Client) -> None:

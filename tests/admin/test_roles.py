@@ -1,4 +1,7 @@
-"""Every address of the admin by every role: a new one has to be added to the table here."""
+"""Every address and every action of the admin by every role.
+
+A new address has to be added to the table here; those of new actions are found.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +16,20 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import URLPattern, reverse
 
-import django_dbos as dbos
-from django_dbos.models import Event, Inquiry, Message, Queue, Schedule, Workflow
-from django_dbos.store import get_store
-from django_dbos.testing import run_until_idle
-from tests.admin.workflows import quick
-from tests.people.forms import approve
-from tests.store.conftest import register
+from django_dbos.admin.acts import ACTS
+from django_dbos.admin.asking import ANSWER
+from django_dbos.models import Event, Executor, Inquiry, Message, Queue, Schedule, Workflow
 
 pytestmark = pytest.mark.django_db
 
-MODELS = ("event", "executor", "inquiry", "message", "queue", "schedule", "workflow")
-ACTS = ("cancel", "cancel_with_children", "resume_in_queue", "change_start", "send_message")
+ADMINS = {
+    str(model._meta.model_name): model_admin
+    for model, model_admin in admin.site._registry.items()
+    if model._meta.app_label == "django_dbos"
+}
+MODELS = sorted(ADMINS)
+# Each action in the menu of a list.
+LIST_ACTIONS = [(model, action) for model in MODELS for action in ADMINS[model].actions or ()]
 # What a GET is answered with: to somebody who may only view the rows, and to a superuser.
 OF_ALL = {"changelist": (200, 200), "change": (200, 200), "history": (200, 200)}
 # Rows can neither be added nor deleted by anybody.
@@ -41,11 +46,11 @@ ANSWERS: dict[str, tuple[int, int]] = {
     "executor_drain": (403, 200),
     "queue_action": (405, 405),
     "schedule_action": (405, 405),
-    **{f"workflow_{act}": (403, 200) for act in ACTS},
+    # Those that ask for nothing act at once, by POST alone.
+    **{f"workflow_{act.name}": (403, 200 if act.asks_first else 405) for act in ACTS.values()},
     "workflow_overview": (200, 200),
     # Only the workflows of actions on many have a progress.
     "workflow_progress": (404, 404),
-    "workflow_resume": (403, 405),
     "workflow_rows": (200, 200),
 }
 # Only these read without the permission for the rows: they act, and by POST alone.
@@ -54,39 +59,11 @@ ONLY_POST = ("queue_action", "schedule_action")
 
 def addresses() -> Iterator[URLPattern]:
     """The addresses of the package's models that have names; the others lead to these."""
-    for model, model_admin in admin.site._registry.items():
-        if model._meta.app_label == "django_dbos":
-            yield from (found for found in model_admin.get_urls() if found.name)
+    for model_admin in ADMINS.values():
+        yield from (found for found in model_admin.get_urls() if found.name)
 
 
 NAMES = [str(found.name).removeprefix("django_dbos_") for found in addresses()]
-
-
-@dbos.workflow
-def speak() -> None:
-    dbos.set_event("state", "spoken")
-    dbos.recv(timeout=None)
-
-
-@pytest.fixture
-def keys(transactional_db: None) -> dict[str, str]:
-    """A row of each model, by its key."""
-    workflow_id = speak.start().workflow_id
-    approve.start()
-    dbos.send(workflow_id, 1, topic="other")
-    dbos.schedules.create("nightly", quick, "0 3 * * *")
-    run_until_idle()
-    executor_id = register(get_store(), queue_names='["default"]', concurrency=1)
-    get_store().declare_queues({"mail": {"concurrency": 10}}, {"default"})
-    return {
-        "event": str(Event.objects.get().pk),
-        "executor": executor_id,
-        "inquiry": str(Inquiry.objects.get().pk),
-        "message": str(Message.objects.get().pk),
-        "queue": "mail",
-        "schedule": str(Schedule.objects.get().name),
-        "workflow": workflow_id,
-    }
 
 
 def address(name: str, keys: dict[str, str]) -> str:
@@ -102,6 +79,7 @@ def rows() -> list[Any]:
         list(Workflow.objects.order_by("pk").values_list("pk", "status", "due_at")),
         list(Queue.objects.values_list("name", "paused_at")),
         list(Schedule.objects.values_list("name", "paused_at")),
+        list(Executor.objects.values_list("pk", "drain_requested_at")),
         [model.objects.count() for model in (Event, Inquiry, Message, LogEntry)],
     ]
 
@@ -173,3 +151,34 @@ def test_a_superuser_changes_nothing_by_reading_or_without_a_token(
     assert answers(forger, keys, post="yes") == {
         name: (read, 403) for name, (_, read) in ANSWERS.items()
     }
+
+
+# The actions of the lists
+
+
+def choose(client: Client, model: str, action: str, keys: dict[str, str]) -> int:
+    """Choose an action for the row of a model, and confirm it; return the status."""
+    confirmed = {ANSWER: "yes", "post": "yes"}
+    data = {"action": action, "_selected_action": [keys[model]], **confirmed}
+    return client.post(reverse(f"admin:django_dbos_{model}_changelist"), data).status_code
+
+
+@pytest.mark.parametrize(("model", "action"), LIST_ACTIONS)
+def test_an_action_of_a_list_needs_its_permission_and_a_token(
+    model: str, action: str, keys: dict[str, str], client: Client, admin_user: Any
+) -> None:
+    offered = f'<option value="{action}">'
+    url = reverse(f"admin:django_dbos_{model}_changelist")
+    viewer, forger = Client(), Client(enforce_csrf_checks=True)
+    staff(viewer, *(f"view_{other}" for other in MODELS))
+    forger.force_login(admin_user)
+    before = rows()
+
+    choose(viewer, model, action, keys)
+    choose(client, model, action, keys)
+
+    assert choose(forger, model, action, keys) == 403
+    assert rows() == before
+    assert offered not in viewer.get(url).content.decode()
+    # It is there, for those who may.
+    assert offered in forger.get(url).content.decode()

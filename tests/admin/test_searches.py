@@ -6,13 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models import QuerySet
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 import django_dbos as dbos
-from django_dbos.admin import base
+from django_dbos.admin import base, searching, workflow_list
 from django_dbos.models import Inquiry, Workflow
 from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
@@ -92,6 +93,22 @@ def test_an_id_comes_before_an_attribute(operator: Client) -> None:
     quick.using(attributes={"order": 17}).start()
 
     assert listed(operator, q="order=17") == ["order=17"]
+
+
+def test_a_search_by_attribute_tells_that_it_was_cut(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL's index finds a number of them; SQLite looks through the newest workflows."""
+    monkeypatch.setattr(searching, "MAX_FOUND", 2)
+    monkeypatch.setattr(workflow_list, "MAX_SEARCHED", 2)
+    ids = [quick.using(attributes={"order": 1}).start().workflow_id for _ in range(3)]
+
+    page = get(operator, reverse(LIST), {"q": "order=1"})
+
+    assert [found for found in ids if found in page.text] == ids[1:]
+    is_postgresql = connection.vendor == "postgresql"
+    assert ("More than 2 workflows match" in page.text) is is_postgresql
+    assert ("only covers the newest" in page.text) is not is_postgresql
 
 
 def test_the_newest_come_first_in_a_search(operator: Client) -> None:

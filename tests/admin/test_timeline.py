@@ -52,6 +52,19 @@ def test_long_waits_are_shortened() -> None:
     assert (round(left), round(width)) == (20, 40)
 
 
+def test_marks_that_read_alike_are_one() -> None:
+    """Of milliseconds of work after a month, each mark would say "30 d 0 h"."""
+    work = [(START, after(seconds=3)), (after(days=30), after(days=30, seconds=6))]
+    scale = Scale(START, after(days=30, seconds=6), work)
+
+    assert [round(at) for at, _ in scale.ticks()] == [0, 25, 50, 75, 100]
+    found = [(round(at), text) for at, text in timeline._ticks(scale)]
+    assert found[0] == (0, "0 ms")
+    assert found[-1] == (100, "30 d 0 h")
+    texts = [text for _, text in found]
+    assert len(texts) == len(set(texts)) > 2
+
+
 def test_a_longer_wait_is_shown_longer() -> None:
     work = [
         (START, after(minutes=1)),

@@ -12,6 +12,7 @@ import pytest
 import django_dbos as dbos
 from django_dbos.models import Workflow
 from example_project.shop.models import Product
+from tests.admin.conftest import page_of
 from tests.browser.chromium import Chromium
 from tests.browser.servers import Server
 from tests.process.conftest import Worker
@@ -66,6 +67,35 @@ def test_an_order_is_watched_through_kills(
     assert workers[:2] == [str(first.pid)] * 2
     assert set(workers[2:]) == {str(second.pid)}
     browser.wait(lambda: "Reconnecting" not in browser.text)
+
+
+TAIL = (
+    "[...document.querySelectorAll('#streams li pre')].map(entry => JSON.parse(entry.textContent))"
+)
+
+
+def test_an_operator_watches_an_order_through_kills(
+    viewer: Chromium, server: Server, kettle: Product, start_worker: Callable[..., Worker]
+) -> None:
+    first = start_worker()
+    workflow_id = order(viewer, server)
+    dbos.get_event(workflow_id, "payment_url")
+    viewer.go(server.url + page_of(workflow_id))
+    viewer.run("window.isTheSamePage = true")
+    viewer.wait_for_text("Waiting for a message on topic 'payment'")
+
+    first.send(signal.SIGKILL)
+    server.kill()
+    viewer.wait(lambda: viewer.run("document.querySelector('[data-dbos-state=lost]') !== null"))
+    dbos.send(workflow_id, {"status": "paid"}, topic="payment")
+    start_worker()
+    server.start()
+
+    viewer.wait(
+        lambda: "succeeded" in str(viewer.run("document.querySelector('#badge').innerText"))
+    )
+    viewer.wait(lambda: [entry["stage"] for entry in viewer.run(TAIL)] == STAGES)
+    assert viewer.run("window.isTheSamePage")
 
 
 def test_the_page_of_a_worker_without_scripts(

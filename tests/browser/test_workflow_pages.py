@@ -16,6 +16,7 @@ from tests.browser import pictures, shop
 from tests.browser.accessibility import faults
 from tests.browser.chromium import Chromium
 from tests.browser.npm import Npm
+from tests.browser.workflows import Narrator
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -119,6 +120,41 @@ def test_the_list_follows_in_place(operator: Chromium, live_server: Any) -> None
     assert "another-one" in operator.text
     assert handle.workflow_id in operator.text
     assert complaints(operator) == []
+
+
+TAIL = "[...document.querySelectorAll('#streams li pre')].map(item => item.textContent.trim())"
+
+
+def test_the_tail_of_a_stream_follows_as_it_is_written(
+    operator: Chromium, live_server: Any
+) -> None:
+    narrator = Narrator()
+    run_until_idle()
+    page = live_server.url + page_of(narrator.workflow_id)
+    operator.go(page)
+    operator.run("window.isTheSamePage = true")
+    assert not operator.run("document.querySelector('#streams')")
+
+    narrator.write("log", "one")
+    run_until_idle()
+    operator.wait(lambda: operator.run(TAIL) == ['"one"'])
+    narrator.write("log", *range(12))
+    run_until_idle()
+    operator.wait(lambda: operator.run(TAIL) == [str(number) for number in range(2, 12)])
+    assert "13 values" in operator.text
+    narrator.end()
+    run_until_idle()
+    operator.wait_for_text("succeeded")
+
+    operator.wait(
+        lambda: "closed" in operator.run("document.querySelector('#streams h3').innerText")
+    )
+    assert operator.run("window.isTheSamePage")
+    assert complaints(operator) == []
+    operator.set_scripts(are_run=False)
+    operator.go(page)
+    assert operator.run(TAIL) == [str(number) for number in range(2, 12)]
+    assert "13 values" in operator.text
 
 
 def test_a_page_is_complete_without_scripts(operator: Chromium, live_server: Any) -> None:
