@@ -67,7 +67,7 @@ def error_of(text: str | None) -> dict[str, str] | None:
     except SerializationError as error:
         return {"class": "", "message": str(error)}
     return {
-        "class": summary.class_path.removeprefix("builtins:").replace(":", "."),
+        "class": summary.class_path.removeprefix("builtins."),
         "message": summary.message,
     }
 

@@ -11,6 +11,7 @@ from django.core.management.base import CommandError
 
 from django_dbos.conf import get_settings
 from django_dbos.core import names, registry
+from django_dbos.core.durations import LONGEST
 from django_dbos.exceptions import WaitTimeout, WorkflowDoesNotExist
 from django_dbos.handles import WorkflowHandle
 from django_dbos.management.base import (
@@ -107,6 +108,8 @@ class Command(DatabaseCommand):
             raise UsageError("--args must be a JSON list, and --kwargs a JSON object.")
         if options["wait_timeout"] is not None and not options["wait"]:
             raise UsageError("--wait-timeout needs --wait.")
+        if not 0 <= (options["wait_timeout"] or 0) <= LONGEST:
+            raise UsageError("--wait-timeout must be a number of seconds, and not negative.")
         name = options["name"] if options["elsewhere"] else _name(options["name"])
         with refusing_values():
             handle = start_by_name(name, *args, using=_using(options), **kwargs)
@@ -118,8 +121,7 @@ class Command(DatabaseCommand):
     def _wait(self, handle: WorkflowHandle[Any], timeout: float | None) -> None:
         failure = None
         try:
-            with refusing_values():
-                handle.get_result(timeout=timeout)
+            handle.get_result(timeout=timeout)
         except Exception as error:
             failure = error
         row = Workflow.objects.using(get_settings().database).filter(pk=handle.workflow_id).first()
@@ -158,8 +160,9 @@ def _name(text: str) -> str:
         return found[0]
     if found:
         raise CommandError(f"Several functions are named {text!r}: {', '.join(sorted(found))}.")
+    candidates = [*registry.workflows, *(name.rpartition(".")[2] for name in registry.workflows)]
     raise CommandError(
-        f"No workflow function is named {text!r}.{names.suggest(text, registry.workflows)} "
+        f"No workflow function is named {text!r}.{names.suggest(text, candidates)} "
         "If its code is elsewhere, add --elsewhere."
     )
 
