@@ -230,6 +230,21 @@ def test_results_are_portable_or_say_that_they_are_not(settings: Any) -> None:
     assert call("dbos_get_result", "missing") is None
 
 
+def test_the_session_keeps_nothing() -> None:
+    """A transaction pooler gives it to another client next."""
+    names = ("search_path", "lock_timeout", "dbos.sends_by_sql")
+    kept = (
+        f"SELECT concat_ws(';', {', '.join(f'current_setting({name!r}, true)' for name in names)})"
+    )
+    before = run_on(connection, kept)
+
+    started = call("dbos_start_workflow", ELSEWHERE)
+    call("dbos_send_message", started, "1")
+    run_on(connection, "SET CONSTRAINTS ALL IMMEDIATE")
+
+    assert run_on(connection, kept).rstrip(";") == before.rstrip(";")
+
+
 # Rights and places
 
 

@@ -117,7 +117,8 @@ def test_a_start_writes_the_same_row(seed: int) -> None:
     kwargs = {f"k{number}": value(dice) for number in range(dice.randrange(3))}
     arguments: Any = dice.choice([args, kwargs])
 
-    by_sql = call("dbos_start_workflow", ELSEWHERE, arguments, **options)
+    text = json.dumps(arguments, ensure_ascii=dice.random() < 0.5, indent=dice.choice([None, 2]))
+    by_sql = call("dbos_start_workflow", ELSEWHERE, text, **options)
     positional, named = (arguments, {}) if isinstance(arguments, list) else ((), arguments)
     by_python = dbos.start_by_name(
         ELSEWHERE, *positional, using=in_python(options), **named

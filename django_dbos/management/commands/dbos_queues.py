@@ -44,6 +44,11 @@ class Command(ActionsCommand):
         "Workers follow at once. Exits with 1 for an unknown queue, and with 2 for an impossible "
         "option."
     )
+    examples = (
+        "list --format json",
+        "set mail --concurrency 5 --rate-limit 100/m",
+        "pause mail --by ada",
+    )
     actions = ACTIONS
     noun = "queue"
 

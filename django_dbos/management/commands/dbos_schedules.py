@@ -81,6 +81,11 @@ class Command(ActionsCommand):
         "backfills, edits, resets and deletes them. Exits with 1 for an unknown schedule, and with "
         "2 for an impossible option."
     )
+    examples = (
+        "list --format json",
+        """pause nightly --reason "migration" --by ada""",
+        "backfill nightly --first 2026-03-01T00:00Z --last 2026-03-02T00:00Z",
+    )
     actions = ACTIONS
     noun = "schedule"
 

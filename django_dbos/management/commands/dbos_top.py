@@ -35,6 +35,7 @@ class Command(EngineCommand):
         "the same with millions of workflows. The screen needs Rich: pip install "
         '"django-durable-workflows[top]"; --once and --format json don\'t.'
     )
+    examples = ("--interval 5", "--once", "--format json")
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
