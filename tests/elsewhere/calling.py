@@ -30,6 +30,7 @@ def call(function: str, *args: Any, **options: Any) -> Any:
 def another_session(isolation: str = "READ COMMITTED") -> Iterator[Any]:
     """Yield a client's connection with an open transaction, which its user commits."""
     other = connection.copy()
+    other.inc_thread_sharing()
     other.connect()
     try:
         other.set_autocommit(False)

@@ -143,6 +143,37 @@ def test_a_sender_doesnt_wait_long_for_a_locked_row(
 
 
 @pytest.mark.rule(88)
+def test_two_that_send_to_the_same_two_crosswise_both_commit(
+    store: Store, session: Session, executor_id: str, claim: Claims
+) -> None:
+    receivers = [claim(), claim()]
+    for held in receivers:
+        suspend(store, session, executor_id, held)
+    first_id, second_id = (held.workflow_id for held in receivers)
+    with another_session() as one, another_session() as other:
+        for sender, receiver_id in ((one, first_id), (other, second_id)):
+            run_on(sender, SEND, receiver_id)
+            # Each holds one row, as in the middle of its commit, and goes on to the other row.
+            run_on(sender, "SET CONSTRAINTS ALL IMMEDIATE")
+        threads = [
+            threading.Thread(target=_send_and_commit, args=pair)
+            for pair in ((one, second_id), (other, first_id))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LIMIT)
+
+    assert Message.objects.count() == 4
+    assert set(Workflow.objects.values_list("status", flat=True)) == {"ENQUEUED"}
+
+
+def _send_and_commit(sender: Any, receiver_id: str) -> None:
+    run_on(sender, SEND, receiver_id)
+    sender.commit()
+
+
+@pytest.mark.rule(88)
 def test_messages_of_python_run_no_trigger(
     store: Store, session: Session, executor_id: str, claim: Claims
 ) -> None:

@@ -33,7 +33,7 @@ def give(*values: Any, **named: Any) -> Any:
 
 
 @dbos.workflow
-def give_decimal() -> Decimal:
+def give_amount() -> Decimal:
     return Decimal("1.50")
 
 
@@ -217,7 +217,7 @@ def test_a_waiting_workflow_says_what_it_waits_for() -> None:
 
 
 def test_what_isnt_plain_is_shown_as_plain() -> None:
-    give_decimal.using(workflow_id="w").start()
+    give_amount.using(workflow_id="w").start()
     run_until_idle()
 
     assert run_json("dbos_show", "w")["output"] == "1.50"
@@ -234,7 +234,7 @@ def test_a_start_takes_arguments_and_options() -> None:
     assert run("dbos_start", give.name, "--args", "[1]", "--workflow-id", "w") == "w\n"
     started = run_json(
         "dbos_start",
-        "give_decimal",
+        "give_amount",
         *("--queue-name", "mail", "--priority", "7", "--timeout", "90", "--user", "7"),
         *("--attributes", '{"a": 1}', "--deduplication-id", "d", "--unique-for", "60"),
         *("--partition-key", "p", "--run-after", "60"),
@@ -244,7 +244,7 @@ def test_a_start_takes_arguments_and_options() -> None:
     assert Workflow.objects.get(pk="w").input == {"args": [1], "kwargs": {}}
     assert Workflow.objects.get(pk=kwargs).input == {"args": [], "kwargs": {"a": [2]}}
     row = Workflow.objects.get(pk=started)
-    assert (row.name, row.status, row.queue_name) == (give_decimal.name, "DELAYED", "mail")
+    assert (row.name, row.status, row.queue_name) == (give_amount.name, "DELAYED", "mail")
     assert (row.priority, row.user_id, row.attributes) == (7, "7", {"a": 1})
     assert (row.deduplication_id, row.partition_key) == ("d", "p")
     assert row.timeout == timedelta(seconds=90)
@@ -268,7 +268,7 @@ def test_arguments_may_come_through_a_pipe(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("give_decimla",), REFUSED, "Did you mean 'give_decimal'?"),
+        (("give_amuont",), REFUSED, "Did you mean 'give_amount'?"),
         ((give.name, "--args", "{}"), USAGE, "--args must be a JSON list"),
         ((give.name, "--args", "[1"), USAGE, "--args must be JSON, not '[1'"),
         ((give.name, "--priority", "high"), USAGE, "--priority must be a number, not 'high'"),
@@ -277,9 +277,9 @@ def test_arguments_may_come_through_a_pipe(monkeypatch: pytest.MonkeyPatch) -> N
         ((give.name, "--wait-timeout", "1"), USAGE, "--wait-timeout needs --wait"),
         ((give.name, "--wait", "--wait-timeout", "-1"), USAGE, "not negative"),
         ((give.name, "--wait", "--wait-timeout", "nan"), USAGE, "not negative"),
-        ((give_decimal.name, "--args", "[1]"), USAGE, "too many positional arguments"),
+        ((give_amount.name, "--args", "[1]"), USAGE, "too many positional arguments"),
         ((give.name, "--workflow-id", "taken", "--on-existing", "reject"), REFUSED, "taken"),
-        ((give_decimal.name, "--workflow-id", "taken"), REFUSED, "taken"),
+        ((give_amount.name, "--workflow-id", "taken"), REFUSED, "taken"),
     ],
 )
 def test_a_start_is_refused_with_a_reason(
