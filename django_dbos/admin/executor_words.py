@@ -97,11 +97,12 @@ def version(executor: Executor) -> str:
     return str((executor.versions or {}).get("app", ""))
 
 
-def runs_on(executor: Executor) -> str:
-    """Return the versions of django_dbos, Django and Python."""
+def runs_on(executor: Executor, *parts: str) -> str:
+    """Return the versions of django_dbos, Django and Python, or of some of them."""
     names = {"django_dbos": "django_dbos", "django": "Django", "python": "Python"}
     versions = executor.versions or {}
-    return ", ".join(f"{names[key]} {versions[key]}" for key in names if key in versions)
+    shown = [key for key in parts or names if key in versions]
+    return ", ".join(f"{names[key]} {versions[key]}" for key in shown)
 
 
 def process(executor: Executor) -> str:

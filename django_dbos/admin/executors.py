@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext
@@ -27,8 +28,10 @@ from django_dbos.core.status import Status
 from django_dbos.models import Executor, Workflow
 from django_dbos.store import get_store
 
-# The number of runs that a page lists; an executor has CONCURRENCY slots.
-MAX_RUNS = 200
+# The number of runs on a page; an executor has CONCURRENCY slots. In addresses, the id of the last
+# run of a page precedes the next one.
+PAGE_RUNS = 100
+AFTER = "after"
 # What the page that asks before says of the action.
 DRAIN = {
     "note": _(
@@ -111,9 +114,9 @@ class ExecutorAdmin(EngineAdmin):
 
     @admin.display(description=_("version"))
     def version(self, executor: Executor) -> SafeString | str:
-        """Return the project's version, and those of what it runs on."""
-        own, others = words.version(executor), words.runs_on(executor)
-        return format_html('{}<p class="dbos-why">{}</p>', own, others) if others else own
+        """Return the project's version, and that of django_dbos; the page has the others."""
+        own, package = words.version(executor), words.runs_on(executor, "django_dbos")
+        return format_html('{}<p class="dbos-why">{}</p>', own, package) if package else own
 
     @admin.display(description=_("queues"))
     def queues(self, executor: Executor) -> Any:
@@ -164,7 +167,8 @@ class ExecutorAdmin(EngineAdmin):
         if words.may_drain(executor) and self.has_drain_permission(request):
             url = self._url("drain", executor)
             buttons = [{"url": url, "label": _("Drain"), "asks_first": True}]
-        runs = _read_runs(executor)
+        number = get_store().count_runs_of_executors([executor.executor_id])
+        runs = self._runs(executor, request.GET.get(AFTER, ""))
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -173,9 +177,9 @@ class ExecutorAdmin(EngineAdmin):
             "has_view_permission": True,
             "title": words.process(executor),
             "note": words.note(executor),
-            "facts": words.facts(executor, len(runs)),
+            "facts": words.facts(executor, number.get(executor.executor_id, 0)),
             "buttons": buttons,
-            "sections": [self._runs(runs)],
+            "sections": [runs],
             "history_url": self._url("history", executor),
             **(extra_context or {}),
         }
@@ -249,7 +253,15 @@ class ExecutorAdmin(EngineAdmin):
             raise Http404(said % executor_id)
         return executor
 
-    def _runs(self, runs: list[Workflow]) -> Rows:
+    def _runs(self, executor: Executor, after: str) -> Rows:
+        """Return a page of what an executor runs, by workflow id: the oldest first."""
+        if "\0" in after:
+            raise Http404
+        found = rows_of(Workflow).filter(status=Status.PENDING, executor_id=executor.executor_id)
+        found = found.filter(workflow_id__gt=after).order_by("workflow_id").defer(*VALUES)
+        runs = list(found[: PAGE_RUNS + 1])
+        has_more, runs = len(runs) > PAGE_RUNS, runs[:PAGE_RUNS]
+        url = self._url("change", executor)
         return Rows(
             name="runs",
             title=_("What it runs"),
@@ -264,8 +276,8 @@ class ExecutorAdmin(EngineAdmin):
                 )
                 for found in runs
             ],
-            previous_url="",
-            next_url="",
+            previous_url=url if after else "",
+            next_url=f"{url}?{urlencode({AFTER: runs[-1].workflow_id})}" if has_more else "",
         )
 
     def _url(self, view: str, executor: Executor) -> str:
@@ -274,13 +286,6 @@ class ExecutorAdmin(EngineAdmin):
             args=[quote(str(executor.executor_id))],
             current_app=self.admin_site.name,
         )
-
-
-def _read_runs(executor: Executor) -> list[Workflow]:
-    """Return what an executor runs, the oldest first."""
-    found = rows_of(Workflow).filter(status=Status.PENDING, executor_id=executor.executor_id)
-    runs = list(found.defer(*VALUES)[:MAX_RUNS])
-    return sorted(runs, key=lambda run: (run.started_at or run.created_at, run.workflow_id))
 
 
 def _question(number: int) -> str:

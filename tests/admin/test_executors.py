@@ -17,6 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 import django_dbos
+from django_dbos.admin import executors
 from django_dbos.models import Executor, Workflow
 from django_dbos.operations.registration import executor_info
 from django_dbos.store import get_store
@@ -93,12 +94,14 @@ def test_an_executor_tells_its_versions(manager: Client, settings: Any) -> None:
     assert plain.versions == others
     assert released.versions == {"app": f"v2 {SCRIPT}", **others}
     page = get(manager, EXECUTORS)
-    runs_on = f"django_dbos {django_dbos.__version__}, Django {django.get_version()}"
-    assert page.text.count(runs_on) == 2
+    assert page.text.count(f"django_dbos {django_dbos.__version__}") == 2
     assert f"v2 {SCRIPT}" in page.text
     facts = dict(get(manager, url_of("change", "released")).sections["facts"])
     assert facts["Version"] == f"v2 {SCRIPT}"
-    assert facts["Runs on"].startswith(runs_on)
+    assert facts["Runs on"] == (
+        f"django_dbos {django_dbos.__version__}, Django {django.get_version()}, "
+        f"Python {platform.python_version()}"
+    )
 
 
 def test_the_list_costs_the_same_however_many_executors_there_are(manager: Client) -> None:
@@ -130,6 +133,25 @@ def test_the_page_shows_what_it_runs(manager: Client) -> None:
     assert facts["Workflow functions"] == "shop.checkout\nshop.refund"
     assert SCRIPT in page.text
     assert SCRIPT not in page.html
+
+
+def test_more_runs_than_a_page_has_are_on_further_pages(
+    manager: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "PAGE_RUNS", 2)
+    executor_id = register(get_store(), concurrency=8)
+    ids = sorted(give(executor_id, 5))
+    pages = [get(manager, url_of("change", executor_id))]
+    facts = dict(pages[0].sections["facts"])
+    while more := [link for link in pages[-1].links if "after=" in link]:
+        pages.append(get(manager, more[0]))
+
+    listed = [row[0] for page in pages for row in page.body("runs")]
+    assert listed == ids
+    assert [len(page.body("runs")) for page in pages] == [2, 2, 1]
+    assert facts["Running"] == "5 of 8"
+    nul = {"after": "\0"}
+    assert manager.get(url_of("change", executor_id), nul).status_code == 404
 
 
 @pytest.mark.parametrize(

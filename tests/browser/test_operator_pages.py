@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -50,9 +51,15 @@ def somewhere() -> str:
     quick.using(queue_name=LONG).start_many([()] * 3)
     busy.start_many([()] * 2)
     run_until_idle(["default"])
-    worker = register(store, hostname="web-1", concurrency=32, lease=3_600.0)
+    names = json.dumps([busy.name, failing.name, quick.name])
+    new, old = (
+        json.dumps({"app": app, "django_dbos": "0.1.0", "django": "6.1", "python": "3.14.0"})
+        for app in ("2026.11.2", "2026.11.1")
+    )
+    info: dict[str, Any] = {"lease": 3_600.0, "workflow_names": names}
+    worker = register(store, hostname="web-1", concurrency=32, versions=new, **info)
     for hostname in ("web-2", "a-host-with-a-rather-long-name.example.com"):
-        register(store, hostname=hostname, concurrency=16, lease=3_600.0)
+        register(store, hostname=hostname, concurrency=16, versions=old, **info)
     silent = register(store, hostname="web-4")
     age(silent, timedelta(minutes=5))
     running = quick.start_many([()] * 4)
