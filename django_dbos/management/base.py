@@ -116,7 +116,8 @@ class DatabaseCommand(EngineCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Perform the work in the chosen database."""
         self.is_json = options["format"] == "json"
-        with reported(), using_database(options["database"]):
+        alias = options["database"]
+        with reported(alias), using_database(alias):
             self.perform(options)
 
     def answer(self, data: Any, lines: Iterable[str] = ()) -> None:
@@ -184,7 +185,7 @@ def add_by(parser: ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def reported() -> Iterator[None]:
+def reported(alias: str | None) -> Iterator[None]:
     """Turn errors that are no mistakes of the code into a CommandError with its exit code."""
     try:
         yield
@@ -193,8 +194,8 @@ def reported() -> Iterator[None]:
     except DbosError as error:
         raise CommandError(str(error), returncode=REFUSED) from error
     except (OperationalError, InterfaceError) as error:
-        text = str(error).strip()
-        raise Unavailable(f"Database {get_settings().database!r} doesn't answer: {text}") from error
+        text, name = " ".join(str(error).split()), alias or get_settings().database
+        raise Unavailable(f"Database {name!r} doesn't answer: {text}") from error
     except ImproperlyConfigured as error:
         raise Unavailable(str(error)) from error
 

@@ -108,6 +108,14 @@ class _Stdout(io.StringIO):
 
 
 @pytest.mark.django_db
+def test_an_outage_names_the_database_on_one_line() -> None:
+    probe = Probe(raising(OperationalError("refused\n\tIs it running?\n")))
+
+    assert exit_code(probe, "--database", "default") == base.UNAVAILABLE
+    assert "Database 'default' doesn't answer: refused Is it running?" in complaints(probe)
+
+
+@pytest.mark.django_db
 def test_a_mistake_in_the_code_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         Probe(lambda: 1 / 0).run_from_argv(["manage.py", "probe"])

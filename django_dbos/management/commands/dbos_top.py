@@ -52,7 +52,8 @@ class Command(EngineCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Look once and print it, or draw looks until Ctrl-C."""
-        with reported(), using_database(options["database"]):
+        alias = options["database"]
+        with reported(alias), using_database(alias):
             self._look(options)
 
     def _look(self, options: dict[str, Any]) -> None:
