@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -75,6 +76,8 @@ class InlineWriter:
         self._on_commit = on_commit
         self._new_context = new_context
         self._queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()
+        self._failed: dict[tuple[str, int], BaseException] = {}
+        """The errors of posted writes, by the claim; the next write of the claim raises them."""
 
     def write(self, write: Write) -> Answer:
         """See `Writer`."""
@@ -124,16 +127,24 @@ class InlineWriter:
 
     async def awrite(self, write: Write) -> Answer:
         """See `Writer`."""
+        if (answer := self._enqueue(write)) is None:
+            return await sync_to_async(self._write, thread_sensitive=True)(write)
+        return await answer
+
+    def _enqueue(self, write: Write) -> asyncio.Future[Answer] | None:
+        """Queue a write; return the future of its answer, or None if this thread must write."""
+        if (error := self._failed.get((write.workflow_id, write.claim_number))) is not None:
+            raise error
         loop = asyncio.get_running_loop()
         queue = self._queue_of(loop)
         if _thread_holder() is not queue.holder:
-            return await sync_to_async(self._write, thread_sensitive=True)(write)
+            return None
         answer: asyncio.Future[Answer] = loop.create_future()
         queue.waiting.append((write, answer))
         if queue.writing is None:
             # Not a task of the run that came first: that run may be cancelled.
             queue.writing = loop.create_task(self._write_queued(queue), context=self._new_context())
-        return await answer
+        return answer
 
     async def _write_queued(self, queue: _Queue) -> None:
         """Write everything that is queued, and the writes that are queued in the meantime."""
@@ -168,17 +179,33 @@ class InlineWriter:
             callback(answer)
 
     async def apost(self, write: Write, callback: Callback | None = None) -> None:
-        """See `Writer`."""
-        answer = await self.awrite(write)
+        """See `Writer`. No other branch runs meanwhile: in a replay, none does."""
+        answer = self._enqueue(write)
+        if answer is not None:
+            answer.add_done_callback(partial(self._settle, write, callback))
+            return
+        found = await sync_to_async(self._write, thread_sensitive=True)(write)
         if callback is not None:
-            callback(answer)
+            callback(found)
+
+    def _settle(
+        self, write: Write, callback: Callback | None, answer: asyncio.Future[Answer]
+    ) -> None:
+        """Pass on the answer to a posted write, or have the claim's next write raise its error."""
+        if answer.cancelled():
+            return
+        if (error := answer.exception()) is not None:
+            self._failed[write.workflow_id, write.claim_number] = error
+        elif callback is not None:
+            callback(answer.result())
 
     def leave(self, write: Write, callback: Callback) -> None:
         """See `Writer`."""
         self.post(write, callback)
 
     def forget(self, workflow_id: str, claim_number: int) -> None:
-        """Do nothing: this writer remembers no refusals."""
+        """Forget the error of a posted write of a claim whose run has ended."""
+        self._failed.pop((workflow_id, claim_number), None)
 
 
 def _fail(batch: Batch, error: BaseException) -> None:
