@@ -54,11 +54,14 @@ from django_dbos.api.waits import (
     wait_any,
 )
 from django_dbos.api.workflows import (
+    afork_many,
     aget_results,
     aretrieve_workflow,
+    fork_many,
     get_results,
     retrieve_workflow,
 )
+from django_dbos.core.fork_options import ForkOptions
 from django_dbos.decorators import (
     arun_step,
     run_step,
@@ -66,6 +69,7 @@ from django_dbos.decorators import (
     workflow,
 )
 from django_dbos.exceptions import (
+    ChangeRefused,
     DbosError,
     DuplicateWorkflow,
     FormDoesNotExist,
@@ -117,9 +121,11 @@ __version__ = "0.1.0"
 __all__ = [
     "AsyncStreamReader",
     "Awaited",
+    "ChangeRefused",
     "CurrentWorkflow",
     "DbosError",
     "DuplicateWorkflow",
+    "ForkOptions",
     "FormAnswer",
     "FormDoesNotExist",
     "FormNotPending",
@@ -163,6 +169,7 @@ __all__ = [
     "aclose_stream",
     "acontinue_as_new",
     "aevent_token",
+    "afork_many",
     "aget_all_events",
     "aget_event",
     "aget_results",
@@ -186,6 +193,7 @@ __all__ = [
     "current_workflow",
     "event",
     "event_token",
+    "fork_many",
     "form",
     "get_all_events",
     "get_event",

@@ -8,6 +8,7 @@
         ├── WorkflowIdConflict
         │   └── UserConflict
         ├── DuplicateWorkflow
+        ├── ChangeRefused
         ├── UnknownWorkflow
         ├── QueueDoesNotExist
         ├── ScheduleDoesNotExist
@@ -145,6 +146,26 @@ class DuplicateWorkflow(DbosError):
             f"{self.workflow_id!r}, which is active, or was started with unique_for. "
             'Use on_duplicate="return" to get a handle to it instead.'
         )
+
+
+class ChangeRefused(DbosError):
+    """A workflow can't be forked, rewound, retried or deleted now, or not there.
+
+    Nothing has changed.
+
+    Attributes:
+        workflow_id: The workflow.
+        operation: "fork", "rewind", "retry" or "delete".
+        reason: Why not, and what helps.
+    """
+
+    message = "The {operation} of workflow {workflow_id!r} is refused: {reason}"
+
+    def __init__(self, workflow_id: str, operation: str, reason: str) -> None:
+        super().__init__(workflow_id, operation, reason)
+        self.workflow_id = workflow_id
+        self.operation = operation
+        self.reason = reason
 
 
 class UnknownWorkflow(DbosError):

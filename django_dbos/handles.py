@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
 
 from django_dbos.core import engine, names
-from django_dbos.exceptions import DbosError
-from django_dbos.operations import context, events, messages, outside, queues, reading, results
+from django_dbos.core.fork_options import ForkOptions
+from django_dbos.exceptions import ChangeRefused, DbosError, WorkflowDoesNotExist
+from django_dbos.operations import (
+    context,
+    events,
+    forking,
+    messages,
+    outside,
+    queues,
+    reading,
+    results,
+)
 from django_dbos.operations._sync import events as sync_events
+from django_dbos.operations._sync import forking as sync_forking
 from django_dbos.operations._sync import messages as sync_messages
 from django_dbos.operations._sync import outside as sync_outside
 from django_dbos.operations._sync import results as sync_results
@@ -27,6 +39,7 @@ from django_dbos.operations.entry import (
     perform,
     workflow_run,
 )
+from django_dbos.operations.forking import check_step, request_of
 from django_dbos.operations.messages import new_message
 from django_dbos.operations.options import check_run_after
 from django_dbos.operations.stream_readers import AsyncStreamReader
@@ -164,6 +177,143 @@ class WorkflowHandle(Generic[R]):
         """See resume()."""
         return await aperform("resume", self._resumption(queue_name))
 
+    def fork(
+        self,
+        from_step: int | None = None,
+        *,
+        from_failure: bool = False,
+        args: Sequence[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        **options: Unpack[ForkOptions],
+    ) -> WorkflowHandle[R]:
+        """Start a new workflow with this one's history before a step, and run on from there.
+
+        It gets the recorded outcomes of the steps before, with what these wrote to events and
+        streams and the messages that they received; a replay returns them, and the step runs
+        anew. The original stays as it is. Its children from before stay its own: their recorded
+        ids and results are the fork's, too. Written in the caller's transaction.
+
+        Args:
+            from_step: The number of the first step that runs in the fork, as `steps()` shows it: 1
+                repeats the workflow; the one after the last continues behind what is recorded.
+            from_failure: True forks a failed workflow from the step that failed, any other that
+                has ended without success behind its last step.
+            args: Other positional arguments. Given `args` or `kwargs`, these are all arguments.
+            kwargs: Other keyword arguments. Steps before `from_step` aren't run again, so other
+                arguments must lead to the same ones, or the fork is quarantined.
+            options: See ForkOptions.
+
+        Returns:
+            The handle of the fork; its row has the id of this workflow as `forked_from`.
+
+        Raises:
+            WorkflowDoesNotExist: There is no such workflow.
+            ChangeRefused: It can't be forked there, for the reason in the message.
+            DuplicateWorkflow: The id or deduplication id of the fork is taken.
+            TypeError, ValueError: An argument or option is of another type, or out of range.
+            NotAllowedInAtomic: Only another database has an open transaction.
+
+        Example:
+            fixed = handle.fork(from_step=4, queue_name="repairs")
+        """
+        request = request_of(
+            self.workflow_id,
+            from_step,
+            from_failure=from_failure,
+            args=args,
+            kwargs=kwargs,
+            options=options,
+        )
+        fork_id = enter_anywhere(
+            "fork", sync_forking.fork, forking.afork, forking.make_fork, request
+        )
+        return WorkflowHandle(fork_id)
+
+    async def afork(
+        self,
+        from_step: int | None = None,
+        *,
+        from_failure: bool = False,
+        args: Sequence[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        **options: Unpack[ForkOptions],
+    ) -> WorkflowHandle[R]:
+        """See fork()."""
+        request = request_of(
+            self.workflow_id,
+            from_step,
+            from_failure=from_failure,
+            args=args,
+            kwargs=kwargs,
+            options=options,
+        )
+        fork_id = await aenter_anywhere(
+            "afork", forking.afork, sync_to_async(forking.make_fork), request
+        )
+        return WorkflowHandle(fork_id)
+
+    def rewind(self, to_step: int, *, children: bool = False) -> None:
+        """Run the workflow again from a step on, under the same id; what came later is gone.
+
+        The outcomes of that step and of later ones are deleted, with what these wrote to events
+        and streams, and the answers to what they asked. Messages that they received are pending
+        again. The workflow returns to its queue, with attempts and deadline reset. What it did to
+        others stays. Pages that follow it end, and must be loaded again.
+
+        Args:
+            to_step: The number of the first step that runs again, as `steps()` shows it.
+            children: True deletes the workflows that these steps started, and theirs. Without it,
+                a rewind past such a step is refused.
+
+        Raises:
+            WorkflowDoesNotExist: There is no such workflow.
+            ChangeRefused: It runs, or it can't be rewound there, for the reason in the message.
+        """
+        perform("rewind", self._rewinding(to_step, children))
+
+    async def arewind(self, to_step: int, *, children: bool = False) -> None:
+        """See rewind()."""
+        await aperform("rewind", self._rewinding(to_step, children))
+
+    def retry(self, *, children: bool = False) -> None:
+        """Run a failed workflow again, from the step that failed: see rewind().
+
+        That is the step whose error ended it, itself or as a cause. If its code raised an error of
+        its own, nothing is deleted, and the code after its last step runs again. One that was
+        given up or quarantined is resumed.
+
+        Args:
+            children: True deletes the workflows that later steps started, and theirs.
+
+        Raises:
+            WorkflowDoesNotExist: There is no such workflow.
+            ChangeRefused: It hasn't failed, or it can't be retried now, for the reason in the
+                message.
+        """
+        perform("retry", lambda: get_store().retry_workflow(self.workflow_id, children=children))
+
+    async def aretry(self, *, children: bool = False) -> None:
+        """See retry()."""
+        retry = partial(get_store().retry_workflow, self.workflow_id, children=children)
+        await aperform("retry", retry)
+
+    def delete(self, *, children: bool = False) -> None:
+        """Delete a finished workflow, with its history, messages, events and streams.
+
+        Args:
+            children: True deletes the workflows that it has started, too, and theirs: all, or none.
+
+        Raises:
+            WorkflowDoesNotExist: There is no such workflow.
+            ChangeRefused: It, or one that it has started, hasn't ended, or its function still runs.
+        """
+        perform("delete", lambda: get_store().delete_workflow(self.workflow_id, children=children))
+
+    async def adelete(self, *, children: bool = False) -> None:
+        """See delete()."""
+        delete = partial(get_store().delete_workflow, self.workflow_id, children=children)
+        await aperform("delete", delete)
+
     def run_now(self) -> bool:
         """Put a delayed workflow in its queue at once, as if its time had come.
 
@@ -294,6 +444,10 @@ class WorkflowHandle(Generic[R]):
         queue_name = _checked_queue(queue_name)
         return lambda: self._known(_resumed([self.workflow_id], queue_name)[self.workflow_id])
 
+    def _rewinding(self, to_step: int, children: bool) -> Callable[[], None]:
+        number = check_step(to_step, "to_step")
+        return lambda: get_store().rewind_workflow(self.workflow_id, number, children=children)
+
     def _delaying(self, run_after: datetime | timedelta | float) -> Callable[[], bool]:
         when = check_run_after(run_after)
         return lambda: self._known(get_store().set_run_after(self.workflow_id, when))
@@ -323,6 +477,49 @@ def _resumed(workflow_ids: Sequence[str], queue_name: str | None) -> dict[str, b
     return store.resume_workflows(workflow_ids, queue_name=queue_name)
 
 
+def each(change: Callable[[str], Any], workflow_ids: Sequence[str]) -> dict[str, str | None]:
+    """Change workflows one by one; return for each why it is left alone, or None."""
+    answers: dict[str, str | None] = {}
+    for workflow_id in dict.fromkeys(workflow_ids):
+        try:
+            change(workflow_id)
+        except ChangeRefused as error:
+            answers[workflow_id] = error.reason
+        except WorkflowDoesNotExist as error:
+            answers[workflow_id] = str(error)
+        else:
+            answers[workflow_id] = None
+    return answers
+
+
+def fork_each(
+    workflow_ids: Sequence[str],
+    from_step: int | None,
+    *,
+    from_failure: bool,
+    options: Mapping[str, Any],
+) -> dict[str, WorkflowHandle[Any] | None]:
+    """Fork workflows one by one; return their forks, and None for those that can't be forked."""
+    for name in ("workflow_id", "deduplication_id"):
+        if options.get(name) is not None:
+            raise ValueError(f"fork_many() can't give several forks the same {name}.")
+    forks: dict[str, WorkflowHandle[Any] | None] = {}
+    for workflow_id in dict.fromkeys(workflow_ids):
+        request = request_of(
+            workflow_id,
+            from_step,
+            from_failure=from_failure,
+            args=None,
+            kwargs=None,
+            options=options,
+        )
+        try:
+            forks[workflow_id] = WorkflowHandle(forking.make_fork(request))
+        except (ChangeRefused, WorkflowDoesNotExist):
+            forks[workflow_id] = None
+    return forks
+
+
 class _Engine:
     """The operations of model rows, which are defined in a lower layer."""
 
@@ -334,6 +531,25 @@ class _Engine:
 
     def resume(self, workflow_ids: Sequence[str], *, queue_name: str | None) -> dict[str, bool]:
         return _resumed(workflow_ids, _checked_queue(queue_name))
+
+    def retry(self, workflow_ids: Sequence[str], *, children: bool) -> dict[str, bool]:
+        retry = partial(get_store().retry_workflow, children=children)
+        return {found: why is None for found, why in each(retry, workflow_ids).items()}
+
+    def delete(self, workflow_ids: Sequence[str], *, children: bool) -> dict[str, bool]:
+        delete = partial(get_store().delete_workflow, children=children)
+        return {found: why is None for found, why in each(delete, workflow_ids).items()}
+
+    def fork(
+        self,
+        workflow_ids: Sequence[str],
+        *,
+        from_step: int | None,
+        from_failure: bool,
+        options: Mapping[str, Any],
+    ) -> dict[str, Handle | None]:
+        forks = fork_each(workflow_ids, from_step, from_failure=from_failure, options=options)
+        return {**forks}
 
     def drain(self, executor_ids: Sequence[str]) -> dict[str, bool]:
         return get_store().drain_executors(executor_ids)

@@ -37,6 +37,7 @@ MODULES = (
     "completion",
     "continuing",
     "events",
+    "forking",
     "forms",
     "many_results",
     "mapping",

@@ -48,7 +48,7 @@ Decorators make functions durable. The guide to [workflows and steps](../guides/
 explains how they run.
 
 Starting, and handles
-    WorkflowHandle retrieve_workflow start_by_name WorkflowDescription
+    WorkflowHandle retrieve_workflow start_by_name WorkflowDescription fork_many ForkOptions
 `WorkflowFunction.start` returns a handle, by which the caller waits, cancels and resumes.
 
 Messages
@@ -122,8 +122,8 @@ Worker
 in code.
 
 Exceptions
-    DbosError WorkflowDoesNotExist WorkflowIdConflict UserConflict DuplicateWorkflow UnknownWorkflow
-    WaitTimeout StepTimeout WaitInTest WorkflowCancelled MaxRecoveryAttemptsExceeded
+    DbosError WorkflowDoesNotExist WorkflowIdConflict UserConflict DuplicateWorkflow ChangeRefused
+    UnknownWorkflow WaitTimeout StepTimeout WaitInTest WorkflowCancelled MaxRecoveryAttemptsExceeded
     NondeterminismError MapFailed LimitReached StreamClosed NotInWorkflow NotAllowedInStep
     NotAllowedInAtomic FormDoesNotExist FormNotPending PayloadTooLarge QueueDoesNotExist
     RecordedError ScheduleDoesNotExist ScheduleExists ScheduleIsDeclared SerializationError

@@ -16,6 +16,7 @@ ERRORS = [
     exceptions.UserConflict("Workflow id", "order-1", "7"),
     exceptions.DuplicateWorkflow("order-1"),
     exceptions.DuplicateWorkflow("order-1", "customer-7"),
+    exceptions.ChangeRefused("order-1", "rewind", "it runs."),
     exceptions.UnknownWorkflow("shop.chekout", "shop.checkout"),
     exceptions.UnknownWorkflow("shop.chekout"),
     exceptions.QueueDoesNotExist("mial", "mail"),

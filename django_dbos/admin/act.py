@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 
 from django_dbos.admin.act_forms import ActForm
 from django_dbos.admin.base import status_label
@@ -49,6 +49,7 @@ class Act:
         form_class: The form of its options.
         note: A sentence on what follows, on the page that asks before.
         asks_first: It is confirmed, also without a form.
+        removes: It deletes the workflows: their pages are gone afterwards.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Act:
     form_class: type[ActForm] = field(default=ActForm)
     note: Label = ""
     asks_first: bool = True
+    removes: bool = False
 
     def applies(self, status: str, is_quarantined: bool) -> bool:
         """Return whether a workflow with this status can be changed."""
@@ -104,5 +106,6 @@ def change_batch(
             why = answer if answer and could else status_label(workflow)
             results.unchanged.append((str(workflow.workflow_id), why))
     if changed:
-        LogEntry.objects.log_actions(user_pk, changed, CHANGE, act.log(options))
+        flag = DELETION if act.removes else CHANGE
+        LogEntry.objects.log_actions(user_pk, changed, flag, act.log(options))
     results.done += len(changed)

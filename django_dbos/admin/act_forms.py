@@ -16,6 +16,7 @@ from django_dbos.admin.base import rows_of
 from django_dbos.conf import get_settings
 from django_dbos.core import names
 from django_dbos.core.durations import LAST_YEAR
+from django_dbos.core.numbers import LARGEST_INT
 from django_dbos.core.records import WakeKind
 from django_dbos.core.status import Status
 from django_dbos.exceptions import DbosError
@@ -62,16 +63,62 @@ class QueueChoice(ActForm):
 
     def clean_queue_name(self) -> str:
         """Return the name if it may be the name of a queue."""
-        try:
-            return names.check_queue_name(self.cleaned_data["queue_name"])
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from error
+        return _checked_queue(self.cleaned_data["queue_name"])
 
     @property
     def suggestions(self) -> dict[str, list[str]]:
         """The queues that exist, by the id of the list that the field names."""
-        known = rows_of(Queue).order_by("name").values_list("name", flat=True)[:MAX_SUGGESTED]
-        return {"dbos-queues": sorted({get_settings().default_queue, *known})}
+        return _known_queues()
+
+
+class WithChildren(ActForm):
+    """The option to delete the workflows that others have started with them."""
+
+    children = forms.BooleanField(
+        label=_("Delete the workflows that they started, too"),
+        required=False,
+        help_text=_("At any depth. Without this, those that depend on it stay as they are."),
+    )
+
+
+class ForkPoint(ActForm):
+    """The step from which forks run, and their queue."""
+
+    step = forms.IntegerField(
+        label=_("From step"),
+        min_value=1,
+        max_value=LARGEST_INT,
+        required=False,
+        help_text=_("The first step that runs again. Empty: the step that failed."),
+    )
+    queue_name = forms.CharField(
+        label=_("Queue"),
+        max_length=255,
+        required=False,
+        help_text=_("Empty: the queue of the original."),
+        widget=forms.TextInput(attrs={"list": "dbos-queues", "autocomplete": "off"}),
+    )
+
+    def clean_queue_name(self) -> str:
+        """Return the name if it may be the name of a queue."""
+        return _checked_queue(self.cleaned_data["queue_name"])
+
+    @property
+    def suggestions(self) -> dict[str, list[str]]:
+        """The queues that exist, by the id of the list that the field names."""
+        return _known_queues()
+
+
+class RewindPoint(WithChildren):
+    """The step from which workflows run again."""
+
+    step = forms.IntegerField(
+        label=_("To step"),
+        min_value=1,
+        max_value=LARGEST_INT,
+        help_text=_("The first step that runs again. It and the later ones are deleted."),
+    )
+    field_order = ("step", "children")
 
 
 class StartTime(ActForm):
@@ -174,6 +221,18 @@ class MessageText(ActForm):
         except (ValueError, RecursionError, DbosError) as error:
             raise forms.ValidationError(gettext("This can't be sent: %s") % error) from error
         return value
+
+
+def _checked_queue(name: str) -> str:
+    try:
+        return names.check_queue_name(name) if name else ""
+    except ValueError as error:
+        raise forms.ValidationError(str(error)) from error
+
+
+def _known_queues() -> dict[str, list[str]]:
+    known = rows_of(Queue).order_by("name").values_list("name", flat=True)[:MAX_SUGGESTED]
+    return {"dbos-queues": sorted({get_settings().default_queue, *known})}
 
 
 def _refuse_constant(name: str) -> Any:

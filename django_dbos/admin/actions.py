@@ -25,11 +25,16 @@ from django_dbos.admin.act import Act, Options, Results, change_batch
 from django_dbos.admin.act_forms import ActForm
 from django_dbos.admin.acts import (
     ACTS,
+    ACTS_ON_STEPS,
     CANCEL,
     CANCEL_WITH_CHILDREN,
     CHANGE_START,
+    DELETE,
+    FORK,
     RESUME,
     RESUME_IN_QUEUE,
+    RETRY,
+    REWIND,
     SEND_MESSAGE,
     note_on_children,
 )
@@ -69,6 +74,10 @@ class ActingAdmin(ProgressAdmin):
         "cancel_with_children",
         "resume_selected",
         "resume_in_queue",
+        "retry_selected",
+        "fork_selected",
+        "rewind_selected",
+        "delete_finished",
         "change_start",
         "send_message",
     )
@@ -80,6 +89,22 @@ class ActingAdmin(ProgressAdmin):
     def has_resume_permission(self, request: HttpRequest) -> bool:
         """Return whether the user may resume workflows."""
         return _may(request, RESUME)
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may retry workflows."""
+        return _may(request, RETRY)
+
+    def has_fork_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may fork workflows."""
+        return _may(request, FORK)
+
+    def has_rewind_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may rewind workflows."""
+        return _may(request, REWIND)
+
+    def has_erase_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may delete workflows; not as Django deletes rows."""
+        return _may(request, DELETE)
 
     def has_reschedule_permission(self, request: HttpRequest) -> bool:
         """Return whether the user may change when delayed workflows start."""
@@ -114,6 +139,26 @@ class ActingAdmin(ProgressAdmin):
     def resume_in_queue(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         """Resume the selected workflows that can be resumed, in another queue."""
         return self._act_on_many(request, queryset, RESUME_IN_QUEUE)
+
+    @admin.action(description=_("Retry selected workflows"), permissions=["retry"])
+    def retry_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        """Retry the selected workflows that have failed."""
+        return self._act_on_many(request, queryset, RETRY)
+
+    @admin.action(description=_("Fork selected workflows"), permissions=["fork"])
+    def fork_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        """Fork the selected workflows."""
+        return self._act_on_many(request, queryset, FORK)
+
+    @admin.action(description=_("Rewind selected workflows"), permissions=["rewind"])
+    def rewind_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        """Rewind the selected workflows that don't run."""
+        return self._act_on_many(request, queryset, REWIND)
+
+    @admin.action(description=_("Delete selected workflows"), permissions=["erase"])
+    def delete_finished(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        """Delete the selected workflows that have finished."""
+        return self._act_on_many(request, queryset, DELETE)
 
     @admin.action(description=_("Change when selected workflows start"), permissions=["reschedule"])
     def change_start(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
@@ -220,6 +265,15 @@ class ActingAdmin(ProgressAdmin):
             if act.applies(status, is_quarantined) and _may(request, act)
         ]
 
+    def step_buttons(self, request: HttpRequest, workflow: Workflow, links: Links) -> list[Button]:
+        """Return what the user may do from a step of a workflow on."""
+        status, is_quarantined = str(workflow.status), bool(workflow.is_quarantined)
+        return [
+            Button(url=links.action(act.name), label=act.button(status), asks_first=True)
+            for act in ACTS_ON_STEPS
+            if act.applies(status, is_quarantined) and _may(request, act)
+        ]
+
     def act_view(self, request: HttpRequest, object_id: str, *, act: Act) -> HttpResponse:
         """Change a workflow, after a form or a confirmation."""
         if not _may(request, act):
@@ -228,12 +282,18 @@ class ActingAdmin(ProgressAdmin):
         if request.method != "POST" and not act.asks_first:
             return HttpResponseNotAllowed(["POST"])
         workflow_id = str(workflow.workflow_id)
-        url = Links(self.admin_site.name, workflow_id).workflow()
+        links = Links(self.admin_site.name, workflow_id)
+        url = links.workflow()
         given = request.POST if request.method == "POST" else None
-        form = act.form_class(given, initial=act.form_class.initial_of(workflow))
+        chosen_before = {
+            name: request.GET[name] for name in act.form_class.base_fields if name in request.GET
+        }
+        initial = {**act.form_class.initial_of(workflow), **chosen_before}
+        form = act.form_class(given, initial=initial)
         if form.is_bound and form.is_valid():
             self._act(request, only(workflow_id), act, form.options)
-            return HttpResponseRedirect(url)
+            is_gone = act.removes and not only(workflow_id).exists()
+            return HttpResponseRedirect(links.all_workflows() if is_gone else url)
         chosen = [{name: getattr(workflow, name) for name in asking.FIELDS}]
         more = note_on_children(act, workflow_id)
         return self._ask_first(

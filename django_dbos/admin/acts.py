@@ -5,20 +5,29 @@ The list, the page and the background workflow for many rows carry them out in t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos.admin.act import Act, Answers, Options
-from django_dbos.admin.act_forms import MessageText, QueueChoice, StartTime
+from django_dbos.admin.act_forms import (
+    ForkPoint,
+    MessageText,
+    QueueChoice,
+    RewindPoint,
+    StartTime,
+    WithChildren,
+)
 from django_dbos.admin.base import MAX_COUNTED, rows_of
 from django_dbos.admin.section import Label
 from django_dbos.admin.values import instant
 from django_dbos.core.durations import LAST_YEAR
-from django_dbos.core.status import ACTIVE, RESUMABLE, Status
+from django_dbos.core.status import ACTIVE, FINISHED, RESUMABLE, Status
+from django_dbos.handles import each
 from django_dbos.models import Workflow
 from django_dbos.operations import queues
+from django_dbos.operations.forking import make_fork, request_of
 from django_dbos.operations.messages import new_message
 from django_dbos.operations.options import check_run_after
 from django_dbos.store import get_store
@@ -58,6 +67,45 @@ def _send(workflow_ids: Sequence[str], options: Options) -> Answers:
         [new_message(found, message, topic, key) for found in workflow_ids if found in receivers]
     )
     return {found: found in receivers for found in workflow_ids}
+
+
+def _retry(workflow_ids: Sequence[str], options: Options) -> Answers:
+    return _answers(each(get_store().retry_workflow, workflow_ids))
+
+
+def _fork(workflow_ids: Sequence[str], options: Options) -> Answers:
+    step, queue_name = options["step"], options["queue_name"]
+    given = {"queue_name": queue_name} if queue_name else {}
+
+    def fork(workflow_id: str) -> None:
+        request = request_of(
+            workflow_id, step, from_failure=step is None, args=None, kwargs=None, options=given
+        )
+        make_fork(request)
+
+    return _answers(each(fork, workflow_ids))
+
+
+def _rewind(workflow_ids: Sequence[str], options: Options) -> Answers:
+    rewind = get_store().rewind_workflow
+    step, children = int(options["step"]), bool(options["children"])
+    return _answers(each(lambda found: rewind(found, step, children=children), workflow_ids))
+
+
+def _delete(workflow_ids: Sequence[str], options: Options) -> Answers:
+    delete, children = get_store().delete_workflow, bool(options["children"])
+    return _answers(each(lambda found: delete(found, children=children), workflow_ids))
+
+
+def _answers(refusals: Mapping[str, str | None]) -> Answers:
+    return {found: True if why is None else why for found, why in refusals.items()}
+
+
+def _log_fork(options: Options) -> str:
+    step: int | None = options["step"]
+    if step is None:
+        return gettext("Forked from the step that failed.")
+    return gettext("Forked from step %d.") % step
 
 
 def _log_start(options: Options) -> str:
@@ -255,10 +303,133 @@ SEND_MESSAGE = Act(
     statuses=ACTIVE,
     form_class=MessageText,
 )
+RETRY = Act(
+    name="retry",
+    permission="retry_workflow",
+    button=lambda status: _("Retry"),
+    title=_("Retry workflows"),
+    question=lambda count: (
+        ngettext("%d workflow will be retried.", "%d workflows will be retried.", count) % count
+    ),
+    pointless=_("None of these workflows has failed."),
+    left=lambda count: (
+        ngettext(
+            "%d hasn't failed and stays as it is.", "%d haven't failed and stay as they are.", count
+        )
+        % count
+    ),
+    note=_(
+        "Each runs again from the step that failed; what it recorded from there on is deleted. If "
+        "its code raised an error of its own, it continues after its last step."
+    ),
+    done=lambda count: ngettext("%d retried", "%d retried", count) % count,
+    unchanged=lambda count: ngettext("%d can't be retried", "%d can't be retried", count) % count,
+    confirm=_("Yes, retry"),
+    log=lambda options: gettext("Retried."),
+    change=_retry,
+    statuses={Status.ERROR, Status.MAX_RECOVERY_ATTEMPTS_EXCEEDED},
+    is_for_quarantined=True,
+)
+FORK = Act(
+    name="fork",
+    permission="fork_workflow",
+    button=lambda status: _("Fork"),
+    title=_("Fork workflows"),
+    question=lambda count: (
+        ngettext("%d workflow will be forked.", "%d workflows will be forked.", count) % count
+    ),
+    pointless=_("There is no workflow to fork."),
+    left=lambda count: "",
+    note=_(
+        "A fork is a new workflow. It gets the recorded steps before the one that is given, and "
+        "runs on from there. The original stays as it is."
+    ),
+    done=lambda count: ngettext("%d forked", "%d forked", count) % count,
+    unchanged=lambda count: ngettext("%d can't be forked", "%d can't be forked", count) % count,
+    confirm=_("Yes, fork"),
+    log=_log_fork,
+    change=_fork,
+    statuses=frozenset(Status),
+    form_class=ForkPoint,
+)
+REWIND = Act(
+    name="rewind",
+    permission="rewind_workflow",
+    button=lambda status: _("Rewind"),
+    title=_("Rewind workflows"),
+    question=lambda count: (
+        ngettext("%d workflow will be rewound.", "%d workflows will be rewound.", count) % count
+    ),
+    pointless=_("None of these workflows can be rewound: they run, or haven't begun."),
+    left=lambda count: (
+        ngettext(
+            "%d runs or hasn't begun, and stays as it is.",
+            "%d run or haven't begun, and stay as they are.",
+            count,
+        )
+        % count
+    ),
+    note=_(
+        "The step and all later ones are deleted, with their events and stream entries, and run "
+        "again. What they did elsewhere stays: mails, payments, messages to other workflows."
+    ),
+    done=lambda count: ngettext("%d rewound", "%d rewound", count) % count,
+    unchanged=lambda count: ngettext("%d can't be rewound", "%d can't be rewound", count) % count,
+    confirm=_("Yes, rewind"),
+    log=lambda options: gettext("Rewound to step %d.") % options["step"],
+    change=_rewind,
+    statuses=frozenset(Status) - {Status.DELAYED, Status.PENDING},
+    form_class=RewindPoint,
+)
+DELETE = Act(
+    name="delete_workflow",
+    permission="delete_workflow",
+    button=lambda status: _("Delete"),
+    title=_("Delete workflows"),
+    question=lambda count: (
+        ngettext(
+            "%d finished workflow will be deleted.",
+            "%d finished workflows will be deleted.",
+            count,
+        )
+        % count
+    ),
+    pointless=_("None of these workflows has finished, so none can be deleted."),
+    left=lambda count: (
+        ngettext(
+            "%d hasn't finished and stays as it is.",
+            "%d haven't finished and stay as they are.",
+            count,
+        )
+        % count
+    ),
+    note=_("Their steps, messages, events and streams are deleted, too. This can't be undone."),
+    done=lambda count: ngettext("%d deleted", "%d deleted", count) % count,
+    unchanged=lambda count: ngettext("%d can't be deleted", "%d can't be deleted", count) % count,
+    confirm=_("Yes, delete"),
+    log=lambda options: gettext("Deleted."),
+    change=_delete,
+    statuses=FINISHED,
+    form_class=WithChildren,
+    removes=True,
+)
 ACTS = {
     act.name: act
-    for act in (CANCEL, CANCEL_WITH_CHILDREN, RESUME, RESUME_IN_QUEUE, CHANGE_START, SEND_MESSAGE)
+    for act in (
+        CANCEL,
+        CANCEL_WITH_CHILDREN,
+        RESUME,
+        RESUME_IN_QUEUE,
+        RETRY,
+        FORK,
+        REWIND,
+        DELETE,
+        CHANGE_START,
+        SEND_MESSAGE,
+    )
 }
+# Those that a step of the page offers, for itself.
+ACTS_ON_STEPS = (FORK, REWIND)
 
 
 def note_on_children(act: Act, workflow_id: str) -> str:

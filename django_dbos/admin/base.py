@@ -64,6 +64,11 @@ class Links:
         """Return the address of the page of this workflow, or of another one."""
         return self._reverse("change", workflow_id or self._workflow_id)
 
+    def all_workflows(self) -> str:
+        """Return the address of the list of workflows."""
+        name = "admin:django_dbos_workflow_changelist"
+        return reverse(name, current_app=self._site_name)
+
     def rows(self, section: str, **chosen: Any) -> str:
         """Return the address of a section's rows: all, those with a key, or a single one."""
         query = f"?{urlencode(chosen)}" if chosen else ""

@@ -53,7 +53,7 @@ def main_facts(workflow: Workflow, queue: str, now: datetime) -> list[Fact]:
 
 def other_facts(workflow: Workflow, links: Links) -> list[Fact]:
     """Return the other facts, for a closer look."""
-    parent = workflow.parent_id
+    parent, original = workflow.parent_id, workflow.forked_from
     return _given(
         (_("Name"), workflow.name),
         (_("Partition key"), workflow.partition_key),
@@ -66,6 +66,8 @@ def other_facts(workflow: Workflow, links: Links) -> list[Fact]:
         ),
         (_("Parent"), link(links.workflow(parent), parent) if parent else ""),
         (_("Parent's step"), workflow.parent_step_number),
+        (_("Forked from"), link(links.workflow(original), original) if original else ""),
+        (_("Forked at step"), workflow.forked_at_step),
         (_("Deduplication id"), workflow.deduplication_id),
         (_("Keeps that id until"), _until(workflow.unique_until)),
         (_("Debounce key"), workflow.debounce_key),

@@ -17,6 +17,7 @@ from django_dbos.admin.sections import (
     CHILDREN,
     EVENT_HISTORY,
     EVENTS,
+    FORKS,
     INPUT,
     INQUIRIES,
     MESSAGES,
@@ -35,7 +36,7 @@ PERIOD = 2.0
 # told elsewhere, too, is folded.
 VALUES = (INPUT, ATTRIBUTES)
 ROWS = (INQUIRIES, MESSAGES, EVENTS, PAST_RUNS)
-FOLDED = (EVENT_HISTORY, CHILDREN)
+FOLDED = (EVENT_HISTORY, CHILDREN, FORKS)
 
 
 def page_context(

@@ -135,6 +135,16 @@ def _show_child(child: Any, links: Links, look: Look) -> Cells:
     )
 
 
+def _show_fork(fork: Any, links: Links, look: Look) -> Cells:
+    return (
+        _linked(links, str(fork.workflow_id)),
+        badge(fork),
+        fork.forked_at_step,
+        instant(fork.created_at),
+        instant(fork.finished_at),
+    )
+
+
 def _show_inquiry(inquiry: Any, links: Links, look: Look) -> Cells:
     url = links.inquiry(inquiry.pk)
     return (
@@ -348,6 +358,16 @@ CHILDREN = Section(
     owner="parent_id",
     narrow=_defer_values,
 )
+FORKS = Section(
+    name="forks",
+    title=_("Forks"),
+    model=Workflow,
+    keys=("workflow_id",),
+    columns=(_("Workflow"), _("Status"), _("From step"), _("Created"), _("Finished")),
+    show=_show_fork,
+    owner="forked_from",
+    narrow=_defer_values,
+)
 SECTIONS = (
     INPUT,
     ATTRIBUTES,
@@ -361,4 +381,5 @@ SECTIONS = (
     STREAMS,
     ENTRIES,
     CHILDREN,
+    FORKS,
 )

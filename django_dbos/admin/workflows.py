@@ -139,6 +139,7 @@ class WorkflowAdmin(OverviewAdmin, WorkflowColumns):
             **page,
             "history_url": links.action("history"),
             "buttons": self.buttons(request, workflow, links),
+            "step_buttons": self.step_buttons(request, workflow, links),
             **(extra_context or {}),
         }
         request.current_app = self.admin_site.name

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
+
+from asgiref.sync import sync_to_async
+from django.db.models import QuerySet
 
 from django_dbos.core import names
 from django_dbos.core.durations import Duration
-from django_dbos.handles import WorkflowHandle
+from django_dbos.core.fork_options import ForkOptions
+from django_dbos.exceptions import DbosError
+from django_dbos.handles import WorkflowHandle, fork_each
 from django_dbos.operations import many_results, outside
 from django_dbos.operations._sync import many_results as sync_many_results
 from django_dbos.operations._sync import outside as sync_outside
-from django_dbos.operations.entry import aenter, aperform, enter, perform
+from django_dbos.operations.entry import (
+    aenter,
+    aperform,
+    ascope_of,
+    enter,
+    perform,
+    scope_of,
+    workflow_run,
+)
 from django_dbos.store import get_store
+
+if TYPE_CHECKING:
+    from django_dbos.models import Workflow
 
 R = TypeVar("R")
 
@@ -116,6 +132,72 @@ async def aget_results(
         timeout,
         return_exceptions,
     )
+
+
+def fork_many(
+    workflows: Iterable[Workflow | WorkflowHandle[Any] | str],
+    *,
+    from_step: int | None = None,
+    from_failure: bool = False,
+    **options: Unpack[ForkOptions],
+) -> dict[str, WorkflowHandle[Any] | None]:
+    """Fork many workflows: see WorkflowHandle.fork().
+
+    Each is forked in a transaction of its own, or in the caller's.
+
+    Args:
+        workflows: A queryset of workflows, or a list of them, of their handles or of their ids.
+        from_step: The number of the first step that runs in the forks.
+        from_failure: True forks each from the step that failed.
+        options: See ForkOptions. An id or deduplication id can't be that of all.
+
+    Returns:
+        By workflow id, the handle of its fork; None if it could not be forked. fork() of that one
+        says why.
+
+    Raises:
+        TypeError, ValueError: An argument or option is of another type, or out of range.
+        DbosError: The call is made in workflow code.
+
+    Example:
+        failed = Workflow.objects.filter(name="shop.checkout", status="ERROR")
+        forks = dbos.fork_many(failed, from_failure=True, queue_name="repairs")
+    """
+    if workflow_run(scope_of("fork_many")) is not None:
+        raise DbosError(_UNRECORDED)
+    return fork_each(
+        _ids_of(workflows), from_step, from_failure=from_failure, options=dict(options)
+    )
+
+
+async def afork_many(
+    workflows: Iterable[Workflow | WorkflowHandle[Any] | str],
+    *,
+    from_step: int | None = None,
+    from_failure: bool = False,
+    **options: Unpack[ForkOptions],
+) -> dict[str, WorkflowHandle[Any] | None]:
+    """See fork_many()."""
+    if workflow_run(ascope_of("afork_many")) is not None:
+        raise DbosError(_UNRECORDED)
+
+    def fork() -> dict[str, WorkflowHandle[Any] | None]:
+        return fork_each(
+            _ids_of(workflows), from_step, from_failure=from_failure, options=dict(options)
+        )
+
+    return await sync_to_async(fork)()
+
+
+_UNRECORDED = "fork_many() can't be recorded. Call it in a step, or fork() for each workflow."
+
+
+def _ids_of(workflows: Iterable[Any]) -> list[str]:
+    if isinstance(workflows, str):
+        raise TypeError(f"fork_many() takes a list of workflows, not the str {workflows!r}.")
+    if isinstance(workflows, QuerySet):
+        return [str(found) for found in workflows.values_list("workflow_id", flat=True)]
+    return [names.check_workflow_id(getattr(one, "workflow_id", one)) for one in workflows]
 
 
 def _exists(workflow_id: str) -> bool:

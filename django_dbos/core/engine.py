@@ -5,7 +5,7 @@ The engine stands above the models and registers itself here, so that no import 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 
@@ -20,6 +20,22 @@ class Engine(Protocol):
 
     def resume(self, workflow_ids: Sequence[str], *, queue_name: str | None) -> dict[str, bool]:
         """Resume workflows, in another queue if one is given; return by id whether each could."""
+
+    def retry(self, workflow_ids: Sequence[str], *, children: bool) -> dict[str, bool]:
+        """Retry failed workflows; return by id whether each could."""
+
+    def delete(self, workflow_ids: Sequence[str], *, children: bool) -> dict[str, bool]:
+        """Delete finished workflows; return by id whether each could."""
+
+    def fork(
+        self,
+        workflow_ids: Sequence[str],
+        *,
+        from_step: int | None,
+        from_failure: bool,
+        options: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Fork workflows; return by id the handle of its fork, or None."""
 
     def drain(self, executor_ids: Sequence[str]) -> dict[str, bool]:
         """Ask executors to drain; return by id whether each one is live."""

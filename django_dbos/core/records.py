@@ -183,6 +183,18 @@ class NewWorkflow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fork:
+    """A new workflow to be made with the history of another one before a step."""
+
+    source_id: str
+    from_step: int | None
+    """The first step that runs again; None means the one that failed."""
+    new: NewWorkflow
+    given: frozenset[str] = frozenset()
+    """The fields of `new` that count; most others are the original's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewMessage:
     """A message to be stored."""
 

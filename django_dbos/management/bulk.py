@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from django.core.management.base import CommandError
@@ -43,9 +43,13 @@ class BulkCommand(DatabaseCommand):
         """Return those of the workflows that the action can be done to."""
         raise NotImplementedError
 
-    def act(self, workflow_ids: Sequence[str], options: dict[str, Any]) -> dict[str, bool]:
-        """Do it; return by id whether it was done."""
+    def act(self, workflow_ids: Sequence[str], options: dict[str, Any]) -> Mapping[str, bool | str]:
+        """Do it; return by id whether it was done, or as a text why not."""
         raise NotImplementedError
+
+    def new_id(self, workflow_id: str) -> str | None:
+        """Return the id of the workflow that a fork of this one is; None of other actions."""
+        return None
 
     def perform(self, options: dict[str, Any]) -> None:
         """Act on those that are named, or on those that the filters find."""
@@ -63,16 +67,26 @@ class BulkCommand(DatabaseCommand):
         answers = self.act([one for one in ids if one in existing], options)
         lines, rows = [], []
         for one in ids:
-            is_done = answers.get(one, False)
-            reason = None if is_done else self.refusal if one in existing else "doesn't exist"
-            lines.append(f"{one} {self.done if is_done else reason}")
-            rows.append({"workflow_id": one, "done": is_done, "reason": reason})
-        self.answer({"done": sum(answers.values()), "workflows": rows}, lines)
+            reason = self._reason(answers[one]) if one in existing else "doesn't exist"
+            row = {"workflow_id": one, "done": reason is None, "reason": reason}
+            told = self.done if reason is None else reason
+            if (new_id := self.new_id(one)) is not None:
+                row["fork_id"], told = new_id, f"{told} as {new_id}"
+            lines.append(f"{one} {told}")
+            rows.append(row)
+        done = sum(bool(row["done"]) for row in rows)
+        self.answer({"done": done, "workflows": rows}, lines)
         if refused := [row for row in rows if not row["done"]]:
             first = f"Workflow {refused[0]['workflow_id']!r} {refused[0]['reason']}"
             raise CommandError(
                 f"{first}." if len(refused) == 1 else f"{first}, and {len(refused) - 1} more."
             )
+
+    def _reason(self, answer: bool | str) -> str | None:
+        """Return why an action wasn't done; None if it was."""
+        if isinstance(answer, str):
+            return f"{self.refusal}: {answer.removesuffix('.')}"
+        return None if answer else self.refusal
 
     def _act_on_found(self, options: dict[str, Any]) -> None:
         found = self.eligible(filtered(options))
@@ -80,11 +94,31 @@ class BulkCommand(DatabaseCommand):
         if not count:
             raise CommandError("No workflow matches that could be acted on.")
         self.confirm(f"{self.verb} {count:,} {'workflow' if count == 1 else 'workflows'}?", options)
-        done = seen = 0
+        done = changed = 0
+        refused: list[dict[str, Any]] = []
+        forks: list[dict[str, Any]] = []
         for ids in pages(found):
             answers = self.act(ids, options)
-            seen, done = seen + len(answers), done + sum(answers.values())
+            done += sum(answer is True for answer in answers.values())
+            changed += sum(answer is False for answer in answers.values())
+            refused += [
+                {"workflow_id": one, "reason": self._reason(answer)}
+                for one, answer in answers.items()
+                if isinstance(answer, str)
+            ]
+            forks += [
+                {"workflow_id": one, "fork_id": new_id}
+                for one in ids
+                if (new_id := self.new_id(one)) is not None
+            ]
         line = f"{done:,} {self.done}"
-        if seen > done:
-            line += f"; {seen - done:,} changed meanwhile"
-        self.answer({"done": done, "changed_meanwhile": seen - done}, [line])
+        if changed:
+            line += f"; {changed:,} changed meanwhile"
+        lines = [f"{fork['workflow_id']} {self.done} as {fork['fork_id']}" for fork in forks]
+        lines += [f"{row['workflow_id']} {row['reason']}" for row in refused]
+        data: dict[str, Any] = {"done": done, "changed_meanwhile": changed}
+        data |= {"refused": refused} if refused else {}
+        data |= {"forks": forks} if forks else {}
+        self.answer(data, [*lines, line])
+        if refused:
+            raise CommandError(f"{len(refused):,} of {done + changed + len(refused):,} refused.")

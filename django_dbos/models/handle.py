@@ -6,12 +6,13 @@ returned as a `Handle`, and a test compares their names.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 from django.db.models import TextChoices
 
+from django_dbos.core.fork_options import ForkOptions
 from django_dbos.models.checkpoints import Checkpoint
 
 Timeout = float | timedelta | None
@@ -50,6 +51,26 @@ class Handle(Protocol):
 
     def resume(self, *, queue_name: str | None = None) -> bool:
         """Put a cancelled, given-up, quarantined or waiting workflow back in its queue."""
+
+    def fork(
+        self,
+        from_step: int | None = None,
+        *,
+        from_failure: bool = False,
+        args: Sequence[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        **options: Unpack[ForkOptions],
+    ) -> Handle:
+        """Start a new workflow with this one's history before a step."""
+
+    def rewind(self, to_step: int, *, children: bool = False) -> None:
+        """Run the workflow again from a step on, under the same id."""
+
+    def retry(self, *, children: bool = False) -> None:
+        """Run a failed workflow again, from the step that failed."""
+
+    def delete(self, *, children: bool = False) -> None:
+        """Delete a finished workflow."""
 
     def run_now(self) -> bool:
         """Put a delayed workflow in its queue at once."""
@@ -90,6 +111,26 @@ class Handle(Protocol):
 
     async def aresume(self, *, queue_name: str | None = None) -> bool:
         """See resume()."""
+
+    async def afork(
+        self,
+        from_step: int | None = None,
+        *,
+        from_failure: bool = False,
+        args: Sequence[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        **options: Unpack[ForkOptions],
+    ) -> Handle:
+        """See fork()."""
+
+    async def arewind(self, to_step: int, *, children: bool = False) -> None:
+        """See rewind()."""
+
+    async def aretry(self, *, children: bool = False) -> None:
+        """See retry()."""
+
+    async def adelete(self, *, children: bool = False) -> None:
+        """See delete()."""
 
     async def arun_now(self) -> bool:
         """See run_now()."""

@@ -42,6 +42,39 @@ class WorkflowQuerySet(EngineQuerySet["Workflow"]):
         """
         return get_engine().resume(self._ids(), queue_name=queue_name)
 
+    def retry(self, *, children: bool = False) -> dict[str, bool]:
+        """Retry each workflow that has failed, one by one: see WorkflowHandle.retry().
+
+        Returns:
+            By workflow id, whether the workflow could be retried.
+        """
+        return get_engine().retry(self._ids(), children=children)
+
+    def fork(
+        self, from_step: int | None = None, *, from_failure: bool = False, **options: Any
+    ) -> dict[str, Handle | None]:
+        """Fork each workflow, one by one: see WorkflowHandle.fork().
+
+        Args:
+            from_step: The number of the first step that runs in the forks.
+            from_failure: True forks each from the step that failed.
+            options: See ForkOptions; ids can't be given.
+
+        Returns:
+            By workflow id, the handle of its fork; None if it could not be forked.
+        """
+        return get_engine().fork(
+            self._ids(), from_step=from_step, from_failure=from_failure, options=options
+        )
+
+    def delete_finished(self, *, children: bool = False) -> dict[str, bool]:
+        """Delete each workflow that has ended, one by one: see WorkflowHandle.delete().
+
+        Returns:
+            By workflow id, whether the workflow could be deleted.
+        """
+        return get_engine().delete(self._ids(), children=children)
+
     def _ids(self) -> list[str]:
         return list(self.values_list("workflow_id", flat=True))
 
@@ -113,6 +146,8 @@ class Workflow(EngineRow):
 
     parent_id = KeyField(_("parent"), max_length=MAX_ID_LENGTH, null=True)
     parent_step_number = models.IntegerField(_("parent's step"), null=True)
+    forked_from = KeyField(_("forked from"), max_length=MAX_ID_LENGTH, null=True)
+    forked_at_step = models.IntegerField(_("forked at step"), null=True)
 
     wake_kind = KeyField(_("waits for"), max_length=10, null=True)
     wake_workflow_id = KeyField(_("waits for workflow"), max_length=MAX_ID_LENGTH, null=True)
@@ -136,6 +171,10 @@ class Workflow(EngineRow):
         permissions = (
             ("cancel_workflow", "Can cancel workflow"),
             ("resume_workflow", "Can resume workflow"),
+            ("retry_workflow", "Can retry workflow"),
+            ("fork_workflow", "Can fork workflow"),
+            ("rewind_workflow", "Can rewind workflow"),
+            ("delete_workflow", "Can delete workflow"),
             ("reschedule_workflow", "Can change when a delayed workflow starts"),
             ("view_payload", "Can view inputs, outcomes and other values"),
         )
@@ -191,6 +230,11 @@ class Workflow(EngineRow):
                 fields=("parent_id", "parent_step_number"),
                 condition=Q(parent_id__isnull=False),
                 name="dbos_workflow_parent",
+            ),
+            models.Index(
+                fields=("forked_from",),
+                condition=Q(forked_from__isnull=False),
+                name="dbos_workflow_forks",
             ),
             models.Index(
                 fields=("status", "created_at"),

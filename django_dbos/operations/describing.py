@@ -42,6 +42,10 @@ class WorkflowDescription:
     user_id: str | None
     attributes: dict[str, Any] | None
     parent_id: str | None
+    forked_from: str | None = None
+    """The workflow whose history it has got, up to `forked_at_step`."""
+    forked_at_step: int | None = None
+    """The first step of a fork that has run in it."""
     executor_id: str | None
     """The worker that runs it, while it is PENDING."""
     run_number: int = 1
@@ -85,6 +89,8 @@ def describe(store: Store, workflow_id: str) -> WorkflowDescription:
         user_id=row.user_id,
         attributes=row.attributes,
         parent_id=row.parent_id,
+        forked_from=row.forked_from,
+        forked_at_step=row.forked_at_step,
         executor_id=row.executor_id,
         run_number=row.run_number,
         recovery_attempts=row.recovery_attempts,

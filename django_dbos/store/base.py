@@ -7,6 +7,7 @@
 | `announcing` | wake-ups and notifications after a commit |
 | `starting`, `messaging`, `control`, `queues` | what clients change, in their transactions |
 | `inquiries` | what workflows ask of people, and the answers |
+| `histories` | forks, rewinds, retries and deletions |
 | `claims`, `holding`, `lending` | what an executor takes, holds and gives back |
 | `batches` | the writes of its runs |
 | `liveness`, `timers`, `schedules`, `retention` | its duties |
@@ -24,6 +25,7 @@ from __future__ import annotations
 from django_dbos.store.batches import Batches
 from django_dbos.store.claims import Claims
 from django_dbos.store.control import Control
+from django_dbos.store.histories import Histories
 from django_dbos.store.inquiries import Inquiries
 from django_dbos.store.lending import Lending
 from django_dbos.store.liveness import Liveness
@@ -34,6 +36,16 @@ from django_dbos.store.timers import Timers
 
 
 class Store(
-    Inquiries, Schedules, Queues, Lending, Claims, Batches, Control, Liveness, Timers, Retention
+    Inquiries,
+    Histories,
+    Schedules,
+    Queues,
+    Lending,
+    Claims,
+    Batches,
+    Control,
+    Liveness,
+    Timers,
+    Retention,
 ):
     """Everything that the engine does with one database."""

@@ -31,7 +31,7 @@ class Control(Announcing):
         level, seen, cancelled = requested, set(requested), set[str]()
         while level:
             found: list[str] = []
-            for batch in _batches(level):
+            for batch in batches_of(level):
                 # Parents first, so that none of them starts another child.
                 cancelled |= self._cancel_batch(batch)
                 found += self._children_of(batch) if children else []
@@ -66,7 +66,7 @@ class Control(Announcing):
         deduplication id by now.
         """
         requested, resumed = list(dict.fromkeys(workflow_ids)), set[str]()
-        for batch in _batches(requested):
+        for batch in batches_of(requested):
             freed = [] if queue_name is None else self._lanes_left(batch, queue_name)
             found = self._resume_batch(batch, queue_name)
             left = [workflow_id for workflow_id in batch if workflow_id not in _first(found)]
@@ -183,5 +183,6 @@ def _first(found: Sequence[Row]) -> set[str]:
     return {row[0] for row in found}
 
 
-def _batches(workflow_ids: list[str]) -> list[list[str]]:
+def batches_of(workflow_ids: list[str]) -> list[list[str]]:
+    """Return the ids in parts, each for one statement."""
     return [workflow_ids[at : at + BATCH] for at in range(0, len(workflow_ids), BATCH)]

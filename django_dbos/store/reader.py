@@ -101,6 +101,11 @@ class Reader:
             workflow_id: Outcome(Status(status), *values) for workflow_id, status, *values in rows
         }
 
+    def read_original(self, workflow_id: str) -> str | None:
+        """Return the id of the workflow that one was forked from; None for all others."""
+        found = Workflow.objects.using(self._alias).filter(workflow_id=workflow_id)
+        return found.values_list("forked_from", flat=True).first()
+
     def read_status(self, workflow_id: str) -> Status:
         """Return the status; raise WorkflowDoesNotExist."""
         for row in self._session().run("read_status", {"workflow_id": workflow_id}):

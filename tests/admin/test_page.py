@@ -234,7 +234,7 @@ def test_ten_thousand_entries_cost_no_more_queries(operator: Client) -> None:
         counts.append(len(queries))
         sizes.append(len(response.content))
 
-    assert counts[0] == counts[1] < 20
+    assert counts[0] == counts[1] <= 20
     assert sizes[1] < 200_000
 
 
