@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from django.db.utils import OperationalError
 
 import django_dbos as dbos
 from django_dbos.core.records import Claim, RecordWait, Suspend, Wake
+from django_dbos.executor.duties.sweep import Sweep
 from django_dbos.models import Message, Workflow
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
@@ -263,3 +265,31 @@ def test_a_worker_runs_what_was_started_and_sent_by_sql(settings: Any, worker: A
     call("dbos_send_message", started, {"amount": 7}, "paid")
 
     assert dbos.retrieve_workflow(started).get_result(timeout=LIMIT) == {"amount": 7}
+
+
+@pytest.mark.rule(88)
+def test_no_wake_up_of_many_is_left_to_the_sweep(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Messages that meet the suspensions of their receivers at any moment."""
+    settings.DBOS = {**settings.DBOS, "HOLD_TIME": 0}
+    monkeypatch.setattr(Sweep, "on_heartbeat", lambda *args: None)
+    request.getfixturevalue("worker")
+    dice = random.Random(7)
+    started = [call("dbos_start_workflow", payment.name) for _ in range(60)]
+    shuffled = dice.sample(started, len(started))
+
+    def send(some: list[str]) -> None:
+        with another_session() as sender:
+            for one in some:
+                run_on(sender, SEND, one)
+                sender.commit()
+
+    threads = [threading.Thread(target=send, args=[shuffled[part::3]]) for part in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT)
+
+    results = dbos.get_results([dbos.retrieve_workflow(one) for one in started], timeout=LIMIT)
+    assert results == [1] * 60

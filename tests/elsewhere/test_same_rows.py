@@ -21,18 +21,48 @@ OF_EACH = {"workflow_id", "token", "queue_sequence", "created_at"}
 # Computed from the clock; the function and Python begin with the same difference.
 FROM_NOW = {"unique_until"}
 COLUMNS = {field.column for field in Workflow._meta.concrete_fields}
-"""The columns that a start leaves alone, or the function has no option for. A new column belongs
-here only if a start by name, in a process without the code, never writes it."""
+# The columns that a start leaves alone, or that a start by name, in a process without the code, never
+# writes. A new column belongs here only then; otherwise the functions need an option for it.
 NOT_WRITTEN = {
-    "is_quarantined", "place", "debounce_key", "debounce_until", "schedule_name", "scheduled_at",
-    "run_number", "steps_before", "output", "error", "executor_id", "recovery_attempts",
-    "max_recovery_attempts", "parent_id", "parent_step_number", "wake_kind", "wake_workflow_id",
-    "wake_name", "wake_offset", "deadline_at", "started_at", "finished_at",
-}  # fmt: skip
+    "deadline_at",
+    "debounce_key",
+    "debounce_until",
+    "error",
+    "executor_id",
+    "finished_at",
+    "forked_at_step",
+    "forked_from",
+    "is_quarantined",
+    "max_recovery_attempts",
+    "output",
+    "parent_id",
+    "parent_step_number",
+    "place",
+    "recovery_attempts",
+    "run_number",
+    "schedule_name",
+    "scheduled_at",
+    "started_at",
+    "steps_before",
+    "wake_kind",
+    "wake_name",
+    "wake_offset",
+    "wake_workflow_id",
+}
 WRITTEN = {
-    "name", "status", "queue_name", "priority", "partition_key", "deduplication_id", "input",
-    "user_id", "attributes", "claim_number", "due_at", "timeout",
-}  # fmt: skip
+    "attributes",
+    "claim_number",
+    "deduplication_id",
+    "due_at",
+    "input",
+    "name",
+    "partition_key",
+    "priority",
+    "queue_name",
+    "status",
+    "timeout",
+    "user_id",
+}
 ELSEWHERE = "shop.elsewhere.run"
 TEXTS = [
     "",
