@@ -11,7 +11,8 @@ from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
-from django_dbos import checks, signals
+from django_dbos import checks, redaction, signals
+from django_dbos.telemetry import log_lines
 
 
 class DbosConfig(AppConfig):
@@ -25,6 +26,7 @@ class DbosConfig(AppConfig):
     def ready(self) -> None:
         """Register checks and signal receivers, and import every app's `workflows.py`."""
         register(checks.check_dbos, checks.TAG)
+        log_lines.conceal_errors_where(redaction.is_error_concealed)
         # Notifications need a channel layer, and Channels itself is optional.
         if getattr(settings, "CHANNEL_LAYERS", None) and find_spec("channels") is not None:
             self._connect_notifications()

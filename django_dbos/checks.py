@@ -11,6 +11,7 @@
 | django_dbos.E007 | another distribution has overwritten files of this package |
 | django_dbos.E008 | a schedule has a cron expression, and cronsim isn't installed |
 | django_dbos.E009 | a schedule is declared with a mistake |
+| django_dbos.E010 | ENCRYPTION is set, and cryptography isn't installed |
 | django_dbos.W001 | DbosRouter is missing, but tables belong to another database than the default |
 | django_dbos.W002 | the workflow database has ATOMIC_REQUESTS |
 | django_dbos.W003 | Channels is installed without a channel layer |
@@ -86,6 +87,7 @@ def check_dbos(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) ->
         *check_database(settings.database, settings.concurrency),
         *_check_steps(settings),
         *_check_serializer(),
+        *_check_encryption(settings),
         *_check_router(settings),
         *_check_atomic_requests(settings),
         *_check_channels(),
@@ -132,6 +134,16 @@ def _check_serializer() -> Iterator[CheckMessage]:
             hint="Use 'json', 'pickle', or the path of an object with name, dumps() and loads().",
             obj="settings.DBOS",
             id="django_dbos.E006",
+        )
+
+
+def _check_encryption(settings: Settings) -> Iterator[CheckMessage]:
+    if settings.encryption is not None and find_spec("cryptography") is None:
+        yield Error(
+            "DBOS['ENCRYPTION'] is set, but the cryptography package isn't installed.",
+            hint="Run pip install 'django-durable-workflows[encryption]'.",
+            obj="settings.DBOS",
+            id="django_dbos.E010",
         )
 
 

@@ -6,7 +6,9 @@ Invalid settings are reported in two ways: ``get_settings()`` raises ImproperlyC
 
 from __future__ import annotations
 
+import binascii
 import functools
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +22,34 @@ from django.utils.module_loading import import_string
 from django_dbos.core import durations, names, queue_options
 from django_dbos.core.numbers import check_bool, check_count
 from django_dbos.core.queue_options import PlainOptions
+
+# The paths of DBOS["REDACT"], in their parts, by the names of workflows.
+Paths = tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
+# The fields with which a path may begin.
+REDACTABLE = (
+    "input", "output", "error", "attempt_errors", "message", "value", "initial", "answer",
+    "attributes", "*",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encryption:
+    """The keys that encrypt stored values."""
+
+    keys: tuple[tuple[str, bytes], ...] = field(repr=False)
+    """Ids and keys of 32 bytes."""
+    primary: str | None
+    """The id of the key for new values; None leaves these plain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offload:
+    """The storage of large values."""
+
+    storage: str
+    """Its alias in STORAGES."""
+    above: int
+    """The size in bytes above which a value goes there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +103,13 @@ class Settings:
     retention: float | None = None
     # Decides whether a browser may read a stream or an event: (user, workflow, kind, key) -> bool.
     can_read: Callable[..., Any] | str | None = None
-    # Changes what the admin shows of a value: (user, row, field, value) -> value.
-    redact: Callable[..., Any] | str | None = None
+    # The keys that encrypt stored values; None leaves them plain.
+    encryption: Encryption | None = field(default=None, repr=False)
+    # The storage of large values, and the size above which they go there; None keeps them in rows.
+    offload: Offload | None = None
+    # Changes what the admin and exports show of a value: (user, row, field, value) -> value. Or
+    # paths, by the names of workflows.
+    redact: Callable[..., Any] | str | Paths | None = None
     # The interval at which an open socket checks this again; None checks only when it opens.
     recheck: float | None = 60.0
     # The number of sockets that a user may have open in one process; None sets no limit.
@@ -122,7 +157,8 @@ def get_can_read() -> Callable[..., Any] | None:
 
 def get_redact() -> Callable[..., Any] | None:
     """Return the REDACT function, or None; raise ImproperlyConfigured if its path is wrong."""
-    return _imported("REDACT", get_settings().redact)
+    given = get_settings().redact
+    return None if isinstance(given, tuple) else _imported("REDACT", given)
 
 
 def get_can_send() -> Callable[..., Any] | None:
@@ -342,6 +378,100 @@ def _schedules(value: Any, label: str) -> Mapping[str, Mapping[str, Any]]:
     return value
 
 
+def _encryption(value: Any, label: str) -> Encryption | None:
+    """Check the keys. Their bytes aren't in any message."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{label} must be a dict with 'KEYS', not a {type(value).__name__}.")
+    for name in value:
+        if name not in ("KEYS", "PRIMARY"):
+            suggestion = names.suggest(str(name), ("KEYS", "PRIMARY"))
+            raise ValueError(f"{label} has no option {name!r}.{suggestion}")
+    given = value.get("KEYS")
+    if not isinstance(given, Mapping) or not given:
+        raise TypeError(f"{label}['KEYS'] must be a dict of at least one key, by id.")
+    keys = {_key_id(key_id, label): _key(key, key_id, label) for key_id, key in given.items()}
+    primary = value.get("PRIMARY", next(iter(keys)))
+    if primary is not None and primary not in keys:
+        raise ValueError(
+            f"{label}['PRIMARY'] must be the id of one of the keys, or None, but is {primary!r}."
+        )
+    return Encryption(keys=tuple(keys.items()), primary=primary)
+
+
+def _key_id(key_id: Any, label: str) -> str:
+    if not isinstance(key_id, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", key_id):
+        raise ValueError(
+            f"{label}['KEYS'] has the id {key_id!r}. Ids have up to 64 letters, digits, dots, "
+            "dashes and underscores: they are stored with each value."
+        )
+    return key_id
+
+
+def _key(key: Any, key_id: str, label: str) -> bytes:
+    """Return the 32 bytes of a key, which may be given in base64, also of URLs."""
+    data = key
+    if isinstance(key, str):
+        try:
+            data = binascii.a2b_base64(key.replace("-", "+").replace("_", "/"), strict_mode=True)
+        except ValueError:
+            data = None
+    if not isinstance(data, bytes) or len(data) != 32:
+        raise ValueError(
+            f"{label}['KEYS'][{key_id!r}] must be 32 bytes, or their base64. Make one: python -c "
+            "'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'."
+        )
+    return data
+
+
+def _offload(value: Any, label: str) -> Offload | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{label} must be a dict with 'STORAGE', not {type(value).__name__}.")
+    for name in value:
+        if name not in ("STORAGE", "ABOVE"):
+            suggestion = names.suggest(str(name), ("STORAGE", "ABOVE"))
+            raise ValueError(f"{label} has no option {name!r}.{suggestion}")
+    storage, known = value.get("STORAGE"), list(getattr(django_settings, "STORAGES", {}))
+    if not isinstance(storage, str) or storage not in known:
+        suggestion = names.suggest(storage, known) if isinstance(storage, str) else ""
+        raise ValueError(
+            f"{label}['STORAGE'] must be one of the aliases in STORAGES, but is {storage!r}."
+            f"{suggestion}"
+        )
+    above = check_count(value.get("ABOVE", 65_536), f"{label}['ABOVE']", minimum=1_024)
+    return Offload(storage=storage, above=above)
+
+
+def _redact(value: Any, label: str) -> Callable[..., Any] | str | Paths | None:
+    if not isinstance(value, Mapping):
+        return _function(value, label)
+    return tuple(
+        (_name(name, f"The name of a workflow in {label}"), _paths(paths, f"{label}[{name!r}]"))
+        for name, paths in value.items()
+    )
+
+
+def _paths(value: Any, label: str) -> tuple[tuple[str, ...], ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{label} must be a list of paths, not {type(value).__name__} {value!r}.")
+    paths = []
+    for path in value:
+        parts = path.split(".") if isinstance(path, str) else []
+        if not parts or not all(parts):
+            raise ValueError(f"{label} must have paths like 'input.kwargs.card', not {path!r}.")
+        if parts[0] not in REDACTABLE:
+            suggestion = names.suggest(parts[0], REDACTABLE)
+            raise ValueError(
+                f"{label} has the path {path!r}, which must begin with a field: one of "
+                f"{', '.join(REDACTABLE)}.{suggestion}"
+            )
+        paths.append(tuple(parts))
+    return tuple(paths)
+
+
 def _base_url(value: Any, label: str) -> str:
     text = names.check_text(value, label=label, allow_empty=True)
     parts = urlsplit(text)
@@ -384,7 +514,9 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "CONCURRENCY": check_count,
     "RETENTION": _optional_duration,
     "CAN_READ": _function,
-    "REDACT": _function,
+    "ENCRYPTION": _encryption,
+    "OFFLOAD": _offload,
+    "REDACT": _redact,
     "RECHECK": _optional_duration,
     "SOCKETS_PER_USER": _optional_int,
     "BASE_URL": _base_url,
@@ -405,13 +537,16 @@ _HINTS = {
     "SCHEDULES": "For example {'nightly': {'workflow': 'shop.workflows.report', "
     "'cron': '0 3 * * *'}}.",
     "RETENTION": "None keeps finished workflows forever.",
+    "ENCRYPTION": "For example {'KEYS': {'2026-01': os.environ['DBOS_KEY']}}; see "
+    "docs/guides/payloads.md.",
+    "OFFLOAD": "For example {'STORAGE': 'values', 'ABOVE': 65_536}.",
     "RECHECK": "None checks permissions only when a socket opens.",
     "SOCKETS_PER_USER": "None sets no limit.",
     "BASE_URL": "A prefix of paths comes from FORCE_SCRIPT_NAME, as it does for all of Django.",
     "CAN_READ": "The function is called with (user, workflow, kind, key) and returns whether the "
     "user may read.",
-    "REDACT": "The function is called with (user, row, field, value) and returns what the admin "
-    "shows of the value.",
+    "REDACT": "The function is called with (user, row, field, value) and returns what is shown of "
+    "the value. Paths are like {'shop.workflows.checkout': ['input.kwargs.card']}.",
     "CAN_SEND": "The function is called with (user, workflow, topic) and returns whether the user "
     "may send.",
     "WAITING_THREADS": "With 0, requests to a WSGI server never wait.",

@@ -28,9 +28,13 @@
         ├── NotInWorkflow
         ├── NotAllowedInStep
         ├── NotAllowedInAtomic             also Django's TransactionManagementError
+        ├── ImportRefused
+        ├── OffloadFailed
         ├── PayloadTooLarge
         ├── RecordedError                  stands in for an exception that can't be rebuilt
         └── SerializationError
+            ├── EncryptionKeyMissing
+            ├── OffloadedValueMissing
             ├── UnknownTypeInHistory
             └── ModelInstanceGone
 
@@ -574,6 +578,28 @@ class NotAllowedInAtomic(DbosError, TransactionManagementError):
         )
 
 
+class ImportRefused(DbosError):
+    """A document of workflows can't be imported, and nothing of it was. The message says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class OffloadFailed(DbosError):
+    """The storage of DBOS["OFFLOAD"] has failed, outside of workflows: these wait for it.
+
+    Attributes:
+        reason: What the storage has raised.
+    """
+
+    message = "The storage of DBOS['OFFLOAD'] has failed: {reason}"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class PayloadTooLarge(DbosError):
     """The serialized value is larger than DBOS["MAX_PAYLOAD_BYTES"].
 
@@ -621,6 +647,45 @@ class SerializationError(DbosError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
+
+
+class EncryptionKeyMissing(SerializationError):
+    """A value is encrypted with a key that this process doesn't have.
+
+    Raised where the value is read outside of workflows. A workflow that meets such a value waits
+    until a worker with the key runs it.
+
+    Attributes:
+        key_id: The id of the key.
+    """
+
+    message = (
+        "A value is encrypted with key {key_id!r}, which this process doesn't have. Add it to "
+        "DBOS['ENCRYPTION']['KEYS'] here, under this id and with the bytes by which it was written."
+    )
+
+    def __init__(self, key_id: str) -> None:
+        DbosError.__init__(self, key_id)
+        self.key_id = key_id
+
+
+class OffloadedValueMissing(SerializationError):
+    """A large value isn't in the storage of DBOS["OFFLOAD"] any more, or that is another one here.
+
+    A workflow that meets it is quarantined, and can be resumed once the object is back.
+
+    Attributes:
+        name: The name of the object.
+    """
+
+    message = (
+        "The object {name!r} with an offloaded value isn't in the storage of DBOS['OFFLOAD']. "
+        "Check that all processes use the same storage; if it was deleted there, restore it."
+    )
+
+    def __init__(self, name: str) -> None:
+        DbosError.__init__(self, name)
+        self.name = name
 
 
 class UnknownTypeInHistory(SerializationError):

@@ -16,6 +16,7 @@ from django_dbos.exceptions import ChangeRefused, DbosError, WorkflowDoesNotExis
 from django_dbos.operations import (
     context,
     events,
+    exporting,
     forking,
     messages,
     outside,
@@ -432,6 +433,23 @@ class WorkflowHandle(Generic[R]):
     async def asteps(self) -> list[Checkpoint]:
         """See steps()."""
         return await sync_to_async(self.steps)()
+
+    def export(self, *, children: bool = False, decrypt: bool = False) -> dict[str, Any]:
+        """Return the workflow with all its rows as JSON; see export_workflows().
+
+        Raises:
+            WorkflowDoesNotExist: There is no such workflow.
+            EncryptionKeyMissing: The key of a value to be decrypted isn't here.
+            DbosError: The call is made in workflow code.
+        """
+        if workflow_run(context.current()) is not None:
+            raise DbosError("export() can't be recorded. Call it in a step.")
+        ids = [self.workflow_id]
+        return exporting.export(get_store(), ids, children=children, decrypt=decrypt)
+
+    async def aexport(self, *, children: bool = False, decrypt: bool = False) -> dict[str, Any]:
+        """See export()."""
+        return await sync_to_async(self.export)(children=children, decrypt=decrypt)
 
     def _read_status(self) -> str:
         return str(get_store().reader.read_status(self.workflow_id))

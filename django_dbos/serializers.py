@@ -4,6 +4,10 @@ JSON text is stored unchanged. The text of any other serializer is stored with t
 so that the text itself names the serializer which reads it, and values that were written as JSON
 stay readable after a change of SERIALIZER.
 
+With DBOS["ENCRYPTION"], that text is encrypted, and stored as "!encrypted:key:…". Plain texts stay
+readable beside encrypted ones. With DBOS["OFFLOAD"], large texts are in a storage, and rows have a
+reference, "!offloaded:…": see offloading.py.
+
 Deserializing a model instance queries its database, so loads() may need a thread on which the ORM
 can be used; see needs_thread().
 """
@@ -22,7 +26,7 @@ from typing import Any, Protocol
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from django_dbos import conf, exceptions
+from django_dbos import conf, encryption, exceptions, offloading
 from django_dbos.core.texts import is_encodable
 from django_dbos.core.values import errors, plain_json
 from django_dbos.core.values.errors import ErrorSummary
@@ -40,7 +44,7 @@ class Serializer(Protocol):
 
     Attributes:
         name: Letters, digits, dots and dashes; stored with every value. "json" and "pickle" are
-            taken.
+            taken, and so are "encrypted" and "offloaded".
     """
 
     name: str
@@ -53,7 +57,7 @@ class Serializer(Protocol):
 
 
 def dumps(value: Any, *, label: Label) -> str:
-    """Return ``value`` as text for the database.
+    """Return ``value`` as text for the database, encrypted if DBOS["ENCRYPTION"] says so.
 
     Args:
         value: The value to serialize.
@@ -64,6 +68,10 @@ def dumps(value: Any, *, label: Label) -> str:
         SerializationError: The serializer refuses the value.
         PayloadTooLarge: The text is larger than DBOS["MAX_PAYLOAD_BYTES"].
     """
+    return encryption.protect(_dumps_plain(value, label))
+
+
+def _dumps_plain(value: Any, label: Label) -> str:
     serializer = get_serializer()
     if serializer is json_serializer:
         text = _dumps_json(value, label)
@@ -72,6 +80,36 @@ def dumps(value: Any, *, label: Label) -> str:
 
     check_size(text, label)
     return text
+
+
+def opened(text: str) -> str:
+    """Return a stored text without its encryption; raise EncryptionKeyMissing.
+
+    All functions here that read take encrypted texts, too.
+    """
+    return encryption.decrypt(text) if text.startswith(encryption.PREFIX) else text
+
+
+def whole(text: str) -> str:
+    """Return a stored text as its serializer wrote it: fetched if it is offloaded, and decrypted.
+
+    Raises:
+        EncryptionKeyMissing: It is encrypted with a key that isn't here.
+        OffloadedValueMissing: It isn't in the storage.
+        OffloadFailed: The storage has failed.
+    """
+    return opened(offloading.fetch(text)) if text.startswith("!") else text
+
+
+def dump_attempts(errors: list[dict[str, Any]]) -> str | None:
+    """Return the errors of a step's attempts as text for the database; None if there are none."""
+    return encryption.protect(json.dumps(errors)) if errors else None
+
+
+def load_attempts(text: str | None) -> list[dict[str, Any]]:
+    """Return the errors that dump_attempts() has written; raise EncryptionKeyMissing."""
+    errors: list[dict[str, Any]] = json.loads(opened(text)) if text else []
+    return errors
 
 
 def check_size(text: str, label: Label) -> None:
@@ -88,10 +126,12 @@ def loads(text: str) -> Any:
     """Return the value that dumps() has serialized to ``text``.
 
     Raises:
+        EncryptionKeyMissing: It is encrypted with a key that isn't here.
         UnknownTypeInHistory: A type in the text can't be found, or has changed.
         ModelInstanceGone: The text refers to a model instance that has been deleted.
-        SerializationError: The text can't be read for another reason; the base class of both.
+        SerializationError: The text can't be read for another reason; the base class of them all.
     """
+    text = whole(text)
     if not text.startswith("!"):
         return json_serializer.loads(text)
     name, _, rest = text[1:].partition(":")
@@ -108,12 +148,24 @@ def loads(text: str) -> Any:
 
 
 def needs_thread(text: str) -> bool:
-    """Return whether loads() of ``text`` may query a database or run a project's serializer."""
+    """Return whether loads() of ``text`` may query a database or a storage, or run other code.
+
+    Of an encrypted text only opened() can tell.
+    """
     return '{"$model"' in text or text.startswith("!")
 
 
 def to_plain(text: str) -> Any:
-    """Return the value in ``text`` as plain JSON values, for browsers and the admin."""
+    """Return the value in ``text`` as plain JSON values, for browsers and the admin.
+
+    A value that this process can't read is a text that says so.
+    """
+    try:
+        text = whole(text)
+    except exceptions.EncryptionKeyMissing as error:
+        return f"<encrypted with key {error.key_id}, which is missing here>"
+    except exceptions.OffloadedValueMissing as error:
+        return f"<offloaded to {error.name}, which is missing>"
     if not text.startswith("!"):
         return json_serializer.to_plain(text)
     try:
@@ -125,6 +177,11 @@ def to_plain(text: str) -> Any:
 
 def to_plain_text(text: str) -> str:
     """Return the value in ``text`` as JSON text for browsers: unchanged where it is plain."""
+    if text.startswith((encryption.PREFIX, offloading.PREFIX)):
+        try:
+            text = whole(text)
+        except (exceptions.EncryptionKeyMissing, exceptions.OffloadedValueMissing):
+            return plain_json.to_text(to_plain(text))
     if not text.startswith("!") and json_serializer.is_plain_text(text):
         return text
     return plain_json.to_text(to_plain(text))
@@ -134,23 +191,28 @@ def dump_error(error: BaseException) -> str:
     """Return ``error`` as JSON text, or its description if it can't be rebuilt or is too large."""
     text = errors.dump_error(json_serializer, error)
     if len(text.encode()) > conf.get_settings().max_payload_bytes:
-        return errors.dump_stand_in(json_serializer, error)
-    return text
+        text = errors.dump_stand_in(json_serializer, error)
+    return encryption.protect(text)
 
 
 def load_error(text: str) -> BaseException:
     """Return the recorded exception, or the RecordedError that was recorded in its place.
 
     Raises:
+        EncryptionKeyMissing: It is encrypted with a key that isn't here.
         SerializationError: The class or the args can't be rebuilt here; usually
             UnknownTypeInHistory.
     """
-    return errors.load_error(json_serializer, text)
+    return errors.load_error(json_serializer, whole(text))
 
 
 def load_error_or_stand_in(text: str) -> BaseException:
-    """Return the recorded exception, or a RecordedError wherever load_error() would raise."""
-    return errors.load_error_or_stand_in(json_serializer, text)
+    """Return the recorded exception, or a RecordedError if it can't be rebuilt.
+
+    Raises:
+        EncryptionKeyMissing: It is encrypted with a key that isn't here.
+    """
+    return errors.load_error_or_stand_in(json_serializer, whole(text))
 
 
 def load_error_to_raise(text: str) -> Exception:
@@ -162,7 +224,7 @@ def load_error_to_raise(text: str) -> Exception:
     error = load_error_or_stand_in(text)
     if isinstance(error, Exception):
         return error
-    return errors.stand_in_for(json_serializer, text)
+    return errors.stand_in_for(json_serializer, whole(text))
 
 
 def round_trip_error(error: BaseException, text: str | None = None) -> BaseException:
@@ -172,18 +234,68 @@ def round_trip_error(error: BaseException, text: str | None = None) -> BaseExcep
         error: The exception as it was raised.
         text: The result of dump_error() for it, if there is one already.
     """
-    return errors.round_trip_error(json_serializer, error, text or dump_error(error))
+    return errors.round_trip_error(json_serializer, error, opened(text or dump_error(error)))
 
 
 def summarize_error(text: str) -> ErrorSummary:
     """Return the class, message and traceback of a recorded error without rebuilding it."""
-    return errors.summarize_error(json_serializer, text)
+    return errors.summarize_error(json_serializer, whole(text))
+
+
+def to_plain_parts(field: str, text: str) -> Any:
+    """Return a value as DBOS["REDACT"] takes it: of an error its class, message and traceback."""
+    if field == "error":
+        summary = summarize_error(text)
+        return {
+            "class": summary.class_path.removeprefix("builtins."),
+            "message": summary.message,
+            "traceback": summary.traceback,
+        }
+    return load_attempts(text) if field == "attempt_errors" else to_plain(text)
+
+
+def from_plain_parts(field: str, text: str, parts: Any) -> str:
+    """Return the plain text of a value whose parts were redacted; the original's is `text`.
+
+    An error becomes one that is read as a RecordedError.
+    """
+    if field != "error":
+        return plain_json.to_text(parts)
+    found = parts if isinstance(parts, dict) else {"message": parts, "traceback": parts}
+    return plain_json.to_text(
+        {
+            "error": json.loads(whole(text))["error"],
+            "message": str(found.get("message")),
+            "traceback": str(found.get("traceback")),
+            "args": None,
+            "args_text": f"({str(found.get('message'))!r})",
+        }
+    )
+
+
+def are_alike(text: str, other: str) -> bool:
+    """Return whether two stored texts have the same value, as far as that can be known here."""
+    try:
+        return text == other or whole(text) == whole(other)
+    except exceptions.EncryptionKeyMissing:
+        return True
+
+
+def fingerprint_of(value: Any) -> str:
+    """Return the fingerprint of a value; raise SerializationError or PayloadTooLarge."""
+    return fingerprint(_dumps_plain(value, "The arguments"))
 
 
 def fingerprint(args_text: str) -> str:
-    """Return a 16-character hash of serialized arguments that ignores the order of keys."""
+    """Return a 16-character hash of serialized arguments that ignores the order of keys.
+
+    While values are encrypted, it doesn't let anyone guess the arguments who lacks the key.
+    """
     if args_text.count("{") != args_text.count("{}") and not args_text.startswith("!"):
         args_text = json.dumps(json.loads(args_text), sort_keys=True)
+    keyring = encryption.get_keyring()
+    if keyring is not None and keyring.primary is not None:
+        return keyring.digest(args_text)
     return hashlib.blake2b(args_text.encode(), digest_size=8).hexdigest()
 
 
@@ -304,4 +416,4 @@ def _load_serializer(setting: str) -> Serializer:
     return serializer  # type: ignore[no-any-return]
 
 
-_TAKEN = frozenset({"json", "pickle"})
+_TAKEN = frozenset({"json", "pickle", "encrypted", "offloaded"})

@@ -97,6 +97,11 @@ Reading and administration
 The models are the query API: their rows can be read and filtered, but not changed, by the ORM. The
 [admin](../guides/admin.md) shows them.
 
+Export and import
+    export_workflows import_workflows
+Workflows go to another database as JSON, as the guide to
+[encrypted, large and redacted values](../guides/payloads.md#export-and-import) shows.
+
 Live pages
     stream_token event_token routing.websocket_urlpatterns consumers.StreamConsumer
     consumers.EventConsumer
@@ -127,7 +132,8 @@ Exceptions
     NondeterminismError MapFailed LimitReached StreamClosed NotInWorkflow NotAllowedInStep
     NotAllowedInAtomic FormDoesNotExist FormNotPending PayloadTooLarge QueueDoesNotExist
     RecordedError ScheduleDoesNotExist ScheduleExists ScheduleIsDeclared SerializationError
-    UnknownTypeInHistory ModelInstanceGone
+    UnknownTypeInHistory ModelInstanceGone EncryptionKeyMissing OffloadedValueMissing OffloadFailed
+    ImportRefused
 Every error derives from `DbosError`. Messages name the value at fault and the remedy.
 """
 # Values have no docstrings of their own.

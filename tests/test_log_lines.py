@@ -33,7 +33,7 @@ OWN = {
     # A function's own name, as the code registers it.
     "run.definition.name",
     "_how(run)",
-    "f': {run.error!r}' if has_failed else ''",
+    "f': {shown!r}' if has_failed else ''",
 }
 OWN_IN_FILE = {
     # The engine's name for a kind of process.

@@ -3,7 +3,16 @@
 from tests.executor import workflows
 from tests.flow import scheduled
 from tests.flow import workflows as flow_workflows
+from tests.payloads import workflows as payload_workflows
 from tests.process import asking, limited
 from tests.process import workflows as process_workflows
 
-__all__ = ["asking", "flow_workflows", "limited", "process_workflows", "scheduled", "workflows"]
+__all__ = [
+    "asking",
+    "flow_workflows",
+    "limited",
+    "payload_workflows",
+    "process_workflows",
+    "scheduled",
+    "workflows",
+]

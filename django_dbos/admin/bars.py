@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +10,10 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
+from django_dbos import serializers
 from django_dbos.admin.time_scale import WIDTH, Scale
 from django_dbos.core.status import Status
+from django_dbos.exceptions import SerializationError
 from django_dbos.fields import text_to_instant
 from django_dbos.models import Checkpoint
 
@@ -96,7 +97,10 @@ def bars_of_step(step: Any, start: datetime, end: datetime) -> Iterator[Bar]:
 def _failed_attempts(step: Any) -> list[dict[str, Any]]:
     """Return the failed attempts whose times are known; their errors aren't looked at."""
     text = step.attempt_errors_text_loaded
-    found: list[dict[str, Any]] = json.loads(text) if text else []
+    try:
+        found = serializers.load_attempts(text)
+    except SerializationError:
+        found = []
     return [failed for failed in found if "at" in failed and "seconds" in failed]
 
 

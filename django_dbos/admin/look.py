@@ -9,7 +9,7 @@ from typing import Any, Self
 from django.http import HttpRequest
 from django.utils.translation import gettext
 
-from django_dbos.conf import get_redact
+from django_dbos import redaction
 
 logger = logging.getLogger("django_dbos.admin")
 
@@ -47,8 +47,7 @@ class Look:
             Unshowable: The function has failed, or can't be imported.
         """
         try:
-            redact = get_redact()
-            return value if redact is None else redact(self.user, row, field, value)
+            return redaction.redacted(self.user, row, field, value)
         except Exception as error:
             # The message of the error may contain the value.
             logger.exception("DBOS['REDACT'] failed for %r of %r", field, row)

@@ -158,6 +158,12 @@ def _waiting(workflow: Workflow) -> str:
     if workflow.wake_kind == WakeKind.RETRY_AFTER:
         told = {"seconds": workflow.wake_name, "instant": instant(workflow.due_at)}
         return gettext("A step was told to try again in %(seconds)s s, at %(instant)s.") % told
+    if workflow.wake_kind == WakeKind.KEY:
+        text = gettext(
+            "A value is encrypted with key '%s', which its last worker didn't have. It goes on "
+            "once a worker has the key: add it to DBOS['ENCRYPTION'] of all workers."
+        )
+        return text % str(workflow.wake_name or "")
     awaited = _awaited(workflow)
     if workflow.due_at is None:
         return gettext("Waiting for %s.") % awaited

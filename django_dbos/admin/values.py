@@ -89,7 +89,7 @@ def attempts(row: Any, look: Look) -> Value | int:
     """Return the number of a step's attempts, or the list of their errors if there are any."""
     if row.attempt_errors_text_size is None or not look.may_see:
         return int(row.attempts)
-    return _show(row, "attempt_errors_text", json.loads, _written_attempts, look)
+    return _show(row, "attempt_errors_text", serializers.load_attempts, _written_attempts, look)
 
 
 def _error_parts(text: str) -> dict[str, str]:

@@ -248,6 +248,10 @@ MAX_DESCRIPTION = 255
 """The characters of a description of a wait."""
 
 
+KEYS = "dbos:keys"
+"""The target, in the index of waits, of workflows whose values are encrypted with a missing key."""
+
+
 class WakeKind(StrEnum):
     """The kinds of waits. All but the first three wait for something besides the time."""
 
@@ -259,6 +263,8 @@ class WakeKind(StrEnum):
     EVENT = "event"
     RESULT = "result"
     STREAM = "stream"
+    KEY = "key"
+    """A value is encrypted with a key that its last worker doesn't have; the name is the key's."""
     ANY = "any"
     FAILURES = "failures"
 
@@ -288,6 +294,11 @@ class Wake:
     def of_message(cls, workflow_id: str, topic: str) -> Wake:
         """Return the wait for a message to a workflow."""
         return cls(kind=WakeKind.MESSAGE, workflow_id=workflow_id, name=topic)
+
+    @classmethod
+    def of_key(cls, key_id: str) -> Wake:
+        """Return the wait for a worker that has a key of DBOS["ENCRYPTION"]."""
+        return cls(kind=WakeKind.KEY, workflow_id=KEYS, name=key_id)
 
     @classmethod
     def of_failures(cls, parent_id: str, step_number: int, tolerated: int) -> Wake:
@@ -340,7 +351,7 @@ class Wake:
         """
         if self.kind is WakeKind.EVENT and self.name:
             return (self.key, f"{self.kind}:{self.workflow_id}:")
-        if self.kind is WakeKind.FAILURES or self._ends_streams:
+        if self.kind in (WakeKind.FAILURES, WakeKind.KEY) or self._ends_streams:
             return ()
         return (self.key,)
 
@@ -509,6 +520,7 @@ class Suspend(Write):
 
     wake: Wake
     step_number: int
+    """The step whose checkpoint has the deadline; none, for a wait for a key."""
     remaining: float | None = None
     """Seconds until the wait's deadline, when the run last polled."""
     queue_name: str | None = None

@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from django_dbos import serializers
 from django_dbos.core import registry, schedules, zones
 from django_dbos.core.schedules import StoredSchedule
 from django_dbos.executor.scheduler import PATIENCE
@@ -67,12 +68,19 @@ def _change_of(
     if options is not None:
         declared = schedules.dumps(options)
         is_back = schedule.paused_reason == UNDECLARED
-        if is_back or schedule.declared_options != options:
+        if is_back or not _are_alike(schedule.declared_options, options):
             return lambda row: _redeclared(row, declared, now)
         return _replan if _is_stale(schedule) else None
     if schedule.declared is not None and is_known and _is_orphan(schedule):
         return lambda row: row.paused(now, "", UNDECLARED) if row.paused_at is None else row
     return _replan if _is_stale(schedule) else None
+
+
+def _are_alike(stored: dict[str, Any] | None, options: dict[str, Any]) -> bool:
+    """Return whether options are those of a row; each encryption of the arguments differs."""
+    if stored is None or not serializers.are_alike(stored.get("input", ""), options["input"]):
+        return False
+    return {**stored, "input": options["input"]} == options
 
 
 def _redeclared(row: StoredSchedule, declared: str | None, now: datetime) -> StoredSchedule:

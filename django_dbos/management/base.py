@@ -9,6 +9,7 @@ import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -240,6 +241,15 @@ def _restore(before: Any) -> None:
     else:
         settings.DBOS = before
     setting_changed.send(sender=DatabaseCommand, setting="DBOS", value=before, enter=False)
+
+
+def read_document(path: str) -> Any:
+    """Return the JSON in a file, "-" for standard input; raise CommandError."""
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        return json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise CommandError(f"{path!r} can't be read as JSON: {error}") from error
 
 
 def flag_of(option: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_dbos import serializers
 from django_dbos.core.ids import MAX_ID_LENGTH
 from django_dbos.fields import InstantField, KeyField
 from django_dbos.models.base import EngineRow, error_of, value_of
@@ -74,8 +74,7 @@ class Checkpoint(EngineRow):
         pause as `"retry_after"`, and the attempt after it has the same number. Those of earlier
         versions have only their numbers and errors.
         """
-        errors: list[dict[str, Any]] = json.loads(self.attempt_errors_text or "[]")
-        return errors
+        return serializers.load_attempts(self.attempt_errors_text)
 
 
 class AtomicCheckpoint(EngineRow):

@@ -97,6 +97,9 @@ class Handle(Protocol):
     def steps(self) -> list[Checkpoint]:
         """Return the workflow's checkpoints, in the order of their step numbers."""
 
+    def export(self, *, children: bool = False, decrypt: bool = False) -> dict[str, Any]:
+        """Return the workflow with all its rows as JSON."""
+
     async def aget_result(self, timeout: Timeout = None) -> Any:  # noqa: ASYNC109
         """See get_result()."""
 
@@ -158,6 +161,9 @@ class Handle(Protocol):
 
     async def aevents(self) -> dict[str, Any]:
         """See events()."""
+
+    async def aexport(self, *, children: bool = False, decrypt: bool = False) -> dict[str, Any]:
+        """See export()."""
 
     async def asteps(self) -> list[Checkpoint]:
         """See steps()."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
 
+from django_dbos import offloading, serializers
 from django_dbos.exceptions import FormDoesNotExist, FormNotPending
 from django_dbos.operations import callbacks, form_classes
 from django_dbos.store import get_store
@@ -53,7 +54,7 @@ def submit(row: Inquiry, form: Any, user: Any) -> None:
     """
     pk = getattr(user, "pk", None)
     user_id = None if pk is None else str(pk)
-    message, answer = form_classes.dump_answer(form, user_id)
+    message, answer = map(offloading.offload, form_classes.dump_answer(form, user_id))
     answered = get_store().answer_inquiry(row.pk, message=message, answer=answer, by=user_id)
     if not answered:
         raise FormNotPending(row.pk, read_form(row.pk).state)
@@ -80,10 +81,11 @@ def call_back(signed: str, read: Any) -> str:
     found = Inquiry.objects.using(store.alias).filter(kind=Inquiry.Kind.CALLBACK, secret=secret)
     if not found.filter(pk=inquiry_id).exists():
         return "unknown"
-    message = callbacks.message_of(read())
+    message = offloading.offload(callbacks.message_of(read()))
     if store.answer_inquiry(inquiry_id, message=message, answer=message):
         return "accepted"
     row = found.with_state().filter(pk=inquiry_id).first()
     if row is None:
         return "unknown"
-    return "repeated" if row.answer_text == message else str(row.state)
+    is_repeated = row.answer_text is not None and serializers.are_alike(row.answer_text, message)
+    return "repeated" if is_repeated else str(row.state)

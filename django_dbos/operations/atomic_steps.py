@@ -16,7 +16,7 @@ from typing import Any
 from django.db import Error, connections
 
 from django_dbos.core.records import Checkpoint
-from django_dbos.exceptions import NotAllowedInAtomic
+from django_dbos.exceptions import EncryptionKeyMissing, NotAllowedInAtomic
 from django_dbos.interruptions import RunCancelled
 from django_dbos.operations import places
 from django_dbos.operations._sync.reads import patiently
@@ -110,6 +110,8 @@ class _AtomicStep:
         while found is None:
             try:
                 found = self._attempt()
+            except EncryptionKeyMissing as error:
+                self._run.await_key(error)
             except (Exception, SystemExit) as error:
                 if self._repeats.is_last(error):
                     return self._fail(error)

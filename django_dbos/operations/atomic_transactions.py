@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db import Error, connections, transaction
 
+from django_dbos import offloading
 from django_dbos.core.records import Checkpoint, State, Write
 from django_dbos.exceptions import DbosError, NondeterminismError
 from django_dbos.interruptions import HistoryUnusable
@@ -71,7 +72,7 @@ class StepTransaction:
     def _run_function(self) -> tuple[Any, Checkpoint]:
         value = self._call_function()
         self._recorder.announce()
-        checkpoint = self._recorder.returned(value)
+        checkpoint = offloading.offloaded(self._recorder.returned(value))
         self._recorder.announce(checkpoint)
         self._record_in_transaction(checkpoint)
         return value, checkpoint

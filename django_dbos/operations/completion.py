@@ -4,7 +4,7 @@ A run ends in one of these ways:
 
 * the function returned or raised: the workflow is finished, in SUCCESS or ERROR;
 * `ContinuedAsNew`: the run becomes a past one, and the workflow's next run is enqueued;
-* `Suspended`: the workflow waits, and its row has the wake-up;
+* `Suspended`: the workflow waits, and its row has the wake-up: also for the key of a value;
 * `HandedOver`, or an exception of the surrounding program: the claim is released;
 * `ClaimLost`, `RunCancelled`: the row isn't this run's any more, and nothing is written;
 * `HistoryUnusable`: the workflow is quarantined, to be resumed after a fix.
@@ -21,7 +21,7 @@ from functools import partial
 from django_dbos import serializers
 from django_dbos.core.records import Answer, Continue, Finish, Release, Suspend, Verdict, Write
 from django_dbos.core.status import Status
-from django_dbos.exceptions import PayloadTooLarge, SerializationError
+from django_dbos.exceptions import EncryptionKeyMissing, PayloadTooLarge, SerializationError
 from django_dbos.interruptions import (
     ClaimLost,
     ContinuedAsNew,
@@ -42,6 +42,8 @@ async def aend(run: Run, raised: BaseException | None) -> None:
     write = _ending(run, raised)
     if isinstance(write, Finish):
         await run.arecord_left()
+    if isinstance(write, Finish | Continue):
+        write = await run.aoffloaded(write)
     if _leave(run, write):
         return
     while write is not None:
@@ -57,6 +59,8 @@ def _ending(run: Run, raised: BaseException | None) -> Write | None:
     run.is_under_way = False
     if isinstance(raised, RunInterrupted) and run.interruption is None:
         run.interruption = raised
+    if isinstance(raised, EncryptionKeyMissing):
+        run.note_missing_key(raised)
     if isinstance(run.interruption, HandedOver) and not run.is_unwinding:
         # The run was to stop, and came to its end by itself.
         run.interruption = None

@@ -122,6 +122,8 @@ def awaited(row: Any) -> str | None:
             return f"an entry of stream {row.wake_name!r} of {row.wake_workflow_id!r}"
         case WakeKind.RETRY_AFTER:
             return f"a step, which was told to try again in {row.wake_name} s"
+        case WakeKind.KEY:
+            return f"a worker with encryption key {row.wake_name!r}"
         case WakeKind.ANY:
             return str(row.wake_name)
     return row.wake_kind  # type: ignore[no-any-return]

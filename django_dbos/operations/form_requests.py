@@ -41,4 +41,5 @@ class FormRequest:
     @property
     def fingerprint(self) -> str:
         """A digest that distinguishes the forms of concurrent branches."""
-        return serializers.fingerprint(f"{self.path}\n{self.title}\n{self.initial}")
+        initial = None if self.initial is None else serializers.opened(self.initial)
+        return serializers.fingerprint(f"{self.path}\n{self.title}\n{initial}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from django_dbos import serializers
+from django_dbos import offloading, serializers
 from django_dbos.core.records import Asked, Checkpoint, NewInquiry, State, Wake
 from django_dbos.operations import (
     audiences,
@@ -80,7 +80,7 @@ async def aask(call: Call, request: FormRequest, asked_at: int, position: int = 
             except TypeError as error:
                 return error
             audiences.warn_of_unknown(request.audience, request.path, run.log_fields)
-        return run.host.store.ask(run.claim, new)
+        return run.host.store.ask(run.claim, offloading.offloaded(new))
 
     asked = await reads.apatiently(run, ask)
     if isinstance(asked, TypeError):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import transaction
 
-from django_dbos import telemetry
+from django_dbos import offloading, telemetry
 from django_dbos.core import registry
 from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.batch.plan import Plan
@@ -93,7 +93,7 @@ class InlineHost:
         Raises:
             WaitInTest: There is no place, and in a test's transaction none becomes free.
         """
-        session = self.store.session()
+        session, new = self.store.session(), offloading.offloaded(new)
         with session.transaction():
             (started,) = self.store.start_workflows([new])
             if not started.is_new:

@@ -28,7 +28,7 @@ from django_dbos.core.records import (
     Verdict,
     Wake,
 )
-from django_dbos.exceptions import DbosError, MapFailed, WorkflowIdConflict
+from django_dbos.exceptions import DbosError, EncryptionKeyMissing, MapFailed, WorkflowIdConflict
 from django_dbos.operations import many_results, reads
 from django_dbos.operations.many_results import Limit, find_left, read_text
 from django_dbos.operations.run import Call, Run, operation_name
@@ -178,6 +178,8 @@ async def _aoutcome(call: Call, plan: Plan, group: int, ids: Sequence[str]) -> C
         while text is None:
             await _await_ends(call, _Children(run, plan, group), ids)
             text = await reads.apatiently(run, partial(read_text, run, ids))
+    except EncryptionKeyMissing as error:
+        run.await_key(error)
     except DbosError as error:
         failure = serializers.dump_error(error)
     checkpoint = call.checkpoint(output=text, error=failure)

@@ -11,6 +11,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
+from django_dbos import offloading
 from django_dbos.core import durations
 from django_dbos.core.records import NewMessage, NewWorkflow
 from django_dbos.operations import client, context, events, inline_calls, limits
@@ -69,7 +70,7 @@ async def aget_results(
 def _send(new: Sequence[NewMessage]) -> None:
     store = get_store()
     store.refuse_in_atomic_elsewhere("send")
-    store.send_messages(new)
+    store.send_messages([offloading.offloaded(message) for message in new])
 
 
 def _sent_by_step(new: Sequence[NewMessage]) -> list[NewMessage]:
@@ -83,10 +84,11 @@ def _sent_by_step(new: Sequence[NewMessage]) -> list[NewMessage]:
 def _start(new: Sequence[NewWorkflow]) -> list[str]:
     store = get_store()
     store.refuse_in_atomic_elsewhere("start")
+    new = [offloading.offloaded(workflow) for workflow in new]
     return [started.workflow_id for started in store.start_workflows(new)]
 
 
 def _start_many(like: NewWorkflow, inputs: Sequence[str]) -> list[str]:
     store = get_store()
     store.refuse_in_atomic_elsewhere("start")
-    return store.start_many(like, inputs)
+    return store.start_many(like, [offloading.offload(text) for text in inputs])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import traceback
 from dataclasses import replace
@@ -33,7 +32,7 @@ class Recorder:
         """The errors of earlier attempts."""
         if (before := call.wait) is not None:
             self.attempt = before.attempts + 1
-            self.errors = json.loads(before.attempt_errors or "[]")
+            self.errors = call.run.read_here(serializers.load_attempts, before.attempt_errors)
         self._began = self._attempt_began = time.perf_counter()
         self._has_left = False
 
@@ -133,7 +132,7 @@ class Recorder:
     def _checkpoint(self, **outcome: Any) -> Checkpoint:
         return self.call.checkpoint(
             attempts=self.attempt,
-            attempt_errors=json.dumps(self.errors) if self.errors else None,
+            attempt_errors=serializers.dump_attempts(self.errors),
             duration=self.duration,
             **outcome,
         )

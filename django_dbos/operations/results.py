@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from django_dbos import serializers
 from django_dbos.conf import get_settings
 from django_dbos.core import durations
 from django_dbos.core.ids import child_workflow_id
@@ -75,7 +76,7 @@ async def astart_many(run: Run, like: NewWorkflow, inputs: Sequence[str]) -> lis
 async def _arecorded_ids(run: Run, checkpoint: Checkpoint) -> list[str]:
     if checkpoint.error is not None:
         raise await run.aload_error(checkpoint.error)
-    return json.loads(checkpoint.output or "[]")  # type: ignore[no-any-return]
+    return json.loads(serializers.opened(checkpoint.output or "[]"))  # type: ignore[no-any-return]
 
 
 class _Children:

@@ -25,7 +25,7 @@ from django_dbos.core.records import (
 )
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.core.status import Status
-from django_dbos.exceptions import DbosError, NondeterminismError
+from django_dbos.exceptions import DbosError, EncryptionKeyMissing, NondeterminismError
 from django_dbos.interruptions import (
     ClaimLost,
     ContinuedAsNew,
@@ -35,12 +35,18 @@ from django_dbos.interruptions import (
     RunInterrupted,
     Suspended,
 )
+from django_dbos.operations import missing_keys
 from django_dbos.operations.runtime import Host
 
 if TYPE_CHECKING:
     from django_dbos.operations.ordering import Branches
 
+T = TypeVar("T")
+R = TypeVar("R")
 W = TypeVar("W", bound=Write)
+
+# The step of a wait that has no checkpoint.
+NO_STEP = 0
 
 # Seconds between two looks whether the steps of a run that is handed over have ended.
 STEPS_PAUSE = 0.02
@@ -341,6 +347,26 @@ class BaseRun:
         """End the run until the wake-up comes, or `remaining` seconds have passed."""
         self.suspension = {"wake": wake, "step_number": step_number, "remaining": remaining}
         self.stop(Suspended())
+
+    def await_key(self, error: EncryptionKeyMissing) -> NoReturn:
+        """End the run until a worker with the key of its values takes it up."""
+        self.note_missing_key(error)
+        self.check()
+        raise error
+
+    def note_missing_key(self, error: EncryptionKeyMissing) -> None:
+        """Have the run end as await_key() does, unless it ends anyway (CORRECTNESS rule 95)."""
+        if self.interruption is None:
+            missing_keys.log(self.workflow_id, error.key_id)
+            self.suspension = {"wake": Wake.of_key(error.key_id), "step_number": NO_STEP}
+            self.interruption = Suspended()
+
+    def read_here(self, read: Callable[[T], R], text: T) -> R:
+        """Return what `read` makes of a stored text, unless the run awaits its key."""
+        try:
+            return read(text)
+        except EncryptionKeyMissing as error:
+            self.await_key(error)
 
     def check_finished(self, ending: str) -> None:
         """End the run if its history has operations that it doesn't reach before this ending."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from django_dbos import serializers
+from django_dbos import offloading, serializers
 from django_dbos.core.records import Answer, Checkpoint, RecordStep, Verdict, Write
-from django_dbos.exceptions import SerializationError
+from django_dbos.exceptions import EncryptionKeyMissing, SerializationError
 from django_dbos.interruptions import HistoryUnusable
 from django_dbos.operations import places, reads
-from django_dbos.operations.run_base import BaseCall, BaseRun
+from django_dbos.operations.run_base import BaseCall, BaseRun, W
+from django_dbos.operations.storing import storing
 
 
 class AsyncRunWrites(BaseRun):
@@ -32,7 +33,7 @@ class AsyncRunWrites(BaseRun):
             await self.arecord_left()
             # Other branches may have been given outcomes in the meantime.
             self._move_to_end(values)
-        write = self.fenced(kind, **values)
+        write = await self.aoffloaded(self.fenced(kind, **values))
         answer = await self.host.writer.awrite(write)
         self.check_answer(answer, call)
         checkpoint = _outcome(write, answer)
@@ -47,6 +48,8 @@ class AsyncRunWrites(BaseRun):
 
         If it `ends_wait`, it may have begun to wait for any of several things.
         """
+        if isinstance(error, EncryptionKeyMissing):
+            self.await_key(error)
         checkpoint = call.checkpoint(error=serializers.dump_error(error))
         values = {"checkpoint": checkpoint, "ends_wait": ends_wait}
         answer = await self.asubmit(RecordStep, call, **values)
@@ -56,7 +59,15 @@ class AsyncRunWrites(BaseRun):
     async def apost(self, kind: type[Write], **values: Any) -> None:
         """Write without waiting; the next write that waits, waits for this one as well."""
         self.has_posted = True
-        await self.host.writer.apost(self.fenced(kind, **values), self.note_post)
+        write = await self.aoffloaded(self.fenced(kind, **values))
+        await self.host.writer.apost(write, self.note_post)
+
+    async def aoffloaded(self, write: W) -> W:
+        """Return a write whose large values are in the storage, once it has them."""
+        above = offloading.limit()
+        if above is None or not offloading.has_large(write, above):
+            return write
+        return await reads.apatiently(self, storing(offloading.offloaded, write))
 
     async def arecord_left(self) -> None:
         """Record the iterations over streams that were left since the last write."""
@@ -71,22 +82,31 @@ class AsyncRunWrites(BaseRun):
         return None if checkpoint.output is None else await self.aload(checkpoint.output)
 
     async def aload(self, text: str) -> Any:
-        """Return a recorded value; one that can't be read quarantines the workflow."""
+        """Return a recorded value; one that can't be read quarantines the workflow.
+
+        Without its key, the workflow waits.
+        """
         try:
+            text = serializers.opened(text)
             if serializers.needs_thread(text):
                 with self.holding_turns():
-                    return await reads.apatiently(self, lambda: serializers.loads(text))
+                    return await reads.apatiently(self, storing(serializers.loads, text))
             return serializers.loads(text)
+        except EncryptionKeyMissing as error:
+            self.await_key(error)
         except SerializationError as error:
             self.stop(HistoryUnusable(error))
 
     async def aload_error(self, text: str) -> BaseException:
-        """Return a recorded error; one that can't be read quarantines the workflow."""
+        """Return a recorded error; see aload()."""
         try:
+            text = serializers.opened(text)
             if serializers.needs_thread(text):
                 with self.holding_turns():
-                    return await reads.apatiently(self, lambda: serializers.load_error(text))
+                    return await reads.apatiently(self, storing(serializers.load_error, text))
             return serializers.load_error(text)
+        except EncryptionKeyMissing as error:
+            self.await_key(error)
         except SerializationError as error:
             self.stop(HistoryUnusable(error))
 

@@ -49,10 +49,8 @@ def execute(run: Run) -> None:
 
 async def aexecute(run: Run) -> None:
     """Run an async workflow function on this loop, to its end. Raises as `execute` does."""
-    run.loop = asyncio.get_running_loop()
-    run.thread_id = threading.get_ident()
-    run.branches = Branches(run.loop)
-    run.place_lock = asyncio.Lock()
+    _prepare(run)
+    assert run.loop is not None
     _async_runs[run.workflow_id] = run
     try:
         async with _aobserved(run):
@@ -104,6 +102,28 @@ def _working(run: Run) -> Iterator[None]:
 
 
 # The call
+
+
+def call(run: Run) -> BaseException | None:
+    """Call a sync workflow function without writing its end; return the error that it raised."""
+    run.thread_id = threading.get_ident()
+    return _call(run)
+
+
+async def acall(run: Run) -> BaseException | None:
+    """Call an async workflow function, on a loop of its own: see call()."""
+    _prepare(run)
+    assert run.loop is not None
+    with tracked(run.loop):
+        return await _acall(run)
+
+
+def _prepare(run: Run) -> None:
+    """Prepare a run of an async function for the running loop."""
+    run.loop = asyncio.get_running_loop()
+    run.thread_id = threading.get_ident()
+    run.branches = Branches(run.loop)
+    run.place_lock = asyncio.Lock()
 
 
 def _call(run: Run) -> BaseException | None:

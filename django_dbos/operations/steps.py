@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django_dbos import serializers
-from django_dbos.exceptions import DbosError
+from django_dbos.exceptions import DbosError, EncryptionKeyMissing
 from django_dbos.operations.atomic_steps import arun_atomic, refuse_in_transaction
 from django_dbos.operations.attempts import aattempt
 from django_dbos.operations.ordering import Branches
@@ -35,6 +35,8 @@ async def arun_step(
         try:
             value = await aattempt(recorder, args, kwargs)
             checkpoint = recorder.returned(value)
+        except EncryptionKeyMissing as error:
+            run.await_key(error)
         except (Exception, SystemExit) as error:
             if recorder.is_last(error):
                 return await arecord_error(recorder, error)
@@ -53,6 +55,6 @@ def _fingerprint(branches: Branches, args: tuple[Any, ...], kwargs: dict[str, An
     if not branches.is_concurrent:
         return None
     try:
-        return serializers.fingerprint(serializers.dumps([args, kwargs], label="arguments"))
+        return serializers.fingerprint_of([args, kwargs])
     except DbosError:
         return None

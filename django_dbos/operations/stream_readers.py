@@ -27,6 +27,7 @@ from django_dbos.exceptions import WaitInTest, WaitTimeout
 from django_dbos.operations import places, reads
 from django_dbos.operations.polling import auntil
 from django_dbos.operations.run import Call, Run
+from django_dbos.operations.storing import storing
 from django_dbos.operations.timeouts import entry_label
 from django_dbos.operations.waits import RunWait
 from django_dbos.store.records import Page
@@ -83,7 +84,7 @@ class BaseReader:
             call = self._call = call.run.begin(self._operation, call.step_name)
         self._has_begun = True
         found = None if call.found is None else call.found.output
-        self._end = None if found is None else json.loads(found)
+        self._end = None if found is None else json.loads(serializers.opened(found))
         return call
 
     def _watch(self) -> Watch:
@@ -233,7 +234,7 @@ class AsyncStreamReader(BaseReader):
 
     async def _page_of(self, checkpoint: Checkpoint) -> Page | None:
         """Return the page that an earlier run got in this turn."""
-        recorded = json.loads(checkpoint.output or "null")
+        recorded = json.loads(serializers.opened(checkpoint.output or "null"))
         if recorded is None:
             return None
         entries: list[tuple[int, str]] = []
@@ -372,9 +373,10 @@ class _AsyncRunPageWait(BaseRunPageWait):
 
 async def aload(run: Run | None, text: str) -> Any:
     """Return a stored value; a run's reader waits out a database that is away."""
+    text = serializers.opened(text) if run is None else run.read_here(serializers.opened, text)
     if not serializers.needs_thread(text):
         return serializers.loads(text)
     if run is None:
         return await sync_to_async(serializers.loads)(text)
     with run.holding_turns():
-        return await reads.apatiently(run, lambda: serializers.loads(text))
+        return await reads.apatiently(run, storing(serializers.loads, text))

@@ -131,7 +131,9 @@ async def _aerror(run: Run, checkpoint: Checkpoint, winner: Awaited[Any]) -> Bas
 
 def _winner(checkpoint: Checkpoint) -> int | None:
     """Return the position of the winner; None after a timeout."""
-    return None if checkpoint.output is None else json.loads(checkpoint.output)["winner"]
+    if checkpoint.output is None:
+        return None
+    return json.loads(serializers.opened(checkpoint.output))["winner"]  # type: ignore[no-any-return]
 
 
 def _fingerprint(alternatives: dict[str | int, Awaited[Any]]) -> str:

@@ -63,6 +63,17 @@ class Announcing(Transactions):
         now, interval = time.monotonic(), get_settings().heartbeat_interval
         return [now + delay for delay in delays if delay is not None and delay < interval]
 
+    def wake_for_keys(self, session: Session, key_ids: Sequence[str]) -> bool:
+        """Enqueue the workflows that wait for these keys; return whether there were any.
+
+        Executors of this process learn of it first.
+        """
+        lanes = self._notify_and_wake(session, [], [], [Wake.of_key(key_id) for key_id in key_ids])
+        if lanes:
+            self._notify_here([], lanes)
+            self._notify_and_wake(session, [], lanes, [])
+        return bool(lanes)
+
     def wake_satisfied(
         self, session: Session, workflow_ids: Sequence[str] | None = None
     ) -> list[Lane]:

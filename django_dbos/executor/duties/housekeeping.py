@@ -11,6 +11,7 @@ from django_dbos.executor.duties.claim_check import ClaimCheck
 from django_dbos.executor.duties.drain_check import DrainCheck
 from django_dbos.executor.duties.duty_thread import DutyThread
 from django_dbos.executor.duties.heartbeat import Heartbeat
+from django_dbos.executor.duties.key_waits import KeyWaits
 from django_dbos.executor.duties.orphans import Orphans
 from django_dbos.executor.duties.recovery import Recovery
 from django_dbos.executor.duties.schedules import ScheduleTimer
@@ -57,6 +58,7 @@ class Housekeeping(DutyThread):
         self.add(self.deadlines)
         self.add(self.schedules)
         self.add(ClaimCheck(runs, dispatcher, clock))
+        self.add(KeyWaits(store, clock))
         self.add(DrainCheck(clock, on_drain))
         self.add(self.recovery)
         self.add(sweep)

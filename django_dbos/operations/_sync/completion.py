@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from django_dbos.core.records import Finish
+from django_dbos.core.records import Continue, Finish
 from django_dbos.operations.completion import _after, _ending, _leave, _raise_foreign
 from django_dbos.operations.run import Run
 
@@ -14,6 +14,8 @@ def end(run: Run, raised: BaseException | None) -> None:
     write = _ending(run, raised)
     if isinstance(write, Finish):
         run.record_left()
+    if isinstance(write, Finish | Continue):
+        write = run.offloaded(write)
     if _leave(run, write):
         return
     while write is not None:

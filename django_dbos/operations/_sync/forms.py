@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django_dbos import serializers
+from django_dbos import offloading, serializers
 from django_dbos.core.records import Asked, Checkpoint, NewInquiry, State, Wake
 from django_dbos.operations import audiences, form_classes, reminders
 from django_dbos.operations._sync import reads, recorded_call, steps, waits
@@ -68,7 +68,7 @@ def ask(call: Call, request: FormRequest, asked_at: int, position: int = 0) -> A
             except TypeError as error:
                 return error
             audiences.warn_of_unknown(request.audience, request.path, run.log_fields)
-        return run.host.store.ask(run.claim, new)
+        return run.host.store.ask(run.claim, offloading.offloaded(new))
 
     asked = reads.patiently(run, ask)
     if isinstance(asked, TypeError):

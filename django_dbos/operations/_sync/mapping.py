@@ -13,7 +13,7 @@ from django_dbos import serializers
 from django_dbos.core.chains import Chain, split
 from django_dbos.core.ids import child_workflow_id
 from django_dbos.core.records import Checkpoint, NewWorkflow, RecordStart, RecordStep, Verdict
-from django_dbos.exceptions import DbosError
+from django_dbos.exceptions import DbosError, EncryptionKeyMissing
 from django_dbos.operations._sync import many_results, reads
 from django_dbos.operations.many_results import Limit, find_left, read_text
 from django_dbos.operations.mapping import Plan, _Children, _children, _chunks, _objection, _watched
@@ -75,6 +75,8 @@ def _outcome(call: Call, plan: Plan, group: int, ids: Sequence[str]) -> Checkpoi
         while text is None:
             _wait_ends(call, _Children(run, plan, group), ids)
             text = reads.patiently(run, partial(read_text, run, ids))
+    except EncryptionKeyMissing as error:
+        run.await_key(error)
     except DbosError as error:
         failure = serializers.dump_error(error)
     checkpoint = call.checkpoint(output=text, error=failure)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from django_dbos import serializers
 from django_dbos.core import durations
 from django_dbos.core.records import Checkpoint, NewWorkflow, Verdict, Wake
 from django_dbos.operations._sync import waits
@@ -49,7 +50,7 @@ def start_many(run: Run, like: NewWorkflow, inputs: Sequence[str]) -> list[str]:
 def _recorded_ids(run: Run, checkpoint: Checkpoint) -> list[str]:
     if checkpoint.error is not None:
         raise run.load_error(checkpoint.error)
-    return json.loads(checkpoint.output or "[]")  # type: ignore[no-any-return]
+    return json.loads(serializers.opened(checkpoint.output or "[]"))  # type: ignore[no-any-return]
 
 
 def call(run: Run, new: NewWorkflow) -> Any:

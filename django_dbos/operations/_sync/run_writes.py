@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from django_dbos import serializers
+from django_dbos import offloading, serializers
 from django_dbos.core.records import Answer, Checkpoint, RecordStep, Write
-from django_dbos.exceptions import SerializationError
+from django_dbos.exceptions import EncryptionKeyMissing, SerializationError
 from django_dbos.interruptions import HistoryUnusable
 from django_dbos.operations._sync import places, reads
-from django_dbos.operations.run_base import BaseCall, BaseRun
+from django_dbos.operations.run_base import BaseCall, BaseRun, W
 from django_dbos.operations.run_writes import _outcome
+from django_dbos.operations.storing import storing
 
 
 class RunWrites(BaseRun):
@@ -35,7 +36,7 @@ class RunWrites(BaseRun):
             self.record_left()
             # Other branches may have been given outcomes in the meantime.
             self._move_to_end(values)
-        write = self.fenced(kind, **values)
+        write = self.offloaded(self.fenced(kind, **values))
         answer = self.host.writer.write(write)
         self.check_answer(answer, call)
         checkpoint = _outcome(write, answer)
@@ -48,6 +49,8 @@ class RunWrites(BaseRun):
 
         If it `ends_wait`, it may have begun to wait for any of several things.
         """
+        if isinstance(error, EncryptionKeyMissing):
+            self.await_key(error)
         checkpoint = call.checkpoint(error=serializers.dump_error(error))
         values = {"checkpoint": checkpoint, "ends_wait": ends_wait}
         answer = self.submit(RecordStep, call, **values)
@@ -57,7 +60,15 @@ class RunWrites(BaseRun):
     def post(self, kind: type[Write], **values: Any) -> None:
         """Write without waiting; the next write that waits, waits for this one as well."""
         self.has_posted = True
-        self.host.writer.post(self.fenced(kind, **values), self.note_post)
+        write = self.offloaded(self.fenced(kind, **values))
+        self.host.writer.post(write, self.note_post)
+
+    def offloaded(self, write: W) -> W:
+        """Return a write whose large values are in the storage, once it has them."""
+        above = offloading.limit()
+        if above is None or not offloading.has_large(write, above):
+            return write
+        return reads.patiently(self, storing(offloading.offloaded, write))
 
     def record_left(self) -> None:
         """Record the iterations over streams that were left since the last write."""
@@ -72,21 +83,30 @@ class RunWrites(BaseRun):
         return None if checkpoint.output is None else self.load(checkpoint.output)
 
     def load(self, text: str) -> Any:
-        """Return a recorded value; one that can't be read quarantines the workflow."""
+        """Return a recorded value; one that can't be read quarantines the workflow.
+
+        Without its key, the workflow waits.
+        """
         try:
+            text = serializers.opened(text)
             if serializers.needs_thread(text):
                 with self.holding_turns():
-                    return reads.patiently(self, lambda: serializers.loads(text))
+                    return reads.patiently(self, storing(serializers.loads, text))
             return serializers.loads(text)
+        except EncryptionKeyMissing as error:
+            self.await_key(error)
         except SerializationError as error:
             self.stop(HistoryUnusable(error))
 
     def load_error(self, text: str) -> BaseException:
-        """Return a recorded error; one that can't be read quarantines the workflow."""
+        """Return a recorded error; see load()."""
         try:
+            text = serializers.opened(text)
             if serializers.needs_thread(text):
                 with self.holding_turns():
-                    return reads.patiently(self, lambda: serializers.load_error(text))
+                    return reads.patiently(self, storing(serializers.load_error, text))
             return serializers.load_error(text)
+        except EncryptionKeyMissing as error:
+            self.await_key(error)
         except SerializationError as error:
             self.stop(HistoryUnusable(error))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django_dbos.exceptions import EncryptionKeyMissing
 from django_dbos.operations._sync.recording import record, record_error
 from django_dbos.operations._sync.retries import pause_until_due, retry
 from django_dbos.operations.atomic_steps import refuse_in_transaction, run_atomic
@@ -32,6 +33,8 @@ def run_step(run: Run, step: StepDefinition, args: tuple[Any, ...], kwargs: dict
         try:
             value = attempt(recorder, args, kwargs)
             checkpoint = recorder.returned(value)
+        except EncryptionKeyMissing as error:
+            run.await_key(error)
         except (Exception, SystemExit) as error:
             if recorder.is_last(error):
                 return record_error(recorder, error)

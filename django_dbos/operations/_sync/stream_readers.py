@@ -14,6 +14,7 @@ from django_dbos.core.records import Checkpoint, RecordStep, RecordWait, Verdict
 from django_dbos.operations._sync import places, reads
 from django_dbos.operations._sync.polling import until
 from django_dbos.operations.run import Call, Run
+from django_dbos.operations.storing import storing
 from django_dbos.operations.stream_readers import (
     BaseClientPageWait,
     BaseReader,
@@ -110,7 +111,7 @@ class StreamReader(BaseReader):
 
     def _page_of(self, checkpoint: Checkpoint) -> Page | None:
         """Return the page that an earlier run got in this turn."""
-        recorded = json.loads(checkpoint.output or "null")
+        recorded = json.loads(serializers.opened(checkpoint.output or "null"))
         if recorded is None:
             return None
         entries: list[tuple[int, str]] = []
@@ -182,9 +183,10 @@ class _RunPageWait(BaseRunPageWait):
 
 def load(run: Run | None, text: str) -> Any:
     """Return a stored value; a run's reader waits out a database that is away."""
+    text = serializers.opened(text) if run is None else run.read_here(serializers.opened, text)
     if not serializers.needs_thread(text):
         return serializers.loads(text)
     if run is None:
         return serializers.loads(text)
     with run.holding_turns():
-        return reads.patiently(run, lambda: serializers.loads(text))
+        return reads.patiently(run, storing(serializers.loads, text))

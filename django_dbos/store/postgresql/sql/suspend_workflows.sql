@@ -1,5 +1,5 @@
 -- Suspend workflows until their waits are over. The wait's own checkpoint has the due time; it is
--- older than the suspension.
+-- older than the suspension. A wait for a key has none.
 UPDATE dbos_workflow AS workflow
 SET status = 'WAITING',
     wake_kind = wait.kind,
@@ -13,6 +13,6 @@ FROM unnest(
     %(workflow_id)s::text[], %(step_number)s::int[], %(kind)s::text[], %(target_id)s::text[],
     %(name)s::text[], %(offset)s::int[]
 ) AS wait (workflow_id, step_number, kind, target_id, name, "offset")
-JOIN dbos_checkpoint AS checkpoint
+LEFT JOIN dbos_checkpoint AS checkpoint
   ON checkpoint.workflow_id = wait.workflow_id AND checkpoint.step_number = wait.step_number
 WHERE workflow.workflow_id = wait.workflow_id

@@ -1,5 +1,5 @@
 -- Suspend workflows until their waits are over. The wait's own checkpoint has the due time; it is
--- older than the suspension.
+-- older than the suspension. A wait for a key has none.
 UPDATE dbos_workflow
 SET status = 'WAITING',
     wake_kind = %(kind)s,

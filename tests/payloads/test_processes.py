@@ -1,0 +1,62 @@
+"""Worker processes with and without the key of a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from django_dbos.models import Checkpoint, Workflow
+from tests.payloads.conftest import with_keys
+from tests.payloads.workflows import SECRET, pass_through_gate, wait_for_note
+from tests.process.conftest import Worker, start_worker  # noqa: F401
+from tests.process.workflows import Gate
+from tests.waiting import LIMIT, eventually
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.process]
+Start = Callable[..., Worker]
+
+
+@pytest.mark.rule(95)
+def test_a_worker_without_the_key_leaves_the_work_to_one_with_it(
+    encrypted: None,
+    start_worker: Start,  # noqa: F811
+) -> None:
+    without = start_worker(**with_keys("2026"))
+    handles = [wait_for_note.start(f"{SECRET}-{number}") for number in range(5)]
+    waiting = Workflow.objects.filter(status="WAITING", wake_kind="key", wake_name="2025")
+    eventually(lambda: waiting.count() == 5)
+    without.wait_for("encrypted with key '2025'")
+    assert SECRET not in without.output
+    assert Checkpoint.objects.count() == 0
+
+    start_worker(**with_keys("2025", "2026"))
+    for handle in handles:
+        handle.send("paid", topic="note")
+    results = [handle.get_result(LIMIT) for handle in handles]
+    assert results == [f"{SECRET}-{number} paid" for number in range(5)]
+    assert Workflow.objects.exclude(status="SUCCESS").count() == 0
+
+
+@pytest.mark.rule(95)
+def test_a_key_that_goes_in_the_middle_costs_no_step(
+    encrypted: None,
+    start_worker: Start,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    gate = Gate(tmp_path / "gate")
+    first = start_worker(**with_keys("2025"))
+    handle = pass_through_gate.start(gate.path, SECRET)
+    eventually(lambda: gate.is_reached)
+    first.send_group(9)
+    first.wait()
+    gate.open()
+    second = start_worker(**with_keys("2026"))
+    waiting = Workflow.objects.filter(status="WAITING", wake_kind="key")
+    eventually(waiting.exists)
+    second.send_group(9)
+    second.wait()
+    start_worker(**with_keys("2025"))
+    assert handle.get_result(LIMIT) == SECRET
+    assert Checkpoint.objects.filter(step_name__endswith="charge").count() == 1
