@@ -121,9 +121,10 @@ class WorkflowHandle(Generic[R]):
         return _status(await aperform("get_status", self._read_status))
 
     def describe(self) -> WorkflowDescription:
-        """Return status, name, queue, times, error and more, read in one query.
+        """Return status, name, queue, times, error and more; `str()` of it is a text for people.
 
-        Of an enqueued workflow, further queries read why it isn't running.
+        A few queries read the row, its last step, and the numbers of steps and children. Of an
+        enqueued workflow, further queries read why it isn't running.
 
         Raises:
             WorkflowDoesNotExist: There is no such workflow.

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Count
+
 from django_dbos import serializers
 from django_dbos.core.queues import RESERVED
 from django_dbos.core.records import WakeKind, form_of_topic
 from django_dbos.core.status import Status
 from django_dbos.exceptions import SerializationError, WorkflowDoesNotExist
-from django_dbos.operations import queues
+from django_dbos.operations import description_texts, queues
 
 if TYPE_CHECKING:
     from django_dbos.models import Workflow
@@ -63,17 +65,39 @@ class WorkflowDescription:
     finished_at: datetime | None
     error: str | None
     """The class and message of the error that it raised; get_result() raises that error."""
+    steps: int = 0
+    """The number of recorded steps and operations of this run."""
+    last_step: str | None = None
+    """The name and number of the last one: "'shop.charge' (7)"."""
+    failed_attempts: int = 0
+    """The failed attempts at that step, while another one follows."""
+    children: dict[str, int] | None = None
+    """The numbers of the workflows that it has started, by their status; None if there are none."""
+    missing_key: str | None = None
+    """The key of DBOS["ENCRYPTION"] that it waits for, since its last worker didn't have it."""
+
+    def __str__(self) -> str:
+        return description_texts.text_of(self)
 
 
 def describe(store: Store, workflow_id: str) -> WorkflowDescription:
-    """Read a workflow's row, without input and output; raise WorkflowDoesNotExist."""
+    """Read a workflow's row, without input and output, and count its steps and children.
+
+    Raises:
+        WorkflowDoesNotExist: There is no such workflow.
+    """
     # Not at the top: `import django_dbos` works before the apps are loaded.
-    from django_dbos.models import Workflow
+    from django_dbos.models import Checkpoint, Workflow
 
     found = Workflow.objects.using(store.alias).filter(workflow_id=workflow_id)
     row: Any = found.defer("input_text", "output_text").first()
     if row is None:
         raise WorkflowDoesNotExist(workflow_id)
+    steps = Checkpoint.objects.using(store.alias).filter(workflow_id=workflow_id)
+    last: Any = steps.only("step_name", "state", "attempts").order_by("step_number").last()
+    is_retried = last is not None and last.state == Checkpoint.State.WAITING
+    begun = Workflow.objects.using(store.alias).filter(parent_id=workflow_id)
+    children = begun.values_list("status").annotate(Count("pk")).order_by("status")
     return WorkflowDescription(
         workflow_id=row.workflow_id,
         name=row.name,
@@ -101,6 +125,11 @@ def describe(store: Store, workflow_id: str) -> WorkflowDescription:
         started_at=row.started_at,
         finished_at=row.finished_at,
         error=_summary(row.error_text),
+        steps=0 if last is None else steps.count(),
+        last_step=None if last is None else f"{last.step_name!r} ({last.step_number})",
+        failed_attempts=last.attempts if is_retried and last.attempt_errors_text else 0,
+        children=dict(children) or None,
+        missing_key=row.wake_name if row.wake_kind == WakeKind.KEY else None,
     )
 
 
