@@ -1,26 +1,23 @@
 """The base class of both consumers: connecting, sending pages, and closing.
 
-An idle socket costs two tasks and no thread: `django_dbos.live` looks at the tables for all of
-them, after notifications that come from this process or, through LISTEN or the channel layer, from
-others.
+An idle socket costs one task, that of its server, and no thread: `django_dbos.live` looks at the
+tables for all of them, after notifications that come from this process or, through LISTEN or the
+channel layer, from others. A task that sends begins with news, and ends when all is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from channels.generic.websocket import AsyncWebsocketConsumer
-
 from django_dbos.consumers import channel_layer, messages, origins
-from django_dbos.core import names
 from django_dbos.core.values.plain_json import to_text
+from django_dbos.live.following import Follower
 from django_dbos.live.rates import Allowance
-from django_dbos.live.readers import Reader, Reason, Refused, one_more
+from django_dbos.live.readers import Presence, Reader, Reason, Refused
 
 logger = logging.getLogger("django_dbos.consumers")
 
@@ -36,142 +33,211 @@ REFUSALS = {
 # The limit on an incoming frame, in characters.
 MAX_INCOMING = 4096
 
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
 
 class ClientDisconnected(Exception):
     """A send failed because the client has disconnected."""
 
 
-class WorkflowConsumer(AsyncWebsocketConsumer):
-    """The base of consumers that send the published data of one workflow to permitted readers."""
+class WorkflowConsumer:
+    """The base of consumers that send the published data of one workflow to permitted readers.
 
-    # Without an alias Channels reads from no layer, so the socket survives a layer that is down.
-    channel_layer_alias = "django_dbos has none"
-    _serving: asyncio.Task[None] | None = None
-    _allowance: Allowance | None = None
+    It isn't one of Channels' consumers: those have two tasks each, and keep the scope.
+    """
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one socket, and stop its task however that ends."""
+    __slots__ = (
+        "_allowance",
+        "_follower",
+        "_is_stopped",
+        "_presence",
+        "_receiver",
+        "_send",
+        "_session",
+        "_task",
+        "_user",
+    )
+
+    def __init__(self, scope: Mapping[str, Any], send: Send) -> None:
+        self._send = send
+        self._user, self._session = scope.get("user"), scope.get("session")
+        self._follower: Follower[Any, Any] | None = None
+        self._presence: Presence | None = None
+        self._receiver: channel_layer.Receiver | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._is_stopped = False
+        self._allowance: Allowance | None = None
+
+    @classmethod
+    def as_asgi(cls) -> Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]:
+        """Return the ASGI application that serves each socket with a consumer of its own."""
+
+        def application(scope: Mapping[str, Any], receive: Receive, send: Send) -> Awaitable[None]:
+            # Not a coroutine of its own, which would keep the scope.
+            return cls(scope, send).serve(scope, receive)
+
+        return application
+
+    async def serve(self, scope: Mapping[str, Any], receive: Receive) -> None:
+        """Serve one socket, and leave nothing of it however that ends."""
         try:
-            await super().__call__(scope, receive, _raising_disconnected(send))
+            await receive()
+            await self._connect(scope)
+            # A router's copy for this socket alone, of more than a kilobyte.
+            del scope
+            while (message := await receive())["type"] != "websocket.disconnect":
+                await self._take(message.get("text"), message.get("bytes"))
         except ClientDisconnected as error:
             logger.debug("The client has disconnected: %r", error)
         finally:
-            await self._stop_serving()
+            await self._stop()
 
-    async def connect(self) -> None:
+    # What consumers differ in
+
+    def follower(self, reader: Reader, query: Mapping[str, str]) -> Follower[Any, Any]:
+        """Return what to follow; raise ValueError or TypeError if a parameter is invalid."""
+        raise NotImplementedError
+
+    def texts(self, page: Any) -> list[str]:
+        """Return the texts of the frames to send for a page."""
+        raise NotImplementedError
+
+    # Connecting and receiving
+
+    async def _connect(self, scope: Mapping[str, Any]) -> None:
         """Accept the socket first: browsers don't see the code of a close before that."""
-        if not origins.is_allowed(self.scope):
-            await self.close()
+        if not origins.is_allowed(scope):
+            await self._emit({"type": "websocket.close"})
             return
-        await self.accept()
-        self._serving = asyncio.create_task(self._serve())
+        await self._emit({"type": "websocket.accept", "subprotocol": None})
+        query = _query(scope)
+        try:
+            reader = Reader(self._user, self._session, query.get("token"))
+            self._follower = self.follower(reader, query)
+        except (TypeError, ValueError) as error:
+            await self._send_text(to_text({"error": str(error)}))
+            await self._close(BAD_REQUEST)
+            return
+        self._task = asyncio.create_task(self._run(self._begin))
 
-    async def receive(self, text_data: Any = None, bytes_data: Any = None, **kwargs: Any) -> None:
+    async def _take(self, text: str | None, data: bytes | None) -> None:
         """Take a message; close the socket if a frame is too big, or there are too many."""
-        if len(text_data or bytes_data or "") > MAX_INCOMING:
+        if self._follower is None or self._is_stopped:
+            # The socket is about to be closed.
+            return
+        if len(text or data or "") > MAX_INCOMING:
             await self._refuse(TOO_BIG)
         elif not self._is_within_limit():
             await self._refuse(REFUSALS[Reason.TOO_MANY])
-        elif text_data:
-            await self._take(text_data)
-
-    async def _take(self, text: str) -> None:
-        try:
-            workflow_id = workflow_id_of(_query(self.scope))
-        except (TypeError, ValueError):
-            # The socket is about to be closed: its address is wrong.
-            return
-        reply = await messages.answer(self.scope, workflow_id, text)
-        if reply is not None:
-            await self._send(to_text(reply))
-
-    def read_query(self, query: dict[str, str]) -> str:
-        """Return the workflow id, and keep the rest; raise ValueError if something is invalid."""
-        raise NotImplementedError
-
-    def follow(self, reader: Reader) -> AsyncGenerator[list[str], None]:
-        """Yield the texts of the frames to send, page by page, until the end."""
-        raise NotImplementedError
-
-    async def _serve(self) -> None:
-        try:
-            await self.close(await self._send_all())
-        except ClientDisconnected as error:
-            logger.debug("The client has disconnected: %r", error)
-
-    async def _stop_serving(self) -> None:
-        if self._serving is not None:
-            self._serving.cancel()
-            await asyncio.wait([self._serving])
+        elif text:
+            workflow_id = self._follower.access.workflow_id
+            reply = await messages.answer(Reader(self._user, self._session), workflow_id, text)
+            if reply is not None:
+                await self._send_text(to_text(reply))
 
     async def _refuse(self, code: int) -> None:
-        await self._stop_serving()
-        await self.close(code)
+        await self._stop()
+        await self._close(code)
 
     def _is_within_limit(self) -> bool:
         """Count an incoming frame; most sockets never get one."""
         self._allowance = self._allowance or Allowance()
         return self._allowance.take()
 
-    async def _send_all(self) -> int:
-        """Send all data, until its end or a refusal; return the code to close with."""
-        query = _query(self.scope)
+    # Sending
+
+    async def _begin(self, follower: Follower[Any, Any]) -> bool:
+        self._presence = Presence(follower.access.reader)
+        self._receiver = channel_layer.listen()
+        await follower.open()
+        return await self._send_pages(follower)
+
+    def _go_on(self, waiter: asyncio.Future[None]) -> None:
+        """Send the news that a wait has ended with."""
+        if not self._is_stopped:
+            self._task = asyncio.create_task(self._run(self._continue))
+
+    async def _continue(self, follower: Follower[Any, Any]) -> bool:
+        await follower.end_wait()
+        return await self._send_pages(follower)
+
+    async def _send_pages(self, follower: Follower[Any, Any]) -> bool:
+        """Send what there is; return True at the end, and False to be called again."""
+        while True:
+            page = await follower.look()
+            if page is not None:
+                for text in self.texts(page):
+                    await self._send_text(text)
+                if page.end:
+                    return True
+            elif (waiter := follower.begin_wait()) is not None:
+                waiter.add_done_callback(self._go_on)
+                return False
+
+    async def _run(self, send: Callable[[Follower[Any, Any]], Awaitable[bool]]) -> None:
+        """Send, and close the socket at the end, or if the reader is refused."""
+        assert self._follower is not None
+        code = NORMAL
         try:
-            self.workflow_id = self.read_query(query)
-        except (TypeError, ValueError) as error:
-            await self._send(to_text({"error": str(error)}))
-            return BAD_REQUEST
-        reader = Reader(self.scope.get("user"), self.scope.get("session"), query.get("token"))
-        try:
-            with one_more(reader), channel_layer.listening():
-                await self._send_pages(reader)
+            if not await send(self._follower):
+                self._task = None
+                return
         except Refused as refused:
-            return REFUSALS[refused.reason]
-        except ClientDisconnected:
-            raise
+            code = REFUSALS[refused.reason]
+        except ClientDisconnected as error:
+            logger.debug("The client has disconnected: %r", error)
+            return
         except Exception:
-            logger.exception("The socket on workflow %r is closed by an error", self.workflow_id)
-            return INTERNAL_ERROR
-        return NORMAL
+            workflow_id = self._follower.access.workflow_id
+            logger.exception("The socket on workflow %r is closed by an error", workflow_id)
+            code = INTERNAL_ERROR
+        self._leave()
+        try:
+            await self._close(code)
+        except ClientDisconnected as error:
+            logger.debug("The client has disconnected: %r", error)
 
-    async def _send_pages(self, reader: Reader) -> None:
-        async with aclosing(self.follow(reader)) as pages:
-            async for texts in pages:
-                for text in texts:
-                    await self._send(text)
+    async def _stop(self) -> None:
+        """Stop sending."""
+        self._is_stopped = True
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        self._leave()
 
-    async def _send(self, text: str) -> None:
-        # Not by send(), which makes the same message by way of two more calls.
-        message: Any = {"type": "websocket.send", "text": text}
-        await self.base_send(message)
+    def _leave(self) -> None:
+        """Give everything back that a socket takes."""
+        if self._follower is not None:
+            self._follower.close()
+        if self._presence is not None:
+            self._presence.close()
+        if self._receiver is not None:
+            self._receiver.leave()
+            self._receiver = None
+
+    async def _send_text(self, text: str) -> None:
+        await self._emit({"type": "websocket.send", "text": text})
+
+    async def _close(self, code: int) -> None:
+        await self._emit({"type": "websocket.close", "code": code})
+
+    async def _emit(self, message: Mapping[str, Any]) -> None:
+        """Send a message; raise ClientDisconnected for the errors of servers after that."""
+        try:
+            await self._send(message)
+        except Exception as error:
+            raise ClientDisconnected(str(error)) from error
 
 
-def required(query: dict[str, str], name: str) -> str:
+def required(query: Mapping[str, str], name: str) -> str:
     """Return a parameter of the query string; raise ValueError if it is missing."""
     if name not in query:
         raise ValueError(f"The parameter {name!r} is missing. Add it to the address: ?{name}=…")
     return query[name]
 
 
-def workflow_id_of(query: dict[str, str]) -> str:
-    """Return the workflow id; raise ValueError if it is missing or invalid."""
-    return names.check_workflow_id(required(query, "workflow_id"))
-
-
 def _query(scope: Any) -> dict[str, str]:
     text = scope.get("query_string", b"").decode("utf-8", "replace")
     return {name: values[-1] for name, values in parse_qs(text, keep_blank_values=True).items()}
-
-
-def _raising_disconnected(
-    send: Callable[[Any], Awaitable[None]],
-) -> Callable[[Any], Awaitable[None]]:
-    """Wrap ``send``: turn the various errors of servers after a disconnect into one."""
-
-    async def send_or_raise(message: Any) -> None:
-        try:
-            await send(message)
-        except Exception as error:
-            raise ClientDisconnected(str(error)) from error
-
-    return send_or_raise

@@ -15,8 +15,8 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
@@ -58,24 +58,28 @@ class FailureLog:
 class Receiver:
     """Receives notifications on one event loop while sockets on it are open."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.users = 0
+        self._loop = loop
         self._task: asyncio.Task[None] | None = None
         self._failures = FailureLog("The channel layer delivers no notifications")
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Receive notifications for the length of a block and pass them to this process's waits."""
+    def join(self) -> None:
+        """Receive notifications, and pass them to this process's waits, until the last leave()."""
         self.users += 1
         if self._task is None and _layer() is not None:
             self._task = asyncio.create_task(self._receive())
-        try:
-            yield
-        finally:
-            self.users -= 1
-            if self.users == 0 and self._task is not None:
-                self._task.cancel()
-                self._task = None
+
+    def leave(self) -> None:
+        """Undo one join()."""
+        self.users -= 1
+        if self.users:
+            return
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        if _receivers.get(self._loop) is self:
+            del _receivers[self._loop]
 
     async def _receive(self) -> None:
         # The count of users ends this loop too: a client library may turn a cancellation that
@@ -118,17 +122,12 @@ class Receiver:
 _receivers: dict[asyncio.AbstractEventLoop, Receiver] = {}
 
 
-@contextmanager
-def listening() -> Iterator[None]:
-    """Receive notifications on the running event loop for the length of a block."""
+def listen() -> Receiver:
+    """Receive notifications on the running event loop, until the caller leaves the receiver."""
     loop = asyncio.get_running_loop()
-    receiver = _receivers.setdefault(loop, Receiver())
-    try:
-        with receiver.listening():
-            yield
-    finally:
-        if receiver.users == 0:
-            _receivers.pop(loop, None)
+    receiver = _receivers.setdefault(loop, Receiver(loop))
+    receiver.join()
+    return receiver
 
 
 class Sender:

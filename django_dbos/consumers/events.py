@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import Mapping
 
-from django_dbos.consumers.base import WorkflowConsumer, workflow_id_of
-from django_dbos.core import names
+from django_dbos.consumers.base import WorkflowConsumer, required
 from django_dbos.core.values.plain_json import to_text
-from django_dbos.live.following import follow_events
-from django_dbos.live.frames import EventFrame
+from django_dbos.live.following import EventFollower
+from django_dbos.live.frames import EventFrame, EventPage
 from django_dbos.live.readers import Reader
 
 
@@ -22,17 +20,15 @@ class EventConsumer(WorkflowConsumer):
     permission is checked for each key separately, and only the permitted keys are sent.
     """
 
-    def read_query(self, query: dict[str, str]) -> str:
-        """Return the workflow id, and keep the key if there is one."""
-        key = query.get("key")
-        self._key = None if key is None else names.check_key(key)
-        return workflow_id_of(query)
+    __slots__ = ()
 
-    async def follow(self, reader: Reader) -> AsyncGenerator[list[str], None]:
-        """Yield the frames of the events that have changed."""
-        async with aclosing(follow_events(reader, self.workflow_id, key=self._key)) as pages:
-            async for page in pages:
-                yield [frame.form("websocket", _text) for frame in page.frames]
+    def follower(self, reader: Reader, query: Mapping[str, str]) -> EventFollower:
+        """Return a place in the events, or in the one whose key there is."""
+        return EventFollower(reader, required(query, "workflow_id"), key=query.get("key"))
+
+    def texts(self, page: EventPage) -> list[str]:
+        """Return the frames of the events that have changed."""
+        return [frame.form("websocket", _text) for frame in page.frames]
 
 
 def _text(frame: EventFrame) -> str:

@@ -17,13 +17,13 @@ logger = logging.getLogger("django_dbos.consumers")
 FIELDS = ("message", "topic", "idempotency_key")
 
 
-async def answer(scope: Any, workflow_id: str, text: str) -> Mapping[str, Any] | None:
+async def answer(reader: Reader, workflow_id: str, text: str) -> Mapping[str, Any] | None:
     """Send the message in a frame to a workflow, and return the frame to answer it with.
 
     A frame without a message is none of ours: it is ignored, and None returned.
 
     Args:
-        scope: The socket's scope. Its user is read again for each message.
+        reader: Who sends it. Their user is read again for each message.
         workflow_id: The receiver.
         text: The frame from the page.
     """
@@ -36,7 +36,7 @@ async def answer(scope: Any, workflow_id: str, text: str) -> Mapping[str, Any] |
         if key is None:
             raise ValueError("The field 'idempotency_key' is missing: the answer repeats it.")
         await send_message(
-            Reader(scope.get("user"), scope.get("session")),
+            reader,
             workflow_id,
             frame["message"],
             topic=frame.get("topic"),

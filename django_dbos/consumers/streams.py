@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import Mapping
 
-from django_dbos.consumers.base import WorkflowConsumer, required, workflow_id_of
-from django_dbos.core import names
-from django_dbos.live.following import follow_stream
-from django_dbos.live.frames import End, Frame
+from django_dbos.consumers.base import WorkflowConsumer, required
+from django_dbos.live.following import StreamFollower
+from django_dbos.live.frames import End, Frame, StreamPage
 from django_dbos.live.readers import Reader
 
 
@@ -21,24 +19,22 @@ class StreamConsumer(WorkflowConsumer):
     reconnects with its last offset + 1 misses nothing.
     """
 
-    def read_query(self, query: dict[str, str]) -> str:
-        """Return the workflow id, and keep the key and the offset."""
+    __slots__ = ()
+
+    def follower(self, reader: Reader, query: Mapping[str, str]) -> StreamFollower:
+        """Return a place in the stream, at the offset."""
         offset = query.get("offset", "0")
         if not (offset.isascii() and offset.isdigit() and len(offset) < 10):
             raise ValueError(f"The offset must be a number from 0 upwards, not {offset[:20]!r}.")
-        self._offset = int(offset)
-        self._key = names.check_key(required(query, "key"))
-        return workflow_id_of(query)
+        key = required(query, "key")
+        return StreamFollower(reader, required(query, "workflow_id"), key, offset=int(offset))
 
-    async def follow(self, reader: Reader) -> AsyncGenerator[list[str], None]:
-        """Yield the entries' frames, and the one that tells how the stream has ended."""
-        follow = follow_stream(reader, self.workflow_id, self._key, offset=self._offset)
-        async with aclosing(follow) as pages:
-            async for page in pages:
-                texts = [frame.form("websocket", _text) for frame in page.frames]
-                if page.end is not None:
-                    texts.append(CLOSED if page.end is End.CLOSED else INACTIVE)
-                yield texts
+    def texts(self, page: StreamPage) -> list[str]:
+        """Return the entries' frames, and the one that tells how the stream has ended."""
+        texts = [frame.form("websocket", _text) for frame in page.frames]
+        if page.end is not None:
+            texts.append(CLOSED if page.end is End.CLOSED else INACTIVE)
+        return texts
 
 
 CLOSED, INACTIVE = '{"closed":true}', '{"closed":false}'

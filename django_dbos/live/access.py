@@ -11,7 +11,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -31,10 +30,27 @@ SENDING = 1 / 6
 # The answer to a question that a rule decides comes at a multiple of this many seconds when it is a
 # refusal: the rule is asked for existing workflows only, and its time would reveal them.
 REFUSAL_STEP = 0.1
+# The facts that readers keep where no rule is to be asked about the workflow.
+PRIVILEGED, NOBODY = Facts(None, True), Facts(None, False)
 
 
 class Access:
     """The permissions of one reader on one workflow."""
+
+    # There are thousands, one for each socket.
+    __slots__ = (
+        "_checked_at",
+        "_facts",
+        "_grant",
+        "_has_sent",
+        "_key",
+        "_kind",
+        "_rule",
+        "_token",
+        "_verdicts",
+        "reader",
+        "workflow_id",
+    )
 
     def __init__(self, reader: Reader, workflow_id: str, kind: str, key: str | None) -> None:
         self.reader = reader
@@ -45,7 +61,9 @@ class Access:
         self._grant: tokens.Token | None = None
         self._checked_at = 0.0
         self._has_sent = False
-        self._facts = Facts(None, False)
+        self._facts = NOBODY
+        self._rule: Callable[..., Any] | None = None
+        self._verdicts: dict[str, bool] | None = None
 
     @property
     def token(self) -> UUID | None:
@@ -70,7 +88,7 @@ class Access:
             is_again: The user is read again, or found to have logged out.
         """
         began = time.monotonic()
-        self._verdicts: dict[str, bool] = {}
+        self._verdicts = None
         self._rule = None
         if self.reader.token is not None:
             self._grant = self._read_token(self.reader.token)
@@ -88,7 +106,7 @@ class Access:
         self._token = facts.workflow.token
         if self._rule is None:
             # Thousands of readers needn't keep it.
-            self._facts = replace(facts, workflow=None)
+            self._facts = PRIVILEGED if facts.is_privileged else NOBODY
         self._checked_at = began
         self._has_sent = False
 
@@ -153,6 +171,8 @@ class Access:
     async def _allows(self, key: str) -> bool:
         if self._grant is not None:
             return self._is_granted(key)
+        if self._verdicts is None:
+            self._verdicts = {}
         if key not in self._verdicts:
             self._verdicts[key] = await self._is_allowed_by_rule(key)
         return self._verdicts[key]

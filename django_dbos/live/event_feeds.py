@@ -19,9 +19,10 @@ KEPT = 250_000
 class EventFeed(Feed):
     """The versions of events; the values are looked for when a reader lacks them."""
 
+    __slots__ = ("_size", "_state", "_values")
+
     def __init__(self, host: Host, workflow_id: str, token: UUID | None, key: str | None) -> None:
-        super().__init__(host, workflow_id, token)
-        self._key = key
+        super().__init__(host, workflow_id, token, key)
         self._state: Versions | None = None
         self._values: dict[str, EventFrame] = {}
         self._size = 0

@@ -32,16 +32,39 @@ class Feed(ABC):
     is clean from then on: a notification during the look makes it stale again (rule 77).
     """
 
-    def __init__(self, host: Host, workflow_id: str, token: UUID | None) -> None:
+    # There are thousands, where each reader has a workflow of their own.
+    __slots__ = (
+        "_end",
+        "_host",
+        "_is_stale",
+        "_key",
+        "_looks",
+        "_more_waiters",
+        "_token",
+        "_waiter",
+        "_workflow_id",
+        "looked_at",
+        "readers",
+    )
+
+    def __init__(self, host: Host, workflow_id: str, token: UUID | None, key: str | None) -> None:
         self._host = host
         self._workflow_id = workflow_id
         self._token = token
+        self._key = key
         self._is_stale = True
         self._end: End | None = None
-        self._waiters: set[asyncio.Future[None]] = set()
+        # Most feeds have one reader: a set for each would take 200 bytes.
+        self._waiter: asyncio.Future[None] | None = None
+        self._more_waiters: set[asyncio.Future[None]] | None = None
         self._looks: dict[Hashable, asyncio.Future[Answer]] = {}
         self.readers = 0
         self.looked_at = 0.0
+
+    @property
+    def identity(self) -> tuple[Hashable, ...]:
+        """The arguments that it was made with, besides its host."""
+        return self._workflow_id, self._token, self._key
 
     @property
     @abstractmethod
@@ -55,7 +78,7 @@ class Feed(ABC):
     @property
     def is_awaited(self) -> bool:
         """True if a reader waits for news."""
-        return bool(self._waiters)
+        return self._waiter is not None or bool(self._more_waiters)
 
     @property
     def is_stale(self) -> bool:
@@ -65,7 +88,7 @@ class Feed(ABC):
     def note_change(self) -> None:
         """Note that the data may have changed; look at once if a reader waits."""
         self._is_stale = True
-        if self._waiters:
+        if self.is_awaited:
             self._look_for_news()
 
     def welcome(self) -> None:
@@ -83,12 +106,20 @@ class Feed(ABC):
     def new_waiter(self) -> asyncio.Future[None]:
         """Return a future that is resolved by news; the caller discards it."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
+        if self._waiter is None:
+            self._waiter = waiter
+        elif self._more_waiters is None:
+            self._more_waiters = {waiter}
+        else:
+            self._more_waiters.add(waiter)
         return waiter
 
     def discard(self, waiter: asyncio.Future[None]) -> None:
         """Forget a future of new_waiter()."""
-        self._waiters.discard(waiter)
+        if waiter is self._waiter:
+            self._waiter = None
+        elif self._more_waiters is not None:
+            self._more_waiters.discard(waiter)
 
     def _ask(
         self, identity: Hashable, look: Look, take: Callable[[Any], None]
@@ -109,6 +140,9 @@ class Feed(ABC):
         self, identity: Hashable, done: asyncio.Future[Answer], take: Callable[[Any], None]
     ) -> None:
         outcome = self._looks.pop(identity)
+        if not self._looks:
+            # A dict keeps the room of what it had.
+            self._looks = {}
         if done.cancelled():
             self._is_stale = True
             outcome.cancel()
@@ -120,24 +154,26 @@ class Feed(ABC):
             self._host.note_success()
             take(done.result())
             outcome.set_result(done.result())
-            if self._is_stale and self._waiters:
+            if self._is_stale and self.is_awaited:
                 self._look_for_news()
 
     def _wake(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()
+        for waiter in self._take_waiters():
+            waiter.set_result(None)
+
+    def _take_waiters(self) -> list[asyncio.Future[None]]:
+        """Return those that still wait, and forget them."""
+        waiters = [self._waiter, *(self._more_waiters or ())]
+        self._waiter = self._more_waiters = None
+        return [waiter for waiter in waiters if waiter is not None and not waiter.done()]
 
     def _fail(self, error: BaseException) -> None:
         """End the waits by an error that won't go away; leave an outage to the timer."""
         if not is_lasting(error):
             self._host.note_failure(error)
             return
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_exception(error)
-        self._waiters.clear()
+        for waiter in self._take_waiters():
+            waiter.set_exception(error)
 
 
 def is_lasting(error: BaseException) -> bool:

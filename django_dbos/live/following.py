@@ -1,14 +1,16 @@
-"""Pages for transports to send: async iterators of those that a reader may read.
+"""Pages for transports to send: those that a reader may read, one after another.
 
-Each raises `Refused`, also in the middle, once the permission was taken away; and
+Following raises `Refused`, also in the middle, once the permission was taken away; and
 WorkflowDoesNotExist never: a workflow that doesn't exist, or was deleted, is refused like one that
 the reader may not read.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Protocol, TypeVar
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping
+from typing import Generic, TypeVar
 
 from django_dbos.core import names
 from django_dbos.exceptions import WorkflowDoesNotExist
@@ -17,7 +19,7 @@ from django_dbos.live.batching import ask
 from django_dbos.live.event_feeds import EventFeed
 from django_dbos.live.feed import Feed
 from django_dbos.live.frames import EventPage, StreamPage
-from django_dbos.live.hub import get_hub
+from django_dbos.live.hub import Hub, get_hub
 from django_dbos.live.looks import MAX_ENTRIES, MAX_EVENTS, Entries, Look, answer_all
 from django_dbos.live.readers import Reader
 from django_dbos.live.stream_feeds import StreamFeed
@@ -26,9 +28,174 @@ from django_dbos.store.records import PageWanted
 LARGEST_OFFSET = 2**31 - 1
 
 F = TypeVar("F", bound=Feed)
-F_contra = TypeVar("F_contra", bound=Feed, contravariant=True)
 P = TypeVar("P", StreamPage, EventPage)
-P_co = TypeVar("P_co", StreamPage, EventPage, covariant=True)
+
+
+class Follower(ABC, Generic[F, P]):
+    """A reader's place in the data of a workflow.
+
+    `pages` is for a transport with a task for each reader. One with thousands of readers calls
+    `look` until there is nothing new and then `begin_wait`: while they wait, no task does.
+
+    Args:
+        access: The reader's permission, whether it was checked or not.
+    """
+
+    __slots__ = ("_feed", "_has_told", "_hub", "_waiter", "access")
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self._hub: Hub | None = None
+        self._feed: F | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._has_told = False
+
+    @abstractmethod
+    def _join(self, hub: Hub) -> F:
+        """Join the feed of the data."""
+
+    @abstractmethod
+    async def _next_page(self, feed: F) -> P:
+        """Return what the reader doesn't have yet, which may be nothing; note it as read."""
+
+    async def open(self) -> None:
+        """Begin, before the first look; raise Refused if the reader may not read."""
+        await self.access.check_when_due()
+        self._hub = get_hub()
+        self._feed = self._join(self._hub)
+
+    def close(self) -> None:
+        """End, whether it was begun or not."""
+        if self._waiter is not None:
+            if not self._waiter.cancel() and not self._waiter.cancelled():
+                # An error that nobody waits for any longer.
+                self._waiter.exception()
+            self._forget_waiter()
+        if self._hub is not None and self._feed is not None:
+            self._hub.leave(self._feed)
+        self._hub = self._feed = None
+
+    async def look(self) -> P | None:
+        """Return the next page, or None if there is nothing new; raise Refused."""
+        assert self._feed is not None
+        try:
+            while True:
+                await self.access.check_again()
+                page = await self._next_page(self._feed)
+                if page.frames or page.end or (page.is_up_to_date and not self._has_told):
+                    self._has_told = page.is_up_to_date
+                    return page
+                if page.is_up_to_date:
+                    return None
+        except WorkflowDoesNotExist:
+            # It was deleted: the answer is that to a new reader.
+            raise self.access.refusal from None
+
+    def begin_wait(self) -> asyncio.Future[None] | None:
+        """Return a future that is done once the caller is to look again, after end_wait().
+
+        To be called in the step of the event loop in which look() found nothing new. None means
+        that something came in that step: the caller looks at once.
+        """
+        assert self._hub is not None
+        assert self._feed is not None
+        self._waiter = self._hub.begin_wait(self._feed, self.access)
+        return self._waiter
+
+    async def end_wait(self) -> None:
+        """Wait until the future is done; raise Refused if the reader may no longer read."""
+        assert self._waiter is not None
+        try:
+            await self._waiter
+        except WorkflowDoesNotExist:
+            raise self.access.refusal from None
+        finally:
+            self._forget_waiter()
+
+    def _forget_waiter(self) -> None:
+        if self._waiter is not None and self._hub is not None and self._feed is not None:
+            self._hub.end_wait(self._feed, self._waiter)
+        self._waiter = None
+
+    async def pages(self) -> AsyncGenerator[P, None]:
+        """Yield the pages until the last one, which has an end; raise Refused."""
+        try:
+            await self.open()
+            while True:
+                page = await self.look()
+                if page is not None:
+                    yield page
+                    if page.end:
+                        return
+                elif self.begin_wait() is not None:
+                    await self.end_wait()
+        finally:
+            self.close()
+
+
+class StreamFollower(Follower[StreamFeed, StreamPage]):
+    """A place in one stream; the arguments are those of follow_stream()."""
+
+    __slots__ = ("_key", "_offset")
+
+    def __init__(
+        self,
+        reader: Reader,
+        workflow_id: str,
+        key: str,
+        *,
+        offset: int = 0,
+        access: Access | None = None,
+    ) -> None:
+        super().__init__(access or _new_access(reader, workflow_id, "stream", key))
+        self._key = key
+        self._offset = check_offset(offset)
+
+    def _join(self, hub: Hub) -> StreamFeed:
+        return hub.join(StreamFeed, self.access.workflow_id, self.access.token, self._key)
+
+    async def _next_page(self, feed: StreamFeed) -> StreamPage:
+        page = await feed.page(self._offset)
+        if page.frames:
+            await self.access.check_again(is_sending=True)
+        self._offset = page.next_offset
+        return page
+
+
+class EventFollower(Follower[EventFeed, EventPage]):
+    """A place in a workflow's events; the arguments are those of follow_events()."""
+
+    __slots__ = ("_key", "_versions")
+
+    def __init__(
+        self,
+        reader: Reader,
+        workflow_id: str,
+        *,
+        key: str | None = None,
+        versions: Mapping[str, int] | None = None,
+        access: Access | None = None,
+    ) -> None:
+        super().__init__(access or _new_access(reader, workflow_id, "event", key))
+        self._key = key
+        self._versions = dict(versions or {})
+
+    def _join(self, hub: Hub) -> EventFeed:
+        return hub.join(EventFeed, self.access.workflow_id, self.access.token, self._key)
+
+    async def _next_page(self, feed: EventFeed) -> EventPage:
+        state, is_current = await feed.state()
+        known = self._versions
+        changed = [key for key, version in state.versions.items() if version > known.get(key, 0)]
+        if changed:
+            await self.access.check_again(is_sending=True)
+        allowed = await self.access.allowed(changed)
+        frames = await feed.values(allowed[:MAX_EVENTS]) if allowed else []
+        known.update({frame.key: frame.version for frame in frames})
+        is_up_to_date = is_current and len(frames) >= len(allowed)
+        return EventPage(
+            frames=frames, is_up_to_date=is_up_to_date, end=state.end if is_up_to_date else None
+        )
 
 
 def follow_stream(
@@ -42,7 +209,8 @@ def follow_stream(
     """Return a stream's entries in pages, as they are written; the last page has an `end`.
 
     A page without frames tells that all is sent. It comes once each time that the reader has caught
-    up, unless a page with frames has said so.
+    up, unless a page with frames has said so. The iterator raises Refused when the reader may not
+    read the stream, or no longer.
 
     Args:
         reader: Who asks.
@@ -52,11 +220,9 @@ def follow_stream(
         access: An access of this reader to this stream, which was checked before.
 
     Raises:
-        Refused: The reader may not read the stream, or no longer.
         ValueError: The id, the key or the offset is invalid.
     """
-    access = access or _new_access(reader, workflow_id, "stream", key)
-    return _follow(StreamFeed, key, access, _Entries(check_offset(offset)))
+    return StreamFollower(reader, workflow_id, key, offset=offset, access=access).pages()
 
 
 def follow_events(
@@ -70,7 +236,8 @@ def follow_events(
     """Return the current values of a workflow's events, and then every change; the last has an end.
 
     Changes in quick succession may be merged into the latest one. Without a key the permission is
-    checked for each key, and only the permitted ones are sent.
+    checked for each key, and only the permitted ones are sent. The iterator raises Refused when the
+    reader may not read the events, or no longer.
 
     Args:
         reader: Who asks.
@@ -80,77 +247,9 @@ def follow_events(
         access: An access of this reader to these events, which was checked before.
 
     Raises:
-        Refused: The reader may not read the events, or no longer.
         ValueError: The id or the key is invalid.
     """
-    access = access or _new_access(reader, workflow_id, "event", key)
-    return _follow(EventFeed, key, access, _Changes(dict(versions or {})))
-
-
-class _Place(Protocol[F_contra, P_co]):
-    """The place in a feed up to which a reader has read."""
-
-    async def next_page(self, feed: F_contra, access: Access) -> P_co:
-        """Return what the reader doesn't have yet, which may be nothing; note it as read."""
-
-
-class _Entries:
-    """The place of a stream's reader: the offset of the next entry."""
-
-    def __init__(self, offset: int) -> None:
-        self._offset = offset
-
-    async def next_page(self, feed: StreamFeed, access: Access) -> StreamPage:
-        page = await feed.page(self._offset)
-        if page.frames:
-            await access.check_again(is_sending=True)
-        self._offset = page.next_offset
-        return page
-
-
-class _Changes:
-    """The place of a reader of events: the versions that it has, by key."""
-
-    def __init__(self, versions: dict[str, int]) -> None:
-        self._versions = versions
-
-    async def next_page(self, feed: EventFeed, access: Access) -> EventPage:
-        state, is_current = await feed.state()
-        known = self._versions
-        changed = [key for key, version in state.versions.items() if version > known.get(key, 0)]
-        if changed:
-            await access.check_again(is_sending=True)
-        allowed = await access.allowed(changed)
-        frames = await feed.values(allowed[:MAX_EVENTS]) if allowed else []
-        known.update({frame.key: frame.version for frame in frames})
-        is_up_to_date = is_current and len(frames) >= len(allowed)
-        return EventPage(
-            frames=frames, is_up_to_date=is_up_to_date, end=state.end if is_up_to_date else None
-        )
-
-
-async def _follow(
-    make: Callable[..., F], key: str | None, access: Access, place: _Place[F, P]
-) -> AsyncGenerator[P, None]:
-    """Yield the pages from a place on, until the one with an end; wait in between."""
-    await access.check_when_due()
-    hub = get_hub()
-    has_told = False
-    try:
-        with hub.feed(make, access.workflow_id, access.token, key) as feed:
-            while True:
-                page = await place.next_page(feed, access)
-                if page.frames or page.end or (page.is_up_to_date and not has_told):
-                    has_told = page.is_up_to_date
-                    yield page
-                    if page.end:
-                        return
-                elif page.is_up_to_date:
-                    await hub.wait(feed, access)
-                await access.check_again()
-    except WorkflowDoesNotExist:
-        # It was deleted: the answer is that to a new reader.
-        raise access.refusal from None
+    return EventFollower(reader, workflow_id, key=key, versions=versions, access=access).pages()
 
 
 async def read_stream_page(

@@ -13,8 +13,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import TypeVar, cast
 
 from django.db import InterfaceError, OperationalError
@@ -46,13 +46,15 @@ class _FeedWatch(Watch):
     each task would keep as long as it lives.
     """
 
+    __slots__ = ("_hub", "feed")
+
     def __init__(self, hub: Hub, feed: Feed, *, is_first: bool) -> None:
         super().__init__(get_store().wakeups, feed.keys, starts_source=is_first)
         self._hub = hub
-        self._feed = feed
+        self.feed = feed
 
     def _notify(self) -> None:
-        self._hub.note_change(self._feed)
+        self._hub.note_change(self.feed)
 
 
 class Hub:
@@ -60,7 +62,7 @@ class Hub:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._feeds: dict[Hashable, tuple[Feed, _FeedWatch]] = {}
+        self._feeds: dict[Hashable, _FeedWatch] = {}
         self._rounds: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
         self._changed: set[Feed] = set()
@@ -79,24 +81,22 @@ class Hub:
 
     # Feeds
 
-    @contextmanager
-    def feed(self, make: Callable[..., F], *identity: Hashable) -> Iterator[F]:
-        """Read from a feed, with the readers of the same data, for the length of a block."""
+    def join(self, make: Callable[..., F], *identity: Hashable) -> F:
+        """Return the feed of some data, which its readers share; each of them leaves it once."""
         name = (make, *identity)
         if name not in self._feeds:
             self._open(name, make(self, *identity))
-        found, watch = self._feeds[name]
-        feed = cast(F, found)
+        feed = cast(F, self._feeds[name].feed)
         feed.welcome()
-        try:
-            yield feed
-        finally:
-            feed.readers -= 1
-            if not feed.readers:
-                del self._feeds[name]
-                watch.__exit__(None, None, None)
-            if not self._feeds:
-                self._rest()
+        return feed
+
+    def leave(self, feed: Feed) -> None:
+        """Undo one join()."""
+        feed.readers -= 1
+        if not feed.readers:
+            self._feeds.pop((type(feed), *feed.identity)).__exit__(None, None, None)
+        if not self._feeds:
+            self._rest()
 
     def _rest(self) -> None:
         if self._rounds is not None:
@@ -108,7 +108,7 @@ class Hub:
         watch = _FeedWatch(self, feed, is_first=not self._feeds)
         # Before the first look, so that no change is missed (rule 77).
         watch.__enter__()
-        self._feeds[name] = feed, watch
+        self._feeds[name] = watch
         if self._rounds is None:
             # In a context of its own: that of a request ends with it.
             context = contextvars.Context()
@@ -130,18 +130,22 @@ class Hub:
         for feed in changed:
             feed.note_change()
 
-    async def wait(self, feed: Feed, access: Access) -> None:
-        """Wait until a feed has news; raise Refused if the reader loses its permission."""
+    def begin_wait(self, feed: Feed, access: Access) -> asyncio.Future[None] | None:
+        """Return a future that news resolves, or to which a loss of permission is an error.
+
+        Return None if there may be news already: a change while the reader did something else
+        (rule 77). The caller ends the wait.
+        """
         if feed.is_stale:
-            # A change while the reader did something else; nothing comes between here and the wait.
-            return
+            return None
         waiter = feed.new_waiter()
         self._guarded[waiter] = access
-        try:
-            await waiter
-        finally:
-            feed.discard(waiter)
-            del self._guarded[waiter]
+        return waiter
+
+    def end_wait(self, feed: Feed, waiter: asyncio.Future[None]) -> None:
+        """Forget a future of begin_wait()."""
+        feed.discard(waiter)
+        del self._guarded[waiter]
 
     # Rounds
 
@@ -162,7 +166,7 @@ class Hub:
 
     def _poll(self, pause: float) -> None:
         due = time.monotonic() - pause
-        for feed, _ in list(self._feeds.values()):
+        for feed in [watch.feed for watch in self._feeds.values()]:
             if feed.is_awaited and feed.looked_at <= due:
                 feed.rest()
                 feed.note_change()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import AnonymousUser
@@ -49,6 +48,8 @@ class Reader:
         token: A text of `stream_token` or `event_token`.
     """
 
+    __slots__ = ("_has_session", "session", "token", "user")
+
     def __init__(self, user: Any = None, session: Any = None, token: str | None = None) -> None:
         self.user: Any = AnonymousUser() if user is None else user
         self.token = token
@@ -75,30 +76,47 @@ def _is_logged_in(session: Any, user: Any) -> bool:
 _open: Counter[str] = Counter()
 
 
-@contextmanager
-def one_more(reader: Reader) -> Iterator[None]:
-    """Count an open socket, or an open response, for the length of a block.
+class Presence:
+    """The count of an open socket, or an open response, among those of its user.
 
     Only those of this process count. Anonymous users and holders of tokens can't be distinguished,
-    so theirs aren't limited.
+    so theirs aren't limited. close() ends it, and so does the end of a `with` block.
 
     Raises:
         Refused: The user has DBOS["SOCKETS_PER_USER"] open already.
     """
-    limit = get_settings().sockets_per_user
-    if limit is None or reader.token is not None or not reader.user.is_authenticated:
-        yield
-        return
-    name = str(reader.user.pk)
-    if _open[name] >= limit:
-        logger.warning(
-            "Another socket of user %r is refused: %d are open in this process", name, limit
-        )
-        raise Refused(Reason.TOO_MANY)
-    _open[name] += 1
-    try:
-        yield
-    finally:
-        _open[name] -= 1
-        if not _open[name]:
-            del _open[name]
+
+    __slots__ = ("_name",)
+
+    def __init__(self, reader: Reader) -> None:
+        self._name: str | None = None
+        limit = get_settings().sockets_per_user
+        if limit is None or reader.token is not None or not reader.user.is_authenticated:
+            return
+        name = str(reader.user.pk)
+        if _open[name] >= limit:
+            logger.warning(
+                "Another socket of user %r is refused: %d are open in this process", name, limit
+            )
+            raise Refused(Reason.TOO_MANY)
+        _open[name] += 1
+        self._name = name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Count it no longer."""
+        name, self._name = self._name, None
+        if name is not None:
+            _open[name] -= 1
+            if not _open[name]:
+                del _open[name]

@@ -18,7 +18,7 @@ from django_dbos.live import offsets, protocol
 from django_dbos.live.http import is_threaded, vary
 from django_dbos.live.offsets import Offset
 from django_dbos.live.protocol import Page, Query
-from django_dbos.live.readers import Refused, one_more
+from django_dbos.live.readers import Presence, Refused
 from django_dbos.live.sources import Source
 from django_dbos.live.waiting import await_news, follow, threads
 
@@ -73,7 +73,7 @@ class AsyncBody:
         self._writer = writer
         self._loop = asyncio.get_running_loop()
         self._place = ExitStack()
-        self._place.enter_context(one_more(source.reader))
+        self._place.enter_context(Presence(source.reader))
         until = time.monotonic() + LIFETIME * random.uniform(0.9, 1.1)
         self._pages = follow(source, offset, until=until, tick=KEEP_ALIVE_PAUSE)
         self._first: Page | None = None

@@ -23,9 +23,12 @@ class StreamFeed(Feed):
     for all readers; one that is before `_start`, since it is slow or new, looks for itself.
     """
 
+    __slots__ = ("_frames", "_is_known", "_is_last", "_size", "_start", "_stop")
+
+    _key: str
+
     def __init__(self, host: Host, workflow_id: str, token: UUID | None, key: str) -> None:
-        super().__init__(host, workflow_id, token)
-        self._key = key
+        super().__init__(host, workflow_id, token, key)
         self._frames: list[Frame] = []
         self._start = self._stop = 0
         self._size = 0

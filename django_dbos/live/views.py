@@ -27,7 +27,7 @@ from django_dbos.live.http import (
 )
 from django_dbos.live.offsets import Offset
 from django_dbos.live.protocol import NOW, Live, Page, Query
-from django_dbos.live.readers import one_more
+from django_dbos.live.readers import Presence
 from django_dbos.live.server_sent import server_sent_events
 from django_dbos.live.sources import EventSource, Source, StreamSource
 from django_dbos.live.waiting import await_news, threads
@@ -78,7 +78,7 @@ async def _long_poll(
 ) -> HttpResponseBase:
     server = is_threaded(request)
     if server is None:
-        with one_more(source.reader):
+        with Presence(source.reader):
             page = await await_news(source, offset, get_settings().long_poll)
         return _reply(request, source, query, page)
     with threads.one_more(server) as may_wait:

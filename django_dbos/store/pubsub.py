@@ -56,6 +56,17 @@ class Watch:
     A notification after the `with` was entered is never missed: the next wait returns at once.
     """
 
+    # A process that serves live pages has thousands.
+    __slots__ = (
+        "_gate",
+        "_is_notified",
+        "_lock",
+        "_waiter",
+        "_wakeups",
+        "keys",
+        "starts_source",
+    )
+
     def __init__(
         self, wakeups: Wakeups, keys: tuple[str, ...], *, starts_source: bool = True
     ) -> None:
@@ -147,7 +158,8 @@ class Wakeups:
         self, source: Source | None = None, *, may_listen: Callable[[], bool] = lambda: True
     ) -> None:
         self._lock = threading.Lock()
-        self._watches: dict[str, set[Watch]] = {}
+        # Most keys have one watch: a set for each would take 200 bytes.
+        self._watches: dict[str, tuple[Watch, ...]] = {}
         self._source = source
         self._may_listen = may_listen
         self._users = 0
@@ -260,16 +272,17 @@ class Wakeups:
     def _add(self, watch: Watch) -> None:
         with self._lock:
             for key in watch.keys:
-                self._watches.setdefault(key, set()).add(watch)
+                self._watches[key] = (*self._watches.get(key, ()), watch)
             if watch.starts_source:
                 self._start_source()
 
     def _remove(self, watch: Watch) -> None:
         with self._lock:
             for key in watch.keys:
-                watches = self._watches.get(key, set())
-                watches.discard(watch)
-                if not watches:
+                others = tuple(one for one in self._watches.get(key, ()) if one is not watch)
+                if others:
+                    self._watches[key] = others
+                else:
                     self._watches.pop(key, None)
         if self._source is not None and not self.is_used:
             self._source.rest(self)

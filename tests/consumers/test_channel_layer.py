@@ -7,8 +7,8 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -38,6 +38,15 @@ def ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.name.startswith("django_dbos")]
 
 
+@contextmanager
+def listening() -> Iterator[None]:
+    receiver = channel_layer.listen()
+    try:
+        yield
+    finally:
+        receiver.leave()
+
+
 @asynccontextmanager
 async def received_keys() -> AsyncIterator[list[str]]:
     """Collect the keys of notifications, once the subscription is known to work."""
@@ -50,7 +59,7 @@ async def received_keys() -> AsyncIterator[list[str]]:
 
     wakeups.add_key_listener(keys.extend)
     try:
-        with channel_layer.listening():
+        with listening():
             await aeventually(is_subscribed)
             yield keys
     finally:
@@ -121,7 +130,7 @@ async def test_without_a_layer_nothing_is_sent_or_received(settings: Any) -> Non
         before = asyncio.all_tasks()
 
         channel_layer.send_notifications(keys=["any"])
-        with channel_layer.listening():
+        with listening():
             assert asyncio.all_tasks() == before
 
 
@@ -133,7 +142,7 @@ async def test_a_misconfigured_layer_is_ignored(
 
     for _ in range(3):
         channel_layer.send_notifications(keys=["any"])
-        with channel_layer.listening():
+        with listening():
             pass
 
     assert ["nowhere.Layer" in record.message for record in ours(caplog)] == [True]

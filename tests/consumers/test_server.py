@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
-from django.test import Client as Browser
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 import django_dbos as dbos
 from django_dbos.executor import Executor
-from tests.waiting import LIMIT, eventually
+from tests.consumers.servers import SERVERS, Server, log_in
+from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.process
 
@@ -41,88 +36,6 @@ def counts(last: int) -> None:
 def echoes() -> None:
     while (value := dbos.recv(timeout=None)) is not None:
         dbos.write_stream("s", value)
-
-
-APPLICATION = "tests.consumers.asgi:application"
-SERVERS = {
-    "uvicorn": ["uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--lifespan", "off"],
-    "daphne": ["daphne", "-b", "127.0.0.1", "-p", "{port}"],
-    "hypercorn": ["hypercorn", "--bind", "127.0.0.1:{port}"],
-}
-
-
-class Server:
-    """A server on a port of its own, which it keeps over restarts."""
-
-    def __init__(self, name: str, environment: dict[str, str]) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
-        self._command = [part.format(port=self.port) for part in SERVERS[name]]
-        self._environment = environment
-        self.start()
-
-    def start(self) -> None:
-        # In a group of its own: some servers have several processes.
-        self.process = subprocess.Popen(
-            [sys.executable, "-X", "dev", "-m", *self._command, APPLICATION],
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        eventually(lambda: self.process.poll() is not None or self._answers(), every=0.05)
-        assert self.process.poll() is None, self.process.communicate()[0]
-
-    def _answers(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port), LIMIT).close()
-        except OSError:
-            return False
-        return True
-
-    def open(self, kind: str, *, cookie: str = "", **query: Any) -> ClientConnection:
-        address = f"ws://127.0.0.1:{self.port}/ws/dbos/{kind}/?{urlencode(query)}"
-        headers = {"Cookie": f"sessionid={cookie}"}
-        return connect(address, additional_headers=headers, open_timeout=LIMIT)
-
-    def stop(self, number: signal.Signals) -> tuple[int, str]:
-        """Return its exit code and its output. SIGKILL ends all of its processes at once."""
-        if number == signal.SIGKILL:
-            os.killpg(self.process.pid, number)
-        else:
-            self.process.send_signal(number)
-        output, _ = self.process.communicate(timeout=LIMIT)
-        return self.process.returncode, output
-
-
-@pytest.fixture
-def start_server(
-    transactional_db: None, process_environment: dict[str, str]
-) -> Iterator[Callable[..., Server]]:
-    servers: list[Server] = []
-
-    def start(name: str = "uvicorn", **options: object) -> Server:
-        environment = {**process_environment, "DBOS_TEST_SETTINGS": json.dumps(options)}
-        servers.append(Server(name, environment))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        if server.process.returncode is None:
-            server.stop(signal.SIGKILL)
-
-
-def log_in(user: User) -> str:
-    browser = Browser()
-    browser.force_login(user)
-    return browser.cookies["sessionid"].value
-
-
-@pytest.fixture
-def viewer(transactional_db: None) -> str:
-    """Return the session key of a superuser."""
-    return log_in(User.objects.create_superuser("root"))
 
 
 def code_of(websocket: ClientConnection) -> int | None:
