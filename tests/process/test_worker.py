@@ -118,32 +118,34 @@ def test_sigkill_loses_no_run_of_a_workflow_that_continues_as_new(
 def test_sigkill_neither_loses_a_child_of_a_map_nor_starts_one_too_early(
     start_worker: Start, gate: Gate, tmp_path: Path
 ) -> None:
-    log = tmp_path / "log"
+    log, last_gate = tmp_path / "log", Gate(tmp_path / "last")
     first = start_worker(DBOS_TEST_SETTINGS=LOCKS_ONLY)
-    handle = gated.maps_logs.start(str(log), gate.path, 60, 3)
+    gates = {"20": gate.path, **dict.fromkeys(("57", "58", "59"), last_gate.path)}
+    handle = gated.maps_logs.start(str(log), gates, 60, 3)
     eventually(lambda: gate.is_reached)
 
     first.send(signal.SIGKILL)
     first.wait()
     start_worker(DBOS_TEST_SETTINGS=LOCKS_ONLY)
     gate.open()
+    # The limit is made use of, after the crash too.
+    eventually(lambda: under_way(log)[-1] == {"57", "58", "59"})
+    last_gate.open()
 
     assert handle.get_result(timeout=LIMIT) == list(range(60))
-    assert most_at_once(log) == 3
+    assert max(map(len, under_way(log))) == 3
 
 
-def most_at_once(log: Path) -> int:
-    """Return how many steps of living processes were under way at once."""
-    under_way: set[str] = set()
-    last_pid, most = "", 0
+def under_way(log: Path) -> list[set[str]]:
+    """Return which steps of living processes were under way after each line of the log."""
+    found: list[set[str]] = [set()]
+    last_pid = ""
     for pid, event, number in (line.split() for line in log.read_text().splitlines()):
-        if pid != last_pid:
-            # The process before was killed.
-            under_way.clear()
-            last_pid = pid
-        (under_way.add if event == "begins" else under_way.discard)(number)
-        most = max(most, len(under_way))
-    return most
+        # A process before was killed.
+        before = found[-1] if pid == last_pid else set()
+        found.append(before | {number} if event == "begins" else before - {number})
+        last_pid = pid
+    return found
 
 
 @pytest.mark.rule(53)

@@ -98,12 +98,12 @@ def create_and_tell(number: int) -> None:
 
 
 @dbos.step
-def logs_itself(log: str, number: int, gate: str) -> int:
-    """Write when the step begins and ends; the twentieth waits at the gate in between."""
+def logs_itself(log: str, number: int, gates: dict[str, str]) -> int:
+    """Write when the step begins and ends; some wait at a gate of their number in between."""
     with Path(log).open("a") as file:
         file.write(f"{os.getpid()} begins {number}\n")
     time.sleep(0.002 * (number % 5))
-    if number == 20:
+    if (gate := gates.get(str(number))) is not None:
         Gate(gate).pass_through()
     with Path(log).open("a") as file:
         file.write(f"{os.getpid()} ends {number}\n")
@@ -111,13 +111,13 @@ def logs_itself(log: str, number: int, gate: str) -> int:
 
 
 @dbos.workflow
-def logs(log: str, number: int, gate: str) -> int:
-    return logs_itself(log, number, gate)
+def logs(log: str, number: int, gates: dict[str, str]) -> int:
+    return logs_itself(log, number, gates)
 
 
 @dbos.workflow
-def maps_logs(log: str, gate: str, count: int, concurrency: int) -> list[int]:
-    return logs.map([(log, number, gate) for number in range(count)], concurrency=concurrency)
+def maps_logs(log: str, gates: dict[str, str], count: int, concurrency: int) -> list[int]:
+    return logs.map([(log, number, gates) for number in range(count)], concurrency=concurrency)
 
 
 @dbos.workflow
