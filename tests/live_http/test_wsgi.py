@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connections
 from django.test import Client
 
 from django_dbos.executor import Executor
@@ -25,6 +26,14 @@ def client(transactional_db: None) -> Client:
     client = Client(**{"wsgi.multithread": True})  # type: ignore[arg-type]
     client.force_login(User.objects.create_superuser("root"))
     return client
+
+
+def get(client: Client, path: str) -> Any:
+    """Make a request on a thread that ends, without a server that closes its connections."""
+    try:
+        return client.get(path)
+    finally:
+        connections.close_all()
 
 
 def values_of(body: Any) -> list[Any]:
@@ -60,10 +69,12 @@ def test_a_long_poll_waits_in_its_thread(client: Client, worker: Executor) -> No
     with ThreadPoolExecutor(1) as pool:
         for number in range(3):
             path = address("streams", handle.workflow_id, **query, offset=number)
-            polling = pool.submit(client.get, path)
+            polling = pool.submit(get, client, path)
             handle.send(number)
             assert polling.result(LIMIT).json() == [number]
-        polling = pool.submit(client.get, address("streams", handle.workflow_id, **query, offset=3))
+        polling = pool.submit(
+            get, client, address("streams", handle.workflow_id, **query, offset=3)
+        )
         handle.send(None)
         assert polling.result(LIMIT).status_code == 204
 
@@ -75,8 +86,14 @@ def test_events_of_a_server_follow_a_stream(
     handle = sets.start({"a": 1})
     path = address("events", handle.workflow_id, key="a", live="sse", offset="-1")
 
+    def read() -> list[Any]:
+        try:
+            return values_of(client.get(path))
+        finally:
+            connections.close_all()
+
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(lambda: values_of(client.get(path)))
+        reading = pool.submit(read)
         handle.send({"a": 2})
         handle.send(None)
         found = reading.result(LIMIT)
@@ -95,7 +112,7 @@ def test_without_a_free_thread_nobody_waits(
     eventually(lambda: client.get(address("streams", handle.workflow_id, key="s")).json())
 
     with ThreadPoolExecutor(1) as pool:
-        polling = pool.submit(client.get, f"{path}&offset=1")
+        polling = pool.submit(get, client, f"{path}&offset=1")
         eventually(lambda: waiting.threads.waiting)
         refused = client.get(f"{path}&offset=1")
         news = client.get(f"{path}&offset=0")
