@@ -7,7 +7,7 @@ In Python, with the project's `.venv`:
 
 From a shell:
 
-    .venv/bin/python scripts/servers.py run -- .venv/bin/python -m pytest
+    .venv/bin/python scripts/servers.py run --no-fsync -- .venv/bin/python -m pytest
 
 `DATABASE_URL` and `REDIS_URL`, where set, are used and nothing is started for them. Otherwise
 a *keeper*, a process in a session of its own, starts the servers and holds one end of a pipe.
@@ -28,6 +28,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -47,18 +48,20 @@ __all__ = [
 ]
 
 PROJECT = Path(__file__).resolve().parent.parent
-STARTERS = {"DATABASE_URL": start_postgres, "REDIS_URL": start_valkey}
 STOPPERS = {"DATABASE_URL": stop_postgres, "REDIS_URL": stop_valkey}
 FOLDERS = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}
+# Commits that don't wait for the disk: they survive the death of any process, but not a power cut.
+NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
 @contextlib.contextmanager
 def running(
-    purpose: str, *, postgres: bool = True, valkey: bool = True
+    purpose: str, *, postgres: bool = True, valkey: bool = True, is_durable: bool = True
 ) -> Iterator[dict[str, str]]:
     """Run servers for the length of a `with` block; yield their URLs as environment variables.
 
-    Their data stays in `.servers/<purpose>/` for the next time.
+    Their data stays in `.servers/<purpose>/` for the next time. Tests, whose databases are made
+    anew, need no durable ones.
     """
     wanted = {"DATABASE_URL": postgres, "REDIS_URL": valkey}
     given = {name: os.environ[name] for name in wanted if wanted[name] and os.environ.get(name)}
@@ -66,15 +69,16 @@ def running(
     if not missing:
         yield given
         return
-    with keeper(PROJECT / ".servers" / purpose, missing) as started:
+    with keeper(PROJECT / ".servers" / purpose, missing, is_durable=is_durable) as started:
         yield given | started
 
 
 @contextlib.contextmanager
-def keeper(directory: Path, names: list[str]) -> Iterator[dict[str, str]]:
+def keeper(directory: Path, names: list[str], *, is_durable: bool) -> Iterator[dict[str, str]]:
     """Start a keeper that holds the named servers until the end of the block."""
+    options = [] if is_durable else ["--no-fsync"]
     process = subprocess.Popen(
-        [sys.executable, __file__, "keep", str(directory), *names],
+        [sys.executable, __file__, "keep", *options, str(directory), *names],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
@@ -87,7 +91,7 @@ def keeper(directory: Path, names: list[str]) -> Iterator[dict[str, str]]:
         yield answer
 
 
-def keep(directory: Path, names: list[str]) -> None:
+def keep(directory: Path, names: list[str], *, is_durable: bool) -> None:
     """Act as the keeper: hold the named servers until standard input ends."""
     directory.mkdir(parents=True, exist_ok=True)
     # A signal ends the keeper as the end of its input does: with its servers stopped.
@@ -95,7 +99,7 @@ def keep(directory: Path, names: list[str]) -> None:
         signal.signal(sign, leave)
     with (directory / "users").open("w") as users:
         try:
-            say(start(directory, names, users))
+            say(start(directory, names, users, {} if is_durable else NOT_DURABLE))
         except ServerError as error:
             say({"error": str(error)})
         else:
@@ -116,10 +120,16 @@ def say(answer: dict[str, str]) -> None:
         print(json.dumps(answer), flush=True)
 
 
-def start(directory: Path, names: list[str], users: IO[str]) -> dict[str, str]:
+def start(
+    directory: Path, names: list[str], users: IO[str], settings: dict[str, str]
+) -> dict[str, str]:
+    starters = {
+        "DATABASE_URL": partial(start_postgres, settings=settings),
+        "REDIS_URL": start_valkey,
+    }
     with exclusively(directory):
         fcntl.flock(users, fcntl.LOCK_SH)
-        return {name: STARTERS[name](directory / FOLDERS[name]) for name in names}
+        return {name: starters[name](directory / FOLDERS[name]) for name in names}
 
 
 def stop_if_last(directory: Path, users: IO[str]) -> None:
@@ -151,10 +161,13 @@ def main() -> int:
     run.add_argument(
         "--purpose", default="dev", help="the name of the servers and their data (default: dev)"
     )
+    without = {"action": "store_true", "help": "commits may be lost in a power cut"}
+    run.add_argument("--no-fsync", **without)
     run.add_argument("words", nargs=argparse.REMAINDER, metavar="-- command")
     keep_ = commands.add_parser("keep", help="for this script's own use")
+    keep_.add_argument("--no-fsync", **without)
     keep_.add_argument("directory", type=Path)
-    keep_.add_argument("names", nargs="+", choices=sorted(STARTERS))
+    keep_.add_argument("names", nargs="+", choices=sorted(FOLDERS))
     commands.add_parser("clean", help="delete the files outside of the project")
     arguments = parser.parse_args()
 
@@ -162,10 +175,10 @@ def main() -> int:
         clean()
         return 0
     if arguments.command == "keep":
-        keep(arguments.directory, arguments.names)
+        keep(arguments.directory, arguments.names, is_durable=not arguments.no_fsync)
         return 0
     words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
-    with running(arguments.purpose) as urls:
+    with running(arguments.purpose, is_durable=not arguments.no_fsync) as urls:
         return run_command(words, os.environ | urls)
 
 

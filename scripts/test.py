@@ -90,7 +90,7 @@ def main() -> int:
     ensure_node()
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
-    with servers.running("tests") as urls:
+    with servers.running("tests", is_durable=False) as urls:
         code = run_tox(environments, os.environ | variables | urls)
     is_short = is_short_of_ci(pairs)
     results = read_results(environments)

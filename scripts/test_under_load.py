@@ -40,7 +40,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     failed: Counter[str] = Counter()
     runs = 0
-    with servers.running("loaded-tests") as urls, busy(arguments.load):
+    with servers.running("loaded-tests", is_durable=False) as urls, busy(arguments.load):
         for number in range(1, arguments.times + 1):
             for database in arguments.database or DATABASES:
                 print(f"\n=== run {number} of {arguments.times} on {database} ===", flush=True)

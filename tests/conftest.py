@@ -3,9 +3,7 @@
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import django
 import pytest
@@ -28,7 +26,7 @@ def pytest_report_header() -> str:
 
 def pytest_unconfigure() -> None:
     """Remove the files that SQLite leaves if connections weren't closed."""
-    for path in Path(tempfile.gettempdir()).glob(f"test_dbos_{settings.RUN}*.sqlite3*"):
+    for path in settings.FOLDER.glob(f"test_dbos_{settings.RUN}*.sqlite3*"):
         if path.is_dir():
             shutil.rmtree(path)
         else:
