@@ -1,7 +1,8 @@
 """Run everything that must pass: lint, types, docs, and the suite in several tox environments.
 
-`make test` runs the oldest and the newest pair of Python and Django, `make test-all` every pair,
-each on SQLite and on PostgreSQL with Valkey, and the newest pair once more with naive datetimes.
+`make test` runs the newest pair of Python and Django, and of the oldest pair what can differ there;
+`make test-all` runs every pair. Each runs on SQLite and on PostgreSQL with Valkey, and the newest
+pair once more with naive datetimes. tox.ini says what is left out, and why.
 The servers are started once for all environments. Pairs without a Python on this machine are
 listed and left out; with `CI` set, the ends of the matrix must have run.
 
@@ -81,7 +82,7 @@ def main() -> int:
     found = interpreters.find()
     pairs = every_pair(found) if arguments.all else oldest_and_newest(found)
     list_missing(every_pair(MATRIX) if arguments.all else [OLDEST, (max_of(MATRIX), "6.1")], pairs)
-    environments = [*CHECKS, *environment_names(pairs)]
+    environments = [*CHECKS, *environment_names(pairs, is_all=arguments.all)]
     # The shims of version managers may hide interpreters that are there.
     folders = [str(interpreter.path.parent) for interpreter in reversed(found.values())]
     variables = {"PATH": os.pathsep.join([*folders, os.environ["PATH"]])}
@@ -129,10 +130,15 @@ def list_missing(wanted: list[Pair], pairs: list[Pair]) -> None:
             print(f"Not tested: Python {python} with Django {django}; no Python {python} here.")
 
 
-def environment_names(pairs: list[Pair]) -> list[str]:
-    """Return tox's names: the newest pair first, where most failures show, and naive last."""
-    names = [tox_name(pair, database) for pair in reversed(pairs) for database in DATABASES]
-    return names + [tox_name(pairs[-1], database) + "-naive" for database in DATABASES]
+def environment_names(pairs: list[Pair], *, is_all: bool) -> list[str]:
+    """Return tox's names: the newest pair first, where most failures show and most time goes."""
+    *others, newest = pairs
+    names = [tox_name(newest, database) for database in DATABASES]
+    part = "" if is_all else "-part"
+    for database in DATABASES:
+        names += [tox_name(pair, database) + part for pair in reversed(others)]
+        names.append(tox_name(newest, database) + "-naive")
+    return names
 
 
 def tox_name(pair: Pair, database: str) -> str:
