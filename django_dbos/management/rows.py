@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from django_dbos import serializers
+from django.core.management.base import CommandError
+
+from django_dbos import redaction, serializers
 from django_dbos.exceptions import SerializationError
 
 COLUMNS = (
@@ -32,7 +34,10 @@ HEADINGS = ("ID", "NAME", "STATUS", "QUEUE", "CREATED")
 
 def data_of(row: Any) -> dict[str, Any]:
     """Return a workflow's row, without input and outcome."""
-    return {column: getattr(row, column) for column in COLUMNS}
+    data = {column: getattr(row, column) for column in COLUMNS}
+    if row.attributes is not None:
+        data["attributes"] = redacted(row, "attributes", row.attributes)
+    return data
 
 
 def cells_of(row: Any) -> tuple[str, ...]:
@@ -53,23 +58,37 @@ def instant(value: datetime | None) -> str:
     return "-" if value is None else value.isoformat(" ", "seconds")
 
 
-def plain(text: str | None) -> Any:
-    """Return a stored value as plain JSON values; None for none."""
-    return None if text is None else serializers.to_plain(text)
+def shown(row: Any, field: str, text: str | None) -> Any:
+    """Return a stored value as plain JSON, as DBOS["REDACT"] lets anybody see it; None for none.
 
-
-def error_of(text: str | None) -> dict[str, str] | None:
-    """Return the class and the message of a stored error; None for none."""
+    An error is an object with its class, message and traceback. A value that can't be read is a
+    text that says so.
+    """
     if text is None:
         return None
     try:
-        summary = serializers.summarize_error(text)
+        value = serializers.to_plain_parts(field, text)
     except SerializationError as error:
-        return {"class": "", "message": str(error)}
-    return {
-        "class": summary.class_path.removeprefix("builtins."),
-        "message": summary.message,
-    }
+        value = {"class": None, "message": str(error)} if field == "error" else str(error)
+    return redacted(row, field, value)
+
+
+def redacted(row: Any, field: str, value: Any) -> Any:
+    """Return plain JSON as DBOS["REDACT"] lets anybody see it."""
+    try:
+        return redaction.redacted(None, row, field, value)
+    except Exception as error:
+        # It is the project's code; and what it fails for isn't shown.
+        raise CommandError(
+            f"DBOS['REDACT'] failed for {field!r} ({type(error).__name__})."
+        ) from error
+
+
+def error_in_words(error: Any) -> str | None:
+    """Return the class and the message of such an error."""
+    if isinstance(error, dict):
+        return f"{error.get('class')}: {error.get('message')}"
+    return None if error is None else str(error)
 
 
 def _text(value: Any) -> str:

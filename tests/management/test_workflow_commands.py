@@ -189,11 +189,13 @@ def test_a_failed_workflow_is_shown_with_its_steps() -> None:
 
     assert (data["status"], data["name"]) == ("ERROR", fail.name)
     assert data["input"] == {"args": ["no stock"], "kwargs": {}}
-    assert data["error"] == {"class": "ValueError", "message": "no stock"}
+    assert data["error"]["class"] == "ValueError"
+    assert data["error"]["message"] == "no stock"
+    assert "raise ValueError(word)" in data["error"]["traceback"]
     (step,) = data["steps"]
     assert (step["step_number"], step["output"], step["state"]) == (1, 2, "RECORDED")
     assert step["step_name"].endswith("count")
-    for part in ("ERROR, failed", "ValueError: no stock", '{"order": 17}', '["no stock"]'):
+    for part in (" failed at ", "ValueError: no stock", '{"order": 17}', '["no stock"]'):
         assert part in text
     assert handle.get_status() == "ERROR"
 
@@ -206,6 +208,32 @@ def test_values_can_be_left_out() -> None:
         assert "secret" in run(*arguments)
         assert "secret" not in run(*arguments, "--no-payloads")
     assert run_json("dbos_show", "w", "--no-steps")["steps"] == []
+
+
+def test_redacted_parts_are_shown_nowhere(settings: Any) -> None:
+    rule = {"*": ["input.args.0", "error", "attributes.order"]}
+    settings.DBOS = {**settings.DBOS, "REDACT": rule}
+    fail.using(workflow_id="w", attributes={"order": "secret"}).start("secret")
+    run_until_idle()
+
+    for command in (("dbos_show", "w"), ("dbos_list",)):
+        for form in ("text", "json"):
+            assert "secret" not in run(*command, "--format", form)
+    assert run_json("dbos_show", "w")["input"]["args"] == ["[redacted]"]
+
+
+def test_a_redaction_that_fails_shows_nothing(settings: Any) -> None:
+    settings.DBOS = {**settings.DBOS, "REDACT": "tests.management.test_workflow_commands.explode"}
+    give.using(workflow_id="w").start("secret")
+
+    code, message = refusal("dbos_show", "w")
+
+    assert (code, "secret" in message) == (REFUSED, False)
+    assert "DBOS['REDACT'] failed for 'input'" in message
+
+
+def explode(user: Any, row: Any, field: str, value: Any) -> Any:
+    raise RuntimeError("broken")
 
 
 def test_a_waiting_workflow_says_what_it_waits_for() -> None:

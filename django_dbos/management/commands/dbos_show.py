@@ -8,10 +8,16 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django_dbos.conf import get_settings
-from django_dbos.core.status import ACTIVE
+from django_dbos.core.status import Status
 from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.management.base import DatabaseCommand, table_of
-from django_dbos.management.rows import error_of, instant, lines_of, plain
+from django_dbos.management.rows import (
+    error_in_words,
+    instant,
+    lines_of,
+    redacted,
+    shown,
+)
 from django_dbos.models import Checkpoint, Workflow
 from django_dbos.operations.describing import WorkflowDescription, describe
 from django_dbos.store import get_store
@@ -24,8 +30,9 @@ class Command(DatabaseCommand):
     """Shows the row in words, and the steps as a table."""
 
     help = (
-        "Shows a workflow: its status and the reason for it, its times, its values and its steps. "
-        "Text shows the beginning of long values, JSON all of them. Exits with 1 if there is none."
+        "Shows a workflow: its status and the reason for it, its values, as DBOS['REDACT'] lets "
+        "anybody see them, and its steps. Text shows the beginning of long values, JSON all of "
+        "them. Exits with 1 if there is none."
     )
     examples = (
         "0197a3f4-7c1e-7b7e-9d53-2f1c0e7a4b11",
@@ -62,27 +69,22 @@ class Command(DatabaseCommand):
 
 
 def _values(row: Any) -> dict[str, Any]:
+    attributes = row.attributes
     return {
-        "input": plain(row.input_text),
-        "output": plain(row.output_text),
-        "error": error_of(row.error_text),
+        "input": shown(row, "input", row.input_text),
+        "output": shown(row, "output", row.output_text),
+        "error": shown(row, "error", row.error_text),
+        "attributes": attributes and redacted(row, "attributes", attributes),
     }
 
 
 def _data(
-    description: WorkflowDescription,
-    values: dict[str, Any],
-    steps: list[Any],
-    *,
-    payloads: bool,
+    about: WorkflowDescription, values: dict[str, Any], steps: list[Any], *, payloads: bool
 ) -> dict[str, Any]:
-    data = {
-        field.name: getattr(description, field.name) for field in dataclasses.fields(description)
-    }
-    if not payloads:
-        del data["error"], data["attributes"]
+    data = {field.name: getattr(about, field.name) for field in dataclasses.fields(about)}
+    del data["error"], data["attributes"]
     rows = [_step(step, payloads=payloads) for step in steps]
-    return {**data, **values, "steps": rows}
+    return {**data, "step_count": about.steps, **values, "steps": rows}
 
 
 def _step(step: Any, *, payloads: bool) -> dict[str, Any]:
@@ -98,50 +100,35 @@ def _step(step: Any, *, payloads: bool) -> dict[str, Any]:
         "deadline_at": step.deadline_at,
     }
     if payloads:
-        row |= {"output": plain(step.output_text), "error": error_of(step.error_text)}
+        row |= {
+            "output": shown(step, "output", step.output_text),
+            "error": shown(step, "error", step.error_text),
+            "attempt_errors": shown(step, "attempt_errors", step.attempt_errors_text),
+        }
     return row
 
 
 def _lines(about: WorkflowDescription, values: dict[str, Any], steps: list[Any]) -> list[str]:
-    error = values.get("error")
+    # The error is among the values, as far as it is shown.
+    lines = str(dataclasses.replace(about, error=None)).splitlines()
     facts = [
-        ("Workflow", about.workflow_id),
-        ("Function", about.name),
-        ("Status", _status(about)),
-        ("Why it isn't running", about.why_not_running),
-        ("Waits for", about.waits_for),
-        ("Queue", about.queue_name),
-        ("Priority", about.priority or None),
-        ("Partition key", about.partition_key),
         ("Deduplication id", about.deduplication_id),
-        ("User", about.user_id),
-        ("Parent", about.parent_id),
-        ("Executor", about.executor_id),
-        ("Run", about.run_number if about.run_number > 1 else None),
-        ("Workers that died", about.recovery_attempts or None),
-        ("Created", about.created_at),
-        ("Started", about.started_at),
-        ("Due", about.due_at if about.status.value in ACTIVE else None),
         ("Deadline", about.deadline_at),
-        ("Ended", about.finished_at),
     ]
     if values:
+        has_result = about.status.value == Status.SUCCESS
         facts += [
-            ("Attributes", _short(about.attributes) if about.attributes else None),
+            ("Attributes", _short(values["attributes"]) if values["attributes"] else None),
             ("Arguments", _short(values["input"])),
-            ("Result", _short(values["output"]) if about.status == "SUCCESS" else None),
-            ("Error", f"{error['class']}: {error['message']}" if error else None),
+            ("Result", _short(values["output"]) if has_result else None),
+            ("Error", error_in_words(values["error"])),
         ]
-    lines = lines_of(facts)
+    if found := lines_of(facts):
+        lines += ["", *found]
     if steps:
         headings = ("STEP", "NAME", "STATE", "ATTEMPTS", "RECORDED")
         lines += ["", *table_of([headings, *map(_cells, steps)])]
     return lines
-
-
-def _status(about: WorkflowDescription) -> str:
-    label = f"{about.status.value}, {about.status.label}"
-    return f"{label}, quarantined" if about.is_quarantined else label
 
 
 def _cells(step: Any) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from django_dbos.management.base import (
 )
 from django_dbos.management.filters import time_of
 from django_dbos.management.json_values import json_of
-from django_dbos.management.rows import error_of, plain
+from django_dbos.management.rows import shown
 from django_dbos.models import Workflow
 from django_dbos.workflow_functions import start_by_name
 
@@ -138,12 +138,12 @@ class Command(DatabaseCommand):
             raise CommandError(f"{type(failure).__name__}: {failure}")
 
     def _print(self, row: Workflow) -> None:
-        output = plain(row.output_text)
+        output = shown(row, "output", row.output_text)
         data = {
             "workflow_id": row.workflow_id,
             "status": row.status,
             "output": output,
-            "error": error_of(row.error_text),
+            "error": shown(row, "error", row.error_text),
         }
         lines = [str(row.workflow_id)]
         if row.status == Workflow.Status.SUCCESS:
