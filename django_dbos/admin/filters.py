@@ -23,6 +23,7 @@ from django_dbos.admin import ages
 from django_dbos.admin.base import rows_of
 from django_dbos.admin.notes import LiveExecutors
 from django_dbos.admin.saved_views import VIEWS
+from django_dbos.admin.searching import is_named
 from django_dbos.conf import get_settings
 from django_dbos.core import registry
 from django_dbos.core.status import Status
@@ -124,7 +125,15 @@ class StatusFilter(_Choice):
         return Q(status=value)
 
 
-class NameFilter(_Choice):
+class _NamedChoice(_Choice):
+    """A filter by a column of the list's index."""
+
+    def condition(self, value: str, request: HttpRequest) -> Q:
+        """Return the condition for a value."""
+        return is_named(str(self.parameter_name), value)
+
+
+class NameFilter(_NamedChoice):
     """Filters by workflow function."""
 
     title = _("name")
@@ -135,7 +144,7 @@ class NameFilter(_Choice):
         return [(name, name) for name in sorted(known_names(request))]
 
 
-class QueueFilter(_Choice):
+class QueueFilter(_NamedChoice):
     """Filters by queue."""
 
     title = _("queue")

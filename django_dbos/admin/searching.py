@@ -13,6 +13,8 @@ from typing import Any
 
 from django.db import connections
 from django.db.models import ExpressionWrapper, F, Q, QuerySet
+from django.db.models.functions import Collate
+from django.db.models.lookups import In
 
 from django_dbos.admin.base import rows_of
 from django_dbos.admin.look import Look
@@ -89,7 +91,7 @@ def _by_name(term: str, known_names: Collection[str]) -> Found:
     part = term.strip().lower()
     names = sorted(name for name in known_names if part in name.lower()) or [term.strip()]
     # An index compares a row with one name in no time, but with each of fifty.
-    return Found(Q(name__in=names), is_bounded=len(names) > 1)
+    return Found(is_named("name", *names), is_bounded=len(names) > 1)
 
 
 def _by_attribute(key: str, value: str) -> Found:
@@ -110,6 +112,13 @@ def _newest(condition: Q) -> list[str]:
     found = rows_of(Workflow).filter(condition, attributes__isnull=False)
     ids = found.order_by(_TIMES["-created_at"]).values_list("workflow_id", flat=True)
     return list(ids[: MAX_FOUND + 1])
+
+
+def is_named(column: str, *names: str) -> Q:
+    """Return the condition that a name or a queue is one of some, as the list's index compares."""
+    if not is_postgresql():
+        return Q(**{f"{column}__in": names})
+    return Q(In(Collate(F(column), "C"), names))
 
 
 def is_postgresql() -> bool:

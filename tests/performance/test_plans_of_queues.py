@@ -64,6 +64,15 @@ CLAIM = {
     "max_visits": VISITS,
 }
 MODES = ["force_custom_plan", "force_generic_plan"]
+# ANALYZE came while the first rows were there, but not committed: all plans seem to cost the same.
+FORGET = """
+    SELECT pg_restore_relation_stats(
+        'schemaname', nspname::text, 'relname', relname::text, 'relpages', 45, 'reltuples', 0::real
+    )
+    FROM pg_class
+    JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE pg_class.oid = 'dbos_workflow'::regclass
+"""
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +112,18 @@ def test_a_claim_reads_the_workflows_that_it_takes(mode: str, worker: Any) -> No
 
     assert found.scanned == [], found.text
     # Of each key the next one, that it is there, its places, and the row that is taken and changed.
+    assert LIMIT < found.rows <= 8 * LIMIT, found.text
+
+
+@pytest.mark.rule(57)
+@pytest.mark.parametrize("mode", MODES)
+def test_a_claim_reads_no_more_by_the_statistics_of_an_empty_table(mode: str, worker: Any) -> None:
+    """Another index with the queue in it made each claim read all workflows of the queue."""
+    if connection.pg_version < 180000:
+        pytest.skip("PostgreSQL 18 is the first to search an index for any of its columns.")
+    found = plan(worker, "claim_in_turn", mode, FORGET)
+
+    assert found.scanned == [], found.text
     assert LIMIT < found.rows <= 8 * LIMIT, found.text
 
 

@@ -18,6 +18,8 @@ part AS MATERIALIZED (
                       WHERE status = 'ENQUEUED'
                         AND queue_name = %(queue_name)s
                         AND next.partition_key > turn.partition_key
+                      -- A look for each, never a join with all of them.
+                      OFFSET 0
                   )
                 ORDER BY visits DESC
                 LIMIT 1
