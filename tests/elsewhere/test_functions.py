@@ -18,6 +18,7 @@ from django_dbos.models import Message, Workflow
 from django_dbos.store.postgresql import client_functions
 from django_dbos.testing import run_until_idle
 from tests.elsewhere.calling import call, on_postgresql, run_on
+from tests.payloads.conftest import ring
 
 pytestmark = [on_postgresql, pytest.mark.django_db]
 
@@ -34,6 +35,11 @@ def give(value: Any) -> Any:
 @dbos.workflow
 def give_decimal() -> Decimal:
     return Decimal("1.50")
+
+
+@dbos.workflow
+def receive(topic: str) -> Any:
+    return dbos.recv(topic)
 
 
 @dbos.workflow
@@ -243,6 +249,27 @@ def test_the_session_keeps_nothing() -> None:
     run_on(connection, "SET CONSTRAINTS ALL IMMEDIATE")
 
     assert run_on(connection, kept).rstrip(";") == before.rstrip(";")
+
+
+@pytest.mark.parametrize(
+    ("options", "written"),
+    [({"ENCRYPTION": ring("2026")}, "encrypted"), ({"SERIALIZER": "pickle"}, "pickle")],
+)
+def test_plain_values_of_clients_are_read_whatever_python_writes(
+    settings: Any, options: dict[str, Any], written: str
+) -> None:
+    settings.DBOS = {**settings.DBOS, **options}
+
+    started = call("dbos_start_workflow", receive.name, ["paid"])
+    run_until_idle()
+    call("dbos_send_message", started, {"amount": 7}, "paid")
+    run_on(connection, "SET CONSTRAINTS ALL IMMEDIATE")
+    run_until_idle()
+
+    assert dbos.retrieve_workflow(started).get_result() == {"amount": 7}
+    result = call("dbos_get_result", started)
+    assert (result["status"], result["output"]) == ("SUCCESS", None)
+    assert result["output_format"] == written
 
 
 # Rights and places
