@@ -34,8 +34,9 @@ class Failure:
         return cls(value=value, frames=own_frames(value.traceback))
 
 
-def main_facts(workflow: Workflow, queue: str, now: datetime) -> list[Fact]:
+def main_facts(workflow: Workflow, links: Links, queue: str, now: datetime) -> list[Fact]:
     """Return the facts that are looked for first."""
+    parent, original = workflow.parent_id, workflow.forked_from
     end = workflow.finished_at
     so_far = ages.lasted(workflow.started_at, end or now)
     waited = ages.lasted(workflow.created_at, workflow.started_at or end or now)
@@ -48,12 +49,13 @@ def main_facts(workflow: Workflow, queue: str, now: datetime) -> list[Fact]:
         (_("Deadline"), _until(workflow.deadline_at) if workflow.is_active else ""),
         (_("User"), workflow.user_id),
         (_("Worker"), workflow.executor_id),
+        (_("Parent"), link(links.workflow(parent), parent) if parent else ""),
+        (_("Forked from"), link(links.workflow(original), original) if original else ""),
     )
 
 
-def other_facts(workflow: Workflow, links: Links) -> list[Fact]:
+def other_facts(workflow: Workflow) -> list[Fact]:
     """Return the other facts, for a closer look."""
-    parent, original = workflow.parent_id, workflow.forked_from
     return _given(
         (_("Name"), workflow.name),
         (_("Partition key"), workflow.partition_key),
@@ -64,9 +66,7 @@ def other_facts(workflow: Workflow, links: Links) -> list[Fact]:
             pgettext_lazy("one of several runs of a workflow", "Run"),
             workflow.run_number if workflow.run_number > 1 else "",
         ),
-        (_("Parent"), link(links.workflow(parent), parent) if parent else ""),
         (_("Parent's step"), workflow.parent_step_number),
-        (_("Forked from"), link(links.workflow(original), original) if original else ""),
         (_("Forked at step"), workflow.forked_at_step),
         (_("Deduplication id"), workflow.deduplication_id),
         (_("Keeps that id until"), _until(workflow.unique_until)),
