@@ -86,6 +86,7 @@ def _data(row: Any, running: int) -> dict[str, Any]:
         "is_inline": row.is_inline,
         "is_live": row.is_live,
         "queue_names": row.queue_names,
+        "versions": row.versions,
         "concurrency": row.concurrency,
         "running": running,
         "started_at": row.started_at,
