@@ -18,6 +18,9 @@ sockets = URLRouter(websocket_urlpatterns)
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
+    await sockets({**scope, "user": user_of(scope)}, receive, send)
+
+
+def user_of(scope: Any) -> User:
     query = parse_qs(scope["query_string"].decode())
-    user = User(pk=int(query["user"][0]), is_active=True)
-    await sockets({**scope, "user": user}, receive, send)
+    return User(pk=int(query["user"][0]), is_active=True)

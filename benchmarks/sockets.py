@@ -33,12 +33,14 @@ def allow_files(count: int) -> None:
 
 
 @contextlib.contextmanager
-def server() -> Iterator[tuple[Worker, int]]:
+def server(
+    module_name: str = "benchmarks.asgi", environment: dict[str, str] | None = None
+) -> Iterator[tuple[Worker, int]]:
     """Run uvicorn for the length of a block; yield it and its port."""
     port = free_port()
     options = f"--host 127.0.0.1 --port {port} --lifespan off --log-level warning"
-    command = module(f"uvicorn benchmarks.asgi:application {options}")
-    worker = Worker([*command, "--ws-per-message-deflate", "false"], {})
+    command = module(f"uvicorn {module_name}:application {options}")
+    worker = Worker([*command, "--ws-per-message-deflate", "false"], environment or {})
     try:
         wait_for_port(port, worker)
         yield worker, port

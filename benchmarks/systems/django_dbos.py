@@ -238,6 +238,11 @@ class DjangoDbos(Engine):
         # The readers of one stream have one user.
         return ids, [users[number % streams].pk for number in range(readers)]
 
+    def stream_token(self, workflow_id: str) -> str:
+        import django_dbos
+
+        return django_dbos.stream_token(workflow_id)
+
     def write_values(self, ids: list[str], value: float) -> None:
         """Write a value to each of the streams, and notify, as a worker's group commit does."""
         from django_dbos.core.records import Wake

@@ -19,6 +19,8 @@ SUBJECTS = (
     "streams",
     "idle",
     "live",
+    "browser",
+    "admin_pages",
     "schedules",
     "importing",
     "two_workers",
