@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -190,6 +191,23 @@ def test_examples_are_valid(name: str) -> None:
 
     for example in getattr(command, "examples", ()):
         command.create_parser("manage.py", name).parse_args(shlex.split(example, comments=True))
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+LINE = re.compile(r"^\$ python manage.py (dbos_\w+)(.*)$", re.MULTILINE)
+TYPED = sorted(
+    {found.groups() for page in DOCS.rglob("*.md") for found in LINE.finditer(page.read_text())}
+)
+
+
+@pytest.mark.parametrize(("name", "arguments"), TYPED)
+def test_what_the_docs_type_is_valid(name: str, arguments: str) -> None:
+    command = importlib.import_module(f"django_dbos.management.commands.{name}").Command()
+    words = shlex.split(arguments, comments=True)
+    ends = [position for position, word in enumerate(words) if word in ("|", ">", "<", "&&")]
+
+    command._called_from_command_line = False
+    command.create_parser("manage.py", name).parse_args(words[: min(ends, default=len(words))])
 
 
 def test_a_reader_that_goes_leaves_no_traceback() -> None:
