@@ -12,6 +12,7 @@
 | django_dbos.E008 | a schedule has a cron expression, and cronsim isn't installed |
 | django_dbos.E009 | a schedule is declared with a mistake |
 | django_dbos.E010 | ENCRYPTION is set, and cryptography isn't installed |
+| django_dbos.E011 | a workflow needs a permission that isn't of the form "app.codename" |
 | django_dbos.W001 | DbosRouter is missing, but tables belong to another database than the default |
 | django_dbos.W002 | the workflow database has ATOMIC_REQUESTS |
 | django_dbos.W003 | Channels is installed without a channel layer |
@@ -29,6 +30,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -68,6 +70,8 @@ ROUTER = "django_dbos.routers.DbosRouter"
 SIMILAR = 0.75
 # Days after the end of its year from which on time-zone data counts as old.
 OLD_DATA = 180
+# A permission, as `has_perm()` takes it.
+PERMISSION = re.compile(r"\w+\.\w+")
 MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
 
 
@@ -93,6 +97,7 @@ def check_dbos(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) ->
         *_check_channels(),
         *_check_functions(),
         *_check_discovery(),
+        *_check_permissions(),
         *_check_queues(settings),
         *_check_schedules(),
     ]
@@ -304,6 +309,20 @@ def _check_queues(settings: Settings) -> Iterator[CheckMessage]:
                 f"DBOS['QUEUES'][{queue_name!r}] = {{}}.",
                 obj="settings.DBOS",
                 id="django_dbos.W010",
+            )
+
+
+def _check_permissions() -> Iterator[CheckMessage]:
+    """Refuse permissions that Django's backends grant to nobody but superusers."""
+    for name, definition in sorted(registry.workflows.items()):
+        permission = definition.permission
+        if permission is not None and not PERMISSION.fullmatch(permission):
+            yield Error(
+                f"Workflow {name!r} needs permission {permission!r}, which isn't of the form "
+                '"app.codename".',
+                hint='Write the app\'s label before it: @workflow(permission="shop.refund").',
+                obj=name,
+                id="django_dbos.E011",
             )
 
 

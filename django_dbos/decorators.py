@@ -13,7 +13,12 @@ from asgiref.sync import iscoroutinefunction
 from django_dbos.core import names, registry
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.operations import context
-from django_dbos.operations.decorator_options import check_step_options, check_workflow_options
+from django_dbos.operations.decorator_options import (
+    check_function,
+    check_step_options,
+    check_workflow_function,
+    check_workflow_options,
+)
 from django_dbos.operations.entry import refuse_on_loop, run_of
 from django_dbos.operations.step_definitions import StepDefinition
 from django_dbos.step_functions import StepFunction
@@ -35,9 +40,11 @@ def workflow(function: Callable[P, R], /) -> WorkflowFunction[P, R, R]: ...
 def workflow(
     *,
     name: str | None = None,
+    version: str | None = None,
     queue_name: str | None = None,
     timeout: float | timedelta | None = None,
     max_recovery_attempts: int | None = None,
+    permission: str | None = None,
 ) -> _WorkflowDecorator: ...
 
 
@@ -51,12 +58,17 @@ def workflow(function: Any = None, /, **options: Any) -> Any:  # noqa: D417 (see
         function: The function, if the decorator is used without parentheses.
         name: The name that is stored with every execution, at most 255 characters. Default: the
             function's dotted path.
+        version: The version of this code, at most 100 characters without "@". New workflows begin
+            with it, and continue only where it is known: see WorkflowFunction.version(). Default:
+            the function has no versions, and any code of it continues its workflows.
         queue_name: The queue of starts that don't name one. Default: DBOS["DEFAULT_QUEUE"].
         timeout: The maximum duration, from the first run on, in seconds or as a timedelta; past it
             the workflow is cancelled. Default: no limit.
         max_recovery_attempts: The number of executors in a row that may die while running the
             workflow, without progress, before it is given up. Default:
             DBOS["MAX_RECOVERY_ATTEMPTS"].
+        permission: The permission that the user of a start, `using(user=…)`, needs, such as
+            "shop.refund"; else the start raises NotPermitted. Default: anyone may start it.
 
     Returns:
         A WorkflowFunction, or a decorator that returns one.
@@ -89,13 +101,7 @@ class _WorkflowDecorator:
     def __call__(self, function: Callable[P, R], /) -> WorkflowFunction[P, R, R]: ...
 
     def __call__(self, function: Any, /) -> Any:
-        _check_function(function, "workflow")
-        if _is_method(function):
-            raise TypeError(
-                f"@workflow can't be put on method {function.__qualname__!r}: another process "
-                "can't know its instance. Make it a function, or a static method (@staticmethod "
-                "above @workflow), and pass its data as arguments; its steps may be methods."
-            )
+        check_workflow_function(function)
         definition = WorkflowDefinition(
             name=self._name or f"{function.__module__}.{function.__qualname__}",
             function=function,
@@ -183,7 +189,7 @@ class _StepDecorator:
     def __call__(self, function: Callable[P, R], /) -> StepFunction[P, R, R]: ...
 
     def __call__(self, function: Any, /) -> Any:
-        _check_function(function, "step")
+        check_function(function, "step")
         definition = StepDefinition(
             name=self._name or _name_of(function),
             function=function,
@@ -253,29 +259,6 @@ def _defaults_of(decorator: Callable[..., Any]) -> dict[str, Any]:
 def _name_of(function: Any) -> str:
     name = getattr(function, "__qualname__", None) or type(function).__name__
     return names.check_name(name.replace("<locals>.", ""))
-
-
-def _check_function(function: Any, decorator: str) -> None:
-    if isinstance(function, staticmethod | classmethod):
-        raise TypeError(f"@{decorator} goes below @{type(function).__name__}, not above it.")
-    if isinstance(function, WorkflowFunction | StepFunction):
-        raise TypeError(f"{function!r} can't be made a {decorator}: it is decorated already.")
-    if not callable(function):
-        raise TypeError(
-            f"@{decorator} takes a function, not {type(function).__name__} {function!r}."
-        )
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(
-            f"@{decorator} can't be put on generator {function.__qualname__!r}: the values that "
-            "it yields can't be recorded. Return a value; use write_stream() for many."
-        )
-
-
-def _is_method(function: Any) -> bool:
-    """Return True if a function belongs to a class and expects its instance."""
-    scope = function.__qualname__.rpartition(".")[0]
-    first = next(iter(inspect.signature(function).parameters), None)
-    return bool(scope) and not scope.endswith("<locals>") and first in ("self", "cls")
 
 
 def _refuse_misfits(definition: StepDefinition) -> None:

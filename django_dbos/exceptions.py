@@ -10,6 +10,7 @@
         ├── DuplicateWorkflow
         ├── ChangeRefused
         ├── UnknownWorkflow
+        ├── NotPermitted                   also Django's PermissionDenied
         ├── QueueDoesNotExist
         ├── ScheduleDoesNotExist
         ├── ScheduleExists
@@ -44,9 +45,14 @@ pickling, copying and being recorded in a history. ``str()`` formats its message
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
+from django.core.exceptions import PermissionDenied
 from django.db.transaction import TransactionManagementError
+
+# The marker that patched() records.
+PATCH = re.compile(r"dbos\.patch\((?P<name>.*)\)")
 
 
 class DbosError(Exception):
@@ -173,25 +179,59 @@ class ChangeRefused(DbosError):
 
 
 class UnknownWorkflow(DbosError):
-    """No workflow function is registered under this name in this process.
+    """No workflow function is registered under this name, or version, in this process.
 
     Attributes:
-        name: The unknown name.
+        name: The name.
         suggestion: The registered name that is spelled most like it, or "".
+        version: The version that isn't registered; None if the name isn't.
     """
 
-    def __init__(self, name: str, suggestion: str = "") -> None:
-        super().__init__(name, suggestion)
+    def __init__(self, name: str, suggestion: str = "", version: str | None = None) -> None:
+        super().__init__(name, suggestion, version)
         self.name = name
         self.suggestion = suggestion
+        self.version = version
 
     def __str__(self) -> str:
+        if self.version is not None:
+            return (
+                f"Version {self.version!r} of workflow {self.name!r} isn't registered. Keep its "
+                "function beside the current one, decorated with .version(…)."
+            )
         remedy = (
             f"Did you mean {self.suggestion!r}?"
             if self.suggestion
             else "Is the module that defines it imported, for example by its app's workflows.py?"
         )
         return f"Workflow {self.name!r} isn't registered. {remedy}"
+
+
+class NotPermitted(DbosError, PermissionDenied):
+    """The user of a start lacks the permission that the workflow function asks for.
+
+    Attributes:
+        name: The name of the workflow function.
+        permission: The permission.
+        user_id: The user's pk, as text; None without a user.
+    """
+
+    def __init__(self, name: str, permission: str, user_id: str | None) -> None:
+        super().__init__(name, permission, user_id)
+        self.name = name
+        self.permission = permission
+        self.user_id = user_id
+
+    def __str__(self) -> str:
+        if self.user_id is None:
+            return (
+                f"Workflow {self.name!r} needs a user with permission {self.permission!r}, and was "
+                "started without one. Start it with using(user=…)."
+            )
+        return (
+            f"User {self.user_id!r} can't start workflow {self.name!r}: it needs permission "
+            f"{self.permission!r}, and an active user."
+        )
 
 
 class QueueDoesNotExist(DbosError):
@@ -440,8 +480,7 @@ class NondeterminismError(DbosError):
 
     message = (
         "Workflow {workflow_id!r} recorded {recorded} as step {step_number}, but its code now "
-        "reaches {called} there. Restore the code that recorded the history, or make the workflow "
-        "take the same steps in the same order, then resume() it."
+        "reaches {called} there. {remedy}, then resume() it."
     )
 
     def __init__(self, workflow_id: str, step_number: int, recorded: str, called: str) -> None:
@@ -450,6 +489,22 @@ class NondeterminismError(DbosError):
         self.step_number = step_number
         self.recorded = recorded
         self.called = called
+
+    def __str__(self) -> str:
+        return self.message.format_map({**vars(self), "remedy": self._remedy})
+
+    @property
+    def _remedy(self) -> str:
+        patch = PATCH.search(self.recorded)
+        if patch is not None:
+            return (
+                "It has taken the new path of that patch: call patched() or deprecate_patch() with "
+                f"{patch['name']!r} there"
+            )
+        return (
+            "Restore the code that recorded the history, make the workflow take the same steps in "
+            "the same order, or let it take the old path where patched() returns False"
+        )
 
 
 class LimitReached(DbosError):

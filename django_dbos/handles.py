@@ -14,6 +14,7 @@ from django_dbos.core import engine, names
 from django_dbos.core.fork_options import ForkOptions
 from django_dbos.exceptions import ChangeRefused, DbosError, WorkflowDoesNotExist
 from django_dbos.operations import (
+    attributes,
     context,
     events,
     exporting,
@@ -352,6 +353,30 @@ class WorkflowHandle(Generic[R]):
         """See set_run_after()."""
         return await aperform("set_run_after", self._delaying(run_after))
 
+    def set_attributes(self, attributes: dict[str, Any], *, merge: bool = False) -> None:
+        """Give the workflow other attributes, also when it has ended.
+
+        In workflow code it is done once, and a replay doesn't repeat it.
+
+        Args:
+            attributes: A dict of plain JSON values, by which workflows can be filtered.
+            merge: True keeps the attributes whose keys aren't given; values that are dicts are
+                replaced as a whole. By default these attributes replace all others.
+
+        Raises:
+            WorkflowDoesNotExist: There is no such workflow.
+            TypeError: A value isn't plain JSON; ValueError if it is nested too deep.
+            PayloadTooLarge: They are too large together.
+
+        Example:
+            handle.set_attributes({"stage": "packed"}, merge=True)
+        """
+        perform("set_attributes", lambda: self._set_attributes(attributes, merge))
+
+    async def aset_attributes(self, attributes: dict[str, Any], *, merge: bool = False) -> None:
+        """See set_attributes()."""
+        await aperform("set_attributes", lambda: self._set_attributes(attributes, merge))
+
     def send(
         self, message: Any, topic: str | None = None, idempotency_key: str | None = None
     ) -> None:
@@ -470,6 +495,9 @@ class WorkflowHandle(Generic[R]):
     def _delaying(self, run_after: datetime | timedelta | float) -> Callable[[], bool]:
         when = check_run_after(run_after)
         return lambda: self._known(get_store().set_run_after(self.workflow_id, when))
+
+    def _set_attributes(self, given: dict[str, Any], merge: bool) -> None:
+        attributes.set_attributes(self.workflow_id, given, merge=merge)
 
     def _run_now(self) -> bool:
         return self._known(get_store().run_now(self.workflow_id))

@@ -36,11 +36,12 @@ class HandedOver(RunInterrupted):
 
 
 class ContinuedAsNew(RunInterrupted):
-    """The workflow's next run begins with this input, and without a history."""
+    """The workflow's next run begins with this input and version, and without a history."""
 
-    def __init__(self, input_text: str) -> None:
-        super().__init__(input_text)
+    def __init__(self, input_text: str, version: str | None) -> None:
+        super().__init__(input_text, version)
         self.input_text = input_text
+        self.version = version
 
 
 class HistoryUnusable(RunInterrupted):

@@ -23,6 +23,7 @@ from typing import (
 from django_dbos.operations import context, raised, runner, steps
 from django_dbos.operations._sync import steps as sync_steps
 from django_dbos.operations.context import Scope
+from django_dbos.operations.decorator_options import Decorated
 from django_dbos.operations.entry import refuse_on_loop
 from django_dbos.operations.run import Run
 from django_dbos.operations.step_definitions import StepDefinition
@@ -34,7 +35,7 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 
-class StepFunction(Generic[P, C, R]):
+class StepFunction(Decorated, Generic[P, C, R]):
     """A function whose outcome is recorded when a workflow calls it, so that it never runs again.
 
     Outside a workflow it is a plain call, inside another step a part of that step.

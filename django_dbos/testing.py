@@ -110,7 +110,7 @@ class _TestHost(InlineHost):
         return None
 
     def _claim_from(self, session: Any, lane: Lane) -> list[Claim]:
-        names = list(registry.workflows)
+        names = registry.claimable()
         if lane.priority is None:
             return self._claim_in_turn(session, lane.queue_name, names)
         claims, _ = self.store.claim_workflows(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -16,7 +17,10 @@ from typing import (
     TypeVar,
     Unpack,
     cast,
+    overload,
 )
+
+from asgiref.sync import iscoroutinefunction
 
 from django_dbos import serializers
 from django_dbos.core import names, registry
@@ -29,6 +33,7 @@ from django_dbos.operations import context, mapping, outside, results
 from django_dbos.operations._sync import mapping as sync_mapping
 from django_dbos.operations._sync import outside as sync_outside
 from django_dbos.operations._sync import results as sync_results
+from django_dbos.operations.decorator_options import Decorated, check_workflow_function
 from django_dbos.operations.entry import (
     aenter,
     aenter_anywhere,
@@ -45,6 +50,8 @@ from django_dbos.operations.options import Options, StartOptions
 P = ParamSpec("P")
 C = TypeVar("C")
 R = TypeVar("R")
+P2 = ParamSpec("P2")
+R2 = TypeVar("R2")
 
 # Types whose values can't change.
 CONSTANTS = frozenset({str, int, float, bool, type(None)})
@@ -62,7 +69,7 @@ _warned: set[str] = set()
 Arguments = tuple[Any, ...] | dict[str, Any]
 
 
-class WorkflowFunction(Generic[P, C, R]):
+class WorkflowFunction(Decorated, Generic[P, C, R]):
     """A durable function. A call runs it here and now; `start` enqueues it for a worker."""
 
     def __init__(self, definition: WorkflowDefinition) -> None:
@@ -76,8 +83,52 @@ class WorkflowFunction(Generic[P, C, R]):
         """The name that is stored with its executions."""
         return self._definition.name
 
+    def version(self, version: str | None, /) -> _VersionDecorator:
+        """Declare older code of this workflow, which the workflows that began with it continue by.
+
+        It stays beside the current code until none of its workflows is left: see
+        `manage.py dbos_versions`. The options are those of the current function. Starts of what
+        the decorator returns begin with the older code.
+
+        Args:
+            version: The version that the code had; None for workflows that were started when the
+                function had no versions. Without such a declaration the current code runs those.
+
+        Returns:
+            A decorator that returns a WorkflowFunction.
+
+        Raises:
+            TypeError: The current function has no version, or the version is of another type.
+            ValueError: It is the current version, or another function is declared as it.
+
+        Example:
+            @dbos.workflow(version="2")
+            def checkout(order_id: int, express: bool) -> str: ...
+
+            @checkout.version("1")
+            def checkout_1(order_id: int) -> str: ...
+        """
+        current = self._definition
+        if registry.workflows.get(self.name, current).version != current.version:
+            raise TypeError(
+                f"{self!r} is an older version itself. Call version() of the current function."
+            )
+        if current.version is None:
+            raise TypeError(
+                f"Workflow {self.name!r} has no versions. Give its current code one first: "
+                "@workflow(version=…)."
+            )
+        checked = None if version is None else names.check_version(version)
+        if checked == current.version:
+            raise ValueError(
+                f"{checked!r} is the current version of workflow {self.name!r}. Give the changed "
+                "code a new one, @workflow(version=…)."
+            )
+        return _VersionDecorator(current, checked)
+
     def __repr__(self) -> str:
-        return f"<workflow {self.name}>"
+        version = self._definition.version
+        return f"<workflow {self.name}{'' if version is None else f', version {version!r}'}>"
 
     if not TYPE_CHECKING:
 
@@ -305,6 +356,32 @@ class WorkflowFunction(Generic[P, C, R]):
             )
 
 
+class _VersionDecorator:
+    """Registers a function as an older version of a workflow."""
+
+    def __init__(self, current: WorkflowDefinition, version: str | None) -> None:
+        self._current = current
+        self._version = version
+
+    @overload
+    def __call__(
+        self, function: Callable[P2, Coroutine[Any, Any, R2]], /
+    ) -> WorkflowFunction[P2, Coroutine[Any, Any, R2], R2]: ...
+    @overload
+    def __call__(self, function: Callable[P2, R2], /) -> WorkflowFunction[P2, R2, R2]: ...
+
+    def __call__(self, function: Any, /) -> Any:
+        check_workflow_function(function)
+        definition = replace(
+            self._current,
+            function=function,
+            is_async=iscoroutinefunction(function),
+            version=self._version,
+        )
+        registry.register_version(definition)
+        return WorkflowFunction(definition)
+
+
 def start_by_name(
     name: str, /, *args: Any, using: StartOptions | None = None, **kwargs: Any
 ) -> WorkflowHandle[Any]:
@@ -333,7 +410,7 @@ async def astart_by_name(
 
 def _named(name: str) -> WorkflowFunction[..., Any, Any]:
     definition = registry.workflows.get(name) or WorkflowDefinition(
-        name=names.check_name(name), function=_elsewhere, is_async=False
+        name=names.check_name(name), function=_elsewhere, is_async=False, version=registry.NEWEST
     )
     return WorkflowFunction(definition)
 

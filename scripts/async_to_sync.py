@@ -43,6 +43,8 @@ MODULES = (
     "mapping",
     "messages",
     "outside",
+    "patches",
+    "permissions",
     "places",
     "polling",
     "reads",

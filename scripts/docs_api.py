@@ -42,8 +42,8 @@ that runs workflows, and its row. The page is generated from the docstrings by `
 # Paragraphs: a title, the names (indented) and an introduction.
 SUBJECTS = """\
 Workflows and steps
-    workflow step run_step continue_as_new current_workflow RetryAfter WorkflowFunction
-    StepFunction CurrentWorkflow logger
+    workflow step run_step continue_as_new patched deprecate_patch current_workflow RetryAfter
+    WorkflowFunction StepFunction CurrentWorkflow logger
 Decorators make functions durable. The guide to [workflows and steps](../guides/workflows.md)
 explains how they run.
 
@@ -128,7 +128,8 @@ in code.
 
 Exceptions
     DbosError WorkflowDoesNotExist WorkflowIdConflict UserConflict DuplicateWorkflow ChangeRefused
-    UnknownWorkflow WaitTimeout StepTimeout WaitInTest WorkflowCancelled MaxRecoveryAttemptsExceeded
+    UnknownWorkflow NotPermitted WaitTimeout StepTimeout WaitInTest WorkflowCancelled
+    MaxRecoveryAttemptsExceeded
     NondeterminismError MapFailed LimitReached StreamClosed NotInWorkflow NotAllowedInStep
     NotAllowedInAtomic FormDoesNotExist FormNotPending PayloadTooLarge QueueDoesNotExist
     RecordedError ScheduleDoesNotExist ScheduleExists ScheduleIsDeclared SerializationError

@@ -15,6 +15,7 @@ import pytest
 from django.core.checks import CheckMessage, run_checks
 from django.db import connections
 
+import django_dbos as dbos
 from django_dbos import checks
 from django_dbos.core import registry, zones
 from django_dbos.store.postgresql import checks as postgresql_checks
@@ -520,3 +521,17 @@ def test_old_time_zone_data_is_a_warning(settings: Any, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(zones, "data_version", lambda: "2099a")
     assert "W011" not in ids()
+
+
+@pytest.mark.parametrize("permission", ["refund", "shop.", "shop.refund.all", "shop refund"])
+def test_a_permission_that_nobody_could_have_is_an_error(
+    permission: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "workflows", {})
+    monkeypatch.setattr(registry, "versions", {})
+    dbos.workflow(name="shop.refund", permission="shop.refund")(lambda: None)
+    assert "E011" not in ids()
+
+    dbos.workflow(name="shop.return", permission=permission)(lambda: None)
+
+    assert f"Workflow 'shop.return' needs permission {permission!r}" in only_message("E011").msg

@@ -4,7 +4,7 @@ from tests.executor import workflows
 from tests.flow import scheduled
 from tests.flow import workflows as flow_workflows
 from tests.payloads import workflows as payload_workflows
-from tests.process import asking, limited
+from tests.process import asking, limited, versioned
 from tests.process import workflows as process_workflows
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "payload_workflows",
     "process_workflows",
     "scheduled",
+    "versioned",
     "workflows",
 ]

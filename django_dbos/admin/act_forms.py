@@ -21,6 +21,7 @@ from django_dbos.core.records import WakeKind
 from django_dbos.core.status import Status
 from django_dbos.exceptions import DbosError
 from django_dbos.models import Queue, Workflow
+from django_dbos.operations import attributes
 from django_dbos.operations.options import check_run_after
 
 # The number of queues that the form suggests.
@@ -209,15 +210,9 @@ class MessageText(ActForm):
         if len(text) > limit:
             said = gettext("The message can't be longer than %d bytes.")
             raise forms.ValidationError(said % limit)
+        value = _json(text)
         try:
-            value = json.loads(text, parse_constant=_refuse_constant)
             serializers.dumps(value, label="The message")
-        except json.JSONDecodeError as error:
-            where = {"line": error.lineno, "column": error.colno, "what": error.msg}
-            said = gettext(
-                "This isn't JSON: %(what)s, in line %(line)d, column %(column)d. Texts need quotes."
-            )
-            raise forms.ValidationError(said % where) from error
         except (ValueError, RecursionError, DbosError) as error:
             raise forms.ValidationError(gettext("This can't be sent: %s") % error) from error
         return value
@@ -233,6 +228,44 @@ def _checked_queue(name: str) -> str:
 def _known_queues() -> dict[str, list[str]]:
     known = rows_of(Queue).order_by("name").values_list("name", flat=True)[:MAX_SUGGESTED]
     return {"dbos-queues": sorted({get_settings().default_queue, *known})}
+
+
+class AttributesText(ActForm):
+    """Attributes, written as JSON."""
+
+    attributes = forms.CharField(
+        label=_("Attributes"),
+        widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),
+        help_text=_('As JSON, by their names: {"order": 17, "stage": "packed"}.'),
+    )
+    merge = forms.BooleanField(
+        label=_("Keep the attributes that aren't named"), required=False, initial=True
+    )
+
+    def clean_attributes(self) -> dict[str, Any]:
+        """Return the attributes, if they can be stored."""
+        value = _json(self.cleaned_data["attributes"])
+        try:
+            attributes.to_text(value)
+        except (TypeError, ValueError, DbosError) as error:
+            raise forms.ValidationError(str(error)) from error
+        if value is None:
+            raise forms.ValidationError(gettext("Without attributes, write {}."))
+        return dict(value)
+
+
+def _json(text: str) -> Any:
+    """Return the value that JSON stands for; raise ValidationError."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        where = {"line": error.lineno, "column": error.colno, "what": error.msg}
+        said = gettext(
+            "This isn't JSON: %(what)s, in line %(line)d, column %(column)d. Texts need quotes."
+        )
+        raise forms.ValidationError(said % where) from error
+    except (ValueError, RecursionError) as error:
+        raise forms.ValidationError(gettext("This can't be sent: %s") % error) from error
 
 
 def _refuse_constant(name: str) -> Any:

@@ -6,12 +6,14 @@ The list, the page and the background workflow for many rows carry them out in t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos.admin.act import Act, Answers, Options
 from django_dbos.admin.act_forms import (
+    AttributesText,
     ForkPoint,
     MessageText,
     QueueChoice,
@@ -24,9 +26,10 @@ from django_dbos.admin.section import Label
 from django_dbos.admin.values import instant
 from django_dbos.core.durations import LAST_YEAR
 from django_dbos.core.status import ACTIVE, FINISHED, RESUMABLE, Status
+from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.handles import each
 from django_dbos.models import Workflow
-from django_dbos.operations import queues
+from django_dbos.operations import attributes, queues
 from django_dbos.operations.forking import make_fork, request_of
 from django_dbos.operations.messages import new_message
 from django_dbos.operations.options import check_run_after
@@ -108,11 +111,26 @@ def _log_fork(options: Options) -> str:
     return gettext("Forked from step %d.") % step
 
 
+def _set_attributes(workflow_ids: Sequence[str], options: Options) -> Answers:
+    answers = Answers()
+    for found in workflow_ids:
+        with suppress(WorkflowDoesNotExist):
+            attributes.set_attributes(found, options["attributes"], merge=options["merge"])
+            answers[found] = True
+    return {found: answers.get(found, False) for found in workflow_ids}
+
+
 def _log_start(options: Options) -> str:
     run_after = options["run_after"]
     if run_after.year >= LAST_YEAR - 1:
         return gettext("Held until somebody runs it.")
     return gettext("Start changed to %s.") % instant(run_after)
+
+
+def _log_attributes(options: Options) -> str:
+    # Their values may be personal data, which a log entry would show to everybody.
+    names = ", ".join(sorted(options["attributes"])) or gettext("none")
+    return gettext("Changed attributes: %s.") % names
 
 
 def _log_message(options: Options) -> str:
@@ -413,6 +431,34 @@ DELETE = Act(
     form_class=WithChildren,
     removes=True,
 )
+SET_ATTRIBUTES = Act(
+    name="set_attributes",
+    permission="change_attributes",
+    button=lambda status: _("Change attributes"),
+    title=_("Change the attributes of workflows"),
+    question=lambda count: (
+        ngettext(
+            "The attributes of %d workflow will change.",
+            "The attributes of %d workflows will change.",
+            count,
+        )
+        % count
+    ),
+    pointless=_("No workflow is chosen."),
+    left=lambda count: "",
+    done=lambda count: (
+        ngettext(
+            "the attributes of %d workflow changed", "the attributes of %d workflows changed", count
+        )
+        % count
+    ),
+    unchanged=lambda count: ngettext("%d is gone", "%d are gone", count) % count,
+    confirm=_("Change the attributes"),
+    log=_log_attributes,
+    change=_set_attributes,
+    statuses=frozenset(Status),
+    form_class=AttributesText,
+)
 ACTS = {
     act.name: act
     for act in (
@@ -426,6 +472,7 @@ ACTS = {
         DELETE,
         CHANGE_START,
         SEND_MESSAGE,
+        SET_ATTRIBUTES,
     )
 }
 # Those that a step of the page offers, for itself.

@@ -41,6 +41,7 @@ def main_facts(workflow: Workflow, links: Links, queue: str, now: datetime) -> l
     so_far = ages.lasted(workflow.started_at, end or now)
     waited = ages.lasted(workflow.created_at, workflow.started_at or end or now)
     return _given(
+        (_("Version"), workflow.version),
         (_("Queue"), queue),
         (_("Created"), ages.ago(workflow.created_at, now)),
         (_("Waited in the queue"), waited if workflow.started_at or workflow.is_active else ""),

@@ -11,6 +11,7 @@ from django.utils.translation import gettext, ngettext
 
 from django_dbos.admin.base import rows_of
 from django_dbos.admin.values import instant
+from django_dbos.core import registry
 from django_dbos.core.queue_reasons import Reason
 from django_dbos.core.records import WakeKind, form_of_topic
 from django_dbos.core.recovery import SUSPECT_ATTEMPTS
@@ -36,9 +37,10 @@ class Worker:
         """Return whether the worker claims workflows from the queue."""
         return self.queue_names is None or queue_name in self.queue_names
 
-    def may_know(self, name: str) -> bool:
+    def may_know(self, name: str, version: str | None = None) -> bool:
         """Return whether the worker has registered the function, or doesn't list its functions."""
-        return self.workflow_names is None or name in self.workflow_names
+        names = self.workflow_names
+        return names is None or registry.is_listed(name, version, names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,11 @@ class LiveExecutors:
 
     def known_names(self) -> set[str]:
         """Return the workflow functions that workers have registered."""
-        return {name for worker in self.workers for name in worker.workflow_names or ()}
+        return {
+            name
+            for worker in self.workers
+            for name in registry.without_versions(worker.workflow_names or ())
+        }
 
 
 def read_queue_reasons(
@@ -216,8 +222,13 @@ def _worker_of(workflow: Workflow, executors: LiveExecutors) -> str:
     workers = executors.of_queue(queue_name)
     if not workers:
         return gettext("No live worker serves queue '%s': run manage.py dbos_worker.") % queue_name
-    if any(worker.may_know(name) for worker in workers):
+    if any(worker.may_know(name, workflow.version) for worker in workers):
         return ""
+    if any(worker.may_know(name) for worker in workers):
+        return gettext(
+            "No live worker of queue '%(queue)s' knows version '%(version)s' of its function: keep "
+            "that code beside the current one, decorated with .version('%(version)s')."
+        ) % {"queue": queue_name, "version": workflow.version}
     return (
         gettext(
             "No live worker of queue '%s' has its function: deploy the code, or give a renamed "

@@ -34,13 +34,14 @@ from django_dbos.admin.page import page_context
 from django_dbos.admin.section import read, read_value
 from django_dbos.admin.sections import SECTIONS
 from django_dbos.admin.values import as_download
+from django_dbos.admin.versions import VersionsAdmin
 from django_dbos.admin.workflow_list import MAX_SEARCHED, WorkflowList, searched
 from django_dbos.exceptions import SerializationError
 from django_dbos.models import Queue, Workflow
 
 
 @admin.register(Workflow)
-class WorkflowAdmin(OverviewAdmin, WorkflowColumns):
+class WorkflowAdmin(OverviewAdmin, VersionsAdmin, WorkflowColumns):
     """The workflows, newest first."""
 
     list_display = (

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, NoReturn
-
-from django.core.exceptions import ValidationError
 
 from django_dbos.fields import as_shown
 from django_dbos.operations import context, continuing
 from django_dbos.operations._sync import continuing as sync_continuing
 from django_dbos.operations._sync import reads as sync_reads
 from django_dbos.operations.entry import aenter_workflow, enter_workflow, workflow_run
+from django_dbos.operations.users import find_user
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,20 +49,10 @@ class CurrentWorkflow:
 
         None without a user, and for a `user_id` that is no user's pk, such as "system".
         """
-        if self.user_id is None:
-            return None
-        # Imported when needed: it would add a third to the time of importing the package.
-        from django.contrib.auth import get_user_model
-
-        users = get_user_model()._default_manager
+        find = partial(find_user, self.user_id)
         run = workflow_run(context.current())
-        try:
-            found = users.filter(pk=self.user_id)
-            # A step's own queries are repeated by its retries.
-            return found.first() if run is None else sync_reads.patiently(run, found.first)
-        except (TypeError, ValueError, ValidationError):
-            # The pk is "system", for example, or belongs to a user model that has been replaced.
-            return None
+        # A step's own queries are repeated by its retries.
+        return find() if run is None else sync_reads.patiently(run, find)
 
 
 def current_workflow() -> CurrentWorkflow | None:

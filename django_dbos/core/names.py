@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from django_dbos.core.texts import is_encodable
 
+MAX_VERSION_LENGTH = 100
+
 
 def check_text(
     value: object, *, label: str, max_length: int = 255, allow_empty: bool = False
@@ -50,6 +52,14 @@ def check_workflow_id(value: object) -> str:
 def check_name(value: object) -> str:
     """Return ``value`` if it is a valid name for a workflow function or a step."""
     return check_text(value, label="A name")
+
+
+def check_version(value: object) -> str:
+    """Return ``value`` if it is a valid version of a workflow function."""
+    version = check_text(value, label="A version", max_length=MAX_VERSION_LENGTH)
+    if "@" in version:
+        raise ValueError(f"A version can't contain '@', but is {version!r}.")
+    return version
 
 
 def check_queue_name(value: object) -> str:

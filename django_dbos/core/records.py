@@ -48,6 +48,8 @@ class Claim:
     name: str
     input: str
     token: uuid.UUID
+    version: str | None = None
+    """The version of the function; None if that has no versions."""
     queue_name: str = ""
     place: int = 0
     """The place in the queue's limits: 1 while the workflow runs, 2 until it ends, 0 for none.
@@ -122,6 +124,8 @@ class NewWorkflow:
     name: str
     input: str
     queue_name: str
+    version: str | None = None
+    """The version of the function that is to run it: see `core.registry`."""
     priority: int = 0
     delay: float | None = None
     """Seconds from now; `run_at` is the absolute form. Without both the workflow is due at once."""
@@ -538,6 +542,8 @@ class Continue(Write):
 
     input: str
     """The arguments of the next run."""
+    version: str | None
+    """The version of the function that the next run has: the current one."""
     steps_before: int
     """The last step number of this run: those of the next run follow it."""
 

@@ -115,6 +115,6 @@ class Identity:
 
 
 def known_names() -> str | None:
-    """Return the workflow functions of this process as JSON; None if that is too long for a row."""
-    text = json.dumps(sorted(registry.workflows), ensure_ascii=False)
+    """Return what this process can claim as JSON; None if that is too long for a row."""
+    text = json.dumps(sorted(registry.claimable()), ensure_ascii=False)
     return text if len(text) <= MAX_NAMES_LENGTH else None

@@ -37,7 +37,7 @@ class PoisonGuard:
 
     def claim(self, lane: Lane, *, above: int, limit: int) -> tuple[list[Claim], int, bool]:
         """Claim from a lane; return also the last position, and whether there may be more."""
-        names = list(registry.workflows)
+        names = registry.claimable()
         try:
             claims, last = self._store.claim_workflows(
                 self._connect(),
@@ -59,9 +59,7 @@ class PoisonGuard:
     ) -> tuple[list[Claim], Part]:
         """Claim from a queue in turn of its partition keys, after one of them."""
         session, executor_id = self._connect(), self._host.executor_id
-        visit = Visit(
-            queue_name=queue_name, names=list(registry.workflows), after=after, limit=limit
-        )
+        visit = Visit(queue_name=queue_name, names=registry.claimable(), after=after, limit=limit)
         try:
             return self._store.claim_in_turn(session, executor_id, visit)
         except Exception as error:
@@ -71,14 +69,14 @@ class PoisonGuard:
 
     def claim_managed_suspect(self, queue_names: list[str]) -> list[Claim]:
         """Claim one workflow of managed queues whose executors died again and again."""
-        names, session = list(registry.workflows), self._connect()
+        names, session = registry.claimable(), self._connect()
         found = self._store.find_suspects(session, queue_names, names=names, limit=SUSPECTS)
         claims = (claim for claim in self._claim_those(found) if claim is not None)
         return list(islice(claims, 1))
 
     def claim_suspect(self, queue_names: list[str]) -> list[Claim]:
         """Claim one workflow whose executors died again and again."""
-        names = list(registry.workflows)
+        names = registry.claimable()
         try:
             return self._store.claim_suspect(
                 self._connect(), self._host.executor_id, queue_names=queue_names, names=names

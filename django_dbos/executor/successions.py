@@ -86,6 +86,7 @@ class Successions:
         if not wanted:
             turn.lock.release()
             return None
-        names = list(registry.workflows)
-        visit = Visit(queue_name=queue_name, names=names, after=turn.after, limit=wanted)
+        visit = Visit(
+            queue_name=queue_name, names=registry.claimable(), after=turn.after, limit=wanted
+        )
         return Succession(visit, turn, self._clock())

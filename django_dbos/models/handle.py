@@ -78,6 +78,9 @@ class Handle(Protocol):
     def set_run_after(self, run_after: datetime | timedelta | float) -> bool:
         """Change when a delayed workflow may begin."""
 
+    def set_attributes(self, attributes: dict[str, Any], *, merge: bool = False) -> None:
+        """Give the workflow other attributes."""
+
     def send(
         self, message: Any, topic: str | None = None, idempotency_key: str | None = None
     ) -> None:
@@ -140,6 +143,9 @@ class Handle(Protocol):
 
     async def aset_run_after(self, run_after: datetime | timedelta | float) -> bool:
         """See set_run_after()."""
+
+    async def aset_attributes(self, attributes: dict[str, Any], *, merge: bool = False) -> None:
+        """See set_attributes()."""
 
     async def asend(
         self, message: Any, topic: str | None = None, idempotency_key: str | None = None

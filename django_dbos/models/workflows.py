@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from django.db import models
-from django.db.models import Q
+from django.db import connections, models
+from django.db.models import F, Q, Value
+from django.db.models.fields.json import KeyTransform, KeyTransformExact
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos.core import status as statuses
 from django_dbos.core.engine import get_engine
 from django_dbos.core.ids import MAX_ID_LENGTH
+from django_dbos.core.names import MAX_VERSION_LENGTH
 from django_dbos.core.recovery import SUSPECT_ATTEMPTS
 from django_dbos.fields import InstantField, KeyField
 from django_dbos.models.base import EngineQuerySet, EngineRow, error_of, value_of
@@ -19,12 +22,37 @@ from django_dbos.models.handle import Handle
 ACTIVE = sorted(statuses.ACTIVE)
 
 
+def _comparisons(place: Any, value: Any) -> Iterator[Any]:
+    """Yield the conditions by which JSON has a value in a place: of a dict, key by key."""
+    if not isinstance(value, dict):
+        yield KeyTransformExact(place, Value(value, models.JSONField()))
+        return
+    for key, part in value.items():
+        yield from _comparisons(KeyTransform(key, place), part)
+
+
 class WorkflowQuerySet(EngineQuerySet["Workflow"]):
     """Workflows, and operations on many of them."""
 
     def active(self) -> WorkflowQuerySet:
         """Return the unfinished workflows: enqueued, delayed, pending or waiting."""
         return self.filter(status__in=ACTIVE)
+
+    def with_attributes(self, **attributes: Any) -> WorkflowQuerySet:
+        """Return the workflows that have all these attributes, with these values.
+
+        A dict as a value asks for a part of a dict: its keys, with these values. On PostgreSQL an
+        index finds them.
+
+        Example:
+            Workflow.objects.with_attributes(order=17, address={"city": "Oslo"})
+        """
+        if not attributes:
+            return self
+        if connections[self.db].features.supports_json_field_contains:
+            # The index has only the rows with attributes.
+            return self.filter(attributes__isnull=False, attributes__contains=attributes)
+        return self.filter(*_comparisons(F("attributes"), attributes))
 
     def cancel(self, *, children: bool = False) -> dict[str, bool]:
         """Cancel each workflow; with `children` also the workflows that it started.
@@ -105,6 +133,12 @@ class Workflow(EngineRow):
         _("token"), help_text=_("Distinguishes this workflow from a later one with the same id.")
     )
     name = KeyField(_("name"), max_length=255)
+    version = KeyField(
+        _("version"),
+        max_length=MAX_VERSION_LENGTH,
+        null=True,
+        help_text=_("The version of the function that runs it; empty if it has no versions."),
+    )
     status = KeyField(_("status"), max_length=30, choices=Status.choices)
     is_quarantined = models.BooleanField(
         _("quarantined"),
@@ -176,6 +210,7 @@ class Workflow(EngineRow):
             ("rewind_workflow", "Can rewind workflow"),
             ("delete_workflow", "Can delete workflow"),
             ("reschedule_workflow", "Can change when a delayed workflow starts"),
+            ("change_attributes", "Can change the attributes of workflows"),
             ("view_payload", "Can view inputs, outcomes and other values"),
         )
         # Most are partial, on live states: a finished workflow has left them.

@@ -8,6 +8,8 @@ from typing import Any
 from django_dbos import serializers
 from django_dbos.core.names import check_text
 from django_dbos.core.values.json import MAX_DEPTH
+from django_dbos.exceptions import WorkflowDoesNotExist
+from django_dbos.store import get_store
 
 # A key or a text may be as long as the limit of all of them allows.
 ANY_LENGTH = 2**62
@@ -32,6 +34,25 @@ def to_text(value: Any) -> str | None:
         raise TypeError(f"attributes must be plain JSON values: {error}.") from error
     serializers.check_size(text, "The dict of attributes")
     return text
+
+
+def set_attributes(workflow_id: str, given: dict[str, Any], *, merge: bool) -> None:
+    """Replace the attributes of a workflow, or with `merge` only the given ones.
+
+    Raises:
+        WorkflowDoesNotExist: There is no such workflow.
+        TypeError, ValueError, PayloadTooLarge: See to_text().
+    """
+
+    def change(existing: dict[str, Any] | None) -> str | None:
+        return to_text({**(existing or {}), **given}) if merge else to_text(given)
+
+    if given is None:
+        raise TypeError("attributes must be a dict with str keys, not None; {} has none.")
+    # A mistake is found before anything is locked.
+    to_text(given)
+    if not get_store().change_attributes(workflow_id, change):
+        raise WorkflowDoesNotExist(workflow_id)
 
 
 def _check(value: Any, room: int, where: str) -> None:

@@ -120,7 +120,13 @@ def _giving_up(run: Run, reason: RunInterrupted) -> Write | None:
         case ContinuedAsNew():
             text = reason.input_text
             steps_before = run.history.step_number
-            return run.fenced(Continue, input=text, steps_before=steps_before, size=len(text))
+            return run.fenced(
+                Continue,
+                input=text,
+                version=reason.version,
+                steps_before=steps_before,
+                size=len(text),
+            )
         case Suspended():
             return run.fenced(Suspend, queue_name=run.claim.waiting_frees, **run.suspension)
         case HandedOver():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+from django_dbos.core import registry
 from django_dbos.exceptions import DbosError
 from django_dbos.interruptions import ContinuedAsNew
 from django_dbos.operations.inputs import InputWriter
@@ -18,10 +19,12 @@ async def acontinue_as_new(run: Run, args: tuple[Any, ...], kwargs: dict[str, An
     """End the run; the next one begins with these arguments."""
     run.check()
     run.check_caller("acontinue_as_new")
-    text = InputWriter(run.definition).write(args, kwargs)
+    # The next run has no history: the current code runs it.
+    current = registry.workflows.get(run.definition.name, run.definition)
+    text = InputWriter(current).write(args, kwargs)
     _refuse_beside_branches(run)
     run.check_finished("continue_as_new()")
-    run.stop(ContinuedAsNew(text))
+    run.stop(ContinuedAsNew(text, current.version))
 
 
 def _refuse_beside_branches(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -14,16 +15,62 @@ from django_dbos.core.numbers import LARGEST_INT
 MAX_ATTEMPTS = 32_767
 
 
+class Decorated:
+    """The base of what the decorators make."""
+
+    __slots__ = ()
+
+
+def check_workflow_function(function: Any) -> None:
+    """Raise TypeError if a function can't be a workflow; see check_function()."""
+    check_function(function, "workflow")
+    if _is_method(function):
+        raise TypeError(
+            f"@workflow can't be put on method {function.__qualname__!r}: another process "
+            "can't know its instance. Make it a function, or a static method (@staticmethod "
+            "above @workflow), and pass its data as arguments; its steps may be methods."
+        )
+
+
+def check_function(function: Any, decorator: str) -> None:
+    """Raise TypeError if a decorator can't be put on something."""
+    if isinstance(function, staticmethod | classmethod):
+        raise TypeError(f"@{decorator} goes below @{type(function).__name__}, not above it.")
+    if isinstance(function, Decorated):
+        raise TypeError(f"{function!r} can't be made a {decorator}: it is decorated already.")
+    if not callable(function):
+        raise TypeError(
+            f"@{decorator} takes a function, not {type(function).__name__} {function!r}."
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(
+            f"@{decorator} can't be put on generator {function.__qualname__!r}: the values that "
+            "it yields can't be recorded. Return a value; use write_stream() for many."
+        )
+
+
+def _is_method(function: Any) -> bool:
+    """Return True if a function belongs to a class and expects its instance."""
+    scope = function.__qualname__.rpartition(".")[0]
+    first = next(iter(inspect.signature(function).parameters), None)
+    return bool(scope) and not scope.endswith("<locals>") and first in ("self", "cls")
+
+
 def check_workflow_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of @workflow, as a WorkflowDefinition takes them."""
     timeout = durations.to_seconds(options["timeout"], label="timeout")
     if timeout == 0:
         raise ValueError("timeout must be more than 0: the workflow could never run.")
     queue_name, attempts = options["queue_name"], options["max_recovery_attempts"]
+    version, permission = options["version"], options["permission"]
     return {
+        "version": None if version is None else names.check_version(version),
         "queue_name": None if queue_name is None else names.check_queue_name(queue_name),
         "timeout": timeout,
         "max_recovery_attempts": _check_count(attempts, "max_recovery_attempts"),
+        "permission": None
+        if permission is None
+        else names.check_text(permission, label="A permission"),
     }
 
 

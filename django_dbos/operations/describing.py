@@ -28,6 +28,8 @@ class WorkflowDescription:
 
     workflow_id: str
     name: str
+    version: str | None = None
+    """The version of the function that runs it; None if that has no versions."""
     status: Workflow.Status
     is_quarantined: bool
     """True if the engine stopped it, for the reason in `error`; `resume()` it after a fix."""
@@ -101,6 +103,7 @@ def describe(store: Store, workflow_id: str) -> WorkflowDescription:
     return WorkflowDescription(
         workflow_id=row.workflow_id,
         name=row.name,
+        version=row.version or None,
         status=Workflow.Status(row.status),
         is_quarantined=row.is_quarantined,
         why_not_running=why_not_running(store, row),
@@ -171,7 +174,7 @@ def why_not_running(store: Store, row: Any) -> str | None:
     slots = {str(worker.executor_id): worker.concurrency for worker in workers}
     found = queues.explain(store, [row], lambda name: slots, _instant)
     lines = [str(reason) for reason in found.get(row.workflow_id, ())]
-    if unclaimed := store.reader.why_unclaimed(row.queue_name, row.name, workers):
+    if unclaimed := store.reader.why_unclaimed(row.queue_name, row.name, row.version, workers):
         lines.append(f"{unclaimed[0].upper()}{unclaimed[1:]}.")
     return " ".join(lines) or None
 

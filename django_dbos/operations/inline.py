@@ -109,7 +109,8 @@ class InlineHost:
 
         After an error it may be called again: it first releases a claim without a run.
         """
-        if self.store.reader.find_name(workflow_id) not in registry.workflows:
+        found = self.store.reader.find_function(workflow_id)
+        if found is None or not registry.is_claimable(*found):
             return None
         session = self.store.session()
         if self.is_in_test:

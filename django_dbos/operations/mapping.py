@@ -29,7 +29,7 @@ from django_dbos.core.records import (
     Wake,
 )
 from django_dbos.exceptions import DbosError, EncryptionKeyMissing, MapFailed, WorkflowIdConflict
-from django_dbos.operations import many_results, reads
+from django_dbos.operations import many_results, permissions, reads
 from django_dbos.operations.many_results import Limit, find_left, read_text
 from django_dbos.operations.run import Call, Run, operation_name
 
@@ -109,6 +109,8 @@ async def _astart(run: Run, plan: Plan) -> tuple[int, list[str]]:
     for positions in _chunks(len(ids)):
         call = run.begin("amap", operation_name("map", f"{plan.like.name}: start"))
         if call.found is None:
+            if positions.start == 0:
+                await permissions.acheck_children(call, [plan.like])
             children = _children(run, plan, ids, group, positions)
             await _ainsert(call, children, positions.start)
         else:

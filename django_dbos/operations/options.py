@@ -110,6 +110,7 @@ class Options:
         timeout = self.get("timeout", definition.timeout)
         return {
             "name": definition.name,
+            "version": definition.version,
             "queue_name": queue_name,
             "priority": self.get("priority", 0),
             "delay": run_after if isinstance(run_after, float) else self.get("delay", None),

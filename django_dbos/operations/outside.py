@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 from django_dbos import offloading
 from django_dbos.core import durations
 from django_dbos.core.records import NewMessage, NewWorkflow
-from django_dbos.operations import client, context, events, inline_calls, limits
+from django_dbos.operations import client, context, events, inline_calls, limits, permissions
 from django_dbos.store import get_store
 
 
@@ -43,6 +43,7 @@ async def acall(new: NewWorkflow) -> Any:
     """Run a workflow inline, to its end; return its result or raise its error."""
     store = get_store()
     await sync_to_async(store.refuse_in_transaction)(new.name)
+    await sync_to_async(permissions.check)([new])
     workflow_id, ran = await inline_calls.acall(store, new)
     if ran is not None and inline_calls.has_outcome(ran):
         return inline_calls.outcome(ran)
@@ -84,6 +85,7 @@ def _sent_by_step(new: Sequence[NewMessage]) -> list[NewMessage]:
 def _start(new: Sequence[NewWorkflow]) -> list[str]:
     store = get_store()
     store.refuse_in_atomic_elsewhere("start")
+    permissions.check(new)
     new = [offloading.offloaded(workflow) for workflow in new]
     return [started.workflow_id for started in store.start_workflows(new)]
 
@@ -91,4 +93,5 @@ def _start(new: Sequence[NewWorkflow]) -> list[str]:
 def _start_many(like: NewWorkflow, inputs: Sequence[str]) -> list[str]:
     store = get_store()
     store.refuse_in_atomic_elsewhere("start")
+    permissions.check([like])
     return store.start_many(like, [offloading.offload(text) for text in inputs])

@@ -36,7 +36,7 @@ from django_dbos.exceptions import (
     WorkflowCancelled,
     WorkflowIdConflict,
 )
-from django_dbos.operations import waits
+from django_dbos.operations import permissions, waits
 from django_dbos.operations.run import Call, Run, operation_name
 from django_dbos.operations.timeouts import result_label
 
@@ -53,6 +53,7 @@ async def _astart(run: Run, workflows: Sequence[NewWorkflow]) -> list[str]:
     if call.found is not None:
         await run.turn(call.found)
         return await _arecorded_ids(run, call.found)
+    await permissions.acheck_children(call, workflows)
     children = _Children(call, workflows)
     while True:
         kind, values = children.next_write()

@@ -215,6 +215,8 @@ class BaseRun:
         """The ends of waits that earlier runs began, on the monotonic clock."""
         self.calls_on_threads = set()
         self.ended_streams = set(ended_streams)
+        self.patches: set[str] = set()
+        """The markers of the patches that this run has passed on the new path."""
         self.suspension: dict[str, Any] = {}
         """The wake-up that a suspended run waits for."""
         self.children_of_own_queue: set[str] = set()

@@ -16,6 +16,7 @@ def new_workflow(name: str, definition: Definition, start: Start) -> NewWorkflow
     return NewWorkflow(
         workflow_id=start.workflow_id,
         name=definition.workflow,
+        version=registry.NEWEST if known is None else known.version,
         input=definition.input,
         queue_name=definition.queue_name,
         priority=definition.priority,

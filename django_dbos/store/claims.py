@@ -6,10 +6,15 @@ import abc
 from collections.abc import Sequence
 from operator import itemgetter
 
+from django.db.models import Q, Value
+from django.db.models.functions import Coalesce, Concat
+from django.db.models.lookups import Exact, In
+
 from django_dbos.core.batch.lookups import FoundCheckpoint
 from django_dbos.core.records import Claim, Lane
 from django_dbos.core.recovery import SUSPECT_ATTEMPTS
 from django_dbos.core.status import Status
+from django_dbos.fields import KeyField
 from django_dbos.store import errors, rows
 from django_dbos.store.columns import CLAIM
 from django_dbos.store.managed_claims import ManagedClaims
@@ -38,7 +43,8 @@ class Claims(ManagedClaims):
     ) -> tuple[list[Claim], int]:
         """Claim a lane's next workflows from a queue position on; return them and the last one's.
 
-        Only workflows with one of `names` are claimed, and no suspects.
+        Only workflows with one of `names` are claimed, if they have a version only with their
+        `registry.qualified` one; and no suspects.
 
         Raises:
             ManagedQueue: The queue has limits or is paused: `claim_in_turn` claims from it.
@@ -88,14 +94,17 @@ class Claims(ManagedClaims):
         self, lane: Lane, *, names: Sequence[str], above: int, limit: int
     ) -> list[tuple[str, int]]:
         """Return (id, queue position) of workflows that `claim_workflows` would try to claim."""
-        waiting = self._workflows().filter(
-            status=Status.ENQUEUED,
-            queue_name=lane.queue_name,
-            partition_key="",
-            priority=lane.priority or 0,
-            queue_sequence__gte=above,
-            name__in=names,
-            recovery_attempts__lt=SUSPECT_ATTEMPTS,
+        waiting = (
+            self._workflows()
+            .filter(
+                status=Status.ENQUEUED,
+                queue_name=lane.queue_name,
+                partition_key="",
+                priority=lane.priority or 0,
+                queue_sequence__gte=above,
+                recovery_attempts__lt=SUSPECT_ATTEMPTS,
+            )
+            .filter(_is_known(names))
         )
         found = waiting.order_by("queue_sequence").values_list("workflow_id", "queue_sequence")
         return list(found[:limit])
@@ -104,20 +113,29 @@ class Claims(ManagedClaims):
         self, queue_names: Sequence[str], *, names: Sequence[str], limit: int
     ) -> list[str]:
         """Return the ids of suspects, of which `claim_suspect` would claim the first."""
-        waiting = self._workflows().filter(
-            status=Status.ENQUEUED,
-            queue_name__in=queue_names,
-            name__in=names,
-            recovery_attempts__gte=SUSPECT_ATTEMPTS,
+        waiting = (
+            self._workflows()
+            .filter(
+                status=Status.ENQUEUED,
+                queue_name__in=queue_names,
+                recovery_attempts__gte=SUSPECT_ATTEMPTS,
+            )
+            .filter(_is_known(names))
         )
         return list(
             waiting.order_by("queue_sequence").values_list("workflow_id", flat=True)[:limit]
         )
 
-    def find_unknown(self, queue_name: str, names: Sequence[str]) -> tuple[str, str] | None:
-        """Return (id, name) of an enqueued workflow of a queue that has none of these names."""
+    def find_unknown(
+        self, queue_name: str, names: Sequence[str]
+    ) -> tuple[str, str, str | None] | None:
+        """Return (id, name, version) of an enqueued workflow that claims of these names leave."""
         waiting = self._workflows().filter(queue_name=queue_name, status=Status.ENQUEUED)
-        return waiting.exclude(name__in=names).values_list("workflow_id", "name").first()
+        # In the order of the index of lanes.
+        unknown = waiting.filter(~_is_known(names)).order_by(
+            "partition_key", "-priority", "queue_sequence"
+        )
+        return unknown.values_list("workflow_id", "name", "version").first()
 
     def load_histories(
         self, session: Session, workflow_ids: Sequence[str]
@@ -132,3 +150,14 @@ class Claims(ManagedClaims):
         """Return the keys of the streams that these workflows have closed."""
         params = {"workflow_ids": session.pack(workflow_ids)}
         return rows.keys_by_workflow(session.run("load_ended_streams", params))
+
+
+def _is_known(names: Sequence[str]) -> Q:
+    """Return the condition of `is_known.sql`."""
+    stored = Coalesce("version", _text(""))
+    qualified = In(Concat("name", _text("@"), stored), list(names))
+    return Q(name__in=names) & (Q(Exact(stored, "")) | Q(qualified))
+
+
+def _text(value: str) -> Value:
+    return Value(value, KeyField(max_length=1))

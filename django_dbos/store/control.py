@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
 from django_dbos.core.batch.notifications import Notifications
 from django_dbos.core.durations import seconds_to
@@ -164,6 +165,23 @@ class Control(Announcing):
             "delay": None if is_instant else run_after,
         }
         return bool(session.run("postpone_delayed", params))
+
+    def change_attributes(
+        self, workflow_id: str, change: Callable[[dict[str, Any] | None], str | None]
+    ) -> bool:
+        """Give a workflow the attributes, as text, that `change` makes of those that it has.
+
+        Changes at the same time follow one another. Returns False if there is no such workflow.
+        """
+        session = self.session()
+        with session.transaction():
+            locked = self._workflows().filter(pk=workflow_id).select_for_update(no_key=True)
+            found = locked.values_list("attributes", flat=True)[:1]
+            for attributes in found:
+                params = {"workflow_id": workflow_id, "attributes": change(attributes)}
+                session.run("set_attributes", params)
+                return True
+        return False
 
     def drain_executors(self, executor_ids: Sequence[str]) -> dict[str, bool]:
         """Ask executors to claim nothing more, and to end when their runs have.

@@ -474,7 +474,12 @@ def _completed(fork: Fork, source: Workflow) -> NewWorkflow:
     kept = {name: values[name] for name in INHERITED if name not in fork.given}
     on_duplicate = "replace" if fork.new.on_duplicate == "replace" else "reject"
     return replace(
-        fork.new, name=str(source.name), on_existing="reject", on_duplicate=on_duplicate, **kept
+        fork.new,
+        name=str(source.name),
+        version=source.version,
+        on_existing="reject",
+        on_duplicate=on_duplicate,
+        **kept,
     )
 
 

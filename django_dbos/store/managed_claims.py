@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 
-from django_dbos.core import queues
+from django_dbos.core import queues, registry
 from django_dbos.core.queues import Limits, Part, Usage, Visit, Waiting
 from django_dbos.core.records import Claim
 from django_dbos.store.columns import CLAIM, LIMITS
@@ -72,7 +72,7 @@ class ManagedClaims(Connecting):
 
     def _claim(self, session: Session, name: str, params: Params) -> list[Row]:
         """Run a statement that claims workflows."""
-        return session.run(name, params)
+        return session.run(name, params | {"adopted": registry.adopted()})
 
     def _find_waiting(self, session: Session, workflow_id: str) -> Waiting | None:
         found = session.run("find_in_managed_queue", {"workflow_id": workflow_id})

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db.models import Sum, Window
 
+from django_dbos.core import registry
 from django_dbos.core.records import Checkpoint
 from django_dbos.core.status import ACTIVE, CLOSING, Status
 from django_dbos.exceptions import WorkflowDoesNotExist
@@ -50,10 +51,10 @@ class Reader:
             raise WorkflowDoesNotExist(workflow_id)
         return workflow
 
-    def find_name(self, workflow_id: str) -> str | None:
-        """Return the name of a workflow's function; None if there is no such workflow."""
+    def find_function(self, workflow_id: str) -> tuple[str, str | None] | None:
+        """Return name and version of a workflow's function; None if there is no such workflow."""
         found = Workflow.objects.using(self._alias).filter(workflow_id=workflow_id)
-        return found.values_list("name", flat=True).first()
+        return found.values_list("name", "version").first()
 
     # Waits poll these: plain statements, since the ORM takes several times as long to make one.
 
@@ -236,7 +237,11 @@ class Reader:
         return list(found.order_by("step_number"))
 
     def why_unclaimed(
-        self, queue_name: str, name: str, workers: Sequence[Executor] | None = None
+        self,
+        queue_name: str,
+        name: str,
+        version: str | None,
+        workers: Sequence[Executor] | None = None,
     ) -> str:
         """Return the reason why no live worker claims a workflow, or an empty text if one may.
 
@@ -246,8 +251,14 @@ class Reader:
             workers = self.find_workers(queue_name)
         if not workers:
             return f"no live worker serves queue {queue_name!r}; run dbos_worker"
-        if any(row.workflow_names is None or name in row.workflow_names for row in workers):
+        listed = [row.workflow_names for row in workers]
+        if any(names is None or registry.is_listed(name, version, names) for names in listed):
             return ""
+        if any(names is not None and name in names for names in listed):
+            return (
+                f"no live worker of queue {queue_name!r} knows version {version!r} of its function "
+                f"{name!r}; deploy that code, too: @….version({version!r})"
+            )
         return (
             f"no live worker of queue {queue_name!r} knows its function {name!r}; deploy the code, "
             "or give a renamed function this name: @workflow(name=…)"

@@ -27,6 +27,7 @@ EVERYTHING = (
     "resume_workflow",
     "reschedule_workflow",
     "send_message",
+    "change_attributes",
 )
 
 

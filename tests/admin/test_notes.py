@@ -94,7 +94,7 @@ def test_the_row_of_a_real_worker_lists_its_functions() -> None:
     with Executor() as executor:
         row = ExecutorRow.objects.get(pk=executor.executor_id)
 
-    assert row.workflow_names == sorted(registry.workflows)
+    assert row.workflow_names == sorted(registry.claimable())
 
 
 def test_a_live_executor_of_its_queue_is_enough(operator: Client) -> None:

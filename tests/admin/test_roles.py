@@ -49,6 +49,7 @@ ANSWERS: dict[str, tuple[int, int]] = {
     # Those that ask for nothing act at once, by POST alone.
     **{f"workflow_{act.name}": (403, 200 if act.asks_first else 405) for act in ACTS.values()},
     "workflow_overview": (200, 200),
+    "workflow_versions": (200, 200),
     # Only the workflows of actions on many have a progress.
     "workflow_progress": (404, 404),
     "workflow_rows": (200, 200),
@@ -68,7 +69,7 @@ NAMES = [str(found.name).removeprefix("django_dbos_") for found in addresses()]
 
 def address(name: str, keys: dict[str, str]) -> str:
     model, _, view = name.partition("_")
-    args = [] if view in ("changelist", "add", "overview") else [quote(keys[model])]
+    args = [] if view in ("changelist", "add", "overview", "versions") else [quote(keys[model])]
     more = {"queue_action": ["pause"], "schedule_action": ["pause"], "workflow_rows": ["steps"]}
     return reverse(f"admin:django_dbos_{name}", args=[*args, *more.get(name, [])])
 

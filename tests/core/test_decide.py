@@ -401,7 +401,7 @@ def test_after_a_refused_entry_the_run_can_only_be_quarantined_or_given_back() -
 
 @pytest.mark.rule(73)
 def test_a_run_that_continues_as_new_is_past_and_its_workflow_is_released() -> None:
-    end = Continue(**CLAIM, input="{}", steps_before=7)
+    end = Continue(**CLAIM, input="{}", version=None, steps_before=7)
 
     plan = decide([step(1), end, step(2)], holding())
 
@@ -411,7 +411,9 @@ def test_a_run_that_continues_as_new_is_past_and_its_workflow_is_released() -> N
 
 
 def test_past_its_deadline_a_workflow_does_not_continue() -> None:
-    plan = decide([Continue(**CLAIM, input="{}", steps_before=7)], Facts(held={"w": (3, True)}))
+    plan = decide(
+        [Continue(**CLAIM, input="{}", version=None, steps_before=7)], Facts(held={"w": (3, True)})
+    )
 
     assert verdicts(plan) == [Verdict.PAST_DEADLINE]
     assert (plan.continued, plan.released) == ([], [])

@@ -62,6 +62,7 @@ WRITTEN = {
     "status",
     "timeout",
     "user_id",
+    "version",
 }
 ELSEWHERE = "shop.elsewhere.run"
 TEXTS = [

@@ -98,6 +98,30 @@ def test_checkpoints_keep_the_order_in_which_they_were_recorded() -> None:
 
 
 @pytest.mark.rule(21)
+async def telling_branch(name: str) -> list[str]:
+    await dbos.aset_event(f"{name} began", True)
+    await dbos.awrite_stream("made", name)
+    one = await slowly(f"{name}1", 0)
+    await dbos.awrite_stream("made", one)
+    return [one, await slowly(f"{name}2", 0)]
+
+
+@dbos.workflow
+async def tells() -> list[list[str]]:
+    return list(await asyncio.gather(telling_branch("a"), telling_branch("b")))
+
+
+@pytest.mark.rule(21)
+def test_a_branch_goes_on_after_a_write_that_does_not_wait_as_in_a_replay(
+    run_through_crashes: Any,
+) -> None:
+    def check(handle: Any) -> None:
+        assert handle.get_result(timeout=0) == [["a1", "a2"], ["b1", "b2"]]
+        assert sorted(handle.read_stream("made")) == ["a", "a1", "b", "b1"]
+
+    assert run_through_crashes(tells.start, check) >= 3
+
+
 def test_other_arguments_at_a_position_are_never_another_branchs_value() -> None:
     runs: list[int] = []
 

@@ -124,6 +124,7 @@ CONTINUED: Params = {
     # The first has consumed thousands of messages.
     "workflow_id": IDS[1:],
     "input": ["{}"] * (TEN - 1),
+    "version": [None] * (TEN - 1),
     "steps_before": [3] * (TEN - 1),
 }
 ONE_START = first_of(STARTS)
@@ -137,10 +138,14 @@ ONE_MESSAGE = first_of(MESSAGES)
 SPANS = [
     f"{datetime.now(UTC) - timedelta(days=10, hours=n):%Y-%m-%d %H:%M:%S}" for n in (3, 2, 1, 0)
 ]
+# A function with versions, as workers know it, and what unversioned workflows of it are given.
+NAMES = ["shop.work", "shop.work@1", "shop.work@2"]
+ADOPTED = '{"shop.work": ["2", "2"]}'
 IN_TURN: Params = {
     "executor_id": EXECUTOR,
     "queue_name": "managed",
-    "names": ["shop.work"],
+    "names": NAMES,
+    "adopted": ADOPTED,
     "after": None,
     "limit": 500,
     "max_visits": 500,
@@ -166,20 +171,31 @@ BY_WORKERS: dict[str, Params] = {
     "claim_suspect": {
         "executor_id": EXECUTOR,
         "queue_names": ["queue-0", "queue-1"],
-        "names": ["shop.work"],
+        "names": NAMES,
+        "adopted": ADOPTED,
     },
-    "claim_workflow": {"executor_id": EXECUTOR, "workflow_id": "enqueued-7"},
+    "claim_workflow": {
+        "executor_id": EXECUTOR,
+        "workflow_id": "enqueued-7",
+        "adopted": ADOPTED,
+    },
     "claim_workflows": {
         "executor_id": EXECUTOR,
         **LANE,
-        "names": ["shop.work"],
+        "names": NAMES,
+        "adopted": ADOPTED,
         "above": 0,
         "limit": 500,
     },
     "claim_in_turn": IN_TURN,
     "claim_in_turn, of one queue": {**IN_TURN, "queue_name": "queue-1", "after": ""},
     "list_in_turn": IN_TURN,
-    "claim_placed": {"executor_id": EXECUTOR, "workflow_id": "keyed-7", "place": 1},
+    "claim_placed": {
+        "executor_id": EXECUTOR,
+        "workflow_id": "keyed-7",
+        "place": 1,
+        "adopted": ADOPTED,
+    },
     "lock_queue": {"queue_name": "managed"},
     "find_in_managed_queue": {"workflow_id": "keyed-7"},
     "read_limits": {"queue_name": "managed"},
@@ -198,7 +214,7 @@ BY_WORKERS: dict[str, Params] = {
     },
     "read_starts": {"queue_name": "managed", "partition_key": "", "period": 30.0},
     "record_start": {"queue_name": "managed", "partition_key": "key-1"},
-    "find_suspects": {"queue_names": ["managed"], "names": ["shop.work"], "limit": 10},
+    "find_suspects": {"queue_names": ["managed"], "names": NAMES, "limit": 10},
     "consume_messages": {"message_id": [1, 2, 3], "step_number": [7, 7, 7]},
     **{f"delete_{part}": {"workflow_ids": IDS, "limit": TEN} for part in DEPENDENTS},
     "delete_workflows": {"workflow_ids": IDS},
@@ -313,6 +329,7 @@ BY_CLIENTS: dict[str, Params] = {
     "find_deduplicated": HELD_IDS,
     "free_expired_ids": HELD_IDS,
     "free_ids": {"workflow_ids": IDS},
+    "set_attributes": {"workflow_id": "delayed-0", "attributes": "{}"},
     "postpone_delayed": {"workflow_id": "delayed-0", "run_at": None, "delay": 5.0},
     "enqueue_delayed": {"workflow_id": "delayed-0"},
     "find_unfinished": {"workflow_ids": IDS},

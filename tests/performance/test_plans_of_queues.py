@@ -59,6 +59,7 @@ CLAIM = {
     "executor_id": EXECUTOR,
     "queue_name": "big",
     "names": ["shop.work"],
+    "adopted": "{}",
     "after": "key-2",
     "limit": LIMIT,
     "max_visits": VISITS,

@@ -196,6 +196,7 @@ def test_a_hot_statement_reads_its_partial_index(name: str, index: str, db: None
         "queue_name": "default",
         "priority": 0,
         "names": ["a"],
+        "adopted": "{}",
         "above": 0,
         "limit": 10,
         "max_recovery_attempts": 5,

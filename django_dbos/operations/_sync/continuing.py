@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+from django_dbos.core import registry
 from django_dbos.interruptions import ContinuedAsNew
 from django_dbos.operations.continuing import _refuse_beside_branches
 from django_dbos.operations.inputs import InputWriter
@@ -16,7 +17,9 @@ def continue_as_new(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     """End the run; the next one begins with these arguments."""
     run.check()
     run.check_caller("continue_as_new")
-    text = InputWriter(run.definition).write(args, kwargs)
+    # The next run has no history: the current code runs it.
+    current = registry.workflows.get(run.definition.name, run.definition)
+    text = InputWriter(current).write(args, kwargs)
     _refuse_beside_branches(run)
     run.check_finished("continue_as_new()")
-    run.stop(ContinuedAsNew(text))
+    run.stop(ContinuedAsNew(text, current.version))

@@ -14,7 +14,7 @@ from django_dbos.core.chains import Chain, split
 from django_dbos.core.ids import child_workflow_id
 from django_dbos.core.records import Checkpoint, NewWorkflow, RecordStart, RecordStep, Verdict
 from django_dbos.exceptions import DbosError, EncryptionKeyMissing
-from django_dbos.operations._sync import many_results, reads
+from django_dbos.operations._sync import many_results, permissions, reads
 from django_dbos.operations.many_results import Limit, find_left, read_text
 from django_dbos.operations.mapping import Plan, _Children, _children, _chunks, _objection, _watched
 from django_dbos.operations.run import Call, Run, operation_name
@@ -41,6 +41,8 @@ def _start(run: Run, plan: Plan) -> tuple[int, list[str]]:
     for positions in _chunks(len(ids)):
         call = run.begin("map", operation_name("map", f"{plan.like.name}: start"))
         if call.found is None:
+            if positions.start == 0:
+                permissions.check_children(call, [plan.like])
             children = _children(run, plan, ids, group, positions)
             _insert(call, children, positions.start)
         else:

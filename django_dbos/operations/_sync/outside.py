@@ -9,7 +9,7 @@ from typing import Any
 
 from django_dbos.core import durations
 from django_dbos.core.records import NewMessage, NewWorkflow
-from django_dbos.operations import events, inline_calls
+from django_dbos.operations import events, inline_calls, permissions
 from django_dbos.operations._sync import client
 from django_dbos.operations.outside import _send, _sent_by_step, _start, _start_many
 from django_dbos.store import get_store
@@ -40,6 +40,7 @@ def call(new: NewWorkflow) -> Any:
     """Run a workflow inline, to its end; return its result or raise its error."""
     store = get_store()
     store.refuse_in_transaction(new.name)
+    permissions.check([new])
     workflow_id, ran = inline_calls.call(store, new)
     if ran is not None and inline_calls.has_outcome(ran):
         return inline_calls.outcome(ran)

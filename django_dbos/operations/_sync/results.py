@@ -11,7 +11,7 @@ from typing import Any
 from django_dbos import serializers
 from django_dbos.core import durations
 from django_dbos.core.records import Checkpoint, NewWorkflow, Verdict, Wake
-from django_dbos.operations._sync import waits
+from django_dbos.operations._sync import permissions, waits
 from django_dbos.operations.results import _Children, _raise_ending
 from django_dbos.operations.run import Run, operation_name
 
@@ -27,6 +27,7 @@ def _start(run: Run, workflows: Sequence[NewWorkflow]) -> list[str]:
     call = run.begin("start", operation_name("start", workflows[0].name))
     if call.found is not None:
         return _recorded_ids(run, call.found)
+    permissions.check_children(call, workflows)
     children = _Children(call, workflows)
     while True:
         kind, values = children.next_write()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import connections
 
+from django_dbos.core import registry
 from django_dbos.core.queues import Limits, Part, Visit, Waiting
 from django_dbos.core.records import Claim
 from django_dbos.store.columns import CLAIM
@@ -62,6 +63,7 @@ def _params(session: Session, executor_id: str, visit: Visit) -> Params:
         "executor_id": executor_id,
         "queue_name": visit.queue_name,
         "names": session.pack(visit.names),
+        "adopted": registry.adopted(),
         "after": visit.after,
         "limit": visit.limit,
         "max_visits": MAX_VISITS,

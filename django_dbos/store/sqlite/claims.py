@@ -17,7 +17,7 @@ class SqliteClaims(SqliteManagedClaims, Claims):
 
     def _claim(self, session: Session, name: str, params: Params) -> list[Row]:
         with session.transaction():
-            return [_checked(row) for row in session.run(name, params)]
+            return [_checked(row) for row in super()._claim(session, name, params)]
 
     def _claim_of_lane(self, session: Session, params: Params) -> list[Row] | None:
         with session.transaction():

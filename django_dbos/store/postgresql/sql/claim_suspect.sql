@@ -8,7 +8,7 @@ chosen AS MATERIALIZED (
     WHERE status = 'ENQUEUED'
       AND recovery_attempts >= 3
       AND queue_name = ANY(%(queue_names)s::text[])
-      AND name = ANY(%(names)s::text[])
+      -- include: is_known
       AND EXISTS (SELECT FROM executor)
       -- include: not_managed
     ORDER BY queue_sequence

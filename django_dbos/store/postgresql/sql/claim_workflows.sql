@@ -16,7 +16,7 @@ chosen AS MATERIALIZED (
       AND partition_key = ''
       AND priority = %(priority)s
       AND queue_sequence > %(above)s
-      AND name = ANY(%(names)s::text[])
+      -- include: is_known
       AND recovery_attempts < 3
       AND EXISTS (SELECT FROM executor)
       AND NOT (SELECT is_managed FROM queue)

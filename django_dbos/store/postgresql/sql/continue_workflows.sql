@@ -3,6 +3,7 @@
 -- was inherited stays.
 UPDATE dbos_workflow AS workflow
 SET input = next.input,
+    version = next.version,
     run_number = workflow.run_number + 1,
     steps_before = next.steps_before,
     recovery_attempts = 0,

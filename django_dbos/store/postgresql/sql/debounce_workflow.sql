@@ -2,12 +2,12 @@
 -- this call; nothing is returned if that one belongs to another user. A row that is being enqueued
 -- or changed by another transaction is waited for, and judged as that has left it.
 INSERT INTO dbos_workflow AS workflow (
-    workflow_id, token, name, status, queue_name, priority, queue_sequence, partition_key,
+    workflow_id, token, name, version, status, queue_name, priority, queue_sequence, partition_key,
     debounce_key, debounce_until, input, user_id, attributes, claim_number, max_recovery_attempts,
     parent_id, parent_step_number, due_at, timeout, deadline_at, created_at
 )
 VALUES (
-    %(workflow_id)s::text, %(token)s::uuid, %(name)s::text, 'DELAYED', %(queue_name)s::text,
+    %(workflow_id)s::text, %(token)s::uuid, %(name)s::text, %(version)s::text, 'DELAYED', %(queue_name)s::text,
     %(priority)s::int, nextval('dbos_queue_sequence'), %(partition_key)s::text,
     %(debounce_key)s::text, clock_timestamp() + make_interval(secs => %(max_delay)s::float8),
     %(input)s::text, %(user_id)s::text, %(attributes)s::jsonb, 0, %(max_recovery_attempts)s::int,
@@ -23,7 +23,8 @@ VALUES (
     clock_timestamp()
 )
 ON CONFLICT (name, debounce_key) WHERE debounce_key IS NOT NULL AND status = 'DELAYED' DO UPDATE
-SET queue_name = excluded.queue_name,
+SET version = excluded.version,
+    queue_name = excluded.queue_name,
     priority = excluded.priority,
     partition_key = excluded.partition_key,
     input = excluded.input,

@@ -2,14 +2,14 @@
 -- timeout of its own inherits its parent's deadline, unless it is freed of it. An executor can't
 -- claim it at once if its queue is managed: it needs a place, as all others do.
 INSERT INTO dbos_workflow (
-    workflow_id, token, name, status, queue_name, priority, queue_sequence, partition_key,
+    workflow_id, token, name, version, status, queue_name, priority, queue_sequence, partition_key,
     deduplication_id, unique_until, schedule_name, scheduled_at, input, user_id, attributes,
     executor_id, claim_number, max_recovery_attempts, parent_id, parent_step_number, wake_kind,
     wake_workflow_id, wake_name, due_at,
     timeout, deadline_at, created_at, started_at
 )
 SELECT
-    new.workflow_id, new.token, new.name,
+    new.workflow_id, new.token, new.name, new.version,
     CASE
         WHEN claimed.executor_id IS NOT NULL THEN 'PENDING'
         WHEN new.after IS NOT NULL THEN 'WAITING'
@@ -34,7 +34,8 @@ SELECT
     clock_timestamp(),
     CASE WHEN claimed.executor_id IS NOT NULL THEN clock_timestamp() END
 FROM unnest(
-    %(workflow_id)s::text[], %(token)s::uuid[], %(name)s::text[], %(queue_name)s::text[],
+    %(workflow_id)s::text[], %(token)s::uuid[], %(name)s::text[], %(version)s::text[],
+    %(queue_name)s::text[],
     %(priority)s::int[], %(partition_key)s::text[], %(deduplication_id)s::text[],
     %(unique_for)s::interval[], %(schedule_name)s::text[], %(scheduled_at)s::timestamptz[],
     %(input)s::text[], %(user_id)s::text[], %(attributes)s::text[], %(executor_id)s::text[],
@@ -42,7 +43,7 @@ FROM unnest(
     %(delay)s::float8[], %(run_at)s::timestamptz[], %(timeout)s::interval[],
     %(inherits_deadline)s::bool[], %(after)s::text[]
 ) WITH ORDINALITY AS new (
-    workflow_id, token, name, queue_name, priority, partition_key, deduplication_id, unique_for,
+    workflow_id, token, name, version, queue_name, priority, partition_key, deduplication_id, unique_for,
     schedule_name, scheduled_at, input, user_id, attributes, executor_id, max_recovery_attempts,
     parent_id, parent_step_number, delay, run_at, timeout, inherits_deadline, after, position
 )

@@ -6,7 +6,7 @@ WHERE status = 'ENQUEUED'
   AND queue_sequence < 0
   AND place > 0
   AND executor_id IS NULL
-  AND name IN (SELECT value FROM json_each(%(names)s))
+  -- include: is_known
   AND recovery_attempts < 3
 ORDER BY priority DESC, queue_sequence, workflow_id
 LIMIT %(limit)s

@@ -10,7 +10,7 @@ FROM (
           AND partition_key = %(partition_key)s
           AND queue_sequence < 0
           AND place = 0
-          AND name IN (SELECT value FROM json_each(%(names)s))
+          -- include: is_known
           AND recovery_attempts < 3
         ORDER BY priority DESC, queue_sequence, workflow_id
         LIMIT %(limit)s
@@ -25,7 +25,7 @@ FROM (
           AND partition_key = %(partition_key)s
           AND queue_sequence >= 0
           AND place = 0
-          AND name IN (SELECT value FROM json_each(%(names)s))
+          -- include: is_known
           AND recovery_attempts < 3
         ORDER BY priority DESC, queue_sequence, workflow_id
         LIMIT %(new_limit)s

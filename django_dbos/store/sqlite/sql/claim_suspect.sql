@@ -6,7 +6,7 @@ WHERE workflow_id IN (
     FROM dbos_workflow
     WHERE status = 'ENQUEUED'
       AND queue_name IN (SELECT value FROM json_each(%(queue_names)s))
-      AND name IN (SELECT value FROM json_each(%(names)s))
+      -- include: is_known
       AND recovery_attempts >= 3
       -- include: not_managed
     ORDER BY queue_sequence

@@ -10,7 +10,7 @@ WHERE workflow_id IN (
       AND partition_key = ''
       AND priority = %(priority)s
       AND queue_sequence >= %(above)s
-      AND name IN (SELECT value FROM json_each(%(names)s))
+      -- include: is_known
       AND recovery_attempts < 3
       -- include: not_managed
     ORDER BY queue_sequence

@@ -3,6 +3,7 @@
 -- was inherited stays.
 UPDATE dbos_workflow
 SET input = %(input)s,
+    version = %(version)s,
     run_number = run_number + 1,
     steps_before = %(steps_before)s,
     recovery_attempts = 0,

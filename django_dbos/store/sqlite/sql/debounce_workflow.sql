@@ -1,12 +1,12 @@
 -- Start a debounced workflow, or give the one that is still delayed the arguments and options of
 -- this call; nothing is returned if that one belongs to another user.
 INSERT INTO dbos_workflow AS workflow (
-    workflow_id, token, name, status, queue_name, priority, queue_sequence, partition_key,
+    workflow_id, token, name, version, status, queue_name, priority, queue_sequence, partition_key,
     debounce_key, debounce_until, input, user_id, attributes, claim_number, max_recovery_attempts,
     parent_id, parent_step_number, due_at, timeout, deadline_at, created_at
 )
 VALUES (
-    %(workflow_id)s, %(token)s, %(name)s, 'DELAYED', %(queue_name)s, %(priority)s,
+    %(workflow_id)s, %(token)s, %(name)s, %(version)s, 'DELAYED', %(queue_name)s, %(priority)s,
     %(queue_sequence)s, %(partition_key)s, %(debounce_key)s, %(debounce_until)s, %(input)s,
     %(user_id)s, %(attributes)s, 0, %(max_recovery_attempts)s, %(parent_id)s,
     %(parent_step_number)s, %(due_at)s, %(timeout)s,
@@ -18,7 +18,8 @@ VALUES (
     %(now)s
 )
 ON CONFLICT (name, debounce_key) WHERE debounce_key IS NOT NULL AND status = 'DELAYED' DO UPDATE
-SET queue_name = excluded.queue_name,
+SET version = excluded.version,
+    queue_name = excluded.queue_name,
     priority = excluded.priority,
     partition_key = excluded.partition_key,
     input = excluded.input,

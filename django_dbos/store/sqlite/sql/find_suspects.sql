@@ -4,6 +4,6 @@ FROM dbos_workflow
 WHERE status = 'ENQUEUED'
   AND recovery_attempts >= 3
   AND queue_name IN (SELECT value FROM json_each(%(queue_names)s))
-  AND name IN (SELECT value FROM json_each(%(names)s))
+  -- include: is_known
 ORDER BY queue_sequence
 LIMIT %(limit)s

@@ -1,14 +1,14 @@
 -- Enqueue a workflow; one whose id or deduplication id is taken inserts nothing. A child without a
 -- timeout of its own inherits its parent's deadline, unless it is freed of it.
 INSERT INTO dbos_workflow (
-    workflow_id, token, name, status, queue_name, priority, queue_sequence, partition_key,
+    workflow_id, token, name, version, status, queue_name, priority, queue_sequence, partition_key,
     deduplication_id, unique_until, schedule_name, scheduled_at, input, user_id, attributes,
     executor_id, claim_number, max_recovery_attempts, parent_id, parent_step_number, wake_kind,
     wake_workflow_id, wake_name, due_at,
     timeout, deadline_at, created_at, started_at
 )
 VALUES (
-    %(workflow_id)s, %(token)s, %(name)s,
+    %(workflow_id)s, %(token)s, %(name)s, %(version)s,
     CASE
         WHEN %(executor_id)s IS NOT NULL THEN 'PENDING'
         WHEN %(after)s IS NOT NULL THEN 'WAITING'

@@ -7,7 +7,7 @@ kept AS MATERIALIZED (
       AND queue_sequence < 0
       AND place > 0
       AND executor_id IS NULL
-      AND name = ANY(%(names)s::text[])
+      -- include: is_known
       AND recovery_attempts < 3
     ORDER BY priority DESC, queue_sequence
     LIMIT coalesce((SELECT greatest(least(%(limit)s::int, own_places), 0) FROM room), 0)
@@ -162,7 +162,7 @@ taken AS MATERIALIZED (
                   AND partition_key = turn.partition_key
                   AND queue_sequence < 0
                   AND place = 0
-                  AND name = ANY(%(names)s::text[])
+                  -- include: is_known
                   AND recovery_attempts < 3
                 ORDER BY priority DESC, queue_sequence
                 LIMIT least(share.count, turn.places)
@@ -178,7 +178,7 @@ taken AS MATERIALIZED (
                   AND partition_key = turn.partition_key
                   AND queue_sequence >= 0
                   AND place = 0
-                  AND name = ANY(%(names)s::text[])
+                  -- include: is_known
                   AND recovery_attempts < 3
                 ORDER BY priority DESC, queue_sequence
                 LIMIT least(share.count, turn.places, spare.starts, turn.starts)

@@ -101,12 +101,16 @@ BEGIN
     -- Three tries, as in store/starting.py: the holder of an id may appear or vanish meanwhile.
     FOR try IN 1..3 LOOP
         INSERT INTO dbos_workflow AS workflow (
-            workflow_id, token, name, status, queue_name, priority, queue_sequence, partition_key,
+            workflow_id, token, name, version, status, queue_name, priority, queue_sequence,
+            partition_key,
             deduplication_id, unique_until, input, user_id, attributes, claim_number, due_at,
             timeout, created_at
         )
         SELECT
-            new_id, new_token, name, CASE WHEN delayed.at IS NULL THEN 'ENQUEUED' ELSE 'DELAYED' END,
+            new_id, new_token, name,
+            -- The first claim gives it the current version of its worker.
+            '',
+            CASE WHEN delayed.at IS NULL THEN 'ENQUEUED' ELSE 'DELAYED' END,
             new_queue, new_priority, nextval('dbos_queue_sequence'), coalesce(partition_key, ''),
             deduplication_id, clock_timestamp() + make_interval(secs => unique_seconds), new_input,
             user_id, given_attributes, 0, delayed.at, make_interval(secs => seconds),
