@@ -18,6 +18,8 @@ REDIS = "BENCHMARK_REDIS_URL"
 TIMESTAMP_SOCKET = "BENCHMARK_TIMESTAMP_SOCKET"
 # A worker whose environment has this never ends the step `hangs`.
 HANG = "BENCHMARK_HANG"
+# A worker whose environment has this encrypts values.
+ENCRYPT = "BENCHMARK_ENCRYPT"
 # The concurrency of a worker, where its system has such a setting.
 CONCURRENCY = 100
 # Few datagrams fit in a socket: if they aren't received, the task fails instead of hanging.

@@ -1,6 +1,8 @@
 """A project with nothing but the engine, on the database that the environment names."""
 
-from benchmarks.environment import database_url, django_database
+import os
+
+from benchmarks.environment import ENCRYPT, database_url, django_database
 
 SECRET_KEY = "only for benchmarks"
 USE_TZ = True
@@ -13,6 +15,7 @@ INSTALLED_APPS = [
 DATABASES = {"default": django_database(database_url())}
 DBOS = {
     "SOCKETS_PER_USER": None,
+    "ENCRYPTION": {"KEYS": {"2026": bytes(range(32))}} if os.environ.get(ENCRYPT) else None,
     "QUEUES": {
         "limited": {"concurrency": 50},
         "rated": {"rate_limit": "1000000/s"},

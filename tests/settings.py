@@ -7,6 +7,7 @@
 | `REDIS_URL` | the channel layer's server; without it there is no layer |
 | `DBOS_TEST_USE_TZ`, `DBOS_TEST_TIME_ZONE` | `USE_TZ` (`1` or `0`) and `TIME_ZONE` |
 | `DBOS_TEST_SETTINGS` | what a child process has in `DBOS` besides, as JSON |
+| `DBOS_TEST_VALUES`, `DBOS_TEST_VALUES_GATE` | where a child process stores large values |
 | `DBOS_TEST_RUN` | tells concurrent runs apart; the process's id unless given |
 | `DBOS_TEST_CHROMIUM` | the browser, if not the one on the path; `none` leaves its tests out |
 | `DBOS_TEST_DATABASE_NAME`, `DBOS_TEST_OTHER_NAME` | what a child process joins |
@@ -62,6 +63,12 @@ TEMPLATES = [
 ]
 # Hashing a password takes a third of a second otherwise, on purpose.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "values": {"BACKEND": "tests.payloads.storages.GatedStorage"},
+}
 
 # --- Databases ---------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ SUBJECTS = (
     "steps_in_a_row",
     "drain",
     "queues",
+    "encryption",
     "start_and_wait",
     "get_results",
     "start",

@@ -13,8 +13,10 @@ from django.db import connection, models
 import django_dbos as dbos
 from django_dbos import encryption, serializers
 from django_dbos.conf import get_settings, setting_problems
+from django_dbos.live.looks import ValueLook, answer_all
 from django_dbos.models import Checkpoint, Event, Inquiry, Message, Workflow
 from django_dbos.store import get_store
+from django_dbos.store.records import PageWanted
 from django_dbos.testing import run_until_idle
 from tests.payloads.conftest import KEYS, ring
 from tests.payloads.workflows import (
@@ -186,6 +188,25 @@ def test_a_message_without_its_key_is_kept_for_those_who_have_it(use_keys: UseKe
     get_store().wake_for_keys(get_store().session(), ["2025", "2026"])
     run_until_idle()
     assert handle.get_result(0) == f"{SECRET} paid"
+
+
+def test_live_pages_decrypt_for_those_who_may_read(use_keys: UseKeys) -> None:
+    use_keys("2025")
+    handle = pay.start(SECRET)
+    run_until_idle()
+    store = get_store()
+    page = store.reader.read_entries(handle.workflow_id, "log", 0, 10)
+    wanted = [PageWanted(handle.workflow_id, "log", 0, 10, None)]
+    events = [ValueLook(handle.workflow_id, ("card",))]
+    assert SECRET not in str(page.entries)
+
+    def shown() -> list[str]:
+        entries, values = answer_all([*wanted, *events])
+        return [entries.frames[0].json_text, values[0].json_text]  # type: ignore[union-attr,index]
+
+    assert shown() == [f'{{"card":"{SECRET}"}}', f'"{SECRET}"']
+    use_keys("2026")
+    assert shown() == ['"<encrypted with key 2025, which is missing here>"'] * 2
 
 
 def test_fingerprints_tell_nothing_about_the_arguments(use_keys: UseKeys) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from django_dbos.models import Checkpoint, Workflow
+from django_dbos import offloading
+from django_dbos.models import AtomicCheckpoint, Checkpoint, Workflow
+from django_dbos.store.values import VALUE_COLUMNS, texts_of
 from tests.payloads.conftest import with_keys
 from tests.payloads.workflows import SECRET, pass_through_gate, wait_for_note
 from tests.process.conftest import Worker, start_worker  # noqa: F401
@@ -60,3 +64,47 @@ def test_a_key_that_goes_in_the_middle_costs_no_step(
     start_worker(**with_keys("2025"))
     assert handle.get_result(LIMIT) == SECRET
     assert Checkpoint.objects.filter(step_name__endswith="charge").count() == 1
+
+
+@pytest.mark.rule(97)
+def test_a_worker_that_dies_between_object_and_row_leaves_no_row_without_object(
+    start_worker: Start,  # noqa: F811
+    settings: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, gate = tmp_path / "values", Gate(tmp_path / "gate")
+    monkeypatch.setenv("DBOS_TEST_VALUES", str(folder))
+    offload = {"OFFLOAD": {"STORAGE": "values", "ABOVE": 1_024}}
+    settings.DBOS = {**settings.DBOS, **offload}
+    environment = {
+        "DBOS_TEST_SETTINGS": json.dumps(offload),
+        "DBOS_TEST_VALUES": str(folder),
+        "DBOS_TEST_VALUES_GATE": gate.path,
+    }
+    large = "large value " * 200
+    first = start_worker(**environment)
+    handle = wait_for_note.start(large)
+    handle.send("paid", topic="note")
+    eventually(lambda: gate.is_reached)
+    assert Checkpoint.objects.count() == 0
+    first.send_group(9)
+    first.wait()
+    written = {path for path in folder.rglob("*") if path.is_file()}
+
+    gate.open()
+    start_worker(**environment)
+    assert handle.get_result(LIMIT) == f"{large} paid"
+    referred = {
+        str(folder / reference.name)
+        for model in VALUE_COLUMNS
+        if model is not AtomicCheckpoint
+        for row in model._base_manager.all()
+        for text in texts_of(row)
+        for reference in offloading.references_in(text)
+    }
+    stored = {str(path) for path in folder.rglob("*") if path.is_file()}
+    assert referred <= stored
+    # The input's, of which there is a row, and the step's, of which there never will be.
+    assert len(written) == 2
+    assert len(stored - referred) == 1
