@@ -3,8 +3,8 @@
 An encrypted value is stored as `!encrypted:<key id>:<base64>`, where the base64 holds, one after
 the other: 4 bytes that tell keys with the same id apart, a salt of 12 bytes, a nonce of 12 bytes,
 and the ciphertext of AES-256-GCM with its tag. The AES key is derived from the named key and the
-salt (HKDF-SHA256): each process writes under a salt of its own, so that no number of values brings
-random nonces near a collision.
+salt (HKDF-SHA256). Each process writes under a random salt of its own, and counts its nonces, so
+that no two values have the same of both; random nonces would cost a system call each.
 
 The ciphertext isn't bound to its row. The engine copies texts between rows in SQL, unread: a
 message becomes the outcome of a step, a result that of the step which awaited it, a history that of
@@ -17,6 +17,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 import hmac
+import itertools
 import json
 import os
 import re
@@ -35,12 +36,30 @@ PREFIX = "!encrypted:"
 PATTERN = re.compile(r"!encrypted:([A-Za-z0-9_.-]{1,64}):([A-Za-z0-9+/=]+)")
 
 _CHECK, _SALT, _NONCE, _TAG = 4, 12, 12, 16
-# The values of one process under one salt: random nonces of 12 bytes are safe for 2**32.
+# The values of one process under one salt.
 _VALUES_PER_SALT = 2**28
 
 MISSING = (
     "Encryption needs the cryptography package: pip install 'django-durable-workflows[encryption]'."
 )
+
+
+class _Writer:
+    """The writer under one salt: its cipher, and the count of its nonces."""
+
+    def __init__(self, encrypt: Callable[[bytes, bytes, None], bytes], beginning: bytes) -> None:
+        self._encrypt = encrypt
+        self._beginning = beginning
+        # next() is atomic: no two threads get the same number.
+        self._numbers = itertools.count()
+        self.is_used_up = False
+
+    def sealed(self, text: bytes) -> bytes:
+        """Return the data of a value."""
+        number = next(self._numbers)
+        self.is_used_up = number >= _VALUES_PER_SALT - 1
+        nonce = number.to_bytes(_NONCE, "big")
+        return self._beginning + nonce + self._encrypt(nonce, text, None)
 
 
 class Keyring:
@@ -52,10 +71,7 @@ class Keyring:
         """The id of the key that encrypts new values; None leaves them plain."""
         self._checks = {key_id: _derived(key, b"check")[:_CHECK] for key_id, key in keys.items()}
         self._cipher_of = lru_cache(maxsize=1024)(self._make_cipher)
-        self._salt = b""
-        self._left = 0
-        self._encrypt: Callable[[bytes, bytes, bytes | None], bytes] | None = None
-        self._beginning = b""
+        self._writer: _Writer | None = None
 
     @property
     def key_ids(self) -> list[str]:
@@ -64,13 +80,10 @@ class Keyring:
 
     def encrypt(self, text: str) -> str:
         """Return a text, encrypted by the primary key."""
-        if self._left <= 0 or self._encrypt is None:
-            self._change_salt()
-        self._left -= 1
-        nonce = os.urandom(_NONCE)
-        assert self._encrypt is not None
-        sealed = self._encrypt(nonce, text.encode(), None)
-        data = binascii.b2a_base64(self._beginning + nonce + sealed, newline=False)
+        writer = self._writer
+        if writer is None or writer.is_used_up:
+            writer = self._writer = self._new_writer()
+        data = binascii.b2a_base64(writer.sealed(text.encode()), newline=False)
         return f"{PREFIX}{self.primary}:{data.decode('ascii')}"
 
     def decrypt(self, stored: str) -> str:
@@ -113,12 +126,11 @@ class Keyring:
         made = hashlib.blake2b(text.encode(), digest_size=6, key=key[:32]).hexdigest()
         return f"k{self._checks[self.primary].hex()[:3]}{made}"
 
-    def _change_salt(self) -> None:
+    def _new_writer(self) -> _Writer:
         assert self.primary is not None
-        self._salt = os.urandom(_SALT)
-        self._encrypt = self._make_cipher(self.primary, self._salt).encrypt
-        self._beginning = self._checks[self.primary] + self._salt
-        self._left = _VALUES_PER_SALT
+        salt = os.urandom(_SALT)
+        cipher = self._make_cipher(self.primary, salt)
+        return _Writer(cipher.encrypt, self._checks[self.primary] + salt)
 
     def _make_cipher(self, key_id: str, salt: bytes) -> Any:
         try:
