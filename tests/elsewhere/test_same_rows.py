@@ -188,3 +188,21 @@ def test_a_message_is_the_same_row(seed: int) -> None:
         assert [row.pop("idempotency_key") for row in rows] == ["k", "other"]
     assert rows[0] == rows[1]
     assert sent[0].message == message
+
+
+@pytest.mark.parametrize("merge", [True, False])
+@pytest.mark.parametrize("seed", range(10))
+def test_changed_attributes_are_the_same(seed: int, merge: bool) -> None:
+    dice = random.Random(seed)
+    before, given = ({key: value(dice, nul=False) for key in keys} for keys in ("ab", "bc"))
+    by_sql, by_python = (
+        dbos.start_by_name(ELSEWHERE, using={"attributes": before}) for _ in range(2)
+    )
+
+    call("dbos_set_attributes", by_sql.workflow_id, given, merge)
+    by_python.set_attributes(given, merge=merge)
+
+    first, second = (
+        row_of("dbos_workflow", "workflow_id", handle.workflow_id) for handle in (by_sql, by_python)
+    )
+    assert first["attributes"] == second["attributes"]
