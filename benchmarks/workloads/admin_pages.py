@@ -33,7 +33,7 @@ def pages(system: Any, count: int) -> Values:
 
     Each is the time of a request without a server: the median of 30. The list: the newest, the
     failed, and a search by id. The pages: of a finished workflow, of a running one, and the middle
-    of its steps. More queries than beside 1,000 workflows would be an error.
+    of its steps. More queries than beside 10,000 workflows would be an error.
     """
     command = [sys.executable, "-m", "benchmarks.pages", str(count)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
