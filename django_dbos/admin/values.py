@@ -21,7 +21,7 @@ from django.http import HttpResponse
 from django.utils import formats, timezone
 from django.utils.translation import gettext, ngettext
 
-from django_dbos import exceptions, serializers
+from django_dbos import exceptions, offloading, serializers
 from django_dbos.admin.base import MAX_COUNTED
 from django_dbos.admin.look import Look, Unshowable, field_of, hidden, unshowable
 from django_dbos.fields import StoredSize
@@ -208,6 +208,10 @@ def _show(
     size, text = getattr(row, f"{column}_size"), getattr(row, f"{column}_loaded")
     if size is None:
         return Value(text="")
+    if text is not None and not look.is_whole and offloading.is_offloaded(text):
+        # Not fetched among others: each is a request to the storage.
+        size = max((one.size for one in offloading.references_in(text)), default=size)
+        text = None
     if text is None and look.may_see:
         text = ngettext("%d byte", "%d bytes", size) % size
         return Value(text=f"({text})", is_cut=True)

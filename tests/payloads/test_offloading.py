@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.files.storage import FileSystemStorage, storages
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
+from django.test import Client
+from django.urls import reverse
 
 import django_dbos as dbos
 from django_dbos import offloading, serializers
@@ -100,6 +103,16 @@ def test_large_values_of_all_kinds_are_outside_of_the_rows(folder: Path) -> None
     assert Message.objects.get(topic="note").message == LARGE
     assert list(paid.read_stream("log", wait=False)) == [{"card": LARGE}]
     assert serializers.to_plain_text(Event.objects.get().value_text) == f'"{LARGE}"'
+
+
+def test_a_page_of_the_admin_fetches_no_object(client: Client, monkeypatch: Any) -> None:
+    _, _, again, _ = fill()
+    client.force_login(get_user_model().objects.create_superuser("root"))
+    monkeypatch.setattr(Faulty, "_open", None)
+    url = reverse("admin:django_dbos_workflow_change", args=[again.workflow_id])
+    page = client.get(url).content.decode()
+    assert "large value" not in page
+    assert "bytes)" in page
 
 
 def test_small_values_stay_in_rows(folder: Path) -> None:
