@@ -18,7 +18,7 @@
 | django_dbos.W003 | Channels is installed without a channel layer |
 | django_dbos.W004 | the channel layer is in memory, outside of development |
 | django_dbos.W005 | the database may lose its last transactions in a power failure |
-| django_dbos.W006 | CAN_READ, CAN_SEND or REDACT isn't the path of a function |
+| django_dbos.W006 | ALERTS, CAN_READ, CAN_SEND or REDACT isn't the path of a function |
 | django_dbos.W007 | another router takes precedence over DbosRouter |
 | django_dbos.W008 | the connection pool is smaller than the concurrency of a worker |
 | django_dbos.W009 | a `workflows.py` beside the settings isn't discovered |
@@ -47,6 +47,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from django_dbos.conf import (
     Settings,
+    get_alerts,
     get_can_read,
     get_can_send,
     get_redact,
@@ -347,6 +348,7 @@ def _check_functions() -> Iterator[CheckMessage]:
             "messages from pages are refused to everyone who needs its permission",
         ),
         (get_redact, "user, row, field, value", "the admin shows no values"),
+        (get_alerts, "alert", "alerts are only sent as signals"),
     ):
         try:
             read()

@@ -22,6 +22,26 @@ from django.utils.module_loading import import_string
 from django_dbos.core import durations, names, queue_options
 from django_dbos.core.numbers import check_bool, check_count
 from django_dbos.core.queue_options import PlainOptions
+from django_dbos.core.retention import Rules, parse_rules
+
+# The characters that a token must have, at least.
+SHORTEST_TOKEN = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """The limits of what is healthy: DBOS["HEALTH"]. Durations are in seconds."""
+
+    # The time for which a workflow may be enqueued before it runs for the first time.
+    oldest_enqueued: float = 300.0
+    # The share of the workflows created in the window that may fail, once this number has.
+    failure_rate: float = 0.1
+    min_failures: int = 10
+    # The time over which failures are counted.
+    window: float = 300.0
+    # The number of workflows that may be quarantined.
+    quarantined: int = 0
+
 
 # The paths of DBOS["REDACT"], in their parts, by the names of workflows.
 Paths = tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
@@ -99,8 +119,16 @@ class Settings:
     schedules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # The number of workflows that a worker process runs at once.
     concurrency: int = 32
-    # The age at which finished workflows are deleted; None keeps them forever.
-    retention: float | None = None
+    # The rules by which finished workflows are deleted; None keeps them forever.
+    retention: Rules | None = None
+    # What health checks and alerts call healthy.
+    health: Thresholds = field(default_factory=Thresholds)
+    # Is called with each alert that is raised or resolved: (alert) -> None.
+    alerts: Callable[..., Any] | str | None = None
+    # The interval at which workers look for alerts.
+    alert_interval: float = 30.0
+    # The secret by which a monitoring system may read health and metrics over HTTP.
+    monitoring_token: str = ""
     # Decides whether a browser may read a stream or an event: (user, workflow, kind, key) -> bool.
     can_read: Callable[..., Any] | str | None = None
     # The keys that encrypt stored values; None leaves them plain.
@@ -153,6 +181,11 @@ def setting_problems() -> list[SettingProblem]:
 def get_can_read() -> Callable[..., Any] | None:
     """Return the CAN_READ function, or None; raise ImproperlyConfigured if its path is wrong."""
     return _imported("CAN_READ", get_settings().can_read)
+
+
+def get_alerts() -> Callable[..., Any] | None:
+    """Return the ALERTS function, or None; raise ImproperlyConfigured if its path is wrong."""
+    return _imported("ALERTS", get_settings().alerts)
 
 
 def get_redact() -> Callable[..., Any] | None:
@@ -272,6 +305,38 @@ def _duration(value: Any, label: str) -> float:
 
 def _optional_duration(value: Any, label: str) -> float | None:
     return None if value is None else _positive_duration(value, label)
+
+
+def _retention(value: Any, label: str) -> Rules | None:
+    return None if value is None else parse_rules(value, label)
+
+
+def _thresholds(value: Any, label: str) -> Thresholds:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{label} must be a dict of thresholds, not {value!r}.")
+    values: dict[str, Any] = {}
+    for key, given in value.items():
+        where = f"{label}[{key!r}]"
+        if key not in _THRESHOLDS:
+            raise ValueError(
+                f"{label} has no key {key!r}; the keys are {', '.join(_THRESHOLDS)}."
+                f"{names.suggest(str(key), _THRESHOLDS)}"
+            )
+        values[key] = _THRESHOLDS[key](given, where)
+    return Thresholds(**values)
+
+
+def _share(value: Any, label: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"{label} must be a number from 0 to 1, but is {value!r}.")
+    return float(value)
+
+
+def _token(value: Any, label: str) -> str:
+    text = names.check_text(value, label=label, allow_empty=True)
+    if text and len(text) < SHORTEST_TOKEN:
+        raise ValueError(f"{label} must have at least {SHORTEST_TOKEN} characters.")
+    return text
 
 
 def _optional_int(value: Any, label: str) -> int | None:
@@ -491,6 +556,14 @@ def _function(value: Any, label: str) -> Callable[..., Any] | str | None:
     raise ValueError(f"{label} must be a function or the dotted path to one, but is {value!r}.")
 
 
+_THRESHOLDS: dict[str, Callable[[Any, str], Any]] = {
+    "oldest_enqueued": _positive_duration,
+    "failure_rate": _share,
+    "min_failures": check_count,
+    "window": _positive_duration,
+    "quarantined": _count_or_zero,
+}
+
 _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "DATABASE": _alias,
     "STEP_DATABASES": _aliases,
@@ -512,7 +585,11 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "QUEUES": _queues,
     "SCHEDULES": _schedules,
     "CONCURRENCY": check_count,
-    "RETENTION": _optional_duration,
+    "RETENTION": _retention,
+    "HEALTH": _thresholds,
+    "ALERTS": _function,
+    "ALERT_INTERVAL": _positive_duration,
+    "MONITORING_TOKEN": _token,
     "CAN_READ": _function,
     "ENCRYPTION": _encryption,
     "OFFLOAD": _offload,
@@ -536,10 +613,14 @@ _HINTS = {
     ),
     "SCHEDULES": "For example {'nightly': {'workflow': 'shop.workflows.report', "
     "'cron': '0 3 * * *'}}.",
-    "RETENTION": "None keeps finished workflows forever.",
     "ENCRYPTION": "For example {'KEYS': {'2026-01': os.environ['DBOS_KEY']}}; see "
     "docs/guides/payloads.md.",
     "OFFLOAD": "For example {'STORAGE': 'values', 'ABOVE': 65_536}.",
+    "RETENTION": "None keeps finished workflows forever. Rules are like {'status': 'ERROR', 'age': "
+    "timedelta(days=90)} or {'name': 'shop.*', 'count': 1000}; the first that fits decides.",
+    "HEALTH": "For example {'oldest_enqueued': 600, 'failure_rate': 0.05}.",
+    "ALERTS": "The function is called with an Alert of django_dbos.alerts.",
+    "MONITORING_TOKEN": "Make one by `python -c 'import secrets; print(secrets.token_urlsafe())'`.",
     "RECHECK": "None checks permissions only when a socket opens.",
     "SOCKETS_PER_USER": "None sets no limit.",
     "BASE_URL": "A prefix of paths comes from FORCE_SCRIPT_NAME, as it does for all of Django.",

@@ -7,6 +7,7 @@ from django.urls import path
 
 from django_dbos.live.message_view import messages
 from django_dbos.live.views import events, streams
+from django_dbos.monitoring.views import live, metrics, ready
 from django_dbos.views import AnswerFormView, callback
 
 app_name = "dbos"
@@ -19,4 +20,7 @@ urlpatterns = [
     path("streams/", streams, name="streams"),
     path("events/", events, name="events"),
     path("messages/", messages, name="messages"),
+    path("health/live/", live, name="live"),
+    path("health/ready/", ready, name="ready"),
+    path("metrics/", metrics, name="metrics"),
 ]

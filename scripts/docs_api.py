@@ -111,7 +111,8 @@ Channels consumers send streams and events to browsers. The guide to
 Settings, checks, signals and telemetry
     routers.DbosRouter serializers.register serializers.Serializer signals.workflow_started
     signals.workflow_finished signals.executor_started signals.executor_stopped
-    signals.form_reminder signals.keys_changed telemetry.Subscriber telemetry.subscribe
+    signals.form_reminder signals.alert_raised signals.alert_resolved
+    signals.keys_changed telemetry.Subscriber telemetry.subscribe
     telemetry.unsubscribe
 [Settings](../settings.md), [system checks](../checks.md), and [signals and
 telemetry](signals.md) have pages of their own; these are the names that code imports.
@@ -146,6 +147,8 @@ NOTES = {
     "signals.executor_started": "An executor has registered.",
     "signals.executor_stopped": "An executor has stopped.",
     "signals.form_reminder": "A form still waits for an answer; sent in a step of its workflow.",
+    "signals.alert_raised": "A problem of the system has come.",
+    "signals.alert_resolved": "A problem of the system is over.",
     "signals.keys_changed": "Watched keys have changed; for the engine's own waits.",
 }
 # Classes that users create themselves; of all others the constructor isn't shown.

@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from django_dbos import conf
+from django_dbos.core.retention import RetentionRule
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,8 @@ def test_durations_are_seconds_or_timedeltas() -> None:
     with override_settings(DBOS={"LEASE": timedelta(minutes=1), "HOLD_TIME": 2, "RETENTION": 60}):
         settings = conf.get_settings()
 
-    assert (settings.lease, settings.hold_time, settings.retention) == (60.0, 2.0, 60.0)
+    assert (settings.lease, settings.hold_time) == (60.0, 2.0)
+    assert settings.retention == (RetentionRule(age=60.0),)
 
 
 def test_settings_are_parsed_once_and_again_after_a_change() -> None:
@@ -78,6 +80,21 @@ def test_step_databases_are_a_list_of_aliases() -> None:
         ({"HEARTBEAT_INTERVAL": 0}, "DBOS['HEARTBEAT_INTERVAL'] must be more than 0."),
         ({"RETENTION": 1e12}, "DBOS['RETENTION'] can't be more than 1,000 years, but is"),
         ({"RETENTION": 0}, "DBOS['RETENTION'] must be more than 0."),
+        ({"RETENTION": []}, "DBOS['RETENTION'] must have a rule."),
+        ({"RETENTION": {"age": 5}}, "DBOS['RETENTION'] must be a duration or a list of rules"),
+        ({"RETENTION": [{"age": 0}]}, "DBOS['RETENTION'][0]['age'] must be more than 0."),
+        ({"RETENTION": [{"count": 0}]}, "DBOS['RETENTION'][0]['count'] must be at least 1"),
+        ({"RETENTION": [{}]}, "DBOS['RETENTION'][0] must have an age or a count, but is {}."),
+        ({"RETENTION": [{"age": 5, "count": 5}]}, "must have an age or a count"),
+        ({"RETENTION": [{"ages": 5}]}, "has no key 'ages'; the keys are name, status, age, count."),
+        ({"RETENTION": [{"ages": 5}]}, "Did you mean 'age'?"),
+        ({"RETENTION": [{"status": "ERRR", "age": 5}]}, "Did you mean 'ERROR'?"),
+        ({"RETENTION": [{"status": "PENDING", "age": 5}]}, "must be one of CANCELLED, ERROR,"),
+        ({"RETENTION": [{"name": "*.work", "age": 5}]}, "may have a '*' at its end only"),
+        (
+            {"RETENTION": [{"age": 5}, {"name": "shop.*", "count": 5}]},
+            "DBOS['RETENTION'][0] fits every workflow, so the rules after it have no effect.",
+        ),
         ({"DEFAULT_QUEUE": ""}, "DBOS['DEFAULT_QUEUE'] can't be empty."),
         ({"DEFAULT_QUEUE": None}, "DBOS['DEFAULT_QUEUE'] must be a str, not NoneType None."),
         ({"DATABASE": "defualt"}, "but is 'defualt'. Did you mean 'default'?"),
@@ -94,7 +111,7 @@ def test_step_databases_are_a_list_of_aliases() -> None:
         ({"LEASE": 5}, "DBOS['LEASE'] is 5 s, which isn't more than twice the heartbeat interval"),
         ({"LEESE": 5}, "DBOS['LEESE'] isn't a setting of django_dbos. Did you mean 'LEASE'?"),
         ({"lease": 5}, "DBOS['lease'] isn't a setting of django_dbos. Did you mean 'LEASE'?"),
-        ({1: 2}, "DBOS[1] isn't a setting of django_dbos. The settings are APP_VERSION, "),
+        ({1: 2}, "DBOS[1] isn't a setting of django_dbos. The settings are ALERTS, "),
         ([], "DBOS must be a dict, not list []."),
         (None, "DBOS must be a dict, not NoneType None."),
     ],

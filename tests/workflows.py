@@ -3,6 +3,7 @@
 from tests.executor import workflows
 from tests.flow import scheduled
 from tests.flow import workflows as flow_workflows
+from tests.observability import traced
 from tests.payloads import workflows as payload_workflows
 from tests.process import asking, limited, versioned
 from tests.process import workflows as process_workflows
@@ -14,6 +15,7 @@ __all__ = [
     "payload_workflows",
     "process_workflows",
     "scheduled",
+    "traced",
     "versioned",
     "workflows",
 ]

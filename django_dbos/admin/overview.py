@@ -20,7 +20,7 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from django_dbos.admin import executor_words, overview_charts
+from django_dbos.admin import executor_words, overview_charts, problems
 from django_dbos.admin.base import EngineAdmin, Links, link, rows_of
 from django_dbos.admin.section import Label, Rows
 from django_dbos.admin.values import count, duration, instant, whole
@@ -82,6 +82,7 @@ class OverviewAdmin(EngineAdmin):
             "change": True,
             "has_view_permission": True,
             "windows": _tabs(window),
+            "problems": problems.find(),
             "tiles": self._tiles(statistics, since, note),
             "charts": overview_charts.draw(buckets, now),
             "sections": [

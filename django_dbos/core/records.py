@@ -56,6 +56,8 @@ class Claim:
 
     A run whose place is lent has it in its claim all the same."""
     user_id: str | None = None
+    traceparent: str | None = None
+    """The W3C trace context of who started the workflow."""
     recovery_attempts: int = 0
     steps_before: int = 0
     """The last step number of the workflow's past runs."""
@@ -143,6 +145,8 @@ class NewWorkflow:
     """With a debounce key: the seconds after the first call within which the workflow is due."""
     user_id: str | None = None
     attributes: str | None = None
+    traceparent: str | None = None
+    """The W3C trace context of who starts it."""
     max_recovery_attempts: int | None = None
     parent_id: str | None = None
     parent_step_number: int | None = None

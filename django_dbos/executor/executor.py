@@ -2,7 +2,8 @@
 
 The threads: a dispatcher claims workflows, a pool runs them, a writer commits their checkpoints, a
 notifier wakes and notifies afterwards, housekeeping sends heartbeats and acts on their reports,
-retention deletes; one more listens. All share the executor's id, under which it holds its claims.
+upkeep deletes old rows and tells of alerts; one more listens. All share the executor's id, under
+which it holds its claims.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Self
 
 from django.core.exceptions import ImproperlyConfigured
 
-from django_dbos import telemetry
+from django_dbos import signals, telemetry
 from django_dbos.conf import get_settings
 from django_dbos.core import names, registry
 from django_dbos.core.records import executor_key
@@ -24,11 +25,13 @@ from django_dbos.executor import declared_queues
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.dispatcher import Dispatcher
 from django_dbos.executor.draining import Draining
+from django_dbos.executor.duties.alerts import Alerts
 from django_dbos.executor.duties.duty_thread import DutyThread
 from django_dbos.executor.duties.housekeeping import Housekeeping
-from django_dbos.executor.duties.retention import SHARE, Retention
+from django_dbos.executor.duties.retention import Retention
 from django_dbos.executor.identity import Identity
 from django_dbos.executor.notifier import Notifier
+from django_dbos.executor.pruning import pruning_of
 from django_dbos.executor.runs import Effects, Runs
 from django_dbos.interruptions import HandedOver
 from django_dbos.operations import threads
@@ -97,7 +100,7 @@ class Executor:
         self.on_drained: Callable[[], None] = self.stop
         """Called, on a thread, when a drained executor's runs have ended."""
         self._draining = Draining(self.runs, self.notifier, lambda: self.on_drained())
-        self.retention = self._retention(clock)
+        self.upkeep = self._upkeep(clock)
         self._grace_period = settings.grace_period
         self._stopping = threading.Lock()
         self._deregistering = threading.Lock()
@@ -116,12 +119,14 @@ class Executor:
             with_ends=lambda writes: self.dispatcher.successions.with_ends(writes),
         )
 
-    def _retention(self, clock: Clock) -> DutyThread:
+    def _upkeep(self, clock: Clock) -> DutyThread:
         settings = get_settings()
-        thread = DutyThread("retention", self.identity, clock)
+        thread = DutyThread("upkeep", self.identity, clock)
         if settings.retention is not None:
-            patience = settings.heartbeat_interval * SHARE
-            thread.add(Retention(self.store, clock, age=settings.retention, patience=patience))
+            pruning = pruning_of(self.store, clock, settings, settings.retention)
+            thread.add(Retention(clock, pruning))
+        if settings.alerts is not None or signals.alert_raised.has_listeners():
+            thread.add(Alerts(self.store, clock, interval=settings.alert_interval))
         return thread
 
     @property
@@ -255,8 +260,8 @@ class Executor:
         self.runs.writer.start()
         for thread in (self.notifier, self.housekeeping, self.dispatcher):
             thread.loop.start()
-        if not self.retention.is_empty:
-            self.retention.loop.start()
+        if not self.upkeep.is_empty:
+            self.upkeep.loop.start()
 
     def _announce_start(self) -> None:
         telemetry.executor_started(Executor, self.executor_id, self.identity.description)
@@ -313,7 +318,7 @@ class Executor:
     def _stop_claiming(self) -> None:
         self.dispatcher.is_paused = True
         # Statements that are never answered are abandoned with the other threads.
-        for thread in (self.dispatcher, self.retention):
+        for thread in (self.dispatcher, self.upkeep):
             thread.loop.stop(timeout=LAST_GRACE)
 
     def _hand_over(self, grace: float) -> None:
@@ -327,7 +332,7 @@ class Executor:
         self.runs.stop_writer(LAST_GRACE)
         # Housekeeping stops before the row goes: a heartbeat without a row would reregister.
         until = time.monotonic() + LAST_PATIENCE
-        loops = [self.dispatcher.loop, self.retention.loop, self.notifier.loop]
+        loops = [self.dispatcher.loop, self.upkeep.loop, self.notifier.loop]
         if not self.runs.with_places:
             loops.append(self.housekeeping.loop)
         for loop in loops:

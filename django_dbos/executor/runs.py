@@ -140,6 +140,7 @@ class Runs:
             input=new.input,
             token=new.token,
             user_id=new.user_id,
+            traceparent=new.traceparent,
             remaining=None if new.timeout is None else new.timeout.total_seconds(),
         )
         (run,) = load_runs(self, [claim], self.store.session)

@@ -1,4 +1,4 @@
-"""The tables: eleven of the workflow database, and one of each step database.
+"""The tables: those of the workflow database, and one of each step database.
 
 The ORM is the query API: `Workflow.objects.filter(status=...)`. Only the engine changes rows:
 `save`, `delete`, `update` and `bulk_*` raise, and name the functions to call instead.
@@ -10,6 +10,7 @@ SerializationError for a text that can't be read here.
 
 from __future__ import annotations
 
+from django_dbos.models.alerts import AlertEpisode
 from django_dbos.models.checkpoints import AtomicCheckpoint, Checkpoint
 from django_dbos.models.events import Event, EventVersion
 from django_dbos.models.executors import Executor, ExecutorQuerySet
@@ -24,6 +25,7 @@ from django_dbos.models.wakes import Wake
 from django_dbos.models.workflows import Workflow, WorkflowQuerySet
 
 __all__ = [
+    "AlertEpisode",
     "AtomicCheckpoint",
     "Checkpoint",
     "Event",

@@ -172,6 +172,9 @@ class Workflow(EngineRow):
     error_text = models.TextField(_("error"), db_column="error", null=True)
     user_id = KeyField(_("user id"), max_length=255, null=True)
     attributes = models.JSONField(_("attributes"), null=True)
+    traceparent = KeyField(
+        _("trace context"), max_length=55, null=True, help_text=_("As W3C's traceparent.")
+    )
 
     executor_id = KeyField(_("executor"), max_length=255, null=True)
     claim_number = models.IntegerField(_("claim number"), db_default=0)

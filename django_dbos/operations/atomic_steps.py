@@ -15,6 +15,7 @@ from typing import Any
 
 from django.db import Error, connections
 
+from django_dbos import telemetry
 from django_dbos.core.records import Checkpoint
 from django_dbos.exceptions import EncryptionKeyMissing, NotAllowedInAtomic
 from django_dbos.interruptions import RunCancelled
@@ -151,6 +152,8 @@ class _AtomicStep:
     def _copy(self) -> Any:
         if self._is_elsewhere and self._transaction.checkpoint is not None:
             return self._record(self._transaction.checkpoint, self._value)
+        if self._transaction.checkpoint is not None:
+            telemetry.step_recorded(self._call, self._transaction.checkpoint)
         return self._value
 
     def _adopt(self, found: Checkpoint) -> Any:

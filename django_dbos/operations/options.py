@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal, TypedDict
 
+from django_dbos import telemetry
 from django_dbos.conf import get_settings
 from django_dbos.core import durations, names
 from django_dbos.core.registry import WorkflowDefinition
@@ -126,6 +127,7 @@ class Options:
             "on_duplicate": self.get("on_duplicate", "return"),
             "user_id": self.get("user", None),
             "attributes": self.get("attributes", None),
+            "traceparent": telemetry.traceparent(),
             "max_recovery_attempts": definition.max_recovery_attempts,
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django_dbos import telemetry
 from django_dbos.core.records import Checkpoint, RecordStep
 from django_dbos.operations.recorder import Recorder
 
@@ -15,7 +16,10 @@ async def arecord(recorder: Recorder, checkpoint: Checkpoint, value: Any) -> Any
     """
     run, size = recorder.call.run, len(checkpoint.output or "")
     answer = await run.asubmit(RecordStep, recorder.call, checkpoint=checkpoint, size=size)
-    return value if answer.checkpoint is None else await run.aoutcome(answer.checkpoint)
+    if answer.checkpoint is not None:
+        return await run.aoutcome(answer.checkpoint)
+    telemetry.step_recorded(recorder.call, checkpoint)
+    return value
 
 
 async def arecord_error(recorder: Recorder, error: BaseException) -> Any:
@@ -29,4 +33,5 @@ async def arecord_failure(recorder: Recorder, checkpoint: Checkpoint, error: Bas
     answer = await run.asubmit(RecordStep, recorder.call, checkpoint=checkpoint)
     if answer.checkpoint is not None:
         return await run.aoutcome(answer.checkpoint)
+    telemetry.step_recorded(recorder.call, checkpoint)
     raise error

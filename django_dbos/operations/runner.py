@@ -232,7 +232,8 @@ def _observed(run: Run) -> Iterator[None]:
     telemetry.run_started(run)
     run.began = time.perf_counter()
     try:
-        yield
+        with telemetry.around("running", run):
+            yield
     finally:
         if not run.ends_later:
             telemetry.run_ended(run)
@@ -244,7 +245,8 @@ async def _aobserved(run: Run) -> AsyncIterator[None]:
     await telemetry.arun_started(run)
     run.began = time.perf_counter()
     try:
-        yield
+        with telemetry.around("running", run):
+            yield
     finally:
         if not run.ends_later:
             await telemetry.arun_ended(run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django_dbos import serializers
+from django_dbos import serializers, telemetry
 from django_dbos.exceptions import DbosError, EncryptionKeyMissing
 from django_dbos.operations.atomic_steps import arun_atomic, refuse_in_transaction
 from django_dbos.operations.attempts import aattempt
@@ -12,7 +12,7 @@ from django_dbos.operations.ordering import Branches
 from django_dbos.operations.recorder import Recorder
 from django_dbos.operations.recording import arecord, arecord_error
 from django_dbos.operations.retries import apause_until_due, aretry
-from django_dbos.operations.run import Run
+from django_dbos.operations.run import Call, Run
 from django_dbos.operations.step_definitions import StepDefinition
 
 
@@ -27,7 +27,15 @@ async def arun_step(
     if call.found is not None:
         await run.turn(call.found)
         return await run.aoutcome(call.found)
-    recorder = Recorder(call, step)
+    with telemetry.around("stepping", call):
+        return await _anew(call, step, args, kwargs)
+
+
+async def _anew(
+    call: Call, step: StepDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Attempt a step that isn't recorded, until its outcome is."""
+    run, recorder = call.run, Recorder(call, step)
     await apause_until_due(recorder)
     if step.is_atomic:
         return await arun_atomic(recorder, args, kwargs)

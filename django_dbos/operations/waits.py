@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+from django_dbos import telemetry
 from django_dbos.conf import get_settings
 from django_dbos.core.records import (
     Answer,
@@ -57,7 +58,7 @@ async def await_(
     if call.found is not None:
         await run.turn(call.found)
         return call.found
-    with watch_for(run, wake) as watch:
+    with telemetry.around("waiting", call, wake.kind), watch_for(run, wake) as watch:
         wait = _AsyncOutcomeWait(call, wake, timeout, note)
         found = await auntil(watch, wait, is_expected=call.has_waited)
     assert found is not None

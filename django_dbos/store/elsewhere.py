@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.apps import apps
@@ -72,6 +72,20 @@ def read(alias: str, token: UUID, step_number: int) -> tuple[str, str | None, st
     rows = _model().objects.using(alias).filter(token=token, step_number=step_number)
     with translated_errors(alias):
         return rows.values_list("step_name", "output_text", "error_text").first()
+
+
+def delete(aliases: Iterable[str], tokens: Sequence[UUID]) -> int:
+    """Delete what workflows with these tokens have recorded on other databases; return how many."""
+    deleted = 0
+    for alias in aliases:
+        # Not its manager, which refuses to delete.
+        rows: Any = models.QuerySet(_model(), using=alias).filter(token__in=tokens)
+        with translated_errors(alias):
+            try:
+                deleted += rows.delete()[0]
+            finally:
+                connections[alias].close_if_unusable_or_obsolete()
+    return deleted
 
 
 def _model() -> type[AtomicCheckpoint]:

@@ -25,7 +25,7 @@ from django.dispatch import Signal
 
 from django_dbos import signals
 from django_dbos.core.batch.plan import Plan
-from django_dbos.core.records import Lane
+from django_dbos.core.records import Checkpoint, Lane
 from django_dbos.core.schedules import Plan as SchedulePlan
 from django_dbos.core.status import Status
 from django_dbos.telemetry import log_lines
@@ -33,9 +33,11 @@ from django_dbos.telemetry.subscribers import (
     ObservedRun,
     ObservedStep,
     Subscriber,
+    around,
     has_subscribers,
     publish,
     subscribe,
+    traceparent,
     unsubscribe,
 )
 
@@ -43,6 +45,8 @@ __all__ = [
     "ObservedRun",
     "ObservedStep",
     "Subscriber",
+    "alert_told",
+    "around",
     "arun_ended",
     "arun_started",
     "claimed",
@@ -61,9 +65,11 @@ __all__ = [
     "run_started",
     "schedule_started",
     "step_put_off",
+    "step_recorded",
     "step_retried",
     "subscribe",
     "suspect_claimed",
+    "traceparent",
     "unsubscribe",
 ]
 
@@ -77,6 +83,17 @@ FINAL = frozenset({Status.SUCCESS, Status.ERROR, Status.CANCELLED})
 def form_reminded(form: Any, number: int) -> None:
     """Report that a form is still unanswered; `form` is its row, and the first number is 1."""
     signals.form_reminder.send_robust(sender=type(form), form=form, number=number)
+
+
+# Alerts
+
+
+def alert_told(sender: type, alert: Any, *, is_resolved: bool) -> None:
+    """Report that a problem of the system has come, or is over; `sender` is the alert's class."""
+    signal = signals.alert_resolved if is_resolved else signals.alert_raised
+    signal.send_robust(sender, alert=alert)
+    log_lines.alert_told(alert.text, is_resolved=is_resolved)
+    publish("alert_told", alert)
 
 
 # Executors
@@ -186,6 +203,11 @@ def step_retried(
     """Report that an attempt at a step failed; the next one follows in `delay` seconds."""
     log_lines.step_retried(step, error, attempt, max_attempts, delay)
     publish("step_retried", step, error)
+
+
+def step_recorded(step: ObservedStep, checkpoint: Checkpoint) -> None:
+    """Report that the outcome of a step was committed."""
+    publish("step_recorded", step, checkpoint)
 
 
 def step_put_off(step: ObservedStep, seconds: float) -> None:

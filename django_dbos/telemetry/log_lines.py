@@ -77,6 +77,14 @@ def _fate(enqueued: Sequence[str], given_up: Sequence[str], left: int) -> str:
     return ", ".join(parts)
 
 
+def alert_told(text: str, *, is_resolved: bool) -> None:
+    """Log that a problem of the system has come, or is over."""
+    if is_resolved:
+        logger.info("Alert resolved: %r", text)
+    else:
+        logger.warning("Alert: %r", text)
+
+
 def suspect_claimed(workflow_id: str, name: str, deaths: int) -> None:
     """Log that a suspect runs, while no other does."""
     logger.warning(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
 
 from django_dbos.core.batch.plan import Plan
+from django_dbos.core.records import Checkpoint, Claim
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.core.schedules import Plan as SchedulePlan
 
@@ -17,6 +19,7 @@ class ObservedRun(Protocol):
     """A run, as events name it."""
 
     workflow_id: str
+    claim: Claim
     definition: WorkflowDefinition
     began: float
     """When the function was called, on the clock of `time.perf_counter`."""
@@ -65,6 +68,9 @@ class Subscriber:
     ) -> None:
         """Note that this process has recovered the workflows of an executor that died."""
 
+    def alert_told(self, alert: Any) -> None:
+        """Note that a problem of the system has come, or is over: see `django_dbos.alerts`."""
+
     def heartbeat(self, executor_id: str, seconds: float) -> None:
         """Note that the database has answered a heartbeat, and the seconds that it took."""
 
@@ -80,6 +86,9 @@ class Subscriber:
     def run_ended(self, run: ObservedRun) -> None:
         """Note how a run has ended, once that is committed."""
 
+    def step_recorded(self, step: ObservedStep, checkpoint: Checkpoint) -> None:
+        """Note that the outcome of a step was committed; a replay records nothing."""
+
     def step_retried(self, step: ObservedStep, error: BaseException) -> None:
         """Note that an attempt at a step failed, and will be repeated."""
 
@@ -94,6 +103,22 @@ class Subscriber:
 
     def quarantined(self, workflow_id: str) -> None:
         """Note that a workflow was quarantined that can't be claimed or run."""
+
+    def traceparent(self) -> str | None:
+        """Return the W3C trace context of a workflow that is started now; None if there is none."""
+        return None
+
+    def running(self, run: ObservedRun) -> AbstractContextManager[object] | None:
+        """Return a context for the function's call, on its thread or its loop; or None."""
+        return None
+
+    def stepping(self, step: ObservedStep) -> AbstractContextManager[object] | None:
+        """Return a context for the attempts at a step, which no earlier run has recorded."""
+        return None
+
+    def waiting(self, step: ObservedStep, kind: str) -> AbstractContextManager[object] | None:
+        """Return a context for a wait, until its outcome is there or the run is suspended."""
+        return None
 
 
 _subscribers: tuple[Subscriber, ...] = ()
@@ -114,6 +139,55 @@ def unsubscribe(subscriber: Subscriber) -> None:
 def has_subscribers() -> bool:
     """Return whether anything subscribes in this process."""
     return bool(_subscribers)
+
+
+def traceparent() -> str | None:
+    """Return the trace context of the caller that the first subscriber with one knows."""
+    for subscriber in _subscribers:
+        try:
+            found = subscriber.traceparent()
+        except Exception:
+            logger.exception("%s failed to read its context", type(subscriber).__name__)
+        else:
+            if found is not None:
+                return found
+    return None
+
+
+def around(event: str, *values: object) -> AbstractContextManager[object]:
+    """Return the contexts that subscribers put around a call; nothing in them fails the call."""
+    if not _subscribers:
+        return NOTHING
+    return _Around(event, values)
+
+
+NOTHING: AbstractContextManager[object] = nullcontext()
+
+
+class _Around:
+    """The contexts of all subscribers; their errors are logged, and those of the call go on."""
+
+    def __init__(self, event: str, values: tuple[object, ...]) -> None:
+        self._event = event
+        self._values = values
+        self._entered: list[AbstractContextManager[object]] = []
+
+    def __enter__(self) -> None:
+        for subscriber in _subscribers:
+            try:
+                context = getattr(subscriber, self._event)(*self._values)
+                if context is not None:
+                    context.__enter__()
+                    self._entered.append(context)
+            except Exception:
+                logger.exception("%s failed to note an event", type(subscriber).__name__)
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        for context in reversed(self._entered):
+            try:
+                context.__exit__(kind, error, traceback)
+            except Exception:
+                logger.exception("%s failed to note an event", type(context).__name__)
 
 
 def publish(event: str, *values: object) -> None:

@@ -14,8 +14,10 @@ from django.apps import apps
 from django.db.models import QuerySet
 
 import django_dbos as dbos
+from django_dbos.core.retention import RetentionRule
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.duties.retention import Retention
+from django_dbos.executor.pruning import Pruning
 from django_dbos.fields import DatabaseNow
 from django_dbos.models import (
     AtomicCheckpoint,
@@ -33,9 +35,10 @@ from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
 from django_dbos.testing import run_until_idle
 from tests.executors import Start, StoppedClock
+from tests.keeping.marking import mark
 from tests.waiting import LIMIT, eventually
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -132,7 +135,8 @@ stopped_clock = StoppedClock()
 
 def retention(store: Store, clock: Clock = stopped_clock, **options: Any) -> Retention:
     """Return the duty of a worker, to be run by the test."""
-    return Retention(store, clock, **{"age": 3_600.0, "patience": 0.05, **options})
+    options = {"rules": (RetentionRule(age=3_600.0),), "patience": 0.05, **options}
+    return Retention(clock, Pruning(store, clock, **options))
 
 
 def run_to_the_end(store: Store, *several: Retention) -> None:
@@ -198,7 +202,7 @@ def test_no_statement_deletes_more_rows_than_its_limit(
 
     monkeypatch.setattr(type(store), "delete_dependents", note)
     # The number of rows doesn't grow, though no statement takes long.
-    monkeypatch.setattr("django_dbos.executor.duties.retention.MAX_ROWS", 2)
+    monkeypatch.setattr("django_dbos.executor.pruning.MAX_ROWS", 2)
 
     run_to_the_end(store, retention(store, rows=2))
 
@@ -235,7 +239,7 @@ def test_an_outage_is_raised(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
     def fail(*args: Any) -> Any:
         raise errors.Unavailable("gone")
 
-    monkeypatch.setattr(type(store), "mark_deleted", fail)
+    monkeypatch.setattr(type(store), "list_finished", fail)
 
     with pytest.raises(errors.Unavailable):
         run_to_the_end(store, retention(store))
@@ -267,7 +271,7 @@ def test_a_workflow_that_is_being_deleted_cannot_be_resumed(store: Store) -> Non
     handle.cancel()
     age()
     session = store.connect("dying", "test")
-    retention(store).run(session)
+    assert mark(store, session, 3_600.0) == [handle.workflow_id]
     session.close()
     assert handle.get_status() == "CANCELLED"
     assert Workflow.objects.get().finished_at is not None
@@ -327,6 +331,6 @@ def test_without_the_setting_nothing_is_deleted_and_no_thread_runs(
     executor = start_executor()
 
     assert has_rows.start().get_result(timeout=LIMIT) is None
-    assert "dbos-retention" not in {thread.name for thread in threading.enumerate()}
+    assert "dbos-upkeep" not in {thread.name for thread in threading.enumerate()}
     executor.stop()
     assert Workflow.objects.count() == 2

@@ -30,6 +30,7 @@ from django_dbos.models import Message, Queue, Workflow
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
 from tests.flow.managed import make_queue
+from tests.keeping.marking import mark
 from tests.store.conftest import checkpoint, new_workflow, register
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -493,7 +494,7 @@ def test_retention_keeps_a_workflow_while_its_place_lingers(
     rows_of(claim.workflow_id).update(created_at=long_ago, finished_at=long_ago)
 
     def delete() -> None:
-        store.delete_marked(session, store.mark_deleted(session, 86_400.0, 10))
+        store.delete_marked(session, mark(store, session, 86_400.0))
 
     delete()
     assert state(claim.workflow_id) == ("CANCELLED", 1, True)

@@ -14,6 +14,7 @@ from django_dbos.store import get_store
 from django_dbos.testing import advance, run_until_idle
 from tests.flow.concurrency import together
 from tests.flow.workflows import anotes, astarts, fails, notes, ran, starts, starts_many
+from tests.keeping.marking import mark
 
 pytestmark = pytest.mark.django_db
 HOUR = 3_600
@@ -165,8 +166,8 @@ def test_retention_keeps_it_as_long() -> None:
     run_until_idle()
     store = get_store()
 
-    marked = store.mark_deleted(store.session(), age=0.0, limit=10)
+    marked = mark(store, store.session())
 
     assert marked == [other.workflow_id]
     advance(HOUR + 1)
-    assert first.workflow_id in store.mark_deleted(store.session(), age=0.0, limit=10)
+    assert first.workflow_id in mark(store, store.session())

@@ -155,6 +155,8 @@ LONGER_THAN_ANY = 10 * 365 * 86_400.0
 # The marks of the last heartbeat: the last few messages and events are newer.
 MARKS = {"message_mark": history.WORKFLOWS, "event_mark": history.WORKFLOWS}
 
+FIRST_PLACE: Params = {"created_at": "infinity", "name": "", "queue_name": "", "row": ""}
+
 # The statements that workers run, again and again, on connections of their own.
 BY_WORKERS: dict[str, Params] = {
     "append_entries": {"executor_id": EXECUTOR, **POSTED},
@@ -225,7 +227,11 @@ BY_WORKERS: dict[str, Params] = {
     "delete_past_versions": CONTINUED,
     "delete_past_inquiries": CONTINUED,
     "continue_workflows": CONTINUED,
-    "mark_deleted": {"age": LONGER_THAN_ANY, "limit": 100},
+    "mark_deleted": {"workflow_ids": IDS, "tokens": UUIDS, "claim_numbers": [1] * TEN},
+    "list_finished": {"age": LONGER_THAN_ANY, "limit": TEN, **FIRST_PLACE},
+    "list_finished, the first page": {"age": 0.0, "limit": TEN, **FIRST_PLACE},
+    **{f"find_stray_{part}": {"above": "", "limit": TEN} for part in DEPENDENTS},
+    **{f"delete_stray_{part}": {"workflow_id": "gone"} for part in DEPENDENTS},
     "end_workflows": {"executor_id": EXECUTOR, **ENDS},
     "end_workflow": {"executor_id": EXECUTOR, **first_of(ENDS)},
     "enqueue_due": {"limit": 1000},
@@ -353,6 +359,7 @@ BY_CLIENTS: dict[str, Params] = {
     "read_event": {"workflow_id": IDS[0], "key": "progress"},
     "read_checkpoint": {"workflow_id": IDS[0], "step_number": 1},
     "count_active": {"most": 1_000},
+    "list_waiting_queues": {"limit": 100},
     "read_buckets": {"firsts": SPANS[:-1], "lasts": SPANS[1:], "most": TEN, "sample": 5},
     "read_holdups": {"workflow_ids": ["enqueued-7"], "most": 100},
     "read_outcome": {"workflow_id": IDS[0]},
@@ -394,6 +401,7 @@ THROUGH_LIVE = {
     "heartbeat", "claim_workflows", "claim_in_turn", "list_in_turn", "lock_queue",
     "count_places", "count_held_places", "give_places", "list_held", "list_orphans",
     "read_queue_counts", "recover_workflows", "wake_satisfied", "count_active",
+    "list_waiting_queues",
 }  # fmt: skip
 # A key has a few checkpoints, entries or waiters; a row is found, and found again to be changed.
 # The keys themselves count as rows, once for each part of a statement.

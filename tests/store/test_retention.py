@@ -12,6 +12,7 @@ from django_dbos.models import Checkpoint, Message, StreamEntry, Workflow
 from django_dbos.store.base import Store
 from django_dbos.store.retention import DEPENDENTS
 from django_dbos.store.sessions import Session
+from tests.keeping.marking import mark
 from tests.store.conftest import entry, step
 
 Claims = Callable[..., Claim]
@@ -35,8 +36,8 @@ def finished(store: Store, session: Session, executor_id: str, claim: Claims) ->
 
 @pytest.mark.rule(50)
 def test_a_marked_workflow_cannot_be_resumed(store: Store, session: Session, finished: str) -> None:
-    assert store.mark_deleted(session, age=3600.0, limit=10) == []
-    assert store.mark_deleted(session, age=0.0, limit=10) == [finished]
+    assert mark(store, session, 3600.0) == []
+    assert mark(store, session, 0.0) == [finished]
 
     assert store.resume_workflows([finished]) == {finished: False}
 
@@ -45,7 +46,7 @@ def test_a_marked_workflow_cannot_be_resumed(store: Store, session: Session, fin
 def test_the_rows_of_a_marked_workflow_are_deleted_a_few_at_a_time(
     store: Store, session: Session, finished: str
 ) -> None:
-    store.mark_deleted(session, age=0.0, limit=10)
+    mark(store, session, 0.0)
 
     assert store.delete_dependents(session, "checkpoints", [finished], 2) == 2
     assert Checkpoint.objects.count() == 1
@@ -62,9 +63,9 @@ def test_the_rows_of_a_marked_workflow_are_deleted_a_few_at_a_time(
 def test_a_marked_workflow_is_deleted_with_the_rows_that_are_left(
     store: Store, session: Session, finished: str
 ) -> None:
-    store.mark_deleted(session, age=0.0, limit=10)
+    mark(store, session, 0.0)
 
-    assert store.delete_marked(session, [finished]) == 1
+    assert store.delete_marked(session, [finished]) == [finished]
 
     assert not Workflow.objects.exists()
     assert not Checkpoint.objects.exists()

@@ -36,6 +36,7 @@ class Arguments:
     once: bool
     reload: bool
     verbosity: int
+    metrics_port: int | None = None
 
 
 def run(arguments: Arguments) -> int:
@@ -53,6 +54,8 @@ def run(arguments: Arguments) -> int:
             return supervisor.run([supervisor.worker(reload.ENVIRONMENT)], inbox)
         if arguments.reload:
             reload.watch(inbox)
+        if arguments.metrics_port is not None:
+            _serve_metrics(arguments.metrics_port)
         return life.run(
             lambda: _make_executor(arguments),
             inbox,
@@ -68,8 +71,26 @@ def _check(arguments: Arguments) -> None:
         raise CommandError(f"--concurrency must be at least 1, not {arguments.concurrency}.")
     if arguments.processes > 1 and (arguments.once or arguments.reload):
         raise CommandError("--processes can't be combined with --once or --reload.")
+    if arguments.metrics_port is not None and arguments.processes > 1:
+        raise CommandError(
+            "--metrics-port serves one process. Start several workers with a port each, in place "
+            "of --processes."
+        )
     if arguments.once and arguments.reload:
         raise CommandError("--once can't be combined with --reload.")
+
+
+def _serve_metrics(port: int) -> None:
+    try:
+        from django_dbos.telemetry import prometheus
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"--metrics-port needs {error.name!r}. Install django-durable-workflows[prometheus]."
+        ) from error
+    try:
+        prometheus.serve_worker_metrics(port)
+    except OSError as error:
+        raise CommandError(f"--metrics-port {port} can't be used: {error}.") from error
 
 
 def use_database(alias: str) -> None:

@@ -45,6 +45,12 @@ class Command(EngineCommand):
             "--database", help='The alias of the workflow database (default: DBOS["DATABASE"]).'
         )
         parser.add_argument(
+            "--metrics-port",
+            type=int,
+            metavar="PORT",
+            help="Serve this process's Prometheus metrics at 127.0.0.1.",
+        )
+        parser.add_argument(
             "--once", action="store_true", help="Run the enqueued workflows, then exit."
         )
         parser.add_argument(
@@ -65,6 +71,7 @@ class Command(EngineCommand):
                     once=options["once"],
                     reload=options["reload"],
                     verbosity=options["verbosity"],
+                    metrics_port=options["metrics_port"],
                 )
             )
         except (TypeError, ValueError) as error:

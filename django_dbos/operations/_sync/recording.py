@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django_dbos import telemetry
 from django_dbos.core.records import Checkpoint, RecordStep
 from django_dbos.operations.recorder import Recorder
 
@@ -17,7 +18,10 @@ def record(recorder: Recorder, checkpoint: Checkpoint, value: Any) -> Any:
     """
     run, size = recorder.call.run, len(checkpoint.output or "")
     answer = run.submit(RecordStep, recorder.call, checkpoint=checkpoint, size=size)
-    return value if answer.checkpoint is None else run.outcome(answer.checkpoint)
+    if answer.checkpoint is not None:
+        return run.outcome(answer.checkpoint)
+    telemetry.step_recorded(recorder.call, checkpoint)
+    return value
 
 
 def record_error(recorder: Recorder, error: BaseException) -> Any:
@@ -31,4 +35,5 @@ def record_failure(recorder: Recorder, checkpoint: Checkpoint, error: BaseExcept
     answer = run.submit(RecordStep, recorder.call, checkpoint=checkpoint)
     if answer.checkpoint is not None:
         return run.outcome(answer.checkpoint)
+    telemetry.step_recorded(recorder.call, checkpoint)
     raise error

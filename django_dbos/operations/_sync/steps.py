@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django_dbos import telemetry
 from django_dbos.exceptions import EncryptionKeyMissing
 from django_dbos.operations._sync.recording import record, record_error
 from django_dbos.operations._sync.retries import pause_until_due, retry
 from django_dbos.operations.atomic_steps import refuse_in_transaction, run_atomic
 from django_dbos.operations.attempts import attempt
 from django_dbos.operations.recorder import Recorder
-from django_dbos.operations.run import Run
+from django_dbos.operations.run import Call, Run
 from django_dbos.operations.step_definitions import StepDefinition
 from django_dbos.operations.steps import _fingerprint
 
@@ -25,7 +26,13 @@ def run_step(run: Run, step: StepDefinition, args: tuple[Any, ...], kwargs: dict
     call = run.begin(step.name, step.name, fingerprint)
     if call.found is not None:
         return run.outcome(call.found)
-    recorder = Recorder(call, step)
+    with telemetry.around("stepping", call):
+        return _new(call, step, args, kwargs)
+
+
+def _new(call: Call, step: StepDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Attempt a step that isn't recorded, until its outcome is."""
+    run, recorder = call.run, Recorder(call, step)
     pause_until_due(recorder)
     if step.is_atomic:
         return run_atomic(recorder, args, kwargs)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from django_dbos import telemetry
 from django_dbos.core.records import Checkpoint, RecordWait, Verdict, Wake, WakeKind
 from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.operations._sync import places
@@ -26,7 +27,7 @@ def wait(
     run = call.run
     if call.found is not None:
         return call.found
-    with watch_for(run, wake) as watch:
+    with telemetry.around("waiting", call, wake.kind), watch_for(run, wake) as watch:
         wait = _OutcomeWait(call, wake, timeout, note)
         found = until(watch, wait, is_expected=call.has_waited)
     assert found is not None

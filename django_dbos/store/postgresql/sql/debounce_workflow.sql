@@ -3,14 +3,15 @@
 -- or changed by another transaction is waited for, and judged as that has left it.
 INSERT INTO dbos_workflow AS workflow (
     workflow_id, token, name, version, status, queue_name, priority, queue_sequence, partition_key,
-    debounce_key, debounce_until, input, user_id, attributes, claim_number, max_recovery_attempts,
+    debounce_key, debounce_until, input, user_id, attributes, traceparent, claim_number,
+    max_recovery_attempts,
     parent_id, parent_step_number, due_at, timeout, deadline_at, created_at
 )
 VALUES (
     %(workflow_id)s::text, %(token)s::uuid, %(name)s::text, %(version)s::text, 'DELAYED', %(queue_name)s::text,
     %(priority)s::int, nextval('dbos_queue_sequence'), %(partition_key)s::text,
     %(debounce_key)s::text, clock_timestamp() + make_interval(secs => %(max_delay)s::float8),
-    %(input)s::text, %(user_id)s::text, %(attributes)s::jsonb, 0, %(max_recovery_attempts)s::int,
+    %(input)s::text, %(user_id)s::text, %(attributes)s::jsonb, %(traceparent)s::text, 0, %(max_recovery_attempts)s::int,
     %(parent_id)s::text, %(parent_step_number)s::int,
     clock_timestamp() + make_interval(secs => %(delay)s::float8), %(timeout)s::interval,
     (
@@ -30,6 +31,7 @@ SET version = excluded.version,
     input = excluded.input,
     user_id = excluded.user_id,
     attributes = excluded.attributes,
+    traceparent = excluded.traceparent,
     max_recovery_attempts = excluded.max_recovery_attempts,
     timeout = excluded.timeout,
     deadline_at = excluded.deadline_at,

@@ -4,7 +4,7 @@
 INSERT INTO dbos_workflow (
     workflow_id, token, name, version, status, queue_name, priority, queue_sequence, partition_key,
     deduplication_id, unique_until, schedule_name, scheduled_at, input, user_id, attributes,
-    executor_id, claim_number, max_recovery_attempts, parent_id, parent_step_number, wake_kind,
+    traceparent, executor_id, claim_number, max_recovery_attempts, parent_id, parent_step_number, wake_kind,
     wake_workflow_id, wake_name, due_at,
     timeout, deadline_at, created_at, started_at
 )
@@ -18,7 +18,7 @@ SELECT
     END,
     new.queue_name, new.priority, nextval('dbos_queue_sequence'), new.partition_key,
     new.deduplication_id, clock_timestamp() + new.unique_for, new.schedule_name, new.scheduled_at,
-    new.input, new.user_id, new.attributes::jsonb, claimed.executor_id,
+    new.input, new.user_id, new.attributes::jsonb, new.traceparent, claimed.executor_id,
     CASE WHEN claimed.executor_id IS NULL THEN 0 ELSE 1 END,
     new.max_recovery_attempts, new.parent_id, new.parent_step_number,
     CASE WHEN new.after IS NOT NULL THEN 'result' END,
@@ -38,13 +38,15 @@ FROM unnest(
     %(queue_name)s::text[],
     %(priority)s::int[], %(partition_key)s::text[], %(deduplication_id)s::text[],
     %(unique_for)s::interval[], %(schedule_name)s::text[], %(scheduled_at)s::timestamptz[],
-    %(input)s::text[], %(user_id)s::text[], %(attributes)s::text[], %(executor_id)s::text[],
+    %(input)s::text[], %(user_id)s::text[], %(attributes)s::text[], %(traceparent)s::text[],
+    %(executor_id)s::text[],
     %(max_recovery_attempts)s::int[], %(parent_id)s::text[], %(parent_step_number)s::int[],
     %(delay)s::float8[], %(run_at)s::timestamptz[], %(timeout)s::interval[],
     %(inherits_deadline)s::bool[], %(after)s::text[]
 ) WITH ORDINALITY AS new (
     workflow_id, token, name, version, queue_name, priority, partition_key, deduplication_id, unique_for,
-    schedule_name, scheduled_at, input, user_id, attributes, executor_id, max_recovery_attempts,
+    schedule_name, scheduled_at, input, user_id, attributes, traceparent, executor_id,
+    max_recovery_attempts,
     parent_id, parent_step_number, delay, run_at, timeout, inherits_deadline, after, position
 )
 CROSS JOIN LATERAL (

@@ -2,13 +2,14 @@
 -- this call; nothing is returned if that one belongs to another user.
 INSERT INTO dbos_workflow AS workflow (
     workflow_id, token, name, version, status, queue_name, priority, queue_sequence, partition_key,
-    debounce_key, debounce_until, input, user_id, attributes, claim_number, max_recovery_attempts,
+    debounce_key, debounce_until, input, user_id, attributes, traceparent, claim_number,
+    max_recovery_attempts,
     parent_id, parent_step_number, due_at, timeout, deadline_at, created_at
 )
 VALUES (
     %(workflow_id)s, %(token)s, %(name)s, %(version)s, 'DELAYED', %(queue_name)s, %(priority)s,
     %(queue_sequence)s, %(partition_key)s, %(debounce_key)s, %(debounce_until)s, %(input)s,
-    %(user_id)s, %(attributes)s, 0, %(max_recovery_attempts)s, %(parent_id)s,
+    %(user_id)s, %(attributes)s, %(traceparent)s, 0, %(max_recovery_attempts)s, %(parent_id)s,
     %(parent_step_number)s, %(due_at)s, %(timeout)s,
     (
         SELECT deadline_at
@@ -25,6 +26,7 @@ SET version = excluded.version,
     input = excluded.input,
     user_id = excluded.user_id,
     attributes = excluded.attributes,
+    traceparent = excluded.traceparent,
     max_recovery_attempts = excluded.max_recovery_attempts,
     timeout = excluded.timeout,
     deadline_at = excluded.deadline_at,

@@ -3,6 +3,7 @@
 INSERT INTO dbos_workflow (
     workflow_id, token, name, version, status, queue_name, priority, queue_sequence, partition_key,
     deduplication_id, unique_until, schedule_name, scheduled_at, input, user_id, attributes,
+    traceparent,
     executor_id, claim_number, max_recovery_attempts, parent_id, parent_step_number, wake_kind,
     wake_workflow_id, wake_name, due_at,
     timeout, deadline_at, created_at, started_at
@@ -17,7 +18,7 @@ VALUES (
     END,
     %(queue_name)s, %(priority)s, %(queue_sequence)s, %(partition_key)s,
     %(deduplication_id)s, %(unique_until)s, %(schedule_name)s, %(scheduled_at)s, %(input)s,
-    %(user_id)s, %(attributes)s, %(executor_id)s,
+    %(user_id)s, %(attributes)s, %(traceparent)s, %(executor_id)s,
     CASE WHEN %(executor_id)s IS NULL THEN 0 ELSE 1 END,
     %(max_recovery_attempts)s, %(parent_id)s, %(parent_step_number)s,
     CASE WHEN %(after)s IS NOT NULL THEN 'result' END,

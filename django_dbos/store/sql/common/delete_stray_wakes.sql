@@ -1,0 +1,7 @@
+-- Delete the rows here of a workflow that is gone, unless there is one with its id again.
+DELETE FROM dbos_wake
+WHERE workflow_id = %(workflow_id)s
+  AND NOT EXISTS (
+      SELECT 1 FROM dbos_workflow AS owner WHERE owner.workflow_id = %(workflow_id)s
+  )
+RETURNING 1

@@ -1,0 +1,134 @@
+"""Measures: counters and durations of this process, made of its events, for any exporter.
+
+| name | kind | labels |
+| --- | --- | --- |
+| `dbos.workflow.claimed` | counter | `queue` |
+| `dbos.workflow.started` | counter | `workflow` |
+| `dbos.workflow.ended` | counter | `workflow`, `status` |
+| `dbos.workflow.run.duration` | seconds | `workflow` |
+| `dbos.workflow.deadlines_passed` | counter | |
+| `dbos.workflow.quarantined` | counter | |
+| `dbos.step.ended` | counter | `step`, `outcome` |
+| `dbos.step.duration` | seconds | `step` |
+| `dbos.step.retried` | counter | `step` |
+| `dbos.executor.died` | counter | |
+| `dbos.executor.recovered` | counter | |
+| `dbos.heartbeat.duration` | seconds | |
+| `dbos.message.sent` | counter | |
+
+They count what was committed, once: a replay commits nothing again. `started` counts the children
+that runs of this process start; starts by other code are in the database's figures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from django_dbos.core.batch.plan import Plan
+from django_dbos.core.records import Checkpoint
+from django_dbos.telemetry.subscribers import ObservedRun, ObservedStep, Subscriber
+
+ENDS = frozenset({"SUCCESS", "ERROR", "CANCELLED"})
+
+
+class Measure(NamedTuple):
+    """A measure that exporters create."""
+
+    name: str
+    unit: str
+    """"s" for durations, else what is counted, as UCUM writes it: "{workflow}"."""
+    description: str
+    labels: tuple[str, ...] = ()
+
+    @property
+    def is_duration(self) -> bool:
+        """True if its values are distributed, not added up."""
+        return self.unit == "s"
+
+
+CLAIMED = Measure("dbos.workflow.claimed", "{workflow}", "Workflows claimed.", ("queue",))
+STARTED = Measure("dbos.workflow.started", "{workflow}", "Children started by runs.", ("workflow",))
+ENDED = Measure(
+    "dbos.workflow.ended", "{workflow}", "Workflows that ended.", ("workflow", "status")
+)
+RUN = Measure("dbos.workflow.run.duration", "s", "Duration of runs.", ("workflow",))
+EXPIRED = Measure("dbos.workflow.deadlines_passed", "{workflow}", "Cancelled by their deadline.")
+QUARANTINED = Measure("dbos.workflow.quarantined", "{workflow}", "Quarantined before a run.")
+STEPS = Measure("dbos.step.ended", "{step}", "Steps recorded.", ("step", "outcome"))
+STEP = Measure("dbos.step.duration", "s", "Duration of recorded steps.", ("step",))
+RETRIED = Measure("dbos.step.retried", "{attempt}", "Failed attempts at steps.", ("step",))
+DIED = Measure("dbos.executor.died", "{executor}", "Dead executors recovered here.")
+RECOVERED = Measure("dbos.executor.recovered", "{workflow}", "Workflows recovered from them.")
+HEARTBEAT = Measure("dbos.heartbeat.duration", "s", "Time for a heartbeat to be answered.")
+SENT = Measure("dbos.message.sent", "{message}", "Messages sent by runs.")
+ALL = (
+    CLAIMED, STARTED, ENDED, RUN, EXPIRED, QUARANTINED, STEPS, STEP, RETRIED, DIED, RECOVERED,
+    HEARTBEAT, SENT,
+)  # fmt: skip
+
+
+class Sink(Protocol):
+    """Where measures go; the labels are in the order of the measure's."""
+
+    def add(self, measure: Measure, amount: int, labels: tuple[str, ...] = ()) -> None:
+        """Count."""
+
+    def record(self, measure: Measure, seconds: float, labels: tuple[str, ...] = ()) -> None:
+        """Note a duration."""
+
+
+class MeasuringSubscriber(Subscriber):
+    """Turns events into measures."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def claimed(self, queue_name: str, count: int) -> None:
+        """See Subscriber."""
+        self._sink.add(CLAIMED, count, (queue_name,))
+
+    def committed(self, plan: Plan) -> None:
+        """See Subscriber."""
+        for started, count in Counter(new.name for new in plan.started).items():
+            self._sink.add(STARTED, count, (started,))
+        if plan.messages:
+            self._sink.add(SENT, len(plan.messages))
+
+    def step_recorded(self, step: ObservedStep, checkpoint: Checkpoint) -> None:
+        """See Subscriber."""
+        outcome = "success" if checkpoint.error is None else "error"
+        self._sink.add(STEPS, 1, (step.step_name, outcome))
+        self._sink.record(STEP, checkpoint.duration, (step.step_name,))
+
+    def run_ended(self, run: ObservedRun) -> None:
+        """See Subscriber."""
+        name = run.definition.name
+        self._sink.record(RUN, time.perf_counter() - run.began, (name,))
+        if run.ended_as in ENDS:
+            self._sink.add(ENDED, 1, (name, run.ended_as))
+
+    def step_retried(self, step: ObservedStep, error: BaseException) -> None:
+        """See Subscriber."""
+        self._sink.add(RETRIED, 1, (step.step_name,))
+
+    def deadlines_passed(self, workflow_ids: Sequence[str]) -> None:
+        """See Subscriber."""
+        self._sink.add(EXPIRED, len(workflow_ids))
+
+    def quarantined(self, workflow_id: str) -> None:
+        """See Subscriber."""
+        self._sink.add(QUARANTINED, 1)
+
+    def executor_died(
+        self, executor_id: str, enqueued: Sequence[str], given_up: Sequence[str]
+    ) -> None:
+        """See Subscriber."""
+        self._sink.add(DIED, 1)
+        self._sink.add(RECOVERED, len(enqueued) + len(given_up))
+
+    def heartbeat(self, executor_id: str, seconds: float) -> None:
+        """See Subscriber."""
+        self._sink.record(HEARTBEAT, seconds)

@@ -1,0 +1,201 @@
+"""OpenTelemetry: spans and metrics of this process. It needs the extra `opentelemetry`.
+
+    # shop/apps.py
+    class ShopConfig(AppConfig):
+        def ready(self):
+            from django_dbos.telemetry import opentelemetry
+
+            opentelemetry.instrument()
+
+The context of who starts a workflow is stored with it, as a W3C traceparent, so the spans of a
+worker, and of children, belong to the trace of the request. Each run is a span: a workflow that has
+waited for days continues the same trace. Steps and waits are spans below that of their run; what a
+replay finds recorded is none. A run that isn't sampled has no spans below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import metrics, trace
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from django_dbos.interruptions import RunInterrupted
+from django_dbos.telemetry.measures import Measure, MeasuringSubscriber
+from django_dbos.telemetry.subscribers import (
+    ObservedRun,
+    ObservedStep,
+    Subscriber,
+    subscribe,
+    unsubscribe,
+)
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import Meter, MeterProvider
+    from opentelemetry.trace import Span, Tracer, TracerProvider
+
+__all__ = ["instrument", "uninstrument"]
+
+SCOPE = "django_dbos"
+_propagator = TraceContextTextMapPropagator()
+_installed: list[Subscriber] = []
+_installing = Lock()
+
+
+def instrument(
+    *,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+) -> None:
+    """Export spans and metrics of this process from now on; a second call changes nothing.
+
+    Args:
+        tracer_provider: Where spans go. Default: OpenTelemetry's global provider.
+        meter_provider: Where metrics go. Default: OpenTelemetry's global provider.
+    """
+    with _installing:
+        if _installed:
+            return
+        tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider)
+        meter = metrics.get_meter(SCOPE, meter_provider=meter_provider)
+        _installed.extend((Tracing(tracer), MeasuringSubscriber(MeterSink(meter))))
+        for subscriber in _installed:
+            subscribe(subscriber)
+
+
+def uninstrument() -> None:
+    """Undo instrument()."""
+    with _installing:
+        while _installed:
+            unsubscribe(_installed.pop())
+
+
+class Tracing(Subscriber):
+    """Makes spans of runs, steps and waits."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def traceparent(self) -> str | None:
+        """Return the current span's context, sampled or not, as W3C writes it."""
+        carrier: dict[str, str] = {}
+        _propagator.inject(carrier)
+        return carrier.get("traceparent")
+
+    @contextmanager
+    def running(self, run: ObservedRun) -> Iterator[None]:
+        """Open the span of a run, below the span that started the workflow."""
+        claim = run.claim
+        parent = otel_context.get_current()
+        if claim.traceparent is not None:
+            parent = _propagator.extract({"traceparent": claim.traceparent})
+        attributes: dict[str, Any] = {
+            "dbos.workflow.id": run.workflow_id,
+            "dbos.workflow.name": run.definition.name,
+            "dbos.queue.name": claim.queue_name,
+            "dbos.run.is_replay": claim.has_history,
+            "dbos.recovery_attempts": claim.recovery_attempts,
+        }
+        span = self._tracer.start_span(
+            run.definition.name, parent, SpanKind.CONSUMER, attributes=attributes
+        )
+        try:
+            with _current(span):
+                yield
+        finally:
+            if span.is_recording():
+                span.set_attribute("dbos.workflow.status", run.ended_as)
+                if run.ended_as == "ERROR":
+                    _fail(span, run.error)
+            span.end()
+
+    def stepping(self, step: ObservedStep) -> AbstractContextManager[object] | None:
+        """Open the span of a step, unless that of its run isn't sampled."""
+        if not trace.get_current_span().is_recording():
+            return None
+        return self._below(step, step.step_name, {})
+
+    def waiting(self, step: ObservedStep, kind: str) -> AbstractContextManager[object] | None:
+        """Open the span of a wait, unless that of its run isn't sampled."""
+        if not trace.get_current_span().is_recording():
+            return None
+        return self._below(step, step.step_name, {"dbos.wait.kind": str(kind)})
+
+    @contextmanager
+    def _below(self, step: ObservedStep, name: str, more: dict[str, Any]) -> Iterator[None]:
+        attributes: dict[str, Any] = {
+            "dbos.workflow.id": step.run.workflow_id,
+            "dbos.step.number": step.step_number,
+            "dbos.step.name": step.step_name,
+            **more,
+        }
+        span = self._tracer.start_span(name, attributes=attributes)
+        try:
+            with _current(span):
+                yield
+        except RunInterrupted as interruption:
+            # The run ends here, to go on later: that is no failure.
+            span.set_attribute("dbos.interrupted", type(interruption).__name__)
+            raise
+        except BaseException as error:
+            _fail(span, error)
+            raise
+        finally:
+            span.end()
+
+    def step_retried(self, step: ObservedStep, error: BaseException) -> None:
+        """Note a failed attempt as an event of the step's span."""
+        span = trace.get_current_span()
+        if span.is_recording():
+            span.record_exception(error)
+
+
+@contextmanager
+def _current(span: Span) -> Iterator[None]:
+    token = otel_context.attach(trace.set_span_in_context(span))
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
+
+
+def _fail(span: Span, error: BaseException | None) -> None:
+    if error is not None:
+        span.record_exception(error)
+        span.set_attribute("error.type", type(error).__qualname__)
+    span.set_status(Status(StatusCode.ERROR))
+
+
+class MeterSink:
+    """Sends measures to a meter."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._instruments: dict[Measure, Any] = {}
+
+    def add(self, measure: Measure, amount: int, labels: tuple[str, ...] = ()) -> None:
+        """Count."""
+        self._instrument(measure).add(amount, _attributes(measure, labels))
+
+    def record(self, measure: Measure, seconds: float, labels: tuple[str, ...] = ()) -> None:
+        """Note a duration."""
+        self._instrument(measure).record(seconds, _attributes(measure, labels))
+
+    def _instrument(self, measure: Measure) -> Any:
+        found = self._instruments.get(measure)
+        if found is None:
+            make: Any = (
+                self._meter.create_histogram if measure.is_duration else self._meter.create_counter
+            )
+            found = make(measure.name, unit=measure.unit, description=measure.description)
+            self._instruments[measure] = found
+        return found
+
+
+def _attributes(measure: Measure, labels: tuple[str, ...]) -> dict[str, str]:
+    return {f"dbos.{name}": value for name, value in zip(measure.labels, labels, strict=True)}
