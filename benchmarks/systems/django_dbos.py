@@ -101,6 +101,10 @@ class Engine(System):
     def recorded_steps(self) -> int:
         return self.count("SELECT count(*) FROM dbos_checkpoint")
 
+    def start_with_steps(self, steps: int) -> Any:
+        (handle,) = getattr(self.workflows, self.takes_steps).start_many([(steps,)])
+        return handle
+
     def is_finished(self, handle: Any) -> bool:
         query = "SELECT count(*) FROM dbos_workflow WHERE status = 'SUCCESS' AND workflow_id = %s"
         return self.count(query, handle.workflow_id) > 0

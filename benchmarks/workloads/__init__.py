@@ -28,6 +28,7 @@ SUBJECTS = (
     "waiting",
     "kill",
     "old_snapshot",
+    "lifecycle",
     "history",
 )
 for subject in SUBJECTS:

@@ -154,3 +154,27 @@ async def test_steps_that_end_simultaneously_are_recorded_together(
     # If each step were written separately, there would be a batch per step.
     assert len(batches) < COUNT / 2
     assert sum(batches) >= COUNT
+
+
+async def test_the_error_of_a_posted_write_is_raised_by_the_next_one(async_db: None) -> None:
+    store: Any = Recorded()
+    executor_id, (first,) = await sync_to_async(held)(store.store, 1)
+    writer = writer_of(store, executor_id)
+    answers: list[Any] = []
+
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("no answer")
+
+    store.apply = fail
+    await writer.apost(first, answers.append)
+    with pytest.raises(RuntimeError, match="no answer"):
+        await writer.awrite(first)
+    del store.apply
+    with pytest.raises(RuntimeError, match="no answer"):
+        await writer.awrite(first)
+    writer.forget(first.workflow_id, first.claim_number)
+    assert (await writer.awrite(first)).verdict is Verdict.DONE
+    await writer.apost(first, answers.append)
+    await writer.awrite(first)
+
+    assert [answer.verdict for answer in answers] == [Verdict.FOUND]
