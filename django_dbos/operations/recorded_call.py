@@ -21,6 +21,8 @@ async def aperform(run: Run, operation: str, do: Callable[[], T]) -> T:
         await run.turn(call.found)
         return await run.aoutcome(call.found)  # type: ignore[no-any-return]
     await run.aensure_claim()
+    # What is read may be the workflow's own.
+    await run.aflush()
     try:
         value = await reads.apatiently(run, do)
     except DbosError as error:

@@ -73,12 +73,6 @@ class Run(RunWrites, AsyncRunWrites):
         """Write through another writer than the host's, and wait."""
         self.check_answer(writer.write(self.fenced(kind, **values)), None)
 
-    def flush(self) -> None:
-        """Wait until all posted writes are durable."""
-        if self.has_posted:
-            self.has_posted = False
-            self.submit(Write, None)
-
     # Threads of async runs
 
     @property

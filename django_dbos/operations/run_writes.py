@@ -69,6 +69,12 @@ class AsyncRunWrites(BaseRun):
             return write
         return await reads.apatiently(self, storing(offloading.offloaded, write))
 
+    async def aflush(self) -> None:
+        """Wait until all posted writes are durable."""
+        if self.has_posted:
+            self.has_posted = False
+            await self.asubmit(Write, None)
+
     async def arecord_left(self) -> None:
         """Record the iterations over streams that were left since the last write."""
         while self.left:

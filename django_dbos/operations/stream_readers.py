@@ -348,6 +348,8 @@ class BaseRunPageWait(PageWait, RunWait):
 
 class _AsyncRunPageWait(BaseRunPageWait):
     async def poll(self, is_expected: bool) -> tuple[Page] | None:
+        # The stream may be the workflow's own.
+        await self._run.aflush()
         return self._found(await reads.apatiently(self._run, self._reader._read))
 
     async def pause(self) -> float | None:

@@ -229,28 +229,3 @@ def test_tasks_left_over_end_with_their_workflow(caplog: pytest.LogCaptureFixtur
 
     assert tasks[0].cancelled()
     assert "Await them" in caplog.text
-
-
-async def telling_branch(name: str) -> list[str]:
-    values = []
-    for number in (1, 2):
-        values.append(await slowly(f"{name}{number}", 0))
-        await dbos.aset_event("last", values[-1])
-        await dbos.awrite_stream("all", values[-1])
-    return values
-
-
-@dbos.workflow
-async def tells() -> list[list[str]]:
-    return list(await asyncio.gather(telling_branch("a"), telling_branch("b")))
-
-
-@pytest.mark.rule(22)
-def test_events_and_entries_of_branches_are_replayed_in_their_order(
-    run_through_crashes: Any,
-) -> None:
-    def check(handle: Any) -> None:
-        assert handle.get_result() == [["a1", "a2"], ["b1", "b2"]]
-        assert sorted(handle.read_stream("all")) == ["a1", "a2", "b1", "b2"]
-
-    assert run_through_crashes(tells.start, check) > 2

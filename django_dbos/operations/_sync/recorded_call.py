@@ -20,6 +20,8 @@ def perform(run: Run, operation: str, do: Callable[[], T]) -> T:
     if call.found is not None:
         return run.outcome(call.found)  # type: ignore[no-any-return]
     run.ensure_claim()
+    # What is read may be the workflow's own.
+    run.flush()
     try:
         value = reads.patiently(run, do)
     except DbosError as error:

@@ -70,6 +70,12 @@ class RunWrites(BaseRun):
             return write
         return reads.patiently(self, storing(offloading.offloaded, write))
 
+    def flush(self) -> None:
+        """Wait until all posted writes are durable."""
+        if self.has_posted:
+            self.has_posted = False
+            self.submit(Write, None)
+
     def record_left(self) -> None:
         """Record the iterations over streams that were left since the last write."""
         while self.left:

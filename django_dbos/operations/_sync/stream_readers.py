@@ -158,6 +158,8 @@ class _PageWait(BaseClientPageWait):
 
 class _RunPageWait(BaseRunPageWait):
     def poll(self, is_expected: bool) -> tuple[Page] | None:
+        # The stream may be the workflow's own.
+        self._run.flush()
         return self._found(reads.patiently(self._run, self._reader._read))
 
     def pause(self) -> float | None:
