@@ -31,6 +31,9 @@ Session = Mapping[str, Any]
 def reread_all(readers: Sequence[Reader]) -> None:
     """Replace the users of readers by the current ones, or by anonymous ones."""
     known = [one for one in readers if one.token is None and one.user.is_authenticated]
+    for one in known:
+        # A message over a socket is the first question of its reader.
+        one.read_session()
     in_session = [one for one in known if one.has_session]
     users = _Users()
     sessions = _read_sessions({one.session.session_key: one.session for one in in_session}.values())

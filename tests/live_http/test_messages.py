@@ -21,6 +21,7 @@ from django_dbos.live import rates
 from django_dbos.models import Message, Workflow
 from django_dbos.routing import websocket_urlpatterns
 from tests.consumers.client import Client as Socket
+from tests.consumers.test_consumers import log_out, session_of
 from tests.live_http.client import address, root
 from tests.live_http.workflows import echoes
 
@@ -314,9 +315,12 @@ async def test_a_token_sends_nothing(async_db: None) -> None:
 
 
 @asynccontextmanager
-async def connected(workflow_id: str, user: Any) -> AsyncIterator[Socket]:
-    path = f"/ws/dbos/streams/?{urlencode({'workflow_id': workflow_id, 'key': 's'})}"
-    socket = Socket(URLRouter(websocket_urlpatterns), path, (), user)
+async def connected(
+    workflow_id: str, user: Any, *, token: str | None = None, session: Any = None
+) -> AsyncIterator[Socket]:
+    query = {"workflow_id": workflow_id, "key": "s", **({"token": token} if token else {})}
+    path = f"/ws/dbos/streams/?{urlencode(query)}"
+    socket = Socket(URLRouter(websocket_urlpatterns), path, (), user, session=session)
     await socket.connect()
     try:
         yield socket
@@ -358,6 +362,23 @@ async def test_a_socket_is_told_why_a_message_is_refused(async_db: None) -> None
     assert "Did you mean 'topic'?" in misspelt["reason"]
     assert forbidden == {"refused": "k", "reason": "forbidden"}
     assert await received(workflow_id) == []
+
+
+@pytest.mark.parametrize("by_token", [False, True])
+async def test_a_socket_sends_nothing_after_a_log_out(async_db: None, by_token: bool) -> None:
+    user = await User.objects.acreate_superuser("root")
+    workflow_id = (await echoes.astart()).workflow_id
+    token = await dbos.astream_token(workflow_id) if by_token else None
+    session = await session_of(user)
+
+    async with connected(workflow_id, user, token=token, session=session) as socket:
+        before = await say(socket, message=1, idempotency_key="k")
+        await log_out(user, session)
+        after = await say(socket, message=2, idempotency_key="l")
+
+    assert before == {"sent": "k"}
+    assert after == {"refused": "l", "reason": "not logged in"}
+    assert await received(workflow_id) == [("", 1)]
 
 
 @pytest.mark.parametrize("text", ["ping", "[]", "{}", '{"other": 1}', "[" * 4000])
