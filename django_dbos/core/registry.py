@@ -85,19 +85,29 @@ def register_schedule(name: str, workflow_name: str, options: dict[str, Any]) ->
     schedules[name] = (workflow_name, options)
 
 
-def find(name: str, version: str | None = None) -> WorkflowDefinition:
+def find(name: str) -> WorkflowDefinition:
+    """Return the current function of this name; raise UnknownWorkflow if there is none."""
+    definition = workflows.get(name)
+    if definition is None:
+        raise UnknownWorkflow(name, names.closest(name, workflows))
+    return definition
+
+
+def find_version(name: str, version: str | None) -> WorkflowDefinition:
     """Return the function that runs workflows of this name and stored version.
 
-    Without a version it is the one for workflows without a version, else the current one.
+    Of those without a version it is the one that is declared for them, else the current one.
 
     Raises:
         UnknownWorkflow: This process doesn't know the name, or not in this version.
     """
     of_name = versions.get(name, {})
-    definition = of_name.get(version) if version else of_name.get(None) or workflows.get(name)
-    if definition is None:
-        raise UnknownWorkflow(name, names.closest(name, workflows), version or None)
-    return definition
+    if version == NEWEST or version not in of_name:
+        current = find(name)
+        if version:
+            raise UnknownWorkflow(name, version=version)
+        return current
+    return of_name[version]
 
 
 def is_claimable(name: str, version: str | None) -> bool:

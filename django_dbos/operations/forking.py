@@ -115,7 +115,9 @@ def _fork_once(request: ForkRequest) -> str:
 def _fork_of(request: ForkRequest) -> Fork:
     source = get_store().reader.get_workflow(request.source_id)
     name = str(source.name)
-    definition = registry.workflows.get(name)
+    definition = None
+    if registry.is_claimable(name, source.version):
+        definition = registry.find_version(name, source.version)
     inherited = {
         "queue_name": str(source.queue_name),
         "partition_key": str(source.partition_key) or None,

@@ -24,7 +24,7 @@ def load_runs(
     return [
         Run(
             claim,
-            registry.find(claim.name, claim.version),
+            registry.find_version(claim.name, claim.version),
             host,
             checkpoints=histories.get(claim.workflow_id, ()),
             ended_streams=ended.get(claim.workflow_id, frozenset()),

@@ -22,7 +22,8 @@ async def apatched(run: Run, name: str) -> bool:
     run.check_caller("apatched")
     if marker in run.patches:
         return True
-    if run.history.is_replaying and not run.history.is_next(marker):
+    is_behind_history = run.takes_new_paths and not run.history.is_replaying
+    if not is_behind_history and not run.history.is_next(marker):
         return False
     call = run.begin("apatched", marker)
     if call.found is None:

@@ -15,11 +15,10 @@ from django_dbos import serializers
 from django_dbos.core import registry
 from django_dbos.core.batch.lookups import FoundCheckpoint
 from django_dbos.core.records import Checkpoint, Claim, State
-from django_dbos.core.status import Status
+from django_dbos.core.status import ACTIVE, Status
 from django_dbos.exceptions import (
     EncryptionKeyMissing,
     SerializationError,
-    UnknownWorkflow,
     WorkflowDoesNotExist,
 )
 from django_dbos.interruptions import HistoryUnusable, RunInterrupted, Suspended
@@ -102,18 +101,17 @@ def replay_rows(store: Store, workflow: Any, checkpoints: Sequence[Any]) -> Repl
     """Replay a history that is given as rows, perhaps of an imported document.
 
     Raises:
-        UnknownWorkflow: No workflow function has this name here.
+        UnknownWorkflow: No workflow function has this name, or this version, here.
         EncryptionKeyMissing: A value is encrypted with a key that isn't here.
     """
-    if workflow.name not in registry.workflows:
-        raise UnknownWorkflow(workflow.name)
     recorded = [_record(row) for row in checkpoints]
     run = ReplayRun(
         _claim(workflow),
-        registry.find(workflow.name),
+        registry.find_version(workflow.name, workflow.version),
         InlineHost(store, "replay"),
         checkpoints=[FoundCheckpoint(checkpoint=one, remaining=None) for one in recorded],
     )
+    run.takes_new_paths = workflow.status in ACTIVE or bool(workflow.is_quarantined)
     raised = asyncio.run(_acall(run)) if run.definition.is_async else runner.call(run)
     begun = run.history.step_number
     outcomes = [one for one in recorded if one.state is not State.WAITING]
@@ -183,6 +181,7 @@ def _claim(workflow: Any) -> Claim:
         workflow_id=str(workflow.pk),
         claim_number=workflow.claim_number or 0,
         name=str(workflow.name),
+        version=workflow.version,
         input=workflow.input_text,
         token=workflow.token,
         queue_name=workflow.queue_name,

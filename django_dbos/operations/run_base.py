@@ -184,6 +184,8 @@ class BaseRun:
     messages_sent = 0
     events_set = 0
     """Counts for the limits; operations found in the history are included."""
+    takes_new_paths = True
+    """False in a check of a workflow that has ended: it records no patch any more."""
     has_posted = False
     """True after a write that nothing has waited for."""
     _failed_post: Answer | None = None

@@ -92,7 +92,9 @@ def read_versions(store: Store) -> list[VersionUse]:
     keys = {*counted, *_registered()}
     return [
         _use(name, version, counted.get((name, version), {}), listed)
-        for name, version in sorted(keys, key=lambda key: (key[0], key[1] or ""))
+        for name, version in sorted(
+            keys, key=lambda key: (key[0], key[1] is not None, key[1] or "")
+        )
     ]
 
 

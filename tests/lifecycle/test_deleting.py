@@ -115,7 +115,7 @@ def test_a_workflow_whose_function_still_runs_is_refused() -> None:
 
     rows.filter(pk=handle.workflow_id).update(place=0, executor_id=None)
     handle.delete()
-    assert store.reader.find_name(handle.workflow_id) is None
+    assert store.reader.find_function(handle.workflow_id) is None
 
 
 def test_a_set_of_workflows_is_deleted() -> None:

@@ -11,6 +11,8 @@ from django.core.exceptions import SynchronousOnlyOperation
 
 import django_dbos as dbos
 from django_dbos.models import Checkpoint
+from django_dbos.operations import replaying
+from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
 from tests.crashing import Crash, crash_after, recover
 from tests.operations.conftest import run_through_crashes
@@ -293,6 +295,23 @@ def test_another_mismatch_is_told_of_patches(deploy: Deploy) -> None:
     run_until_idle()
 
     assert "where patched() returns False, then resume() it." in str(handle.describe().error)
+
+
+def test_a_check_of_an_ended_workflow_takes_no_new_path(deploy: Deploy) -> None:
+    handle = deploy(removed).start()
+    run_until_idle()
+    handle.send("yes", "go")
+    run_until_idle()
+
+    def code() -> list[str]:
+        made = removed()
+        if dbos.patched("p"):
+            made = [*made, does("newer")]
+        return made
+
+    deploy(code)
+
+    assert replaying.replay(get_store(), handle.workflow_id).fits
 
 
 def test_two_patches_are_told_apart(deploy: Deploy) -> None:

@@ -14,6 +14,7 @@ from django_dbos.core.queues import Visit
 from django_dbos.core.records import Lane
 from django_dbos.executor.unknown_names import UnknownNames
 from django_dbos.models import Workflow
+from django_dbos.operations import replaying
 from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
 from tests.executors import register_dead
@@ -193,6 +194,16 @@ def test_a_debounced_start_has_the_version_of_the_last_call(deploy: Deploy) -> N
     assert versions() == {handle.workflow_id: "3"}
 
 
+def test_a_schedule_starts_the_current_version_also_beside_code_from_before(
+    deploy: Deploy,
+) -> None:
+    deploy(code.three, "3", older={None: code.one})
+
+    assert registry.find(NAME).function is code.three
+    assert registry.find_version(NAME, None).function is code.one
+    assert registry.find_version(NAME, registry.NEWEST).function is code.three
+
+
 def test_an_older_version_can_be_started_and_called(deploy: Deploy) -> None:
     current = deploy(code.three, "3")
 
@@ -250,6 +261,17 @@ def test_a_fork_a_retry_and_a_rewind_keep_the_version_of_the_history(deploy: Dep
 
     assert versions() == {old.workflow_id: "1", fork.workflow_id: "1"}
     assert (finish(old), finish(fork)) == ("a packed by one", "a packed by one")
+
+
+def test_a_replay_checks_a_history_against_its_own_version(deploy: Deploy) -> None:
+    old = deploy(code.one, "1").start("a")
+    run_until_idle()
+    deploy(code.two, "2", older={"1": code.one})
+
+    assert replaying.replay(get_store(), old.workflow_id).fits
+    deploy(code.two, "2")
+    with pytest.raises(dbos.UnknownWorkflow, match="Version '1'"):
+        replaying.replay(get_store(), old.workflow_id)
 
 
 # Claims
@@ -332,7 +354,7 @@ def test_a_version_can_be_declared_again_when_its_module_is_reloaded(deploy: Dep
     again = dbos.workflow(name=NAME, version="2")(code.two)
     current.version("1")(code.one)
 
-    assert registry.find(NAME, "1").function is code.one
+    assert registry.find_version(NAME, "1").function is code.one
     assert registry.find(NAME).function is code.two
     assert again.name == current.name
 
@@ -341,4 +363,4 @@ def test_an_unknown_version_is_an_error_of_its_own(deploy: Deploy) -> None:
     deploy(code.two, "2")
 
     with pytest.raises(dbos.UnknownWorkflow, match=r"Version '1' of workflow 'shop.checkout'"):
-        registry.find(NAME, "1")
+        registry.find_version(NAME, "1")

@@ -16,7 +16,8 @@ def patched(run: Run, name: str) -> bool:
     run.check_caller("patched")
     if marker in run.patches:
         return True
-    if run.history.is_replaying and not run.history.is_next(marker):
+    is_behind_history = run.takes_new_paths and not run.history.is_replaying
+    if not is_behind_history and not run.history.is_next(marker):
         return False
     call = run.begin("patched", marker)
     if call.found is None:
