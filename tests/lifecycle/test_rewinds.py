@@ -306,8 +306,8 @@ def test_a_taken_deduplication_id_is_refused() -> None:
 
 
 def test_a_workflow_that_retention_deletes_is_gone(original: dbos.WorkflowHandle[Any]) -> None:
-    store: Any = get_store()
-    store.mark_deleted(store.session(), 0.0, 10)
+    session = get_store().session()
+    session.run("mark_for_deletion", {"workflow_ids": session.pack([original.workflow_id])})
 
     for change in (original.delete, lambda: original.rewind(1), lambda: original.fork(1)):
         with pytest.raises(dbos.WorkflowDoesNotExist):
