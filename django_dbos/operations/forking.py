@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from django_dbos import offloading
 from django_dbos.core import names, registry
 from django_dbos.core.fork_options import ForkOptions
 from django_dbos.core.ids import child_workflow_id, new_uuid
@@ -87,7 +88,8 @@ def make_fork(request: ForkRequest) -> str:
     """Make a fork in the caller's transaction; return its id."""
     store = get_store()
     store.refuse_in_atomic_elsewhere("fork")
-    return store.fork_workflow(_fork_of(request))
+    fork = _fork_of(request)
+    return store.fork_workflow(replace(fork, new=offloading.offloaded(fork.new)))
 
 
 async def afork(run: Run, request: ForkRequest) -> str:
