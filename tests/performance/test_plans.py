@@ -379,6 +379,44 @@ BY_CLIENTS: dict[str, Params] = {
     "send_messages": MESSAGES,
     "wake_receiver": {"workflow_id": WAITING_IDS[0], "topic": ""},
 }
+# One workflow's history is copied, or cut off: by its id alone, however many others there are.
+CUT: Params = {"workflow_id": IDS[0], "step_number": 2}
+COPIED: Params = {**CUT, "workflow_id": "delayed-0", "source_id": IDS[0], "steps_before": 0}
+BY_CLIENTS |= {
+    **dict.fromkeys(
+        (
+            "copy_checkpoints",
+            "copy_entries",
+            "copy_event_versions",
+            "copy_events",
+            "copy_messages",
+        ),
+        COPIED,
+    ),
+    **dict.fromkeys(
+        (
+            "delete_later_answers",
+            "delete_later_checkpoints",
+            "delete_later_entries",
+            "delete_later_events",
+            "delete_later_inquiries",
+            "delete_later_versions",
+            "find_gaps_in_streams",
+            "find_lost_events",
+            "find_lost_message",
+            "restore_events",
+        ),
+        CUT,
+    ),
+    "number_entries": {"workflow_id": IDS[0], "key": "progress"},
+    "close_gaps_in_stream": {"workflow_id": IDS[0], "key": "progress"},
+    "keep_inquiries": {"workflow_id": IDS[0], "token": UUIDS[0], "old_token": UUIDS[1]},
+    "make_fork": {**COPIED, "run_number": 1},
+    "mark_for_deletion": {"workflow_ids": IDS},
+    # The first has more messages than all others.
+    "return_later_messages": {**CUT, "workflow_id": IDS[5]},
+    "rewind_workflow": {"workflow_id": IDS[0], "token": UUIDS[0]},
+}
 # Statements that touch no table with history, or whose purpose is to read it.
 NOT_GUARDED = {
     # Tests only.
