@@ -105,6 +105,7 @@ class WorkflowFunction(Decorated, Generic[P, C, R]):
             @dbos.workflow(version="2")
             def checkout(order_id: int, express: bool) -> str: ...
 
+
             @checkout.version("1")
             def checkout_1(order_id: int) -> str: ...
         """
