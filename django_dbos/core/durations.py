@@ -60,19 +60,21 @@ UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 
 
 def from_text(text: str, *, label: str) -> float:
-    """Return the seconds of a text such as "90", "15m", "12h" or "30d".
+    """Return the seconds of a text such as "90s", "15m", "12h" or "30d".
+
+    A number alone is refused: who writes 30 may mean days.
 
     Raises:
         ValueError: The text is no such duration. The message begins with ``label``.
     """
-    number, unit = (text[:-1], text[-1:]) if text[-1:] in UNITS else (text, "s")
+    number, unit = text[:-1], text[-1:]
     try:
-        value = float(number)
-    except ValueError:
+        value, seconds = float(number), UNITS[unit]
+    except (KeyError, ValueError):
         raise ValueError(
             f"{label} must be a number with a unit ({', '.join(UNITS)}), such as 30d, not {text!r}."
         ) from None
-    return _check_range(value * UNITS[unit], value, label=label)
+    return _check_range(value * seconds, value, label=label)
 
 
 def _check_range(seconds: float, value: float | timedelta, *, label: str) -> float:

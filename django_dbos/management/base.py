@@ -65,6 +65,12 @@ class Unfinished(CommandError):
         super().__init__(message, returncode=UNFINISHED)
 
 
+def refuse_empty(value: str | None, flag: str) -> None:
+    """Raise UsageError if an option is given as an empty text."""
+    if value == "":
+        raise UsageError(f"{flag} can't be empty.")
+
+
 class EngineCommand(BaseCommand):
     """A command that refuses abbreviated options, such as `--queue x` for `--queues x`."""
 

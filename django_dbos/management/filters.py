@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from django_dbos.conf import get_settings
-from django_dbos.management.base import UsageError
+from django_dbos.management.base import UsageError, refuse_empty
 from django_dbos.models import Workflow
 from django_dbos.models.attributes import attribute_is
 from django_dbos.models.workflows import WorkflowQuerySet
@@ -34,7 +34,8 @@ EQUAL = {
     "partition-key": ("partition_key", "The partition key."),
     "deduplication-id": ("deduplication_id", "The deduplication id."),
 }
-OTHERS = ("status", "active", "quarantined", "since", "until", "prefix", "attribute")
+TEXTS = ("since", "until", "prefix")
+OTHERS = (*TEXTS, "status", "active", "quarantined", "attribute")
 # The ids that one statement reads.
 PAGE = 1_000
 
@@ -74,6 +75,9 @@ def is_filtered(options: dict[str, Any]) -> bool:
 
 def filtered(options: dict[str, Any]) -> WorkflowQuerySet:
     """Return the workflows that the filters let through; raise UsageError."""
+    for flag in (*EQUAL, *TEXTS):
+        # A shell's empty variable must not mean all workflows.
+        refuse_empty(options[flag.replace("-", "_")], f"--{flag}")
     found = Workflow.objects.using(get_settings().database)
     if options["status"]:
         found = found.filter(status__in=options["status"])

@@ -221,7 +221,11 @@ def test_the_command_goes_by_the_setting(capsys: Any, settings: Any) -> None:
     ("options", "message"),
     [
         ([], "DBOS['RETENTION'] isn't set. Give --older-than, such as --older-than 30d."),
-        (["--older-than=0"], "--older-than must be more than 0."),
+        (["--older-than=0d"], "--older-than must be more than 0."),
+        (["--older-than=30"], "--older-than must be a number with a unit"),
+        (["--older-than="], "--older-than must be a number with a unit"),
+        (["--older-than=1d", "--name="], "--name can't be empty."),
+        (["--older-than=1d", "--strays", "--dry-run"], "--strays and --dry-run can't be combined"),
         (["--older-than=soon"], "--older-than must be a number with a unit"),
         (["--older-than=1d", "--keep=2"], "can't be combined"),
         (["--keep=0"], "--keep must be at least 1, not 0."),

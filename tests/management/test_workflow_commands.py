@@ -471,3 +471,15 @@ def test_executors_are_listed_and_drained(worker: Any) -> None:
     (answer,) = run_json("dbos_executors", "drain", "--hostname", row["hostname"], "--yes")
 
     assert answer == {"executor_id": executor_id, "draining": True}
+
+
+@pytest.mark.parametrize("command", ["dbos_list", "dbos_cancel", "dbos_delete"])
+@pytest.mark.parametrize("flag", ["--prefix", "--since", "--until", "--name", "--queue"])
+def test_an_empty_filter_does_not_mean_all_workflows(command: str, flag: str) -> None:
+    handle = give.start()
+    run_until_idle()
+    yes = [] if command == "dbos_list" else ["--yes"]
+
+    assert refusal(command, f"{flag}=", *yes) == (USAGE, f"{flag} can't be empty.")
+
+    assert handle.get_status() == "SUCCESS"

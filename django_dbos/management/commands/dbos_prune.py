@@ -22,6 +22,7 @@ from django_dbos.management.base import (
     DatabaseCommand,
     Unavailable,
     UsageError,
+    refuse_empty,
     refusing_values,
     table_of,
 )
@@ -82,6 +83,9 @@ class Command(DatabaseCommand):
 
 def _rules(options: dict[str, Any]) -> Rules:
     older_than, keep = options["older_than"], options["keep"]
+    refuse_empty(options["name"], "--name")
+    if options["strays"] and options["dry_run"]:
+        raise UsageError("--strays and --dry-run can't be combined: strays aren't counted before.")
     if older_than is not None and keep is not None:
         raise UsageError("--older-than and --keep can't be combined.")
     if older_than is None and keep is None:
@@ -110,7 +114,7 @@ def _rules(options: dict[str, Any]) -> Rules:
 def _prune(session: Session, pruning: Pruning, options: dict[str, Any]) -> Pruned:
     is_dry = options["dry_run"]
     pruned = _last(pruning.find_old(session) if is_dry else pruning.delete_old(session), pruning)
-    if options["strays"] and not is_dry:
+    if options["strays"]:
         pruned.strays = _last(pruning.delete_strays(session), pruning).strays
     return pruned
 
