@@ -133,7 +133,7 @@ class UserConflict(WorkflowIdConflict):
 class DuplicateWorkflow(DbosError):
     """The workflow already exists, and the start was to be rejected in that case.
 
-    Raised by starts with ``on_existing="reject"`` or ``on_duplicate="reject"``.
+    Raised by starts with ``on_existing="reject"`` or ``on_duplicate="reject"``, and by forks.
 
     Attributes:
         workflow_id: The id of the existing workflow.
@@ -148,8 +148,8 @@ class DuplicateWorkflow(DbosError):
     def __str__(self) -> str:
         if self.deduplication_id is None:
             return (
-                f"Workflow {self.workflow_id!r} already exists. "
-                'Use on_existing="return" to get a handle to it instead.'
+                f"Workflow {self.workflow_id!r} already exists. Choose another id; a start with "
+                'on_existing="return" gets a handle to it instead.'
             )
         return (
             f"Deduplication id {self.deduplication_id!r} is taken by workflow "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
@@ -12,6 +13,7 @@ from django.apps import apps
 
 from django_dbos.core import engine, names
 from django_dbos.core.fork_options import ForkOptions
+from django_dbos.core.numbers import check_bool
 from django_dbos.exceptions import ChangeRefused, DbosError, WorkflowDoesNotExist
 from django_dbos.operations import (
     attributes,
@@ -151,11 +153,11 @@ class WorkflowHandle(Generic[R]):
         Raises:
             WorkflowDoesNotExist: There is no such workflow.
         """
-        return perform("cancel", lambda: self._cancel(children))
+        return perform("cancel", self._cancellation(children))
 
     async def acancel(self, children: bool = False) -> bool:
         """See cancel()."""
-        return await aperform("cancel", lambda: self._cancel(children))
+        return await aperform("cancel", self._cancellation(children))
 
     def resume(self, *, queue_name: str | None = None) -> bool:
         """Put a cancelled, given-up, quarantined or waiting workflow back in its queue.
@@ -293,12 +295,11 @@ class WorkflowHandle(Generic[R]):
             ChangeRefused: It hasn't failed, or it can't be retried now, for the reason in the
                 message.
         """
-        perform("retry", lambda: get_store().retry_workflow(self.workflow_id, children=children))
+        perform("retry", self._retrying(children))
 
     async def aretry(self, *, children: bool = False) -> None:
         """See retry()."""
-        retry = partial(get_store().retry_workflow, self.workflow_id, children=children)
-        await aperform("retry", retry)
+        await aperform("retry", self._retrying(children))
 
     def delete(self, *, children: bool = False) -> None:
         """Delete a finished workflow, with its history, messages, events and streams.
@@ -310,12 +311,11 @@ class WorkflowHandle(Generic[R]):
             WorkflowDoesNotExist: There is no such workflow.
             ChangeRefused: It, or one that it has started, hasn't ended, or its function still runs.
         """
-        perform("delete", lambda: get_store().delete_workflow(self.workflow_id, children=children))
+        perform("delete", self._deletion(children))
 
     async def adelete(self, *, children: bool = False) -> None:
         """See delete()."""
-        delete = partial(get_store().delete_workflow, self.workflow_id, children=children)
-        await aperform("delete", delete)
+        await aperform("delete", self._deletion(children))
 
     def run_now(self) -> bool:
         """Put a delayed workflow in its queue at once, as if its time had come.
@@ -480,6 +480,10 @@ class WorkflowHandle(Generic[R]):
     def _read_status(self) -> str:
         return str(get_store().reader.read_status(self.workflow_id))
 
+    def _cancellation(self, children: bool) -> Callable[[], bool]:
+        check_bool(children, "children")
+        return lambda: self._cancel(children)
+
     def _cancel(self, children: bool) -> bool:
         answers = get_store().cancel_workflows([self.workflow_id], children=children)
         return self._known(answers[self.workflow_id])
@@ -490,7 +494,16 @@ class WorkflowHandle(Generic[R]):
 
     def _rewinding(self, to_step: int, children: bool) -> Callable[[], None]:
         number = check_step(to_step, "to_step")
+        check_bool(children, "children")
         return lambda: get_store().rewind_workflow(self.workflow_id, number, children=children)
+
+    def _retrying(self, children: bool) -> Callable[[], None]:
+        check_bool(children, "children")
+        return lambda: get_store().retry_workflow(self.workflow_id, children=children)
+
+    def _deletion(self, children: bool) -> Callable[[], None]:
+        check_bool(children, "children")
+        return lambda: get_store().delete_workflow(self.workflow_id, children=children)
 
     def _delaying(self, run_after: datetime | timedelta | float) -> Callable[[], bool]:
         when = check_run_after(run_after)
@@ -550,20 +563,18 @@ def fork_each(
     for name in ("workflow_id", "deduplication_id"):
         if options.get(name) is not None:
             raise ValueError(f"fork_many() can't give several forks the same {name}.")
+    # Checked once, and also if there is no workflow.
+    request = request_of(
+        "", from_step, from_failure=from_failure, args=None, kwargs=None, options=options
+    )
     forks: dict[str, WorkflowHandle[Any] | None] = {}
     for workflow_id in dict.fromkeys(workflow_ids):
-        request = request_of(
-            workflow_id,
-            from_step,
-            from_failure=from_failure,
-            args=None,
-            kwargs=None,
-            options=options,
-        )
         try:
-            forks[workflow_id] = WorkflowHandle(forking.make_fork(request))
+            fork_id = forking.make_fork(replace(request, source_id=workflow_id))
         except (ChangeRefused, WorkflowDoesNotExist):
             forks[workflow_id] = None
+        else:
+            forks[workflow_id] = WorkflowHandle(fork_id)
     return forks
 
 
@@ -574,16 +585,19 @@ class _Engine:
         return WorkflowHandle(workflow_id)
 
     def cancel(self, workflow_ids: Sequence[str], *, children: bool) -> dict[str, bool]:
+        check_bool(children, "children")
         return get_store().cancel_workflows(workflow_ids, children=children)
 
     def resume(self, workflow_ids: Sequence[str], *, queue_name: str | None) -> dict[str, bool]:
         return _resumed(workflow_ids, _checked_queue(queue_name))
 
     def retry(self, workflow_ids: Sequence[str], *, children: bool) -> dict[str, bool]:
+        check_bool(children, "children")
         retry = partial(get_store().retry_workflow, children=children)
         return {found: why is None for found, why in each(retry, workflow_ids).items()}
 
     def delete(self, workflow_ids: Sequence[str], *, children: bool) -> dict[str, bool]:
+        check_bool(children, "children")
         delete = partial(get_store().delete_workflow, children=children)
         return {found: why is None for found, why in each(delete, workflow_ids).items()}
 

@@ -147,7 +147,7 @@ def test_on_existing_and_on_duplicate_are_independent(start: Any) -> None:
             if existing == "return":
                 assert start("w", "d", **asked) == "w"
             else:
-                with pytest.raises(dbos.DuplicateWorkflow, match='Use on_existing="return"'):
+                with pytest.raises(dbos.DuplicateWorkflow, match='on_existing="return"'):
                     start("w", "d", **asked)
             if duplicate == "return":
                 assert start("another", "d", **asked) == "w"

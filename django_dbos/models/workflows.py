@@ -98,10 +98,15 @@ class WorkflowQuerySet(EngineQuerySet["Workflow"]):
     def delete_finished(self, *, children: bool = False) -> dict[str, bool]:
         """Delete each workflow that has ended, one by one: see WorkflowHandle.delete().
 
+        The manager hasn't this method, so that all can't go by a filter that was forgotten.
+
         Returns:
             By workflow id, whether the workflow could be deleted.
         """
         return get_engine().delete(self._ids(), children=children)
+
+    # As Django's delete(): who wants all writes all().
+    delete_finished.queryset_only = True  # type: ignore[attr-defined]
 
     def _ids(self) -> list[str]:
         return list(self.values_list("workflow_id", flat=True))

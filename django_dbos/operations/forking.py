@@ -10,6 +10,7 @@ from django_dbos import offloading
 from django_dbos.core import names, registry
 from django_dbos.core.fork_options import ForkOptions
 from django_dbos.core.ids import child_workflow_id, new_uuid
+from django_dbos.core.numbers import check_bool
 from django_dbos.core.records import Fork, NewWorkflow
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.exceptions import DuplicateWorkflow, WorkflowIdConflict
@@ -58,7 +59,7 @@ def request_of(
             given, or neither.
         ValueError: An option, or the step, is out of range.
     """
-    if (from_step is None) != bool(from_failure):
+    if (from_step is None) != check_bool(from_failure, "from_failure"):
         raise TypeError("fork() takes from_step=N or from_failure=True, and one of them.")
     if args is not None and not isinstance(args, list | tuple):
         raise TypeError(f"args must be a list or a tuple, not {type(args).__name__} {args!r}.")

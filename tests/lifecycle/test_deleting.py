@@ -128,3 +128,25 @@ def test_a_set_of_workflows_is_deleted() -> None:
 
     assert answers == {**{one.workflow_id: True for one in ended}, active.workflow_id: False}
     assert Workflow.objects.count() == 1
+
+
+def test_all_workflows_are_not_deleted_by_a_forgotten_filter() -> None:
+    assert not hasattr(Workflow.objects, "delete_finished")
+    assert hasattr(Workflow.objects.all(), "delete_finished")
+
+
+@pytest.mark.parametrize("operation", ["cancel", "retry", "delete"])
+def test_children_are_not_taken_by_a_text(operation: str) -> None:
+    broken.discard("x")
+    handle = child.start("x")
+    run_until_idle()
+    many = Workflow.objects.all()
+    of_many = {"delete": "delete_finished"}.get(operation, operation)
+
+    for call in (getattr(handle, operation), getattr(many, of_many)):
+        with pytest.raises(TypeError, match="children must be True or False, not str 'no'"):
+            call(children="no")
+    with pytest.raises(TypeError, match="children must be True or False, not int 1"):
+        handle.rewind(1, children=1)  # type: ignore[arg-type]
+
+    assert Workflow.objects.filter(pk=handle.workflow_id).exists()

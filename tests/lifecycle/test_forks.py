@@ -438,3 +438,14 @@ def test_workflow_code_forks_once_through_crashes(
         fork.handle.delete()
 
     assert run_through_crashes(lambda: workflow.start(handle.workflow_id), check) > 1
+
+
+def test_wrong_arguments_of_many_forks_are_refused_also_if_there_is_no_workflow() -> None:
+    nothing = Workflow.objects.none()
+    with pytest.raises(TypeError, match="takes from_step=N or from_failure=True"):
+        dbos.fork_many(nothing)
+    with pytest.raises(TypeError, match="has no option 'queue'"):
+        nothing.fork(1, queue="repairs")
+    with pytest.raises(TypeError, match="from_failure must be True or False, not str 'no'"):
+        dbos.fork_many(nothing, from_failure="no")  # type: ignore[arg-type]
+    assert dbos.fork_many(nothing, from_step=1) == {}

@@ -355,3 +355,8 @@ def test_every_table_of_a_workflow_is_exported() -> None:
     left_out = {"AtomicCheckpoint", "Schedule", "Workflow"}
     exported = {model.__name__ for model in documents.PARTS.values()}
     assert {model.__name__ for model in VALUE_COLUMNS} - left_out == exported
+
+
+def test_an_id_alone_is_not_taken_for_a_list_of_ids() -> None:
+    with pytest.raises(TypeError, match="takes a list of workflows, not the str"):
+        dbos.export_workflows("order-17")
