@@ -53,6 +53,7 @@ BY_HAND = {
     "entry",  # sync code of an async run is handed to the loop
     "inline",  # either colour's caller runs workflows of either colour
     "inline_calls",  # a cancelled caller must release the claim
+    "posting",  # an async run saves large values beside its branches
     "reading",  # the call that makes a reader awaits nothing
     "runner",  # a workflow's thread, or its task
     "runtime",  # the protocol of a host

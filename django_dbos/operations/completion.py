@@ -31,6 +31,7 @@ from django_dbos.interruptions import (
     RunInterrupted,
     Suspended,
 )
+from django_dbos.operations import posting
 from django_dbos.operations.raised import is_foreign, stand_in
 from django_dbos.operations.run import Run
 
@@ -39,11 +40,15 @@ logger = logging.getLogger("django_dbos.executor")
 
 async def aend(run: Run, raised: BaseException | None) -> None:
     """Write the function's outcome; raise an exception of the surrounding program."""
+    await posting.auntil_posted(run)
     write = _ending(run, raised)
     if isinstance(write, Finish):
         await run.arecord_left()
-    if isinstance(write, Finish | Continue):
-        write = await run.aoffloaded(write)
+    if write is not None:
+        try:
+            write = await run.aready(write)
+        except RunInterrupted as interruption:
+            write = _giving_up(run, interruption)
     if _leave(run, write):
         return
     while write is not None:

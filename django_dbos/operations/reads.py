@@ -17,6 +17,7 @@ from django.db import connections
 
 from django_dbos.core.backoff import Backoff
 from django_dbos.core.records import run_key
+from django_dbos.interruptions import RunInterrupted
 from django_dbos.operations.polling import auntil
 from django_dbos.operations.runtime import HostedRun
 from django_dbos.store import errors
@@ -36,7 +37,11 @@ async def apatiently(run: HostedRun, ask: Callable[[], T]) -> T:
     In an async run `ask` is called on the run's thread. Inside an open transaction it is called
     once, since a transaction that has failed can't continue.
     """
-    read = _AsyncRead(run, ask)
+    return await auntil_answered(run, AsyncRead(run, ask))
+
+
+async def auntil_answered(run: HostedRun, read: AsyncRead[T]) -> T:
+    """Return the answer of a read, once there is one: see apatiently()."""
     found = await read.poll(False)
     if found is None:
         with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
@@ -45,12 +50,28 @@ async def apatiently(run: HostedRun, ask: Callable[[], T]) -> T:
     return found[0]
 
 
-class Read(Generic[T]):
-    """A read that is repeated until the database answers. Both colours share this."""
+class BaseRead(Generic[T]):
+    """A read that is repeated until the database answers. Both colours share this.
 
-    def __init__(self, run: HostedRun, ask: Callable[[], T]) -> None:
+    Args:
+        run: The run, whose interruption ends the wait.
+        ask: The read.
+        known: An interruption of the run that was there before, and doesn't end the wait.
+        is_apart: Asks on another thread than that of an async run, where code may wait for this.
+    """
+
+    def __init__(
+        self,
+        run: HostedRun,
+        ask: Callable[[], T],
+        *,
+        known: RunInterrupted | None = None,
+        is_apart: bool = False,
+    ) -> None:
         self._run = run
         self._ask = ask
+        self._known = known
+        self._is_apart = is_apart
         self._backoff = Backoff(*BACKOFF)
 
     def blocking(self) -> AbstractContextManager[None]:
@@ -71,8 +92,19 @@ class Read(Generic[T]):
         return (answer,)
 
     def _next_pause(self) -> float:
-        self._run.check()
+        self._check()
         return self._backoff.delay
+
+    def _check(self) -> None:
+        if self._known is None or self._run.interruption is not self._known:
+            self._run.check()
+
+    def _poll_apart(self) -> tuple[T] | None:
+        try:
+            return self._poll()
+        finally:
+            # Of a storage in a database, for example: the thread is one of asyncio's.
+            connections.close_all()
 
     def _note(self, error: errors.StoreError) -> None:
         if not self._backoff.delay:
@@ -85,15 +117,21 @@ class Read(Generic[T]):
         self._backoff.grow()
 
 
-class _AsyncRead(Read[T]):
+class AsyncRead(BaseRead[T]):
+    """A read in an async run."""
+
     async def poll(self, is_expected: bool) -> tuple[T] | None:
-        return await sync_to_async(self._poll)()
+        """Return the answer in a tuple; None if the database is unavailable."""
+        ask = self._poll_apart if self._is_apart else self._poll
+        return await sync_to_async(ask, thread_sensitive=not self._is_apart)()
 
     async def pause(self) -> float:
+        """Return the seconds until the next attempt."""
         return self._next_pause()
 
     async def resume(self) -> None:
-        self._run.check()
+        """Raise the error that ends the wait, if there is one."""
+        self._check()
 
 
 def _drop_failed_connections() -> bool:

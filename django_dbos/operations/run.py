@@ -75,11 +75,6 @@ class Run(RunWrites, AsyncRunWrites):
 
     # Threads of async runs
 
-    @property
-    def is_on_loop(self) -> bool:
-        """True on the thread that the run's loop runs on."""
-        return self.loop is not None and threading.get_ident() == self.thread_id
-
     def on_loop(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Do an async operation for code that an async run has sent to a thread."""
         assert self.loop is not None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import Context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -136,6 +138,8 @@ class BaseRun:
     loop: asyncio.AbstractEventLoop | None = None
     branches: Branches | None = None
     task: asyncio.Task[Any] | None = None
+    outside: Context
+    """The context of tasks that are none of an async run's branches."""
     is_place_lent = False
     """True while the run has lent its place in its queue's limits: no branch goes on."""
     is_loan_unsure = False
@@ -189,6 +193,10 @@ class BaseRun:
     has_posted = False
     """True after a write that nothing has waited for."""
     _failed_post: Answer | None = None
+    saving: Future[None] | None = None
+    """Done once the writer has all posted writes; None if no large value of one is being saved."""
+    has_lost_post = False
+    """True if a posted write will never be made, since the run was interrupted before."""
 
     def __init__(
         self,
@@ -288,6 +296,11 @@ class BaseRun:
     def has_continued(self) -> bool:
         """True if the workflow's next run was enqueued."""
         return isinstance(self.interruption, ContinuedAsNew) and self.ended_as == Status.ENQUEUED
+
+    @property
+    def is_on_loop(self) -> bool:
+        """True on the thread that the run's loop runs on."""
+        return self.loop is not None and threading.get_ident() == self.thread_id
 
     @property
     def is_concurrent(self) -> bool:
@@ -422,6 +435,14 @@ class BaseRun:
         if checkpoint is not None:
             order = self.history.next_record_order()
             values["checkpoint"] = replace(checkpoint, record_order=order)
+
+    def _moved_to_end(self, write: W) -> W:
+        """Return a write as _move_to_end() does; one of a thread has announced its number."""
+        checkpoint = getattr(write, "checkpoint", None)
+        if checkpoint is None or not self.is_on_loop:
+            return write
+        order = self.history.next_record_order()
+        return replace(write, checkpoint=replace(checkpoint, record_order=order))  # type: ignore[call-arg]
 
     def note_post(self, answer: Answer) -> None:
         """Keep the first failure of the writes that nothing waits for."""

@@ -8,7 +8,7 @@ from django_dbos import offloading, serializers
 from django_dbos.core.records import Answer, Checkpoint, RecordStep, Verdict, Write
 from django_dbos.exceptions import EncryptionKeyMissing, SerializationError
 from django_dbos.interruptions import HistoryUnusable
-from django_dbos.operations import places, reads
+from django_dbos.operations import places, posting, reads
 from django_dbos.operations.run_base import BaseCall, BaseRun, W
 from django_dbos.operations.storing import storing
 
@@ -33,7 +33,12 @@ class AsyncRunWrites(BaseRun):
             await self.arecord_left()
             # Other branches may have been given outcomes in the meantime.
             self._move_to_end(values)
-        write = await self.aoffloaded(self.fenced(kind, **values))
+        write = self.fenced(kind, **values)
+        if self.saving is not None or self.has_lost_post or posting.is_large(write):
+            # Its outcome is one of the moment at which the writer gets it, as those of others are.
+            write = self._moved_to_end(await self.aready(write))
+            if self.has_lost_post:
+                self.check()
         answer = await self.host.writer.awrite(write)
         self.check_answer(answer, call)
         checkpoint = _outcome(write, answer)
@@ -59,15 +64,19 @@ class AsyncRunWrites(BaseRun):
     async def apost(self, kind: type[Write], **values: Any) -> None:
         """Write without waiting; the next write that waits, waits for this one as well."""
         self.has_posted = True
-        write = await self.aoffloaded(self.fenced(kind, **values))
-        await self.host.writer.apost(write, self.note_post)
+        await posting.apost(self, self.fenced(kind, **values))
 
-    async def aoffloaded(self, write: W) -> W:
-        """Return a write whose large values are in the storage, once it has them."""
-        above = offloading.limit()
-        if above is None or not offloading.has_large(write, above):
-            return write
-        return await reads.apatiently(self, storing(offloading.offloaded, write))
+    async def aready(self, write: W) -> W:
+        """Return a write that the writer may get: behind the posted ones, its large values saved.
+
+        A failure of the storage is waited out. An interruption that comes meanwhile is raised.
+        """
+        if posting.is_large(write):
+            save = storing(offloading.offloaded, write)
+            read = reads.AsyncRead(self, save, known=self.interruption)
+            write = await reads.auntil_answered(self, read)
+        await posting.auntil_posted(self)
+        return write
 
     async def aflush(self) -> None:
         """Wait until all posted writes are durable."""

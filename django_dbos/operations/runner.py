@@ -123,6 +123,7 @@ def _prepare(run: Run) -> None:
     run.loop = asyncio.get_running_loop()
     run.thread_id = threading.get_ident()
     run.branches = Branches(run.loop)
+    run.outside = context.copy_outside()
     run.place_lock = asyncio.Lock()
 
 

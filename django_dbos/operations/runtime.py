@@ -96,6 +96,7 @@ class HostedRun(Protocol):
     host: Host[Any]
     messages_sent: int
     events_set: int
+    interruption: RunInterrupted | None
 
     @property
     def log_fields(self) -> dict[str, object]:

@@ -4,18 +4,24 @@
 
 from __future__ import annotations
 
-from django_dbos.core.records import Continue, Finish
-from django_dbos.operations.completion import _after, _ending, _leave, _raise_foreign
+from django_dbos.core.records import Finish
+from django_dbos.interruptions import RunInterrupted
+from django_dbos.operations import posting
+from django_dbos.operations.completion import _after, _ending, _giving_up, _leave, _raise_foreign
 from django_dbos.operations.run import Run
 
 
 def end(run: Run, raised: BaseException | None) -> None:
     """Write the function's outcome; raise an exception of the surrounding program."""
+    posting.until_posted(run)
     write = _ending(run, raised)
     if isinstance(write, Finish):
         run.record_left()
-    if isinstance(write, Finish | Continue):
-        write = run.offloaded(write)
+    if write is not None:
+        try:
+            write = run.ready(write)
+        except RunInterrupted as interruption:
+            write = _giving_up(run, interruption)
     if _leave(run, write):
         return
     while write is not None:

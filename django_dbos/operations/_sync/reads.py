@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from django_dbos.core.records import run_key
 from django_dbos.operations._sync.polling import until
-from django_dbos.operations.reads import Read, T
+from django_dbos.operations.reads import BaseRead, T
 from django_dbos.operations.runtime import HostedRun
 
 
@@ -18,7 +18,11 @@ def patiently(run: HostedRun, ask: Callable[[], T]) -> T:
     In an async run `ask` is called on the run's thread. Inside an open transaction it is called
     once, since a transaction that has failed can't continue.
     """
-    read = _Read(run, ask)
+    return until_answered(run, Read(run, ask))
+
+
+def until_answered(run: HostedRun, read: Read[T]) -> T:
+    """Return the answer of a read, once there is one: see patiently()."""
     found = read.poll(False)
     if found is None:
         with run.host.store.wakeups.watch(run_key(run.workflow_id)) as watch:
@@ -27,12 +31,18 @@ def patiently(run: HostedRun, ask: Callable[[], T]) -> T:
     return found[0]
 
 
-class _Read(Read[T]):
+class Read(BaseRead[T]):
+    """A read in an async run."""
+
     def poll(self, is_expected: bool) -> tuple[T] | None:
-        return self._poll()
+        """Return the answer in a tuple; None if the database is unavailable."""
+        ask = self._poll_apart if self._is_apart else self._poll
+        return ask()
 
     def pause(self) -> float:
+        """Return the seconds until the next attempt."""
         return self._next_pause()
 
     def resume(self) -> None:
-        self._run.check()
+        """Raise the error that ends the wait, if there is one."""
+        self._check()

@@ -10,6 +10,7 @@ from django_dbos import offloading, serializers
 from django_dbos.core.records import Answer, Checkpoint, RecordStep, Write
 from django_dbos.exceptions import EncryptionKeyMissing, SerializationError
 from django_dbos.interruptions import HistoryUnusable
+from django_dbos.operations import posting
 from django_dbos.operations._sync import places, reads
 from django_dbos.operations.run_base import BaseCall, BaseRun, W
 from django_dbos.operations.run_writes import _outcome
@@ -36,7 +37,12 @@ class RunWrites(BaseRun):
             self.record_left()
             # Other branches may have been given outcomes in the meantime.
             self._move_to_end(values)
-        write = self.offloaded(self.fenced(kind, **values))
+        write = self.fenced(kind, **values)
+        if self.saving is not None or self.has_lost_post or posting.is_large(write):
+            # Its outcome is one of the moment at which the writer gets it, as those of others are.
+            write = self._moved_to_end(self.ready(write))
+            if self.has_lost_post:
+                self.check()
         answer = self.host.writer.write(write)
         self.check_answer(answer, call)
         checkpoint = _outcome(write, answer)
@@ -60,15 +66,19 @@ class RunWrites(BaseRun):
     def post(self, kind: type[Write], **values: Any) -> None:
         """Write without waiting; the next write that waits, waits for this one as well."""
         self.has_posted = True
-        write = self.offloaded(self.fenced(kind, **values))
-        self.host.writer.post(write, self.note_post)
+        posting.post(self, self.fenced(kind, **values))
 
-    def offloaded(self, write: W) -> W:
-        """Return a write whose large values are in the storage, once it has them."""
-        above = offloading.limit()
-        if above is None or not offloading.has_large(write, above):
-            return write
-        return reads.patiently(self, storing(offloading.offloaded, write))
+    def ready(self, write: W) -> W:
+        """Return a write that the writer may get: behind the posted ones, its large values saved.
+
+        A failure of the storage is waited out. An interruption that comes meanwhile is raised.
+        """
+        if posting.is_large(write):
+            save = storing(offloading.offloaded, write)
+            read = reads.Read(self, save, known=self.interruption)
+            write = reads.until_answered(self, read)
+        posting.until_posted(self)
+        return write
 
     def flush(self) -> None:
         """Wait until all posted writes are durable."""
