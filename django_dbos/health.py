@@ -16,7 +16,7 @@ from typing import Any
 from django.db import connections
 
 from django_dbos.conf import Thresholds, get_settings
-from django_dbos.store import get_store
+from django_dbos.store import errors, get_store
 from django_dbos.store.figures import Figures, read_figures
 
 __all__ = ["Health", "Problem", "check_health"]
@@ -83,8 +83,7 @@ def check_health(*, timeout: float = TIMEOUT) -> Health:
     if isinstance(found, Figures):
         problems = tuple(find_problems(found, get_settings().health))
         return Health(is_live=True, problems=problems, figures=found)
-    text = f"The workflow database doesn't answer: {found}"
-    problem = Problem(kind="database", subject="", value=timeout, text=text)
+    problem = Problem(kind="database", subject="", value=timeout, text=found)
     return Health(is_live=False, problems=(problem,))
 
 
@@ -99,7 +98,7 @@ def _answer(timeout: float) -> Figures | str:
         # A test: only its own connection sees the rows.
         return _read(store)
     if not _checking.acquire(timeout=timeout):
-        return "an earlier check is still waiting"
+        return _unanswered("an earlier check is still waiting")
     done: concurrent.futures.Future[Figures | str] = concurrent.futures.Future()
 
     def check() -> None:
@@ -113,7 +112,7 @@ def _answer(timeout: float) -> Figures | str:
     try:
         return done.result(timeout)
     except TimeoutError:
-        return f"no answer within {timeout:g} s"
+        return _unanswered(f"no answer within {timeout:g} s")
 
 
 def _read(store: Any) -> Figures | str:
@@ -122,7 +121,13 @@ def _read(store: Any) -> Figures | str:
     except Exception as error:
         # Whatever a driver raises: the check must answer.
         logger.warning("A health check failed: %r", error)
-        return type(error).__name__
+        if errors.means_not_migrated(error):
+            return str(errors.NotMigrated(store.alias, error))
+        return _unanswered(type(error).__name__)
+
+
+def _unanswered(why: str) -> str:
+    return f"The workflow database doesn't answer: {why}"
 
 
 def find_problems(figures: Figures, limits: Thresholds) -> Iterator[Problem]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,3 +160,11 @@ def test_every_event_of_a_subscriber_is_published() -> None:
     }
 
     assert published == set(EVENTS)
+
+
+def test_without_opentelemetry_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    monkeypatch.delitem(sys.modules, "django_dbos.telemetry.opentelemetry", raising=False)
+
+    with pytest.raises(ModuleNotFoundError, match=r"durable-workflows\[opentelemetry\]"):
+        importlib.import_module("django_dbos.telemetry.opentelemetry")

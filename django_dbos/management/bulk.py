@@ -10,7 +10,7 @@ from django.core.management.base import CommandError
 
 from django_dbos.conf import get_settings
 from django_dbos.management.base import DatabaseCommand, UsageError, add_confirmation
-from django_dbos.management.filters import add_filters, filtered, is_filtered, pages
+from django_dbos.management.filters import add_filters, filtered, is_filtered, name_hint, pages
 from django_dbos.models import Workflow
 from django_dbos.models.workflows import WorkflowQuerySet
 
@@ -92,7 +92,7 @@ class BulkCommand(DatabaseCommand):
         found = self.eligible(filtered(options))
         count = found.count()
         if not count:
-            raise CommandError("No workflow matches that could be acted on.")
+            raise CommandError(f"No workflow matches that could be acted on.{name_hint(options)}")
         self.confirm(f"{self.verb} {count:,} {'workflow' if count == 1 else 'workflows'}?", options)
         done = changed = 0
         refused: list[dict[str, Any]] = []

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from django_dbos.conf import get_settings
+from django_dbos.core import names, registry
 from django_dbos.management.base import UsageError, refuse_empty
 from django_dbos.models import Workflow
 from django_dbos.models.attributes import attribute_is
@@ -99,6 +100,16 @@ def filtered(options: dict[str, Any]) -> WorkflowQuerySet:
     for text in options["attribute"] or ():
         found = found.filter(_attribute(text))
     return found
+
+
+def name_hint(options: dict[str, Any]) -> str:
+    """Return what may be wrong with `--name`, if no workflow has it, after a space; or ""."""
+    name = options["name"]
+    if name is None or name in registry.workflows:
+        return ""
+    if whole := sorted(one for one in registry.workflows if one.endswith(f".{name}")):
+        return f" --name takes the whole name: {' or '.join(whole)}."
+    return f" No function here is named {name!r}.{names.suggest(name, registry.workflows)}"
 
 
 def pages(found: WorkflowQuerySet) -> Iterator[list[str]]:

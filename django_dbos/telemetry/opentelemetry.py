@@ -20,10 +20,17 @@ from contextlib import AbstractContextManager, contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import context as otel_context
-from opentelemetry import metrics, trace
-from opentelemetry.trace import SpanKind, Status, StatusCode
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+try:
+    from opentelemetry import context as otel_context
+    from opentelemetry import metrics, trace
+    from opentelemetry.trace import SpanKind, Status, StatusCode
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"No module named {error.name!r}. OpenTelemetry needs pip install "
+        "'django-durable-workflows[opentelemetry]'.",
+        name=error.name,
+    ) from error
 
 from django_dbos.interruptions import RunInterrupted
 from django_dbos.telemetry.measures import Measure, MeasuringSubscriber

@@ -27,6 +27,12 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.django_db
 
 
+_NOT_RESUMED = (
+    "Workflow 'c' can't be resumed: it runs, is enqueued or has ended, or another one has its "
+    "deduplication id. dbos_retry and dbos_rewind go on with failed and finished ones."
+)
+
+
 @dbos.workflow
 def give(*values: Any, **named: Any) -> Any:
     return [*values, named]
@@ -297,7 +303,8 @@ def test_arguments_may_come_through_a_pipe(monkeypatch: pytest.MonkeyPatch) -> N
     ("arguments", "code", "message"),
     [
         (("give_amuont",), REFUSED, "Did you mean 'give_amount'?"),
-        ((give.name, "--args", "{}"), USAGE, "--args must be a JSON list"),
+        ((give.name, "--args", "5"), USAGE, "--args must be a JSON list such as [17], not 5."),
+        ((give.name, "--kwargs", "[5]"), USAGE, "--kwargs must be a JSON object, not [5]."),
         ((give.name, "--args", "[1"), USAGE, "--args must be JSON, not '[1'"),
         ((give.name, "--priority", "high"), USAGE, "--priority must be a number, not 'high'"),
         ((give.name, "--priority", "101"), USAGE, "priority must be from -100 to 100"),
@@ -391,7 +398,7 @@ def test_named_workflows_are_cancelled_and_resumed_and_the_others_reported() -> 
 
     assert run("dbos_resume", "a", "--queue-name", "slow") == "a resumed\n"
     assert Workflow.objects.get(pk="a").queue_name == "slow"
-    assert refusal("dbos_resume", "c") == (REFUSED, "Workflow 'c' can't be resumed.")
+    assert refusal("dbos_resume", "c") == (REFUSED, _NOT_RESUMED)
     assert refusal("dbos_resume", "b", "--queue-name", "")[0] == USAGE
 
 
@@ -483,3 +490,16 @@ def test_an_empty_filter_does_not_mean_all_workflows(command: str, flag: str) ->
     assert refusal(command, f"{flag}=", *yes) == (USAGE, f"{flag} can't be empty.")
 
     assert handle.get_status() == "SUCCESS"
+
+
+def test_a_name_that_no_workflow_has_is_explained() -> None:
+    give.start()
+
+    last_part = refusal("dbos_cancel", "--name", "give_amount", "--yes")
+    assert last_part[1].endswith(f"acted on. --name takes the whole name: {give_amount.name}.")
+    typo = refusal("dbos_cancel", "--name", f"{give_amount.name}s", "--yes")
+    assert typo[1].endswith(
+        f"No function here is named '{give_amount.name}s'. Did you mean {give_amount.name!r}?"
+    )
+    known = refusal("dbos_cancel", "--name", give_amount.name, "--yes")
+    assert known[1] == "No workflow matches that could be acted on."

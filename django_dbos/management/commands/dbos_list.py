@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django_dbos.management.base import DatabaseCommand, UsageError, table_of
-from django_dbos.management.filters import add_filters, filtered, newest
+from django_dbos.management.filters import add_filters, filtered, name_hint, newest
 from django_dbos.management.rows import HEADINGS, cells_of, data_of
 
 MOST = 10_000
@@ -45,4 +45,4 @@ class Command(DatabaseCommand):
         if not self.is_json and after:
             self.stderr.write(f"There are more: --after {after}", self.style.NOTICE)
         if not self.is_json and not rows:
-            self.stderr.write("No workflow matches.", self.style.NOTICE)
+            self.stderr.write(f"No workflow matches.{name_hint(options)}", self.style.NOTICE)

@@ -27,7 +27,11 @@ class Command(BulkCommand):
         "--status CANCELLED --queue mail --since 2h --yes",
         "--quarantined --name shop.workflows.checkout",
     )
-    verb, done, refusal = "Resume", "resumed", "can't be resumed"
+    verb, done = "Resume", "resumed"
+    refusal = (
+        "can't be resumed: it runs, is enqueued or has ended, or another one has its deduplication "
+        "id. dbos_retry and dbos_rewind go on with failed and finished ones"
+    )
 
     def add_own_options(self, parser: ArgumentParser) -> None:
         """Declare the option of a resumption."""

@@ -104,8 +104,10 @@ class Command(DatabaseCommand):
         """Start it."""
         args = json_of(options["given_args"], "--args")
         kwargs = json_of(options["given_kwargs"], "--kwargs")
-        if not isinstance(args, list) or not isinstance(kwargs, dict):
-            raise UsageError("--args must be a JSON list, and --kwargs a JSON object.")
+        if not isinstance(args, list):
+            raise UsageError(f"--args must be a JSON list such as [17], not {args!r}.")
+        if not isinstance(kwargs, dict):
+            raise UsageError(f"--kwargs must be a JSON object, not {kwargs!r}.")
         if options["wait_timeout"] is not None and not options["wait"]:
             raise UsageError("--wait-timeout needs --wait.")
         if not 0 <= (options["wait_timeout"] or 0) <= LONGEST:
