@@ -118,6 +118,8 @@ else:
 
 DBOS = {
     "CAN_READ": "example_project.shop.access.can_read",
+    # The summaries of sales are short-lived; orders and imports stay.
+    "RETENTION": [{"name": "example_project.shop.workflows.report_sales", "count": 100}],
     # However many files are uploaded at once, imports leave room for orders.
     "QUEUES": {"imports": {"concurrency": 2}},
     "SCHEDULES": {
