@@ -20,7 +20,7 @@ from django_dbos.operations import context
 from django_dbos.operations._sync.reads import patiently
 from django_dbos.operations.attempts import call_function
 from django_dbos.operations.recorder import Recorder
-from django_dbos.store import elsewhere, errors
+from django_dbos.store import elsewhere, errors, sessions_elsewhere
 from django_dbos.store.meanings import Meaning
 
 logger = logging.getLogger("django_dbos.executor")
@@ -47,7 +47,7 @@ class StepTransaction:
         self.is_connected = False
         self._has_erred = False
         """Of the latest transaction: True once it had a connection, and once that had an error."""
-        self._backend: elsewhere.Backend | None = None
+        self._backend: sessions_elsewhere.Backend | None = None
         """The database session of the latest transaction."""
         self.checkpoint: Checkpoint | None = None
         """The checkpoint in the latest transaction, whose COMMIT may have succeeded."""
@@ -59,7 +59,7 @@ class StepTransaction:
         self._forget_old_errors()
         with transaction.atomic(using=self.alias):
             self.is_connected = True
-            self._backend = elsewhere.backend_of(self.alias)
+            self._backend = sessions_elsewhere.backend_of(self.alias)
             try:
                 value, checkpoint = self._run_function()
             except BaseException:
@@ -119,7 +119,9 @@ class StepTransaction:
             if self._backend is not None and errors.meaning_of(error).may_have_committed:
                 # Otherwise the server has answered: a pool may have given its session to others.
                 backend = self._backend
-                patiently(self._run, lambda: elsewhere.end_lost_session(self.alias, backend))
+                patiently(
+                    self._run, lambda: sessions_elsewhere.end_lost_session(self.alias, backend)
+                )
         self.await_earlier(self.checkpoint)
         found = patiently(self._run, self.find)
         if found is not None:

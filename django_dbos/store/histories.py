@@ -9,11 +9,14 @@ number are those that had begun before it, and a replay reaches them in the same
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Max
 
 from django_dbos import serializers
@@ -30,11 +33,13 @@ from django_dbos.exceptions import (
     WorkflowDoesNotExist,
 )
 from django_dbos.models import AtomicCheckpoint, Checkpoint, Workflow
-from django_dbos.store import errors, rows
+from django_dbos.store import elsewhere, errors, rows
 from django_dbos.store.control import batches_of
 from django_dbos.store.retention import DEPENDENTS, Retention
 from django_dbos.store.sessions import Session, translated_errors
 from django_dbos.store.starting import Starting
+
+logger = logging.getLogger("django_dbos.store")
 
 # Statements that copy a history, in their order: what follows needs the checkpoints.
 COPIES = (
@@ -197,6 +202,7 @@ class Histories(Starting, Retention):
         found = self._enqueue_rewound(session, workflow_id, token)
         if not found:
             raise ChangeRefused(workflow_id, operation, _TAKEN)
+        self._delete_elsewhere([row.token])
         wakes = [
             Wake.of_result(workflow_id),
             *(Wake.of_stream(workflow_id, key) for key in sorted(streams)),
@@ -282,10 +288,36 @@ class Histories(Starting, Retention):
             left = self._workflows().filter(workflow_id__in=part).exclude(workflow_id__in=marked)
             for left_id, status in left.values_list("workflow_id", "status"):
                 raise ChangeRefused(for_id, operation, _why_not_deleted(left_id, status, for_id))
+            if self._step_databases():
+                gone = self._workflows().filter(workflow_id__in=part)
+                self._delete_elsewhere(list(gone.values_list("token", flat=True)))
             for table in DEPENDENTS:
                 while self.delete_dependents(session, table, part, DELETED_AT_ONCE):
                     pass
             self.delete_marked(session, part)
+
+    def _step_databases(self) -> list[str]:
+        return [alias for alias in get_settings().step_databases if alias != self.alias]
+
+    def _delete_elsewhere(self, tokens: Sequence[UUID]) -> None:
+        """After the commit, delete what atomic steps have recorded on other databases.
+
+        Nothing looks for these rows any more: the workflows are gone, or have other tokens.
+        """
+        aliases = self._step_databases()
+
+        def delete() -> None:
+            for alias in aliases:
+                try:
+                    elsewhere.delete([alias], tokens)
+                except Exception as error:
+                    logger.warning(
+                        "The atomic steps of %d deleted or rewound workflow(s) on database %r "
+                        "couldn't be deleted: %r", len(tokens), alias, error,
+                    )  # fmt: skip
+
+        if aliases:
+            transaction.on_commit(delete, using=self.alias)
 
     def _refuse_active_child(self, workflow_ids: list[str], operation: str, for_id: str) -> None:
         """Refuse to leave a child alone that runs: cancel(children=True) must find it."""

@@ -342,10 +342,26 @@ def test_an_atomic_step_elsewhere_runs_again_after_a_rewind() -> None:
     run_until_idle()
 
     assert handle.get_result() == [1, "a", 3]
-    assert AtomicCheckpoint.objects.using("other").count() == 3
+    # Those of the workflow as it was before are gone.
+    assert AtomicCheckpoint.objects.using("other").count() == 1
     fork = handle.fork(from_step=3)
     run_until_idle()
     assert fork.get_result() == [1, "a", 4]
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+@pytest.mark.rule(93)
+def test_a_deletion_and_a_rollback_of_atomic_steps_elsewhere() -> None:
+    handle = works_elsewhere.start()
+    run_until_idle()
+    for change in (lambda: handle.rewind(2), handle.delete):
+        with transaction.atomic():
+            change()
+            transaction.set_rollback(True)
+    assert AtomicCheckpoint.objects.using("other").count() == 2
+
+    handle.delete()
+    assert not AtomicCheckpoint.objects.using("other").exists()
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "other"])

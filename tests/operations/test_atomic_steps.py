@@ -27,7 +27,7 @@ from django_dbos.core import registry
 from django_dbos.executor import Executor
 from django_dbos.models import AtomicCheckpoint, Checkpoint, Workflow
 from django_dbos.operations import repeats as repeating
-from django_dbos.store import elsewhere, errors, get_store
+from django_dbos.store import elsewhere, errors, get_store, sessions_elsewhere
 from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -161,7 +161,7 @@ def lost(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Collect lost sessions instead of terminating them, as if a pooler hid their state."""
     sessions: list[Any] = []
     monkeypatch.setattr(
-        elsewhere, "end_lost_session", lambda alias, backend: sessions.append(backend)
+        sessions_elsewhere, "end_lost_session", lambda alias, backend: sessions.append(backend)
     )
     return sessions
 
@@ -237,7 +237,7 @@ def test_the_session_of_a_refused_commit_is_not_terminated(
 def test_a_lost_session_that_stays_is_terminated_and_the_step_repeated(
     alias: str, purse: None, worker: Executor, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(elsewhere, "OWN_END", 0.0)
+    monkeypatch.setattr(sessions_elsewhere, "OWN_END", 0.0)
 
     with lost_commit(alias) as (handle, _):
         # Its COMMIT was rolled back with it.
@@ -254,10 +254,12 @@ def test_a_lost_session_that_cannot_be_terminated_blocks_nothing_else(
     def refuse(*_: Any) -> Any:
         raise ProgrammingError("permission denied to terminate process")
 
-    backend = elsewhere.backend_of("other") or elsewhere.Backend(1, "dbos:", "nobody")
+    backend = sessions_elsewhere.backend_of("other") or sessions_elsewhere.Backend(
+        1, "dbos:", "nobody"
+    )
     monkeypatch.setattr(elsewhere.DjangoSession, "run", refuse)
 
-    elsewhere.end_lost_session("other", backend)
+    sessions_elsewhere.end_lost_session("other", backend)
 
     assert "couldn't be ended" in caplog.text
 

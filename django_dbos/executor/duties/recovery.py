@@ -23,7 +23,7 @@ from django_dbos.executor.duties.attendance import Attendance
 from django_dbos.executor.duties.duty import Duty
 from django_dbos.executor.duties.heartbeat import Heartbeat
 from django_dbos.executor.identity import Identity
-from django_dbos.store import elsewhere, errors
+from django_dbos.store import errors, sessions_elsewhere
 from django_dbos.store.records import HeartbeatReport, Recovered
 from django_dbos.store.sessions import Session
 
@@ -146,7 +146,7 @@ class Recovery(Duty):
             return False
         if recovered is None:
             return False
-        elsewhere.end_sessions(executor_id, self._step_databases())
+        sessions_elsewhere.end_sessions(executor_id, self._step_databases())
         self._report(session, executor_id, recovered)
         return bool(recovered.count) or not recovered.left
 
