@@ -133,11 +133,12 @@ def list_missing(wanted: list[Pair], pairs: list[Pair]) -> None:
 def environment_names(pairs: list[Pair], *, is_all: bool) -> list[str]:
     """Return tox's names: the newest pair first, where most failures show and most time goes."""
     *others, newest = pairs
-    names = [tox_name(newest, database) for database in DATABASES]
-    part = "" if is_all else "-part"
+    names = [tox_name(newest, "postgresql")]
+    names.append(tox_name(newest, "sqlite") + ("" if is_all else "-headless"))
     for database in DATABASES:
-        names += [tox_name(pair, database) + part for pair in reversed(others)]
-        names.append(tox_name(newest, database) + "-naive")
+        part = database if is_all else f"{database}-part"
+        names += [tox_name(pair, part) for pair in reversed(others)]
+        names.append(tox_name(newest, f"{database}-naive"))
     return names
 
 
