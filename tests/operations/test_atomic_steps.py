@@ -257,7 +257,7 @@ def test_a_lost_session_that_cannot_be_terminated_blocks_nothing_else(
     backend = sessions_elsewhere.backend_of("other") or sessions_elsewhere.Backend(
         1, "dbos:", "nobody"
     )
-    monkeypatch.setattr(elsewhere.DjangoSession, "run", refuse)
+    monkeypatch.setattr(sessions_elsewhere.DjangoSession, "run", refuse)
 
     sessions_elsewhere.end_lost_session("other", backend)
 
