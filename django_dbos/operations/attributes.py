@@ -7,6 +7,7 @@ from typing import Any
 
 from django_dbos import serializers
 from django_dbos.core.names import check_text
+from django_dbos.core.numbers import check_bool
 from django_dbos.core.values.json import MAX_DEPTH
 from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.store import get_store
@@ -47,6 +48,7 @@ def set_attributes(workflow_id: str, given: dict[str, Any], *, merge: bool) -> N
     def change(existing: dict[str, Any] | None) -> str | None:
         return to_text({**(existing or {}), **given}) if merge else to_text(given)
 
+    check_bool(merge, "merge")
     if given is None:
         raise TypeError("attributes must be a dict with str keys, not None; {} has none.")
     # A mistake is found before anything is locked.

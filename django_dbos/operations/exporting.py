@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_dbos import encryption, offloading, redaction, serializers
 from django_dbos.core.names import check_workflow_id
+from django_dbos.core.numbers import check_bool
 from django_dbos.exceptions import WorkflowDoesNotExist
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def export(
     user: Any = None,
 ) -> dict[str, Any]:
     """Return the document of these workflows; see api.documents.export_workflows()."""
+    check_bool(children, "children")
+    check_bool(decrypt, "decrypt")
     return {
         "format": FORMAT,
         "version": VERSION,

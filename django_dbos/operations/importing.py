@@ -9,6 +9,7 @@ from django.db import IntegrityError
 from django.db.models import QuerySet
 
 from django_dbos.core.names import check_workflow_id
+from django_dbos.core.numbers import check_bool
 from django_dbos.core.status import ACTIVE, Status
 from django_dbos.exceptions import ImportRefused
 from django_dbos.operations.exporting import FORMAT, VERSION
@@ -49,6 +50,7 @@ def import_document(store: Store, document: Any, *, run: bool = False) -> list[s
     from django_dbos.models import Workflow
     from django_dbos.store import documents
 
+    check_bool(run, "run")
     found = _read_all(document)
     ids = [workflow["workflow_id"] for workflow, _ in found]
     twice = next((one for position, one in enumerate(ids) if one in ids[:position]), None)

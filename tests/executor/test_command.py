@@ -51,6 +51,13 @@ def test_only_checks_of_the_engine_stop_a_worker(settings: Any) -> None:
         call_command("dbos_worker", **arguments)
 
 
+@pytest.mark.parametrize("port", [0, 70_000])
+@pytest.mark.django_db(databases="__all__")
+def test_a_port_that_can_not_be_is_refused(port: int) -> None:
+    with pytest.raises(CommandError, match=f"--metrics-port must be from 1 to 65535, not {port}"):
+        call_command("dbos_worker", metrics_port=port, skip_checks=True)
+
+
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[command.Arguments]:
     """Collect the arguments with which the command would have run."""

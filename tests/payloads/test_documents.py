@@ -360,3 +360,13 @@ def test_every_table_of_a_workflow_is_exported() -> None:
 def test_an_id_alone_is_not_taken_for_a_list_of_ids() -> None:
     with pytest.raises(TypeError, match="takes a list of workflows, not the str"):
         dbos.export_workflows("order-17")
+
+
+def test_a_text_does_not_decrypt_or_run_anything() -> None:
+    no: Any = "no"
+    with pytest.raises(TypeError, match="decrypt must be True or False, not str 'no'"):
+        dbos.export_workflows([], decrypt=no)
+    with pytest.raises(TypeError, match="children must be True or False, not str 'no'"):
+        dbos.export_workflows([], children=no)
+    with pytest.raises(TypeError, match="run must be True or False, not str 'no'"):
+        dbos.import_workflows(dbos.export_workflows([]), run=no)

@@ -101,3 +101,10 @@ def test_bad_attributes_change_nothing() -> None:
     assert attributes(handle) == {"order": 1, "a": "x" * 50}
     with pytest.raises(dbos.WorkflowDoesNotExist):
         dbos.WorkflowHandle("nobody").set_attributes({})
+
+
+def test_merge_is_no_text() -> None:
+    handle = notes.start()
+
+    with pytest.raises(TypeError, match="merge must be True or False, not str 'no'"):
+        handle.set_attributes({"stage": "packed"}, merge="no")  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from django_dbos.operations import queues
 from django_dbos.store import errors, get_store
 
 logger = logging.getLogger("django_dbos.executor")
+LAST_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,10 @@ def _check(arguments: Arguments) -> None:
         raise CommandError(
             "--metrics-port serves one process. Start several workers with a port each, in place "
             "of --processes."
+        )
+    if arguments.metrics_port is not None and not 1 <= arguments.metrics_port <= LAST_PORT:
+        raise CommandError(
+            f"--metrics-port must be from 1 to {LAST_PORT}, not {arguments.metrics_port}."
         )
     if arguments.once and arguments.reload:
         raise CommandError("--once can't be combined with --reload.")
