@@ -20,7 +20,8 @@ from tests.browser.chromium import Chromium
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Focus = dict[str, Any]
-# What has the focus, where, and whether people see it. A date has several parts of its own.
+# What has the focus, where, and whether people see it, to the pixel. A date has several parts of its
+# own.
 FOCUS = """(() => {
   const found = document.activeElement;
   const style = getComputedStyle(found);
@@ -32,7 +33,7 @@ FOCUS = """(() => {
     href: found.getAttribute("href") ?? "",
     isInContent: found.closest("#content") !== null && found.type !== "date",
     isMarked: style.outlineStyle !== "none" || style.boxShadow !== "none",
-    isInView: box.top >= 0 && box.bottom <= innerHeight && box.width > 0 && box.height > 0,
+    isInView: box.top > -1 && box.bottom < innerHeight + 1 && box.width > 0 && box.height > 0,
   };
 })()"""
 # What a mouse could use, of what is shown.

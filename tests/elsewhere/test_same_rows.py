@@ -44,6 +44,7 @@ NOT_WRITTEN = {
     "scheduled_at",
     "started_at",
     "steps_before",
+    "traceparent",
     "wake_kind",
     "wake_name",
     "wake_offset",

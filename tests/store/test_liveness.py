@@ -21,7 +21,7 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def is_served(store: Store, queue_name: str) -> bool:
-    reason = store.reader.why_unclaimed(queue_name, "shop.checkout")
+    reason = store.reader.why_unclaimed(queue_name, "shop.checkout", None)
     assert reason in ("", f"no live worker serves queue {queue_name!r}; run dbos_worker")
     return not reason
 
@@ -60,11 +60,11 @@ def test_an_executor_serves_its_queues(store: Store) -> None:
 def test_a_worker_without_the_function_does_not_count(store: Store) -> None:
     register(store, workflow_names='["shop.old"]')
 
-    reason = store.reader.why_unclaimed("default", "shop.checkout")
+    reason = store.reader.why_unclaimed("default", "shop.checkout", None)
     assert reason.startswith("no live worker of queue 'default' knows its function 'shop.checkout'")
 
     register(store, workflow_names='["shop.checkout"]')
-    assert store.reader.why_unclaimed("default", "shop.checkout") == ""
+    assert store.reader.why_unclaimed("default", "shop.checkout", None) == ""
 
 
 @pytest.mark.rule(4)

@@ -178,8 +178,9 @@ def test_a_locked_database_is_an_outage_and_a_mistake_is_not(store: Store) -> No
     thread.start()
     locked.wait(LIMIT)
     try:
+        params = {"executor_id": "e", "workflow_id": "w", "adopted": "{}"}
         with pytest.raises(errors.Unavailable, match="locked"):
-            session.run("claim_workflow", {"executor_id": "e", "workflow_id": "w"})
+            session.run("claim_workflow", params)
         with pytest.raises(errors.Unavailable, match="locked"), session.transaction():
             pass
     finally:
