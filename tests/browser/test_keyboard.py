@@ -20,8 +20,7 @@ from tests.browser.chromium import Chromium
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Focus = dict[str, Any]
-# What has the focus, where, and whether people see it, to the pixel. A date has several parts of its
-# own.
+# What has the focus, where, and whether people see it, to the pixel. A date has several parts.
 FOCUS = """(() => {
   const found = document.activeElement;
   const style = getComputedStyle(found);
