@@ -366,7 +366,10 @@ class ActingAdmin(ProgressAdmin):
         named = format_html_join(
             ", ",
             "{} ({})",
-            ((self.workflow_link(found), why) for found, why in unchanged[:MAX_NAMED]),
+            (
+                (self.workflow_link(one), why.removesuffix("."))
+                for one, why in unchanged[:MAX_NAMED]
+            ),
         )
         rest = len(unchanged[MAX_NAMED:])
         more = ngettext(" and %d more", " and %d more", rest) % rest if rest else ""

@@ -104,6 +104,7 @@ def test_many_of_the_list_are_changed(staff: Client, failed: Any) -> None:
 
     page = fill_many(staff, "fork_selected", *ids)
     assert "1 forked, 1 can't be forked." in page.text
+    assert "its status is SUCCESS)." in page.text
     page = fill_many(staff, "retry_selected", *ids)
     assert "1 retried" in page.text
     run_until_idle()
