@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import django
 import pytest
 import pytest_asyncio
-from asgiref.sync import sync_to_async
+from asgiref.sync import SyncToAsync, sync_to_async
 from django.conf import settings
 from django.db import connections
 
@@ -49,9 +49,22 @@ def make_process_environment() -> dict[str, str]:
     }
 
 
+@pytest.fixture(autouse=True)
+def _no_connection_is_left() -> Iterator[None]:
+    """Close what a test has opened on asgiref's thread: another one ends sessions, and not its own.
+
+    The thread lasts, and the next async test would meet a connection that is dead.
+    """
+    yield
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+
+
 @pytest_asyncio.fixture
 async def async_db(transactional_db: None) -> AsyncIterator[None]:
-    """Provide the database to async tests, and close their connections on asgiref's thread."""
+    """Provide the database to async tests, and close their connections on asgiref's thread.
+
+    Before the tables are emptied, for which a transaction that was left open would be waited for.
+    """
     yield
     await sync_to_async(connections.close_all)()
 

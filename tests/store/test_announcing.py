@@ -283,7 +283,8 @@ def test_after_a_lost_connection_everybody_looks_again(store: Store) -> None:
         watch.wait(0.2)
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE query LIKE 'LISTEN%%' AND datname = current_database()"
             )
 
         assert watch.wait(LIMIT)

@@ -238,7 +238,7 @@ def test_a_lost_connection_causes_a_poll(store: Store, elsewhere: Wakeups) -> No
             with connection.cursor() as cursor:
                 cursor.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE query LIKE 'LISTEN%%'"
+                    "WHERE query LIKE 'LISTEN%%' AND datname = current_database()"
                 )
                 store.announce(
                     store.session(), Notifications(keys=["result:x:"], lanes=[Lane("q", 0)])
