@@ -169,13 +169,15 @@ class ChangeRefused(DbosError):
         reason: Why not, and what helps.
     """
 
-    message = "The {operation} of workflow {workflow_id!r} is refused: {reason}"
-
     def __init__(self, workflow_id: str, operation: str, reason: str) -> None:
         super().__init__(workflow_id, operation, reason)
         self.workflow_id = workflow_id
         self.operation = operation
         self.reason = reason
+
+    def __str__(self) -> str:
+        noun = "deletion" if self.operation == "delete" else self.operation
+        return f"The {noun} of workflow {self.workflow_id!r} is refused: {self.reason}"
 
 
 class UnknownWorkflow(DbosError):
@@ -226,11 +228,11 @@ class NotPermitted(DbosError, PermissionDenied):
         if self.user_id is None:
             return (
                 f"Workflow {self.name!r} needs a user with permission {self.permission!r}, and was "
-                "started without one. Start it with using(user=…)."
+                "started without one. Start it with using(user=…), or --user of dbos_start."
             )
         return (
             f"User {self.user_id!r} can't start workflow {self.name!r}: it needs permission "
-            f"{self.permission!r}, and an active user."
+            f"{self.permission!r}, and an active user with this pk."
         )
 
 

@@ -39,8 +39,11 @@ def export_workflows(
         EncryptionKeyMissing: The key of a value to be decrypted or redacted isn't here.
     """
     refuse_on_loop("export_workflows")
-    if isinstance(workflows, str):
-        raise TypeError(f"export_workflows() takes a list of workflows, not the str {workflows!r}.")
+    if isinstance(workflows, str) or not isinstance(workflows, Iterable):
+        raise TypeError(
+            "export_workflows() takes a list of workflows, not "
+            f"{type(workflows).__name__} {workflows!r}."
+        )
     ids = [_id_of(workflow) for workflow in workflows]
     return exporting.export(get_store(), ids, children=children, decrypt=decrypt, user=user)
 

@@ -193,8 +193,10 @@ _UNRECORDED = "fork_many() can't be recorded. Call it in a step, or fork() for e
 
 
 def _ids_of(workflows: Iterable[Any]) -> list[str]:
-    if isinstance(workflows, str):
-        raise TypeError(f"fork_many() takes a list of workflows, not the str {workflows!r}.")
+    if isinstance(workflows, str) or not isinstance(workflows, Iterable):
+        raise TypeError(
+            f"fork_many() takes a list of workflows, not {type(workflows).__name__} {workflows!r}."
+        )
     if isinstance(workflows, QuerySet):
         return [str(found) for found in workflows.values_list("workflow_id", flat=True)]
     return [names.check_workflow_id(getattr(one, "workflow_id", one)) for one in workflows]

@@ -150,3 +150,10 @@ def test_children_are_not_taken_by_a_text(operation: str) -> None:
         handle.rewind(1, children=1)  # type: ignore[arg-type]
 
     assert Workflow.objects.filter(pk=handle.workflow_id).exists()
+
+
+def test_a_refusal_names_the_deletion() -> None:
+    handle = child.using(run_after=60).start("x")
+
+    with pytest.raises(ChangeRefused, match="The deletion of workflow"):
+        handle.delete()

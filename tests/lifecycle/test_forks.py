@@ -448,4 +448,6 @@ def test_wrong_arguments_of_many_forks_are_refused_also_if_there_is_no_workflow(
         nothing.fork(1, queue="repairs")
     with pytest.raises(TypeError, match="from_failure must be True or False, not str 'no'"):
         dbos.fork_many(nothing, from_failure="no")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="takes a list of workflows, not WorkflowHandle Work"):
+        dbos.fork_many(dbos.WorkflowHandle("one"), from_step=1)  # type: ignore[arg-type]
     assert dbos.fork_many(nothing, from_step=1) == {}

@@ -358,8 +358,10 @@ def test_every_table_of_a_workflow_is_exported() -> None:
 
 
 def test_an_id_alone_is_not_taken_for_a_list_of_ids() -> None:
-    with pytest.raises(TypeError, match="takes a list of workflows, not the str"):
+    with pytest.raises(TypeError, match="takes a list of workflows, not str 'order-17'"):
         dbos.export_workflows("order-17")
+    with pytest.raises(TypeError, match="takes a list of workflows, not WorkflowHandle Work"):
+        dbos.export_workflows(dbos.WorkflowHandle("order-17"))  # type: ignore[arg-type]
 
 
 def test_a_text_does_not_decrypt_or_run_anything() -> None:
