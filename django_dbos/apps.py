@@ -12,7 +12,7 @@ from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
 from django_dbos import checks, redaction, signals
-from django_dbos.telemetry import log_lines
+from django_dbos.telemetry import concealing
 
 
 class DbosConfig(AppConfig):
@@ -26,7 +26,7 @@ class DbosConfig(AppConfig):
     def ready(self) -> None:
         """Register checks and signal receivers, and import every app's `workflows.py`."""
         register(checks.check_dbos, checks.TAG)
-        log_lines.conceal_errors_where(redaction.is_error_concealed)
+        concealing.conceal_errors_where(redaction.is_error_concealed)
         # Notifications need a channel layer, and Channels itself is optional.
         if getattr(settings, "CHANNEL_LAYERS", None) and find_spec("channels") is not None:
             self._connect_notifications()

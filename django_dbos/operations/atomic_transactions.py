@@ -22,6 +22,7 @@ from django_dbos.operations.attempts import call_function
 from django_dbos.operations.recorder import Recorder
 from django_dbos.store import elsewhere, errors, sessions_elsewhere
 from django_dbos.store.meanings import Meaning
+from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -125,9 +126,10 @@ class StepTransaction:
         self.await_earlier(self.checkpoint)
         found = patiently(self._run, self.find)
         if found is not None:
+            shown = concealing.shown(self._run.definition.name, error)
             logger.warning(
-                "%s is committed, although %r was raised afterwards", self._call.label, error,
-                exc_info=None if self._is_of_database(error) else error,
+                "%s is committed, although %r was raised afterwards", self._call.label, shown,
+                exc_info=None if self._is_of_database(error) else shown,
                 extra=self._call.run.log_fields,
             )  # fmt: skip
         return found

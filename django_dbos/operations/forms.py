@@ -24,6 +24,7 @@ from django_dbos.operations import (
 from django_dbos.operations.form_requests import FormAnswer, FormRequest
 from django_dbos.operations.run import Call, Run, operation_name
 from django_dbos.operations.timeouts import default_or_raise, form_label
+from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -97,11 +98,13 @@ async def _aremind(run: Run, request: FormRequest, asked_at: int, number: int) -
     step = reminders.step_of(run, hook, request.reminder_options, asked_at, request.name, number)
     try:
         await steps.arun_step(run, step, (), {})
-    except Exception:
+    except Exception as error:
         if not is_replaying:
-            logger.exception(
-                "Reminder %d of form %r failed", number, request.path, extra=run.log_fields
-            )
+            logger.error(
+                "Reminder %d of form %r failed", number, request.path,
+                exc_info=concealing.shown(run.definition.name, error),
+                extra=run.log_fields,
+            )  # fmt: skip
 
 
 async def _aclose(run: Run, request: FormRequest, asked_at: int, default: Any) -> Any:

@@ -12,6 +12,7 @@ from django_dbos.operations.atomic_transactions import StepTransaction
 from django_dbos.operations.recorder import Recorder
 from django_dbos.store import errors
 from django_dbos.store.meanings import Step
+from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -64,7 +65,7 @@ class Repeats:
         logger.warning(
             "%s is repeated without counting an attempt: %r",
             self._call.label,
-            error,
+            concealing.shown(run.definition.name, error),
             extra=run.log_fields,
         )
         pause = Pause(run, self._delay * random.uniform(0.5, 1.0))

@@ -10,36 +10,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from django_dbos.core.schedules import Plan as SchedulePlan
 from django_dbos.core.status import Status
+from django_dbos.telemetry import concealing
 from django_dbos.telemetry.subscribers import ObservedRun, ObservedStep
 
 logger = logging.getLogger("django_dbos.executor")
 
 QUIET = frozenset({Status.SUCCESS, Status.WAITING, Status.ENQUEUED})
-
-
-class ErrorConcealed(Exception):
-    """Stands in a log for an error whose message and causes may hold data."""
-
-
-def conceal_errors_where(is_concealed: Callable[[str], bool]) -> None:
-    """Set the rule for the errors of which only the class is logged, by the workflow's name."""
-    global _is_concealed
-    _is_concealed = is_concealed
-
-
-_is_concealed: Callable[[str], bool] | None = None
-
-
-def _shown(workflow_name: str, error: BaseException) -> BaseException:
-    """Return the error as logs show it: its class and traceback, where its message is concealed."""
-    if _is_concealed is None or not _is_concealed(workflow_name):
-        return error
-    stand_in = ErrorConcealed(f"{type(error).__qualname__}, whose message isn't logged")
-    return stand_in.with_traceback(error.__traceback__)
 
 
 def executor_started(executor_id: str, description: str) -> None:
@@ -110,7 +90,7 @@ def run_ended(run: ObservedRun) -> None:
     """Log how a run ended, once that is committed."""
     seconds = time.perf_counter() - run.began
     has_failed = run.ended_as == Status.ERROR
-    shown = None if run.error is None else _shown(run.definition.name, run.error)
+    shown = None if run.error is None else concealing.shown(run.definition.name, run.error)
     logger.log(
         _level_of(run),
         "Workflow %r (%s)%s after %.3f s%s",
@@ -140,7 +120,7 @@ def quarantined(workflow_id: str, fault: str, error: Exception) -> None:
         "Workflow %r is quarantined, since it %s: %r",
         workflow_id,
         fault,
-        _shown("", error),
+        concealing.shown("", error),
         extra={"workflow_id": workflow_id},
     )
 
@@ -160,7 +140,7 @@ def step_retried(
         attempt,
         max_attempts,
         delay,
-        _shown(run.definition.name, error),
+        concealing.shown(run.definition.name, error),
         extra={
             **run.log_fields,
             "step_name": step.step_name,

@@ -33,6 +33,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from django_dbos.interruptions import RunInterrupted
+from django_dbos.telemetry import concealing
 from django_dbos.telemetry.measures import Measure, MeasuringSubscriber
 from django_dbos.telemetry.subscribers import (
     ObservedRun,
@@ -118,7 +119,7 @@ class Tracing(Subscriber):
             if span.is_recording():
                 span.set_attribute("dbos.workflow.status", run.ended_as)
                 if run.ended_as == "ERROR":
-                    _fail(span, run.error)
+                    _fail(span, run, run.error)
             span.end()
 
     def stepping(self, step: ObservedStep) -> AbstractContextManager[object] | None:
@@ -150,7 +151,7 @@ class Tracing(Subscriber):
             span.set_attribute("dbos.interrupted", type(interruption).__name__)
             raise
         except BaseException as error:
-            _fail(span, error)
+            _fail(span, step.run, error)
             raise
         finally:
             span.end()
@@ -159,7 +160,7 @@ class Tracing(Subscriber):
         """Note a failed attempt as an event of the step's span."""
         span = trace.get_current_span()
         if span.is_recording():
-            span.record_exception(error)
+            span.record_exception(_shown(step.run, error))
 
 
 @contextmanager
@@ -171,11 +172,15 @@ def _current(span: Span) -> Iterator[None]:
         otel_context.detach(token)
 
 
-def _fail(span: Span, error: BaseException | None) -> None:
+def _fail(span: Span, run: ObservedRun, error: BaseException | None) -> None:
     if error is not None:
-        span.record_exception(error)
+        span.record_exception(_shown(run, error))
         span.set_attribute("error.type", type(error).__qualname__)
     span.set_status(Status(StatusCode.ERROR))
+
+
+def _shown(run: ObservedRun, error: BaseException) -> BaseException:
+    return concealing.shown(run.definition.name, error)
 
 
 class MeterSink:

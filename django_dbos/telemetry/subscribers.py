@@ -11,6 +11,7 @@ from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import Checkpoint, Claim
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.core.schedules import Plan as SchedulePlan
+from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -146,8 +147,10 @@ def traceparent() -> str | None:
     for subscriber in _subscribers:
         try:
             found = subscriber.traceparent()
-        except Exception:
-            logger.exception("%s failed to read its context", type(subscriber).__name__)
+        except Exception as failure:
+            logger.error(
+                "%s failed to read its context", type(subscriber).__name__, exc_info=_shown(failure)
+            )
         else:
             if found is not None:
                 return found
@@ -179,15 +182,21 @@ class _Around:
                 if context is not None:
                     context.__enter__()
                     self._entered.append(context)
-            except Exception:
-                logger.exception("%s failed to note an event", type(subscriber).__name__)
+            except Exception as failure:
+                logger.error(
+                    "%s failed to note an event",
+                    type(subscriber).__name__,
+                    exc_info=_shown(failure),
+                )
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         for context in reversed(self._entered):
             try:
                 context.__exit__(kind, error, traceback)
-            except Exception:
-                logger.exception("%s failed to note an event", type(context).__name__)
+            except Exception as failure:
+                logger.error(
+                    "%s failed to note an event", type(context).__name__, exc_info=_shown(failure)
+                )
 
 
 def publish(event: str, *values: object) -> None:
@@ -195,5 +204,12 @@ def publish(event: str, *values: object) -> None:
     for subscriber in _subscribers:
         try:
             getattr(subscriber, event)(*values)
-        except Exception:
-            logger.exception("%s failed to note an event", type(subscriber).__name__)
+        except Exception as failure:
+            logger.error(
+                "%s failed to note an event", type(subscriber).__name__, exc_info=_shown(failure)
+            )
+
+
+def _shown(failure: Exception) -> BaseException:
+    """Return a subscriber's error: what it notes may be one of user code, its context then."""
+    return concealing.shown("", failure)

@@ -23,6 +23,8 @@ from django_dbos.models import Workflow
 from django_dbos.telemetry import opentelemetry, subscribers
 from django_dbos.testing import run_until_idle
 from tests.observability import traced
+from tests.payloads.conftest import ring
+from tests.payloads.workflows import SECRET, fail, pay
 from tests.waiting import LIMIT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -87,6 +89,20 @@ def test_a_failure_is_on_the_spans_of_its_step_and_its_run(
     assert [event.name for event in step.events] == ["exception", "exception"]
     assert run.status.status_code is StatusCode.ERROR
     assert run.attributes["error.type"] == "ValueError"
+
+
+def test_spans_have_no_message_of_an_error_while_values_are_encrypted(
+    provider: TracerProvider, exporter: InMemorySpanExporter, settings: Any
+) -> None:
+    settings.DBOS = {**settings.DBOS, "ENCRYPTION": ring("2025")}
+    pay.start(SECRET).send("x", topic="note")
+    failed = fail.start(SECRET)
+    run_until_idle()
+
+    spans = [span.to_json() for span in exporter.get_finished_spans()]
+    assert failed.get_status() == "ERROR"
+    assert any("Declined, whose message isn't logged" in span for span in spans)
+    assert not any(SECRET in span for span in spans)
 
 
 def test_an_async_run_is_the_parent_of_what_it_calls(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +14,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from django.urls import reverse
 
+import django_dbos as dbos
 from django_dbos.conf import get_settings
 from django_dbos.models import Workflow
 from django_dbos.redaction import redacted
+from django_dbos.telemetry.subscribers import Subscriber, subscribe, unsubscribe
 from django_dbos.testing import run_until_idle
-from tests.payloads.workflows import SECRET, Declined, fail, pay
+from tests.payloads.workflows import SECRET, Confirm, Declined, fail, pay
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -121,3 +125,44 @@ def test_logs_have_no_messages_of_concealed_errors(
     assert "raise Declined" in text
     assert (SECRET in text) is (rule is None)
     assert ("Declined, whose message isn't logged" in text) is (rule is not None)
+
+
+class Breaks(Subscriber):
+    """Fails where a step's error is noted."""
+
+    @contextmanager
+    def stepping(self, step: Any) -> Iterator[None]:
+        try:
+            yield
+        except Declined:
+            raise LookupError("the subscriber's own")  # noqa: B904 - with its context
+
+    def step_retried(self, step: Any, error: BaseException) -> None:
+        raise LookupError from error
+
+
+def remind(form: object, number: int) -> None:
+    raise Declined(f"card {SECRET} was declined")
+
+
+@dbos.workflow
+def asks() -> None:
+    dbos.wait_for_form(Confirm, timeout=60, reminders=[0], on_reminder=remind)
+
+
+def test_no_log_of_the_engine_has_a_message_of_user_code(
+    encrypted: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    subscriber = Breaks()
+    subscribe(subscriber)
+    try:
+        pay.start(SECRET).send("x", topic="note")
+        asks.start()
+        run_until_idle()
+    finally:
+        unsubscribe(subscriber)
+
+    assert "failed to note an event" in caplog.text
+    assert "Reminder 1 of form" in caplog.text
+    assert SECRET not in caplog.text

@@ -14,6 +14,7 @@ from django_dbos.operations.form_requests import FormAnswer, FormRequest
 from django_dbos.operations.forms import _begin, logger
 from django_dbos.operations.run import Call, Run
 from django_dbos.operations.timeouts import default_or_raise, form_label
+from django_dbos.telemetry import concealing
 
 
 def wait_for_form(run: Run, request: FormRequest, default: Any) -> Any:
@@ -85,11 +86,13 @@ def _remind(run: Run, request: FormRequest, asked_at: int, number: int) -> None:
     step = reminders.step_of(run, hook, request.reminder_options, asked_at, request.name, number)
     try:
         steps.run_step(run, step, (), {})
-    except Exception:
+    except Exception as error:
         if not is_replaying:
-            logger.exception(
-                "Reminder %d of form %r failed", number, request.path, extra=run.log_fields
-            )
+            logger.error(
+                "Reminder %d of form %r failed", number, request.path,
+                exc_info=concealing.shown(run.definition.name, error),
+                extra=run.log_fields,
+            )  # fmt: skip
 
 
 def _close(run: Run, request: FormRequest, asked_at: int, default: Any) -> Any:
