@@ -153,7 +153,7 @@ def test_an_altered_value_is_left_and_counted(use_keys: UseKeys) -> None:
     ("arguments", "words"),
     [
         (["--batch", "0"], "--batch must be at least 1"),
-        (["--pause", "-1"], "--pause at least 0"),
+        (["--pause", "-1"], r"--pause at least 0, not \d+ and -1\."),
     ],
 )
 def test_impossible_options_are_refused(encrypted: None, arguments: list[str], words: str) -> None:

@@ -45,7 +45,10 @@ class Command(DatabaseCommand):
         if options["plain"] and ring.primary is None:
             raise UsageError("--plain encrypts, but DBOS['ENCRYPTION']['PRIMARY'] is None.")
         if options["batch"] < 1 or options["pause"] < 0:
-            raise UsageError("--batch must be at least 1, and --pause at least 0.")
+            raise UsageError(
+                f"--batch must be at least 1, and --pause at least 0, not {options['batch']} and "
+                f"{options['pause']:g}."
+            )
         done: dict[tuple[str, str], Rotated] = {}
         for table in rotate(
             get_store(),

@@ -39,7 +39,10 @@ class Command(DatabaseCommand):
     def perform(self, options: dict[str, Any]) -> None:
         """Sweep, and print the counts."""
         if options["days"] < 1 or options["gap"] < 0:
-            raise UsageError("--days must be at least 1, and --gap at least 0.")
+            raise UsageError(
+                f"--days must be at least 1, and --gap at least 0, not {options['days']} and "
+                f"{options['gap']:g}."
+            )
         if offloading.limit() is None:
             raise UsageError("DBOS['OFFLOAD'] is not set, so there is no storage to sweep.")
         swept = sweep(
