@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext
 
 from django_dbos import redaction
+from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.admin")
 
@@ -50,7 +51,8 @@ class Look:
             return redaction.redacted(self.user, row, field, value)
         except Exception as error:
             # The message of the error may contain the value.
-            logger.exception("DBOS['REDACT'] failed for %r of %r", field, row)
+            shown = concealing.shown("", error)
+            logger.error("DBOS['REDACT'] failed for %r of %r", field, row, exc_info=shown)
             raise Unshowable(
                 gettext("the function of DBOS['REDACT'] failed with %s") % type(error).__name__
             ) from None

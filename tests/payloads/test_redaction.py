@@ -15,6 +15,7 @@ from django.test import Client
 from django.urls import reverse
 
 import django_dbos as dbos
+from django_dbos.admin.look import Look, Unshowable
 from django_dbos.conf import get_settings
 from django_dbos.models import Workflow
 from django_dbos.redaction import redacted
@@ -165,4 +166,20 @@ def test_no_log_of_the_engine_has_a_message_of_user_code(
 
     assert "failed to note an event" in caplog.text
     assert "Reminder 1 of form" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def refuse(user: Any, row: Any, field: str, value: Any) -> Any:
+    raise ValueError(f"can't redact {value!r}")
+
+
+def test_a_function_that_fails_logs_no_value_while_values_are_encrypted(
+    settings: Any, encrypted: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.DBOS = {**settings.DBOS, "REDACT": f"{__name__}.refuse"}
+    look = Look(user=None, may_see=True)
+    with pytest.raises(Unshowable):
+        look.redacted(Workflow(pk="one"), "input", SECRET)
+
+    assert "DBOS['REDACT'] failed for 'input'" in caplog.text
     assert SECRET not in caplog.text
