@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -27,6 +28,7 @@ REFUSALS = {
     Reason.NOT_LOGGED_IN: 4401,
     Reason.EXPIRED: 4401,
     Reason.FORBIDDEN: 4403,
+    Reason.GONE: 4410,
     Reason.TOO_MANY: 4429,
 }
 
@@ -119,7 +121,8 @@ class WorkflowConsumer:
             await self._send_text(to_text({"error": str(error)}))
             await self._close(BAD_REQUEST)
             return
-        self._task = asyncio.create_task(self._run(self._begin))
+        begin = partial(self._begin, tag=query.get("tag"))
+        self._task = asyncio.create_task(self._run(begin))
 
     async def _take(self, text: str | None, data: bytes | None) -> None:
         """Take a message; close the socket if a frame is too big, or there are too many."""
@@ -147,10 +150,11 @@ class WorkflowConsumer:
 
     # Sending
 
-    async def _begin(self, follower: Follower[Any, Any]) -> bool:
+    async def _begin(self, follower: Follower[Any, Any], tag: str | None) -> bool:
         self._presence = Presence(follower.access.reader)
         self._receiver = channel_layer.listen()
         await follower.open()
+        follower.access.check_tag(tag)
         return await self._send_pages(follower)
 
     def _go_on(self, waiter: asyncio.Future[None]) -> None:

@@ -1,4 +1,4 @@
-"""EventConsumer: `ws/dbos/events/?workflow_id=…[&key=…][&token=…]`."""
+"""EventConsumer: `ws/dbos/events/?workflow_id=…[&key=…][&tag=…][&token=…]`."""
 
 from __future__ import annotations
 

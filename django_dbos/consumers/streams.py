@@ -1,4 +1,4 @@
-"""StreamConsumer: `ws/dbos/streams/?workflow_id=…&key=…&offset=N[&token=…]`."""
+"""StreamConsumer: `ws/dbos/streams/?workflow_id=…&key=…&offset=N[&tag=…][&token=…]`."""
 
 from __future__ import annotations
 

@@ -11,14 +11,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 
 from django_dbos.conf import get_can_read, get_settings
-from django_dbos.live import tokens
+from django_dbos.live import offsets, tokens
 from django_dbos.live.batching import ask_in_turn
 from django_dbos.live.permissions import Facts, Question, read_facts
 from django_dbos.live.readers import Reader, Reason, Refused
@@ -76,8 +76,24 @@ class Access:
         is_known = self.reader.token is not None or self.reader.user.is_authenticated
         return Refused(Reason.FORBIDDEN if is_known else Reason.NOT_LOGGED_IN)
 
+    def check_tag(self, tag: str | None) -> None:
+        """Raise Refused if a reader has begun with another workflow; None is one that just begins.
+
+        Args:
+            tag: The workflow's, as in offsets.
+        """
+        if self._token is not None and tag not in (None, offsets.tag_of(self._token)):
+            raise Refused(Reason.GONE)
+
+    async def refuse(self) -> NoReturn:
+        """Raise Refused for a workflow that is no longer there: as for a new reader, or GONE."""
+        await self.recheck()
+        raise self.refusal
+
     async def check(self, *, is_again: bool = False) -> None:
         """Raise Refused unless the reader may read.
+
+        Where the id is another workflow's now, the reason is GONE if the reader may read that one.
 
         Reading is allowed to superusers, holders of `django_dbos.view_workflow` and
         `django_dbos.view_payload`, the workflow's own user, and users for whom DBOS["CAN_READ"]
@@ -103,6 +119,8 @@ class Access:
                 await wait_for_step(began)
             raise self.refusal
         assert facts.workflow is not None
+        if self._token not in (None, facts.workflow.token):
+            raise Refused(Reason.GONE)
         self._token = facts.workflow.token
         if self._rule is None:
             # Thousands of readers needn't keep it.
@@ -159,7 +177,7 @@ class Access:
 
     async def _is_allowed(self) -> bool:
         workflow = self._facts.workflow
-        if workflow is None or self._token not in (None, workflow.token):
+        if workflow is None:
             return False
         if self._grant is not None:
             return workflow.token == self._grant.workflow_token and self._is_granted(self._key)

@@ -2,7 +2,7 @@
 
 Following raises `Refused`, also in the middle, once the permission was taken away; and
 WorkflowDoesNotExist never: a workflow that doesn't exist, or was deleted, is refused like one that
-the reader may not read.
+the reader may not read; and one that was rewound, or whose id is another one's now, as gone.
 """
 
 from __future__ import annotations
@@ -88,8 +88,7 @@ class Follower(ABC, Generic[F, P]):
                 if page.is_up_to_date:
                     return None
         except WorkflowDoesNotExist:
-            # It was deleted: the answer is that to a new reader.
-            raise self.access.refusal from None
+            await self.access.refuse()
 
     def begin_wait(self) -> asyncio.Future[None] | None:
         """Return a future that is done once the caller is to look again, after end_wait().
@@ -108,7 +107,7 @@ class Follower(ABC, Generic[F, P]):
         try:
             await self._waiter
         except WorkflowDoesNotExist:
-            raise self.access.refusal from None
+            await self.access.refuse()
         finally:
             self._forget_waiter()
 
@@ -283,7 +282,7 @@ async def read_stream_page(
     try:
         answer = await ask(answer_all, look)
     except WorkflowDoesNotExist:
-        raise access.refusal from None
+        await access.refuse()
     assert isinstance(answer, Entries)
     return StreamPage(
         frames=answer.frames,

@@ -25,6 +25,9 @@ View = Callable[..., Awaitable[HttpResponseBase]]
 # The seconds after which a reader is told to come again.
 PAUSE = 2
 
+GONE = protocol.refusal(
+    410, "The offset is of an earlier workflow with this id, or from before a rewind. Begin anew."
+)
 _REFUSALS: Mapping[Reason, Reply] = {
     Reason.NOT_LOGGED_IN: protocol.refusal(
         401, "Log in, or send a valid token.", WWW_Authenticate='Bearer realm="dbos"'
@@ -35,9 +38,9 @@ _REFUSALS: Mapping[Reason, Reply] = {
         WWW_Authenticate='Bearer realm="dbos", error="invalid_token"',
     ),
     Reason.FORBIDDEN: protocol.refusal(404, "There is no such workflow, or you have no access."),
+    Reason.GONE: GONE,
     Reason.TOO_MANY: protocol.refusal(429, "That was too much at once.", Retry_After=str(PAUSE)),
 }
-GONE = protocol.refusal(410, "The offset is of an earlier workflow with this id. Begin anew.")
 # Not 503, of which Django mails the administrators.
 BUSY = protocol.refusal(429, "There is nothing new. Come again.", Retry_After=str(PAUSE))
 

@@ -207,8 +207,9 @@ def _data(
     """Return a page, or 304 to a reader that has it already."""
     end = f"{page.next_offset}:c" if page.is_closed else page.next_offset
     etag = f'"{tag}:{query.offset}:{end}"'
-    # The end moves, so a page that ends there is asked for again; what is before it never changes.
-    is_final = not page.is_up_to_date and not page.is_closed
+    # The end moves, so a page that ends there is asked for again. What is before it never changes
+    # in one workflow; an offset that names none, such as -1, leads to another one's after a rewind.
+    is_final = tag in query.offset and not page.is_up_to_date and not page.is_closed
     headers = {**_headers(page, KEPT if is_final else CHECKED), "ETag": etag, **more}
     if if_none_match is not None and _matches(if_none_match, etag):
         del headers["Content-Type"]

@@ -25,6 +25,9 @@ class Reason(StrEnum):
     """The token's time is over."""
     FORBIDDEN = "forbidden"
     """There is no permission, or no such workflow: neither the answer nor its time says which."""
+    GONE = "gone"
+    """The id is another workflow's now, or that of the same one after a rewind. The reader may read
+    it, and has to begin anew: what they have isn't of it."""
     TOO_MANY = "too many"
     """The user reads too much at once, or a page sends too much."""
 

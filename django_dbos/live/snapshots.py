@@ -13,6 +13,7 @@ from asgiref.sync import async_to_sync
 from django_dbos import serializers
 from django_dbos.core import names
 from django_dbos.exceptions import WorkflowDoesNotExist
+from django_dbos.live import offsets
 from django_dbos.live.access import Access
 from django_dbos.live.batching import alone
 from django_dbos.live.following import LARGEST_OFFSET
@@ -27,6 +28,7 @@ MAX_ENTRIES = 10_000
 class StreamSnapshot:
     """The last entries of a stream; live readers go on at `next_offset`."""
 
+    tag: str
     entries: list[tuple[int, Any]]
     next_offset: int
 
@@ -35,6 +37,7 @@ class StreamSnapshot:
 class EventSnapshot:
     """The value of an event, and its version; 0 before the first."""
 
+    tag: str
     value: Any
     version: int
 
@@ -65,15 +68,21 @@ def take_of_stream(
     except WorkflowDoesNotExist:
         raise access.refusal from None
     found = [(offset, serializers.to_plain(text)) for offset, text in page.entries]
-    return StreamSnapshot(entries=found, next_offset=found[-1][0] + 1 if found else first)
+    next_offset = found[-1][0] + 1 if found else first
+    return StreamSnapshot(tag=_tag(access), entries=found, next_offset=next_offset)
 
 
 def take_of_event(reader: Reader, workflow_id: str, key: str) -> EventSnapshot:
     """Return an event's value; raise Refused as take_of_stream() does."""
-    _check(reader, workflow_id, "event", key)
+    tag = _tag(_check(reader, workflow_id, "event", key))
     for _, text, version in get_store().reader.read_events(workflow_id, key):
-        return EventSnapshot(value=serializers.to_plain(text), version=version)
-    return EventSnapshot(value=None, version=0)
+        return EventSnapshot(tag=tag, value=serializers.to_plain(text), version=version)
+    return EventSnapshot(tag=tag, value=None, version=0)
+
+
+def _tag(access: Access) -> str:
+    assert access.token is not None
+    return offsets.tag_of(access.token)
 
 
 def _check(reader: Reader, workflow_id: str, kind: str, key: str) -> Access:

@@ -143,6 +143,8 @@ def event(
     if texts:
         data["labels"] = json.dumps(texts, ensure_ascii=False)
     value, notice, shown = None, "", str(default)
+    if default:
+        data["default"] = default
     try:
         taken = _take_event(source, data)
         if taken.version:
@@ -162,13 +164,13 @@ def event(
 
 def _take_event(source: Source, data: dict[str, object]) -> EventSnapshot:
     taken = snapshots.take_of_event(source.reader, source.workflow_id, source.key)
-    data |= _connection(source) | {"version": taken.version}
+    data |= _connection(source) | {"tag": taken.tag, "version": taken.version}
     return taken
 
 
 def _take_stream(source: Source, data: dict[str, object], *, last: int | None) -> StreamSnapshot:
     taken = snapshots.take_of_stream(source.reader, source.workflow_id, source.key, last=last)
-    data |= _connection(source) | {"offset": taken.next_offset}
+    data |= _connection(source) | {"tag": taken.tag, "offset": taken.next_offset}
     return taken
 
 

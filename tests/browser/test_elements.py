@@ -14,7 +14,8 @@ import django_dbos as dbos
 from django_dbos.executor import Executor
 from tests.browser.chromium import Chromium
 from tests.browser.servers import Server
-from tests.browser.workflows import Narrator, count
+from tests.browser.workflows import Narrator, count, draft
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
 
@@ -448,6 +449,39 @@ def test_a_hidden_page_is_paused(viewer: Chromium, server: Server) -> None:
 
     viewer.wait(lambda: items(viewer) == ["missed"])
     assert state(viewer) == "live"
+
+
+@pytest.mark.parametrize("is_hidden", [False, True])
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_page_of_a_workflow_that_is_rewound_begins_anew(
+    viewer: Chromium, server: Server, transport: str, is_hidden: bool
+) -> None:
+    handle = draft.start()
+    first = handle.get_event("k")
+    how = how_of(viewer, server, transport)
+    viewer.go(address(server, "both", handle.workflow_id, key="k", **how))
+    viewer.wait(lambda: state(viewer) == "live")
+    assert (items(viewer), part(viewer, "text")) == (entries_of(first), first)
+
+    def rewind() -> str:
+        eventually(lambda: handle.get_status() == "WAITING")
+        handle.rewind(1)
+        return str(handle.get_event("k"))
+
+    if is_hidden:
+        with viewer.hidden():
+            viewer.wait(lambda: state(viewer) == "paused")
+            second = rewind()
+    else:
+        second = rewind()
+
+    viewer.wait(lambda: part(viewer, "text") == second != first)
+    viewer.wait(lambda: items(viewer) == entries_of(second))
+    viewer.wait(lambda: state(viewer) == "live")
+
+
+def entries_of(name: str) -> list[str]:
+    return [f"{name}.{number}" for number in range(3)]
 
 
 def test_an_element_that_is_taken_away_and_put_back_goes_on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import django_dbos as dbos
@@ -32,6 +33,24 @@ def count(last: int) -> None:
 def tick() -> None:
     """Give a test the time to break something in between."""
     dbos.logger.info("tick")
+
+
+@dbos.workflow
+def draft() -> None:
+    """Write what differs each time that the first step runs."""
+    name = name_draft()
+    for number in range(3):
+        dbos.write_stream("k", f"{name}.{number}")
+    dbos.set_event("k", name)
+    dbos.recv(timeout=None)
+
+
+@dbos.step
+def name_draft() -> str:
+    return f"draft {next(DRAFTS)}"
+
+
+DRAFTS = itertools.count()
 
 
 class Narrator:

@@ -25,6 +25,7 @@ from django.utils import timezone
 import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.live import access, rates
+from django_dbos.live.offsets import tag_of
 from django_dbos.models import StreamEntry, Workflow
 from django_dbos.routing import websocket_urlpatterns
 from django_dbos.store import get_store
@@ -289,8 +290,9 @@ async def test_a_deleted_workflow_is_unknown_to_its_sockets(
 ) -> None:
     settings.DBOS = {**settings.DBOS, "LISTEN": False, "POLL_INTERVAL": 0.05}
     handle = await writes.astart(1)
+    user = await viewer()
 
-    async with connected(kind, workflow_id=handle.workflow_id, key="s") as client:
+    async with connected(kind, user, workflow_id=handle.workflow_id, key="s") as client:
         await aeventually(lambda: get_store().wakeups.is_used)
         await QuerySet(Workflow).filter(pk=handle.workflow_id).adelete()
 
@@ -777,7 +779,31 @@ async def test_a_later_workflow_with_the_id_is_not_followed(
         # As one statement, since the socket may poll at any moment.
         await QuerySet(Workflow).filter(pk="again").aupdate(token=uuid.uuid4())
 
-        assert await client.frames() == ([], 4403)
+        # It isn't secret that there is another one: they may read that, too.
+        assert (await client.frames())[1] == 4410
+
+
+@pytest.mark.rule(93)
+@pytest.mark.parametrize("kind", ["streams", "events"])
+async def test_a_socket_on_a_workflow_that_is_rewound_is_told_so(async_db: None, kind: str) -> None:
+    handle = await writes.astart(2, close=False)
+    await arun_until_idle()
+    user = await viewer()
+    query = {"workflow_id": handle.workflow_id, "key": "s" if kind == "streams" else "done"}
+    tag = tag_of((await Workflow.objects.aget()).token)
+
+    async with connected(kind, user, tag=tag, **query) as client:
+        await client.frame()
+        await handle.arewind(1)
+        open_before = await client.frames()
+    async with connected(kind, user, tag=tag, offset="2", **query) as client:
+        opened_later = await client.frames()
+    async with connected(kind, AnonymousUser(), tag=tag, **query) as client:
+        stranger = await client.frames()
+
+    assert open_before[1] == 4410
+    assert opened_later == ([], 4410)
+    assert stranger == ([], 4401)
 
 
 @pytest.mark.parametrize("kind", ["streams", "events"])

@@ -109,11 +109,20 @@ def test_a_page_is_an_array_with_the_next_offset() -> None:
 
 
 def test_a_part_of_a_stream_is_neither_up_to_date_nor_closed_and_may_be_kept() -> None:
-    reply = caught_up(replace(PAGE, is_up_to_date=False))
+    part = replace(PAGE, is_up_to_date=False, next_offset=f"{TAG}_0000000004")
+    reply = caught_up(part, replace(PLAIN, offset=OFFSET))
 
     assert "Stream-Up-To-Date" not in reply.headers
     assert "Stream-Closed" not in reply.headers
     assert reply.headers["Cache-Control"] == ("private, max-age=60, stale-while-revalidate=300")
+
+
+@pytest.mark.parametrize("offset", ["-1", "0", "2"])
+def test_a_page_whose_address_names_no_workflow_is_asked_for_again(offset: str) -> None:
+    """After a rewind, a browser would give a reader who begins anew what there was before."""
+    reply = caught_up(replace(PAGE, is_up_to_date=False), replace(PLAIN, offset=offset))
+
+    assert reply.headers["Cache-Control"] == "private, no-cache"
 
 
 def test_the_end_of_a_stream_is_asked_for_again() -> None:

@@ -17,10 +17,11 @@ from django.utils import timezone
 import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.models import StreamEntry, Workflow
+from django_dbos.store import get_store
 from django_dbos.testing import arun_until_idle
 from tests.live_http.client import Events, address, root
 from tests.live_http.workflows import counts, echoes, sets
-from tests.waiting import LIMIT
+from tests.waiting import LIMIT, aeventually
 
 
 async def finished(workflow: Any, *args: Any, **options: Any) -> str:
@@ -204,6 +205,31 @@ async def test_an_offset_of_an_earlier_workflow_is_gone(async_db: None) -> None:
     response = await get(client, "streams", "mine", key="s", offset=end)
 
     assert response.status_code == 410
+
+
+@pytest.mark.rule(93)
+@pytest.mark.parametrize("live", ["long-poll", "sse"])
+async def test_a_reader_is_told_of_a_rewind(async_db: None, live: str) -> None:
+    client = await root()
+    handle = await echoes.astart()
+    await handle.asend("before")
+    await arun_until_idle()
+    first = await get(client, "streams", handle.workflow_id, key="s")
+    asked = {"key": "s", "offset": first["Stream-Next-Offset"], "live": live}
+
+    waiting = asyncio.create_task(get(client, "streams", handle.workflow_id, **asked))
+    if live == "sse":
+        # The response has begun. It ends, and its reader connects again.
+        events = Events(await waiting)
+        await handle.arewind(1)
+        await events.all()
+        answer = await get(client, "streams", handle.workflow_id, **asked)
+    else:
+        await aeventually(lambda: get_store().wakeups.is_used)
+        await handle.arewind(1)
+        answer = await waiting
+
+    assert answer.status_code == 410
 
 
 # --- Long polls ----------------------------------------------------------------------------

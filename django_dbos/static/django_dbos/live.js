@@ -21,9 +21,11 @@ const SILENCE = 90_000;
 // HTTP/1.1 has six connections for all tabs of a site. The others poll.
 const MAX_HELD = 2;
 
+// What the page has is of an earlier workflow with the id, or from before a rewind.
+const GONE = "gone";
 const REFUSALS = new Map([
-  [400, "wrong"], [401, "login"], [403, "refused"], [404, "refused"], [410, "refused"],
-  [4400, "wrong"], [4401, "login"], [4403, "refused"],
+  [400, "wrong"], [401, "login"], [403, "refused"], [404, "refused"], [410, GONE],
+  [4400, "wrong"], [4401, "login"], [4403, "refused"], [4410, GONE],
 ]);
 const BUSY = new Set([429, 4429]);
 
@@ -186,6 +188,7 @@ class Reader {
   #options;
   #next;
   #versions;
+  #tag;
   #cursor;
   #httpOffset;
   #running;
@@ -195,6 +198,7 @@ class Reader {
     this.#options = options;
     this.#next = options.offset ?? 0;
     this.#versions = { ...options.versions };
+    this.#tag = options.tag;
   }
 
   get hasToken() { return Boolean(this.#options.token); }
@@ -244,11 +248,13 @@ class Reader {
 
   // The values of an answer over HTTP, and the offset after them.
   takePage(values, next, cursor) {
-    const position = Number(next?.split("_")[1] ?? 0);
+    const [tag, number] = next?.split("_") ?? [];
+    const position = Number(number ?? 0);
     values.forEach((value, index) => {
       if (this.isStream) this.#takeEntry(position - values.length + index, value);
       else this.#takeEvent(value);
     });
+    this.#tag = tag;
     this.#httpOffset = next;
     this.#cursor = cursor;
   }
@@ -257,6 +263,7 @@ class Reader {
     const url = this.#url(this.#options.websocket);
     url.protocol = url.protocol.replace("http", "ws");
     if (this.isStream) url.searchParams.set("offset", this.#next);
+    if (this.#tag) url.searchParams.set("tag", this.#tag);
     if (this.#options.token) url.searchParams.set("token", this.#options.token);
     return url;
   }
@@ -271,10 +278,11 @@ class Reader {
     return fetch(url, { headers, signal, cache: "no-cache" });
   }
 
-  // The server takes a plain number for a position in a stream, and for a version of one event.
+  // A position in a stream, or a version of one event, after the tag of the workflow if it is known.
   #position() {
     const number = this.isStream ? this.#next : this.#versions[this.#options.key];
-    return number ? String(number) : "-1";
+    if (!this.#tag) return number ? String(number) : "-1";
+    return `${this.#tag}_${number ?? 0}`;
   }
 
   #url(path) {
@@ -288,7 +296,7 @@ class Reader {
   #takeEntry(offset, value) {
     if (offset < this.#next) return;
     this.#next = offset + 1;
-    // A plain number, until an answer over HTTP brings an offset of its own again.
+    // Until an answer over HTTP brings an offset of its own again.
     this.#httpOffset = undefined;
     this.#options.onValue?.(value, { offset });
   }
@@ -304,7 +312,8 @@ class Reader {
     while (!signal.aborted) {
       const end = await this.#connect(signal);
       if (signal.aborted) return;
-      if (end.state) return this.#end(end.state);
+      if (end.state === GONE) this.#beginAnew();
+      else if (end.state) return this.#end(end.state);
       if (end.isGood) pause = FIRST_PAUSE;
       else this.setState("reconnecting");
       await sleep(random(end.pause || pause), signal);
@@ -325,6 +334,13 @@ class Reader {
     return end;
   }
 
+  #beginAnew() {
+    this.#next = 0;
+    this.#versions = {};
+    this.#tag = this.#httpOffset = this.#cursor = undefined;
+    this.#options.onRestart?.();
+  }
+
   #end(state) {
     this.#running = undefined;
     readers.delete(this);
@@ -342,9 +358,12 @@ const OVER = { ended: true, login: true, expired: true, refused: true, wrong: tr
  *   workflowId, key: what is followed; of events, no key means all of them
  *   offset: the first entry that is wanted (default 0)
  *   versions: of events, the versions that the page has, by key
+ *   tag: the workflow of which the page has these, as in an offset; it notices a rewind by it
  *   token: from stream_token() or event_token(), for readers without a session
  *   websocket, http: the addresses; at least one of them
  *   onValue(value, {offset} or {key, version}): called for each value, in order, once
+ *   onRestart(): called when the workflow was rewound, or another one has the id: the page forgets
+ *     what it has, and all values come again
  *   onState(state): "live", "reconnecting" or "paused"; at last "ended", "login", "expired",
  *     "refused" or "wrong"
  */
@@ -409,17 +428,21 @@ const says = {
 class LiveElement extends HTMLElement {
   #offset;
   #versions;
+  #tag;
   #stop;
 
   connectedCallback() {
-    const { workflow, key, kind, offset, version, token, websocket, http } = this.dataset;
+    const { workflow, key, kind, offset, version, tag, token, websocket, http } = this.dataset;
     this.#offset ??= Number(offset ?? 0);
     this.#versions ??= version ? { [key]: Number(version) } : {};
+    this.#tag ??= tag ?? "";
     if (!workflow) return;
     this.#stop = follow({
       kind, workflowId: workflow, key, token, websocket, http,
       offset: this.#offset,
       versions: this.#versions,
+      tag: this.#tag,
+      onRestart: () => this.#restart(),
       onValue: (value, place) => this.#take(value, place),
       onState: (state) => this.#setState(state),
     });
@@ -442,6 +465,13 @@ class LiveElement extends HTMLElement {
     if (this.#tell("value", detail)) this.show(value);
   }
 
+  #restart() {
+    this.#offset = 0;
+    this.#versions = {};
+    this.#tag = "";
+    if (this.#tell("restart", {})) this.clear();
+  }
+
   #setState(state) {
     this.dataset.state = state;
     this.write("notice", says[state] ?? "");
@@ -456,6 +486,8 @@ class LiveElement extends HTMLElement {
   }
 
   show(value) {}
+
+  clear() { this.show(null); }
 
   stateChanged(state) {}
 }
@@ -481,6 +513,11 @@ class EventElement extends LiveElement {
     this.dataset.value = text;
     this.write("text", Object.hasOwn(labels, text) ? labels[text] : text);
   }
+
+  clear() {
+    delete this.dataset.value;
+    this.write("text", this.dataset.default ?? "");
+  }
 }
 
 class StreamElement extends LiveElement {
@@ -493,6 +530,8 @@ class StreamElement extends LiveElement {
     if (this.dataset.mode === "text") this.#addText(place, textOf(value));
     else this.#addItem(place, value);
   }
+
+  clear() { this.part("entries")?.replaceChildren(); }
 
   // While text flows in, a screen reader waits; then it reads the whole.
   stateChanged(state) {
