@@ -79,13 +79,18 @@ def call_back(signed: str, read: Any) -> str:
     inquiry_id, secret = known
     store = get_store()
     found = Inquiry.objects.using(store.alias).filter(kind=Inquiry.Kind.CALLBACK, secret=secret)
-    if not found.filter(pk=inquiry_id).exists():
-        return "unknown"
-    message = offloading.offload(callbacks.message_of(read()))
-    if store.answer_inquiry(inquiry_id, message=message, answer=message):
-        return "accepted"
-    row = found.with_state().filter(pk=inquiry_id).first()
+    found = found.filter(pk=inquiry_id).with_state()
+    row = found.first()
     if row is None:
         return "unknown"
+    message = callbacks.message_of(read())
+    if row.state == Inquiry.State.PENDING:
+        # Only now, so that no repetition leaves an object in the storage.
+        kept = offloading.offload(message)
+        if store.answer_inquiry(inquiry_id, message=kept, answer=kept):
+            return "accepted"
+        row = found.first()
+        if row is None:
+            return "unknown"
     is_repeated = row.answer_text is not None and serializers.are_alike(row.answer_text, message)
     return "repeated" if is_repeated else str(row.state)

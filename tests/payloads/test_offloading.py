@@ -24,7 +24,14 @@ from django_dbos.models import Checkpoint, Event, Inquiry, Message, StreamEntry,
 from django_dbos.operations.sweeping import sweep
 from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
-from tests.payloads.workflows import ask_somebody, begin_again, fail, pay, wait_for_note
+from tests.payloads.workflows import (
+    ask_somebody,
+    begin_again,
+    fail,
+    pay,
+    wait_for_callback,
+    wait_for_note,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 UseKeys = Callable[..., None]
@@ -103,6 +110,25 @@ def test_large_values_of_all_kinds_are_outside_of_the_rows(folder: Path) -> None
     assert Message.objects.get(topic="note").message == LARGE
     assert list(paid.read_stream("log", wait=False)) == [{"card": LARGE}]
     assert serializers.to_plain_text(Event.objects.get().value_text) == f'"{LARGE}"'
+
+
+def test_a_callback_that_is_repeated_leaves_no_object(settings: Any) -> None:
+    """Its address is known to others, and goes on to be genuine after the answer."""
+    settings.DBOS = {**settings.DBOS, "BASE_URL": "https://shop.example"}
+    handle = wait_for_callback.start()
+    run_until_idle()
+    path = handle.get_event("url").removeprefix("https://shop.example")
+
+    def post(text: str) -> int:
+        return Client().post(path, text, content_type="text/plain").status_code
+
+    assert post(LARGE) == 200
+    saved = Faulty.saved
+    assert (post(LARGE), post(f"another {LARGE}")) == (200, 409)
+    run_until_idle()
+    assert post(LARGE) == 200
+    assert handle.get_result() == len(LARGE)
+    assert Faulty.saved == saved
 
 
 def test_a_page_of_the_admin_fetches_no_object(client: Client, monkeypatch: Any) -> None:

@@ -71,6 +71,12 @@ def ask_somebody(card: str) -> str:
 
 
 @dbos.workflow
+def wait_for_callback() -> int:
+    dbos.set_event("url", dbos.callback_url("paid"))
+    return len(str(dbos.recv("paid", timeout=None)))
+
+
+@dbos.workflow
 def pass_through_gate(path: str, card: str) -> str:
     charge(card)
     hold(path)
