@@ -223,6 +223,7 @@ class ActingAdmin(ProgressAdmin):
         except ValueError:
             raise BadRequest(f"{asking.ORDER} must be a UUID.") from None
         order = {
+            "id": order_id,
             "act": act.name,
             "options": dict(options),
             "query": request.GET.urlencode(),

@@ -40,7 +40,8 @@ PAGING = ("p", "o", "all")
 
 Order = dict[str, Any]
 """The work to do: `act` and its `options`; `query`, the query string of the list, on the admin site
-`site`; `newest`, the creation time of the newest workflow to change; and `user`, who asked."""
+`site`; `newest`, the creation time of the newest workflow to change; `user`, who asked; and `id`,
+that of the workflow which was started for it."""
 Progress = dict[str, Any]
 """The numbers `total`, `done` and `unchanged`; `named`, the ids and reasons of some unchanged ones;
 `oldest`, the bound of a search without an index; and `after`, the place of the next page."""
@@ -52,6 +53,13 @@ def act_on_all(order: Order, progress: Progress | None = None) -> Progress:
     current = current_workflow()
     assert current is not None
     own = current.workflow_id
+    if order["id"] != own:
+        # The history would name somebody for changes that another one has ordered, who might lack
+        # the permission for them.
+        raise PermissionDenied(
+            f"This is a copy of {order['id']!r}, which somebody else may have ordered: a fork of "
+            "an action changes nothing. Choose the action in the list of workflows."
+        )
     progress = progress or {"done": 0, "unchanged": 0, "named": [], **count(order, own)}
     set_event(PROGRESS, progress)
     for number in itertools.count(1):

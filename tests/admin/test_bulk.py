@@ -10,6 +10,7 @@ from django.contrib import admin
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
 from django.test import Client
 from django.urls import path, reverse
@@ -241,6 +242,27 @@ def test_a_user_who_may_no_longer_stops_it(staff: Client, change: str) -> None:
     workflow = Workflow.objects.get(pk=workflow_id)
     assert workflow.status == "ERROR"
     assert "may no longer cancel workflows" in str(workflow.error)
+
+
+def test_a_fork_changes_nothing_in_the_name_of_somebody_else(staff: Client) -> None:
+    busy.start_many([()] * 5)
+    workflow_id = answer(staff, ask(staff, "cancel_selected"))
+    run_until_idle()
+    for row in Workflow.objects.filter(name=busy.name):
+        dbos.retrieve_workflow(str(row.pk)).resume()
+    User.objects.filter(username="staff").update(username="first")
+    before = LogEntry.objects.count()
+    forker = log_in(Client(), "view_workflow", "fork_workflow")
+
+    forker.post(url_of("fork", workflow_id), {"step": "1"})
+    run_until_idle()
+
+    fork = Workflow.objects.get(forked_from=workflow_id)
+    with pytest.raises(PermissionDenied, match="a fork of an action changes nothing"):
+        dbos.retrieve_workflow(str(fork.pk)).get_result()
+    assert statuses() == {"WAITING": 5}
+    # That of the fork itself.
+    assert LogEntry.objects.count() == before + 1
 
 
 def test_an_order_needs_the_permission_and_a_valid_id(client: Client) -> None:
