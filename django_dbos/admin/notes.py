@@ -132,7 +132,10 @@ def finality(workflow: Workflow) -> str:
     """Return advice on a failed workflow, or "" for others."""
     if workflow.status != Status.ERROR or workflow.is_quarantined:
         return ""
-    return gettext("A failure is final. To try again, start a workflow under another id.")
+    return gettext(
+        "It doesn't run again by itself. Once the cause is fixed, Retry runs it from the step that "
+        "failed."
+    )
 
 
 def _to_second(value: datetime) -> str:

@@ -269,7 +269,10 @@ def test_the_list_shows_the_first_line_of_an_error(operator: Client) -> None:
 
     assert row[2] == "failedLookupError: no stock…"
     # The page shows the error as the outcome, and its note has advice.
-    said = "A failure is final. To try again, start a workflow under another id."
+    said = (
+        "It doesn't run again by itself. Once the cause is fixed, Retry runs it from the step that "
+        "failed."
+    )
     assert get(operator, page_of(handle.workflow_id)).note == said
 
 
