@@ -18,7 +18,9 @@ from django.test import RequestFactory
 from django.utils import translation
 
 import django_dbos as dbos
+from django_dbos.live.offsets import tag_of
 from django_dbos.live.shown import progress_of, text_of
+from django_dbos.models import Workflow
 from django_dbos.testing import run_until_idle
 
 pytestmark = pytest.mark.django_db
@@ -89,6 +91,7 @@ def test_a_list_shows_the_last_entries_and_where_to_go_on(workflow_id: str, root
         "mode": "list",
         "limit": "2",
         "offset": "5",
+        "tag": tag_of(Workflow.objects.get(pk=workflow_id).token),
         "websocket": "",
         "http": "",
     }
