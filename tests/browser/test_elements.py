@@ -328,7 +328,7 @@ def test_each_transport_brings_streams_and_events(
     asked = server.output[before:]
     assert ("WebSocket /ws/dbos/streams/" in asked) == (transport == "websocket")
     assert ("live=sse" in asked) == (transport != "websocket")
-    assert ("502" in asked) == (transport == "polls")
+    assert ('" 502 ' in asked) == (transport == "polls")
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
