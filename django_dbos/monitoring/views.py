@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from threading import Lock
 
+from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, JsonResponse
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
@@ -50,6 +51,7 @@ class _Recent:
 recent = _Recent()
 
 
+@non_atomic_requests
 @never_cache
 @require_safe
 def live(request: HttpRequest) -> HttpResponse:
@@ -58,6 +60,7 @@ def live(request: HttpRequest) -> HttpResponse:
     return _answer(request, found, is_well=found.is_live)
 
 
+@non_atomic_requests
 @never_cache
 @require_safe
 def ready(request: HttpRequest) -> HttpResponse:
@@ -66,6 +69,7 @@ def ready(request: HttpRequest) -> HttpResponse:
     return _answer(request, found, is_well=found.is_ready)
 
 
+@non_atomic_requests
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:

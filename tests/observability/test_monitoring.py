@@ -182,6 +182,12 @@ def test_probes_answer_everyone_and_tell_details_to_few(allowed: Client) -> None
     assert anybody.post("/dbos/health/live/").status_code == 405
 
 
+def test_the_views_ask_outside_of_a_requests_transaction() -> None:
+    """In one, a check would have to read on its connection, which may wait without a limit."""
+    for view in (views.live, views.ready, views.metrics):
+        assert view._non_atomic_requests == {"default"}  # type: ignore[attr-defined]
+
+
 def test_many_requests_cost_one_check(monkeypatch: pytest.MonkeyPatch, allowed: Client) -> None:
     checks = []
     monkeypatch.setattr(views, "check_health", lambda: checks.append(1) or check_health())
