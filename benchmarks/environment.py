@@ -20,6 +20,10 @@ TIMESTAMP_SOCKET = "BENCHMARK_TIMESTAMP_SOCKET"
 HANG = "BENCHMARK_HANG"
 # A worker whose environment has this encrypts values.
 ENCRYPT = "BENCHMARK_ENCRYPT"
+# One that has this exports to OpenTelemetry, 1 % of its traces.
+TRACE = "BENCHMARK_TRACE"
+# One that has this deletes old workflows.
+RETAIN = "BENCHMARK_RETAIN"
 # The concurrency of a worker, where its system has such a setting.
 CONCURRENCY = 100
 # Few datagrams fit in a socket: if they aren't received, the task fails instead of hanging.

@@ -2,7 +2,7 @@
 
 import os
 
-from benchmarks.environment import ENCRYPT, database_url, django_database
+from benchmarks.environment import ENCRYPT, RETAIN, database_url, django_database
 
 SECRET_KEY = "only for benchmarks"
 USE_TZ = True
@@ -16,6 +16,7 @@ DATABASES = {"default": django_database(database_url())}
 DBOS = {
     "SOCKETS_PER_USER": None,
     "ENCRYPTION": {"KEYS": {"2026": bytes(range(32))}} if os.environ.get(ENCRYPT) else None,
+    "RETENTION": 3_600 if os.environ.get(RETAIN) else None,
     "QUEUES": {
         "limited": {"concurrency": 50},
         "rated": {"rate_limit": "1000000/s"},

@@ -7,7 +7,7 @@ import os
 import time
 
 import django_dbos as dbos
-from benchmarks.environment import HANG, send_timestamp
+from benchmarks.environment import HANG, TRACE, send_timestamp
 
 
 @dbos.step
@@ -120,3 +120,26 @@ def naps(seconds: float) -> None:
 @dbos.workflow
 async def hangs_once() -> None:
     await hangs()
+
+
+def _trace() -> None:
+    """Export 1 % of the traces to nowhere, and all metrics to memory."""
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+    from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
+
+    from django_dbos.telemetry import opentelemetry
+
+    tracer_provider = TracerProvider(sampler=ParentBasedTraceIdRatio(0.01))
+    tracer_provider.add_span_processor(BatchSpanProcessor(InMemorySpanExporter()))
+    opentelemetry.instrument(
+        tracer_provider=tracer_provider,
+        meter_provider=MeterProvider(metric_readers=[InMemoryMetricReader()]),
+    )
+
+
+if os.environ.get(TRACE):
+    _trace()

@@ -301,6 +301,17 @@ class DjangoDbos(Engine):
         """Count only workflows of the last hour: counting ten million others takes a second."""
         return self.count(f"{self.finished_query} AND created_at > now() - interval '1 hour'")
 
+    def old_workflows(self) -> int:
+        return self.count(
+            "SELECT count(*) FROM dbos_workflow WHERE created_at < now() - interval '1 hour'"
+        )
+
+    def executor_age(self) -> float:
+        """Return the seconds since the oldest heartbeat of a worker; 0 without one."""
+        text = "SELECT extract(epoch FROM clock_timestamp() - min(heartbeat_at)) FROM dbos_executor"
+        found = self.observer.execute(text).fetchone()
+        return float(found[0]) if found and found[0] is not None else 0.0
+
     def running(self) -> int:
         return self.count("SELECT count(*) FROM dbos_workflow WHERE status = 'PENDING'")
 

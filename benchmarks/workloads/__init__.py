@@ -11,6 +11,8 @@ SUBJECTS = (
     "drain",
     "queues",
     "encryption",
+    "telemetry",
+    "retention",
     "start_and_wait",
     "get_results",
     "start",
