@@ -29,6 +29,9 @@ MAX_SUGGESTED = 100
 # A time that is never reached: the workflow starts when somebody runs it.
 NEVER = datetime.max.replace(tzinfo=UTC)
 
+QUEUE_INPUT = forms.TextInput(attrs={"list": "dbos-queues", "autocomplete": "off"})
+"""Each field copies it."""
+
 
 class ActForm(forms.Form):
     """A form whose cleaned values are the options of an action, as a dict of stored values."""
@@ -47,29 +50,38 @@ class ActForm(forms.Form):
         return dict(self.cleaned_data)
 
 
-class QueueChoice(ActForm):
+class QueueForm(ActForm):
+    """The base of forms with a queue, for which the existing ones are suggested."""
+
+    def clean_queue_name(self) -> str:
+        """Return the name if it may be the name of a queue."""
+        name: str = self.cleaned_data["queue_name"]
+        try:
+            return names.check_queue_name(name) if name else ""
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
+
+    @property
+    def suggestions(self) -> dict[str, list[str]]:
+        """The queues that exist, by the id of the list that the field names."""
+        known = rows_of(Queue).order_by("name").values_list("name", flat=True)[:MAX_SUGGESTED]
+        return {"dbos-queues": sorted({get_settings().default_queue, *known})}
+
+
+class QueueChoice(QueueForm):
     """Another queue for workflows that are resumed."""
 
     queue_name = forms.CharField(
         label=_("Queue"),
         max_length=255,
         help_text=_("The queue in which the workflows continue, from now on."),
-        widget=forms.TextInput(attrs={"list": "dbos-queues", "autocomplete": "off"}),
+        widget=QUEUE_INPUT,
     )
 
     @classmethod
     def initial_of(cls, workflow: Workflow) -> dict[str, Any]:
         """Return the queue that it has."""
         return {"queue_name": workflow.queue_name}
-
-    def clean_queue_name(self) -> str:
-        """Return the name if it may be the name of a queue."""
-        return _checked_queue(self.cleaned_data["queue_name"])
-
-    @property
-    def suggestions(self) -> dict[str, list[str]]:
-        """The queues that exist, by the id of the list that the field names."""
-        return _known_queues()
 
 
 class WithChildren(ActForm):
@@ -82,7 +94,7 @@ class WithChildren(ActForm):
     )
 
 
-class ForkPoint(ActForm):
+class ForkPoint(QueueForm):
     """The step from which forks run, and their queue."""
 
     step = forms.IntegerField(
@@ -97,17 +109,8 @@ class ForkPoint(ActForm):
         max_length=255,
         required=False,
         help_text=_("Empty: the queue of the original."),
-        widget=forms.TextInput(attrs={"list": "dbos-queues", "autocomplete": "off"}),
+        widget=QUEUE_INPUT,
     )
-
-    def clean_queue_name(self) -> str:
-        """Return the name if it may be the name of a queue."""
-        return _checked_queue(self.cleaned_data["queue_name"])
-
-    @property
-    def suggestions(self) -> dict[str, list[str]]:
-        """The queues that exist, by the id of the list that the field names."""
-        return _known_queues()
 
 
 class RewindPoint(WithChildren):
@@ -216,18 +219,6 @@ class MessageText(ActForm):
         except (ValueError, RecursionError, DbosError) as error:
             raise forms.ValidationError(gettext("This can't be sent: %s") % error) from error
         return value
-
-
-def _checked_queue(name: str) -> str:
-    try:
-        return names.check_queue_name(name) if name else ""
-    except ValueError as error:
-        raise forms.ValidationError(str(error)) from error
-
-
-def _known_queues() -> dict[str, list[str]]:
-    known = rows_of(Queue).order_by("name").values_list("name", flat=True)[:MAX_SUGGESTED]
-    return {"dbos-queues": sorted({get_settings().default_queue, *known})}
 
 
 class AttributesText(ActForm):
