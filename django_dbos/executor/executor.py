@@ -29,9 +29,10 @@ from django_dbos.executor.duties.alerts import Alerts
 from django_dbos.executor.duties.duty_thread import DutyThread
 from django_dbos.executor.duties.housekeeping import Housekeeping
 from django_dbos.executor.duties.retention import Retention
+from django_dbos.executor.duties.step_deletions import StepDeletions
 from django_dbos.executor.identity import Identity
 from django_dbos.executor.notifier import Notifier
-from django_dbos.executor.pruning import pruning_of
+from django_dbos.executor.pruning import pruning_of, step_databases_of
 from django_dbos.executor.runs import Effects, Runs
 from django_dbos.interruptions import HandedOver
 from django_dbos.operations import threads
@@ -125,6 +126,9 @@ class Executor:
         if settings.retention is not None:
             pruning = pruning_of(self.store, clock, settings, settings.retention)
             thread.add(Retention(clock, pruning))
+        elsewhere = step_databases_of(settings)
+        if elsewhere:
+            thread.add(StepDeletions(self.store, clock, elsewhere))
         if settings.alerts is not None or signals.alert_raised.has_listeners():
             thread.add(Alerts(self.store, clock, interval=settings.alert_interval))
         return thread

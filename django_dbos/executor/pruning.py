@@ -43,6 +43,8 @@ class Pruned:
     past_runs: int = 0
     strays: int = 0
     """The number of rows of workflows that were gone before."""
+    steps_elsewhere: int = 0
+    """The number of atomic steps on other databases that had been left behind."""
 
     @property
     def total(self) -> int:
@@ -118,6 +120,17 @@ class Pruning:
                     pruned.strays += self._store.delete_strays(session, table, workflow_id)
                 self.took = self._clock() - began
                 yield pruned
+
+    def confirm_step_deletions(self) -> Iterator[Pruned]:
+        """Delete what deleted and rewound workflows may have left on other databases."""
+        pruned = Pruned()
+        deleted: int | None = 0 if self._step_databases else None
+        while deleted is not None:
+            began = self._clock()
+            deleted = elsewhere.confirm_deletions(self._store.alias, self._step_databases)
+            pruned.steps_elsewhere += deleted or 0
+            self.took = self._clock() - began
+            yield pruned
 
     def shrink(self) -> bool:
         """Make the next statement delete fewer rows; return False if it already deletes one."""
@@ -222,6 +235,11 @@ def pruning_of(store: Store, clock: Clock, settings: Settings, rules: Rules) -> 
         store,
         clock,
         rules=rules,
-        step_databases=[alias for alias in settings.step_databases if alias != settings.database],
+        step_databases=step_databases_of(settings),
         patience=settings.heartbeat_interval * SHARE,
     )
+
+
+def step_databases_of(settings: Settings) -> list[str]:
+    """Return the aliases of step databases that aren't the workflow database."""
+    return [alias for alias in settings.step_databases if alias != settings.database]

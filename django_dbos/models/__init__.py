@@ -20,6 +20,7 @@ from django_dbos.models.past_runs import PastRun
 from django_dbos.models.queues import Queue, QueueStart
 from django_dbos.models.schedules import Schedule
 from django_dbos.models.sequences import Sequence
+from django_dbos.models.step_deletions import StepDeletion
 from django_dbos.models.streams import StreamEntry
 from django_dbos.models.wakes import Wake
 from django_dbos.models.workflows import Workflow, WorkflowQuerySet
@@ -40,6 +41,7 @@ __all__ = [
     "QueueStart",
     "Schedule",
     "Sequence",
+    "StepDeletion",
     "StreamEntry",
     "Wake",
     "Workflow",

@@ -7,6 +7,7 @@ the same, so that no COMMIT under way can overtake an outcome that was recorded 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -19,6 +20,12 @@ from django_dbos.store.sessions import translated_errors
 
 if TYPE_CHECKING:
     from django_dbos.models import AtomicCheckpoint
+
+# The age at which a deletion is repeated, and forgotten. A claim that was lost before the workflow
+# was deleted ends far sooner, and nothing is recorded under its token any more.
+CONFIRMED_AFTER = timedelta(hours=1)
+# Tokens whose rows one statement deletes.
+BATCH = 100
 
 
 def record(alias: str, token: UUID, checkpoint: Checkpoint) -> bool:
@@ -69,6 +76,40 @@ def delete(aliases: Iterable[str], tokens: Sequence[UUID]) -> int:
             finally:
                 connections[alias].close_if_unusable_or_obsolete()
     return deleted
+
+
+def note_deletion(workflow_alias: str, tokens: Iterable[UUID]) -> None:
+    """Note, in the open transaction, that no workflow has these tokens any more."""
+    model = apps.get_model("django_dbos", "StepDeletion")
+    noted: Any = models.QuerySet(model, using=workflow_alias)
+    noted.bulk_create(
+        [model(token=token, requested_at=DatabaseNow()) for token in tokens], ignore_conflicts=True
+    )
+
+
+def confirm_deletions(workflow_alias: str, aliases: Sequence[str]) -> int | None:
+    """Repeat some deletions that were noted an hour ago, and forget them; return the rows deleted.
+
+    Returns None if there are no more. The process that noted one may have died right after its
+    commit, a database may have been away, and a run that had lost its claim may have committed a
+    step after the deletion.
+
+    Raises:
+        Error: A database is away. Nothing is forgotten.
+    """
+    model = apps.get_model("django_dbos", "StepDeletion")
+    noted: Any = models.QuerySet(model, using=workflow_alias)
+    try:
+        oldest = noted.annotate(now=DatabaseNow()).order_by("requested_at")[:BATCH]
+        due = [row.token for row in oldest if row.now - row.requested_at >= CONFIRMED_AFTER]
+        if not due:
+            return None
+        # The note goes last: a death in between leaves it to the next worker.
+        deleted = delete(aliases, due)
+        noted.filter(token__in=due).delete()
+        return deleted
+    finally:
+        connections[workflow_alias].close_if_unusable_or_obsolete()
 
 
 def _model() -> type[AtomicCheckpoint]:

@@ -302,7 +302,8 @@ class Histories(Starting, Retention):
     def _delete_elsewhere(self, tokens: Sequence[UUID]) -> None:
         """After the commit, delete what atomic steps have recorded on other databases.
 
-        Nothing looks for these rows any more: the workflows are gone, or have other tokens.
+        Nothing looks for these rows any more: the workflows are gone, or have other tokens. The
+        note of it is committed with that, and workers repeat the deletion later (rule 101).
         """
         aliases = self._step_databases()
 
@@ -313,10 +314,12 @@ class Histories(Starting, Retention):
                 except Exception as error:
                     logger.warning(
                         "The atomic steps of %d deleted or rewound workflow(s) on database %r "
-                        "couldn't be deleted: %r", len(tokens), alias, error,
+                        "couldn't be deleted; a worker tries again in an hour: %r",
+                        len(tokens), alias, error,
                     )  # fmt: skip
 
         if aliases:
+            elsewhere.note_deletion(self.alias, tokens)
             transaction.on_commit(delete, using=self.alias)
 
     def _refuse_active_child(self, workflow_ids: list[str], operation: str, for_id: str) -> None:

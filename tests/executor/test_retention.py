@@ -326,7 +326,7 @@ def test_the_heartbeat_does_not_wait_for_retention(
 def test_without_the_setting_nothing_is_deleted_and_no_thread_runs(
     start_executor: Start, settings: Any
 ) -> None:
-    settings.DBOS = {**settings.DBOS, "RETENTION": None}
+    settings.DBOS = {**settings.DBOS, "RETENTION": None, "STEP_DATABASES": []}
     make(1)
     executor = start_executor()
 

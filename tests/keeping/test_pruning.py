@@ -195,6 +195,7 @@ def test_the_command_shows_and_deletes(capsys: Any) -> None:
         "total": 3,
         "past_runs": 0,
         "strays": 0,
+        "steps_elsewhere": 0,
     }
     assert Workflow.objects.count() == 4
 

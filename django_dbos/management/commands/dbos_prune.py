@@ -7,6 +7,8 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from typing import Any
 
+from django.db import Error
+
 from django_dbos.conf import get_settings
 from django_dbos.core import durations
 from django_dbos.core.ids import new_uuid
@@ -74,7 +76,7 @@ class Command(DatabaseCommand):
         session = store.connect(f"prune-{new_uuid()}", "prune")
         try:
             pruned = _prune(session, pruning, options)
-        except errors.StoreError as error:
+        except (errors.StoreError, Error) as error:
             raise Unavailable(f"The database didn't answer: {error}") from error
         finally:
             session.close()
@@ -116,6 +118,9 @@ def _prune(session: Session, pruning: Pruning, options: dict[str, Any]) -> Prune
     pruned = _last(pruning.find_old(session) if is_dry else pruning.delete_old(session), pruning)
     if options["strays"]:
         pruned.strays = _last(pruning.delete_strays(session), pruning).strays
+    if not is_dry:
+        confirmed = _last(pruning.confirm_step_deletions(), pruning)
+        pruned.steps_elsewhere = confirmed.steps_elsewhere
     return pruned
 
 
@@ -137,6 +142,7 @@ def _data(pruned: Pruned, options: dict[str, Any]) -> dict[str, Any]:
         "total": pruned.total,
         "past_runs": pruned.past_runs,
         "strays": pruned.strays,
+        "steps_elsewhere": pruned.steps_elsewhere,
     }
 
 
@@ -149,6 +155,8 @@ def _lines(pruned: Pruned, options: dict[str, Any]) -> list[str]:
     lines.append(f"Workflows {verb}: {pruned.total:,}")
     if pruned.past_runs:
         lines.append(f"Past runs deleted: {pruned.past_runs:,}")
+    if pruned.steps_elsewhere:
+        lines.append(f"Atomic steps left on other databases: {pruned.steps_elsewhere:,}")
     if options["strays"]:
         lines.append(f"Rows of workflows that were gone: {pruned.strays:,}")
     return lines
