@@ -187,9 +187,15 @@ class EventFollower(Follower[EventFeed, EventPage]):
         known = self._versions
         changed = [key for key, version in state.versions.items() if version > known.get(key, 0)]
         if changed:
+            # Before the read: a reader who lost the permission costs none.
             await self.access.check_again(is_sending=True)
         allowed = await self.access.allowed(changed)
         frames = await feed.values(allowed[:MAX_EVENTS]) if allowed else []
+        if frames:
+            # And after it: the values may be newer than the check, if the read took its time.
+            await self.access.check_again(is_sending=True)
+            still = set(await self.access.allowed([frame.key for frame in frames]))
+            frames = [frame for frame in frames if frame.key in still]
         known.update({frame.key: frame.version for frame in frames})
         is_up_to_date = is_current and len(frames) >= len(allowed)
         return EventPage(

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
@@ -762,6 +762,51 @@ async def test_nothing_is_sent_long_after_the_last_check(
 
     assert all(frame["value"] == "before" for frame in frames)
     assert code == 4403
+
+
+@pytest.fixture
+def slow_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Return a function that has something happen, and the check fall due, during a read."""
+    read_some = Reader.read_some_events
+
+    def set_up(happens: Callable[[], object]) -> None:
+        def read(self: Reader, workflow_id: str, keys: Any) -> Any:
+            happens()
+            monkeypatch.setattr(access, "SENDING", 0)
+            return read_some(self, workflow_id, keys)
+
+        monkeypatch.setattr(Reader, "read_some_events", read)
+
+    return set_up
+
+
+@pytest.mark.parametrize("key", ["done", None])
+async def test_a_value_whose_read_took_long_is_sent_after_a_check(
+    async_db: None, slow_read: Any, key: str | None
+) -> None:
+    workflow_id = await finished(writes, 1)
+    user = await viewer()
+    slow_read(user.user_permissions.clear)
+
+    query = {"workflow_id": workflow_id} | ({"key": key} if key else {})
+    async with connected("events", user, **query) as client:
+        assert await client.frames() == ([], 4403)
+
+
+async def test_a_rule_is_asked_again_for_the_keys_whose_read_took_long(
+    async_db: None, settings: Any, slow_read: Any, worker: Executor
+) -> None:
+    private: set[str | None] = set()
+    settings.DBOS = {**settings.DBOS, "CAN_READ": lambda *asked: asked[3] not in private}
+    handle = await sets.astart({"a": 1, "b": 2})
+    await handle.asend(None)
+    await handle.aget_result(timeout=LIMIT)
+    slow_read(lambda: private.add("b"))
+
+    async with connected("events", AnonymousUser(), workflow_id=handle.workflow_id) as client:
+        frames, code = await client.frames()
+
+    assert ([frame["key"] for frame in frames], code) == (["a"], 1000)
 
 
 @pytest.mark.parametrize("kind", ["streams", "events"])
