@@ -100,14 +100,16 @@ class Receiver:
                 self._failures.note_success()
                 # Any key may have changed before this.
                 get_store().wakeups.notify([EVERYTHING])
+                until = self._loop.time() + RENEWAL
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(RENEWAL):
-                        await self._pass_on(layer, channel)
+                    async with asyncio.timeout_at(until):
+                        await self._pass_on(layer, channel, until)
         finally:
             await layer.group_discard(GROUP, channel)
 
-    async def _pass_on(self, layer: Any, channel: str) -> None:
-        while self.users:
+    async def _pass_on(self, layer: Any, channel: str, until: float) -> None:
+        # The time ends this loop too, as the timeout cancels only once.
+        while self.users and self._loop.time() < until:
             try:
                 message = await layer.receive(channel)
             except Exception as error:
