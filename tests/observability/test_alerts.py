@@ -125,5 +125,6 @@ def test_workers_look(settings: Any) -> None:
 
 
 def test_without_the_setting_and_receivers_no_thread_looks(settings: Any) -> None:
+    settings.DBOS = {**settings.DBOS, "STEP_DATABASES": []}
     with Executor() as executor:
         assert executor.upkeep.is_empty
