@@ -21,6 +21,7 @@ from django_dbos.health import Problem, find_problems
 from django_dbos.models import AlertEpisode
 from django_dbos.store.base import Store
 from django_dbos.store.figures import read_figures
+from django_dbos.telemetry import concealing
 
 __all__ = ["Alert"]
 
@@ -90,5 +91,5 @@ def _tell_of(alert: Alert) -> None:
         call: Callable[..., Any] | None = get_alerts()
         if call is not None:
             call(alert)
-    except Exception:
-        logger.exception("DBOS['ALERTS'] failed for %r", alert)
+    except Exception as error:
+        logger.error("DBOS['ALERTS'] failed for %r", alert, exc_info=concealing.shown("", error))

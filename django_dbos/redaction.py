@@ -39,13 +39,19 @@ def is_on() -> bool:
 def is_error_concealed(workflow_name: str) -> bool:
     """Return whether logs show only the classes of a workflow's errors, without their messages.
 
-    They do while values are encrypted, and where the paths name `error`.
+    They do while values are encrypted, and where the paths name `error`; for "", a workflow whose
+    name isn't known, where the paths of any workflow do.
     """
     if encryption.is_on():
         return True
     rules = get_settings().redact
-    return isinstance(rules, tuple) and any(
-        path[0] in ("error", ANY) for path in _paths_for(rules, workflow_name)
+    if not isinstance(rules, tuple):
+        return False
+    return any(
+        path[0] in ("error", ANY)
+        for name, paths in rules
+        for path in paths
+        if not workflow_name or name in (workflow_name, ANY)
     )
 
 

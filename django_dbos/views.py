@@ -26,6 +26,7 @@ from django_dbos.exceptions import (
 )
 from django_dbos.models import Inquiry
 from django_dbos.operations import answering, form_classes
+from django_dbos.telemetry import concealing
 
 __all__ = ["AnswerFormView", "callback"]
 
@@ -115,7 +116,8 @@ def accept(inquiry: Inquiry, form: Any, user: Any) -> bool:
     except FormNotPending:
         return False
     except (SerializationError, PayloadTooLarge) as error:
-        logger.exception("The answer to form %d can't be stored", inquiry.pk)
+        shown = concealing.shown("", error)
+        logger.error("The answer to form %d can't be stored", inquiry.pk, exc_info=shown)
         form.add_error(None, str(error))
         return False
     return True

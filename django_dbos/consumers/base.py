@@ -19,6 +19,7 @@ from django_dbos.core.values.plain_json import to_text
 from django_dbos.live.following import Follower
 from django_dbos.live.rates import Allowance
 from django_dbos.live.readers import Presence, Reader, Reason, Refused
+from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.consumers")
 
@@ -192,9 +193,13 @@ class WorkflowConsumer:
         except ClientDisconnected as error:
             logger.debug("The client has disconnected: %r", error)
             return
-        except Exception:
+        except Exception as error:
             workflow_id = self._follower.access.workflow_id
-            logger.exception("The socket on workflow %r is closed by an error", workflow_id)
+            logger.error(
+                "The socket on workflow %r is closed by an error",
+                workflow_id,
+                exc_info=concealing.shown("", error),
+            )
             code = INTERNAL_ERROR
         self._leave()
         try:

@@ -11,6 +11,7 @@ from django_dbos.core import names
 from django_dbos.exceptions import PayloadTooLarge, SerializationError
 from django_dbos.live.readers import Reader, Refused
 from django_dbos.live.sending import send_message
+from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.consumers")
 
@@ -47,8 +48,12 @@ async def answer(reader: Reader, workflow_id: str, text: str) -> Mapping[str, An
         return {"refused": key, "reason": str(refused.reason)}
     except (TypeError, ValueError, SerializationError, PayloadTooLarge) as error:
         return {"refused": key, "reason": str(error)}
-    except Exception:
-        logger.exception("A message to workflow %r couldn't be sent", workflow_id)
+    except Exception as error:
+        logger.error(
+            "A message to workflow %r couldn't be sent",
+            workflow_id,
+            exc_info=concealing.shown("", error),
+        )
         return {"refused": key, "reason": "error"}
     return {"sent": key}
 

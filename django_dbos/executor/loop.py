@@ -11,6 +11,7 @@ from django.db import connections
 from django_dbos.core.backoff import Backoff
 from django_dbos.store import errors
 from django_dbos.store.sessions import translated_errors
+from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -82,8 +83,12 @@ class Loop:
         except errors.Unavailable as error:
             if not self._backoff.delay:
                 logger.warning("%s: the database is unavailable: %r", self._thread.name, error)
-        except Exception:
-            logger.exception("%s failed, and goes on", self._thread.name)
+        except Exception as error:
+            logger.error(
+                "%s failed, and goes on",
+                self._thread.name,
+                exc_info=concealing.shown("", error),
+            )
         else:
             if self._backoff.delay:
                 logger.info("%s: the database is back", self._thread.name)

@@ -14,6 +14,7 @@ from django.db import close_old_connections, connections, reset_queries
 
 from django_dbos.operations import runner
 from django_dbos.operations.run import Run
+from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -131,8 +132,8 @@ class Pool:
         reset_queries()
         try:
             runner.execute(run)
-        except BaseException:
-            logger.exception("Workflow %r was interrupted", run.workflow_id)
+        except BaseException as error:
+            _log_interruption(run, error)
         finally:
             close_old_connections()
 
@@ -204,10 +205,18 @@ class Pool:
                         await sync_to_async(connections.close_all)()
         except asyncio.CancelledError:
             logger.warning("Workflow %r was interrupted", run.workflow_id)
-        except BaseException:
-            logger.exception("Workflow %r was interrupted", run.workflow_id)
+        except BaseException as error:
+            _log_interruption(run, error)
         finally:
             self._on_done(run)
+
+
+def _log_interruption(run: Run, error: BaseException) -> None:
+    logger.error(
+        "Workflow %r was interrupted",
+        run.workflow_id,
+        exc_info=concealing.shown(run.definition.name, error),
+    )
 
 
 def _run_until_stopped(loop: asyncio.AbstractEventLoop) -> None:
@@ -215,7 +224,10 @@ def _run_until_stopped(loop: asyncio.AbstractEventLoop) -> None:
     while True:
         try:
             loop.run_forever()
-        except (SystemExit, KeyboardInterrupt):
-            logger.exception("A task raised an exception that stops event loops; the others go on")
+        except (SystemExit, KeyboardInterrupt) as error:
+            logger.error(
+                "A task raised an exception that stops event loops; the others go on",
+                exc_info=concealing.shown("", error),
+            )
         else:
             return

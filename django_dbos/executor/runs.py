@@ -28,6 +28,7 @@ from django_dbos.store.group_commit import BatchWriter
 from django_dbos.store.pubsub import EVERYTHING
 from django_dbos.store.sessions import Session
 from django_dbos.store.writer import Succession, WithEnds
+from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -250,8 +251,12 @@ class Runs:
             if is_reserved:
                 try:
                     self._begin_child(new)
-                except Exception:
-                    logger.exception("Child %r couldn't begin", new.workflow_id)
+                except Exception as error:
+                    logger.error(
+                        "Child %r couldn't begin",
+                        new.workflow_id,
+                        exc_info=concealing.shown(new.name, error),
+                    )
                     self.slots.give_back()
                     self._effects.audit()
         for suspended in plan.suspended:

@@ -17,6 +17,7 @@ from django_dbos.operations.scheduling import new_workflow
 from django_dbos.store import errors
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
+from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -141,10 +142,12 @@ class Scheduler:
             return compute()
         except Exception as error:
             self.broken.add(name)
-            logger.exception(
+            shown = concealing.shown("", error)
+            logger.error(
                 "Schedule %r can't be computed by this executor, and is left to others: %r",
                 name,
-                error,
+                shown,
+                exc_info=shown,
             )
             return None
 

@@ -22,6 +22,7 @@ from django_dbos.live import offsets, tokens
 from django_dbos.live.batching import ask_in_turn
 from django_dbos.live.permissions import Facts, Question, read_facts
 from django_dbos.live.readers import Reader, Reason, Refused
+from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.live")
 
@@ -204,16 +205,17 @@ class Access:
             raise Refused(Reason.NOT_LOGGED_IN) from None
 
     async def _is_allowed_by_rule(self, key: str | None) -> bool:
-        rule = self._rule
+        rule, workflow = self._rule, self._facts.workflow
         if rule is None:
             return False
         try:
             call = rule if iscoroutinefunction(rule) else sync_to_async(rule)
-            return bool(await call(self.reader.user, self._facts.workflow, self._kind, key))
-        except Exception:
-            logger.exception(
+            return bool(await call(self.reader.user, workflow, self._kind, key))
+        except Exception as error:
+            logger.error(
                 "DBOS['CAN_READ'] raised an error; access to workflow %r is refused",
                 self.workflow_id,
+                exc_info=concealing.shown("" if workflow is None else workflow.name, error),
             )
             return False
 

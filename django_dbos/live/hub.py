@@ -24,6 +24,7 @@ from django_dbos.live.access import Access
 from django_dbos.live.feed import Feed
 from django_dbos.store import get_store
 from django_dbos.store.pubsub import Watch
+from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.live")
 
@@ -161,8 +162,9 @@ class Hub:
                 get_store().wakeups.ensure_listening()
                 self._poll(pause - step)
                 await self._check_readers(step)
-            except Exception:
-                logger.exception("A round of the live pages failed")
+            except Exception as error:
+                shown = concealing.shown("", error)
+                logger.error("A round of the live pages failed", exc_info=shown)
 
     def _poll(self, pause: float) -> None:
         due = time.monotonic() - pause

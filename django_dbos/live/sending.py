@@ -28,6 +28,7 @@ from django_dbos.live.threads import in_thread
 from django_dbos.models import Workflow
 from django_dbos.operations.messages import new_message
 from django_dbos.store import get_store
+from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.live")
 
@@ -106,10 +107,11 @@ async def _is_allowed(
     try:
         call = rule if iscoroutinefunction(rule) else sync_to_async(rule)
         return bool(await call(user, workflow, new.topic or None))
-    except Exception:
-        logger.exception(
+    except Exception as error:
+        logger.error(
             "DBOS['CAN_SEND'] raised an error; a message to workflow %r is refused",
             new.workflow_id,
+            exc_info=concealing.shown(str(workflow.name), error),
         )
         return False
 

@@ -30,6 +30,7 @@ from django_dbos.operations.retries import aretry
 from django_dbos.operations.run import Run
 from django_dbos.operations.threads import perform_in_turn
 from django_dbos.store.sessions import is_of_testcase, translated_errors
+from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -185,7 +186,7 @@ class _AtomicStep:
             logger.warning(
                 "The failure of %s can't be recorded on the step's database: %r",
                 self._call.label,
-                refused,
+                concealing.shown(self._run.definition.name, refused),
                 extra=self._call.run.log_fields,
             )
             return True
@@ -204,7 +205,8 @@ class _AtomicStep:
                 logger.warning(
                     "It is unknown whether %s was committed on %r before its workflow was "
                     "cancelled; resume() will find out: %r",
-                    self._call.label, self._transaction.alias, error,
+                    self._call.label, self._transaction.alias,
+                    concealing.shown(self._run.definition.name, error),
                     extra=self._call.run.log_fields,
                 )  # fmt: skip
             else:

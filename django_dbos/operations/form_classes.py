@@ -15,6 +15,7 @@ from typing import Any
 from django_dbos import serializers
 from django_dbos.core import names
 from django_dbos.exceptions import SerializationError
+from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.views")
 
@@ -73,7 +74,8 @@ def make_for(inquiry: Any, data: Any = None) -> Any:
     try:
         return make(str(inquiry.form_name), inquiry.initial, data)
     except (TypeError, ValueError, SerializationError) as error:
-        logger.exception("Form %d can't be shown", inquiry.pk)
+        shown = concealing.shown("", error)
+        logger.error("Form %d can't be shown", inquiry.pk, exc_info=shown)
         raise FormUnusable(str(error)) from error
 
 

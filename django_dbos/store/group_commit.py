@@ -37,6 +37,7 @@ from django_dbos.store.writer import (
     Callback,
     WithEnds,
 )
+from django_dbos.telemetry import concealing
 
 if TYPE_CHECKING:
     from django_dbos.store.base import Store
@@ -243,7 +244,8 @@ class BatchWriter:
                 self._write_singly(batch, error)
                 return
             except Exception as error:
-                logger.exception("A batch of writes failed; writing one by one")
+                shown = concealing.shown("", error)
+                logger.error("A batch of writes failed; writing one by one", exc_info=shown)
                 self._write_singly(batch, error)
                 return
             else:
@@ -291,7 +293,7 @@ class BatchWriter:
     def _blame(self, submission: Submission, error: Exception) -> None:
         logger.error(
             "A write of workflow %r was refused by the database: %r",
-            submission.write.workflow_id, error,
+            submission.write.workflow_id, concealing.shown("", error),
         )  # fmt: skip
         answer = Answer(verdict=Verdict.REFUSED, refusal=Refusal.DATABASE, subject=str(error))
         self._note_refusal(submission.write, answer)
@@ -334,9 +336,10 @@ class BatchWriter:
         try:
             # First: the notifications are queued before the run's end can be seen.
             self._on_commit(plan)
-        except Exception:
+        except Exception as error:
             # The batch is committed all the same, and the next one must not wait for ever.
-            logger.exception("The work after the commit of a batch failed")
+            shown = concealing.shown("", error)
+            logger.error("The work after the commit of a batch failed", exc_info=shown)
         self._answer([submission for submission, _ in answered], [answer for _, answer in answered])
 
     def _answer(self, batch: Sequence[Submission], answers: Sequence[Answer]) -> None:

@@ -16,6 +16,7 @@ from django_dbos.executor.loop import Loop
 from django_dbos.store import errors
 from django_dbos.store.records import HeartbeatReport
 from django_dbos.store.sessions import Session
+from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.executor")
 
@@ -59,8 +60,12 @@ class DutyThread:
         except (errors.StoreError, Error):
             # No other duty would get further: the loop tries again after a pause.
             raise
-        except Exception:
-            logger.exception("%s failed; it runs again later", type(duty).__name__)
+        except Exception as error:
+            logger.error(
+                "%s failed; it runs again later",
+                type(duty).__name__,
+                exc_info=concealing.shown("", error),
+            )
 
     def report(self, session: Session, report: HeartbeatReport) -> None:
         """Hand a heartbeat's report to all duties."""
