@@ -118,7 +118,7 @@ def is_named(column: str, *names: str) -> Q:
     """Return the condition that a name or a queue is one of some, as the list's index compares."""
     if not is_postgresql():
         return Q(**{f"{column}__in": names})
-    return Q(In(Collate(F(column), "C"), names))
+    return Q(In(Collate(F(column), "POSIX"), names))
 
 
 def is_postgresql() -> bool:

@@ -11,7 +11,7 @@ from django.db import migrations
 DROP = "DROP INDEX dbos_workflow_created"
 COLLATED = """
     CREATE INDEX dbos_workflow_created
-    ON dbos_workflow (created_at, name COLLATE "C", queue_name COLLATE "C")
+    ON dbos_workflow (created_at, name COLLATE "POSIX", queue_name COLLATE "POSIX")
 """
 PLAIN = "CREATE INDEX dbos_workflow_created ON dbos_workflow (created_at, name, queue_name)"
 

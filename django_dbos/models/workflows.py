@@ -296,7 +296,7 @@ class Workflow(EngineRow):
             ),
             # The list of the admin finds rare names and queues without reading rows: it compares
             # the entries of this index from the newest on, at 50 ms a million. On PostgreSQL, a
-            # migration collates both differently, and admin.searching.is_named compares alike:
+            # migration collates both as "POSIX", and admin.searching.is_named compares alike:
             # claims must not be able to use it.
             models.Index(fields=("created_at", "name", "queue_name"), name="dbos_workflow_created"),
             # The next two are the admin's; on PostgreSQL, a migration adds one of attributes.

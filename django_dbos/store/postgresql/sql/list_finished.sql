@@ -4,7 +4,7 @@
 WITH page AS MATERIALIZED (
     SELECT *
     FROM dbos_workflow
-    WHERE (created_at, name COLLATE "C", queue_name COLLATE "C", workflow_id) < (
+    WHERE (created_at, name COLLATE "POSIX", queue_name COLLATE "POSIX", workflow_id) < (
         (
             SELECT least(
                 %(created_at)s::timestamptz, clock_timestamp() - make_interval(secs => %(age)s)
@@ -13,7 +13,7 @@ WITH page AS MATERIALIZED (
         %(name)s::text, %(queue_name)s::text, %(row)s::text
     )
     ORDER BY
-        created_at DESC, name COLLATE "C" DESC, queue_name COLLATE "C" DESC, workflow_id DESC
+        created_at DESC, name COLLATE "POSIX" DESC, queue_name COLLATE "POSIX" DESC, workflow_id DESC
     LIMIT %(limit)s
 )
 SELECT
@@ -38,5 +38,5 @@ SELECT
     old.workflow_id
 FROM page AS old
 ORDER BY
-    old.created_at DESC, old.name COLLATE "C" DESC, old.queue_name COLLATE "C" DESC,
+    old.created_at DESC, old.name COLLATE "POSIX" DESC, old.queue_name COLLATE "POSIX" DESC,
     old.workflow_id DESC
