@@ -19,3 +19,4 @@ FROM unnest(
     %(is_quarantined)s::bool[]
 ) AS ended (workflow_id, status, output, error, is_quarantined)
 WHERE workflow.workflow_id = ended.workflow_id
+  AND workflow.workflow_id = ANY(%(workflow_id)s::text[])

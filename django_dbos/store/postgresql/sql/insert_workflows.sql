@@ -60,7 +60,9 @@ CROSS JOIN LATERAL (
     END AS executor_id
     OFFSET 0
 ) AS claimed
-LEFT JOIN dbos_workflow AS parent ON parent.workflow_id = new.parent_id
+LEFT JOIN LATERAL (
+    SELECT deadline_at FROM dbos_workflow WHERE workflow_id = new.parent_id OFFSET 0
+) AS parent ON true
 ORDER BY new.position
 ON CONFLICT DO NOTHING
 RETURNING workflow_id, status
