@@ -40,9 +40,10 @@ def reread_all(readers: Sequence[Reader]) -> None:
     users.read(session[SESSION_KEY] for session in sessions.values() if SESSION_KEY in session)
     for one in in_session:
         one.user = users.of_session(sessions.get(one.session.session_key, {}))
-    for one in known:
-        if not one.has_session:
-            one.user = users.without_session(one.user)
+    others = [one for one in known if not one.has_session]
+    users.read_again(one.user for one in others)
+    for one in others:
+        one.user = users.without_session(one.user)
 
 
 def _read_sessions(sessions: Iterable[Any]) -> dict[str, Session]:
@@ -82,6 +83,7 @@ class _Users:
     def __init__(self) -> None:
         self._by_key: dict[tuple[str, str], Any] = {}
         self._read_at_once: dict[str, Any] = {}
+        self._read_again: dict[Any, dict[Any, Any]] = {}
 
     def read(self, ids: Iterable[str]) -> None:
         """Read at once the users whom Django's own backend would read one by one."""
@@ -111,13 +113,23 @@ class _Users:
         user = self._read_at_once.get(text)
         return user if user is not None and backend.user_can_authenticate(user) else None
 
+    def read_again(self, users: Iterable[Any]) -> None:
+        """Read at once the users whom something else than a session has authenticated."""
+        keys: dict[Any, set[Any]] = defaultdict(set)
+        for user in users:
+            keys[user._meta.model].add(_key_of(user))
+        self._read_again = {
+            model: model._base_manager.in_bulk(wanted) for model, wanted in keys.items()
+        }
+
     def without_session(self, user: Any) -> Any:
-        """Return a user whom something else than a session has authenticated."""
-        name = ("", f"{user._meta.label}:{user.pk}")
-        if name not in self._by_key:
-            self._by_key[name] = user._meta.model._base_manager.filter(pk=user.pk).first()
-        found = self._by_key[name]
+        """Return one of the users whom read_again() has read."""
+        found = self._read_again[user._meta.model].get(_key_of(user))
         return found if found is not None and found.is_active else AnonymousUser()
+
+
+def _key_of(user: Any) -> Any:
+    return user._meta.pk.to_python(user.pk)
 
 
 def _is_verified(found: str | None, user: Any) -> bool:

@@ -75,6 +75,19 @@ async def test_a_user_without_a_session_is_read_again(async_db: None) -> None:
     assert [one.user.is_authenticated for one in readers] == [True, False]
 
 
+async def test_users_without_sessions_are_read_at_once(async_db: None) -> None:
+    users = [await sync_to_async(User.objects.create_user)(f"user-{number}") for number in range(9)]
+    # A project may have made the user from a text.
+    readers = [Reader(user) for user in users] + [Reader(User(pk=str(users[0].pk)))]
+
+    async with captured() as statements:
+        await sync_to_async(reread_all)(readers)
+
+    assert len(statements) == 1
+    assert [one.user.username for one in readers] == [*(user.username for user in users), "user-0"]
+    assert readers[0].user is readers[-1].user
+
+
 @asynccontextmanager
 async def followed(readers: list[Reader], ids: list[str]) -> AsyncIterator[list[Any]]:
     async with AsyncExitStack() as stack:
