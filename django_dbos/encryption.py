@@ -18,9 +18,7 @@ import binascii
 import hashlib
 import hmac
 import itertools
-import json
 import os
-import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -29,11 +27,10 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_dbos import conf
 from django_dbos.conf import Settings
+from django_dbos.core import compound
 from django_dbos.exceptions import EncryptionKeyMissing, SerializationError
 
 PREFIX = "!encrypted:"
-# Within the text of several values, too: they are JSON, in which no value's own text looks so.
-PATTERN = re.compile(r"!encrypted:([A-Za-z0-9_.-]{1,64}):([A-Za-z0-9+/=]+)")
 
 _CHECK, _SALT, _NONCE, _TAG = 4, 12, 12, 16
 # The values of one process under one salt.
@@ -181,18 +178,28 @@ def decrypt(stored: str) -> str:
     """Return the text of an encrypted value; see Keyring.decrypt()."""
     ring = get_keyring()
     if ring is None:
-        raise EncryptionKeyMissing(stored[len(PREFIX) :].partition(":")[0])
+        raise EncryptionKeyMissing(key_id_of(stored))
     return ring.decrypt(stored)
+
+
+def key_id_of(stored: str) -> str:
+    """Return the id of the key by which a text is encrypted that begins with PREFIX."""
+    return stored[len(PREFIX) :].partition(":")[0]
 
 
 def key_ids_in(stored: str) -> set[str]:
     """Return the ids of the keys by which a stored text, or parts of it, are encrypted."""
-    return {found[1] for found in PATTERN.finditer(stored)} if PREFIX in stored else set()
+    if stored.startswith(PREFIX):
+        return {key_id_of(stored)}
+    if PREFIX not in stored:
+        return set()
+    return {key_id_of(part) for part in compound.parts_of(stored) if part.startswith(PREFIX)}
 
 
 def decrypt_all(stored: str) -> str:
     """Return a stored text with its encrypted parts in plain; see encrypt_again()."""
-    return _with_parts(stored, None, lambda text: text) if PREFIX in stored else stored
+    text = decrypt(stored) if stored.startswith(PREFIX) else stored
+    return compound.with_parts(text, decrypt_all) if PREFIX in text else text
 
 
 def encrypt_again(stored: str) -> str:
@@ -206,29 +213,9 @@ def encrypt_again(stored: str) -> str:
     assert ring is not None
     if ring.primary is None:
         return decrypt_all(stored)
-    return _with_parts(stored, ring.primary, ring.encrypt)
-
-
-def _with_parts(stored: str, kept: str | None, seal: Callable[[str], str]) -> str:
-    """Return a stored text whose encrypted parts are decrypted, then sealed again."""
-    is_whole = stored.startswith(PREFIX)
-
-    def again(found: re.Match[str]) -> str:
-        if found[1] == kept:
-            return found[0]
-        try:
-            text = _with_parts(decrypt(found[0]), kept, seal)
-        except EncryptionKeyMissing:
-            raise
-        except SerializationError:
-            if is_whole:
-                raise
-            # A text of the user's that looks so.
-            return found[0]
-        # Within JSON, the text of a value is a string.
-        return seal(text) if is_whole else json.dumps(seal(text))[1:-1]
-
-    return PATTERN.sub(again, stored)
+    if not stored.startswith(PREFIX):
+        return compound.with_parts(stored, encrypt_again) if PREFIX in stored else stored
+    return stored if key_id_of(stored) == ring.primary else ring.encrypt(decrypt_all(stored))
 
 
 def _derived(key: bytes, purpose: bytes, salt: bytes = b"") -> bytes:

@@ -1,5 +1,9 @@
 """Large values in a Django storage: the row has `!offloaded:<key>:<size>:<digest>:<name>`.
 
+A compound text may have references inside, and keys. If it is offloaded itself, the row has these
+references, too, behind its own, which names one of the keys that are to be replaced, if there are
+any: what reads rows alone, as the sweep does, sees all objects and all old keys.
+
 The object is written before the row, so that no row refers to an object that isn't there; an object
 whose row was rolled back is left to `manage.py dbos_sweep_offloaded`. Objects never change, and
 have names that can't be guessed. Rows may share one: the engine copies texts from row to row.
@@ -10,7 +14,6 @@ With DBOS["ENCRYPTION"], the object holds the encrypted text, and the reference 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -24,13 +27,13 @@ from django.core.files.storage import Storage, storages
 
 from django_dbos import encryption
 from django_dbos.conf import get_settings
+from django_dbos.core import compound
 from django_dbos.exceptions import OffloadedValueMissing, OffloadFailed, SerializationError
 
 R = TypeVar("R")
 
 PREFIX = "!offloaded:"
 FOLDER = "dbos"
-# Also within the text of several values, which is JSON.
 PATTERN = re.compile(r"!offloaded:([A-Za-z0-9_.-]*):(\d+):([0-9a-f]{32}):([A-Za-z0-9_./-]+)")
 # The fields of records that hold a value's text.
 VALUES = frozenset({"input", "output", "error", "message", "value", "initial"})
@@ -62,9 +65,12 @@ def is_offloaded(text: str) -> bool:
 
 
 def references_in(text: str) -> Iterator[Reference]:
-    """Return the references in a stored text: itself, or those in the text of several values."""
-    for found in PATTERN.finditer(text) if PREFIX in text else ():
-        yield Reference(found[1], int(found[2]), found[3], found[4])
+    """Return the references in a stored text: itself, and those of the parts of a compound one."""
+    if PREFIX not in text:
+        return
+    for one in [text] if is_offloaded(text) else compound.parts_of(text):
+        for found in PATTERN.finditer(one) if is_offloaded(one) else ():
+            yield Reference(found[1], int(found[2]), found[3], found[4])
 
 
 def has_large(record: Any, above: int) -> bool:
@@ -125,20 +131,19 @@ def fetch(text: str) -> str:
 
 def inlined(text: str) -> str:
     """Return a stored text with its offloaded parts in it."""
-    if is_offloaded(text):
-        return fetch(text)
-    return _with_references(text, lambda reference: fetch(str(reference)))
+    text = fetch(text)
+    return compound.with_parts(text, inlined) if PREFIX in text else text
 
 
 def saved_again(text: str, change: Callable[[str], str], is_old: Callable[[str], bool]) -> str:
     """Return a stored text with references to changed objects, where the key of one is old."""
-
-    def again(reference: Reference) -> str:
-        if not is_old(reference.key_id):
-            return str(reference)
-        return _saved(change(fetch(str(reference))))
-
-    return _with_references(text, again)
+    if PREFIX not in text or not any(is_old(one.key_id) for one in references_in(text)):
+        return text
+    if not is_offloaded(text):
+        return compound.with_parts(text, lambda part: saved_again(part, change, is_old))
+    content = fetch(text)
+    changed = change(content)
+    return text if changed == content else _saved(changed)
 
 
 def storage_of() -> Storage:
@@ -160,11 +165,18 @@ def _saved(text: str) -> str:
     name = f"{FOLDER}/{datetime.now(UTC).date().isoformat()}/{uuid.uuid4().hex}"
     with _storage_failures():
         stored_as = storage_of().save(name, ContentFile(content))
-    key_ids = encryption.key_ids_in(text) if text.startswith(encryption.PREFIX) else ()
-    made = str(Reference(next(iter(key_ids), ""), len(content), _digest(content), stored_as))
+    made = str(Reference(_key_to_name(text), len(content), _digest(content), stored_as))
     if not PATTERN.fullmatch(made):
         raise SerializationError(f"The storage has named an object {stored_as!r}, not {name!r}.")
-    return made
+    return " ".join([made, *map(str, references_in(text))])
+
+
+def _key_to_name(text: str) -> str:
+    """Return the key of an object for its reference: of several, one that is to be replaced."""
+    ring = encryption.get_keyring()
+    primary = None if ring is None else ring.primary
+    key_ids = sorted(encryption.key_ids_in(text), key=lambda key_id: key_id == primary)
+    return next(iter(key_ids), "")
 
 
 @contextmanager
@@ -211,16 +223,3 @@ def _changed(record: Any, above: int, saved: dict[str, str]) -> Any:
         elif field.name == "checkpoint" and value is not None:
             changes[field.name] = _changed(value, above, saved)
     return replace(record, **changes) if changes else record
-
-
-def _with_references(text: str, change: Callable[[Reference], str]) -> str:
-    """Return a text with its references changed; within JSON they are strings."""
-    if PREFIX not in text:
-        return text
-    is_whole = is_offloaded(text)
-
-    def changed(found: re.Match[str]) -> str:
-        new = change(Reference(found[1], int(found[2]), found[3], found[4]))
-        return new if is_whole else json.dumps(new)[1:-1]
-
-    return PATTERN.sub(changed, text)

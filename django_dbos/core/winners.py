@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from django_dbos.core import compound
 
 
 def dump(position: int, value: str | None = None, topic: str | None = None) -> str:
@@ -13,10 +13,4 @@ def dump(position: int, value: str | None = None, topic: str | None = None) -> s
         value: The serialized value; None if there is none: a time has come, or a stream has ended.
         topic: The topic of a message.
     """
-    text = f'{{"winner": {position}'
-    if topic is not None:
-        text += f', "topic": {json.dumps(topic)}'
-    if value is not None:
-        # JSON stays readable; the text of another serializer is kept as a text.
-        text += f', "text": {json.dumps(value)}' if value[:1] == "!" else f', "value": {value}'
-    return text + "}"
+    return compound.of_winner(position, value, topic)

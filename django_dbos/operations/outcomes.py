@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from django_dbos import serializers
+from django_dbos.core import compound
 from django_dbos.core.status import Status
 from django_dbos.exceptions import DbosError, MaxRecoveryAttemptsExceeded, WorkflowCancelled
 from django_dbos.store.records import Outcome
@@ -30,10 +30,7 @@ def dump(workflow_ids: Sequence[str], outcomes: Sequence[Outcome]) -> str:
             texts[position] = text
         is_json = error is None and text is not None and position not in texts
         values.append(str(text) if is_json else "null")
-    text = (
-        f'{{"values": [{", ".join(values)}], '
-        f'"errors": {json.dumps(errors)}, "texts": {json.dumps(texts)}}}'
-    )
+    text = compound.of_outcomes(values, errors, texts)
     if len(text) > MAX_SIZE:
         raise DbosError(
             f"The results of {len(outcomes)} workflows have {len(text)} characters, more than the "

@@ -17,6 +17,7 @@ from typing import Any
 from django.db.models import Q
 
 from django_dbos import encryption, offloading
+from django_dbos.core import compound
 from django_dbos.exceptions import EncryptionKeyMissing, SerializationError
 from django_dbos.store.base import Store
 
@@ -99,12 +100,19 @@ def _is_old(text: str, *, with_plain: bool) -> bool:
     """Return whether a text isn't as the primary key makes it."""
     ring = encryption.get_keyring()
     primary = None if ring is None else ring.primary
-    is_plain = not text.startswith((encryption.PREFIX, offloading.PREFIX))
-    if with_plain and primary is not None and is_plain:
+    if with_plain and primary is not None and any(map(_is_plain, _values_in(text))):
         return True
     if any(_is_old_key(one.key_id, with_plain) for one in offloading.references_in(text)):
         return True
     return bool(encryption.key_ids_in(text) - {primary})
+
+
+def _values_in(text: str) -> list[str]:
+    return compound.parts_of(text) if compound.is_compound(text) else [text]
+
+
+def _is_plain(text: str) -> bool:
+    return not text.startswith((encryption.PREFIX, offloading.PREFIX))
 
 
 def _is_old_key(key_id: str, with_plain: bool) -> bool:
@@ -121,5 +129,11 @@ def _again(text: str, *, with_plain: bool) -> str:
     if text.startswith(offloading.PREFIX):
         return text
     again = encryption.encrypt_again(text)
-    is_plain = not again.startswith(encryption.PREFIX)
-    return encryption.protect(again) if with_plain and is_plain else again
+    if not with_plain:
+        return again
+    # The parts, not the whole: what is in a row tells which objects and keys it needs.
+    return compound.with_parts(again, _sealed) if compound.is_compound(again) else _sealed(again)
+
+
+def _sealed(text: str) -> str:
+    return encryption.protect(text) if _is_plain(text) else text

@@ -21,7 +21,7 @@ import django_dbos as dbos
 from django_dbos import offloading, serializers
 from django_dbos.conf import setting_problems
 from django_dbos.models import Checkpoint, Event, Inquiry, Message, StreamEntry, Workflow
-from django_dbos.operations.sweeping import sweep
+from django_dbos.operations.sweeping import Swept, sweep
 from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
 from tests.payloads.workflows import (
@@ -166,6 +166,74 @@ def test_objects_are_rotated(use_keys: UseKeys, folder: Path) -> None:
     found = sweep_all()
     assert found.deleted > 0
     assert {path.read_text()[:16] for path in objects(folder)} == {"!encrypted:2026:"}
+
+
+@dbos.workflow
+def repeat(text: str, times: int) -> str:
+    return text * times
+
+
+@dbos.workflow
+def repeat_each(times: list[int]) -> list[int]:
+    """Have a record of many values that is large itself; some of the values are large, too."""
+    made = repeat.map([("a value ", number) for number in times])
+    dbos.recv("go")
+    return [len(text) for text in made]
+
+
+def forks_in_turn() -> dbos.WorkflowHandle[list[int]]:
+    """Return a waiting workflow whose history alone still has the results of its children."""
+    handle = repeat_each.start([300, 300, *[20] * 20])
+    run_until_idle()
+    fork = handle.fork(from_step=len(handle.steps()) + 1)
+    handle.cancel()
+    handle.delete(children=True)
+    run_until_idle()
+    return fork
+
+
+def sweep_today() -> Swept:
+    """Sweep, and leave the objects where they are: they name one another."""
+    return sweep(get_store(), days=0, gap=0.0)
+
+
+def finish(handle: dbos.WorkflowHandle[list[int]]) -> list[int]:
+    handle.send(None, topic="go")
+    run_until_idle()
+    return handle.get_result(0)
+
+
+def test_a_record_of_many_is_rotated_in_its_object(use_keys: UseKeys, folder: Path) -> None:
+    use_keys("2025")
+    fork = forks_in_turn()
+    record = Checkpoint.objects.get(step_name__startswith="dbos.map(", related_workflow_id=None)
+    assert str(record.output_text).startswith("!offloaded:2025:")
+    use_keys("2026", "2025")
+    call_command("dbos_rotate_keys", stdout=StringIO())
+    out = StringIO()
+    call_command("dbos_rotate_keys", dry_run=True, stdout=out)
+    assert "Nothing to do" in out.getvalue()
+    sweep_today()
+    assert not any("!encrypted:2025:" in path.read_text() for path in objects(folder))
+    use_keys("2026")
+    assert finish(fork) == [2_400, 2_400, *[160] * 20]
+
+
+@pytest.mark.rule(97)
+@pytest.mark.parametrize("keys", [(), ("2025",)])
+def test_objects_that_an_object_refers_to_are_not_swept(
+    use_keys: UseKeys, keys: tuple[str, ...]
+) -> None:
+    """The children are gone, and the record of their results is in an object of its own."""
+    use_keys(*keys)
+    fork = forks_in_turn()
+    assert sweep_today().orphans == 0
+    if not keys:
+        use_keys("2026")
+        call_command("dbos_rotate_keys", plain=True, stdout=StringIO())
+    assert sweep_today().orphans == (0 if keys else 3)
+    assert "!offloaded:" not in str(fork.export())
+    assert finish(fork) == [2_400, 2_400, *[160] * 20]
 
 
 def test_a_document_has_what_was_offloaded() -> None:

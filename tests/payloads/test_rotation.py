@@ -14,6 +14,7 @@ from django.db import connections
 
 import django_dbos as dbos
 from django_dbos import encryption
+from django_dbos.core import compound
 from django_dbos.executor import Executor
 from django_dbos.models import Checkpoint, Event, Inquiry, Schedule, Workflow
 from django_dbos.operations.rotation import rotate
@@ -46,13 +47,15 @@ def key_ids() -> set[str]:
 
 
 def plain_texts() -> list[str]:
+    """Return the plain values; a compound text is as plain as its parts."""
     return [
-        text
+        part
         for model in VALUE_COLUMNS
         for alias in databases_of(model, "default")
         for row in model._base_manager.using(alias).all()
         for text in texts_of(row)
-        if not text.startswith(encryption.PREFIX)
+        for part in (compound.parts_of(text) if compound.is_compound(text) else [text])
+        if not part.startswith(encryption.PREFIX)
     ]
 
 
@@ -190,6 +193,44 @@ def test_results_of_several_workflows_are_rotated_inside_of_their_record(
     handle.resume()
     run_until_idle()
     assert handle.get_result(0) == ["result", [SECRET] * 3]
+
+
+@dbos.workflow
+def give(value: Any) -> Any:
+    return value
+
+
+@dbos.workflow
+def give_each(values: list[Any]) -> list[Any]:
+    return give.map([(value,) for value in values])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!encrypted:2019:AAAA",
+        "!encrypted:2026:AAAA",
+        f"!offloaded:2019:1:{'a' * 32}:dbos/x",
+        '{"winner": 0, "text": "!encrypted:2019:AAAA"}',
+    ],
+)
+def test_texts_of_users_that_look_encrypted_are_values_like_any_other(
+    use_keys: UseKeys, text: str
+) -> None:
+    handles = [give.start(text), give_each.start([text, {text: [text]}])]
+    run_until_idle()
+    results = [text, [text, {text: [text]}]]
+    documents = [handle.export(decrypt=True) for handle in handles]
+    use_keys("2026")
+    assert run() == {}
+    run("--plain")
+    assert plain_texts() == []
+    assert [handle.get_result(0) for handle in handles] == results
+    use_keys("2026", PRIMARY=None)
+    run()
+    assert [handle.export(decrypt=True)["workflows"] for handle in handles] == [
+        document["workflows"] for document in documents
+    ]
 
 
 @pytest.mark.rule(96)
