@@ -17,12 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 try:
     from opentelemetry import context as otel_context
     from opentelemetry import metrics, trace
+    from opentelemetry.metrics import Observation
     from opentelemetry.trace import SpanKind, Status, StatusCode
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ModuleNotFoundError as error:
@@ -44,7 +46,7 @@ from django_dbos.telemetry.subscribers import (
 )
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import Meter, MeterProvider
+    from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
 __all__ = ["instrument", "uninstrument"]
@@ -52,6 +54,7 @@ __all__ = ["instrument", "uninstrument"]
 SCOPE = "django_dbos"
 _propagator = TraceContextTextMapPropagator()
 _installed: list[Subscriber] = []
+_sinks: list[MeterSink] = []
 _installing = Lock()
 
 
@@ -71,7 +74,8 @@ def instrument(
             return
         tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider)
         meter = metrics.get_meter(SCOPE, meter_provider=meter_provider)
-        _installed.extend((Tracing(tracer), MeasuringSubscriber(MeterSink(meter))))
+        _sinks.append(MeterSink(meter))
+        _installed.extend((Tracing(tracer), MeasuringSubscriber(_sinks[0])))
         for subscriber in _installed:
             subscribe(subscriber)
 
@@ -81,6 +85,8 @@ def uninstrument() -> None:
     with _installing:
         while _installed:
             unsubscribe(_installed.pop())
+        while _sinks:
+            _sinks.pop().end()
 
 
 class Tracing(Subscriber):
@@ -184,29 +190,55 @@ def _shown(run: ObservedRun, error: BaseException) -> BaseException:
 
 
 class MeterSink:
-    """Sends measures to a meter."""
+    """Sends measures to a meter.
+
+    Counts are added up here, and read when metrics are collected: a step is recorded at the cost of
+    an addition, not of a call of the SDK.
+    """
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._instruments: dict[Measure, Any] = {}
+        self._counts: dict[Measure, dict[tuple[str, ...], int]] = {}
+        self._lock = Lock()
 
     def add(self, measure: Measure, amount: int, labels: tuple[str, ...] = ()) -> None:
         """Count."""
-        self._instrument(measure).add(amount, _attributes(measure, labels))
+        with self._lock:
+            counts = self._counts.get(measure)
+            is_new = counts is None
+            if counts is None:
+                counts = self._counts[measure] = {}
+            counts[labels] = counts.get(labels, 0) + amount
+        if is_new:
+            self._meter.create_observable_counter(
+                measure.name,
+                [partial(self._read, measure)],
+                unit=measure.unit,
+                description=measure.description,
+            )
+
+    def _read(self, measure: Measure, options: CallbackOptions) -> list[Observation]:
+        with self._lock:
+            counts = dict(self._counts.get(measure, {}))
+        return [
+            Observation(count, _attributes(measure, labels)) for labels, count in counts.items()
+        ]
 
     def record(self, measure: Measure, seconds: float, labels: tuple[str, ...] = ()) -> None:
         """Note a duration."""
-        self._instrument(measure).record(seconds, _attributes(measure, labels))
-
-    def _instrument(self, measure: Measure) -> Any:
         found = self._instruments.get(measure)
         if found is None:
-            make: Any = (
-                self._meter.create_histogram if measure.is_duration else self._meter.create_counter
+            found = self._meter.create_histogram(
+                measure.name, unit=measure.unit, description=measure.description
             )
-            found = make(measure.name, unit=measure.unit, description=measure.description)
             self._instruments[measure] = found
-        return found
+        found.record(seconds, _attributes(measure, labels))
+
+    def end(self) -> None:
+        """Report no more counts: the meter keeps what it has been given to ask."""
+        with self._lock:
+            self._counts.clear()
 
 
 def _attributes(measure: Measure, labels: tuple[str, ...]) -> dict[str, str]:
