@@ -328,20 +328,56 @@ def test_a_callers_search_path_and_temporary_tables_change_nothing() -> None:
     assert found == started
 
 
+IMPOSTORS = (
+    "FUNCTION public.format(text, text) RETURNS text",
+    "FUNCTION public.concat(text, text, text) RETURNS text",
+    "FUNCTION public.pg_notify(text, text) RETURNS void",
+    "FUNCTION public.json_typeof(jsonb) RETURNS text",
+    "FUNCTION public.starts_with(text, varchar) RETURNS boolean",
+    "FUNCTION public.same_text(text, varchar) RETURNS boolean",
+)
+
+
+def test_what_a_caller_has_made_beside_the_tables_is_not_run_by_the_owner(role: str) -> None:
+    """In a schema where others may create, a better fit than a system function would be called."""
+    grant(role, *client_functions.CLIENT_NAMES)
+    run_on(connection, f"GRANT CREATE ON SCHEMA public TO {role}")
+    run_on(connection, "CREATE TABLE found (name text)")
+    run_on(connection, "GRANT INSERT ON found TO public")
+    run_on(connection, f"SET LOCAL ROLE {role}")
+    for number, impostor in enumerate(IMPOSTORS):
+        ending = "RETURN" if impostor.endswith("void") else "RETURN NULL"
+        body = f"INSERT INTO public.found VALUES ('{number}'); {ending};"
+        run_on(connection, f"CREATE {impostor} LANGUAGE plpgsql AS $$ BEGIN {body} END $$")
+    operator = "LEFTARG = text, RIGHTARG = varchar, FUNCTION = public.same_text"
+    run_on(connection, f"CREATE OPERATOR public.= ({operator})")
+
+    started = call("dbos_start_workflow", ELSEWHERE, [1], deduplication_id="d")
+    assert call("dbos_start_workflow", ELSEWHERE, [1], deduplication_id="d") == started
+    call("dbos_send_message", started, {"a": 1}, "topic")
+    call("dbos_set_attributes", started, {"a": 1})
+    assert call("dbos_get_result", started)["attributes"] == {"a": 1}
+    run_on(connection, "SET CONSTRAINTS ALL IMMEDIATE")
+    run_on(connection, "RESET ROLE")
+
+    assert run_on(connection, "SELECT count(*) FROM found") == 0
+
+
 def test_the_functions_are_where_the_tables_are() -> None:
-    run_on(connection, 'CREATE SCHEMA "Other Shop"')
+    place = '"Other\'s Shop"'
+    run_on(connection, f"CREATE SCHEMA {place}")
     for table in ("dbos_workflow", "dbos_message", "dbos_queue", "dbos_wake"):
-        run_on(connection, f'CREATE TABLE "Other Shop".{table} (LIKE {table} INCLUDING ALL)')
-    run_on(connection, 'CREATE SEQUENCE "Other Shop".dbos_queue_sequence')
-    run_on(connection, 'SET LOCAL search_path TO "Other Shop"')
+        run_on(connection, f"CREATE TABLE {place}.{table} (LIKE {table} INCLUDING ALL)")
+    run_on(connection, f"CREATE SEQUENCE {place}.dbos_queue_sequence")
+    run_on(connection, f"SET LOCAL search_path TO {place}")
     client_functions.create(connection)
     run_on(connection, "SET LOCAL search_path TO public")
 
-    started = run_on(connection, "SELECT \"Other Shop\".dbos_start_workflow('shop.elsewhere.run')")
-    run_on(connection, "SELECT \"Other Shop\".dbos_send_message(%s, '1')", started)
+    started = run_on(connection, f"SELECT {place}.dbos_start_workflow('shop.elsewhere.run')")
+    run_on(connection, f"SELECT {place}.dbos_send_message(%s, '1')", started)
     run_on(connection, "SET CONSTRAINTS ALL IMMEDIATE")
 
-    assert run_on(connection, 'SELECT workflow_id FROM "Other Shop".dbos_workflow') == started
+    assert run_on(connection, f"SELECT workflow_id FROM {place}.dbos_workflow") == started
     assert not Workflow.objects.exists()
 
 

@@ -3,11 +3,16 @@
 A migration makes them, and each later `migrate` replaces those whose text has changed: with this
 package, or with the settings that are written into them. Who may execute them is left as it is; at
 first it is nobody but the owner of the tables.
+
+They run with the owner's rights. So their search path is that of the system's own schema, and all
+else is named with its schema: a role that may make functions and operators beside the tables could
+otherwise have the owner run them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cache
 from importlib.resources import files
 from textwrap import indent
@@ -57,6 +62,8 @@ FOR EACH ROW
 WHEN (current_setting('dbos.sends_by_sql', true) = 'yes')
 EXECUTE FUNCTION {schema}.dbos_wake_receiver()
 """
+# The name of something of ours that has no schema before it, and no column behind it.
+NAME = re.compile(r"(?<![\w.'])(dbos_\w+)\b(?!\.)")
 DROP_TRIGGER = "DROP TRIGGER IF EXISTS dbos_wake_receiver ON {schema}.dbos_message"
 
 
@@ -92,6 +99,7 @@ def drop(connection: Any) -> None:
 def _write(cursor: Any, schema: str, found: dict[str, str | None]) -> None:
     for name in NAMES:
         text = _text(name).replace("{schema}", schema)
+        text = text.replace("{schema in a literal}", schema.replace("'", "''"))
         mark = f"django_dbos {hashlib.sha256(text.encode()).hexdigest()[:16]}"
         if found.get(name, "") == mark:
             continue
@@ -125,7 +133,13 @@ def _text(name: str) -> str:
     text = _file(name)
     for place, value in values.items():
         text = text.replace(place, value)
-    return text
+    return _with_schema(text)
+
+
+def _with_schema(text: str) -> str:
+    """Put the schema before the tables, the functions and the sequence of a function's text."""
+    text = NAME.sub(r"{schema}.\1", text)
+    return text.replace("'dbos_queue_sequence'", "'{schema in a literal}.dbos_queue_sequence'")
 
 
 @cache

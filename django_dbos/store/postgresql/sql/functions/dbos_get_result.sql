@@ -6,7 +6,7 @@ RETURNS json
 LANGUAGE plpgsql
 STABLE
 SECURITY DEFINER
-SET search_path = pg_catalog, {schema}, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
     wanted_id text := workflow_id;

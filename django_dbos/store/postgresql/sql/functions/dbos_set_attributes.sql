@@ -8,7 +8,7 @@ RETURNS void
 LANGUAGE plpgsql
 VOLATILE
 SECURITY DEFINER
-SET search_path = pg_catalog, {schema}, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
     changed_id text := workflow_id;

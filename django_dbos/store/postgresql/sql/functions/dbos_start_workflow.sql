@@ -20,7 +20,7 @@ RETURNS text
 LANGUAGE plpgsql
 VOLATILE
 SECURITY DEFINER
-SET search_path = pg_catalog, {schema}, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
     new_token uuid := dbos_new_uuid();
