@@ -24,8 +24,7 @@ LEFT JOIN LATERAL (
     WHERE workflow_id = ended.workflow_id AND step_number = ended.after_step
     OFFSET 0
 ) AS recorded ON true
-WHERE workflow.workflow_id = held.workflow_id
-  -- The table may have the statistics of an empty one: then all its rows seem as few as these.
-  AND workflow.workflow_id = ANY(%(workflow_id)s::text[])
+-- ANY: see finish_workflows.
+WHERE workflow.workflow_id = ANY(ARRAY[held.workflow_id])
   AND (ended.after_step IS NULL OR recorded.is_there)
 RETURNING workflow.workflow_id, held.claim_number

@@ -1,5 +1,7 @@
 -- End workflows whose rows the fence has locked. One that is past its deadline still runs: its place
--- lingers, see keep_place.
+-- lingers, see keep_place. = ANY(ARRAY[]) of one value, since no plan can merge or hash by it: rows
+-- are looked up by key, whatever the statistics are. By those of an empty table a plan with = reads
+-- all rows.
 UPDATE dbos_workflow AS workflow
 SET status = ended.status,
     is_quarantined = ended.is_quarantined,
@@ -18,5 +20,4 @@ FROM unnest(
     %(workflow_id)s::text[], %(status)s::text[], %(output)s::text[], %(error)s::text[],
     %(is_quarantined)s::bool[]
 ) AS ended (workflow_id, status, output, error, is_quarantined)
-WHERE workflow.workflow_id = ended.workflow_id
-  AND workflow.workflow_id = ANY(%(workflow_id)s::text[])
+WHERE workflow.workflow_id = ANY(ARRAY[ended.workflow_id])
