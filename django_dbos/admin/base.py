@@ -137,6 +137,10 @@ class EngineAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return the rows of the workflow database."""
         return super().get_queryset(request).using(get_settings().database)
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
+        """Return the row of an address, or None: no database has ids with NUL."""
+        return None if "\0" in object_id else super().get_object(request, object_id, from_field)
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the class of the list."""
         return EngineList
@@ -148,8 +152,13 @@ class EngineAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[Any, bool]:
-        """Search for a workflow id. It isn't split into words, as it may contain blanks."""
-        return (queryset.filter(workflow_id=search_term) if search_term else queryset), False
+        """Search for a workflow id. It isn't split into words, as it may contain blanks.
+
+        A list without a search field ignores a term in its address, as Django's lists do.
+        """
+        if not (search_term and self.search_fields):
+            return queryset, False
+        return queryset.filter(workflow_id=search_term), False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Refuse."""

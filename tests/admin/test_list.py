@@ -7,6 +7,8 @@ from html import unescape
 from typing import Any
 
 import pytest
+from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.db import connection
 from django.db.models import QuerySet
 from django.test import Client
@@ -23,6 +25,11 @@ from tests.admin.workflows import SCRIPT, busy, failing, quick
 from tests.store.conftest import register
 
 pytestmark = pytest.mark.django_db
+MODELS = sorted(
+    str(model._meta.model_name)
+    for model in admin.site._registry
+    if model._meta.app_label == "django_dbos"
+)
 
 
 def listed(client: Client, **asked: Any) -> list[str]:
@@ -54,7 +61,7 @@ def start_three() -> list[str]:
     return ids
 
 
-@pytest.mark.parametrize("model", ["workflow", "message", "event", "executor"])
+@pytest.mark.parametrize("model", MODELS)
 def test_every_list_opens(admin_client: Client, model: str) -> None:
     handle = busy.start()
     handle.send("x")
@@ -63,6 +70,23 @@ def test_every_list_opens(admin_client: Client, model: str) -> None:
     response = admin_client.get(reverse(f"admin:django_dbos_{model}_changelist"))
 
     assert response.status_code == 200
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_list_takes_any_search_term(admin_client: Client, model: str) -> None:
+    url = reverse(f"admin:django_dbos_{model}_changelist")
+
+    for term in ("x", "order=17", "\0", "%"):
+        assert admin_client.get(url, {"q": term}).status_code == 200
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("view", ["change", "history"])
+def test_no_row_has_an_id_with_nul(admin_client: Client, model: str, view: str) -> None:
+    url = reverse(f"admin:django_dbos_{model}_{view}", args=[quote("a\0b")])
+
+    # Django leads from ids that don't exist to the index of the admin.
+    assert admin_client.get(url).status_code in (302, 404)
 
 
 def test_the_newest_come_first(operator: Client) -> None:
