@@ -14,6 +14,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
+from asgiref.sync import markcoroutinefunction
+
 from django_dbos.consumers import channel_layer, messages, origins
 from django_dbos.core.values.plain_json import to_text
 from django_dbos.live.following import Follower
@@ -80,7 +82,8 @@ class WorkflowConsumer:
             # Not a coroutine of its own, which would keep the scope.
             return cls(scope, send).serve(scope, receive)
 
-        return application
+        # Servers and test clients take a function without this mark for one of ASGI 2.
+        return markcoroutinefunction(application)
 
     async def serve(self, scope: Mapping[str, Any], receive: Receive) -> None:
         """Serve one socket, and leave nothing of it however that ends."""

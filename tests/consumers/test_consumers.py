@@ -23,6 +23,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 import django_dbos as dbos
+from django_dbos.consumers import StreamConsumer
 from django_dbos.executor import Executor
 from django_dbos.live import access, rates
 from django_dbos.live.offsets import tag_of
@@ -60,6 +61,21 @@ def sets(values: dict[str, Any]) -> None:
         for key, value in more.items():
             dbos.set_event(key, value)
         more = dbos.recv(timeout=None)
+
+
+async def test_the_consumers_serve_without_a_router(async_db: None) -> None:
+    # Servers and test clients would call what they take for an application of ASGI 2 with a scope
+    # alone.
+    handle = await writes.astart(1)
+    await arun_until_idle()
+    user = User(is_superuser=True, is_active=True, pk=1)
+    path = f"/?{urlencode({'workflow_id': handle.workflow_id, 'key': 's'})}"
+    client = Client(StreamConsumer.as_asgi(), path, (), user)
+
+    await client.connect()
+
+    assert await client.frame() == {"offset": 0, "value": [0, 0]}
+    await client.disconnect()
 
 
 @asynccontextmanager
