@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django_dbos.core import names
+from django_dbos.core.texts import is_encodable
 from django_dbos.exceptions import PayloadTooLarge, SerializationError
 from django_dbos.live.readers import Reader, Refused
 from django_dbos.live.sending import send_message
@@ -31,17 +32,17 @@ async def answer(reader: Reader, workflow_id: str, text: str) -> Mapping[str, An
     frame = _read(text)
     if frame is None:
         return None
-    key = frame.get("idempotency_key")
+    key = _repeatable(frame.get("idempotency_key"))
     try:
         names.check_options(frame, FIELDS, owner="A message")
-        if key is None:
+        if frame.get("idempotency_key") is None:
             raise ValueError("The field 'idempotency_key' is missing: the answer repeats it.")
         await send_message(
             reader,
             workflow_id,
             frame["message"],
             topic=frame.get("topic"),
-            idempotency_key=key,
+            idempotency_key=frame["idempotency_key"],
             is_again=True,
         )
     except Refused as refused:
@@ -56,6 +57,11 @@ async def answer(reader: Reader, workflow_id: str, text: str) -> Mapping[str, An
         )
         return {"refused": key, "reason": "error"}
     return {"sent": key}
+
+
+def _repeatable(key: Any) -> str | None:
+    """Return a key as the answer repeats it: None for what it can't be, such as Infinity."""
+    return key if isinstance(key, str) and is_encodable(key) else None
 
 
 def _read(text: str) -> dict[str, Any] | None:

@@ -364,6 +364,32 @@ async def test_a_socket_is_told_why_a_message_is_refused(async_db: None) -> None
     assert await received(workflow_id) == []
 
 
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("Infinity", "must be a str, not float inf"),
+        ("1e400", "must be a str, not float inf"),
+        ("7", "must be a str, not int 7"),
+        (r'"\ud800"', "lone surrogates"),
+        ("[" * 900 + "]" * 900, "must be a str, not list"),
+    ],
+)
+async def test_an_idempotency_key_that_is_no_text_ends_no_socket(
+    async_db: None, key: str, told: str
+) -> None:
+    user = await User.objects.acreate_superuser("root")
+    workflow_id = (await echoes.astart()).workflow_id
+
+    async with connected(workflow_id, user) as socket:
+        await socket.say(f'{{"message": 1, "idempotency_key": {key}}}')
+        refused = await socket.frame()
+        sent = await say(socket, message=2, idempotency_key="k")
+
+    assert refused["refused"] is None
+    assert told in refused["reason"]
+    assert sent == {"sent": "k"}
+
+
 @pytest.mark.parametrize("by_token", [False, True])
 async def test_a_socket_sends_nothing_after_a_log_out(async_db: None, by_token: bool) -> None:
     user = await User.objects.acreate_superuser("root")
