@@ -7,8 +7,9 @@ import time
 
 # The number at once, and the number a second after that.
 MAX_BURST, MAX_RATE = 50, 5.0
-# The number of users beyond which the one is forgotten whose last message is the oldest.
-MAX_USERS = 10_000
+# The number of users, and of workflows, beyond which the one is forgotten whose last message is the
+# oldest.
+MAX_COUNTED = 10_000
 
 
 class Allowance:
@@ -29,16 +30,25 @@ class Allowance:
         return self._left >= 0
 
 
-# In the order of their last messages.
-_by_user: dict[str, Allowance] = {}
-_lock = threading.Lock()
+class Allowances:
+    """The allowances of users, or of workflows, by their names."""
+
+    def __init__(self) -> None:
+        # In the order of their last messages.
+        self._by_name: dict[str, Allowance] = {}
+        self._lock = threading.Lock()
+
+    def take(self, name: str) -> bool:
+        """Count one more message in this process; return whether it is within the limit."""
+        with self._lock:
+            known = self._by_name
+            allowance = known[name] = known.pop(name) if name in known else Allowance()
+            if len(known) > MAX_COUNTED:
+                del known[next(iter(known))]
+            return allowance.take()
 
 
-def take_of_user(pk: object) -> bool:
-    """Count one more message of a user in this process; return whether it is within the limit."""
-    name = str(pk)
-    with _lock:
-        allowance = _by_user[name] = _by_user.pop(name) if name in _by_user else Allowance()
-        if len(_by_user) > MAX_USERS:
-            del _by_user[next(iter(_by_user))]
-        return allowance.take()
+of_users = Allowances()
+# Anonymous visitors can't be distinguished: those of one workflow share its allowance, so that a
+# flood of their messages fills one workflow at most, and only so fast.
+of_visitors = Allowances()

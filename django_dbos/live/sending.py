@@ -63,7 +63,8 @@ async def send_message(
 
     Raises:
         Refused: The user may not send, or there is no such workflow; or a user whom only
-            DBOS["CAN_SEND"] allows to send has sent too much, in this process.
+            DBOS["CAN_SEND"] allows to send has sent too much, or anonymous visitors have to this
+            workflow, in this process.
         ValueError, TypeError: The id, the topic or the key is invalid.
         SerializationError: The message can't be stored; PayloadTooLarge if it is too large.
     """
@@ -83,13 +84,17 @@ async def _check(reader: Reader, new: NewMessage, is_again: bool) -> None:
     rule = _rule()
     if reader.token is not None or not (rule or reader.user.is_authenticated):
         raise _refusal(reader)
+    if not reader.user.is_authenticated and not rates.of_visitors.take(new.workflow_id):
+        logger.warning("A visitor's message to %r is refused: there are too many", new.workflow_id)
+        raise Refused(Reason.TOO_MANY)
     question = Question(reader, new.workflow_id, rule is not None, is_again)
     workflow = (await ask(read_facts, question)).workflow
-    may_send = await in_thread(_may_send, reader.user)
-    if not may_send and reader.user.is_authenticated and not rates.take_of_user(reader.user.pk):
-        logger.warning("A message of user %r is refused: there are too many", reader.user.pk)
+    user = reader.user
+    may_send = await in_thread(_may_send, user)
+    if not may_send and user.is_authenticated and not rates.of_users.take(str(user.pk)):
+        logger.warning("A message of user %r is refused: there are too many", user.pk)
         raise Refused(Reason.TOO_MANY)
-    if workflow is None or not (may_send or await _is_allowed(rule, reader.user, workflow, new)):
+    if workflow is None or not (may_send or await _is_allowed(rule, user, workflow, new)):
         if rule is not None:
             await wait_for_step(began)
         raise _refusal(reader)

@@ -281,19 +281,59 @@ async def test_holders_of_the_permission_send_without_a_limit(
     assert (await status_of(user, workflow_id))[0] == 204
 
 
-def test_the_users_that_are_counted_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "MAX_USERS", 3)
+async def test_visitors_of_a_workflow_send_it_only_so_much_at_once(
+    async_db: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rates, "MAX_RATE", 0)
+    monkeypatch.setattr(rates, "MAX_BURST", 2)
+    settings.DBOS = {**settings.DBOS, "CAN_SEND": lambda user, workflow, topic: True}
+    workflow_id, other = [(await echoes.astart()).workflow_id for _ in range(2)]
 
-    for pk in range(10):
-        assert rates.take_of_user(pk)
+    answers = [(await status_of(None, workflow_id))[0] for _ in range(3)]
+    refused = await status_of(None, workflow_id)
+    unknown = [await status_of(None, "unknown") for _ in range(3)]
 
-    assert list(rates._by_user) == ["7", "8", "9"]
+    assert answers == [204, 204, 429]
+    # An unknown workflow isn't told apart, and other workflows and users aren't affected.
+    assert [one[0] for one in unknown[:2]] == [401, 401]
+    assert unknown[2] == refused
+    assert (await status_of(None, other))[0] == 204
+    assert (await status_of(await User.objects.acreate_user("user"), workflow_id))[0] == 204
+    async with connected(workflow_id, None, token=await dbos.astream_token(workflow_id)) as socket:
+        reply = await say(socket, message=1, idempotency_key="k")
+    assert reply == {"refused": "k", "reason": "too many"}
+    assert len(await received(workflow_id)) == 3
+
+
+def test_visitors_beyond_the_limit_cost_no_query(
+    transactional_db: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(rates, "MAX_BURST", 0)
+    settings.DBOS = {**settings.DBOS, "CAN_SEND": lambda *given: asked.append(given)}
+    body = json.dumps({"workflow_id": "w", "message": 1})
+
+    with CaptureQueriesContext(connection) as queries:
+        response = Client().post(PATH, body, content_type="application/json")
+
+    assert (response.status_code, asked, len(queries)) == (429, [], 0)
+
+
+def test_those_that_are_counted_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "MAX_COUNTED", 3)
+    monkeypatch.setattr(rates, "MAX_RATE", 0)
+    allowances = rates.Allowances()
+
+    for number in range(10):
+        assert allowances.take(str(number))
+
+    assert list(allowances._by_name) == ["7", "8", "9"]
 
 
 @pytest.fixture(autouse=True)
 def _nobody_has_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "_by_user", {})
+    monkeypatch.setattr(rates, "of_users", rates.Allowances())
+    monkeypatch.setattr(rates, "of_visitors", rates.Allowances())
 
 
 async def test_a_token_sends_nothing(async_db: None) -> None:
