@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.auth.models import User
 from django.test import Client as Browser
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.waiting import LIMIT, eventually
@@ -28,12 +32,13 @@ SERVERS = {
 class Server:
     """A server on a port of its own, which it keeps over restarts.
 
-    Its name in `pg_stat_activity` is `connections_name`.
+    Its name in `pg_stat_activity` is `connections_name`, and that of the program is `name`.
     """
 
     def __init__(self, name: str, environment: dict[str, str]) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
+        self.name = name
         self._command = [part.format(port=self.port) for part in SERVERS[name]]
         self.connections_name = f"server on {self.port}"
         self._environment = {**environment, "PGAPPNAME": self.connections_name}
@@ -70,6 +75,25 @@ class Server:
         headers = {"Cookie": f"sessionid={cookie}"}
         address = self.address(kind, **query)
         return connect(address, additional_headers=headers, open_timeout=LIMIT)
+
+    def read_to_the_end(self, *, offset: int = 0, **query: Any) -> Iterator[Any]:
+        """Yield the frames of a stream, up to the last one.
+
+        Daphne waits a second for the answer to its close, whatever is in front of that, and then
+        cuts a reader off, who goes on from where it was.
+        """
+        is_cutting = self.name == "daphne"
+        for _ in range(20 if is_cutting else 1):
+            with (
+                suppress(*([ConnectionClosed] if is_cutting else [])),
+                self.open("streams", **query, offset=offset) as websocket,
+            ):
+                for text in websocket:
+                    frame = json.loads(text)
+                    yield frame
+                    if "closed" in frame:
+                        return
+                    offset += 1
 
     def stop(self, number: signal.Signals) -> tuple[int, str]:
         """Return its exit code and its output. SIGKILL ends all of its processes at once."""

@@ -8,8 +8,8 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -173,43 +173,28 @@ def test_a_reader_that_stops_reading_delays_nobody_and_goes_on_later(
     QuerySet(StreamEntry).bulk_create(ended(workflow_id, LARGE))
     server = start_server(name)
     query = {"workflow_id": workflow_id, "key": "s"}
-    with server.open("streams", cookie=viewer, **query, offset=LARGE) as first:
-        assert [json.loads(text) for text in first] == [{"closed": True}]
+
+    def rest(offset: int) -> list[int | None]:
+        frames = server.read_to_the_end(cookie=viewer, **query, offset=offset)
+        return [frame.get("offset") for frame in frames]
+
+    assert rest(LARGE) == [None]
     before = memory(server)
 
     with stopped_reader(server, viewer, **query) as stopped:
-        offsets = read_to_the_end(server, name, viewer, query)
+        offsets = rest(0)
         grown = memory(server) - before
         found = [frame.get("offset") for frame in stopped.read()]
-    if name == "daphne":
-        found = read_to_the_end(server, name, viewer, query, found)
+    if found[-1:] != [None]:
+        # Daphne has cut it off.
+        assert name == "daphne"
+        found += rest(len(found))
 
     assert offsets == [*range(LARGE), None]
     assert found == offsets
     if name != "daphne":
         # Daphne takes all frames into its memory: no application can know that they wait there.
         assert grown < GROWTH
-
-
-def read_to_the_end(
-    server: Server, name: str, cookie: str, query: dict[str, Any], found: Iterable[int | None] = ()
-) -> list[int | None]:
-    """Return the offsets of all frames; None is that of the last one.
-
-    Daphne waits a second for the answer to its close, whatever is in front of that, and then cuts a
-    reader off, who goes on from where it was.
-    """
-    read = list(found)
-    for _ in range(20 if name == "daphne" else 1):
-        if read[-1:] == [None]:
-            break
-        with (
-            suppress(*([ConnectionClosed] if name == "daphne" else [])),
-            server.open("streams", cookie=cookie, **query, offset=len(read)) as socket,
-        ):
-            for text in socket:
-                read.append(json.loads(text).get("offset"))  # noqa: PERF401
-    return read
 
 
 def ended(workflow_id: str, offset: int) -> list[StreamEntry]:
