@@ -50,6 +50,8 @@ class Act:
         note: A sentence on what follows, on the page that asks before.
         asks_first: It is confirmed, also without a form.
         removes: It deletes the workflows: their pages are gone afterwards.
+        is_of_moment: It isn't done to workflows that have changed since the page which asked was
+            shown, by another operator for example, or by the same form sent before.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Act:
     note: Label = ""
     asks_first: bool = True
     removes: bool = False
+    is_of_moment: bool = False
 
     def applies(self, status: str, is_quarantined: bool) -> bool:
         """Return whether a workflow with this status can be changed."""

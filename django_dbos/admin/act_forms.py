@@ -111,6 +111,12 @@ class ForkPoint(QueueForm):
         help_text=_("Empty: the queue of the original."),
         widget=QUEUE_INPUT,
     )
+    # Under it each workflow is forked once, however often the form is sent.
+    form_id = forms.UUIDField(widget=forms.HiddenInput, initial=uuid4, required=False)
+
+    def clean_form_id(self) -> str:
+        """Return it as text; a new one if the form has none."""
+        return str(self.cleaned_data["form_id"] or uuid4())
 
 
 class RewindPoint(WithChildren):

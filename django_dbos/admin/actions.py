@@ -178,7 +178,8 @@ class ActingAdmin(ProgressAdmin):
             return None
         form = act.form_class(request.POST if asking.ANSWER in request.POST else None)
         if form.is_bound and form.is_valid():
-            self._act(request, asking.confirmed(request, queryset), act, form.options)
+            confirmed = asking.confirmed(request, queryset)
+            self._act(request, confirmed, act, _options(request, act, form))
             return None
         chosen = asking.chosen(queryset)
         url = request.get_full_path()
@@ -187,7 +188,7 @@ class ActingAdmin(ProgressAdmin):
             act,
             form,
             chosen,
-            hidden=asking.hidden(request, chosen),
+            hidden=[*asking.hidden(request, chosen), asking.shown(request, chosen)],
             form_url=url,
             back_url=url,
         )
@@ -292,13 +293,19 @@ class ActingAdmin(ProgressAdmin):
         initial = {**act.form_class.initial_of(workflow), **chosen_before}
         form = act.form_class(given, initial=initial)
         if form.is_bound and form.is_valid():
-            self._act(request, only(workflow_id), act, form.options)
+            self._act(request, only(workflow_id), act, _options(request, act, form))
             is_gone = act.removes and not only(workflow_id).exists()
             return HttpResponseRedirect(links.all_workflows() if is_gone else url)
         chosen = [{name: getattr(workflow, name) for name in asking.FIELDS}]
-        more = note_on_children(act, workflow_id)
         return self._ask_first(
-            request, act, form, chosen, form_url=request.path, back_url=url, more=more
+            request,
+            act,
+            form,
+            chosen,
+            hidden=[asking.shown(request, chosen)],
+            form_url=request.path,
+            back_url=url,
+            more=note_on_children(act, workflow_id),
         )
 
     # Shared by both
@@ -380,6 +387,11 @@ class ActingAdmin(ProgressAdmin):
 def only(workflow_id: str) -> Any:
     """Return a queryset of one workflow, without its values."""
     return rows_of(Workflow).filter(workflow_id=workflow_id).defer(*VALUES)
+
+
+def _options(request: HttpRequest, act: Act, form: ActForm) -> Options:
+    """Return the options of an action, with the states in which the workflows were shown."""
+    return {**form.options, asking.SEEN: asking.seen(request)} if act.is_of_moment else form.options
 
 
 def _may(request: HttpRequest, act: Act) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from uuid import UUID, uuid5
 
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -21,12 +22,18 @@ from django_dbos.admin.act_forms import (
     StartTime,
     WithChildren,
 )
+from django_dbos.admin.asking import SEEN
 from django_dbos.admin.base import MAX_COUNTED, rows_of
 from django_dbos.admin.section import Label
 from django_dbos.admin.values import instant
 from django_dbos.core.durations import LAST_YEAR
 from django_dbos.core.status import ACTIVE, FINISHED, RESUMABLE, Status
-from django_dbos.exceptions import WorkflowDoesNotExist
+from django_dbos.exceptions import (
+    ChangeRefused,
+    DuplicateWorkflow,
+    WorkflowDoesNotExist,
+    WorkflowIdConflict,
+)
 from django_dbos.handles import each
 from django_dbos.models import Workflow
 from django_dbos.operations import attributes, queues
@@ -34,6 +41,7 @@ from django_dbos.operations.forking import make_fork, request_of
 from django_dbos.operations.messages import new_message
 from django_dbos.operations.options import check_run_after
 from django_dbos.store import get_store
+from django_dbos.store.histories import Seen
 
 
 def _cancel(workflow_ids: Sequence[str], options: Options) -> Answers:
@@ -73,31 +81,59 @@ def _send(workflow_ids: Sequence[str], options: Options) -> Answers:
 
 
 def _retry(workflow_ids: Sequence[str], options: Options) -> Answers:
-    return _answers(each(get_store().retry_workflow, workflow_ids))
+    retry, seen = get_store().retry_workflow, _seen(options)
+    return _answers(each(lambda found: retry(found, seen=seen.get(found)), workflow_ids))
 
 
 def _fork(workflow_ids: Sequence[str], options: Options) -> Answers:
     step, queue_name = options["step"], options["queue_name"]
     given = {"queue_name": queue_name} if queue_name else {}
+    form_id = UUID(options["form_id"])
 
     def fork(workflow_id: str) -> None:
+        # One that the same form makes again has the same id.
+        fork_id = str(uuid5(form_id, workflow_id))
         request = request_of(
-            workflow_id, step, from_failure=step is None, args=None, kwargs=None, options=given
+            workflow_id,
+            step,
+            from_failure=step is None,
+            args=None,
+            kwargs=None,
+            options={**given, "workflow_id": fork_id},
         )
-        make_fork(request)
+        try:
+            make_fork(request)
+        except (DuplicateWorkflow, WorkflowIdConflict) as error:
+            reason = gettext("This form was sent before.")
+            raise ChangeRefused(workflow_id, "fork", reason) from error
 
     return _answers(each(fork, workflow_ids))
 
 
 def _rewind(workflow_ids: Sequence[str], options: Options) -> Answers:
-    rewind = get_store().rewind_workflow
+    change, seen = get_store().rewind_workflow, _seen(options)
     step, children = int(options["step"]), bool(options["children"])
-    return _answers(each(lambda found: rewind(found, step, children=children), workflow_ids))
+
+    def rewind(workflow_id: str) -> None:
+        change(workflow_id, step, children=children, seen=seen.get(workflow_id))
+
+    return _answers(each(rewind, workflow_ids))
 
 
 def _delete(workflow_ids: Sequence[str], options: Options) -> Answers:
-    delete, children = get_store().delete_workflow, bool(options["children"])
-    return _answers(each(lambda found: delete(found, children=children), workflow_ids))
+    remove, seen = get_store().delete_workflow, _seen(options)
+    children = bool(options["children"])
+
+    def delete(workflow_id: str) -> None:
+        remove(workflow_id, children=children, seen=seen.get(workflow_id))
+
+    return _answers(each(delete, workflow_ids))
+
+
+def _seen(options: Options) -> Mapping[str, Seen]:
+    """Return the states in which the page which asked has shown the workflows, if there was one."""
+    found: Mapping[str, Seen] = options.get(SEEN, {})
+    return found
 
 
 def _answers(refusals: Mapping[str, str | None]) -> Answers:
@@ -347,6 +383,7 @@ RETRY = Act(
     change=_retry,
     statuses={Status.ERROR, Status.MAX_RECOVERY_ATTEMPTS_EXCEEDED},
     is_for_quarantined=True,
+    is_of_moment=True,
 )
 FORK = Act(
     name="fork",
@@ -398,6 +435,7 @@ REWIND = Act(
     change=_rewind,
     statuses=frozenset(Status) - {Status.DELAYED, Status.PENDING},
     form_class=RewindPoint,
+    is_of_moment=True,
 )
 DELETE = Act(
     name="delete_workflow",
@@ -430,6 +468,7 @@ DELETE = Act(
     statuses=FINISHED,
     form_class=WithChildren,
     removes=True,
+    is_of_moment=True,
 )
 SET_ATTRIBUTES = Act(
     name="set_attributes",

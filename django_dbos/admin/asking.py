@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -11,12 +12,17 @@ from django.http import HttpRequest
 from django.utils.dateparse import parse_datetime
 
 from django_dbos.admin.base import MAX_COUNTED
+from django_dbos.store.histories import Seen
 
 # Fields of the form that asks before: the answer, and the creation time of the newest workflow.
 ANSWER, NEWEST = "post", "newest"
 # The field that makes an action of the list a workflow in the background; a new id in each form.
 ORDER = "order"
-FIELDS = ("workflow_id", "name", "status", "is_quarantined", "created_at")
+# The field with the states in which the workflows were shown.
+SEEN = "seen"
+FIELDS = (
+    "workflow_id", "name", "status", "is_quarantined", "created_at", "token", "claim_number",
+)  # fmt: skip
 
 
 def chosen(queryset: Any) -> list[dict[str, Any]]:
@@ -33,6 +39,21 @@ def hidden(request: HttpRequest, chosen: list[dict[str, Any]]) -> list[tuple[str
     if chosen and NEWEST not in request.POST:
         found.append((NEWEST, chosen[0]["created_at"].isoformat()))
     return found
+
+
+def shown(request: HttpRequest, chosen: list[dict[str, Any]]) -> tuple[str, str]:
+    """Return the field by which the answer acts on workflows as they were shown first."""
+    states = {row["workflow_id"]: [str(row["token"]), row["claim_number"]] for row in chosen}
+    return SEEN, request.POST.get(SEEN) or json.dumps(states)
+
+
+def seen(request: HttpRequest) -> dict[str, Seen]:
+    """Return the states in which the page which asked has shown workflows."""
+    try:
+        found = json.loads(request.POST.get(SEEN) or "{}")
+        return {str(key): (str(token), int(number)) for key, (token, number) in found.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise BadRequest(f"{SEEN} must be what the page has sent.") from None
 
 
 def confirmed(request: HttpRequest, queryset: Any) -> Any:

@@ -56,6 +56,11 @@ INHERITED = (
 )  # fmt: skip
 
 
+Seen = tuple[str, int]
+"""The token and the claim number of a workflow that somebody has seen: whatever claims, wakes,
+cancels, resumes or rewinds it changes one of them."""
+
+
 class _Changed(Exception):
     """Undoes a copy: the original was rewound, deleted or continued as new meanwhile."""
 
@@ -146,28 +151,34 @@ class Histories(Starting, Retention):
 
     # Rewinds
 
-    def rewind_workflow(self, workflow_id: str, to_step: int, *, children: bool = False) -> None:
+    def rewind_workflow(
+        self, workflow_id: str, to_step: int, *, children: bool = False, seen: Seen | None = None
+    ) -> None:
         """Enqueue a finished or waiting workflow from a step on, without what came later.
 
         Args:
             workflow_id: The workflow.
             to_step: The first step that runs again.
             children: Also deletes the workflows that these steps started, and theirs.
+            seen: The state in which it must still be.
 
         Raises:
             WorkflowDoesNotExist: There is no such workflow.
             ChangeRefused: It can't be rewound there.
         """
         with self.session().transaction():
-            self._rewind(self._lock(workflow_id), to_step, "rewind", children)
+            row = self._lock(workflow_id, "rewind", seen)
+            self._rewind(row, to_step, "rewind", children)
 
-    def retry_workflow(self, workflow_id: str, *, children: bool = False) -> None:
+    def retry_workflow(
+        self, workflow_id: str, *, children: bool = False, seen: Seen | None = None
+    ) -> None:
         """Enqueue a failed workflow again, from its failed step on. See rewind_workflow().
 
         One that was given up or quarantined has no failed step: it is resumed.
         """
         with self.session().transaction():
-            row = self._lock(workflow_id)
+            row = self._lock(workflow_id, "retry", seen)
             if row.is_quarantined or row.status == Status.MAX_RECOVERY_ATTEMPTS_EXCEEDED:
                 if not self.resume_workflows([workflow_id])[workflow_id]:
                     raise ChangeRefused(workflow_id, "retry", _TAKEN)
@@ -260,7 +271,9 @@ class Histories(Starting, Retention):
 
     # Deletion
 
-    def delete_workflow(self, workflow_id: str, *, children: bool = False) -> None:
+    def delete_workflow(
+        self, workflow_id: str, *, children: bool = False, seen: Seen | None = None
+    ) -> None:
         """Delete a finished workflow with all its rows; with `children` also those it started.
 
         Raises:
@@ -268,7 +281,7 @@ class Histories(Starting, Retention):
             ChangeRefused: It, or one of the children, hasn't ended.
         """
         with self.session().transaction():
-            self._lock(workflow_id)
+            self._lock(workflow_id, "delete", seen)
             self._delete([workflow_id], "delete", workflow_id, children=children)
 
     def _delete(
@@ -330,12 +343,16 @@ class Histories(Starting, Retention):
 
     # What is asked first
 
-    def _lock(self, workflow_id: str) -> Workflow:
+    def _lock(self, workflow_id: str, operation: str, seen: Seen | None) -> Workflow:
         """Lock a workflow's row: a claim, a wake-up or an end comes before or after (rule 92)."""
         found = self._workflows().select_for_update().defer("output_text")
         row = found.filter(workflow_id=workflow_id).first()
         if row is None or _is_being_deleted(row):
             raise WorkflowDoesNotExist(workflow_id)
+        if seen is not None and seen != (str(row.token), row.claim_number):
+            raise ChangeRefused(
+                workflow_id, operation, "it has changed since the page was shown. Look at it again."
+            )
         return row
 
     def _read(self, workflow_id: str) -> Workflow:

@@ -9,9 +9,10 @@ from django.contrib.admin.models import DELETION, LogEntry
 from django.test import Client
 from django.urls import reverse
 
+import django_dbos as dbos
 from django_dbos.models import Workflow
 from django_dbos.testing import run_until_idle
-from tests.admin.conftest import LIST, get, log_in, page_of, url_of
+from tests.admin.conftest import LIST, Page, get, log_in, page_of, url_of
 from tests.admin.test_acts import fill, fill_many
 from tests.lifecycle.workflows import broken, child, done, fails, parent
 
@@ -111,6 +112,85 @@ def test_many_of_the_list_are_changed(staff: Client, failed: Any) -> None:
     page = fill_many(staff, "delete_finished", *ids)
     assert "2 deleted." in page.text
     assert Workflow.objects.count() == 1
+
+
+def send(client: Client, name: str, workflow_id: str, **fields: Any) -> Page:
+    response = client.post(url_of(name, workflow_id), fields, follow=True)
+    return Page(response.content.decode())
+
+
+def test_a_form_that_is_sent_twice_forks_once(staff: Client, failed: Any) -> None:
+    asked = get(staff, url_of("fork", failed.workflow_id)).hidden
+
+    send(staff, "fork", failed.workflow_id, **asked, step="2")
+    again = send(staff, "fork", failed.workflow_id, **asked, step="2")
+
+    assert Workflow.objects.filter(forked_from=failed.workflow_id).count() == 1
+    assert "0 forked, 1 can't be forked." in again.text
+    assert "This form was sent before" in again.text
+    assert logged() == ["Forked from step 2."]
+    fill(staff, "fork", failed.workflow_id, step="2")
+    assert Workflow.objects.filter(forked_from=failed.workflow_id).count() == 2
+
+
+@pytest.mark.rule(92)
+@pytest.mark.parametrize(
+    ("name", "fields"), [("retry", {}), ("rewind", {"step": "1"}), ("delete_workflow", {})]
+)
+def test_a_workflow_that_has_changed_since_the_page_was_shown_stays(
+    staff: Client, failed: Any, name: str, fields: dict[str, str]
+) -> None:
+    """Another operator, or the first click of a double one, has retried it; it has failed again."""
+    asked = get(staff, url_of(name, failed.workflow_id)).hidden
+    broken.add("c")
+    failed.retry()
+    run_until_idle()
+    assert failed.get_status() == "ERROR"
+    before = dict(done)
+
+    page = send(staff, name, failed.workflow_id, **asked, **fields)
+
+    assert "it has changed since the page was shown" in page.text
+    assert failed.get_status() == "ERROR"
+    run_until_idle()
+    assert (done, logged()) == (before, [])
+    fill(staff, name, failed.workflow_id, **fields)
+    assert len(logged()) == 1
+
+
+def test_a_later_workflow_with_the_same_id_is_not_deleted(staff: Client) -> None:
+    child.using(workflow_id="w").start("x")
+    run_until_idle()
+    asked = get(staff, url_of("delete_workflow", "w")).hidden
+    handle = dbos.retrieve_workflow("w")
+    handle.delete()
+    child.using(workflow_id="w").start("x")
+    run_until_idle()
+
+    page = send(staff, "delete_workflow", "w", **asked)
+
+    assert "it has changed since the page was shown" in page.text
+    assert handle.get_status() == "SUCCESS"
+
+
+def test_of_many_those_that_have_changed_stay(staff: Client, failed: Any) -> None:
+    healthy = child.start("x")
+    run_until_idle()
+    ids = [failed.workflow_id, healthy.workflow_id]
+    data = {"action": "rewind_selected", "_selected_action": ids}
+    asked = Page(staff.post(reverse(LIST), data).content.decode()).hidden
+    # A mistake in the form shows it again, with what was seen first.
+    failed.rewind(1)
+    wrong = staff.post(reverse(LIST), {**asked, "step": "0"})
+    asked = Page(wrong.content.decode()).hidden
+
+    page = Page(staff.post(reverse(LIST), {**asked, "step": "1"}, follow=True).content.decode())
+
+    assert "1 rewound, 1 can't be rewound." in page.text
+    assert healthy.get_status() == "ENQUEUED"
+    for nonsense in ("[]", "{", '{"a": 1}', '{"a": [1, "x"]}', "[" * 100_000):
+        response = staff.post(reverse(LIST), {**asked, "step": "1", "seen": nonsense})
+        assert response.status_code == 400
 
 
 @pytest.mark.parametrize("missing", CHANGES)
