@@ -162,12 +162,19 @@ def day_of(name: str) -> date | None:
 
 def _saved(text: str) -> str:
     content = text.encode()
-    name = f"{FOLDER}/{datetime.now(UTC).date().isoformat()}/{uuid.uuid4().hex}"
+    folder = f"{FOLDER}/{datetime.now(UTC).date().isoformat()}"
     with _storage_failures():
-        stored_as = storage_of().save(name, ContentFile(content))
+        storage, name = storage_of(), f"{folder}/{uuid.uuid4().hex}"
+        stored_as = storage.save(name, ContentFile(content))
     made = str(Reference(_key_to_name(text), len(content), _digest(content), stored_as))
-    if not PATTERN.fullmatch(made):
-        raise SerializationError(f"The storage has named an object {stored_as!r}, not {name!r}.")
+    # Another name is fine, such as one with a suffix, where the sweep finds it.
+    if not PATTERN.fullmatch(made) or stored_as.rpartition("/")[0] != folder:
+        with _storage_failures():
+            storage.delete(stored_as)
+        raise OffloadFailed(
+            f"it has named an object {stored_as!r}, not {name!r}. It may choose another name in "
+            "that folder, of ASCII letters, digits, '_', '-' and '.'"
+        )
     return " ".join([made, *map(str, references_in(text))])
 
 

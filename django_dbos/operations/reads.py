@@ -73,6 +73,7 @@ class BaseRead(Generic[T]):
         self._known = known
         self._is_apart = is_apart
         self._backoff = Backoff(*BACKOFF)
+        self._culprit = ""
 
     def blocking(self) -> AbstractContextManager[None]:
         """Return a context in which the caller blocks until the next poll."""
@@ -88,7 +89,7 @@ class BaseRead(Generic[T]):
             self._note(error)
             return None
         if self._backoff.delay:
-            logger.info("Workflow %r: the database is back", self._run.workflow_id)
+            logger.info("Workflow %r: %s is back", self._run.workflow_id, self._culprit)
         return (answer,)
 
     def _next_pause(self) -> float:
@@ -107,10 +108,12 @@ class BaseRead(Generic[T]):
             connections.close_all()
 
     def _note(self, error: errors.StoreError) -> None:
+        self._culprit = error.culprit
         if not self._backoff.delay:
             logger.warning(
-                "Workflow %r waits for the database, which is unavailable: %r",
+                "Workflow %r waits for %s, which is unavailable: %r",
                 self._run.workflow_id,
+                error.culprit,
                 error,
                 extra=self._run.log_fields,
             )

@@ -12,6 +12,12 @@ T = TypeVar("T")
 V = TypeVar("V")
 
 
+class StorageAway(errors.Unavailable):
+    """The storage of large values has failed, which may be over soon."""
+
+    culprit = "the storage of large values"
+
+
 def storing(act: Callable[[V], T], value: V) -> Callable[[], T]:
     """Return a call of `act` for `reads.apatiently`, which repeats it while the storage fails."""
 
@@ -19,6 +25,6 @@ def storing(act: Callable[[V], T], value: V) -> Callable[[], T]:
         try:
             return act(value)
         except OffloadFailed as error:
-            raise errors.Unavailable(str(error)) from error
+            raise StorageAway(str(error)) from error
 
     return call

@@ -52,10 +52,10 @@ def sweep(store: Store, *, days: int = DAYS, gap: float = GAP, is_trial: bool = 
     """
     old = set(_list_old(datetime.now(UTC).date() - timedelta(days=days)))
     swept = Swept(objects=len(old))
-    orphans = old - _referred(store) if old else set()
+    orphans = _without_row(store, old)
     if orphans and not is_trial:
         time.sleep(gap)
-        orphans -= _referred(store)
+        orphans = _without_row(store, orphans)
     swept.orphans = len(orphans)
     if not is_trial:
         storage = offloading.storage_of()
@@ -63,6 +63,22 @@ def sweep(store: Store, *, days: int = DAYS, gap: float = GAP, is_trial: bool = 
             storage.delete(name)
             swept.deleted += 1
     return swept
+
+
+def _without_row(store: Store, objects: set[str]) -> set[str]:
+    """Return the objects that no row refers to.
+
+    They are compared by the last part of their names, which is unique: a storage may list an object
+    under another path than the one that it gave when it saved it.
+    """
+    if not objects:
+        return set()
+    referred = {_last(name) for name in _referred(store)}
+    return {name for name in objects if _last(name) not in referred}
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _list_old(last: date) -> Iterator[str]:

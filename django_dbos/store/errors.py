@@ -28,7 +28,12 @@ EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class StoreError(DatabaseError):
-    """The database refused a statement, or could not be reached."""
+    """The database refused a statement, or could not be reached.
+
+    `culprit` names what did, for logs: a run waits for a storage as it does for the database.
+    """
+
+    culprit = "the database"
 
 
 class Unavailable(StoreError, OperationalError):
