@@ -8,8 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django_dbos import encryption, offloading, redaction, serializers
+from django_dbos.conf import get_settings
 from django_dbos.core.names import check_workflow_id
 from django_dbos.core.numbers import check_bool
+from django_dbos.core.status import Status
 from django_dbos.exceptions import WorkflowDoesNotExist
 
 if TYPE_CHECKING:
@@ -46,8 +48,8 @@ def _exported(
     from django_dbos.models import Workflow
     from django_dbos.store import documents
 
-    seen: set[str] = set()
     left = [check_workflow_id(workflow_id) for workflow_id in dict.fromkeys(workflow_ids)]
+    seen = set(left)
     found = Workflow.objects.using(store.alias)
     with documents.snapshot(store.alias):
         while left:
@@ -56,20 +58,56 @@ def _exported(
             for workflow_id in some:
                 if workflow_id not in rows:
                     raise WorkflowDoesNotExist(workflow_id)
-                seen.add(workflow_id)
                 yield _document(store.alias, rows[workflow_id], documents, text_of)
             if children:
                 begun = found.filter(parent_id__in=some).order_by("created_at", "pk")
                 ids = [str(pk) for pk in begun.values_list("pk", flat=True)]
-                left += [pk for pk in ids if pk not in seen and pk not in left]
+                left += [pk for pk in ids if pk not in seen]
+                seen.update(ids)
 
 
 def _document(alias: str, workflow: Any, documents: Any, text_of: Any) -> dict[str, Any]:
     made: dict[str, Any] = {"workflow": documents.to_json(workflow, text_of)}
     for name, model in documents.PARTS.items():
-        rows = model._base_manager.using(alias).filter(workflow_id=workflow.pk).order_by("pk")
+        rows = list(model._base_manager.using(alias).filter(workflow_id=workflow.pk).order_by("pk"))
+        if name == "checkpoints":
+            rows += _only_elsewhere(alias, workflow, rows)
         made[name] = [documents.to_json(row, text_of) for row in rows]
     return made
+
+
+def _only_elsewhere(alias: str, workflow: Any, checkpoints: list[Any]) -> list[Any]:
+    """Return the atomic steps that are committed on step databases and not in the history.
+
+    Their worker died in between. The next run would adopt them, as a run of the import then does,
+    where those databases aren't. The worker of a claimed workflow may be about to copy them, and a
+    workflow that has succeeded has them all.
+    """
+    from django_dbos.models import AtomicCheckpoint, Checkpoint
+
+    if workflow.status in (Status.PENDING, Status.SUCCESS):
+        return []
+    known = {row.step_number for row in checkpoints}
+    last = max((row.record_order for row in checkpoints), default=0)
+    found: list[Any] = []
+    for other in get_settings().step_databases:
+        rows = AtomicCheckpoint.objects.using(other).filter(token=workflow.token)
+        for row in rows.exclude(step_number__in=known).order_by("step_number"):
+            copy = Checkpoint(
+                workflow_id=workflow.workflow_id,
+                step_number=row.step_number,
+                step_name=row.step_name,
+                state=Checkpoint.State.RECORDED,
+                output_text=row.output_text,
+                error_text=row.error_text,
+                record_order=last + len(found) + 1,
+                claim_number=workflow.claim_number,
+                attempts=1,
+                recorded_at=row.recorded_at,
+            )
+            copy._state.db = alias
+            found.append(copy)
+    return found
 
 
 def _text(decrypt: bool, user: Any, row: Any, field: str, text: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError
 from django.db.models import QuerySet
 
+from django_dbos.core.ids import new_uuid
 from django_dbos.core.names import check_workflow_id
 from django_dbos.core.numbers import check_bool
 from django_dbos.core.status import ACTIVE, Status
@@ -53,9 +55,10 @@ def import_document(store: Store, document: Any, *, run: bool = False) -> list[s
     check_bool(run, "run")
     found = _read_all(document)
     ids = [workflow["workflow_id"] for workflow, _ in found]
-    twice = next((one for position, one in enumerate(ids) if one in ids[:position]), None)
-    if twice is not None:
+    for twice in (one for one, count in Counter(ids).items() if count > 1):
         raise ImportRefused(f"Workflow {twice!r} is in the document twice.")
+    for workflow, parts in found:
+        _renew_token(workflow, parts)
     to_run = [workflow["workflow_id"] for workflow, _ in found if workflow["status"] in ACTIVE]
     with store.session().transaction():
         _refuse_existing(store, ids)
@@ -171,6 +174,18 @@ def _workflow_row(workflow: dict[str, Any]) -> dict[str, Any]:
         # Not its error: resume() takes it for what it was.
         row |= {**FORGOTTEN, "status": Status.CANCELLED.value, "finished_at": DatabaseNow()}
     return row
+
+
+def _renew_token(workflow: Fields, parts: dict[str, list[Fields]]) -> None:
+    """Give a workflow another token than the original's, and its forms and callbacks that one.
+
+    The original may still be there, and share a step database with the import: under one token they
+    would adopt one another's atomic steps, and the deletion of one would take the other's.
+    """
+    old, workflow["token"] = workflow["token"], new_uuid()
+    for inquiry in parts["inquiries"]:
+        if inquiry["token"] == old:
+            inquiry["token"] = workflow["token"]
 
 
 def _insert(store: Store, model: Any, rows: list[dict[str, Any]]) -> None:

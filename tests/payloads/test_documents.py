@@ -13,10 +13,20 @@ import pytest
 from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.models import QuerySet
 
 import django_dbos as dbos
 from django_dbos.exceptions import RecordedError
-from django_dbos.models import Checkpoint, Event, Inquiry, Message, PastRun, StreamEntry, Workflow
+from django_dbos.models import (
+    AtomicCheckpoint,
+    Checkpoint,
+    Event,
+    Inquiry,
+    Message,
+    PastRun,
+    StreamEntry,
+    Workflow,
+)
 from django_dbos.store import documents
 from django_dbos.store.values import VALUE_COLUMNS
 from django_dbos.testing import arun_until_idle, run_until_idle
@@ -30,7 +40,7 @@ from tests.payloads.workflows import (
     wait_for_note,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 UseKeys = Callable[..., None]
 Document = dict[str, Any]
 
@@ -68,6 +78,9 @@ def everything() -> dict[str, list[dict[str, Any]]]:
     for model in (Workflow, *documents.PARTS.values()):
         rows = model._base_manager.order_by("pk")
         found[model.__name__] = [documents.to_json(row, lambda *given: given[-1]) for row in rows]
+    for row in (*found["Workflow"], *found["Inquiry"]):
+        # An import has a token of its own.
+        row["token"] = None
     return found
 
 
@@ -91,6 +104,122 @@ def test_a_finished_workflow_is_the_same_afterwards() -> None:
         dbos.retrieve_workflow("failed").get_result(0)
     run_until_idle()
     assert everything() == before
+
+
+@dbos.step
+def is_noted(number: int) -> int:
+    return number
+
+
+@dbos.workflow
+def takes_many_steps(count: int) -> int:
+    return sum(is_noted(number) for number in range(count))
+
+
+def test_ten_thousand_steps_go_there_and_back(django_assert_max_num_queries: Any) -> None:
+    handle = takes_many_steps.using(workflow_id="long").start(10_000)
+    run_until_idle()
+    before = everything()
+    with django_assert_max_num_queries(20):
+        document = through_json(handle.export())
+    clear()
+    # 500 rows a statement, or what SQLite allows.
+    with django_assert_max_num_queries(10_000 // 50 + 20):
+        dbos.import_workflows(document)
+
+    assert len(before["Checkpoint"]) == 10_000
+    assert everything() == before
+    handle.rewind(10_000)
+    run_until_idle()
+    assert handle.get_result(0) == sum(range(10_000))
+
+
+class Id(str):
+    """A text that counts its comparisons."""
+
+    __slots__ = ()
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Id.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_an_import_does_not_compare_each_id_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    fail.using(workflow_id="one").start(SECRET)
+    run_until_idle()
+    document = through_json(dbos.export_workflows(["one"]))
+    clear()
+    (only,) = document["workflows"]
+    document["workflows"] = [
+        {**only, "workflow": {**only["workflow"], "workflow_id": f"one-{number}"}}
+        for number in range(1_000)
+    ]
+    read = documents.from_json
+
+    def counted(model: Any, given: Any, place: str) -> dict[str, Any]:
+        row = read(model, given, place)
+        return row if model is not Workflow else {**row, "workflow_id": Id(row["workflow_id"])}
+
+    monkeypatch.setattr(documents, "from_json", counted)
+    monkeypatch.setattr("django_dbos.operations.importing.check_workflow_id", str)
+    Id.compared = 0
+
+    assert len(dbos.import_workflows(document)) == 1_000
+    # All pairs would be half a million.
+    assert Id.compared < 20_000
+
+
+@dbos.step(atomic=True, using="other")
+def pays_elsewhere() -> str:
+    PAID.append("paid")
+    return "receipt"
+
+
+@dbos.workflow
+def pays_and_waits() -> str:
+    receipt = pays_elsewhere()
+    return f"{receipt} {dbos.recv('note', timeout=None)}"
+
+
+PAID: list[str] = []
+
+
+@pytest.mark.rule(27)
+def test_an_atomic_step_that_only_its_own_database_has_comes_along() -> None:
+    """Its worker died before the copy; the import must not take it again."""
+    PAID.clear()
+    handle = pays_and_waits.using(workflow_id="pays").start()
+    run_until_idle()
+    handle.cancel()
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM dbos_checkpoint")
+    (elsewhere,) = AtomicCheckpoint.objects.using("other")
+
+    document = through_json(handle.export())
+    clear()
+    dbos.import_workflows(document)
+    QuerySet(AtomicCheckpoint, using="other").delete()
+
+    # Not under the token of the original, which may share the step database.
+    assert Workflow.objects.get().token != elsewhere.token
+    handle.resume()
+    handle.send("thanks", topic="note")
+    run_until_idle()
+    assert handle.get_result(0) == "receipt thanks"
+    assert PAID == ["paid"]
+
+
+def test_the_deletion_of_an_import_leaves_the_steps_of_its_original() -> None:
+    handle = pays_and_waits.using(workflow_id="pays").start()
+    run_until_idle()
+    document = through_json(handle.export())
+    clear()
+    dbos.import_workflows(document)
+
+    assert handle.delete() is None
+    assert AtomicCheckpoint.objects.using("other").count() == 1
 
 
 def test_an_active_workflow_arrives_as_cancelled_and_can_be_resumed() -> None:

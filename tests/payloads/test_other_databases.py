@@ -69,7 +69,11 @@ def test_workflows_go_to_another_database_and_back(
     use_keys()
     dbos.import_workflows(back)
 
-    assert dbos.export_workflows(ended)["workflows"] == before
+    after = dbos.export_workflows(ended)["workflows"]
+    for one in (*before, *after):
+        # An import has a token of its own.
+        one["workflow"].pop("token")
+    assert after == before
     assert waiting.get_result(0) == f"{SECRET} from elsewhere"
     assert [step.step_name for step in waiting.steps()][: len(steps)] == steps
     assert finished.get_result(0)["charged"] == SECRET

@@ -20,7 +20,7 @@ from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
 from tests.payloads.workflows import SECRET, charge_twice, fail, pay, wait_for_note
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
 calls: list[str] = []
 versions = {"steps": ["a", "b"], "result": "done"}
