@@ -30,6 +30,8 @@ FIRST_ROWS, MAX_ROWS = 100, 5_000
 # Workflows that are read, and marked, together: each search for their rows passes over rows that
 # were deleted just before.
 MAX_WORKFLOWS = 1_000
+# Workflows with more rows than this in a table are marked, and deleted by several statements.
+FEW = 10
 # The workflows whose rows on other databases are deleted together.
 ELSEWHERE = 100
 
@@ -161,6 +163,12 @@ class Pruning:
             began, some = self._clock(), left[: self.rows]
             afresh = [row for row in some if not row.is_marked]
             marked += [(row.workflow_id, UUID(row.token)) for row in some if row.is_marked]
+            if afresh and not self._step_databases:
+                gone = set(self._store.delete_few(session, afresh, FEW))
+                pruned.workflows.update(
+                    (row.name, row.status) for row in afresh if row.workflow_id in gone
+                )
+                afresh = [row for row in afresh if row.workflow_id not in gone]
             if afresh:
                 marked += self._store.mark_deleted(session, afresh)
             del left[: len(some)]

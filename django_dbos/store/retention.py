@@ -29,7 +29,10 @@ class Place(NamedTuple):
 
 
 class Retention(Connecting):
-    """Deletion in three stages: mark workflows, delete their rows in other tables, delete them."""
+    """Deletion in three stages: mark workflows, delete their rows in other tables, delete them.
+
+    Workflows with few rows may go in one statement instead.
+    """
 
     first_place: Place
     """The place before all workflows."""
@@ -41,6 +44,15 @@ class Retention(Connecting):
         """Return the next workflows that were created `age` seconds ago, the newest first.
 
         Active ones are among them. Beside them is the place to go on below; None behind the last.
+        """
+
+    @abc.abstractmethod
+    def delete_few(
+        self, session: Session, chosen: Sequence[OldWorkflow], rows_each: int
+    ) -> list[str]:
+        """Delete at once workflows with at most `rows_each` rows in each table; return their ids.
+
+        Those are left out that have changed since they were read; the others may be marked.
         """
 
     @abc.abstractmethod

@@ -191,6 +191,7 @@ def test_no_statement_deletes_more_rows_than_its_limit(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(2)
+    monkeypatch.setattr("django_dbos.executor.pruning.FEW", 0)
     deleted: list[tuple[int, int]] = []
     delete_dependents = type(store).delete_dependents
 
@@ -217,6 +218,7 @@ def test_a_statement_that_takes_too_long_is_repeated_with_fewer_rows(
 ) -> None:
     """With a statement_timeout, or a slow disk, nothing used to be deleted."""
     make(3)
+    monkeypatch.setattr("django_dbos.executor.pruning.FEW", 0)
     delete_dependents = type(store).delete_dependents
     limits: list[int] = []
 
@@ -300,6 +302,7 @@ def test_the_heartbeat_does_not_wait_for_retention(
 ) -> None:
     settings.DBOS = {**settings.DBOS, "HEARTBEAT_INTERVAL": 0.05}
     make(2)
+    monkeypatch.setattr("django_dbos.executor.pruning.FEW", 0)
     delete_dependents = type(store).delete_dependents
     began, may_go_on = threading.Event(), threading.Event()
 

@@ -227,6 +227,7 @@ BY_WORKERS: dict[str, Params] = {
     "delete_past_versions": CONTINUED,
     "delete_past_inquiries": CONTINUED,
     "continue_workflows": CONTINUED,
+    "delete_few": {"workflow_ids": IDS, "claims": [f"{one}/1" for one in UUIDS], "rows_each": 10},
     "mark_deleted": {"workflow_ids": IDS, "tokens": UUIDS, "claim_numbers": [1] * TEN},
     "list_finished": {"age": LONGER_THAN_ANY, "limit": TEN, **FIRST_PLACE},
     "list_finished, the first page": {"age": 0.0, "limit": TEN, **FIRST_PLACE},

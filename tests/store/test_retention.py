@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 
 import pytest
+from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from django_dbos.core.records import Claim, Finish, NewMessage
+from django_dbos.core.retention import OldWorkflow
 from django_dbos.core.status import Status
 from django_dbos.models import Checkpoint, Message, StreamEntry, Workflow
 from django_dbos.store.base import Store
@@ -16,6 +20,9 @@ from tests.keeping.marking import mark
 from tests.store.conftest import entry, step
 
 Claims = Callable[..., Claim]
+in_one_statement = pytest.mark.skipif(
+    connection.vendor == "sqlite", reason="A statement deletes from one table there."
+)
 
 
 @pytest.fixture
@@ -71,3 +78,55 @@ def test_a_marked_workflow_is_deleted_with_the_rows_that_are_left(
     assert not Checkpoint.objects.exists()
     assert not Message.objects.exists()
     assert not StreamEntry.objects.exists()
+
+
+def chosen(store: Store, session: Session) -> list[OldWorkflow]:
+    return store.list_finished(session, 0.0, store.first_place, 100)[0]
+
+
+@in_one_statement
+@pytest.mark.rule(50)
+def test_a_workflow_with_few_rows_is_deleted_at_once(
+    store: Store, session: Session, finished: str
+) -> None:
+    found = chosen(store, session)
+
+    assert store.delete_few(session, found, 2) == []
+    assert Checkpoint.objects.count() == 3
+    assert store.delete_few(session, found, 3) == [finished]
+
+    assert not Workflow.objects.exists()
+    assert not Checkpoint.objects.exists()
+    assert not Message.objects.exists()
+    assert not StreamEntry.objects.exists()
+
+
+@in_one_statement
+@pytest.mark.rule(50)
+@pytest.mark.parametrize("change", ["claim_number", "token"])
+def test_a_workflow_that_has_changed_since_is_not_deleted_at_once(
+    store: Store, session: Session, finished: str, change: str
+) -> None:
+    found = chosen(store, session)
+    values = {"claim_number": found[0].claim_number + 1, "token": uuid.uuid4()}
+    QuerySet(Workflow).filter(workflow_id=finished).update(**{change: values[change]})
+
+    assert store.delete_few(session, found, 100) == []
+    assert Workflow.objects.get().workflow_id == finished
+
+
+@in_one_statement
+@pytest.mark.rule(50)
+def test_a_workflow_that_is_resumed_meanwhile_is_not_deleted_at_once(
+    store: Store, session: Session, finished: str
+) -> None:
+    found = chosen(store, session)
+    QuerySet(Workflow).filter(workflow_id=finished).update(status="CANCELLED")
+
+    with transaction.atomic():
+        assert store.resume_workflows([finished]) == {finished: True}
+        # The row is locked.
+        assert store.delete_few(session, found, 100) == []
+    assert store.delete_few(session, found, 100) == []
+
+    assert Checkpoint.objects.count() == 3

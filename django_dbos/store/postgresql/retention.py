@@ -40,15 +40,21 @@ class PostgresRetention(Retention):
             )
         return found, place
 
+    def delete_few(
+        self, session: Session, chosen: Sequence[OldWorkflow], rows_each: int
+    ) -> list[str]:
+        params = {
+            "workflow_ids": session.pack([row.workflow_id for row in chosen]),
+            "claims": session.pack([f"{row.token}/{row.claim_number}" for row in chosen]),
+            "rows_each": rows_each,
+        }
+        return [row[0] for row in session.run("delete_few", params)]
+
     def mark_deleted(
         self, session: Session, chosen: Sequence[OldWorkflow]
     ) -> list[tuple[str, UUID]]:
-        params = {
-            "workflow_ids": session.pack([row.workflow_id for row in chosen]),
-            "tokens": session.pack([row.token for row in chosen]),
-            "claim_numbers": session.pack([row.claim_number for row in chosen]),
-        }
-        return [(row[0], UUID(str(row[1]))) for row in session.run("mark_deleted", params)]
+        found = session.run("mark_deleted", _packed(session, chosen))
+        return [(row[0], UUID(str(row[1]))) for row in found]
 
     def delete_old_runs(self, session: Session, age: float, limit: int) -> int:
         return len(session.run("delete_old_runs", {"age": age, "limit": limit}))
@@ -56,3 +62,11 @@ class PostgresRetention(Retention):
     def delete_marked(self, session: Session, workflow_ids: Sequence[str]) -> list[str]:
         params = {"workflow_ids": session.pack(workflow_ids)}
         return [row[0] for row in session.run("delete_workflows", params)]
+
+
+def _packed(session: Session, chosen: Sequence[OldWorkflow]) -> dict[str, object]:
+    return {
+        "workflow_ids": session.pack([row.workflow_id for row in chosen]),
+        "tokens": session.pack([row.token for row in chosen]),
+        "claim_numbers": session.pack([row.claim_number for row in chosen]),
+    }

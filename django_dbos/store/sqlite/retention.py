@@ -48,6 +48,12 @@ class SqliteRetention(Retention):
             )
         return found, place
 
+    def delete_few(
+        self, session: Session, chosen: Sequence[OldWorkflow], rows_each: int
+    ) -> list[str]:
+        # A statement deletes from one table only, and a mark is cheap.
+        return []
+
     def mark_deleted(
         self, session: Session, chosen: Sequence[OldWorkflow]
     ) -> list[tuple[str, UUID]]:
