@@ -19,6 +19,8 @@ logger = logging.getLogger("django_dbos.executor")
 
 # Seconds between two passes, and after a statement at least.
 PERIOD, PAUSE = 60.0, 0.005
+# The seconds of rest for a second of statements: what they take, a drain beside them lacks.
+REST = 1.5
 # A pass that only reads may take this share of the time until the next one ends.
 READING = 0.02
 # Seconds of statements that may follow one another without a rest.
@@ -26,7 +28,7 @@ QUICK = 0.002
 
 
 class Retention(Duty):
-    """The deletion of old rows: one statement a run, then a rest for as long as that took."""
+    """The deletion of old rows: one statement a run, then a rest that is longer than it."""
 
     def __init__(self, clock: Clock, pruning: Pruning) -> None:
         super().__init__(clock, period=PERIOD, first=0.0)
@@ -47,7 +49,7 @@ class Retention(Duty):
                 took += self._pruning.took
                 if took > QUICK:
                     self._busy += took
-                    return max(took, PAUSE)
+                    return max(took * REST, PAUSE)
         except errors.StoreError as error:
             self._work = None
             if not self._pruning.shrink():
