@@ -20,7 +20,7 @@ from django_dbos.models import Queue, Workflow
 from django_dbos.store.base import Store
 from django_dbos.store.statistics import MOST, Statistics
 
-# The number of queues that are read.
+# The number of queues that are read, of those with enqueued and of those with running workflows.
 MOST_QUEUES = 200
 # The time after its lease at which a dead executor should have been recovered, in leases.
 PATIENCE = 2
@@ -152,7 +152,7 @@ def _queues(
                 worker.queue_names is None or name in worker.queue_names for worker in workers
             ),
         )
-        for name in sorted({*enqueued, *running})
+        for name in sorted({*enqueued, *(name for name, _ in running.most_common(MOST_QUEUES))})
     ]
 
 

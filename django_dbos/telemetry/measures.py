@@ -18,10 +18,15 @@
 
 They count what was committed, once: a replay commits nothing again. `started` counts the children
 that runs of this process start; starts by other code are in the database's figures.
+
+Names of queues, steps and children may be made at run time, of a customer's number for example. Of
+each label a process tells MOST_NAMES apart, and counts all others under OTHER: neither its memory
+nor the exporter's grows with the data.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -30,6 +35,10 @@ from typing import NamedTuple, Protocol
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import Checkpoint
 from django_dbos.telemetry.subscribers import ObservedRun, ObservedStep, Subscriber
+
+logger = logging.getLogger("django_dbos.executor")
+
+MOST_NAMES, OTHER = 1_000, "(other)"
 
 ENDS = frozenset({"SUCCESS", "ERROR", "CANCELLED"})
 
@@ -85,34 +94,36 @@ class MeasuringSubscriber(Subscriber):
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
+        self._names: dict[str, set[str]] = {"queue": set(), "workflow": set(), "step": set()}
 
     def claimed(self, queue_name: str, count: int) -> None:
         """See Subscriber."""
-        self._sink.add(CLAIMED, count, (queue_name,))
+        self._sink.add(CLAIMED, count, (self._shown("queue", queue_name),))
 
     def committed(self, plan: Plan) -> None:
         """See Subscriber."""
         for started, count in Counter(new.name for new in plan.started).items():
-            self._sink.add(STARTED, count, (started,))
+            self._sink.add(STARTED, count, (self._shown("workflow", started),))
         if plan.messages:
             self._sink.add(SENT, len(plan.messages))
 
     def step_recorded(self, step: ObservedStep, checkpoint: Checkpoint) -> None:
         """See Subscriber."""
         outcome = "success" if checkpoint.error is None else "error"
-        self._sink.add(STEPS, 1, (step.step_name, outcome))
-        self._sink.record(STEP, checkpoint.duration, (step.step_name,))
+        name = self._shown("step", step.step_name)
+        self._sink.add(STEPS, 1, (name, outcome))
+        self._sink.record(STEP, checkpoint.duration, (name,))
 
     def run_ended(self, run: ObservedRun) -> None:
         """See Subscriber."""
-        name = run.definition.name
+        name = self._shown("workflow", run.definition.name)
         self._sink.record(RUN, time.perf_counter() - run.began, (name,))
         if run.ended_as in ENDS:
             self._sink.add(ENDED, 1, (name, run.ended_as))
 
     def step_retried(self, step: ObservedStep, error: BaseException) -> None:
         """See Subscriber."""
-        self._sink.add(RETRIED, 1, (step.step_name,))
+        self._sink.add(RETRIED, 1, (self._shown("step", step.step_name),))
 
     def deadlines_passed(self, workflow_ids: Sequence[str]) -> None:
         """See Subscriber."""
@@ -132,3 +143,19 @@ class MeasuringSubscriber(Subscriber):
     def heartbeat(self, executor_id: str, seconds: float) -> None:
         """See Subscriber."""
         self._sink.record(HEARTBEAT, seconds)
+
+    def _shown(self, label: str, name: str) -> str:
+        """Return a name as the value of a label, or OTHER where there are too many."""
+        known = self._names[label]
+        if name in known:
+            return name
+        if len(known) >= MOST_NAMES:
+            if OTHER not in known:
+                known.add(OTHER)
+                logger.warning(
+                    "Metrics tell %d names of the label %r apart. All others, such as %r, are "
+                    "counted as %r", MOST_NAMES, label, name, OTHER,
+                )  # fmt: skip
+            return OTHER
+        known.add(name)
+        return name

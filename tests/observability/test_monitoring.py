@@ -23,6 +23,7 @@ from django_dbos.health import check_health
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.models import Workflow
 from django_dbos.monitoring import views
+from django_dbos.store import figures, get_store
 from django_dbos.testing import run_until_idle
 from tests.observability import traced
 from tests.waiting import LIMIT, eventually
@@ -211,6 +212,20 @@ def test_metrics_are_for_the_token_and_for_those_who_view_workflows(allowed: Cli
     user.user_permissions.add(Permission.objects.get(codename="view_workflow"))
     assert client.get("/dbos/metrics/").status_code == 200
     assert allowed.get("/dbos/metrics/").status_code == 200
+
+
+def test_the_queues_of_metrics_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project may make queues of its users' names."""
+    monkeypatch.setattr(figures, "MOST_QUEUES", 2)
+    for number in range(8):
+        traced.child.using(queue_name=f"user-{number}", workflow_id=str(number)).start()
+    running = QuerySet(Workflow).filter(workflow_id__lt="4")
+    running.update(status="PENDING", executor_id="vm:1:abc", started_at=LONG_AGO)
+
+    found = figures.read_figures(get_store(), window=60.0).queues
+
+    assert len(found) == 4
+    assert sum(queue.running for queue in found) == sum(queue.enqueued for queue in found) == 2
 
 
 def test_metrics_are_in_prometheus_format(allowed: Client) -> None:
