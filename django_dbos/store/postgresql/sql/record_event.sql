@@ -6,8 +6,12 @@ WITH held AS MATERIALIZED (
 event AS MATERIALIZED (
     SELECT held.workflow_id, coalesce(before.version, 0) + 1 AS version
     FROM held
-    LEFT JOIN dbos_event AS before
-      ON before.workflow_id = held.workflow_id AND before.key = %(key)s
+    LEFT JOIN LATERAL (
+        SELECT version
+        FROM dbos_event
+        WHERE workflow_id = held.workflow_id AND key = %(key)s
+        OFFSET 0
+    ) AS before ON true
     WHERE %(step_name)s::text IS NULL
        OR NOT EXISTS (
            SELECT

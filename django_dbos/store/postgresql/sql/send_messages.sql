@@ -12,7 +12,7 @@ missing AS (
     SELECT workflow_id
     FROM sent
     WHERE NOT EXISTS (
-        SELECT FROM dbos_workflow WHERE dbos_workflow.workflow_id = sent.workflow_id
+        SELECT FROM dbos_workflow WHERE workflow_id = sent.workflow_id OFFSET 0
     )
 ),
 inserted AS (

@@ -1,4 +1,5 @@
--- Give a fork the messages that the steps which it has got have consumed.
+-- Give a fork the messages that the steps which it has got have consumed. + 0: sorted, so that they
+-- aren't searched among the messages of all workflows in their order.
 INSERT INTO dbos_message (
     workflow_id, topic, message, idempotency_key, sender_id, created_at, consumed_at,
     consumed_step_number
@@ -15,4 +16,4 @@ WHERE original.workflow_id = %(source_id)s
       WHERE kept.workflow_id = %(workflow_id)s
         AND kept.step_number = original.consumed_step_number
   )
-ORDER BY original.message_id
+ORDER BY original.message_id + 0
