@@ -75,50 +75,58 @@ SELECT
         )
     ) OR EXISTS (
         SELECT
+        -- OFFSET 0: from the few new rows to those that wait for them, not through all that wait.
         FROM dbos_message AS message
-        JOIN dbos_workflow AS workflow
-          ON workflow.wake_workflow_id = message.workflow_id
-         AND workflow.wake_name = message.topic
-        WHERE message.message_id > %(message_mark)s::bigint
-          AND message.consumed_at IS NULL
-          AND workflow.status = 'WAITING'
-          AND workflow.wake_kind = 'message'
+        CROSS JOIN LATERAL (
+            SELECT
+            FROM dbos_workflow
+            WHERE status = 'WAITING'
+              AND wake_workflow_id = message.workflow_id
+              AND wake_kind = 'message'
+              AND wake_name = message.topic
+            OFFSET 0
+        ) AS awaited
+        WHERE message.message_id > %(message_mark)s::bigint AND message.consumed_at IS NULL
     ) OR EXISTS (
         SELECT
         FROM dbos_event AS event
-        JOIN dbos_workflow AS workflow
-          ON workflow.wake_workflow_id = event.workflow_id AND workflow.wake_name = event.key
+        CROSS JOIN LATERAL (
+            SELECT
+            FROM dbos_workflow
+            WHERE status = 'WAITING'
+              AND wake_workflow_id = event.workflow_id
+              AND wake_kind = 'event'
+              AND wake_name = event.key
+            OFFSET 0
+        ) AS awaited
         WHERE event.event_id > %(event_mark)s::bigint
-          AND workflow.status = 'WAITING'
-          AND workflow.wake_kind = 'event'
     ) OR EXISTS (
-        -- The same for waits for any of several things. OFFSET 0: from the few new rows to those
-        -- that wait for them, not through all that wait.
+        -- The same for waits for any of several things.
         SELECT
         FROM dbos_message AS message
         CROSS JOIN LATERAL (
-            SELECT
-            FROM dbos_wake AS waiting
-            -- include: holder_of_wakes
-              AND waiting.wake_workflow_id = message.workflow_id
-              AND waiting.wake_kind = 'message'
-              AND waiting.wake_name = message.topic
+            SELECT workflow_id, claim_number
+            FROM dbos_wake
+            WHERE wake_workflow_id = message.workflow_id
+              AND wake_kind = 'message'
+              AND wake_name = message.topic
             OFFSET 0
-        ) AS awaited
+        ) AS waiting
+        -- include: holder_of_wakes
         WHERE message.message_id > %(message_mark)s::bigint
           AND message.consumed_at IS NULL
     ) OR EXISTS (
         SELECT
         FROM dbos_event AS event
         CROSS JOIN LATERAL (
-            SELECT
-            FROM dbos_wake AS waiting
-            -- include: holder_of_wakes
-              AND waiting.wake_workflow_id = event.workflow_id
-              AND waiting.wake_kind = 'event'
-              AND waiting.wake_name = event.key
+            SELECT workflow_id, claim_number
+            FROM dbos_wake
+            WHERE wake_workflow_id = event.workflow_id
+              AND wake_kind = 'event'
+              AND wake_name = event.key
             OFFSET 0
-        ) AS awaited
+        ) AS waiting
+        -- include: holder_of_wakes
         WHERE event.event_id > %(event_mark)s::bigint
     ) OR %(is_thorough)s AND EXISTS (
         -- Ends and entries of streams have no numbers in their order. These are the waits for the
@@ -137,7 +145,7 @@ SELECT
         SELECT
         FROM (SELECT * FROM dbos_wake ORDER BY wake_workflow_id DESC LIMIT 200) AS waiting
         -- include: holder_of_wakes
-          AND waiting.wake_kind IN ('result', 'stream')
+        WHERE waiting.wake_kind IN ('result', 'stream')
           -- include: has_long_come
     ) AS has_lost_wakeup,
     EXISTS (SELECT FROM beat WHERE drain_requested_at IS NOT NULL) AS must_drain,

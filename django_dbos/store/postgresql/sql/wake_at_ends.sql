@@ -6,24 +6,29 @@ SET status = 'ENQUEUED',
     -- include: forget_wait
     -- include: queue_again
 WHERE workflow_id = ANY(ARRAY(
-    -- coalesce(): by its kind alone the index would find all that waits for a stream.
+    -- Looked up one by one, whatever the statistics are. coalesce(): by its kind alone the index
+    -- would find all that waits for a stream.
     SELECT waiting.workflow_id
     FROM unnest(%(workflow_ids)s::text[]) AS ended (workflow_id)
-    JOIN dbos_workflow AS waiting
-      ON waiting.wake_workflow_id = ended.workflow_id
-     AND coalesce(waiting.wake_kind IN (%(kind)s::text, 'stream'), false)
-    WHERE waiting.status = 'WAITING'
-      AND waiting.wake_workflow_id IS NOT NULL
-    FOR UPDATE OF waiting SKIP LOCKED
+    CROSS JOIN LATERAL (
+        SELECT workflow_id
+        FROM dbos_workflow
+        WHERE status = 'WAITING'
+          AND wake_workflow_id = ended.workflow_id
+          AND coalesce(wake_kind IN (%(kind)s::text, 'stream'), false)
+        FOR UPDATE SKIP LOCKED
+    ) AS waiting
 ) || ARRAY(
     -- Those that wait for any of several things.
     SELECT holder.workflow_id
     FROM unnest(%(workflow_ids)s::text[]) AS ended (workflow_id)
-    JOIN dbos_wake AS waiting
-      ON waiting.wake_workflow_id = ended.workflow_id
-     AND waiting.wake_kind IN (%(kind)s::text, 'stream')
-    -- include: holder_of_wakes
-    FOR UPDATE OF holder SKIP LOCKED
+    CROSS JOIN LATERAL (
+        SELECT workflow_id, claim_number
+        FROM dbos_wake
+        WHERE wake_workflow_id = ended.workflow_id AND wake_kind IN (%(kind)s::text, 'stream')
+        OFFSET 0
+    ) AS waiting
+    -- include: locked_holder
 ))
 RETURNING
     -- include: lane

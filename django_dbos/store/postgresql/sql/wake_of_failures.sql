@@ -7,22 +7,23 @@ SET status = 'ENQUEUED',
 WHERE workflow_id = ANY(ARRAY(
     SELECT holder.workflow_id
     FROM unnest(%(workflow_ids)s::text[]) AS failed (workflow_id)
-    -- OFFSET 0 keeps it a look-up for each: planned while the table is small, it would be a scan.
+    -- Looked up one by one, whatever the statistics are.
     CROSS JOIN LATERAL (
         SELECT parent_id, parent_step_number
         FROM dbos_workflow
         WHERE workflow_id = failed.workflow_id
         OFFSET 0
     ) AS child
-    JOIN dbos_wake AS waiting ON waiting.wake_workflow_id = child.parent_id
-    JOIN dbos_workflow AS holder
-      ON holder.workflow_id = waiting.workflow_id AND holder.claim_number = waiting.claim_number
-    WHERE waiting.wake_kind = 'failures'
-      AND waiting.wake_name = child.parent_step_number::text
-      AND holder.status = 'WAITING'
-      AND holder.wake_kind = 'any'
-      -- include: is_satisfied
-    FOR UPDATE OF holder SKIP LOCKED
+    CROSS JOIN LATERAL (
+        SELECT waiting.workflow_id, waiting.claim_number
+        FROM dbos_wake AS waiting
+        WHERE waiting.wake_workflow_id = child.parent_id
+          AND waiting.wake_kind = 'failures'
+          AND waiting.wake_name = child.parent_step_number::text
+          -- include: is_satisfied
+        OFFSET 0
+    ) AS waiting
+    -- include: locked_holder
 ))
 RETURNING
     -- include: lane

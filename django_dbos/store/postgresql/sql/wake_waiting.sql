@@ -5,27 +5,33 @@ SET status = 'ENQUEUED',
     -- include: forget_wait
     -- include: queue_again
 WHERE workflow_id = ANY(ARRAY(
+    -- Looked up one by one, whatever the statistics are.
     SELECT waiting.workflow_id
     FROM unnest(%(kinds)s::text[], %(target_ids)s::text[], %(names)s::text[])
         AS there (kind, target_id, name)
-    JOIN dbos_workflow AS waiting
-      ON waiting.wake_workflow_id = there.target_id
-     AND waiting.wake_kind = there.kind
-     AND waiting.wake_name = there.name
-    WHERE waiting.status = 'WAITING'
-      AND waiting.wake_workflow_id IS NOT NULL
-    FOR UPDATE OF waiting SKIP LOCKED
+    CROSS JOIN LATERAL (
+        SELECT workflow_id
+        FROM dbos_workflow
+        WHERE status = 'WAITING'
+          AND wake_workflow_id = there.target_id
+          AND wake_kind = there.kind
+          AND wake_name = there.name
+        FOR UPDATE SKIP LOCKED
+    ) AS waiting
 ) || ARRAY(
     -- Those that wait for any of several things.
     SELECT holder.workflow_id
     FROM unnest(%(kinds)s::text[], %(target_ids)s::text[], %(names)s::text[])
         AS there (kind, target_id, name)
-    JOIN dbos_wake AS waiting
-      ON waiting.wake_workflow_id = there.target_id
-     AND waiting.wake_kind = there.kind
-     AND waiting.wake_name = there.name
-    -- include: holder_of_wakes
-    FOR UPDATE OF holder SKIP LOCKED
+    CROSS JOIN LATERAL (
+        SELECT workflow_id, claim_number
+        FROM dbos_wake
+        WHERE wake_workflow_id = there.target_id
+          AND wake_kind = there.kind
+          AND wake_name = there.name
+        OFFSET 0
+    ) AS waiting
+    -- include: locked_holder
 ))
 RETURNING
     -- include: lane

@@ -1,4 +1,10 @@
 -- The workflow that waits for these things, if it still does.
-JOIN dbos_workflow AS holder
-  ON holder.workflow_id = waiting.workflow_id AND holder.claim_number = waiting.claim_number
-WHERE holder.status = 'WAITING' AND holder.wake_kind = 'any'
+CROSS JOIN LATERAL (
+    SELECT
+    FROM dbos_workflow
+    WHERE workflow_id = waiting.workflow_id
+      AND claim_number = waiting.claim_number
+      AND status = 'WAITING'
+      AND wake_kind = 'any'
+    OFFSET 0
+) AS holder

@@ -42,7 +42,10 @@ AND CASE waiting.wake_kind
         FROM dbos_workflow AS child
         WHERE child.parent_id = waiting.wake_workflow_id
           AND child.parent_step_number = waiting.wake_name::int
-          AND child.status IN ('CANCELLED', 'ERROR', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
+          -- coalesce(): of these children, not of all that have failed.
+          AND coalesce(
+              child.status IN ('CANCELLED', 'ERROR', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED'), false
+          )
           AND NOT child.is_quarantined
     )
 END
