@@ -17,6 +17,5 @@ chosen AS MATERIALIZED (
 )
 UPDATE dbos_workflow AS workflow
 -- include: take_claim
-FROM chosen
-WHERE workflow.workflow_id = chosen.workflow_id
+WHERE workflow.workflow_id = ANY(ARRAY(SELECT workflow_id FROM chosen))
 -- include: return_claim

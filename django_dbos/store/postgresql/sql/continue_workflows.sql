@@ -1,6 +1,6 @@
 -- Give workflows whose rows the fence has locked the input of their next runs, which are new to
 -- everything that counts starts, deaths and time; release_workflows enqueues them. A deadline that
--- was inherited stays.
+-- was inherited stays. ANY: see finish_workflows.
 UPDATE dbos_workflow AS workflow
 SET input = next.input,
     version = next.version,
@@ -24,4 +24,4 @@ SET input = next.input,
     deadline_at = CASE WHEN workflow.timeout IS NULL THEN workflow.deadline_at END
 FROM
     -- include: next_runs
-WHERE workflow.workflow_id = next.workflow_id
+WHERE workflow.workflow_id = ANY(ARRAY[next.workflow_id])

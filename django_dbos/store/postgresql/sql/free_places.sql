@@ -7,11 +7,13 @@ WHERE workflow_id = ANY(ARRAY(
     SELECT lingering.workflow_id
     FROM unnest(%(workflow_ids)s::text[], %(claim_numbers)s::int[])
         AS listed (workflow_id, claim_number)
-    JOIN dbos_workflow AS lingering ON lingering.workflow_id = listed.workflow_id
-    WHERE lingering.claim_number = listed.claim_number
-      AND coalesce(
-          lingering.status <> 'PENDING' AND lingering.executor_id = %(executor_id)s, false
-      )
-    FOR UPDATE OF lingering SKIP LOCKED
+    CROSS JOIN LATERAL (
+        SELECT workflow_id
+        FROM dbos_workflow
+        WHERE workflow_id = listed.workflow_id
+          AND claim_number = listed.claim_number
+          AND coalesce(status <> 'PENDING' AND executor_id = %(executor_id)s, false)
+        FOR UPDATE SKIP LOCKED
+    ) AS lingering
 ))
 RETURNING workflow_id, queue_name

@@ -8,9 +8,16 @@ WHERE workflow_id = ANY(ARRAY(
     FROM unnest(
         %(workflow_ids)s::text[], %(tokens)s::uuid[], %(claim_numbers)s::int[]
     ) AS chosen (workflow_id, token, claim_number)
-    JOIN dbos_workflow AS old USING (workflow_id, token, claim_number)
-    WHERE
-        -- include: may_be_deleted
-    FOR UPDATE OF old SKIP LOCKED
+    -- Looked up one by one, whatever the statistics are.
+    CROSS JOIN LATERAL (
+        SELECT workflow_id
+        FROM dbos_workflow AS old
+        WHERE workflow_id = chosen.workflow_id
+          AND token = chosen.token
+          AND claim_number = chosen.claim_number
+          AND
+            -- include: may_be_deleted
+        FOR UPDATE SKIP LOCKED
+    ) AS old
 ))
 RETURNING workflow_id, token

@@ -30,10 +30,8 @@ recorded AS (
 ),
 consumed AS (
     UPDATE dbos_message AS message
-    SET consumed_at = clock_timestamp(), consumed_step_number = recorded.step_number
-    FROM taken
-    CROSS JOIN recorded
-    WHERE message.message_id = taken.message_id
+    SET consumed_at = clock_timestamp(), consumed_step_number = %(step_number)s::int
+    WHERE message_id = (SELECT taken.message_id FROM taken CROSS JOIN recorded)
 )
 SELECT taken.workflow_id, recorded.step_number, taken.message
 FROM taken

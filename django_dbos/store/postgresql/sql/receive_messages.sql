@@ -42,7 +42,8 @@ consumed AS (
     FROM taken
     JOIN recorded
       ON recorded.workflow_id = taken.workflow_id AND recorded.step_number = taken.step_number
-    WHERE message.message_id = taken.message_id
+    -- ANY: see finish_workflows.
+    WHERE message.message_id = ANY(ARRAY[taken.message_id])
 )
 SELECT taken.workflow_id, taken.step_number, taken.message
 FROM taken

@@ -1,5 +1,5 @@
 -- Record the outcomes of waits and of steps that were tried again: the only checkpoints that ever
--- change.
+-- change. ANY: see finish_workflows.
 UPDATE dbos_checkpoint AS checkpoint
 SET state = step.state,
     output = step.output,
@@ -17,6 +17,6 @@ FROM unnest(
     workflow_id, step_number, state, output, error, attempts, attempt_errors, record_order,
     claim_number
 )
-WHERE checkpoint.workflow_id = step.workflow_id
+WHERE checkpoint.workflow_id = ANY(ARRAY[step.workflow_id])
   AND checkpoint.step_number = step.step_number
   AND checkpoint.state = 1

@@ -5,7 +5,8 @@ merged AS (
     SET last_at = greatest(row.last_at, clock_timestamp()), count = row.count + started.count
     FROM started
     CROSS JOIN limits
-    WHERE row.queue_start_id = (
+    -- ANY: see finish_workflows.
+    WHERE row.queue_start_id = ANY(ARRAY(
         SELECT queue_start_id
         FROM dbos_queue_start
         WHERE started.rate > 1000
@@ -17,7 +18,7 @@ merged AS (
           )
         ORDER BY last_at DESC
         LIMIT 1
-    )
+    ))
     RETURNING row.partition_key
 ),
 logged AS (
