@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from django_dbos.core.statistics import Bucket, Count
 from django_dbos.core.status import Status
-from django_dbos.models import Queue, Workflow
+from django_dbos.models import Executor, Queue, Workflow
 from django_dbos.store.base import Store
 from django_dbos.store.statistics import MOST, Statistics
 
@@ -94,7 +94,7 @@ def read_figures(store: Store, *, window: float) -> Figures:
         queues=_queues(store, workflows, workers, now),
         workers=len(workers),
         silent_executors=silent,
-        stuck=_count(_stuck(workflows, [row.executor_id for row in executors], silent)),
+        stuck=_count(_stuck(store, workflows, silent)),
         quarantined=_count(workflows.filter(is_quarantined=True).order_by("created_at")),
         recent=statistics.read_buckets(now - span, span, 1)[0],
         failed=_count(_ended(workflows, Status.ERROR, now - span)),
@@ -117,10 +117,12 @@ def _is_silent(row: Any) -> bool:
     return row.heard_at is None or bool(row.now - row.heard_at > PATIENCE * row.lease)
 
 
-def _stuck(workflows: Any, known: Sequence[str], silent: Sequence[str]) -> Any:
-    found = workflows.filter(status=Status.PENDING)
-    lost = ~Q(executor_id__in=known) | Q(executor_id__in=silent)
-    return found.filter(lost).order_by("executor_id")
+def _stuck(store: Store, workflows: Any, silent: Sequence[str]) -> Any:
+    # Asked with the rows of executors in one statement: one that has registered, and claimed, since
+    # they were read isn't missed (CORRECTNESS rule 102).
+    rows = Executor.objects.using(store.alias).filter(executor_id=OuterRef("executor_id"))
+    lost = ~Exists(rows) | Q(executor_id__in=silent)
+    return workflows.filter(lost, status=Status.PENDING).order_by("executor_id")
 
 
 def _queues(

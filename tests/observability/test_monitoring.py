@@ -6,7 +6,7 @@ import json
 import threading
 import urllib.request
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,11 +19,13 @@ from django.test import Client
 import django_dbos as dbos
 from django_dbos import health
 from django_dbos.executor.executor import Executor
+from django_dbos.fields import DatabaseNow
 from django_dbos.health import check_health
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.models import Workflow
 from django_dbos.monitoring import views
 from django_dbos.store import figures, get_store
+from django_dbos.store.statistics import Statistics
 from django_dbos.testing import run_until_idle
 from tests.observability import traced
 from tests.waiting import LIMIT, eventually
@@ -103,6 +105,37 @@ def test_what_a_silent_executor_holds_is_stuck() -> None:
     )
 
     assert kinds() == [("stuck", "")]
+
+
+@pytest.mark.rule(102)
+def test_an_executor_that_registers_while_figures_are_read_is_not_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handle = traced.child.start()
+    row = QuerySet(Workflow).filter(workflow_id=handle.workflow_id)
+    read = Statistics.read_executors
+
+    def read_before(self: Statistics) -> Any:
+        found = read(self)
+        executor = ExecutorRow(
+            executor_id="vm:1:late",
+            hostname="vm",
+            pid=1,
+            concurrency=1,
+            lock_key=1,
+            lease=timedelta(seconds=20),
+            started_at=DatabaseNow(),
+            heartbeat_at=DatabaseNow(),
+        )
+        QuerySet(ExecutorRow).bulk_create([executor])
+        row.update(status="PENDING", executor_id="vm:1:late", started_at=LONG_AGO)
+        return found
+
+    monkeypatch.setattr(Statistics, "read_executors", read_before)
+    assert figures.read_figures(get_store(), window=60.0).stuck == 0
+    monkeypatch.undo()
+    QuerySet(ExecutorRow).filter(executor_id="vm:1:late").delete()
+    assert figures.read_figures(get_store(), window=60.0).stuck == 1
 
 
 def test_a_quarantined_workflow_is_a_problem() -> None:
