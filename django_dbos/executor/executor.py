@@ -101,7 +101,7 @@ class Executor:
         self.on_drained: Callable[[], None] = self.stop
         """Called, on a thread, when a drained executor's runs have ended."""
         self._draining = Draining(self.runs, self.notifier, lambda: self.on_drained())
-        self.upkeep = self._upkeep(clock)
+        self.upkeep, self.alerts = self._upkeep(clock)
         self._grace_period = settings.grace_period
         self._stopping = threading.Lock()
         self._deregistering = threading.Lock()
@@ -120,7 +120,8 @@ class Executor:
             with_ends=lambda writes: self.dispatcher.successions.with_ends(writes),
         )
 
-    def _upkeep(self, clock: Clock) -> DutyThread:
+    def _upkeep(self, clock: Clock) -> tuple[DutyThread, DutyThread]:
+        """Return the threads of deletions and of alerts; a project's function may block its own."""
         settings = get_settings()
         thread = DutyThread("upkeep", self.identity, clock)
         if settings.retention is not None:
@@ -129,9 +130,10 @@ class Executor:
         elsewhere = step_databases_of(settings)
         if elsewhere:
             thread.add(StepDeletions(self.store, clock, elsewhere))
+        watch = DutyThread("alerts", self.identity, clock)
         if settings.alerts is not None or signals.alert_raised.has_listeners():
-            thread.add(Alerts(self.store, clock, interval=settings.alert_interval))
-        return thread
+            watch.add(Alerts(self.store, clock, interval=settings.alert_interval))
+        return thread, watch
 
     @property
     def executor_id(self) -> str:
@@ -264,8 +266,9 @@ class Executor:
         self.runs.writer.start()
         for thread in (self.notifier, self.housekeeping, self.dispatcher):
             thread.loop.start()
-        if not self.upkeep.is_empty:
-            self.upkeep.loop.start()
+        for optional in (self.upkeep, self.alerts):
+            if not optional.is_empty:
+                optional.loop.start()
 
     def _announce_start(self) -> None:
         telemetry.executor_started(Executor, self.executor_id, self.identity.description)
@@ -322,7 +325,7 @@ class Executor:
     def _stop_claiming(self) -> None:
         self.dispatcher.is_paused = True
         # Statements that are never answered are abandoned with the other threads.
-        for thread in (self.dispatcher, self.upkeep):
+        for thread in (self.dispatcher, self.upkeep, self.alerts):
             thread.loop.stop(timeout=LAST_GRACE)
 
     def _hand_over(self, grace: float) -> None:
@@ -336,7 +339,7 @@ class Executor:
         self.runs.stop_writer(LAST_GRACE)
         # Housekeeping stops before the row goes: a heartbeat without a row would reregister.
         until = time.monotonic() + LAST_PATIENCE
-        loops = [self.dispatcher.loop, self.upkeep.loop, self.notifier.loop]
+        loops = [self.dispatcher.loop, self.upkeep.loop, self.alerts.loop, self.notifier.loop]
         if not self.runs.with_places:
             loops.append(self.housekeeping.loop)
         for loop in loops:

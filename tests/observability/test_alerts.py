@@ -11,9 +11,10 @@ from django.db import connection, connections
 
 from django_dbos import alerts, signals
 from django_dbos.alerts import Alert
+from django_dbos.executor.duties import retention
 from django_dbos.executor.executor import Executor
 from django_dbos.health import Problem
-from django_dbos.models import AlertEpisode
+from django_dbos.models import AlertEpisode, Workflow
 from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
 from tests.observability import traced
@@ -124,7 +125,31 @@ def test_workers_look(settings: Any) -> None:
     assert called[1].is_resolved
 
 
+def test_a_function_that_blocks_holds_up_nothing_else(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks a server that doesn't answer: workflows run, ended ones go, and the worker stops."""
+    entered, release = threading.Event(), threading.Event()
+
+    def block(alert: Any) -> None:
+        entered.set()
+        release.wait(LIMIT)
+
+    monkeypatch.setattr(retention, "PERIOD", 0.05)
+    options = {"RETENTION": 0.01, "ALERTS": block, "ALERT_INTERVAL": 0.05}
+    settings.DBOS = {**settings.DBOS, **options, "STEP_DATABASES": []}
+    traced.child.using(queue_name="lonely").start()
+    try:
+        with Executor(["default"]):
+            eventually(entered.is_set)
+            handle = traced.child.start()
+            eventually(lambda: not Workflow.objects.filter(pk=handle.workflow_id).exists())
+        assert not release.is_set()
+    finally:
+        release.set()
+
+
 def test_without_the_setting_and_receivers_no_thread_looks(settings: Any) -> None:
     settings.DBOS = {**settings.DBOS, "STEP_DATABASES": []}
     with Executor() as executor:
-        assert executor.upkeep.is_empty
+        assert executor.alerts.is_empty
