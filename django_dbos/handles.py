@@ -215,6 +215,7 @@ class WorkflowHandle(Generic[R]):
             WorkflowDoesNotExist: There is no such workflow.
             ChangeRefused: It can't be forked there, for the reason in the message.
             DuplicateWorkflow: The id or deduplication id of the fork is taken.
+            NotPermitted: The user that is given may not start the function.
             TypeError, ValueError: An argument or option is of another type, or out of range.
             NotAllowedInAtomic: Only another database has an open transaction.
 

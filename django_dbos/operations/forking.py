@@ -14,7 +14,7 @@ from django_dbos.core.numbers import check_bool
 from django_dbos.core.records import Fork, NewWorkflow
 from django_dbos.core.registry import WorkflowDefinition
 from django_dbos.exceptions import DuplicateWorkflow, WorkflowIdConflict
-from django_dbos.operations import recorded_call
+from django_dbos.operations import permissions, recorded_call
 from django_dbos.operations.inputs import InputWriter
 from django_dbos.operations.options import Options
 from django_dbos.operations.run import Run
@@ -86,10 +86,17 @@ def check_step(value: Any, label: str) -> int:
 
 
 def make_fork(request: ForkRequest) -> str:
-    """Make a fork in the caller's transaction; return its id."""
+    """Make a fork in the caller's transaction; return its id.
+
+    Raises:
+        NotPermitted: A user was given who may not start the function.
+    """
     store = get_store()
     store.refuse_in_atomic_elsewhere("fork")
     fork = _fork_of(request)
+    if "user" in request.given:
+        # It is a start in the name of somebody else.
+        permissions.check([fork.new])
     return store.fork_workflow(replace(fork, new=offloading.offloaded(fork.new)))
 
 

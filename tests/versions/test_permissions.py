@@ -220,6 +220,44 @@ def test_what_continues_a_workflow_asks_nobody() -> None:
     assert handle.get_result(timeout=0) == "1 refunded"
 
 
+def test_a_fork_for_another_user_asks_that_one() -> None:
+    boss, plain = make_user("boss"), make_user("plain", may=False)
+    handle = refund.using(user=boss).start(1)
+    run_until_idle()
+
+    with pytest.raises(dbos.NotPermitted) as caught:
+        handle.fork(from_step=1, user=plain)
+    assert caught.value.user_id == str(plain.pk)
+    with pytest.raises(dbos.NotPermitted):
+        handle.fork(from_step=1, user=None)
+    assert Workflow.objects.count() == 1
+    handle.fork(from_step=1, user=make_user("another"))
+    boss.delete()
+    handle.fork(from_step=1)
+    assert Workflow.objects.count() == 3
+
+
+def test_a_fork_in_a_workflow_records_the_refusal() -> None:
+    handle = refund.using(user=make_user("boss")).start(1)
+    run_until_idle()
+    plain = make_user("plain", may=False)
+
+    forking = forks_for.start(handle.workflow_id, plain.pk)
+    run_until_idle()
+
+    assert forking.get_result(timeout=0) == "refused"
+    assert Workflow.objects.count() == 2
+
+
+@dbos.workflow
+def forks_for(workflow_id: str, user_id: int) -> str:
+    try:
+        dbos.retrieve_workflow(workflow_id).fork(from_step=1, user=user_id)
+    except dbos.NotPermitted:
+        return "refused"
+    return "forked"
+
+
 def test_a_permission_is_a_text() -> None:
     with pytest.raises(TypeError, match="A permission must be a str"):
         dbos.workflow(permission=1)  # type: ignore[call-overload]
