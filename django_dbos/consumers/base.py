@@ -19,14 +19,15 @@ from asgiref.sync import markcoroutinefunction
 from django_dbos.consumers import channel_layer, messages, origins
 from django_dbos.core.values.plain_json import to_text
 from django_dbos.live.following import Follower
+from django_dbos.live.hub import OUTAGE
 from django_dbos.live.rates import Allowance
 from django_dbos.live.readers import Presence, Reader, Reason, Refused
 from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.consumers")
 
-NORMAL, TOO_BIG, INTERNAL_ERROR = 1000, 1009, 1011
-BAD_REQUEST = 4400
+# Daphne closes with no other code of the protocol's own than 1000: the socket would stay open.
+NORMAL, BAD_REQUEST, TOO_BIG, INTERNAL_ERROR = 1000, 4400, 4413, 4500
 REFUSALS = {
     Reason.NOT_LOGGED_IN: 4401,
     Reason.EXPIRED: 4401,
@@ -173,7 +174,11 @@ class WorkflowConsumer:
     async def _send_pages(self, follower: Follower[Any, Any]) -> bool:
         """Send what there is; return True at the end, and False to be called again."""
         while True:
-            page = await follower.look()
+            try:
+                page = await follower.look()
+            except OUTAGE as error:
+                await follower.wait_out(error)
+                continue
             if page is not None:
                 for text in self.texts(page):
                     await self._send_text(text)
@@ -196,6 +201,9 @@ class WorkflowConsumer:
         except ClientDisconnected as error:
             logger.debug("The client has disconnected: %r", error)
             return
+        except OUTAGE as error:
+            logger.warning("A socket is closed, as the database is unavailable: %r", error)
+            code = INTERNAL_ERROR
         except Exception as error:
             workflow_id = self._follower.access.workflow_id
             logger.error(

@@ -8,6 +8,7 @@ the reader may not read; and one that was rewound, or whose id is another one's 
 from __future__ import annotations
 
 import asyncio
+import random
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from typing import Generic, TypeVar
@@ -26,6 +27,8 @@ from django_dbos.live.stream_feeds import StreamFeed
 from django_dbos.store.records import PageWanted
 
 LARGEST_OFFSET = 2**31 - 1
+# The seconds from a look that has failed to the next one; a random half of it more or less.
+OUTAGE_PAUSE = 1.0
 
 F = TypeVar("F", bound=Feed)
 P = TypeVar("P", StreamPage, EventPage)
@@ -89,6 +92,12 @@ class Follower(ABC, Generic[F, P]):
                     return None
         except WorkflowDoesNotExist:
             await self.access.refuse()
+
+    async def wait_out(self, error: Exception) -> None:
+        """Wait for a moment after a look that an outage of the database has ended."""
+        assert self._hub is not None
+        self._hub.note_failure(error)
+        await asyncio.sleep(OUTAGE_PAUSE * random.uniform(0.5, 1.5))
 
     def begin_wait(self) -> asyncio.Future[None] | None:
         """Return a future that is done once the caller is to look again, after end_wait().

@@ -37,6 +37,7 @@ RELAXED = 10
 # shortest and the longest time between two rounds, in seconds.
 TOLERANCE = 1 / 6
 SHORTEST, LONGEST = 0.02, 5.0
+# The errors of a database that is away.
 OUTAGE = (OperationalError, InterfaceError)
 
 

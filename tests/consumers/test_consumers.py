@@ -25,11 +25,12 @@ from django.utils import timezone
 import django_dbos as dbos
 from django_dbos.consumers import StreamConsumer
 from django_dbos.executor import Executor
-from django_dbos.live import access, rates
+from django_dbos.live import access, following, rates
 from django_dbos.live.offsets import tag_of
 from django_dbos.models import StreamEntry, Workflow
 from django_dbos.routing import websocket_urlpatterns
 from django_dbos.store import get_store
+from django_dbos.store.errors import Unavailable
 from django_dbos.store.reader import Reader
 from django_dbos.testing import arun_until_idle
 from tests.consumers.client import Client
@@ -595,7 +596,39 @@ async def test_a_frame_that_is_too_big_closes_the_socket(async_db: None) -> None
     async with connected("streams", workflow_id=handle.workflow_id, key="s") as client:
         await client.say("x" * 5000)
 
-        assert await client.frames() == ([], 1009)
+        assert await client.frames() == ([], 4413)
+
+
+async def test_a_socket_waits_for_a_database_that_is_away(
+    async_db: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader = type(get_store().reader)
+    read_pages, failures = reader.read_pages, [Unavailable("cut"), Unavailable("cut")]
+
+    def fails_at_first(self: Reader, wanted: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return read_pages(self, wanted)
+
+    monkeypatch.setattr(following, "OUTAGE_PAUSE", 0.01)
+    monkeypatch.setattr(reader, "read_pages", fails_at_first)
+    handle = await writes.astart(1)
+    await arun_until_idle()
+
+    async with connected("streams", workflow_id=handle.workflow_id, key="s") as client:
+        frames = await client.frames()
+
+    assert frames == ([{"offset": 0, "value": [0, 0]}, {"closed": True}], 1000)
+    said = [(record.name, record.levelname) for record in caplog.records]
+    assert said == [("django_dbos.live", "WARNING")]
+
+
+async def test_an_error_closes_the_socket(async_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StreamConsumer, "texts", lambda self, page: 1 / 0)
+    handle = await writes.astart(1)
+
+    async with connected("streams", workflow_id=handle.workflow_id, key="s") as client:
+        assert await client.frames() == ([], 4500)
 
 
 async def test_too_many_frames_of_a_client_close_the_socket(

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 import django_dbos as dbos
+from django_dbos.consumers.base import INTERNAL_ERROR, NORMAL, REFUSALS, TOO_BIG
 from django_dbos.executor import Executor
 from tests.consumers.servers import SERVERS, Server, log_in
 from tests.waiting import LIMIT
@@ -97,6 +98,26 @@ def test_the_session_authenticates_the_user(
     ]
 
     assert codes == [1000, 4403, 4403, 4403, 4401, 4401]
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_every_server_closes_a_socket_with_our_codes(
+    start_server: Callable[..., Server], viewer: str, name: str
+) -> None:
+    server = start_server(name)
+    workflow_id = echoes.start().workflow_id
+
+    with server.open("streams", cookie=viewer, workflow_id=workflow_id, key="s") as websocket:
+        websocket.send("x" * 5_000)
+        with pytest.raises(ConnectionClosed) as caught:
+            websocket.recv(timeout=LIMIT)
+
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == TOO_BIG
+    # Daphne's library refuses the others, and keeps the socket open.
+    assert all(
+        code == NORMAL or 3_000 <= code < 5_000 for code in (*REFUSALS.values(), INTERNAL_ERROR)
+    )
 
 
 def test_a_page_of_another_site_gets_no_socket(start_server: Callable[..., Server]) -> None:
