@@ -28,6 +28,7 @@ from django_dbos.executor.draining import Draining
 from django_dbos.executor.duties.alerts import Alerts
 from django_dbos.executor.duties.duty_thread import DutyThread
 from django_dbos.executor.duties.housekeeping import Housekeeping
+from django_dbos.executor.duties.offload_sweep import OffloadSweep
 from django_dbos.executor.duties.retention import Retention
 from django_dbos.executor.duties.step_deletions import StepDeletions
 from django_dbos.executor.identity import Identity
@@ -102,6 +103,8 @@ class Executor:
         """Called, on a thread, when a drained executor's runs have ended."""
         self._draining = Draining(self.runs, self.notifier, lambda: self.on_drained())
         self.upkeep, self.alerts = self._upkeep(clock)
+        self.sweeping = self._sweeping(clock)
+        self._optional = (self.upkeep, self.alerts, self.sweeping)
         self._grace_period = settings.grace_period
         self._stopping = threading.Lock()
         self._deregistering = threading.Lock()
@@ -134,6 +137,14 @@ class Executor:
         if settings.alerts is not None or signals.alert_raised.has_listeners():
             watch.add(Alerts(self.store, clock, interval=settings.alert_interval))
         return thread, watch
+
+    def _sweeping(self, clock: Clock) -> DutyThread:
+        """Return a thread of its own, since a sweep takes long and retention goes on meanwhile."""
+        settings = get_settings()
+        thread = DutyThread("sweeping", self.identity, clock)
+        if settings.retention is not None and settings.offload is not None:
+            thread.add(OffloadSweep(self.store, clock, lambda: thread.loop.is_stopping))
+        return thread
 
     @property
     def executor_id(self) -> str:
@@ -266,7 +277,7 @@ class Executor:
         self.runs.writer.start()
         for thread in (self.notifier, self.housekeeping, self.dispatcher):
             thread.loop.start()
-        for optional in (self.upkeep, self.alerts):
+        for optional in self._optional:
             if not optional.is_empty:
                 optional.loop.start()
 
@@ -325,7 +336,7 @@ class Executor:
     def _stop_claiming(self) -> None:
         self.dispatcher.is_paused = True
         # Statements that are never answered are abandoned with the other threads.
-        for thread in (self.dispatcher, self.upkeep, self.alerts):
+        for thread in (self.dispatcher, *self._optional):
             thread.loop.stop(timeout=LAST_GRACE)
 
     def _hand_over(self, grace: float) -> None:
@@ -339,7 +350,8 @@ class Executor:
         self.runs.stop_writer(LAST_GRACE)
         # Housekeeping stops before the row goes: a heartbeat without a row would reregister.
         until = time.monotonic() + LAST_PATIENCE
-        loops = [self.dispatcher.loop, self.upkeep.loop, self.alerts.loop, self.notifier.loop]
+        optional = [thread.loop for thread in self._optional]
+        loops = [self.dispatcher.loop, *optional, self.notifier.loop]
         if not self.runs.with_places:
             loops.append(self.housekeeping.loop)
         for loop in loops:

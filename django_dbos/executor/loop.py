@@ -51,6 +51,11 @@ class Loop:
         if not self._wake.is_set():
             self._wake.set()
 
+    @property
+    def is_stopping(self) -> bool:
+        """True once the loop is to end; a long call of `tick` returns then."""
+        return self._is_stopping
+
     def stop(self, timeout: float | None = None) -> None:
         """Let the call in progress finish, then end the thread."""
         self._is_stopping = True

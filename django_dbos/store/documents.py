@@ -57,11 +57,34 @@ def snapshot(alias: str) -> Iterator[None]:
     """
     connection = transaction.get_connection(alias)
     is_outermost = not connection.in_atomic_block
-    with transaction.atomic(using=alias):
+    with _reading(connection) if is_outermost else transaction.atomic(using=alias):
         if is_outermost and connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         yield
+
+
+@contextmanager
+def _reading(connection: Any) -> Iterator[None]:
+    """Return a transaction that doesn't take the only write lock of SQLite."""
+    block = transaction.atomic(using=connection.alias)
+    if connection.vendor == "sqlite":
+        # IMMEDIATE, for all others: see the system check. Known once there is a connection.
+        connection.ensure_connection()
+        mode, connection.transaction_mode = connection.transaction_mode, "DEFERRED"
+        try:
+            block.__enter__()
+        finally:
+            connection.transaction_mode = mode
+        try:
+            yield
+        except BaseException as error:
+            block.__exit__(type(error), error, error.__traceback__)
+            raise
+        block.__exit__(None, None, None)
+    else:
+        with block:
+            yield
 
 
 def fields_of(model: type[models.Model]) -> dict[str, models.Field[Any, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,7 @@ def test_a_storage_may_choose_another_name_in_the_folder(folder: Path) -> None:
 
     assert list(handle.read_stream("texts", wait=False)) == [LARGE]
     assert {path.suffix for path in objects(folder)} == {".v2"}
-    assert sweeping._without_row(get_store(), names_of(folder)) == set()
+    assert sweeping._without_row(get_store(), names_of(folder), time.sleep) == set()
 
 
 @pytest.mark.parametrize(
@@ -219,7 +220,7 @@ def test_an_object_that_is_listed_under_another_path_is_no_orphan(folder: Path) 
             cursor.execute(f"UPDATE {table} SET value = replace(value, ':dbos/', ':media/dbos/')")
 
     assert len(objects(folder)) > 1
-    assert len(sweeping._without_row(get_store(), names_of(folder))) == 1
+    assert len(sweeping._without_row(get_store(), names_of(folder), time.sleep)) == 1
 
 
 def names_of(folder: Path) -> set[str]:

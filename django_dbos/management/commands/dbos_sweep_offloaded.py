@@ -16,8 +16,9 @@ class Command(DatabaseCommand):
     """Parses the arguments, and prints what was found and deleted."""
 
     help = (
-        "Deletes the objects of DBOS['OFFLOAD'] that no row refers to any more. Run it from time "
-        "to time, for example once a day. It reads all tables of values, twice."
+        "Deletes the objects of DBOS['OFFLOAD'] that no row refers to any more. Workers do it once "
+        "a day where DBOS['RETENTION'] is set; without, run it from time to time. It reads all "
+        "tables of values, twice."
     )
     examples = ("--dry-run", "--days 7 --format json")
 
