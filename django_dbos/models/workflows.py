@@ -239,9 +239,10 @@ class Workflow(EngineRow):
                 condition=Q(place__gt=0),
                 name="dbos_workflow_place",
             ),
+            # Not of all places: counts of a queue's places must not be able to use it.
             models.Index(
                 fields=("executor_id",),
-                condition=Q(place__gt=0),
+                condition=Q(place__gt=0, executor_id__isnull=False),
                 name="dbos_workflow_holder",
             ),
             models.Index(
