@@ -15,7 +15,11 @@ SELECT
         FROM (
             SELECT
             FROM dbos_workflow
-            WHERE status = 'ERROR' AND created_at >= span.first AND created_at < span.last
+            -- Rows, as only the index of those that have failed compares them.
+            WHERE status IN ('CANCELLED', 'ERROR', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
+              AND (status, created_at) >= ('ERROR', span.first)
+              AND (status, created_at) < ('ERROR', span.last)
+            ORDER BY status, created_at
             LIMIT %(most)s
         ) AS counted
     ),
