@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import os
 import sys
@@ -22,6 +21,7 @@ from django.db import InterfaceError, OperationalError
 from django_dbos.conf import get_settings
 from django_dbos.exceptions import DbosError
 from django_dbos.executor.cli import command
+from django_dbos.management import audit
 
 DONE, REFUSED, USAGE, UNAVAILABLE, UNFINISHED = range(5)
 EXIT_CODES = {
@@ -134,6 +134,10 @@ class DatabaseCommand(EngineCommand):
             return
         for line in lines:
             self.stdout.write(printable(line))
+
+    def audit(self, change: str, subjects: Iterable[str] | None = None) -> None:
+        """Log a change that is done, such as "cancelled workflow", for each of its subjects."""
+        audit.note(type(self).__module__.rpartition(".")[2], change, subjects)
 
     def confirm(self, question: str, options: dict[str, Any]) -> None:
         """Ask on stderr, unless `--yes` is given; raise CommandError unless the answer is yes."""
@@ -261,13 +265,6 @@ def read_document(path: str) -> Any:
 def flag_of(option: str) -> str:
     """Return the flag of an option, such as `--rate-limit` for `rate_limit`."""
     return f"--{option.replace('_', '-')}"
-
-
-def system_user() -> str:
-    """Return the name of the system's user; "manage.py" where there is none."""
-    with contextlib.suppress(OSError, KeyError, ImportError):
-        return getpass.getuser()
-    return "manage.py"
 
 
 def printable(text: str) -> str:

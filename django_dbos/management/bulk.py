@@ -64,7 +64,7 @@ class BulkCommand(DatabaseCommand):
     def _act_on_named(self, ids: list[str], options: dict[str, Any]) -> None:
         known = Workflow.objects.using(get_settings().database).filter(workflow_id__in=ids)
         existing = set(known.values_list("workflow_id", flat=True))
-        answers = self.act([one for one in ids if one in existing], options)
+        answers = self._act([one for one in ids if one in existing], options)
         lines, rows = [], []
         for one in ids:
             reason = self._reason(answers[one]) if one in existing else "doesn't exist"
@@ -82,6 +82,11 @@ class BulkCommand(DatabaseCommand):
                 f"{first}." if len(refused) == 1 else f"{first}, and {len(refused) - 1} more."
             )
 
+    def _act(self, ids: list[str], options: dict[str, Any]) -> Mapping[str, bool | str]:
+        answers = self.act(ids, options)
+        self.audit(f"{self.done} workflow", [one for one in ids if answers[one] is True])
+        return answers
+
     def _reason(self, answer: bool | str) -> str | None:
         """Return why an action wasn't done; None if it was."""
         if isinstance(answer, str):
@@ -98,7 +103,7 @@ class BulkCommand(DatabaseCommand):
         refused: list[dict[str, Any]] = []
         forks: list[dict[str, Any]] = []
         for ids in pages(found):
-            answers = self.act(ids, options)
+            answers = self._act(ids, options)
             done += sum(answer is True for answer in answers.values())
             changed += sum(answer is False for answer in answers.values())
             refused += [

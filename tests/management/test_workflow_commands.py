@@ -471,8 +471,12 @@ def test_executors_are_listed_and_drained(worker: Any) -> None:
     assert executor_id in run("dbos_executors", "list")
     assert refusal("dbos_executors", "drain")[0] == USAGE
     assert refusal("dbos_executors", "drain", executor_id, "--all")[0] == USAGE
-    assert refusal("dbos_executors", "drain", executor_id, "missing")[0] == REFUSED
-    assert refusal("dbos_executors", "drain", "--hostname", "nowhere", "--yes")[0] == REFUSED
+    code, message = refusal("dbos_executors", "drain", executor_id, f"{executor_id[:-1]}?")
+    assert code == REFUSED
+    assert f"so none was asked to drain. Did you mean {executor_id!r}?" in message
+    code, message = refusal("dbos_executors", "drain", "--hostname", f"{row['hostname']}0", "--yes")
+    assert code == REFUSED
+    assert message.endswith(f"Did you mean {row['hostname']!r}?")
     eventually(lambda: run_json("dbos_executors", "list")[0]["drain_requested_at"] is None)
 
     (answer,) = run_json("dbos_executors", "drain", "--hostname", row["hostname"], "--yes")

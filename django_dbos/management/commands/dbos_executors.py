@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from django_dbos.conf import get_settings
+from django_dbos.core import names
 from django_dbos.management.base import ActionsCommand, UsageError, add_confirmation, table_of
 from django_dbos.management.rows import instant
 from django_dbos.models import Executor
@@ -52,19 +53,27 @@ class Command(ActionsCommand):
         ids, host, everyone = options["executor_ids"], options["hostname"], options["all"]
         if (bool(ids), bool(host), bool(everyone)).count(True) != 1:
             raise UsageError("Name executors by their ids, or give --hostname or --all.")
-        found = _executors().filter(is_inline=False)
-        found = found.filter(executor_id__in=ids) if ids else found
-        found = found.filter(hostname=host) if host else found
-        live = [row.executor_id for row in found if row.is_live]
-        if missing := [one for one in ids if one not in live]:
+        workers = [row for row in _executors().filter(is_inline=False) if row.is_live]
+        known = [row.executor_id for row in workers]
+        if missing := [one for one in ids if one not in known]:
             raise CommandError(
                 f"Executor {missing[0]!r} isn't a live worker, so none was asked to drain."
+                f"{names.suggest(missing[0], known)}"
             )
+        hosts = sorted({row.hostname for row in workers})
+        if host and host not in hosts:
+            raise CommandError(f"No live worker is on host {host!r}.{names.suggest(host, hosts)}")
+        live = [
+            row.executor_id
+            for row in workers
+            if everyone or row.executor_id in ids or row.hostname == host
+        ]
         if not live:
-            raise CommandError("No live worker matches.")
+            raise CommandError("There is no live worker.")
         if not ids:
             self.confirm(f"Drain {len(live)} executors?", options)
         answers = get_store().drain_executors(live)
+        self.audit("drained executor", [one for one in live if answers[one]])
         self.answer(
             [{"executor_id": one, "draining": answers[one]} for one in live],
             [f"{one} {'drains' if answers[one] else 'has gone'}" for one in live],

@@ -42,6 +42,9 @@ class Command(DatabaseCommand):
             document = export_workflows(
                 options["workflow_id"], children=options["children"], decrypt=options["decrypt"]
             )
+        ids = [one["workflow"]["workflow_id"] for one in document["workflows"]]
+        change = "exported, decrypted: workflow" if options["decrypt"] else "exported workflow"
+        self.audit(change, ids)
         text = json.dumps(document, indent=1, ensure_ascii=False)
         if options["output"] is None:
             self.stdout.write(text)

@@ -30,4 +30,5 @@ class Command(DatabaseCommand):
         """Import, and print the ids."""
         document = read_document(options["file"])
         ids = import_workflows(document, run=options["run"])
+        self.audit("imported workflow", ids)
         self.answer(ids, ids)

@@ -80,6 +80,8 @@ class Command(DatabaseCommand):
             raise Unavailable(f"The database didn't answer: {error}") from error
         finally:
             session.close()
+        if not options["dry_run"]:
+            self.audit(f"deleted {pruned.total} workflows, {pruned.past_runs} past runs")
         self.answer(_data(pruned, options), _lines(pruned, options))
 
 

@@ -10,13 +10,13 @@ from django.core.management.base import CommandError
 
 from django_dbos import queues
 from django_dbos.exceptions import QueueDoesNotExist
+from django_dbos.management.audit import system_user
 from django_dbos.management.base import (
     ActionsCommand,
     UsageError,
     add_by,
     flag_of,
     refusing_values,
-    system_user,
     table_of,
 )
 from django_dbos.operations.queues import MOST_COUNTED, QueueDescription
@@ -30,6 +30,7 @@ ACTIONS = {
     "pause": "Stop a queue; workflows that run go on until they end or wait.",
     "resume": "Let a paused queue go on.",
 }
+CHANGES = {"set": "changed", "reset": "reset", "pause": "paused", "resume": "resumed"}
 COUNTS = ("concurrency", "worker_concurrency", "partition_concurrency")
 RATES = ("rate_limit", "partition_rate_limit")
 NONE = "none"
@@ -64,6 +65,9 @@ class Command(ActionsCommand):
         action = options["action"]
         with refusing_values():
             found = _perform(action, options)
+        if change := CHANGES.get(action):
+            by = f" in the name of {options['by']!r}" if options.get("by") else ""
+            self.audit(f"{change}{by}: queue", [options["name"]])
         rows = _with_counts(found)
         self.answer(rows if action == "list" else rows[0], _table(rows))
 

@@ -59,6 +59,8 @@ class Command(DatabaseCommand):
         ):
             done[table.database, table.table] = table
         tables = [table for table in done.values() if table.found]
+        if not options["dry_run"]:
+            self.audit("rotated the keys of values")
         self.answer([_as_json(table) for table in tables], _lines(tables))
         _check(tables)
 

@@ -13,13 +13,13 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from django_dbos import schedules
+from django_dbos.management.audit import system_user
 from django_dbos.management.base import (
     ActionsCommand,
     UsageError,
     add_by,
     flag_of,
     refusing_values,
-    system_user,
     table_of,
 )
 from django_dbos.models import Schedule
@@ -34,6 +34,16 @@ ACTIONS = {
     "edit": "Change options of a schedule; they win over what is declared until reset.",
     "reset": "Drop the edited options of a declared schedule.",
     "delete": "Delete a schedule that isn't declared.",
+}
+
+CHANGES = {
+    "pause": "paused",
+    "resume": "resumed",
+    "trigger": "triggered",
+    "backfill": "backfilled",
+    "edit": "edited",
+    "reset": "reset",
+    "delete": "deleted",
 }
 
 
@@ -102,6 +112,10 @@ class Command(ActionsCommand):
             except ImportError as error:
                 # A schedule names its function by a path.
                 raise CommandError(str(error)) from error
+        if change := CHANGES.get(action):
+            by = f" in the name of {options['by']!r}" if options.get("by") else ""
+            self.audit(f"{change}{by}: schedule", [options["name"]])
+            self.audit("started workflow", started)
         self.answer(_data(action, found, started), _lines(action, found, started))
 
 

@@ -37,4 +37,5 @@ class Command(DatabaseCommand):
         with refusing_values():
             handle: WorkflowHandle[Any] = WorkflowHandle(options["workflow_id"])
             handle.send(message, options["topic"], options["idempotency_key"])
+        self.audit("sent a message to workflow", [handle.workflow_id])
         self.answer({"workflow_id": handle.workflow_id}, [f"Sent to {handle.workflow_id}."])

@@ -115,6 +115,7 @@ class Command(DatabaseCommand):
         name = options["name"] if options["elsewhere"] else _name(options["name"])
         with refusing_values():
             handle = start_by_name(name, *args, using=_using(options), **kwargs)
+        self.audit(f"started {name!r} as workflow", [handle.workflow_id])
         if options["wait"]:
             self._wait(handle, options["wait_timeout"])
         else:

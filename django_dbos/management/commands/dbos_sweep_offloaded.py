@@ -49,6 +49,8 @@ class Command(DatabaseCommand):
         swept = sweep(
             get_store(), days=options["days"], gap=options["gap"], is_trial=options["dry_run"]
         )
+        if not options["dry_run"]:
+            self.audit(f"deleted {swept.deleted} large values")
         line = (
             f"Objects of at least {options['days']} days: {swept.objects}; without a row: "
             f"{swept.orphans}; deleted: {swept.deleted}."
