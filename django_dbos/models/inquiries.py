@@ -123,6 +123,8 @@ class Inquiry(EngineRow):
                 name="dbos_inquiry_unanswered",
                 condition=IS_UNANSWERED,
             ),
+            # For the lists of all, and of those that are answered.
+            models.Index(fields=("kind", "inquiry_id"), name="dbos_inquiry_kind"),
             models.Index(fields=("workflow_id", "inquiry_id"), name="dbos_inquiry_workflow"),
         )
         constraints = (

@@ -646,6 +646,12 @@ PAGES = [
     "event/?before=5000",
     "executor/",
     "queue/",
+    "inquiry/",
+    "inquiry/?kind=callback",
+    "inquiry/?state=answered",
+    "inquiry/?state=answered&kind=callback",
+    "inquiry/?state=all",
+    "inquiry/?state=all&kind=callback",
 ]
 
 # No index begins with the queue: rows are read until enough are counted, and half are in this one.
