@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +29,16 @@ class Plan:
 
 
 def explain(
-    connection: psycopg.Connection[Any], query: str, params: dict[str, Any] | None = None
+    connection: psycopg.Connection[Any],
+    query: str,
+    params: dict[str, Any] | None = None,
+    before: Sequence[str] = (),
 ) -> Plan:
-    """Run a statement, roll it back, and return the figures of its execution."""
+    """Run a statement after others, roll all back, and return the figures of its execution."""
     text = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}"
     with connection.transaction(force_rollback=True):
+        for one in before:
+            connection.execute(one)
         (found,) = connection.execute(text, params).fetchone() or ()
     nodes = [one for one in _nodes(found[0]["Plan"]) if one["Actual Loops"]]
     reads = [one for one in nodes if one.get("Relation Name") in GUARDED and _is_scan(one)]

@@ -8,6 +8,7 @@ empty when ANALYZE came. PostgreSQL reports the rows read.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -437,6 +438,8 @@ STALE, EMPTY, FRESH = "old statistics", "statistics of empty tables", "current s
 STATISTICS = [STALE, EMPTY, FRESH]
 MODES = [(mode, statistics) for mode in (NOW, ONCE) for statistics in STATISTICS] + [(EARLY, STALE)]
 
+NO_STATISTICS = "Older servers can't be given statistics."
+
 # Statements that read the active rows, or a part of them with its own size. The others read a few
 # keys, or a few rows that are due.
 THROUGH_LIVE = {
@@ -483,12 +486,15 @@ class History:
     def plan(self, name: str, mode: str, statistics: str) -> Plan:
         """Return a statement's plan; skip the test if this server can't be given the statistics."""
         if statistics == EMPTY and not history.can_seem_empty(self._worker):
-            pytest.skip("Older servers can't be given statistics.")
+            pytest.skip(NO_STATISTICS)
         return self.plans[name, mode, statistics]
 
-    def explain_client(self, text: str) -> Plan:
+    def explain_client(self, text: str, statistics: str = FRESH) -> Plan:
         """Explain a statement as Django's connection runs it."""
-        return explain.explain(self._client, text)
+        if statistics == EMPTY and not history.can_seem_empty(self._client):
+            pytest.skip(NO_STATISTICS)
+        before = history.SEEM_EMPTY if statistics == EMPTY else ()
+        return explain.explain(self._client, text, before=before)
 
     def drop(self) -> None:
         """Drop the tables, and close the connections."""
@@ -594,9 +600,10 @@ READ_BY_ORM: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.parametrize("statistics", [EMPTY, FRESH])
 @pytest.mark.parametrize("subject", READ_BY_ORM)
-def test_the_orm_reads_no_history(subject: str, filled: History) -> None:
-    for plan in plans_of(lambda: READ_BY_ORM[subject](get_store()), filled):
+def test_the_orm_reads_no_history(subject: str, statistics: str, filled: History) -> None:
+    for plan in plans_of(lambda: READ_BY_ORM[subject](get_store()), filled, statistics):
         assert plan.scanned == [], plan.text
         assert plan.rows <= MAX_ROWS_BY_KEY, plan.text
 
@@ -614,9 +621,21 @@ THROUGH_LIVE_BY_ORM: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("subject", THROUGH_LIVE_BY_ORM)
-def test_the_orm_reads_active_rows_only(subject: str, filled: History) -> None:
-    for plan in plans_of(lambda: THROUGH_LIVE_BY_ORM[subject](get_store()), filled):
+# A condition with OR gets a bitmap of two indexes only where that seems cheaper. It is a rare edit
+# in the admin, so it may read the table once.
+MAY_READ_ALL = {("places until the end", EMPTY)}
+
+
+@pytest.mark.parametrize(
+    ("subject", "statistics"),
+    [
+        case
+        for case in itertools.product(THROUGH_LIVE_BY_ORM, [EMPTY, FRESH])
+        if case not in MAY_READ_ALL
+    ],
+)
+def test_the_orm_reads_active_rows_only(subject: str, statistics: str, filled: History) -> None:
+    for plan in plans_of(lambda: THROUGH_LIVE_BY_ORM[subject](get_store()), filled, statistics):
         assert plan.scanned == [], plan.text
         assert plan.rows <= history.LIVE, plan.text
 
@@ -683,7 +702,7 @@ def test_the_overview_reads_no_table_as_a_whole(
     assert {table for plan in plans for table in plan.scanned} <= {"dbos_executor", "dbos_queue"}
 
 
-def plans_of(act: Callable[[], Any], tables: History) -> list[Plan]:
+def plans_of(act: Callable[[], Any], tables: History, statistics: str = FRESH) -> list[Plan]:
     """Return the plans of the statements that a function runs on Django's connection."""
     with connection.cursor() as cursor:
         # In effect until the test's transaction is rolled back.
@@ -695,7 +714,7 @@ def plans_of(act: Callable[[], Any], tables: History) -> list[Plan]:
     texts = [query["sql"] for query in queries.captured_queries]
     texts = [text for text in texts if '"dbos_' in text or " dbos_" in text]
     assert texts
-    return [tables.explain_client(text) for text in texts]
+    return [tables.explain_client(text, statistics) for text in texts]
 
 
 def test_recovery_does_not_compare_each_with_each(transactional_db: None) -> None:
