@@ -45,14 +45,14 @@ def progress_of(value: Any, total: float = 100) -> Progress:
     Args:
         value: A number; a text, without a number; or an object with `done`, and perhaps `total`
             and `text`. Anything else says nothing.
-        total: The number that means all, unless the value has its own.
+        total: The number that means all, unless the value has its own. Of 0 there is no share.
     """
     if isinstance(value, str):
         return Progress(None, total, value)
     fields = value if isinstance(value, Mapping) else {"done": value}
     own, done = _number(fields.get("total")), _number(fields.get("done"))
     size = own if own is not None and own > 0 else total
-    known = None if done is None else min(max(done, 0), size)
+    known = None if done is None or not size else min(max(done, 0), size)
     return Progress(known, size, text_of(fields.get("text", "")))
 
 

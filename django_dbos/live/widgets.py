@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -59,6 +61,11 @@ def source(
         ImproperlyConfigured: The project has no address at which the element could follow it.
     """
     _check_choice("source", kind, SOURCES)
+    if workflow_id == "":
+        raise ValueError(
+            "A workflow id can't be empty. The page's context may lack the variable that the tag "
+            "names."
+        )
     source = Source(
         kind=kind,
         workflow_id=names.check_workflow_id(
@@ -79,9 +86,13 @@ def source(
 
 
 def progress(
-    source: Source, total: float, label: str, attributes: Mapping[str, object]
+    source: Source, total: Any, label: str, attributes: Mapping[str, object]
 ) -> dict[str, Any]:
-    """Return the context of a progress bar's template."""
+    """Return the context of a progress bar's template; raise ValueError for a wrong total."""
+    # A model's DecimalField, which is no float.
+    total = float(total) if isinstance(total, Decimal) else total
+    if isinstance(total, bool) or not isinstance(total, int | float) or not 0 <= total < math.inf:
+        raise ValueError(f"total must be a number of at least 0, not {total!r}.")
     data: dict[str, object] = {"max": _number(total)}
     notice, value = "", None
     try:
@@ -105,10 +116,12 @@ def progress(
 
 
 def stream(
-    source: Source, mode: str, limit: int | None, label: str, attributes: Mapping[str, object]
+    source: Source, mode: str, limit: Any, label: str, attributes: Mapping[str, object]
 ) -> dict[str, Any]:
-    """Return the context of a stream's template."""
+    """Return the context of a stream's template; raise ValueError for a wrong limit."""
     _check_choice("mode", mode, MODES)
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise ValueError(f"limit must be an int of at least 1, or None, not {limit!r}.")
     is_list = mode == "list"
     data: dict[str, object] = {"mode": mode}
     if is_list and limit is not None:
@@ -132,14 +145,19 @@ def stream(
 
 def event(
     source: Source,
-    labels: Mapping[str, str],
+    labels: Mapping[str, str] | Iterable[tuple[str, str]],
     default: str,
     label: str,
     attributes: Mapping[str, object],
 ) -> dict[str, Any]:
     """Return the context of an event's template."""
     data: dict[str, object] = {}
-    texts = {str(value): str(text) for value, text in labels.items()}
+    try:
+        texts = {str(value): str(text) for value, text in dict(labels).items()}
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"labels must be a dict, or pairs as a field's choices, not {labels!r}."
+        ) from error
     if texts:
         data["labels"] = json.dumps(texts, ensure_ascii=False)
     value, notice, shown = None, "", str(default)

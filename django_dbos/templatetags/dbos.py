@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from django.template import Context, Library
@@ -45,7 +46,7 @@ def dbos_progress(
     key: str = "progress",
     *,
     source: str = "event",
-    total: float = 100,
+    total: float | Decimal = 100,
     label: str | None = None,
     token: str | None = None,
     websocket: str | bool = True,
@@ -139,7 +140,7 @@ def dbos_event(
         attributes: `id`, `class` and `title` of the element.
     """
     source_of = widgets.source("event", workflow_id, key, _reader(context, token), websocket)
-    shown = widgets.event(source_of, dict(labels), default, label or key, attributes)
+    shown = widgets.event(source_of, labels, default, label or key, attributes)
     return _render(context, template, shown)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from decimal import Decimal
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,16 @@ def test_numbers_are_for_machines_in_every_language(
 
     assert 'max="0.5"' in rendered
     assert 'value="1234"' in rendered
+
+
+def test_a_total_may_be_a_decimal_of_a_model(root: User) -> None:
+    rendered = render("{% dbos_progress 'some' total=total %}", root, total=Decimal("2.50"))
+
+    assert 'max="2.5"' in rendered
+
+
+def test_a_total_of_nothing_is_shown(root: User) -> None:
+    assert 'max="0"' in render("{% dbos_progress 'some' total=total %}", root, total=0)
 
 
 def test_a_list_shows_the_last_entries_and_where_to_go_on(workflow_id: str, root: User) -> None:
@@ -165,7 +176,15 @@ def test_a_token_needs_no_request(workflow_id: str) -> None:
         ("{% dbos_stream id 'log' mode='txt' %}", "mode must be 'list' or 'text', not 'txt'"),
         ("{% dbos_progress id source='events' %}", "not 'events'. Did you mean 'event'"),
         ("{% dbos_event id 'k' clas='x' %}", "has no option 'clas'. Did you mean 'class'"),
-        ("{% dbos_event missing 'k' %}", "A workflow id can't be empty"),
+        ("{% dbos_event missing 'k' %}", "can't be empty. The page's context may lack"),
+        ("{% dbos_progress id total='x' %}", "total must be a number of at least 0, not 'x'"),
+        ("{% dbos_progress id total=-1 %}", "total must be a number of at least 0, not -1"),
+        (
+            "{% dbos_stream id 'log' limit='x' %}",
+            "limit must be an int of at least 1, or None, not 'x'",
+        ),
+        ("{% dbos_stream id 'log' limit=0 %}", "limit must be an int of at least 1"),
+        ("{% dbos_event id 'k' labels='x' %}", "labels must be a dict, or pairs"),
     ],
 )
 def test_mistakes_in_a_template_are_named(root: User, source: str, expected: str) -> None:
@@ -261,6 +280,13 @@ def test_progress_of_values(value: Any, expected: tuple[Any, ...]) -> None:
     found = progress_of(value)
 
     assert (found.done, found.total, found.text) == expected
+
+
+def test_there_is_no_share_of_nothing() -> None:
+    """The page of an order without parcels used to end in a ZeroDivisionError."""
+    found = progress_of(3, total=0)
+
+    assert (found.done, found.percent) == (None, "")
 
 
 def test_only_all_of_it_is_100_percent() -> None:

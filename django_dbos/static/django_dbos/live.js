@@ -402,7 +402,7 @@ export function textOf(value) {
 export function progressOf(value, max) {
   const { done = null, total = max, text = "" } = Object(value) === value ? value : { done: value };
   const size = isNumber(total) && total > 0 ? total : max;
-  const known = isNumber(done) ? Math.min(Math.max(done, 0), size) : null;
+  const known = isNumber(done) && size ? Math.min(Math.max(done, 0), size) : null;
   return { done: known, total: size, text: typeof value === "string" ? value : textOf(text) };
 }
 
