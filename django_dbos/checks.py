@@ -25,6 +25,7 @@
 | django_dbos.W010 | a queue that isn't declared is spelled like one that is |
 | django_dbos.W011 | the time-zone data, by which schedules go, is old |
 | django_dbos.W012 | a schedule is declared with an end that has passed |
+| django_dbos.W013 | an age of RETENTION is a plain number of less than an hour |
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ ROUTER = "django_dbos.routers.DbosRouter"
 SIMILAR = 0.75
 # Days after the end of its year from which on time-zone data counts as old.
 OLD_DATA = 180
+# An age of retention below which a plain number, of seconds, may have been meant as days.
+LIKELY_DAYS = 3_600
 # A permission, as `has_perm()` takes it.
 PERMISSION = re.compile(r"\w+\.\w+")
 MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
@@ -100,6 +103,7 @@ def check_dbos(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) ->
         *_check_discovery(),
         *_check_permissions(),
         *_check_queues(settings),
+        *_check_retention(),
         *_check_schedules(),
     ]
 
@@ -310,6 +314,25 @@ def _check_queues(settings: Settings) -> Iterator[CheckMessage]:
                 f"DBOS['QUEUES'][{queue_name!r}] = {{}}.",
                 obj="settings.DBOS",
                 id="django_dbos.W010",
+            )
+
+
+def _check_retention() -> Iterator[CheckMessage]:
+    """Warn of a plain number that may mean days: it deletes what ended seconds ago."""
+    given = getattr(django_settings, "DBOS", {}).get("RETENTION")
+    if isinstance(given, list | tuple):
+        ages = {f"[{index}]['age']": rule.get("age") for index, rule in enumerate(given)}
+    else:
+        ages = {"": given}
+    for place, age in ages.items():
+        if isinstance(age, int | float) and age < LIKELY_DAYS:
+            yield checks.Warning(
+                f"DBOS['RETENTION']{place} is {age!r}, which means seconds: finished workflows are "
+                f"deleted {age:g} s after their end.",
+                hint=f"Write timedelta(days={age!r}), or timedelta(seconds={age!r}) if you mean "
+                "seconds.",
+                obj="settings.DBOS",
+                id="django_dbos.W013",
             )
 
 

@@ -503,6 +503,29 @@ def test_a_declared_schedule_whose_end_has_passed_is_a_warning(settings: Any) ->
     assert "Schedule 'nightly' starts nothing any more" in only_message("W012").msg
 
 
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        (30, "DBOS['RETENTION'] is 30"),
+        ([{"name": "shop.*", "count": 9}, {"age": 90}], "[1]['age']"),
+    ],
+)
+def test_an_age_that_may_mean_days_is_a_warning(settings: Any, given: Any, place: str) -> None:
+    settings.DBOS = {**settings.DBOS, "RETENTION": given}
+
+    assert place in only_message("W013").msg
+    assert "timedelta(days=" in str(only_message("W013").hint)
+
+
+@pytest.mark.parametrize(
+    "given", [None, 3600, timedelta(seconds=30), [{"name": "shop.*", "age": None}, {"count": 9}]]
+)
+def test_an_age_that_is_meant_is_no_warning(settings: Any, given: Any) -> None:
+    settings.DBOS = {**settings.DBOS, "RETENTION": given}
+
+    assert "W013" not in ids()
+
+
 def test_a_schedule_in_the_wrong_form_is_an_error_of_the_settings(settings: Any) -> None:
     settings.DBOS = {**settings.DBOS, "SCHEDULES": {"nightly": {"cron": "@daily"}}}
 
