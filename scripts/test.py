@@ -6,7 +6,7 @@ pair once more with naive datetimes. tox.ini says what is left out, and why.
 The servers are started once for all environments. Pairs without a Python on this machine are
 listed and left out; with `CI` set, the ends of the matrix must have run.
 
-tox runs `JOBS` environments at a time (default: one more than there are cores, at most 4), and
+tox runs `JOBS` environments at a time (default: two more than there are cores, at most 4), and
 prints the output of those that fail. The last line counts all tests; a check without tests counts
 as one.
 """
@@ -131,9 +131,13 @@ def list_missing(wanted: list[Pair], pairs: list[Pair]) -> None:
 
 
 def environment_names(pairs: list[Pair], *, is_all: bool) -> list[str]:
-    """Return tox's names: the newest pair first, where most failures show and most time goes."""
+    """Return tox's names: the newest pair first, where most failures show and most time goes.
+
+    In two halves, as one environment would run for longer than all the others beside it.
+    """
     *others, newest = pairs
-    names = [tox_name(newest, "postgresql")]
+    halves = ["postgresql"] if is_all else ["postgresql-processes", "postgresql-rest"]
+    names = [tox_name(newest, half) for half in halves]
     names.append(tox_name(newest, "sqlite") + ("" if is_all else "-headless"))
     for database in DATABASES:
         part = database if is_all else f"{database}-part"
@@ -164,8 +168,8 @@ def is_short_of_ci(pairs: list[Pair]) -> bool:
 
 def run_tox(environments: list[str], variables: dict[str, str]) -> int:
     """Run the environments in parallel; return tox's exit code. Ctrl-C stops all of them."""
-    # One more than there are cores: the tests of processes wait for most of their time.
-    jobs = os.environ.get("JOBS") or str(min((os.cpu_count() or 1) + 1, 4))
+    # More than there are cores: the tests wait for processes and browsers for much of their time.
+    jobs = os.environ.get("JOBS") or str(min((os.cpu_count() or 1) + 2, 4))
     options = ["--parallel", jobs, "--parallel-no-spinner", "--result-json", RESULTS / "tox.json"]
     # With CI set, tox would list the dependencies, and with them all output.
     options += ["--no-list-dependencies", "-e", ",".join(environments)]

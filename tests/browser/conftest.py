@@ -19,12 +19,12 @@ __all__ = ["start_worker"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if os.environ.get("DBOS_TEST_CHROMIUM") != "none":
-        return
     skip = pytest.mark.skip(reason="DBOS_TEST_CHROMIUM is 'none'.")
     for item in items:
-        if "browser" in item.path.parent.name:
-            item.add_marker(skip)
+        if item.path.parent.name == "browser":
+            item.add_marker(pytest.mark.process)
+            if os.environ.get("DBOS_TEST_CHROMIUM") == "none":
+                item.add_marker(skip)
 
 
 @pytest.fixture(scope="session")
