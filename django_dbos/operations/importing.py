@@ -63,6 +63,8 @@ def import_document(store: Store, document: Any, *, run: bool = False) -> list[s
     with store.session().transaction():
         _refuse_existing(store, ids)
         workflows = [_workflow_row(workflow) for workflow, _ in found]
+        # In one order, so that of two imports one waits for the other (CORRECTNESS rule 103).
+        workflows.sort(key=lambda row: str(row["workflow_id"]))
         try:
             _insert(store, Workflow, workflows)
             for _, parts in found:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, connections
 from django.db.models import QuerySet
 
 import django_dbos as dbos
@@ -27,6 +29,7 @@ from django_dbos.models import (
     StreamEntry,
     Workflow,
 )
+from django_dbos.operations import importing
 from django_dbos.store import documents
 from django_dbos.store.values import VALUE_COLUMNS
 from django_dbos.testing import arun_until_idle, run_until_idle
@@ -39,6 +42,7 @@ from tests.payloads.workflows import (
     pay,
     wait_for_note,
 )
+from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 UseKeys = Callable[..., None]
@@ -326,6 +330,46 @@ def test_redacted_parts_are_left_out(use_keys: UseKeys, settings: Any, is_encryp
     assert "Declined" in str(failed.error)
     assert Event.objects.get().value == "[redacted]"
     assert Message.objects.first().message == "[redacted]"  # type: ignore[union-attr]
+
+
+@pytest.mark.rule(103)
+def test_of_two_imports_in_opposite_orders_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each inserts a row, and then waits for a moment, so that the other has one, too."""
+    for name in ("a", "b"):
+        wait_for_note.using(workflow_id=name).start(SECRET)
+    document = dbos.export_workflows(["a", "b"])
+    for name in ("a", "b"):
+        dbos.retrieve_workflow(name).cancel()
+        dbos.retrieve_workflow(name).delete()
+    inserted = threading.Barrier(2)
+    insert = importing._insert
+
+    def insert_one_by_one(store: Any, model: Any, rows: list[Any]) -> None:
+        for row in rows:
+            insert(store, model, [row])
+            with suppress(threading.BrokenBarrierError):
+                inserted.wait(0.5)
+
+    monkeypatch.setattr(importing, "_insert", insert_one_by_one)
+    answers: list[object] = []
+
+    def work(workflows: list[Any]) -> None:
+        try:
+            answers.append(dbos.import_workflows({**document, "workflows": workflows}))
+        except Exception as error:
+            answers.append(type(error))
+        finally:
+            connections.close_all()
+
+    orders = (document["workflows"], document["workflows"][::-1])
+    threads = [threading.Thread(target=work, args=(order,)) for order in orders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT)
+
+    assert answers.count(dbos.ImportRefused) == 1
+    assert Workflow.objects.count() == 2
 
 
 def test_what_exists_is_refused_and_nothing_is_imported() -> None:
