@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import BadRequest, PermissionDenied
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -48,6 +49,7 @@ from django_dbos.admin.base import (
 from django_dbos.admin.bulk import applicable
 from django_dbos.admin.progress import ProgressAdmin
 from django_dbos.admin.section import Label
+from django_dbos.conf import get_settings
 from django_dbos.models import Workflow
 from django_dbos.operations.options import HIGHEST_PRIORITY
 
@@ -235,7 +237,10 @@ class ActingAdmin(ProgressAdmin):
         start = bulk.act_on_all.using(
             workflow_id=order_id, user=request.user, priority=HIGHEST_PRIORITY
         )
-        start.start(order)
+        with transaction.atomic(using=get_settings().database):
+            # No worker sees it unsigned.
+            start.start(order)
+            bulk.sign(order_id)
         row = only(order_id).get()
         said = gettext("%(act)s: all that match '%(query)s'.")
         log = said % {"act": act.title, "query": order["query"]}

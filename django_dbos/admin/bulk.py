@@ -16,6 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.admin.sites import all_sites
 from django.contrib.auth import get_user_model
+from django.core import signing
 from django.core.exceptions import PermissionDenied
 from django.db import Error
 from django.db.models import Q
@@ -29,9 +30,12 @@ from django_dbos.api.current import continue_as_new, current_workflow
 from django_dbos.api.events import set_event
 from django_dbos.decorators import step, workflow
 from django_dbos.exceptions import DbosError
+from django_dbos.handles import WorkflowHandle
 from django_dbos.models import Workflow
 
 NAME, PROGRESS = "django_dbos.act_on_all", "progress"
+# The attribute that says that the workflow is as it was ordered.
+SIGNED = "ordered"
 # The number of workflows that a page changes, of pages in a run, of workflows that are counted
 # before, and of unchanged ones that are named.
 PAGE, PAGES, MOST_COUNTED, MAX_NAMED = 500, 1_000, 1_000_000, 20
@@ -73,9 +77,38 @@ def act_on_all(order: Order, progress: Progress | None = None) -> Progress:
     return progress
 
 
+def sign(workflow_id: str) -> None:
+    """Note in a workflow that was just started that it is as it was ordered.
+
+    The note has the workflow's token, which a rewind or a retry replaces.
+    """
+    row = rows_of(Workflow).filter(pk=workflow_id).only("token", "attributes").get()
+    if SIGNED not in (row.attributes or {}):
+        note = signing.dumps([workflow_id, str(row.token)], salt=NAME)
+        WorkflowHandle[Any](workflow_id).set_attributes({SIGNED: note}, merge=True)
+
+
+def _check_signed(own: str) -> None:
+    """Raise PermissionDenied for a workflow that was rewound or retried: perhaps by another user.
+
+    The history would name the one who ordered it, as for a fork.
+    """
+    row = rows_of(Workflow).filter(pk=own).only("token", "attributes").get()
+    try:
+        note = signing.loads((row.attributes or {}).get(SIGNED, ""), salt=NAME)
+    except signing.BadSignature:
+        note = None
+    if note != [own, str(row.token)]:
+        raise PermissionDenied(
+            "This action was rewound or retried, perhaps by somebody else than the one who had "
+            "ordered it, so it changes nothing more. Choose the action in the list of workflows."
+        )
+
+
 @step(name="count", max_attempts=5, retry_on=Error)
 def count(order: Order, own: str) -> Progress:
     """Return how many workflows match, and the bound of the search."""
+    _check_signed(own)
     found, oldest = _matching(order, own, None)
     return {"total": found.order_by()[:MOST_COUNTED].count(), "oldest": oldest, "after": None}
 
@@ -85,6 +118,7 @@ def change_page(
     order: Order, own: str, oldest: datetime | None, after: tuple[datetime, str] | None
 ) -> Progress:
     """Change the next workflows; return the numbers, and the place of the page after them."""
+    _check_signed(own)
     found, _ = _matching(order, own, oldest)
     if after is not None:
         created_at, workflow_id = after

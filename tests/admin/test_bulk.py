@@ -265,6 +265,52 @@ def test_a_fork_changes_nothing_in_the_name_of_somebody_else(staff: Client) -> N
     assert LogEntry.objects.count() == before + 1
 
 
+@pytest.mark.parametrize("action", ["rewind", "retry"])
+def test_a_rewind_changes_nothing_in_the_name_of_somebody_else(
+    staff: Client, action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a retry of one that has failed."""
+    busy.start_many([()] * 5)
+    workflow_id = answer(staff, ask(staff, "cancel_selected"))
+    if action == "retry":
+        with monkeypatch.context() as patch:
+            patch.setattr(bulk, "change_batch", lambda *args: 1 / 0)
+            run_until_idle()
+        assert dbos.retrieve_workflow(workflow_id).get_status() == "ERROR"
+        assert statuses() == {"WAITING": 5}
+    else:
+        run_until_idle()
+        for row in Workflow.objects.filter(name=busy.name):
+            dbos.retrieve_workflow(str(row.pk)).resume()
+        run_until_idle()
+    User.objects.filter(username="staff").update(username="first")
+    other = log_in(Client(), "view_workflow", f"{action}_workflow")
+    before = LogEntry.objects.count()
+
+    other.post(url_of(action, workflow_id), {"step": "1", "confirmed": "yes"})
+    assert dbos.retrieve_workflow(workflow_id).get_status() == "ENQUEUED"
+    run_until_idle()
+
+    with pytest.raises(PermissionDenied, match="was rewound or retried"):
+        dbos.retrieve_workflow(workflow_id).get_result()
+    assert statuses() == {"WAITING": 5}
+    # That of the rewind itself, in the name of who has ordered it.
+    assert LogEntry.objects.count() == before + 1
+    assert LogEntry.objects.latest("pk").user.username == "staff"
+
+
+def test_the_note_of_an_order_can_not_be_made_by_changing_attributes(staff: Client) -> None:
+    busy.start_many([()] * 5)
+    workflow_id = answer(staff, ask(staff, "cancel_selected"))
+    handle = dbos.retrieve_workflow(workflow_id)
+    handle.set_attributes({bulk.SIGNED: "forged"}, merge=True)
+    run_until_idle()
+
+    with pytest.raises(PermissionDenied, match="changes nothing more"):
+        handle.get_result()
+    assert statuses() == {"WAITING": 5}
+
+
 def test_an_order_needs_the_permission_and_a_valid_id(client: Client) -> None:
     busy.start_many([()] * 5)
     log_in(client, "view_workflow", "resume_workflow")
