@@ -158,9 +158,9 @@ def without_versions(listed: Sequence[str]) -> list[str]:
     return [name for name in listed if name.rpartition("@")[0] not in listed]
 
 
-def has_any() -> bool:
-    """Return whether the project has workflow functions, beside those of this package."""
-    return any(not name.startswith("django_dbos.") for name in workflows)
+def of_project() -> list[str]:
+    """Return the names of the project's workflow functions, without those of this package."""
+    return [name for name in workflows if not name.startswith("django_dbos.")]
 
 
 def _origin(definition: WorkflowDefinition) -> str:

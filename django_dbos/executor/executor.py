@@ -283,7 +283,7 @@ class Executor:
 
     def _announce_start(self) -> None:
         telemetry.executor_started(Executor, self.executor_id, self.identity.description)
-        if not registry.has_any():
+        if not registry.of_project():
             logger.warning(
                 "No workflow function is known here. Write them in the workflows.py of an app in "
                 "INSTALLED_APPS."

@@ -70,7 +70,7 @@ class Identity:
         how = "listening" if listens and self.store.supports_notifications else "polling"
         return (
             f"{queues} of database {self.store.alias!r}, {self.concurrency} workflows at once, "
-            f"workflow functions known: {len(registry.workflows)}, {how}"
+            f"workflow functions known: {len(registry.of_project())}, {how}"
         )
 
     def deregister(self, executor_id: str, still_running: Collection[str] = ()) -> None:

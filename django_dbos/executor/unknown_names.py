@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from django_dbos.core import registry
+from django_dbos.core import names, registry
 from django_dbos.store.base import Store
 
 logger = logging.getLogger("django_dbos.executor")
@@ -42,10 +42,11 @@ class UnknownNames:
             )
             return
         logger.warning(
-            "Workflow %r waits in queue %r: its function %r isn't known here. Import it in the "
+            "Workflow %r waits in queue %r: its function %r isn't known here.%s Import it in the "
             "workflows.py of an app; after a rename give it this name, @workflow(name=…). Another "
             "worker may know it.",
             workflow_id,
             queue_name,
             name,
+            names.suggest(name, registry.of_project()),
         )

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db.models import Sum, Window
 
-from django_dbos.core import registry
+from django_dbos.core import names, registry
 from django_dbos.core.records import Checkpoint
 from django_dbos.core.status import ACTIVE, CLOSING, Status
 from django_dbos.exceptions import WorkflowDoesNotExist
@@ -252,16 +252,19 @@ class Reader:
         if not workers:
             return f"no live worker serves queue {queue_name!r}; run dbos_worker"
         listed = [row.workflow_names for row in workers]
-        if any(names is None or registry.is_listed(name, version, names) for names in listed):
+        if any(known is None or registry.is_listed(name, version, known) for known in listed):
             return ""
-        if any(names is not None and name in names for names in listed):
+        if any(known is not None and name in known for known in listed):
             return (
                 f"no live worker of queue {queue_name!r} knows version {version!r} of its function "
                 f"{name!r}; deploy that code, too: @….version({version!r})"
             )
+        found = {one for known in listed for one in registry.without_versions(known or ())}
+        similar = names.closest(name, sorted(found))
         return (
-            f"no live worker of queue {queue_name!r} knows its function {name!r}; deploy the code, "
-            "or give a renamed function this name: @workflow(name=…)"
+            f"no live worker of queue {queue_name!r} knows its function {name!r}"
+            f"{f', but one knows {similar!r}' if similar else ''}; deploy the code, or give a "
+            "renamed function this name: @workflow(name=…)"
         )
 
     def find_workers(self, queue_name: str) -> list[Executor]:

@@ -84,6 +84,7 @@ def test_a_module_beside_the_settings_is_told_of(walk: Walk) -> None:
 
     assert "(django_dbos.W009) mysite.workflows isn't discovered" in said
     assert "No workflow function is known here." in worker
+    assert "workflow functions known: 0" in worker
 
 
 @pytest.mark.parametrize("server", SERVERS)

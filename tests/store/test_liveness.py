@@ -61,10 +61,20 @@ def test_a_worker_without_the_function_does_not_count(store: Store) -> None:
     register(store, workflow_names='["shop.old"]')
 
     reason = store.reader.why_unclaimed("default", "shop.checkout", None)
-    assert reason.startswith("no live worker of queue 'default' knows its function 'shop.checkout'")
+    assert reason.startswith(
+        "no live worker of queue 'default' knows its function 'shop.checkout';"
+    )
 
     register(store, workflow_names='["shop.checkout"]')
     assert store.reader.why_unclaimed("default", "shop.checkout", None) == ""
+
+
+def test_a_misspelt_function_is_told_of_the_one_that_a_worker_knows(store: Store) -> None:
+    register(store, workflow_names='["shop.checkout", "shop.refund"]')
+
+    reason = store.reader.why_unclaimed("default", "shop.chekout", None)
+
+    assert "knows its function 'shop.chekout', but one knows 'shop.checkout'; deploy" in reason
 
 
 @pytest.mark.rule(4)
