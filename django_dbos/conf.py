@@ -216,8 +216,8 @@ def absolute_url(path: str) -> str:
     base_url = get_settings().base_url
     if not base_url:
         raise ImproperlyConfigured(
-            "An address for others needs the site's own. Set DBOS['BASE_URL'], for example to "
-            "'https://shop.example'."
+            "Links for people and other services begin with the address of the site. Set "
+            "DBOS['BASE_URL'], for example to 'https://shop.example'."
         )
     return f"{base_url}{path}"
 

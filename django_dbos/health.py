@@ -141,7 +141,7 @@ def find_problems(figures: Figures, limits: Thresholds) -> Iterator[Problem]:
                 kind="no_worker",
                 subject=queue.name,
                 value=queue.enqueued,
-                text=f"Queue {queue.name!r} has {queue.enqueued:,} workflows and no live worker.",
+                text=f"Queue {queue.name!r} has {_counted(queue.enqueued)} and no live worker.",
             )
         elif age is not None and age > limits.oldest_enqueued:
             yield Problem(
@@ -162,7 +162,7 @@ def find_problems(figures: Figures, limits: Thresholds) -> Iterator[Problem]:
             kind="stuck",
             subject="",
             value=figures.stuck,
-            text=f"{figures.stuck:,} workflows are held by executors that are gone.",
+            text=f"Executors that are gone hold {_counted(figures.stuck)}.",
         )
     recent = figures.recent
     if recent.failed >= limits.min_failures and figures.failure_rate > limits.failure_rate:
@@ -170,14 +170,18 @@ def find_problems(figures: Figures, limits: Thresholds) -> Iterator[Problem]:
             kind="failing",
             subject="",
             value=figures.failure_rate,
-            text=f"{recent.failed:,} of the {recent.count:,} workflows of the last "
-            f"{figures.window:.0f} s have failed.",
+            text=f"{recent.failed:,} of the {_counted(recent.count)} of the last "
+            f"{figures.window:.0f} s failed.",
         )
     if figures.quarantined > limits.quarantined:
         yield Problem(
             kind="quarantined",
             subject="",
             value=figures.quarantined,
-            text=f"{figures.quarantined:,} workflows are quarantined, until their code is fixed "
-            "and they are resumed.",
+            text=f"The engine has quarantined {_counted(figures.quarantined)}. Fix the code, then "
+            "resume.",
         )
+
+
+def _counted(number: int) -> str:
+    return "1 workflow" if number == 1 else f"{number:,} workflows"

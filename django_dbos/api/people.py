@@ -269,6 +269,7 @@ def callback_url(topic: str, max_age: Duration = 7 * 86_400) -> str:
         ImproperlyConfigured: Django's; DBOS["BASE_URL"] isn't set, or the URLs aren't included.
         NotInWorkflow: The call is made outside a workflow.
         NotAllowedInStep: The call is made inside a step. Pass the address to the step.
+        ValueError: `max_age` is 0.
 
     Example:
         @dbos.workflow
@@ -334,4 +335,7 @@ def _callback(topic: str, max_age: Duration) -> tuple[str, float | None]:
     checked = names.check_topic(topic)
     if checked is None:
         raise TypeError("callback_url() needs a topic, on which the workflow receives.")
-    return checked, durations.to_seconds(max_age, label="max_age")
+    seconds = durations.to_seconds(max_age, label="max_age")
+    if seconds == 0:
+        raise ValueError("max_age must be more than 0: the address would never be valid.")
+    return checked, seconds

@@ -201,7 +201,7 @@ def test_the_command_has_codes_and_json(capsys: Any) -> None:
     assert shown["problems"][0]["kind"] == "no_worker"
 
     call_command("dbos_health", "--live")
-    assert "Queue 'lonely' has 1 workflows and no live worker." in capsys.readouterr().out
+    assert "Queue 'lonely' has 1 workflow and no live worker." in capsys.readouterr().out
 
 
 def test_probes_answer_everyone_and_tell_details_to_few(allowed: Client) -> None:

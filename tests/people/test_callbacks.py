@@ -197,6 +197,14 @@ def test_it_expires() -> None:
     assert not Message.objects.exists()
 
 
+def test_an_address_that_would_never_be_valid_is_refused() -> None:
+    handle = pay.start(max_age=0)
+    run_until_idle()
+
+    with pytest.raises(ValueError, match="max_age must be more than 0"):
+        handle.get_result()
+
+
 def test_without_max_age_it_is_valid_while_the_workflow_is_active() -> None:
     handle = pay.start(max_age=None)
     path = path_of(handle)
