@@ -454,8 +454,8 @@ class MapFailed(DbosError):
     """
 
     message = (
-        "{failed} of {total} runs of {name!r} failed, and {tolerated} may, so the others were "
-        "cancelled. The first was workflow {workflow_id!r}: {reason}"
+        "{failed} of {total} runs of {name!r} failed, where {tolerated} may fail, so the others "
+        "were cancelled. The first to fail was workflow {workflow_id!r}: {reason}"
     )
 
     def __init__(

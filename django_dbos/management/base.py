@@ -258,7 +258,9 @@ def read_document(path: str) -> Any:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
         return json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise CommandError(f"{path!r} can't be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
         raise CommandError(f"{path!r} can't be read as JSON: {error}") from error
 
 

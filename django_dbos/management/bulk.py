@@ -54,8 +54,10 @@ class BulkCommand(DatabaseCommand):
     def perform(self, options: dict[str, Any]) -> None:
         """Act on those that are named, or on those that the filters find."""
         ids = list(dict.fromkeys(options["workflow_ids"]))
-        if bool(ids) == is_filtered(options):
-            raise UsageError("Name workflows by their ids, or find them by filters: one of both.")
+        if ids and is_filtered(options):
+            raise UsageError("Give ids or filters, not both.")
+        if not ids and not is_filtered(options):
+            raise UsageError("Give the ids of workflows, or filters such as --name or --status.")
         if ids:
             self._act_on_named(ids, options)
         else:

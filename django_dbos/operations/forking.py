@@ -60,7 +60,7 @@ def request_of(
         ValueError: An option, or the step, is out of range.
     """
     if (from_step is None) != check_bool(from_failure, "from_failure"):
-        raise TypeError("fork() takes from_step=N or from_failure=True, and one of them.")
+        raise TypeError("fork() takes either from_step=N or from_failure=True.")
     if args is not None and not isinstance(args, list | tuple):
         raise TypeError(f"args must be a list or a tuple, not {type(args).__name__} {args!r}.")
     if kwargs is not None and not isinstance(kwargs, dict):

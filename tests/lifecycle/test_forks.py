@@ -442,7 +442,7 @@ def test_workflow_code_forks_once_through_crashes(
 
 def test_wrong_arguments_of_many_forks_are_refused_also_if_there_is_no_workflow() -> None:
     nothing = Workflow.objects.none()
-    with pytest.raises(TypeError, match="takes from_step=N or from_failure=True"):
+    with pytest.raises(TypeError, match="takes either from_step=N or from_failure=True"):
         dbos.fork_many(nothing)
     with pytest.raises(TypeError, match="has no option 'queue'"):
         nothing.fork(1, queue="repairs")

@@ -402,6 +402,12 @@ def test_named_workflows_are_cancelled_and_resumed_and_the_others_reported() -> 
     assert refusal("dbos_resume", "b", "--queue-name", "")[0] == USAGE
 
 
+def test_workflows_are_given_by_ids_or_by_filters() -> None:
+    assert refusal("dbos_cancel", "b", "--active") == (USAGE, "Give ids or filters, not both.")
+    code, message = refusal("dbos_cancel", "--yes")
+    assert (code, "Give the ids of workflows, or filters" in message) == (USAGE, True)
+
+
 def test_filters_find_what_is_acted_on_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filters, "PAGE", 2)
     for number in range(5):

@@ -507,7 +507,7 @@ def test_the_commands_write_and_read_a_file(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(CommandError, match="can't be read as JSON"):
         call_command("dbos_import", str(path))
-    with pytest.raises(CommandError, match="can't be read"):
+    with pytest.raises(CommandError, match="can't be read: No such file"):
         call_command("dbos_import", str(tmp_path / "nowhere"))
     with pytest.raises(CommandError, match="can't be written"):
         call_command("dbos_export", "paid", output=tmp_path / "nowhere" / "paid.json")

@@ -213,6 +213,7 @@ def test_a_record_of_many_is_rotated_in_its_object(use_keys: UseKeys, folder: Pa
     out = StringIO()
     call_command("dbos_rotate_keys", dry_run=True, stdout=out)
     assert "Nothing to do" in out.getvalue()
+    assert "stored in plain count only with --plain" in out.getvalue()
     sweep_today()
     assert not any("!encrypted:2025:" in path.read_text() for path in objects(folder))
     use_keys("2026")

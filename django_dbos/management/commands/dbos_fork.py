@@ -51,7 +51,7 @@ class Command(ChangeCommand):
         """Fork those that are named or found, and note the ids of the forks."""
         self._forks: dict[str, str] = {}
         if (options["from_step"] is None) != options["from_failure"]:
-            raise UsageError("Give --from-step N or --from-failure, and one of them.")
+            raise UsageError("Give either --from-step N or --from-failure.")
         super().perform(options)
 
     def change(self, options: dict[str, Any]) -> Callable[[str], Any]:

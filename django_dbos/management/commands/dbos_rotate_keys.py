@@ -61,19 +61,29 @@ class Command(DatabaseCommand):
         tables = [table for table in done.values() if table.found]
         if not options["dry_run"]:
             self.audit("rotated the keys of values")
-        self.answer([_as_json(table) for table in tables], _lines(tables))
+        lines = _lines(tables) or [_nothing(options["plain"])]
+        self.answer([_as_json(table) for table in tables], lines)
         _check(tables)
 
 
 def _lines(tables: list[Rotated]) -> list[str]:
     if not tables:
-        return ["Nothing to do: all values are as the primary key makes them."]
+        return []
     heading = ("TABLE", "DATABASE", "ROWS", "CHANGED", "LEFT")
     rows = [
         (table.table, table.database, *map(str, (table.found, table.changed, _left(table))))
         for table in tables
     ]
     return table_of([heading, *rows])
+
+
+def _nothing(with_plain: bool) -> str:
+    if with_plain:
+        return "Nothing to do: all values are as the primary key makes them."
+    return (
+        "Nothing to do: no value is encrypted with another key than the primary one. Values that "
+        "are stored in plain count only with --plain."
+    )
 
 
 def _check(tables: list[Rotated]) -> None:
