@@ -32,8 +32,15 @@ __all__ = ["AnswerFormView", "callback"]
 
 logger = logging.getLogger("django_dbos.views")
 
-STATUSES = {"unknown": 404, "answered": 409, "expired": 410, "ended": 410}
-"""HTTP's statuses for callbacks that aren't accepted."""
+STATUSES = {
+    "accepted": 200,
+    "repeated": 200,
+    "unknown": 404,
+    "answered": 409,
+    "expired": 410,
+    "ended": 410,
+}
+"""HTTP's statuses for callbacks; with any other the sender is to try again."""
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -144,7 +151,7 @@ def callback(request: HttpRequest, signed: str) -> JsonResponse:
     except (SerializationError, PayloadTooLarge) as error:
         status = 413 if isinstance(error, PayloadTooLarge) else 400
         return JsonResponse({"error": str(error)}, status=status)
-    return JsonResponse({"status": outcome}, status=STATUSES.get(outcome, 200))
+    return JsonResponse({"status": outcome}, status=STATUSES.get(outcome, 503))
 
 
 class UnreadableError(Exception):

@@ -32,7 +32,7 @@ from django_dbos.exceptions import (
     SerializationError,
     WorkflowDoesNotExist,
 )
-from django_dbos.models import AtomicCheckpoint, Checkpoint, Workflow
+from django_dbos.models import AtomicCheckpoint, Checkpoint, Inquiry, Workflow
 from django_dbos.store import elsewhere, errors, rows
 from django_dbos.store.control import batches_of
 from django_dbos.store.retention import DEPENDENTS, Retention
@@ -200,6 +200,9 @@ class Histories(Starting, Retention):
                 f"the message that step {lost} received is gone, and would not be received again.",
             )
         self._delete_later_children(row, step_number, operation, children)
+        # An answer that is being given comes before, with its message, or finds no row.
+        later = Inquiry.objects.using(self.alias).select_for_update()
+        list(later.filter(workflow_id=workflow_id, step_number__gte=step_number).values_list("pk"))
         session.run("delete_later_answers", at)
         session.run("delete_later_inquiries", at)
         session.run("return_later_messages", at)

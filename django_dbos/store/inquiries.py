@@ -17,6 +17,9 @@ from django_dbos.fields import DatabaseNow
 from django_dbos.models import Inquiry
 from django_dbos.store.messaging import Messaging
 
+# Rewinds that one answer waits for.
+MAX_TRIES = 10
+
 
 class Inquiries(Messaging):
     """The rows of forms and callbacks. The row's lock decides between an answer and the end."""
@@ -68,7 +71,14 @@ class Inquiries(Messaging):
             pending = Inquiry.objects.using(self.alias).pending().filter(pk=inquiry_id)
             # Of two answers the second one waits for the first, and then finds it.
             row: QuerySet[Inquiry] = QuerySet(Inquiry, query=pending.query, using=self.alias)
-            if not row.update(answered_at=DatabaseNow(), answered_by=by, answer_text=answer):
+            for _ in range(MAX_TRIES):
+                if row.update(answered_at=DatabaseNow(), answered_by=by, answer_text=answer):
+                    break
+                # A rewind that has just ended gave the row and its workflow another token: a
+                # statement that has waited for it sees only one of them (CORRECTNESS rule 93).
+                if not pending.exists():
+                    return False
+            else:
                 return False
             asked = Inquiry.objects.using(self.alias).get(pk=inquiry_id)
             new = NewMessage(

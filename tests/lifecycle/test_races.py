@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
+from django.test import Client
 
 import django_dbos as dbos
 from django_dbos.core.records import Finish, Lane, Verdict
 from django_dbos.core.status import Status
 from django_dbos.exceptions import ChangeRefused
 from django_dbos.executor import Executor
-from django_dbos.models import Checkpoint, StreamEntry, Workflow
+from django_dbos.models import Checkpoint, Inquiry, Message, StreamEntry, Workflow
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
 from django_dbos.testing import run_until_idle
@@ -117,6 +118,84 @@ def test_a_write_of_the_group_commit_skips_a_workflow_that_is_being_rewound(
 
     assert apply(store, session, executor_id, step(held, 2)) == [Verdict.CLAIM_LOST]
     assert not Checkpoint.objects.filter(workflow_id=held.workflow_id).exists()
+
+
+def is_any_blocked() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return bool(cursor.fetchone()[0])
+
+
+@dbos.workflow
+def calls_back() -> Any:
+    dbos.set_event("url", dbos.callback_url("paid"))
+    pause()
+    return dbos.recv("paid", timeout=None)
+
+
+@pytest.fixture
+def called_back(settings: Any) -> dbos.WorkflowHandle[Any]:
+    """Return a workflow that has a callback in step 1, and waits in step 4."""
+    settings.DBOS = {**settings.DBOS, "BASE_URL": "https://shop.example"}
+    handle = calls_back.start()
+    run_until_idle()
+    return handle
+
+
+@pytest.mark.rule(93)
+@many_writers
+@pytest.mark.parametrize("to_step", [1, 3])
+def test_a_rewind_waits_for_an_answer_that_is_being_given(
+    store: Store, called_back: dbos.WorkflowHandle[Any], to_step: int
+) -> None:
+    """The answer goes with its callback, or stays with it."""
+    asked = Inquiry.objects.get()
+
+    def rewind() -> None:
+        try:
+            called_back.rewind(to_step)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=rewind)
+    with transaction.atomic():
+        assert store.answer_inquiry(asked.pk, message="1", answer="1")
+        thread.start()
+        eventually(is_any_blocked)
+    thread.join(LIMIT)
+
+    assert Message.objects.count() == Inquiry.objects.count() == (0 if to_step == 1 else 1)
+    run_until_idle()
+    assert called_back.get_status() == ("WAITING" if to_step == 1 else "SUCCESS")
+
+
+@pytest.mark.rule(93)
+@many_writers
+@pytest.mark.parametrize("to_step", [1, 3])
+def test_an_answer_that_waits_for_a_rewind_is_given_after_it(
+    called_back: dbos.WorkflowHandle[Any], to_step: int
+) -> None:
+    """The sender is told the truth: it counts, or its address is unknown now."""
+    path = called_back.get_event("url").removeprefix("https://shop.example")
+    answers: list[Any] = []
+
+    def answer() -> None:
+        try:
+            answers.append(Client().post(path, "1", content_type="application/json"))
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=answer)
+    with transaction.atomic():
+        called_back.rewind(to_step)
+        thread.start()
+        eventually(is_any_blocked)
+    thread.join(LIMIT)
+
+    assert [response.status_code for response in answers] == [404 if to_step == 1 else 200]
+    assert Message.objects.count() == (0 if to_step == 1 else 1)
+    run_until_idle()
+    assert called_back.get_status() == ("WAITING" if to_step == 1 else "SUCCESS")
 
 
 @pytest.mark.rule(92)
