@@ -130,3 +130,18 @@ def test_a_row_has_its_handle_before_the_apps_are_ready() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.stdout == "WorkflowHandle('w')\n", done.stderr
+
+
+def test_a_project_without_the_app_is_told_to_add_it() -> None:
+    """Its urls.py used to end in Django's words about an app_label."""
+    code = (
+        "import django\n"
+        "from django.conf import settings\n"
+        "settings.configure(INSTALLED_APPS=['django.contrib.contenttypes'])\n"
+        "django.setup()\n"
+        "from django_dbos import urls\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert "'django_dbos' isn't in INSTALLED_APPS. Add it there" in done.stderr

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Any, NoReturn, TypeVar
 
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 
 from django_dbos import serializers
+
+if apps.apps_ready and not apps.is_installed("django_dbos"):
+    # Django's own error is about an app_label of the first of these models, which nobody knows.
+    raise ImproperlyConfigured(
+        "'django_dbos' isn't in INSTALLED_APPS. Add it there, then run `manage.py migrate`."
+    )
 
 M = TypeVar("M", bound=models.Model)
 
