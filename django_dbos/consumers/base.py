@@ -174,11 +174,7 @@ class WorkflowConsumer:
     async def _send_pages(self, follower: Follower[Any, Any]) -> bool:
         """Send what there is; return True at the end, and False to be called again."""
         while True:
-            try:
-                page = await follower.look()
-            except OUTAGE as error:
-                await follower.wait_out(error)
-                continue
+            page = await follower.look_through_outages()
             if page is not None:
                 for text in self.texts(page):
                     await self._send_text(text)

@@ -20,7 +20,7 @@ from django_dbos.live.batching import ask
 from django_dbos.live.event_feeds import EventFeed
 from django_dbos.live.feed import Feed
 from django_dbos.live.frames import EventPage, StreamPage
-from django_dbos.live.hub import Hub, get_hub
+from django_dbos.live.hub import OUTAGE, Hub, get_hub
 from django_dbos.live.looks import MAX_ENTRIES, MAX_EVENTS, Entries, Look, answer_all
 from django_dbos.live.readers import Reader
 from django_dbos.live.stream_feeds import StreamFeed
@@ -93,11 +93,15 @@ class Follower(ABC, Generic[F, P]):
         except WorkflowDoesNotExist:
             await self.access.refuse()
 
-    async def wait_out(self, error: Exception) -> None:
-        """Wait for a moment after a look that an outage of the database has ended."""
+    async def look_through_outages(self) -> P | None:
+        """Return what look() does, once the database is there."""
         assert self._hub is not None
-        self._hub.note_failure(error)
-        await asyncio.sleep(OUTAGE_PAUSE * random.uniform(0.5, 1.5))
+        while True:
+            try:
+                return await self.look()
+            except OUTAGE as error:
+                self._hub.note_failure(error)
+            await asyncio.sleep(OUTAGE_PAUSE * random.uniform(0.5, 1.5))
 
     def begin_wait(self) -> asyncio.Future[None] | None:
         """Return a future that is done once the caller is to look again, after end_wait().
@@ -126,17 +130,21 @@ class Follower(ABC, Generic[F, P]):
         self._waiter = None
 
     async def pages(self) -> AsyncGenerator[P, None]:
-        """Yield the pages until the last one, which has an end; raise Refused."""
+        """Yield the pages until the last one, which has an end; raise Refused.
+
+        An outage of the database is an error before the first page, and is waited for after that.
+        """
         try:
             await self.open()
+            page = await self.look()
             while True:
-                page = await self.look()
                 if page is not None:
                     yield page
                     if page.end:
                         return
                 elif self.begin_wait() is not None:
                     await self.end_wait()
+                page = await self.look_through_outages()
         finally:
             self.close()
 

@@ -18,7 +18,7 @@ from django.db.models import QuerySet
 from django_dbos import serializers
 from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.live import feed as feed_module
-from django_dbos.live import stream_feeds, threads
+from django_dbos.live import following, stream_feeds, threads
 from django_dbos.live.following import follow_events, follow_stream, read_stream_page
 from django_dbos.live.frames import End, Frame, StreamPage
 from django_dbos.live.hub import Hub, _hubs
@@ -430,6 +430,33 @@ async def test_readers_wait_for_a_database_that_is_away(
         await write(workflow_id, "1")
         assert [frame.json_text for frame in await waiting] == ["1"]
 
+    warnings = [one for one in caplog.records if one.name == "django_dbos.live"]
+    assert len(warnings) == 1
+
+
+async def test_readers_that_read_wait_for_a_database_that_is_away(
+    async_db: None, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    workflow_id = await started()
+    await write(workflow_id, *map(str, range(600)), is_end=True)
+    kept = type(get_store().reader)
+    read, failures = kept.read_pages, [errors.Unavailable("cut"), errors.Unavailable("cut")]
+
+    def fails_twice(self: StoreReader, wanted: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return read(self, wanted)
+
+    monkeypatch.setattr(following, "OUTAGE_PAUSE", 0.01)
+    async with follow(workflow_id) as pages:
+        first = await anext(pages)
+        monkeypatch.setattr(kept, "read_pages", fails_twice)
+        rest = [page async for page in pages]
+
+    offsets = [frame.offset for page in (first, *rest) for frame in page.frames]
+    assert offsets == list(range(600))
+    assert rest[-1].end is End.CLOSED
+    assert not failures
     warnings = [one for one in caplog.records if one.name == "django_dbos.live"]
     assert len(warnings) == 1
 
