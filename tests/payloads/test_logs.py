@@ -244,7 +244,7 @@ def test_no_log_has_the_message_of_a_concealed_error(
 # A statement that writes values is in none of the places that log these.
 HARMLESS = {
     "ClientDisconnected", "DatabaseError", "Error", "ImportError", "ImproperlyConfigured",
-    "InterfaceError", "InsufficientPrivilege", "LockTimeout", "OSError", "OverflowError",
+    "InterfaceError", "InsufficientPrivilege", "LockTimeout", "OSError", "OUTAGE", "OverflowError",
     "ProgrammingError", "Refused", "RuntimeError", "StoreError", "Unavailable",
     "WorkflowDoesNotExist", "CancelledError",
 }  # fmt: skip
