@@ -137,7 +137,8 @@ def test_a_project_without_the_app_is_told_to_add_it() -> None:
     code = (
         "import django\n"
         "from django.conf import settings\n"
-        "settings.configure(INSTALLED_APPS=['django.contrib.contenttypes'])\n"
+        "installed = ['django.contrib.auth', 'django.contrib.contenttypes']\n"
+        "settings.configure(INSTALLED_APPS=installed)\n"
         "django.setup()\n"
         "from django_dbos import urls\n"
     )
