@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # The steps of patches, whose markers begin so.
 MARKERS = "dbos.patch("
+# Workflows whose markers one statement reads.
+PAGE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,17 +80,18 @@ def read_versions(store: Store) -> list[VersionUse]:
 
     It counts all unfinished workflows.
     """
-    counted = {
-        (row["name"], row["version"]): row
-        for row in _unfinished(store)
-        .values("name", "version")
-        .annotate(
-            active=Count("pk", filter=Q(status__in=ACTIVE)),
-            quarantined=Count("pk", filter=Q(is_quarantined=True)),
-            oldest=Min("created_at"),
-        )
-        .order_by()
-    }
+    counted: dict[tuple[str, str | None], dict[str, Any]] = {}
+    for part in _parts(store):
+        for row in (
+            part.values("name", "version")
+            .annotate(
+                active=Count("pk", filter=Q(status__in=ACTIVE)),
+                quarantined=Count("pk", filter=Q(is_quarantined=True)),
+                oldest=Min("created_at"),
+            )
+            .order_by()
+        ):
+            _add(counted.setdefault((row["name"], row["version"]), {}), row)
     listed = _listed(store)
     keys = {*counted, *_registered()}
     return [
@@ -102,18 +106,17 @@ def read_patches(store: Store) -> list[PatchUse]:
     """Return the patches that unfinished workflows have recorded; it reads all their markers."""
     from django_dbos.models import Checkpoint
 
-    unfinished = _unfinished(store)
-    markers = Checkpoint.objects.using(store.alias).filter(
-        step_name__startswith=MARKERS, workflow_id__in=unfinished.values("pk")
-    )
-    names: dict[str, Any] = dict(
-        unfinished.filter(pk__in=markers.values("workflow_id")).values_list("pk", "name")
-    )
-    marked: dict[tuple[str, str], set[str]] = {}
-    for workflow_id, step_name in markers.values_list("workflow_id", "step_name"):
-        found = PATCH.fullmatch(step_name)
-        if found is not None and workflow_id in names:
-            marked.setdefault((names[workflow_id], found["name"]), set()).add(workflow_id)
+    marked: dict[tuple[str, str], dict[str, datetime]] = {}
+    for part in _parts(store):
+        for rows in _pages(part.values_list("pk", "name", "created_at")):
+            begun = {pk: (name, created_at) for pk, name, created_at in rows}
+            markers = Checkpoint.objects.using(store.alias).filter(
+                workflow_id__in=list(begun), step_name__startswith=MARKERS
+            )
+            for workflow_id, step_name in markers.values_list("workflow_id", "step_name"):
+                name, created_at = begun[workflow_id]
+                if (found := PATCH.fullmatch(step_name)) is not None:
+                    marked.setdefault((name, found["name"]), {})[workflow_id] = created_at
     return [
         PatchUse(
             name=name,
@@ -125,20 +128,43 @@ def read_patches(store: Store) -> list[PatchUse]:
     ]
 
 
-def _count_unmarked(store: Store, name: str, marked: set[str]) -> int:
+def _count_unmarked(store: Store, name: str, marked: Mapping[str, datetime]) -> int:
     """Return how many unfinished workflows began before the first marked one, and aren't marked."""
-    of_name = _unfinished(store).filter(name=name)
-    first = of_name.filter(pk__in=marked).aggregate(first=Min("created_at"))["first"]
-    earlier = of_name.filter(created_at__lt=first, claim_number__gt=0)
-    return len(set(earlier.values_list("pk", flat=True)) - marked)
+    earlier = Q(name=name, created_at__lt=min(marked.values()), claim_number__gt=0)
+    # None of the earlier ones is marked.
+    return sum(part.filter(earlier).count() for part in _parts(store))
 
 
-def _unfinished(store: Store) -> Any:
-    """Return the workflows that run on, or do once they are resumed."""
+def _parts(store: Store) -> list[Any]:
+    """Return the workflows that run on, or do once they are resumed, in parts without any twice.
+
+    Each has a partial index: one query for all would read the whole table, finished ones included.
+    """
     from django_dbos.models import Workflow
 
-    is_unfinished = Q(status__in=ACTIVE) | Q(status=Status.ERROR, is_quarantined=True)
-    return Workflow.objects.using(store.alias).filter(is_unfinished)
+    conditions = (
+        Q(status=Status.ENQUEUED),
+        Q(status=Status.PENDING),
+        Q(status__in=(Status.DELAYED, Status.WAITING), due_at__isnull=False),
+        Q(status=Status.WAITING, due_at__isnull=True, wake_workflow_id__isnull=False),
+        Q(status=Status.ERROR, is_quarantined=True),
+    )
+    found = Workflow.objects.using(store.alias)
+    return [found.filter(condition) for condition in conditions]
+
+
+def _add(sums: dict[str, Any], row: Mapping[str, Any]) -> None:
+    """Add the numbers of a part to those of the parts before."""
+    for name in ("active", "quarantined"):
+        sums[name] = sums.get(name, 0) + row[name]
+    sums["oldest"] = min(filter(None, (sums.get("oldest"), row["oldest"])))
+
+
+def _pages(rows: Any) -> Iterator[list[Any]]:
+    """Return the rows of a query, PAGE at a time."""
+    found = iter(rows.order_by().iterator(PAGE))
+    while page := list(itertools.islice(found, PAGE)):
+        yield page
 
 
 def _listed(store: Store) -> list[list[str] | None]:

@@ -21,6 +21,7 @@ from django.test.utils import CaptureQueriesContext
 from django_dbos.admin.base import MAX_COUNTED
 from django_dbos.core.records import Lane
 from django_dbos.management import top
+from django_dbos.operations import versions
 from django_dbos.store import get_store, statements
 from django_dbos.store.retention import DEPENDENTS
 from tests.performance import history
@@ -618,6 +619,7 @@ THROUGH_LIVE_BY_ORM: dict[str, Callable[[Any], Any]] = {
     ),
     "runs of executors": lambda store: store.count_runs_of_executors([EXECUTOR]),
     "places of executors": lambda store: store.count_places_of_executors("queue-0"),
+    "versions in use": versions.read_versions,
 }
 
 

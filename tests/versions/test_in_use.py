@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.models import Q, QuerySet
 from django.test import Client
 from django.urls import reverse
 
 import django_dbos as dbos
-from django_dbos.operations.versions import VersionUse, read_patches, read_versions
+from django_dbos.core.records import Wake
+from django_dbos.core.status import ACTIVE
+from django_dbos.models import Workflow
+from django_dbos.operations.versions import VersionUse, _parts, read_patches, read_versions
 from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
 from tests.admin.conftest import get, log_in
@@ -180,3 +184,54 @@ def test_the_admin_shows_the_version_and_why_it_waits(client: Client, deploy: De
 
     assert "knows version &#x27;3&#x27; of its function" in html
     assert "<dt>Version</dt>" in html or "Version" in html
+
+
+@dbos.workflow(name="use.waits")
+def waits(how: str) -> None:
+    match how:
+        case "message":
+            dbos.recv("note", timeout=None)
+        case "message in time":
+            dbos.recv("note", timeout=3_600)
+        case "time":
+            dbos.sleep(3_600)
+        case "any":
+            dbos.wait_any(note=dbos.until(3_600), other=dbos.until(7_200))
+        case "child":
+            waits.start("message").get_result()
+        case "map":
+            list(waits.map(["message"] * 3, concurrency=1))
+        case "nothing":
+            return
+        case "bug":
+            dbos.current_workflow()
+            raise ValueError
+
+
+def test_the_parts_are_all_unfinished_workflows_once(settings: Any) -> None:
+    """A workflow in none of them would be missing, and its code be removed too early."""
+    kinds = ("message", "message in time", "time", "any", "child", "map", "nothing", "bug")
+    waits.start_many([(kind,) for kind in kinds])
+    run_until_idle()
+    waits.using(run_after=3_600).start("nothing")
+    waits.start("nothing")
+    rows = QuerySet(Workflow)
+    rows.filter(status="ERROR").update(is_quarantined=True)
+    # One that runs, and one that waits for its key.
+    register(get_store())
+    rows.filter(pk=waits.start("nothing").workflow_id).update(status="PENDING")
+    wake = Wake.of_key("2025")
+    rows.filter(pk=waits.start("nothing").workflow_id).update(
+        status="WAITING",
+        wake_kind=wake.kind,
+        wake_workflow_id=wake.workflow_id,
+        wake_name=wake.name,
+    )
+    unfinished = Q(status__in=ACTIVE) | Q(status="ERROR", is_quarantined=True)
+    expected = sorted(rows.filter(unfinished).values_list("pk", flat=True))
+    assert {row.status for row in rows.filter(unfinished)} == {*ACTIVE, "ERROR"}
+    assert rows.filter(status="WAITING").count() >= 10
+
+    found = [pk for part in _parts(get_store()) for pk in part.values_list("pk", flat=True)]
+
+    assert sorted(found) == expected
