@@ -183,7 +183,7 @@ def read_value(request: HttpRequest) -> Any:
     except (ValueError, RecursionError) as error:
         raise UnreadableError(400, f"The body can't be read: {error}") from error
     raise UnreadableError(
-        415, f"The body is {kind or 'without a type'}. Send application/json or a form."
+        415, f"The body is {kind or 'without a type'}. Send application/json, text/plain or a form."
     )
 
 
