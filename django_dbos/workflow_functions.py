@@ -319,8 +319,8 @@ class WorkflowFunction(Decorated, Generic[P, C, R]):
     def _map_plan(
         self, items: Iterable[Any], concurrency: int | None, tolerate: float
     ) -> mapping.Plan:
-        if isinstance(items, str):
-            raise TypeError(f"map() takes a list of items, not the str {items!r}.")
+        if isinstance(items, str) or not isinstance(items, Iterable):
+            raise TypeError(f"map() takes a list of items, not {type(items).__name__} {items!r}.")
         arguments = [item if isinstance(item, tuple | dict) else (item,) for item in items]
         limit = mapping.check_concurrency(concurrency)
         tolerated = mapping.check_tolerated(tolerate, len(arguments))

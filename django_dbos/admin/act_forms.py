@@ -90,7 +90,7 @@ class WithChildren(ActForm):
     children = forms.BooleanField(
         label=_("Delete the workflows that they started, too"),
         required=False,
-        help_text=_("At any depth. Without this, those that depend on it stay as they are."),
+        help_text=_("At any depth. Without this, workflows that would need it stay as they are."),
     )
 
 
