@@ -132,6 +132,12 @@ def _unanswered(why: str) -> str:
 
 def find_problems(figures: Figures, limits: Thresholds) -> Iterator[Problem]:
     """Return what exceeds the thresholds."""
+    yield from _of_queues(figures, limits)
+    yield from _of_executors(figures)
+    yield from _of_workflows(figures, limits)
+
+
+def _of_queues(figures: Figures, limits: Thresholds) -> Iterator[Problem]:
     for queue in figures.queues:
         age = queue.oldest_enqueued
         if queue.is_paused or not queue.enqueued:
@@ -150,6 +156,9 @@ def find_problems(figures: Figures, limits: Thresholds) -> Iterator[Problem]:
                 value=age,
                 text=f"The oldest workflow in queue {queue.name!r} has waited for {age:.0f} s.",
             )
+
+
+def _of_executors(figures: Figures) -> Iterator[Problem]:
     for executor_id in figures.silent_executors:
         yield Problem(
             kind="silent_executors",
@@ -164,6 +173,9 @@ def find_problems(figures: Figures, limits: Thresholds) -> Iterator[Problem]:
             value=figures.stuck,
             text=f"Executors that are gone hold {_counted(figures.stuck)}.",
         )
+
+
+def _of_workflows(figures: Figures, limits: Thresholds) -> Iterator[Problem]:
     recent = figures.recent
     if recent.failed >= limits.min_failures and figures.failure_rate > limits.failure_rate:
         yield Problem(

@@ -89,17 +89,12 @@ def describe(store: Store, workflow_id: str) -> WorkflowDescription:
         WorkflowDoesNotExist: There is no such workflow.
     """
     # Not at the top: `import django_dbos` works before the apps are loaded.
-    from django_dbos.models import Checkpoint, Workflow
+    from django_dbos.models import Workflow
 
     found = Workflow.objects.using(store.alias).filter(workflow_id=workflow_id)
     row: Any = found.defer("input_text", "output_text").first()
     if row is None:
         raise WorkflowDoesNotExist(workflow_id)
-    steps = Checkpoint.objects.using(store.alias).filter(workflow_id=workflow_id)
-    last: Any = steps.only("step_name", "state", "attempts").order_by("step_number").last()
-    is_retried = last is not None and last.state == Checkpoint.State.WAITING
-    begun = Workflow.objects.using(store.alias).filter(parent_id=workflow_id)
-    children = begun.values_list("status").annotate(Count("pk")).order_by("status")
     return WorkflowDescription(
         workflow_id=row.workflow_id,
         name=row.name,
@@ -128,12 +123,26 @@ def describe(store: Store, workflow_id: str) -> WorkflowDescription:
         started_at=row.started_at,
         finished_at=row.finished_at,
         error=_summary(row.error_text),
-        steps=0 if last is None else steps.count(),
-        last_step=None if last is None else f"{last.step_name!r} ({last.step_number})",
-        failed_attempts=last.attempts if is_retried and last.attempt_errors_text else 0,
-        children=dict(children) or None,
         missing_key=row.wake_name if row.wake_kind == WakeKind.KEY else None,
+        **_progress(store, workflow_id),
     )
+
+
+def _progress(store: Store, workflow_id: str) -> dict[str, Any]:
+    """Return the fields that count steps, failed attempts and children."""
+    from django_dbos.models import Checkpoint, Workflow
+
+    steps = Checkpoint.objects.using(store.alias).filter(workflow_id=workflow_id)
+    last: Any = steps.only("step_name", "state", "attempts").order_by("step_number").last()
+    is_retried = last is not None and last.state == Checkpoint.State.WAITING
+    begun = Workflow.objects.using(store.alias).filter(parent_id=workflow_id)
+    children = begun.values_list("status").annotate(Count("pk")).order_by("status")
+    return {
+        "steps": 0 if last is None else steps.count(),
+        "last_step": None if last is None else f"{last.step_name!r} ({last.step_number})",
+        "failed_attempts": last.attempts if is_retried and last.attempt_errors_text else 0,
+        "children": dict(children) or None,
+    }
 
 
 def awaited(row: Any) -> str | None:
