@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4, uuid5
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -30,14 +31,23 @@ from django_dbos.admin.named import NamedAdmin, log, paused_badge, plain
 from django_dbos.admin.schedule_form import ScheduleForm
 from django_dbos.admin.section import Label
 from django_dbos.admin.values import as_download, instant
-from django_dbos.exceptions import DbosError, SerializationError
+from django_dbos.exceptions import DbosError, DuplicateWorkflow, SerializationError
 from django_dbos.models import Schedule
 from django_dbos.operations import schedule_options
+from django_dbos.operations import schedules as operations
 from django_dbos.operations.schedules import edit
 
 Shown = SafeString | str
 # Characters of the arguments that are shown.
 MAX_INPUT = 1_000
+
+
+class _Given(NamedTuple):
+    """What the form of a button has sent."""
+
+    reason: str
+    form_id: str
+    """The id of the form, as the page was shown; "" from the list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +58,19 @@ class _Action:
     permission: str
     log: Label
     applies: Callable[[Schedule], bool]
-    act: Callable[[str, str, str], Any]
-    """Takes the schedule's and the user's names, and the reason that the user gave."""
+    act: Callable[[str, str, _Given], Any]
+    """Takes the schedule's and the user's names, and what the form has sent."""
     takes_reason: bool = False
+    is_once: bool = False
+    """It is done once, however often its form is sent."""
     flag: int = CHANGE
+
+
+def _trigger(name: str, form_id: str) -> None:
+    try:
+        operations.trigger(name, str(uuid5(UUID(form_id), name)) if form_id else None)
+    except DuplicateWorkflow:
+        raise ValueError(gettext("This form was sent before.")) from None
 
 
 _ACTIONS = {
@@ -60,7 +79,7 @@ _ACTIONS = {
         permission="pause_schedule",
         log=_("Paused."),
         applies=lambda schedule: not schedule.is_paused,
-        act=lambda name, user, reason: schedules.pause(name, reason, by=user),
+        act=lambda name, user, given: schedules.pause(name, given.reason, by=user),
         takes_reason=True,
     ),
     "resume": _Action(
@@ -68,28 +87,29 @@ _ACTIONS = {
         permission="pause_schedule",
         log=_("Resumed."),
         applies=lambda schedule: schedule.is_paused,
-        act=lambda name, user, reason: schedules.resume(name),
+        act=lambda name, user, given: schedules.resume(name),
     ),
     "trigger": _Action(
         label=_("Trigger now"),
         permission="trigger_schedule",
         log=_("Triggered."),
         applies=lambda schedule: True,
-        act=lambda name, user, reason: schedules.trigger(name),
+        act=lambda name, user, given: _trigger(name, given.form_id),
+        is_once=True,
     ),
     "reset": _Action(
         label=_("Reset to what is declared"),
         permission="change_schedule",
         log=_("Reset to what is declared."),
         applies=lambda schedule: schedule.is_edited,
-        act=lambda name, user, reason: schedules.reset(name),
+        act=lambda name, user, given: schedules.reset(name),
     ),
     "delete": _Action(
         label=_("Delete"),
         permission="delete_schedule",
         log=_("Deleted."),
         applies=lambda schedule: True,
-        act=lambda name, user, reason: schedules.delete(name),
+        act=lambda name, user, given: schedules.delete(name),
         flag=DELETION,
     ),
 }
@@ -282,13 +302,14 @@ class ScheduleAdmin(NamedAdmin):
 
     def _act(self, request: HttpRequest, queryset: Any, name: str) -> None:
         action, user = _ACTIONS[name], request.user.get_username()
-        reason = request.POST.get("reason", "").strip()
+        post = request.POST
+        given = _Given(post.get("reason", "").strip(), post.get("form_id", ""))
         done, refused = [], False
         for schedule in queryset:
             if not action.applies(schedule):
                 continue
             try:
-                action.act(str(schedule.name), user, reason)
+                action.act(str(schedule.name), user, given)
             except (DbosError, ValueError) as error:
                 self.message_user(request, str(error), messages.ERROR)
                 refused = True
@@ -331,6 +352,7 @@ class ScheduleAdmin(NamedAdmin):
                 "url": self.address("action", schedule, name),
                 "label": action.label,
                 "takes_reason": action.takes_reason,
+                "form_id": uuid4() if action.is_once else None,
             }
             for name, action in _ACTIONS.items()
             if action.applies(schedule)

@@ -14,6 +14,7 @@ from django_dbos.core import schedules as rules
 from django_dbos.core.ids import new_uuid
 from django_dbos.core.schedules import StoredSchedule
 from django_dbos.exceptions import (
+    DuplicateWorkflow,
     ScheduleDoesNotExist,
     ScheduleExists,
     ScheduleIsDeclared,
@@ -152,14 +153,19 @@ def delete(name: str) -> None:
         store.delete_schedule(session, name)
 
 
-def trigger(name: str) -> str:
-    """Start the workflow of a schedule now; return its id."""
+def trigger(name: str, workflow_id: str | None = None) -> str:
+    """Start the workflow of a schedule now; return its id.
+
+    Raises:
+        DuplicateWorkflow: There is a workflow with the id that is given.
+    """
     store = _store()
     session = store.session()
     with session.transaction():
         row, now = _locked(name), store.read_clock(session)
-        start = rules.Start(now, str(new_uuid()))
-        store.start_scheduled([scheduling.new_workflow(name, row.definition, start)])
+        start = rules.Start(now, workflow_id or str(new_uuid()))
+        if not store.start_scheduled([scheduling.new_workflow(name, row.definition, start)]):
+            raise DuplicateWorkflow(start.workflow_id)
     return start.workflow_id
 
 

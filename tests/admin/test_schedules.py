@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -174,6 +175,28 @@ def test_the_buttons_act_and_are_logged(client: Client, nightly: None) -> None:
     logged = LogEntry.objects.order_by("pk").values_list("change_message", flat=True)
     assert [*logged] == ["Paused.", "Resumed.", "Triggered.", "Deleted."]
     assert LogEntry.objects.latest("pk").action_flag == DELETION
+
+
+def form_ids(client: Client) -> list[str]:
+    page = client.get(url("change")).content.decode()
+    return re.findall('name="form_id" value="([^"]+)"', page)
+
+
+def test_a_button_that_is_clicked_twice_triggers_once(client: Client, nightly: None) -> None:
+    log_in(client, *ALL)
+    (form_id,) = form_ids(client)
+
+    for _ in range(2):
+        page = client.post(url("action", "trigger"), {"form_id": form_id}, follow=True)
+
+    assert "This form was sent before." in page.content.decode()
+    assert Workflow.objects.filter(schedule_name="nightly").count() == 1
+    assert LogEntry.objects.count() == 1
+    (other,) = form_ids(client)
+    client.post(url("action", "trigger"), {"form_id": other})
+    assert Workflow.objects.filter(schedule_name="nightly").count() == 2
+    client.post(url("action", "trigger"), {"form_id": "nonsense"})
+    assert Workflow.objects.filter(schedule_name="nightly").count() == 2
 
 
 def test_the_actions_of_the_list_act_on_the_selected_ones(client: Client, nightly: None) -> None:
