@@ -43,7 +43,7 @@ MAX_INPUT = 1_000
 
 
 class _Given(NamedTuple):
-    """What the form of a button has sent."""
+    """The fields that the form of a button has sent."""
 
     reason: str
     form_id: str
