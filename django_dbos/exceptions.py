@@ -393,8 +393,9 @@ class WaitInTest(DbosError):
 
     message = (
         "{operation} waits for another process, but other processes don't see the rows of a "
-        "test's transaction. Start the workflow with start() and run it with "
-        "django_dbos.testing.run_until_idle(), or use TransactionTestCase and a worker."
+        "test's transaction. Start the workflow with start(), give it what it waits for, such as a "
+        "message or advance(), and run it with django_dbos.testing.run_until_idle(); or use "
+        "TransactionTestCase and a worker."
     )
 
     def __init__(self, operation: str) -> None:

@@ -354,7 +354,7 @@ def test_a_wait_that_is_over_leaves_the_workflow() -> None:
     code, message = refusal(*arguments)
 
     assert code == UNFINISHED
-    assert "It goes on" in message
+    assert "hasn't ended. No live worker serves queue 'default'" in message
     assert statuses() == {"w": "ENQUEUED"}
 
 

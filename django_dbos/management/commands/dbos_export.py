@@ -52,5 +52,7 @@ class Command(DatabaseCommand):
         try:
             options["output"].write_text(f"{text}\n", encoding="utf-8")
         except OSError as error:
-            raise CommandError(f"The document can't be written: {error}") from error
+            raise CommandError(
+                f"{str(options['output'])!r} can't be written: {error.strerror}."
+            ) from error
         self.stderr.write(f"Workflows written: {len(document['workflows'])}")

@@ -133,7 +133,8 @@ class Command(DatabaseCommand):
             if row is None or not isinstance(failure, WaitTimeout):
                 raise failure
             self._print(row)
-            raise Unfinished(f"Workflow {handle.workflow_id!r} hasn't ended. It goes on.")
+            why = handle.describe().why_not_running or "It goes on."
+            raise Unfinished(f"Workflow {handle.workflow_id!r} hasn't ended. {why}")
         if row is None:
             raise WorkflowDoesNotExist(handle.workflow_id)
         self._print(row)
