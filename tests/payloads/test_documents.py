@@ -509,7 +509,7 @@ def test_the_commands_write_and_read_a_file(tmp_path: Path) -> None:
         call_command("dbos_import", str(path))
     with pytest.raises(CommandError, match="can't be read: No such file"):
         call_command("dbos_import", str(tmp_path / "nowhere"))
-    with pytest.raises(CommandError, match="paid.json' can't be written: No such file"):
+    with pytest.raises(CommandError, match=r"paid\.json' can't be written: No such file"):
         call_command("dbos_export", "paid", output=tmp_path / "nowhere" / "paid.json")
 
 
