@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from typing import Any
 
@@ -606,17 +607,20 @@ async def test_a_forged_token_opens_nothing_and_tells_nothing(async_db: None, li
 
 @pytest.mark.parametrize("kind", ["streams", "events"])
 async def test_a_token_that_expires_ends_the_response(
-    async_db: None, kind: str, settings: Any, worker: Executor
+    async_db: None, kind: str, settings: Any, worker: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.DBOS = {**settings.DBOS, "RECHECK": 0.2}
     handle = await echoes.astart()
     make = dbos.astream_token if kind == "streams" else dbos.aevent_token
-    token = await make(handle.workflow_id, max_age=1)
+    token = await make(handle.workflow_id, max_age=60)
     query = {"key": "s", "offset": "-1", "live": "sse", "token": token}
+    events = Events(await get(AsyncClient(), kind, handle.workflow_id, **query))
+    assert await events.next() is not None
 
-    events = await Events(await get(AsyncClient(), kind, handle.workflow_id, **query)).all()
+    now = time.time
+    monkeypatch.setattr("django_dbos.live.tokens.time.time", lambda: now() + 3_600)
 
-    assert not any("streamClosed" in str(event) for event in events)
+    assert not any("streamClosed" in str(event) for event in await events.all())
     again = await get(AsyncClient(), kind, handle.workflow_id, **query)
     assert again.status_code == 401
     assert "expired" in again.content.decode()
