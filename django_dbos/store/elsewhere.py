@@ -80,10 +80,12 @@ def delete(aliases: Iterable[str], tokens: Sequence[UUID]) -> int:
 
 def note_deletion(workflow_alias: str, tokens: Iterable[UUID]) -> None:
     """Note, in the open transaction, that no workflow has these tokens any more."""
-    model = apps.get_model("django_dbos", "StepDeletion")
-    noted: Any = models.QuerySet(model, using=workflow_alias)
+    from django_dbos.models import StepDeletion
+
+    noted: Any = models.QuerySet(StepDeletion, using=workflow_alias)
     noted.bulk_create(
-        [model(token=token, requested_at=DatabaseNow()) for token in tokens], ignore_conflicts=True
+        [StepDeletion(token=token, requested_at=DatabaseNow()) for token in tokens],
+        ignore_conflicts=True,
     )
 
 
@@ -97,8 +99,9 @@ def confirm_deletions(workflow_alias: str, aliases: Sequence[str]) -> int | None
     Raises:
         Error: A database is away. Nothing is forgotten.
     """
-    model = apps.get_model("django_dbos", "StepDeletion")
-    noted: Any = models.QuerySet(model, using=workflow_alias)
+    from django_dbos.models import StepDeletion
+
+    noted: Any = models.QuerySet(StepDeletion, using=workflow_alias)
     try:
         oldest = noted.annotate(now=DatabaseNow()).order_by("requested_at")[:BATCH]
         due = [row.token for row in oldest if row.now - row.requested_at >= CONFIRMED_AFTER]
