@@ -33,6 +33,12 @@ NOBODY_THERE = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _patient_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no send given up on a busy machine: the next ones would be dropped for some seconds."""
+    monkeypatch.setattr(channel_layer, "SEND_TIMEOUT", LIMIT)
+
+
 def ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     """Return the records of django_dbos. asyncio logs slow callbacks on a busy machine."""
     return [record for record in caplog.records if record.name.startswith("django_dbos")]
