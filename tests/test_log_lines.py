@@ -42,6 +42,13 @@ OWN_IN_FILE = {
     "executor/cli/inbox.py": {"name"},
     # Numbers.
     "telemetry/log_lines.py": {"_fate(enqueued, given_up, left)", "fault"},
+    # Aliases by their repr, and a quoted suggestion.
+    "executor/duties/step_deletions.py": {"', '.join(map(repr, self._aliases))"},
+    "executor/unknown_names.py": {"names.suggest(name, registry.of_project())"},
+    # The engine's names of its commands and of what they change.
+    "management/audit.py": {"command", "change", "'' if subject is None else f' {subject!r}'"},
+    # The engine's names of the database and of storages.
+    "operations/reads.py": {"self._culprit", "error.culprit"},
     # "groups" or "users".
     "operations/audiences.py": {"label"},
     # A sentence of the engine, with names by their repr.

@@ -159,6 +159,14 @@ class TransactionPooler(Proxy):
             startup = client.message(has_kind=False)
         server = Stream(self._connect())
         self._sockets.append(server.socket)
+        try:
+            self._forward_sign_on(client, server, startup)
+        except BaseException:
+            server.socket.close()
+            raise
+        self._give_back(server)
+
+    def _forward_sign_on(self, client: Stream, server: Stream, startup: Message) -> None:
         server.socket.sendall(startup.data)
         while True:
             said = server.message()
@@ -166,7 +174,7 @@ class TransactionPooler(Proxy):
                 said = Message(b"K", b"\0\0\0\7" + said.body[4:])
             client.socket.sendall(said.data)
             if said.kind == b"Z":
-                return self._give_back(server)
+                return
             if said.kind == b"E":
                 raise ConnectionError
             if said.kind == b"R" and said.body[:4] not in (b"\0\0\0\0", b"\0\0\0\x0c"):
@@ -209,6 +217,9 @@ class TransactionPooler(Proxy):
 
     def _give_back(self, server: Stream) -> None:
         with self._changed:
+            if self._is_closed:
+                server.socket.close()
+                return
             self._free.append(server)
             self._changed.notify()
 
