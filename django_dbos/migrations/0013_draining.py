@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="workflow",
             index=models.Index(
-                condition=models.Q(("executor_id__isnull", False), ("place__gt", 0)),
+                condition=models.Q(("place__gt", 0)),
                 fields=["executor_id"],
                 name="dbos_workflow_holder",
             ),

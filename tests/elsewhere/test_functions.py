@@ -401,7 +401,7 @@ def test_each_migrate_writes_the_settings_and_keeps_the_rights(settings: Any, ro
 
 
 def test_the_migration_can_be_repeated_and_reversed() -> None:
-    migration: Any = importlib.import_module("django_dbos.migrations.0022_client_functions")
+    migration: Any = importlib.import_module("django_dbos.migrations.0017_client_functions")
 
     with connection.schema_editor() as editor:
         migration.create(None, editor)

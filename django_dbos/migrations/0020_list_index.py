@@ -26,6 +26,6 @@ def replace(text: str) -> Any:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("django_dbos", "0024_forks")]
+    dependencies = [("django_dbos", "0019_forks")]
 
     operations = [migrations.RunPython(replace(COLLATED), replace(PLAIN))]

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("django_dbos", "0028_step_deletions"),
+        ("django_dbos", "0023_step_deletions"),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ import django_dbos.fields
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("django_dbos", "0027_alerts"),
+        ("django_dbos", "0022_alerts"),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ import django_dbos.fields
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("django_dbos", "0026_versions"),
+        ("django_dbos", "0021_versions"),
     ]
 
     operations = [

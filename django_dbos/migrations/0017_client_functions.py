@@ -20,6 +20,6 @@ def drop(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("django_dbos", "0015_lists")]
+    dependencies = [("django_dbos", "0016_lists")]
 
     operations = [migrations.RunPython(create, drop)]

@@ -7,7 +7,7 @@ import django_dbos.fields
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("django_dbos", "0023_executor_versions"),
+        ("django_dbos", "0018_executor_versions"),
     ]
 
     operations = [

@@ -23,7 +23,7 @@ def drop_index(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("django_dbos", "0016_permissions")]
+    dependencies = [("django_dbos", "0015_permissions")]
 
     operations = [
         migrations.RemoveIndex("workflow", "dbos_workflow_created"),

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("django_dbos", "0022_client_functions"),
+        ("django_dbos", "0017_client_functions"),
     ]
 
     operations = [

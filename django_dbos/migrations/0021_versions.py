@@ -6,7 +6,7 @@ from django_dbos.fields import KeyField
 
 
 class Migration(migrations.Migration):
-    dependencies = [("django_dbos", "0025_list_index")]
+    dependencies = [("django_dbos", "0020_list_index")]
 
     operations = [
         migrations.AddField(
