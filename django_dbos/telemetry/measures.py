@@ -90,10 +90,16 @@ class Sink(Protocol):
 
 
 class MeasuringSubscriber(Subscriber):
-    """Turns events into measures."""
+    """Turns events into measures.
 
-    def __init__(self, sink: Sink) -> None:
+    Args:
+        sink: Where they go.
+        step_durations: Whether the duration of each step is a measure.
+    """
+
+    def __init__(self, sink: Sink, *, step_durations: bool = True) -> None:
         self._sink = sink
+        self._step_durations = step_durations
         self._names: dict[str, set[str]] = {"queue": set(), "workflow": set(), "step": set()}
 
     def claimed(self, queue_name: str, count: int) -> None:
@@ -112,7 +118,8 @@ class MeasuringSubscriber(Subscriber):
         outcome = "success" if checkpoint.error is None else "error"
         name = self._shown("step", step.step_name)
         self._sink.add(STEPS, 1, (name, outcome))
-        self._sink.record(STEP, checkpoint.duration, (name,))
+        if self._step_durations:
+            self._sink.record(STEP, checkpoint.duration, (name,))
 
     def run_ended(self, run: ObservedRun) -> None:
         """See Subscriber."""

@@ -67,3 +67,16 @@ def test_names_that_are_made_at_run_time_are_counted_together(
     assert len({label for found in counts.found.values() for label in found}) < 20
     told = [one for one in caplog.messages if "names of the label 'step' apart" in one]
     assert len(told) == 1
+
+
+def test_durations_of_steps_can_be_left_out() -> None:
+    counts = Counts()
+    subscriber = MeasuringSubscriber(counts, step_durations=False)
+    subscribe(subscriber)
+    serves.start(1)
+    run_until_idle()
+    unsubscribe(subscriber)
+
+    assert counts.found[STEPS] == {("serve 0", "success"): 1}
+    assert not counts.found[measures.STEP]
+    assert counts.found[measures.RUN]

@@ -20,7 +20,7 @@ logger = logging.getLogger("django_dbos.executor")
 # Seconds between two passes, and after a statement at least.
 PERIOD, PAUSE = 60.0, 0.005
 # The seconds of rest for a second of statements: what they take, a drain beside them lacks.
-REST = 1.5
+REST = 2.5
 # A pass that only reads may take this share of the time until the next one ends.
 READING = 0.02
 # Seconds of statements that may follow one another without a rest.
