@@ -103,20 +103,25 @@ async def writes_last(times: int) -> str:
     return "done"
 
 
-@pytest.mark.rule(11)
-@pytest.mark.parametrize("workflow", [writes, awrites, writes_last], ids=lambda one: one.name)
-def test_a_worker_hands_over_while_the_storage_is_away(workflow: Any) -> None:
+def handed_over(workflow: Any) -> dbos.WorkflowHandle[str]:
+    """Start a workflow that comes to wait for the storage, and stop its worker."""
     Storage.is_away = True
     executor = Executor()
     executor.start()
-    handle = workflow.start(1)
+    handle: dbos.WorkflowHandle[str] = workflow.start(1)
     eventually(lambda: Storage.attempts > 2)
-
     # It doesn't wait for the storage, nor for the grace period of steps.
     stopping = threading.Thread(target=executor.stop, kwargs={"grace": 10 * LIMIT})
     stopping.start()
     stopping.join(LIMIT)
     assert not stopping.is_alive()
+    return handle
+
+
+@pytest.mark.rule(11)
+@pytest.mark.parametrize("workflow", [writes, awrites, writes_last], ids=lambda one: one.name)
+def test_a_worker_hands_over_while_the_storage_is_away(workflow: Any) -> None:
+    handle = handed_over(workflow)
 
     row = Workflow.objects.get()
     assert (row.status, row.recovery_attempts, row.is_quarantined) == ("ENQUEUED", 0, False)
@@ -140,15 +145,7 @@ def writes_in_its_step(times: int) -> str:
 
 
 def test_a_step_that_waits_for_the_storage_is_handed_over_too() -> None:
-    Storage.is_away = True
-    executor = Executor()
-    executor.start()
-    handle = writes_in_its_step.start(1)
-    eventually(lambda: Storage.attempts > 2)
-    stopping = threading.Thread(target=executor.stop, kwargs={"grace": 10 * LIMIT})
-    stopping.start()
-    stopping.join(LIMIT)
-    assert not stopping.is_alive()
+    handle = handed_over(writes_in_its_step)
     assert not StreamEntry.objects.exists()
 
     Storage.is_away = False
