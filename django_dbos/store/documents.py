@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -67,24 +67,19 @@ def snapshot(alias: str) -> Iterator[None]:
 @contextmanager
 def _reading(connection: Any) -> Iterator[None]:
     """Return a transaction that doesn't take the only write lock of SQLite."""
-    block = transaction.atomic(using=connection.alias)
-    if connection.vendor == "sqlite":
-        # IMMEDIATE, for all others: see the system check. Known once there is a connection.
-        connection.ensure_connection()
-        mode, connection.transaction_mode = connection.transaction_mode, "DEFERRED"
-        try:
-            block.__enter__()
-        finally:
-            connection.transaction_mode = mode
-        try:
-            yield
-        except BaseException as error:
-            block.__exit__(type(error), error, error.__traceback__)
-            raise
-        block.__exit__(None, None, None)
-    else:
-        with block:
-            yield
+    with ExitStack() as stack:
+        block = transaction.atomic(using=connection.alias)
+        if connection.vendor == "sqlite":
+            # IMMEDIATE, for all others: see the system check. Known once there is a connection.
+            connection.ensure_connection()
+            mode, connection.transaction_mode = connection.transaction_mode, "DEFERRED"
+            try:
+                stack.enter_context(block)
+            finally:
+                connection.transaction_mode = mode
+        else:
+            stack.enter_context(block)
+        yield
 
 
 def fields_of(model: type[models.Model]) -> dict[str, models.Field[Any, Any]]:

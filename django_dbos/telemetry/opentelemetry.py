@@ -15,7 +15,7 @@ replay finds recorded is none. A run that isn't sampled has no spans below it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from threading import Lock
@@ -53,8 +53,8 @@ __all__ = ["instrument", "uninstrument"]
 
 SCOPE = "django_dbos"
 _propagator = TraceContextTextMapPropagator()
-_installed: list[Subscriber] = []
-_sinks: list[MeterSink] = []
+_installed: list[Callable[[], None]] = []
+"""The calls that undo what instrument() has installed, the last first."""
 _installing = Lock()
 
 
@@ -76,22 +76,21 @@ def instrument(
         if _installed:
             return
         tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider)
-        meter = metrics.get_meter(SCOPE, meter_provider=meter_provider)
-        _sinks.append(MeterSink(meter))
-        _installed.extend(
-            (Tracing(tracer), MeasuringSubscriber(_sinks[0], step_durations=step_durations))
-        )
-        for subscriber in _installed:
+        sink = MeterSink(metrics.get_meter(SCOPE, meter_provider=meter_provider))
+        _installed.append(sink.end)
+        for subscriber in (
+            Tracing(tracer),
+            MeasuringSubscriber(sink, step_durations=step_durations),
+        ):
             subscribe(subscriber)
+            _installed.append(partial(unsubscribe, subscriber))
 
 
 def uninstrument() -> None:
     """Undo instrument()."""
     with _installing:
         while _installed:
-            unsubscribe(_installed.pop())
-        while _sinks:
-            _sinks.pop().end()
+            _installed.pop()()
 
 
 class Tracing(Subscriber):

@@ -32,7 +32,7 @@ class StepDeletions(Duty):
         try:
             deleted = elsewhere.confirm_deletions(self._store.alias, self._aliases)
         except (errors.StoreError, Error) as error:
-            # Retention and alerts, on the same thread, don't need those databases.
+            # Retention, on the same thread, doesn't need those databases.
             logger.warning(
                 "The atomic steps of deleted and rewound workflows couldn't be deleted on %s; the "
                 "next attempt is in %d s: %r",

@@ -53,8 +53,12 @@ class PostgresRetention(Retention):
     def mark_deleted(
         self, session: Session, chosen: Sequence[OldWorkflow]
     ) -> list[tuple[str, UUID]]:
-        found = session.run("mark_deleted", _packed(session, chosen))
-        return [(row[0], UUID(str(row[1]))) for row in found]
+        params = {
+            "workflow_ids": session.pack([row.workflow_id for row in chosen]),
+            "tokens": session.pack([row.token for row in chosen]),
+            "claim_numbers": session.pack([row.claim_number for row in chosen]),
+        }
+        return [(row[0], UUID(str(row[1]))) for row in session.run("mark_deleted", params)]
 
     def delete_old_runs(self, session: Session, age: float, limit: int) -> int:
         return len(session.run("delete_old_runs", {"age": age, "limit": limit}))
@@ -62,11 +66,3 @@ class PostgresRetention(Retention):
     def delete_marked(self, session: Session, workflow_ids: Sequence[str]) -> list[str]:
         params = {"workflow_ids": session.pack(workflow_ids)}
         return [row[0] for row in session.run("delete_workflows", params)]
-
-
-def _packed(session: Session, chosen: Sequence[OldWorkflow]) -> dict[str, object]:
-    return {
-        "workflow_ids": session.pack([row.workflow_id for row in chosen]),
-        "tokens": session.pack([row.token for row in chosen]),
-        "claim_numbers": session.pack([row.claim_number for row in chosen]),
-    }
