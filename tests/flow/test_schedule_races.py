@@ -263,7 +263,8 @@ def test_an_instant_that_comes_during_a_pass_is_looked_at_at_once() -> None:
 
     def look_too_early(*args: Any, **options: Any) -> Any:
         found = lock(*args, **{**options, "limit": 0})
-        eventually(lambda: now() > due)
+        # SQLite's clock tells milliseconds.
+        eventually(lambda: now() > due + timedelta(milliseconds=1))
         return found._replace(since=due - timedelta(milliseconds=1))
 
     with pytest.MonkeyPatch.context() as patch:
