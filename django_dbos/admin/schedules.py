@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4, uuid5
 
+from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME, ActionForm
 from django.contrib.admin.models import CHANGE, DELETION
 from django.contrib.admin.utils import quote
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -47,7 +48,7 @@ class _Given(NamedTuple):
 
     reason: str
     form_id: str
-    """The id of the form, as the page was shown; "" from the list."""
+    """The id of the form, as the page or the list was shown; "" from a script that sends none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,18 @@ class _Action:
     is_once: bool = False
     """It is done once, however often its form is sent."""
     flag: int = CHANGE
+
+
+class _ListForm(ActionForm):
+    """The form around the list's actions, which an act that is done once knows again."""
+
+    form_id = forms.UUIDField(
+        label="",
+        required=False,
+        initial=uuid4,
+        # Firefox would fill the id of the form before into a page that is loaded again.
+        widget=forms.HiddenInput({"autocomplete": "off"}),
+    )
 
 
 def _trigger(name: str, form_id: str) -> None:
@@ -122,6 +135,7 @@ class ScheduleAdmin(NamedAdmin):
     list_display = ("name", "times", "state", "next_shown", "last_shown", "workflow")
     page_template = "admin/django_dbos/schedule.html"
     form_class = ScheduleForm
+    action_form = _ListForm
     not_found = _("Schedule '%s' doesn't exist.")
     actions = (
         "pause_selected",

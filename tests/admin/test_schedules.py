@@ -177,8 +177,8 @@ def test_the_buttons_act_and_are_logged(client: Client, nightly: None) -> None:
     assert LogEntry.objects.latest("pk").action_flag == DELETION
 
 
-def form_ids(client: Client) -> list[str]:
-    page = client.get(url("change")).content.decode()
+def form_ids(client: Client, address: str | None = None) -> list[str]:
+    page = client.get(address or url("change")).content.decode()
     return re.findall('name="form_id" value="([^"]+)"', page)
 
 
@@ -197,6 +197,34 @@ def test_a_button_that_is_clicked_twice_triggers_once(client: Client, nightly: N
     assert Workflow.objects.filter(schedule_name="nightly").count() == 2
     client.post(url("action", "trigger"), {"form_id": "nonsense"})
     assert Workflow.objects.filter(schedule_name="nightly").count() == 2
+
+
+def test_an_action_of_the_list_that_is_clicked_twice_triggers_once(
+    client: Client, nightly: None
+) -> None:
+    dbos.schedules.create("other", held, every=HOUR)
+    log_in(client, *ALL)
+    (form_id,) = form_ids(client, reverse(LIST))
+    chosen = {"action": "trigger_selected", "_selected_action": ["nightly"], "form_id": form_id}
+
+    client.post(reverse(LIST), chosen)
+    both = {**chosen, "_selected_action": ["nightly", "other"]}
+    page = client.post(reverse(LIST), both, follow=True).content.decode()
+
+    # The one that was triggered before is refused, and the other one isn't.
+    assert "This form was sent before." in page
+    assert "1 schedule: Triggered." in page
+    started = Workflow.objects.values_list("schedule_name", flat=True)
+    assert sorted(started) == ["nightly", "other"]
+    assert LogEntry.objects.count() == 2
+    (later,) = form_ids(client, reverse(LIST))
+    client.post(reverse(LIST), {**chosen, "form_id": later})
+    assert Workflow.objects.filter(schedule_name="nightly").count() == 2
+    # Django refuses a form that isn't valid, and a script needs none.
+    client.post(reverse(LIST), {**chosen, "form_id": "nonsense"})
+    assert Workflow.objects.filter(schedule_name="nightly").count() == 2
+    client.post(reverse(LIST), {**chosen, "form_id": ""})
+    assert Workflow.objects.filter(schedule_name="nightly").count() == 3
 
 
 def test_the_actions_of_the_list_act_on_the_selected_ones(client: Client, nightly: None) -> None:
