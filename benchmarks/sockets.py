@@ -93,8 +93,10 @@ class Sockets:
     async def _listen(self, websocket: object) -> None:
         with contextlib.suppress(ConnectionClosed):
             async for text in websocket:  # type: ignore[attr-defined]
-                self.delays.append(time.time() - json.loads(text)["value"])
-                self.frames += 1
+                frame = json.loads(text)
+                if "value" in frame:
+                    self.delays.append(time.time() - frame["value"])
+                    self.frames += 1
 
     def close(self) -> None:
         async def close_all() -> None:

@@ -160,6 +160,8 @@ class WorkflowConsumer:
         self._receiver = channel_layer.listen()
         await follower.open()
         follower.access.check_tag(tag)
+        # Before all data: who has data knows what it is of, however soon the connection breaks.
+        await self._send_text(to_text({"tag": follower.access.tag}))
         return await self._send_pages(follower)
 
     def _go_on(self, waiter: asyncio.Future[None]) -> None:

@@ -14,9 +14,11 @@ from django_dbos.live.readers import Reader
 class EventConsumer(WorkflowConsumer):
     """Sends the current values of a workflow's events, or of one event, and then every change.
 
-    Frames are `{"key": …, "value": …, "version": n}`. Changes in quick succession may be merged
-    into the latest one. When the workflow is no longer active, the socket is closed with code 1000;
-    to follow a workflow that is resumed later, connect again. Without a key in the query string,
+    The first frame is `{"tag": "…"}`, and then they are `{"key": …, "value": …, "version": n}`.
+    Changes in quick succession may be merged into the latest one. When the workflow is no longer
+    active, the socket is closed with code 1000; to follow a workflow that is resumed later, connect
+    again. A client that reconnects with the tag is closed with code 4410 if the workflow was
+    rewound meanwhile, or another one has the id. Without a key in the query string,
     permission is checked for each key separately, and only the permitted keys are sent.
     """
 

@@ -13,10 +13,12 @@ from django_dbos.live.readers import Reader
 class StreamConsumer(WorkflowConsumer):
     """Sends a stream's entries in order, from an offset (default: 0) onwards, as they are written.
 
-    Frames are `{"offset": n, "value": …}`. The last frame is `{"closed": true}` if the stream was
-    closed or its workflow has ended in SUCCESS or ERROR, and `{"closed": false}` if the workflow is
-    no longer active but may be resumed. Then the socket is closed with code 1000. A client that
-    reconnects with its last offset + 1 misses nothing.
+    The first frame is `{"tag": "…"}`, and then they are `{"offset": n, "value": …}`. The last is
+    `{"closed": true}` if the stream was closed or its workflow has ended in SUCCESS or ERROR, and
+    `{"closed": false}` if the workflow is no longer active but may be resumed. Then the socket is
+    closed with code 1000. A client that reconnects with its last offset + 1 misses nothing; with
+    the tag as well, it is closed with code 4410 if the workflow was rewound meanwhile, or another
+    one has the id.
     """
 
     __slots__ = ()

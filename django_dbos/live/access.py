@@ -72,6 +72,12 @@ class Access:
         return self._token
 
     @property
+    def tag(self) -> str:
+        """The tag of the workflow, as in offsets, once the access was checked."""
+        assert self._token is not None
+        return offsets.tag_of(self._token)
+
+    @property
     def refusal(self) -> Refused:
         """The refusal of a reader who lacks permission, or whose workflow doesn't exist."""
         is_known = self.reader.token is not None or self.reader.user.is_authenticated
@@ -83,7 +89,7 @@ class Access:
         Args:
             tag: The workflow's, as in offsets.
         """
-        if self._token is not None and tag not in (None, offsets.tag_of(self._token)):
+        if self._token is not None and tag not in (None, self.tag):
             raise Refused(Reason.GONE)
 
     async def refuse(self) -> NoReturn:

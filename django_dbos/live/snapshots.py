@@ -13,7 +13,6 @@ from asgiref.sync import async_to_sync
 from django_dbos import serializers
 from django_dbos.core import names
 from django_dbos.exceptions import WorkflowDoesNotExist
-from django_dbos.live import offsets
 from django_dbos.live.access import Access
 from django_dbos.live.batching import alone
 from django_dbos.live.following import LARGEST_OFFSET
@@ -69,20 +68,15 @@ def take_of_stream(
         raise access.refusal from None
     found = [(offset, serializers.to_plain(text)) for offset, text in page.entries]
     next_offset = found[-1][0] + 1 if found else first
-    return StreamSnapshot(tag=_tag(access), entries=found, next_offset=next_offset)
+    return StreamSnapshot(tag=access.tag, entries=found, next_offset=next_offset)
 
 
 def take_of_event(reader: Reader, workflow_id: str, key: str) -> EventSnapshot:
     """Return an event's value; raise Refused as take_of_stream() does."""
-    tag = _tag(_check(reader, workflow_id, "event", key))
+    tag = _check(reader, workflow_id, "event", key).tag
     for _, text, version in get_store().reader.read_events(workflow_id, key):
         return EventSnapshot(tag=tag, value=serializers.to_plain(text), version=version)
     return EventSnapshot(tag=tag, value=None, version=0)
-
-
-def _tag(access: Access) -> str:
-    assert access.token is not None
-    return offsets.tag_of(access.token)
 
 
 def _check(reader: Reader, workflow_id: str, kind: str, key: str) -> Access:

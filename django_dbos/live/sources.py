@@ -40,8 +40,7 @@ class Source(abc.ABC):
     async def check(self, offset: Offset) -> None:
         """Raise Refused unless the reader may read; OffsetGone if the offset isn't of here."""
         await self.access.check()
-        assert self.access.token is not None
-        self.tag = offsets.tag_of(self.access.token)
+        self.tag = self.access.tag
         offset.check(self.tag)
 
     @property

@@ -480,6 +480,43 @@ def test_a_page_of_a_workflow_that_is_rewound_begins_anew(
     viewer.wait(lambda: state(viewer) == "live")
 
 
+FOLLOW = """import("/static/django_dbos/live.js").then(({ follow }) => {
+  window.found = [];
+  follow({
+    kind: "stream", workflowId: "%s", key: "k", websocket: "/ws/dbos/streams/",
+    onValue: (value, { tag }) => window.found.push([value, tag]),
+    onRestart: () => { window.found = []; },
+    onState: (state) => { document.querySelector("main").dataset.state = state; },
+  });
+})"""
+
+
+def test_a_script_over_websockets_alone_learns_of_a_rewind_during_its_break(
+    viewer: Chromium, server: Server
+) -> None:
+    handle = draft.start()
+    first = handle.get_event("k")
+    viewer.go(address(server, "event", Narrator().workflow_id, key="k"))
+    viewer.run(FOLLOW % handle.workflow_id)
+
+    def found() -> tuple[list[str], int]:
+        """Return the values, and the number of their tags."""
+        pairs = viewer.run("window.found ?? []")
+        return [value for value, _ in pairs], len({tag for _, tag in pairs if tag})
+
+    viewer.wait(lambda: found() == (entries_of(first), 1))
+    tag = viewer.run("window.found[0][1]")
+
+    with viewer.hidden():
+        viewer.wait(lambda: viewer.run("document.querySelector('main').dataset.state") == "paused")
+        eventually(lambda: handle.get_status() == "WAITING")
+        handle.rewind(1)
+        second = str(handle.get_event("k"))
+
+    viewer.wait(lambda: found() == (entries_of(second), 1))
+    assert viewer.run("window.found[0][1]") != tag
+
+
 def entries_of(name: str) -> list[str]:
     return [f"{name}.{number}" for number in range(3)]
 

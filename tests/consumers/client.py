@@ -12,7 +12,10 @@ from tests.waiting import LIMIT
 
 
 class Client(ApplicationCommunicator):
-    """Connects to one path; `frames` reads until the socket is closed."""
+    """Connects to one path; `frames` reads until the socket is closed.
+
+    Frames with a tag aren't among those that it returns; `tag` is that of the last one.
+    """
 
     def __init__(self, application: Any, path: str, headers: Any, user: Any, **scope: Any) -> None:
         path, _, query = path.partition("?")
@@ -28,6 +31,8 @@ class Client(ApplicationCommunicator):
         super().__init__(application, found)
         self.is_accepted = False
         self.is_closed = False
+        self.tag: str | None = None
+        self._code = 0
 
     async def connect(self) -> None:
         """Connect, and set `is_accepted` to the application's answer."""
@@ -47,19 +52,28 @@ class Client(ApplicationCommunicator):
 
     async def frame(self) -> Any:
         """Return the next frame."""
-        message = await self.receive_output(LIMIT)
-        assert message["type"] == "websocket.send", message
-        return json.loads(message["text"])
+        frame = await self._next()
+        assert frame is not None, "The socket is closed."
+        return frame
 
     async def frames(self) -> tuple[list[Any], int]:
         """Return all frames until the socket is closed, and its close code."""
         found = []
-        while True:
-            message = await self.receive_output(LIMIT)
-            if message["type"] == "websocket.close":
-                self.is_closed = True
-                return found, message.get("code", 1000)
-            found.append(json.loads(message["text"]))
+        while (frame := await self._next()) is not None:
+            found.append(frame)
+        return found, self._code
+
+    async def _next(self) -> Any:
+        """Return the next frame without a tag, or None once the socket is closed."""
+        while (message := await self.receive_output(LIMIT))["type"] == "websocket.send":
+            frame = json.loads(message["text"])
+            if "tag" not in frame:
+                return frame
+            self.tag = frame["tag"]
+        assert message["type"] == "websocket.close", message
+        self.is_closed = True
+        self._code = message.get("code", 1000)
+        return None
 
     async def disconnect(self) -> None:
         """Disconnect, and wait until the application has ended."""

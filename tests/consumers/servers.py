@@ -90,6 +90,8 @@ class Server:
             ):
                 for text in websocket:
                     frame = json.loads(text)
+                    if "tag" in frame:
+                        continue
                     yield frame
                     if "closed" in frame:
                         return
@@ -111,6 +113,19 @@ class Server:
         with self.process.stdout as lines:
             for line in lines:
                 self._output += line
+
+
+def read_all(websocket: ClientConnection) -> None:
+    """Read until the socket is closed; raise ConnectionClosed then."""
+    while True:
+        websocket.recv(timeout=LIMIT)
+
+
+def next_frame(websocket: ClientConnection) -> Any:
+    """Return the next frame with data, behind the one with the tag."""
+    while "tag" in (frame := json.loads(websocket.recv(timeout=LIMIT))):
+        pass
+    return frame
 
 
 def log_in(user: User) -> str:

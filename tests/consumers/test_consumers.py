@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 import time
@@ -898,6 +899,50 @@ async def test_a_socket_on_a_workflow_that_is_rewound_is_told_so(async_db: None,
     assert open_before[1] == 4410
     assert opened_later == ([], 4410)
     assert stranger == ([], 4401)
+
+
+@pytest.mark.rule(93)
+@pytest.mark.parametrize("kind", ["streams", "events"])
+async def test_the_first_frame_tells_of_a_rewind_during_the_break_after_it(
+    async_db: None, kind: str
+) -> None:
+    handle = await writes.astart(2, close=False)
+    await arun_until_idle()
+    user = await viewer()
+    query = {"workflow_id": handle.workflow_id, "key": "s" if kind == "streams" else "done"}
+
+    async with connected(kind, user, **query) as client:
+        await client.frame()
+    # As many entries as before, so an offset alone says nothing.
+    await handle.arewind(1)
+    await arun_until_idle()
+    async with connected(kind, user, tag=client.tag, offset="2", **query) as again:
+        told = await again.frames()
+    async with connected(kind, user, **query) as anew:
+        await anew.frame()
+    async with connected(kind, user, tag=anew.tag, **query) as later:
+        await later.frame()
+
+    assert told == ([], 4410)
+    assert again.tag is None
+    assert anew.tag not in (None, client.tag)
+    assert later.tag == anew.tag
+
+
+@pytest.mark.parametrize("kind", ["streams", "events"])
+async def test_the_tag_comes_before_there_are_values_and_only_to_permitted_readers(
+    async_db: None, kind: str
+) -> None:
+    handle = await talks.astart()
+    query = {"workflow_id": handle.workflow_id, "key": "s"}
+
+    async with connected(kind, **query) as client:
+        first = json.loads((await client.receive_output(LIMIT))["text"])
+    async with connected(kind, AnonymousUser(), **query) as stranger:
+        refused = await stranger.receive_output(LIMIT)
+
+    assert first == {"tag": tag_of((await Workflow.objects.aget()).token)}
+    assert refused == {"type": "websocket.close", "code": 4401}
 
 
 @pytest.mark.parametrize("kind", ["streams", "events"])

@@ -121,6 +121,8 @@ class StoppedReader:
             for event in self._protocol.events_received():
                 if isinstance(event, Frame) and event.opcode is Opcode.TEXT:
                     frame = json.loads(event.data)
+                    if "tag" in frame:
+                        continue
                     yield frame
                     if "closed" in frame:
                         return
@@ -240,6 +242,8 @@ class ReturningReader:
                     frame = json.loads(text)
                     if "closed" in frame:
                         return True
+                    if "tag" in frame:
+                        continue
                     assert frame["offset"] == len(self.values), "lost or doubled"
                     self.values.append(frame["value"])
         except (OSError, ConnectionClosed, InvalidMessage):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Callable
@@ -19,8 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 import django_dbos as dbos
 from django_dbos.consumers.base import INTERNAL_ERROR, NORMAL, REFUSALS, TOO_BIG
 from django_dbos.executor import Executor
-from tests.consumers.servers import SERVERS, Server, log_in
-from tests.waiting import LIMIT
+from tests.consumers.servers import SERVERS, Server, log_in, next_frame, read_all
 
 pytestmark = pytest.mark.process
 
@@ -41,7 +39,7 @@ def echoes() -> None:
 
 def code_of(websocket: ClientConnection) -> int | None:
     with websocket, pytest.raises(ConnectionClosed) as caught:
-        websocket.recv(timeout=LIMIT)
+        read_all(websocket)
     assert caught.value.rcvd is not None
     return caught.value.rcvd.code
 
@@ -56,7 +54,7 @@ def test_a_client_survives_a_killed_server(
     found: list[Any] = []
     for _ in range(2):
         with server.open("streams", **query, offset=len(found)) as websocket:
-            found += [json.loads(websocket.recv(timeout=LIMIT)) for _ in range(50)]
+            found += [next_frame(websocket) for _ in range(50)]
             server.stop(signal.SIGKILL)
             server.start()
     found += server.read_to_the_end(**query, offset=len(found))
@@ -110,7 +108,7 @@ def test_every_server_closes_a_socket_with_our_codes(
     with server.open("streams", cookie=viewer, workflow_id=workflow_id, key="s") as websocket:
         websocket.send("x" * 5_000)
         with pytest.raises(ConnectionClosed) as caught:
-            websocket.recv(timeout=LIMIT)
+            read_all(websocket)
 
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == TOO_BIG
@@ -143,9 +141,9 @@ def test_notifications_alone_deliver_the_writes_of_another_process(
     with server.open("streams", cookie=viewer, workflow_id=handle.workflow_id, key="s") as stream:
         for number in range(5):
             handle.send(number)
-            assert json.loads(stream.recv(timeout=LIMIT)) == {"offset": number, "value": number}
+            assert next_frame(stream) == {"offset": number, "value": number}
         handle.send(None)
-        assert json.loads(stream.recv(timeout=LIMIT)) == {"closed": True}
+        assert next_frame(stream) == {"closed": True}
 
 
 @pytest.mark.skipif(find_spec("channels_redis") is None, reason="channels-redis isn't installed")
@@ -162,7 +160,7 @@ def test_sockets_work_without_a_layer_that_is_down(
     with server.open("streams", cookie=viewer, workflow_id=handle.workflow_id, key="s") as stream:
         for number in range(3):
             handle.send(number)
-            assert json.loads(stream.recv(timeout=LIMIT)) == {"offset": number, "value": number}
+            assert next_frame(stream) == {"offset": number, "value": number}
     _, output = server.stop(signal.SIGTERM)
 
     assert output.count("The channel layer delivers no notifications") == 1

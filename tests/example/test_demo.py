@@ -101,7 +101,8 @@ class Demo:
 
     def read_progress(self, workflow_id: str, offset: int = 0) -> list[dict[str, Any]]:
         with self.follow(workflow_id, offset) as stream:
-            return [json.loads(text) for text in stream]
+            frames = [json.loads(text) for text in stream]
+        return [frame for frame in frames if "tag" not in frame]
 
     def kill_worker(self) -> int:
         pid = int(self.pid_file.read_text())

@@ -49,7 +49,12 @@ function overWebsocket(reader, signal) {
     const close = () => socket.close();
     signal.addEventListener("abort", close);
     socket.onopen = () => { opened.at = performance.now(); reader.setState("live"); };
-    socket.onmessage = ({ data }) => { opened.at = -Infinity; reader.take(JSON.parse(data)); };
+    socket.onmessage = ({ data }) => {
+      const frame = JSON.parse(data);
+      // A tag alone is no sign of a good connection: it comes also when there are no values.
+      if (!("tag" in frame)) opened.at = -Infinity;
+      reader.take(frame);
+    };
     socket.onclose = ({ code }) => {
       signal.removeEventListener("abort", close);
       const wasOpen = opened.at !== Infinity;
@@ -241,6 +246,7 @@ class Reader {
 
   // A frame of a websocket.
   take(frame) {
+    if ("tag" in frame) this.#tag = frame.tag;
     if ("error" in frame) console.error(`dbos: ${frame.error}`);
     if (this.isStream && "offset" in frame) this.#takeEntry(frame.offset, frame.value);
     if (!this.isStream && "version" in frame) this.#takeEvent(frame);
@@ -250,11 +256,11 @@ class Reader {
   takePage(values, next, cursor) {
     const [tag, number] = next?.split("_") ?? [];
     const position = Number(number ?? 0);
+    this.#tag = tag;
     values.forEach((value, index) => {
       if (this.isStream) this.#takeEntry(position - values.length + index, value);
       else this.#takeEvent(value);
     });
-    this.#tag = tag;
     this.#httpOffset = next;
     this.#cursor = cursor;
   }
@@ -298,13 +304,13 @@ class Reader {
     this.#next = offset + 1;
     // Until an answer over HTTP brings an offset of its own again.
     this.#httpOffset = undefined;
-    this.#options.onValue?.(value, { offset });
+    this.#options.onValue?.(value, { offset, tag: this.#tag });
   }
 
   #takeEvent({ key, value, version }) {
     if (version <= (this.#versions[key] ?? 0)) return;
     this.#versions[key] = version;
-    this.#options.onValue?.(value, { key, version });
+    this.#options.onValue?.(value, { key, version, tag: this.#tag });
   }
 
   async #run(signal) {
@@ -361,7 +367,7 @@ const OVER = { ended: true, login: true, expired: true, refused: true, wrong: tr
  *   tag: the workflow of which the page has these, as in an offset; it notices a rewind by it
  *   token: from stream_token() or event_token(), for readers without a session
  *   websocket, http: the addresses; at least one of them
- *   onValue(value, {offset} or {key, version}): called for each value, in order, once
+ *   onValue(value, {offset, tag} or {key, version, tag}): called for each value, in order, once
  *   onRestart(): called when the workflow was rewound, or another one has the id: the page forgets
  *     what it has, and all values come again
  *   onState(state): "live", "reconnecting" or "paused"; at last "ended", "login", "expired",
@@ -461,6 +467,7 @@ class LiveElement extends HTMLElement {
   #take(value, place) {
     if ("offset" in place) this.#offset = place.offset + 1;
     else this.#versions = { [place.key]: place.version };
+    this.#tag = place.tag;
     const detail = { value, ...place };
     if (this.#tell("value", detail)) this.show(value);
   }
