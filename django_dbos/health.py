@@ -1,4 +1,4 @@
-"""Health: whether workflows get on, as a probe or an operator asks.
+"""Health: whether workflows make progress, as a probe or an operator asks.
 
 `check_health()` reads the database, with a limit of time, and compares its figures with
 DBOS["HEALTH"]. `manage.py dbos_health` and the view of `django_dbos.urls` show what it returns.

@@ -64,7 +64,7 @@ def live(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def ready(request: HttpRequest) -> HttpResponse:
-    """Answer with 200 while workflows get on, else 503."""
+    """Answer with 200 while workflows make progress, else 503."""
     found = recent.get()
     return _answer(request, found, is_well=found.is_ready)
 

@@ -23,7 +23,7 @@ def _sentences(about: WorkflowDescription) -> Iterator[str]:
     if about.why_not_running is not None:
         yield about.why_not_running
     if about.recovery_attempts:
-        yield f"{_count(about.recovery_attempts, 'worker')} in a row died while running it."
+        yield f"{_deaths(about.recovery_attempts)} died while running it."
     yield " ".join(_steps(about))
     if about.children:
         kinds = ", ".join(f"{count} {status}" for status, count in sorted(about.children.items()))
@@ -111,6 +111,10 @@ def _continuation(about: WorkflowDescription) -> str:
         case Status.WAITING:
             return "it goes on when that has come, or at that time."
     return "it goes on by itself; if its worker dies, another one continues it."
+
+
+def _deaths(number: int) -> str:
+    return "A worker" if number == 1 else f"{number} workers in a row"
 
 
 def _count(number: int, noun: str) -> str:

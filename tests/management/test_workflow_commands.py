@@ -480,6 +480,8 @@ def test_executors_are_listed_and_drained(worker: Any) -> None:
     code, message = refusal("dbos_executors", "drain", executor_id, f"{executor_id[:-1]}?")
     assert code == REFUSED
     assert f"so none was asked to drain. Did you mean {executor_id!r}?" in message
+    _, message = refusal("dbos_executors", "drain", "--hostname", row["hostname"])
+    assert "Drain 1 executor?" in message
     code, message = refusal("dbos_executors", "drain", "--hostname", f"{row['hostname']}0", "--yes")
     assert code == REFUSED
     assert message.endswith(f"Did you mean {row['hostname']!r}?")

@@ -190,7 +190,7 @@ def test_tables_that_are_not_migrated_are_named(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_command_has_codes_and_json(capsys: Any) -> None:
     call_command("dbos_health")
-    assert capsys.readouterr().out == "Workflows get on.\n"
+    assert capsys.readouterr().out == "No problems found.\n"
 
     traced.child.using(queue_name="lonely").start()
     with pytest.raises(CommandError) as caught:

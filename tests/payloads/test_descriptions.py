@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -82,6 +83,19 @@ def test_ends_and_delays() -> None:
     handle.send("x", topic="note")
     run_until_idle()
     assert "succeeded at" in words(handle)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "sentence"),
+    [
+        (1, "A worker died while running it."),
+        (3, "3 workers in a row died while running it."),
+    ],
+)
+def test_dead_workers_are_counted(attempts: int, sentence: str) -> None:
+    about = replace(pay.using(run_after=3_600).start(SECRET).describe(), recovery_attempts=attempts)
+
+    assert sentence in str(about).splitlines()
 
 
 def test_a_missing_key_is_named(use_keys: Callable[..., None]) -> None:

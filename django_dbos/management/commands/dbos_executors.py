@@ -71,7 +71,9 @@ class Command(ActionsCommand):
         if not live:
             raise CommandError("There is no live worker.")
         if not ids:
-            self.confirm(f"Drain {len(live)} executors?", options)
+            self.confirm(
+                f"Drain {len(live)} {'executor' if len(live) == 1 else 'executors'}?", options
+            )
         answers = get_store().drain_executors(live)
         self.audit("drained executor", [one for one in live if answers[one]])
         self.answer(

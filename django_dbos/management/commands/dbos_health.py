@@ -1,4 +1,4 @@
-"""manage.py dbos_health: shows whether workflows get on, for people and for probes."""
+"""manage.py dbos_health: shows whether workflows make progress, for people and for probes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Command(DatabaseCommand):
     """Prints the health, and exits with a code that a probe understands."""
 
     help = (
-        "Shows whether workflows get on. Exits with 0 if all is well, 1 if there are problems, "
+        "Shows whether workflows make progress. Exits with 0 if all is well, 1 if there are problems, "
         "and 3 if the database doesn't answer in time."
     )
     examples = ("", "--format json", "--live --timeout 2")
@@ -53,6 +53,6 @@ class Command(DatabaseCommand):
                 self.answer(found.as_json())
             raise Unavailable(found.problems[0].text)
         texts = [problem.text for problem in found.problems]
-        self.answer(found.as_json(), texts or ["Workflows get on."])
+        self.answer(found.as_json(), texts or ["No problems found."])
         if texts and not options["live"]:
             raise CommandError(f"Problems: {len(texts)}", returncode=REFUSED)
