@@ -22,8 +22,8 @@ class Command(DatabaseCommand):
     """Prints the health, and exits with a code that a probe understands."""
 
     help = (
-        "Shows whether workflows make progress. Exits with 0 if all is well, 1 if there are problems, "
-        "and 3 if the database doesn't answer in time."
+        "Shows whether workflows make progress. Exits with 0 if all is well, 1 if there are "
+        "problems, and 3 if the database doesn't answer in time."
     )
     examples = ("", "--format json", "--live --timeout 2")
 
