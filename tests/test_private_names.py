@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, async_to_sync, sync_to_async
 from django.db import transaction
-from django.test import TestCase
+from django.http import HttpResponse
+from django.test import RequestFactory, TestCase
+from django.utils.log import log_response
 
 from django_dbos.operations.ordering import _is_blocked
 from django_dbos.store.inline_writer import _thread_holder
@@ -39,6 +42,17 @@ async def test_asgiref_has_the_threads_of_contexts() -> None:
         assert own not in SyncToAsync.context_to_thread_executor
         await sync_to_async(id)(own)
         assert own in SyncToAsync.context_to_thread_executor
+
+
+def test_django_logs_no_answer_that_was_logged(caplog: pytest.LogCaptureFixture) -> None:
+    response = HttpResponse(status=429)
+    response._has_been_logged = True  # type: ignore[attr-defined]
+
+    log_response("%s", "refused", response=response, request=RequestFactory().get("/"))
+
+    assert caplog.records == []
+    log_response("%s", "another", response=HttpResponse(status=429))
+    assert [record.getMessage() for record in caplog.records] == ["another"]
 
 
 class DjangosTestCase(TestCase):

@@ -12,7 +12,15 @@ from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 from django.utils.http import is_same_domain
 
+from django_dbos.telemetry.rare_warnings import RareWarning
+
 logger = logging.getLogger("django_dbos.consumers")
+
+_refusal = RareWarning(
+    logger,
+    "A socket from a page of %.200r is refused: the origin of this site is %r. If the page is "
+    "yours, add its origin to CSRF_TRUSTED_ORIGINS; behind a proxy, see SECURE_PROXY_SSL_HEADER.",
+)
 
 SCHEMES = {"ws": "http", "wss": "https"}
 
@@ -30,13 +38,7 @@ def is_allowed(scope: Any) -> bool:
     expected = _own_origin(scope)
     if text == expected or _is_trusted(text):
         return True
-    logger.warning(
-        "A socket from a page of %.200r is refused: the origin of this site is %r. If the page is "
-        "yours, add its origin to CSRF_TRUSTED_ORIGINS; behind a proxy, see "
-        "SECURE_PROXY_SSL_HEADER.",
-        text,
-        expected,
-    )
+    _refusal.warn(text, expected)
     return False
 
 

@@ -22,6 +22,8 @@ from django_dbos.live.readers import Reader, Reason, Refused
 
 View = Callable[..., Awaitable[HttpResponseBase]]
 
+TOO_MANY = 429
+
 # The seconds after which a reader is told to come again.
 PAUSE = 2
 
@@ -39,10 +41,12 @@ _REFUSALS: Mapping[Reason, Reply] = {
     ),
     Reason.FORBIDDEN: protocol.refusal(404, "There is no such workflow, or you have no access."),
     Reason.GONE: GONE,
-    Reason.TOO_MANY: protocol.refusal(429, "That was too much at once.", Retry_After=str(PAUSE)),
+    Reason.TOO_MANY: protocol.refusal(
+        TOO_MANY, "That was too much at once.", Retry_After=str(PAUSE)
+    ),
 }
 # Not 503, of which Django mails the administrators.
-BUSY = protocol.refusal(429, "There is nothing new. Come again.", Retry_After=str(PAUSE))
+BUSY = protocol.refusal(TOO_MANY, "There is nothing new. Come again.", Retry_After=str(PAUSE))
 
 
 def live_view(*methods: str) -> Callable[[View], Any]:
@@ -91,6 +95,9 @@ def response_of(reply: Reply) -> HttpResponse:
     response = HttpResponse(reply.body, status=reply.status, headers=dict(reply.headers))
     if "Content-Type" not in reply.headers:
         del response["Content-Type"]
+    if reply.status == TOO_MANY:
+        # Django would log each of a flood; the reason is logged once a minute.
+        response._has_been_logged = True  # type: ignore[attr-defined]
     vary(response)
     return response
 

@@ -12,8 +12,12 @@ from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import AnonymousUser
 
 from django_dbos.conf import get_settings
+from django_dbos.telemetry.rare_warnings import RareWarning
 
 logger = logging.getLogger("django_dbos.live")
+_too_many_sockets = RareWarning(
+    logger, "Another socket of user %r is refused: %d are open in this process"
+)
 
 
 class Reason(StrEnum):
@@ -98,9 +102,7 @@ class Presence:
             return
         name = str(reader.user.pk)
         if _open[name] >= limit:
-            logger.warning(
-                "Another socket of user %r is refused: %d are open in this process", name, limit
-            )
+            _too_many_sockets.warn(name, limit)
             raise Refused(Reason.TOO_MANY)
         _open[name] += 1
         self._name = name

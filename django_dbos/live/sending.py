@@ -29,8 +29,13 @@ from django_dbos.models import Workflow
 from django_dbos.operations.messages import new_message
 from django_dbos.store import get_store
 from django_dbos.telemetry import concealing
+from django_dbos.telemetry.rare_warnings import RareWarning
 
 logger = logging.getLogger("django_dbos.live")
+_too_many_of_user = RareWarning(logger, "A message of user %r is refused: there are too many")
+_too_many_of_visitors = RareWarning(
+    logger, "A visitor's message to %r is refused: there are too many"
+)
 
 # The permission of those who may send to every workflow.
 SENDING = "django_dbos.send_message"
@@ -85,14 +90,14 @@ async def _check(reader: Reader, new: NewMessage, is_again: bool) -> None:
     if reader.token is not None or not (rule or reader.user.is_authenticated):
         raise _refusal(reader)
     if not reader.user.is_authenticated and not rates.of_visitors.take(new.workflow_id):
-        logger.warning("A visitor's message to %r is refused: there are too many", new.workflow_id)
+        _too_many_of_visitors.warn(new.workflow_id)
         raise Refused(Reason.TOO_MANY)
     question = Question(reader, new.workflow_id, rule is not None, is_again)
     workflow = (await ask(read_facts, question)).workflow
     user = reader.user
     may_send = await in_thread(_may_send, user)
     if not may_send and user.is_authenticated and not rates.of_users.take(str(user.pk)):
-        logger.warning("A message of user %r is refused: there are too many", user.pk)
+        _too_many_of_user.warn(user.pk)
         raise Refused(Reason.TOO_MANY)
     if workflow is None or not (may_send or await _is_allowed(rule, user, workflow, new)):
         if rule is not None:

@@ -17,9 +17,10 @@ from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
 
 import django_dbos as dbos
-from django_dbos.live import rates
+from django_dbos.live import rates, sending
 from django_dbos.models import Message, Workflow
 from django_dbos.routing import websocket_urlpatterns
+from django_dbos.telemetry import rare_warnings
 from tests.consumers.client import Client as Socket
 from tests.consumers.test_consumers import log_out, session_of
 from tests.live_http.client import address, root
@@ -317,6 +318,33 @@ def test_visitors_beyond_the_limit_cost_no_query(
         response = Client().post(PATH, body, content_type="application/json")
 
     assert (response.status_code, asked, len(queries)) == (429, [], 0)
+
+
+async def test_a_flood_of_visitors_is_logged_once_a_minute(
+    async_db: None,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(rates, "MAX_RATE", 0)
+    monkeypatch.setattr(rates, "MAX_BURST", 1)
+    monkeypatch.setattr(sending._too_many_of_visitors, "_logged_at", None)
+    monkeypatch.setattr(sending._too_many_of_visitors, "_unlogged", 0)
+    settings.DBOS = {**settings.DBOS, "CAN_SEND": lambda user, workflow, topic: True}
+    workflow_id = (await echoes.astart()).workflow_id
+
+    answers = {(await status_of(None, workflow_id))[0] for _ in range(20)}
+
+    assert answers == {204, 429}
+    # Neither the engine nor Django says more.
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [f"A visitor's message to {workflow_id!r} is refused: there are too many"]
+    caplog.clear()
+    monkeypatch.setattr(rare_warnings, "INTERVAL", 0)
+    await status_of(None, workflow_id)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{lines[0]} (18 more since the last line)"
+    ]
 
 
 def test_those_that_are_counted_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
