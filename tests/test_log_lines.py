@@ -55,6 +55,8 @@ OWN_IN_FILE = {
     "operations/client.py": {"self._reason(workflow)"},
     "operations/limits.py": {"label"},
     "store/postgresql/connections.py": {"why"},
+    # The line of a RareWarning, whose text is looked at below.
+    "telemetry/rare_warnings.py": {"text"},
     "store/watchdog.py": {"self.purpose", "f' of executor {self.owner}' if self.owner else ''"},
 }
 
@@ -90,6 +92,18 @@ def test_texts_of_users_are_never_logged_unescaped() -> None:
         if text not in OWN | OWN_IN_FILE.get(path.as_posix(), set()) and not text.endswith(OWN_ENDS)
     }
     assert wrong == {}, "log these by %r: a line break in them would begin a new line"
+
+
+def test_rare_warnings_have_no_texts_of_users_either() -> None:
+    texts = [
+        ast.literal_eval(node.args[1])
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "RareWarning"
+    ]
+
+    assert len(texts) >= 4
+    assert not [text for text in texts if set(CONVERSION.findall(text)) - set("rdfga%")]
 
 
 @pytest.mark.parametrize("outcome", ["SUCCESS", "ERROR"])
