@@ -74,18 +74,17 @@ async def aask(call: Call, request: FormRequest, asked_at: int, position: int = 
         audience=request.audience,
     )
 
-    def ask() -> Asked | TypeError | None:
+    def ask() -> Asked | None:
         if not call.has_waited:
-            try:
-                form_classes.make(request.path, serializers.loads(request.initial or "{}"))
-            except TypeError as error:
-                return error
+            form_classes.make(request.path, serializers.loads(request.initial or "{}"))
             audiences.warn_of_unknown(request.audience, request.path, run.log_fields)
         return run.host.store.ask(run.claim, offloading.offloaded(new))
 
-    asked = await reads.apatiently(run, ask)
-    if isinstance(asked, TypeError):
-        await run.afail(call, asked)
+    try:
+        asked = await reads.apatiently(run, ask)
+    except Exception as error:
+        # The form class is the project's, and may raise anything.
+        await run.afail(call, error)
     if asked is None:
         await run.aensure_claim(always=True)
         raise RuntimeError(f"Form {request.path!r} of {call.label} has no row.")

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from django_dbos import serializers
 from django_dbos.core.records import RecordStep
-from django_dbos.exceptions import DbosError
 from django_dbos.operations import reads
 from django_dbos.operations.run import Run, operation_name
 
@@ -25,7 +24,8 @@ async def aperform(run: Run, operation: str, do: Callable[[], T]) -> T:
     await run.aflush()
     try:
         value = await reads.apatiently(run, do)
-    except DbosError as error:
+    except Exception as error:
+        # Whatever it is, workflow code may handle it, and a replay has to go the same way.
         await run.afail(call, error)
     output = serializers.dumps(value, label=f"The answer to {call.label}")
     answer = await run.asubmit(RecordStep, call, checkpoint=call.checkpoint(output=output))

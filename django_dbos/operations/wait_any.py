@@ -37,7 +37,7 @@ async def await_any(
     call = run.begin("await_any", operation_name("wait_any"), _fingerprint(alternatives))
     has_forms = any(one.form is not None for one in listed)
     if has_forms and call.found is None:
-        listed = [await _aasked(call, one, number) for number, one in enumerate(listed)]
+        listed = await _aask_all(call, listed)
     checkpoint = await _afirst(call, listed, seconds)
     if has_forms:
         await forms.aclose_forms(run, call.step_number)
@@ -87,6 +87,15 @@ async def _afirst(
     limit, timer = awaited.limit_of(timeout, alternatives)
     note = None if timer is None else winners.dump(timer)
     return await waits.await_(call, wake, limit, note)
+
+
+async def _aask_all(call: Call, alternatives: Sequence[Awaited[Any]]) -> list[Awaited[Any]]:
+    """Ask for the forms; if one of them can't be, close the others, as a replay does."""
+    try:
+        return [await _aasked(call, one, number) for number, one in enumerate(alternatives)]
+    except Exception:
+        await forms.aclose_forms(call.run, call.step_number)
+        raise
 
 
 async def _aasked(call: Call, one: Awaited[Any], position: int) -> Awaited[Any]:

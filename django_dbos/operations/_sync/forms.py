@@ -62,18 +62,17 @@ def ask(call: Call, request: FormRequest, asked_at: int, position: int = 0) -> A
         audience=request.audience,
     )
 
-    def ask() -> Asked | TypeError | None:
+    def ask() -> Asked | None:
         if not call.has_waited:
-            try:
-                form_classes.make(request.path, serializers.loads(request.initial or "{}"))
-            except TypeError as error:
-                return error
+            form_classes.make(request.path, serializers.loads(request.initial or "{}"))
             audiences.warn_of_unknown(request.audience, request.path, run.log_fields)
         return run.host.store.ask(run.claim, offloading.offloaded(new))
 
-    asked = reads.patiently(run, ask)
-    if isinstance(asked, TypeError):
-        run.fail(call, asked)
+    try:
+        asked = reads.patiently(run, ask)
+    except Exception as error:
+        # The form class is the project's, and may raise anything.
+        run.fail(call, error)
     if asked is None:
         run.ensure_claim(always=True)
         raise RuntimeError(f"Form {request.path!r} of {call.label} has no row.")

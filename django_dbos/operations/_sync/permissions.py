@@ -15,7 +15,11 @@ from django_dbos.operations.run import Call
 
 
 def check_children(call: Call, workflows: Sequence[NewWorkflow]) -> None:
-    """Raise NotPermitted, recorded, if the user of one of these children lacks the permission."""
+    """Raise NotPermitted, recorded, if the user of one of these children lacks the permission.
+
+    An error of an authentication backend is recorded, too: workflow code may handle it, and a
+    replay, when the backend answers again, has to go the same way.
+    """
     if not any(map(_permission, workflows)):
         return
     run = call.run
@@ -23,6 +27,10 @@ def check_children(call: Call, workflows: Sequence[NewWorkflow]) -> None:
         new if new.user_id is not None else replace(new, user_id=run.claim.user_id)
         for new in workflows
     ]
-    error = reads.patiently(run, partial(_refusal, own))
+    error: Exception | None
+    try:
+        error = reads.patiently(run, partial(_refusal, own))
+    except Exception as failure:
+        error = failure
     if error is not None:
         run.fail(call, error)

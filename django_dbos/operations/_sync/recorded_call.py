@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from django_dbos import serializers
 from django_dbos.core.records import RecordStep
-from django_dbos.exceptions import DbosError
 from django_dbos.operations._sync import reads
 from django_dbos.operations.recorded_call import T
 from django_dbos.operations.run import Run, operation_name
@@ -24,7 +23,8 @@ def perform(run: Run, operation: str, do: Callable[[], T]) -> T:
     run.flush()
     try:
         value = reads.patiently(run, do)
-    except DbosError as error:
+    except Exception as error:
+        # Whatever it is, workflow code may handle it, and a replay has to go the same way.
         run.fail(call, error)
     output = serializers.dumps(value, label=f"The answer to {call.label}")
     answer = run.submit(RecordStep, call, checkpoint=call.checkpoint(output=output))

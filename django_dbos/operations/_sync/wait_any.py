@@ -34,7 +34,7 @@ def wait_any(
     call = run.begin("wait_any", operation_name("wait_any"), _fingerprint(alternatives))
     has_forms = any(one.form is not None for one in listed)
     if has_forms and call.found is None:
-        listed = [_asked(call, one, number) for number, one in enumerate(listed)]
+        listed = _ask_all(call, listed)
     checkpoint = _first(call, listed, seconds)
     if has_forms:
         forms.close_forms(run, call.step_number)
@@ -84,6 +84,15 @@ def _first(
     limit, timer = awaited.limit_of(timeout, alternatives)
     note = None if timer is None else winners.dump(timer)
     return waits.wait(call, wake, limit, note)
+
+
+def _ask_all(call: Call, alternatives: Sequence[Awaited[Any]]) -> list[Awaited[Any]]:
+    """Ask for the forms; if one of them can't be, close the others, as a replay does."""
+    try:
+        return [_asked(call, one, number) for number, one in enumerate(alternatives)]
+    except Exception:
+        forms.close_forms(call.run, call.step_number)
+        raise
 
 
 def _asked(call: Call, one: Awaited[Any], position: int) -> Awaited[Any]:
