@@ -4,8 +4,15 @@ Sphinx, because it is maintained (releases every few months, by several people) 
 and its packages use; MkDocs 1.x has had no release since 2024.
 """
 
+from __future__ import annotations
+
+import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 # The version is read from the source, so that the site needs neither Django nor the package.
 PROJECT = Path(__file__).resolve().parent.parent
@@ -37,5 +44,16 @@ html_theme = "furo"
 html_title = f"django_dbos {release}"
 html_show_copyright = False
 html_show_sphinx = False
-# The list of pages that language models look for; the pages it names are the sources.
+# The list of pages that language models look for. It links their sources: see copy_sources().
 html_extra_path = ["llms.txt"]
+
+
+def copy_sources(app: Sphinx, error: Exception | None) -> None:
+    """Copy each page's Markdown to the place beside its HTML."""
+    if error is None and app.builder.format == "html":
+        for name in app.env.found_docs:
+            shutil.copyfile(app.env.doc2path(name), Path(app.outdir, f"{name}.md"))
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("build-finished", copy_sources)
