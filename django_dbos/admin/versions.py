@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -71,7 +72,7 @@ class VersionsAdmin(EngineAdmin):
                     use.workers,
                     whole(use.active),
                     whole(use.quarantined),
-                    "" if use.oldest is None else instant(use.oldest).partition(".")[0],
+                    _start(use.oldest),
                     _state(use),
                 )
                 for use in found
@@ -94,7 +95,8 @@ def _patches(found: list[PatchUse]) -> Rows:
             _("Function"),
             _("Patch"),
             _("On the new path"),
-            _("Started before it"),
+            _("Without it"),
+            _("Oldest without it"),
             _("State"),
         ),
         rows=[
@@ -103,6 +105,7 @@ def _patches(found: list[PatchUse]) -> Rows:
                 use.patch,
                 whole(use.marked),
                 whole(use.unmarked),
+                _start(use.oldest_unmarked),
                 gettext("may become deprecate_patch()")
                 if use.may_be_deprecated
                 else gettext("in use"),
@@ -112,6 +115,10 @@ def _patches(found: list[PatchUse]) -> Rows:
         previous_url="",
         next_url="",
     )
+
+
+def _start(oldest: datetime | None) -> str:
+    return "" if oldest is None else instant(oldest).partition(".")[0]
 
 
 def _version(use: VersionUse) -> str:

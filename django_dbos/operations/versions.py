@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -66,12 +66,17 @@ class PatchUse:
     marked: int
     """The unfinished workflows that have taken the new path: they need deprecate_patch()."""
     unmarked: int
-    """Those without the marker that were started before the first one with it: they may be on
-    the old path, and need patched()."""
+    """Those without the marker that have begun: they may be on the old path, and need patched(),
+    or haven't come to the patch yet. Their ages say nothing: an old workflow may take the new path
+    while a later one is past the place of the patch, or was claimed by a worker with the code from
+    before."""
+    oldest_unmarked: datetime | None
+    """The start of the oldest of those. If no worker has run the code from before since then, none
+    of them is on the old path."""
 
     @property
     def may_be_deprecated(self) -> bool:
-        """True if no workflow can be on the old path."""
+        """True if no workflow can be on the old path, whatever workers have run."""
         return not self.unmarked
 
 
@@ -106,33 +111,35 @@ def read_patches(store: Store) -> list[PatchUse]:
     """Return the patches that unfinished workflows have recorded; it reads all their markers."""
     from django_dbos.models import Checkpoint
 
-    marked: dict[tuple[str, str], dict[str, datetime]] = {}
+    marked: dict[tuple[str, str], set[str]] = {}
     for part in _parts(store):
-        for rows in _pages(part.values_list("pk", "name", "created_at")):
-            begun = {pk: (name, created_at) for pk, name, created_at in rows}
+        for rows in _pages(part.values_list("pk", "name")):
+            names = dict(rows)
             markers = Checkpoint.objects.using(store.alias).filter(
-                workflow_id__in=list(begun), step_name__startswith=MARKERS
+                workflow_id__in=list(names), step_name__startswith=MARKERS
             )
             for workflow_id, step_name in markers.values_list("workflow_id", "step_name"):
-                name, created_at = begun[workflow_id]
                 if (found := PATCH.fullmatch(step_name)) is not None:
-                    marked.setdefault((name, found["name"]), {})[workflow_id] = created_at
-    return [
-        PatchUse(
-            name=name,
-            patch=patch,
-            marked=len(ids),
-            unmarked=_count_unmarked(store, name, ids),
-        )
-        for (name, patch), ids in sorted(marked.items())
-    ]
+                    key = (names[workflow_id], found["name"])
+                    marked.setdefault(key, set()).add(workflow_id)
+    return [_patch_use(store, name, patch, ids) for (name, patch), ids in sorted(marked.items())]
 
 
-def _count_unmarked(store: Store, name: str, marked: Mapping[str, datetime]) -> int:
-    """Return how many unfinished workflows began before the first marked one, and aren't marked."""
-    earlier = Q(name=name, created_at__lt=min(marked.values()), claim_number__gt=0)
-    # None of the earlier ones is marked.
-    return sum(part.filter(earlier).count() for part in _parts(store))
+def _patch_use(store: Store, name: str, patch: str, marked: Set[str]) -> PatchUse:
+    begun = Q(name=name, claim_number__gt=0)
+    unmarked, oldest = 0, None
+    for part in _parts(store):
+        for rows in _pages(part.filter(begun).values_list("pk", "created_at")):
+            starts = [created_at for pk, created_at in rows if pk not in marked]
+            unmarked += len(starts)
+            oldest = min(filter(None, (oldest, *starts)), default=None)
+    return PatchUse(
+        name=name,
+        patch=patch,
+        marked=len(marked),
+        unmarked=unmarked,
+        oldest_unmarked=oldest,
+    )
 
 
 def _parts(store: Store) -> list[Any]:

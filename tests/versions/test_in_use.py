@@ -127,27 +127,56 @@ def patched() -> None:
     dbos.recv("go", timeout=None)
 
 
+def patch_uses() -> list[tuple[str, int, int, bool]]:
+    uses = read_patches(get_store())
+    return [(use.patch, use.marked, use.unmarked, use.may_be_deprecated) for use in uses]
+
+
 def test_a_patch_may_be_deprecated_once_no_workflow_can_be_on_the_old_path(deploy: Deploy) -> None:
     old = deploy(before).start()
     run_until_idle()
     current = deploy(patched)
-    new = [current.start() for _ in range(2)]
+    current.start_many([(), ()])
     run_until_idle()
     register(get_store())
+    current.start()  # It hasn't begun.
 
-    def found() -> list[tuple[str, int, int, bool]]:
-        uses = read_patches(get_store())
-        return [(use.patch, use.marked, use.unmarked, use.may_be_deprecated) for use in uses]
-
-    assert found() == [("p", 2, 1, False)]
+    assert patch_uses() == [("p", 2, 1, False)]
     assert "ON THE NEW PATH" in run()
+    assert old.describe().created_at.strftime("%Y-%m-%d %H:%M:%S") in run().split("WITHOUT IT")[1]
     old.send("yes", "go")
     run_until_idle()
-    assert found() == [("p", 2, 0, True)]
+    assert patch_uses() == [("p", 3, 0, True)]
     assert "may become deprecate_patch()" in run()
-    for handle in new:
-        handle.cancel()
-    assert found() == []
+    Workflow.objects.filter(status="WAITING").cancel()
+    assert patch_uses() == []
+
+
+def waits_before() -> None:
+    dbos.recv("begin", timeout=None)
+    before()
+
+
+def waits_patched() -> None:
+    dbos.recv("begin", timeout=None)
+    patched()
+
+
+def test_a_later_workflow_may_be_on_the_old_path_of_an_older_ones_patch(deploy: Deploy) -> None:
+    current = deploy(waits_before)
+    older, later = current.start(), current.start()
+    later.send("yes", "begin")
+    run_until_idle()
+    deploy(waits_patched)
+    older.send("yes", "begin")
+    run_until_idle()
+
+    assert patch_uses() == [("p", 1, 1, False)]
+    later.fork(from_step=3)
+    later.send("yes", "go")
+    run_until_idle()
+    assert later.get_status() == "SUCCESS"
+    assert patch_uses() == [("p", 1, 1, False)]
 
 
 # The admin
@@ -164,7 +193,7 @@ def test_the_page_of_versions_shows_the_same(client: Client, deploy: Deploy) -> 
     versions = [row[:4] for row in page.body("versions")]
     assert [NAME, "1", "1", "0"] in versions
     assert [NAME, "2", "1", "1"] in versions
-    assert page.body("patches") == [[NAME, "p", "1", "0", "may become deprecate_patch()"]]
+    assert page.body("patches") == [[NAME, "p", "1", "0", "", "may become deprecate_patch()"]]
 
 
 def test_the_page_of_versions_needs_the_permission_to_view(client: Client) -> None:

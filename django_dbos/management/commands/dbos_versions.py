@@ -15,7 +15,7 @@ from django_dbos.operations.versions import PatchUse, VersionUse
 from django_dbos.store import get_store
 
 HEADINGS = ("FUNCTION", "VERSION", "WORKERS", "ACTIVE", "QUARANTINED", "OLDEST", "STATE")
-PATCH_HEADINGS = ("FUNCTION", "PATCH", "ON THE NEW PATH", "BEFORE IT", "STATE")
+PATCH_HEADINGS = ("FUNCTION", "PATCH", "ON THE NEW PATH", "WITHOUT IT", "OLDEST", "STATE")
 
 
 class Command(DatabaseCommand):
@@ -86,4 +86,11 @@ def _state(use: VersionUse) -> str:
 
 def _patch_cells(use: PatchUse) -> tuple[str, ...]:
     state = "may become deprecate_patch()" if use.may_be_deprecated else "in use"
-    return (use.name, use.patch, f"{use.marked:,}", f"{use.unmarked:,}", state)
+    return (
+        use.name,
+        use.patch,
+        f"{use.marked:,}",
+        f"{use.unmarked:,}",
+        instant(use.oldest_unmarked),
+        state,
+    )
