@@ -9,9 +9,13 @@ from uuid import UUID
 from django_dbos.core.status import ACTIVE, CLOSING, Status
 from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.store.postgresql.arrays import arrays
-from django_dbos.store.reader import MAX_ROWS, PAGE_BYTES, Reader
+from django_dbos.store.reader import Reader
+from django_dbos.store.readers.part import PAGE_BYTES
 from django_dbos.store.records import EventVersions, Page, PageWanted, VersionsWanted
 from django_dbos.store.sessions import Row
+
+# The number of entries that a statement for many pages reads at most.
+MAX_ROWS = 5_000
 
 
 class PostgresReader(Reader):
