@@ -1,1 +1,1 @@
-"""The parts of the reader, one a subject: see `store.reader`."""
+"""Parts of the reader, one a subject: see `store.reader`."""

@@ -1,4 +1,4 @@
-"""What the parts of the reader share: the connection, and the size of a page."""
+"""The connection that the parts of the reader share, and the size of a page."""
 
 from __future__ import annotations
 
