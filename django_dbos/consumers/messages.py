@@ -10,11 +10,15 @@ from typing import Any
 from django_dbos.core import names
 from django_dbos.core.texts import is_encodable
 from django_dbos.exceptions import PayloadTooLarge, SerializationError
+from django_dbos.live.hub import OUTAGE
 from django_dbos.live.readers import Reader, Refused
 from django_dbos.live.sending import send_message
+from django_dbos.store.errors import is_passing
 from django_dbos.telemetry import concealing
+from django_dbos.telemetry.rare_warnings import RareWarning
 
 logger = logging.getLogger("django_dbos.consumers")
+_is_away = RareWarning(logger, "Messages of pages are refused: the database is unavailable: %r")
 
 FIELDS = ("message", "topic", "idempotency_key")
 
@@ -50,6 +54,9 @@ async def answer(reader: Reader, workflow_id: str, text: str) -> Mapping[str, An
     except (TypeError, ValueError, SerializationError, PayloadTooLarge) as error:
         return {"refused": key, "reason": str(error)}
     except Exception as error:
+        if isinstance(error, OUTAGE) and is_passing(error):
+            _is_away.warn(error)
+            return {"refused": key, "reason": "unavailable"}
         logger.error(
             "A message to workflow %r couldn't be sent",
             workflow_id,

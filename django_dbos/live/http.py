@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
 from typing import Any
@@ -16,16 +17,26 @@ from django.utils.cache import patch_vary_headers
 from django_dbos.core import names
 from django_dbos.exceptions import PayloadTooLarge, SerializationError, WorkflowDoesNotExist
 from django_dbos.live import protocol
+from django_dbos.live.hub import OUTAGE
 from django_dbos.live.offsets import OffsetGone, TooManyEvents
 from django_dbos.live.protocol import BadQuery, Reply
 from django_dbos.live.readers import Reader, Reason, Refused
+from django_dbos.store.errors import is_passing
+from django_dbos.telemetry.rare_warnings import RareWarning
 
 View = Callable[..., Awaitable[HttpResponseBase]]
 
-TOO_MANY = 429
+logger = logging.getLogger("django_dbos.live")
+_is_away = RareWarning(
+    logger, "The database is unavailable; live requests are answered with 503: %r"
+)
+
+TOO_MANY, UNAVAILABLE = 429, 503
 
 # The seconds after which a reader is told to come again.
 PAUSE = 2
+# The same in an outage of the database, after which all of them come.
+OUTAGE_PAUSE = 5
 
 GONE = protocol.refusal(
     410, "The offset is of an earlier workflow with this id, or from before a rewind. Begin anew."
@@ -45,8 +56,11 @@ _REFUSALS: Mapping[Reason, Reply] = {
         TOO_MANY, "That was too much at once.", Retry_After=str(PAUSE)
     ),
 }
-# Not 503, of which Django mails the administrators.
 BUSY = protocol.refusal(TOO_MANY, "There is nothing new. Come again.", Retry_After=str(PAUSE))
+
+AWAY = protocol.refusal(
+    UNAVAILABLE, "The database is unavailable. Come again.", Retry_After=str(OUTAGE_PAUSE)
+)
 
 
 def live_view(*methods: str) -> Callable[[View], Any]:
@@ -88,6 +102,11 @@ async def _answer(view: View, request: HttpRequest, *args: Any, **kwargs: Any) -
     except WorkflowDoesNotExist:
         # It was deleted after the check.
         return response_of(_REFUSALS[Reason.FORBIDDEN])
+    except OUTAGE as error:
+        if not is_passing(error):
+            raise
+        _is_away.warn(error)
+        return response_of(AWAY)
 
 
 def response_of(reply: Reply) -> HttpResponse:
@@ -95,8 +114,9 @@ def response_of(reply: Reply) -> HttpResponse:
     response = HttpResponse(reply.body, status=reply.status, headers=dict(reply.headers))
     if "Content-Type" not in reply.headers:
         del response["Content-Type"]
-    if reply.status == TOO_MANY:
-        # Django would log each of a flood; the reason is logged once a minute.
+    if reply.status in (TOO_MANY, UNAVAILABLE):
+        # Django would log each of a flood, and mail the administrators in an outage. The reason is
+        # logged once a minute.
         response._has_been_logged = True  # type: ignore[attr-defined]
     vary(response)
     return response

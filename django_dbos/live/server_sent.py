@@ -16,6 +16,7 @@ from django_dbos.conf import get_settings
 from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.live import offsets, protocol
 from django_dbos.live.http import is_threaded, vary
+from django_dbos.live.hub import OUTAGE
 from django_dbos.live.offsets import Offset
 from django_dbos.live.protocol import Page, Query
 from django_dbos.live.readers import Presence, Refused
@@ -30,6 +31,8 @@ LIFETIME = 60.0
 # The seconds without data after which a line is sent: proxies close silent connections.
 KEEP_ALIVE_PAUSE = 15.0
 KEEP_ALIVE = ": still here\n\n"
+# The errors that end a response which has begun.
+ENDS = (Refused, WorkflowDoesNotExist, *OUTAGE)
 
 
 async def server_sent_events(
@@ -97,7 +100,7 @@ class AsyncBody:
                 async for page in pages:
                     if text := self._writer.text_of(page):
                         yield text
-        except (Refused, WorkflowDoesNotExist) as error:
+        except ENDS as error:
             # The reader connects again, and is told why it can't.
             logger.debug("Server-sent events end: %r", error)
         finally:
@@ -130,7 +133,7 @@ class SyncBody:
                 if left <= 0:
                     return
                 page = async_to_sync(self._next)(page, min(left, KEEP_ALIVE_PAUSE))
-        except (Refused, WorkflowDoesNotExist) as error:
+        except ENDS as error:
             logger.debug("Server-sent events end: %r", error)
         finally:
             self._place.close()

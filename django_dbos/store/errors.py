@@ -125,6 +125,11 @@ def meaning_of(error: BaseException) -> Meaning:
     return meanings.LOST if isinstance(error, Unavailable) else meanings.STATEMENT
 
 
+def is_passing(error: BaseException) -> bool:
+    """Return whether the environment is at fault, so that the same statement may succeed later."""
+    return isinstance(error, LockTimeout) or meaning_of(error).engine is not Engine.RAISE
+
+
 def _driver_error(error: BaseException | None) -> BaseException | None:
     """Return the driver's error, from which Django and the store raise theirs."""
     while error is not None and not (
