@@ -378,6 +378,14 @@ def run_key(workflow_id: str) -> str:
     return f"run:{workflow_id}"
 
 
+def cancelled_key(workflow_id: str) -> str:
+    """Return the text by which executors learn of a cancellation in a transaction of a client.
+
+    They wake the workflows that wait for its end: nobody else comes after that commit.
+    """
+    return f"cancelled:{workflow_id}"
+
+
 def due_key(seconds: float) -> str:
     """Return the text by which executors learn that a workflow is due in this many seconds."""
     return f"{DUE_PREFIX}{max(seconds, 0.0):.6f}"

@@ -24,6 +24,7 @@ class Notifier:
         self._store = identity.store
         self._connection = Connection(identity, "notifier")
         self._plans: deque[Plan] = deque()
+        self._cancelled: deque[str] = deque()
         self._ended: deque[Run] = deque()
         self._is_notifying = False
         self.loop = Loop(
@@ -33,11 +34,20 @@ class Notifier:
     @property
     def is_idle(self) -> bool:
         """True if nothing is left to notify or to log."""
-        return not self._plans and not self._ended and not self._is_notifying
+        left = self._plans or self._cancelled or self._ended
+        return not left and not self._is_notifying
 
     def notify(self, plan: Plan) -> None:
         """Queue the notifications of a committed batch; called by the writer."""
         self._plans.append(plan)
+        self.loop.wake()
+
+    def wake_after_cancel(self, workflow_id: str) -> None:
+        """Queue the wake-ups of those that wait for a workflow, which a client has cancelled.
+
+        Called from any thread, after the commit of the client (CORRECTNESS rule 105).
+        """
+        self._cancelled.append(workflow_id)
         self.loop.wake()
 
     def announce(self, run: Run) -> None:
@@ -52,9 +62,16 @@ class Notifier:
             plans = [self._plans.popleft() for _ in range(len(self._plans))]
             if plans:
                 self._notify(plans)
+            self._wake_after_cancels()
             self._announce_ends()
         finally:
             self._is_notifying = False
+
+    def _wake_after_cancels(self) -> None:
+        cancelled = {self._cancelled.popleft() for _ in range(len(self._cancelled))}
+        if cancelled:
+            # If that fails, the sweep finds those that wait.
+            self._store.wake_after_cancels(self._connection.get(), sorted(cancelled))
 
     def _announce_ends(self) -> None:
         while self._ended:

@@ -12,9 +12,18 @@ from functools import partial
 from typing import TypeVar
 
 from django_dbos import telemetry
-from django_dbos.core import registry
+from django_dbos.core import names, registry
 from django_dbos.core.batch.plan import Plan
-from django_dbos.core.records import DUE_PREFIX, Claim, NewWorkflow, Wake, Write, queue_key, run_key
+from django_dbos.core.records import (
+    DUE_PREFIX,
+    Claim,
+    NewWorkflow,
+    Wake,
+    Write,
+    cancelled_key,
+    queue_key,
+    run_key,
+)
 from django_dbos.executor.clock import Clock
 from django_dbos.executor.identity import Identity
 from django_dbos.executor.notifier import Notifier
@@ -36,6 +45,7 @@ T = TypeVar("T")
 
 RUN_PREFIX = run_key("")
 QUEUE_PREFIX = queue_key("")
+CANCELLED_PREFIX = cancelled_key("")
 # A child's claim may have been committed this many seconds before its run begins.
 CHILD_AGE = 5.0
 
@@ -276,6 +286,10 @@ class Runs:
                 # Any process can send a notification, of anything.
                 with suppress(ValueError):
                     self._effects.note_due(float(key[len(DUE_PREFIX) :]))
+            elif key.startswith(CANCELLED_PREFIX):
+                with suppress(ValueError):
+                    workflow_id = names.check_workflow_id(key[len(CANCELLED_PREFIX) :])
+                    self._notifier.wake_after_cancel(workflow_id)
             elif key.startswith(QUEUE_PREFIX):
                 # What runs may have a place in the queue's limits by now.
                 self._effects.audit_soon()

@@ -13,9 +13,10 @@ from django.db import transaction
 
 from django_dbos import telemetry
 from django_dbos.conf import get_settings
-from django_dbos.core.batch.notifications import Notifications, group_wakes
+from django_dbos.core.batch.notifications import Notifications, group_wakes, wakes_of_cancelled
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import Lane, Wake
+from django_dbos.core.status import Status
 from django_dbos.store import rows
 from django_dbos.store.sessions import Session, Statement
 from django_dbos.store.transactions import Transactions
@@ -73,6 +74,21 @@ class Announcing(Transactions):
             self._notify_here([], lanes)
             self._notify_and_wake(session, [], lanes, [])
         return bool(lanes)
+
+    def wake_after_cancels(self, session: Session, workflow_ids: Sequence[str]) -> None:
+        """Wake the workflows that wait for these ones, which clients have cancelled by SQL.
+
+        Those that aren't cancelled are left out: any process can send a notification.
+        """
+        found = {
+            workflow_id: session.run("read_status", {"workflow_id": workflow_id})
+            for workflow_id in workflow_ids
+        }
+        cancelled = [key for key, read in found.items() if read and read[0][0] == Status.CANCELLED]
+        wakes = wakes_of_cancelled(cancelled)
+        # The client's commit has notified who waits in memory.
+        notified = {key for wake in wakes for key in wake.keys}
+        self.announce(session, Notifications(wakes=wakes, notified=notified))
 
     def wake_satisfied(
         self, session: Session, workflow_ids: Sequence[str] | None = None

@@ -21,6 +21,7 @@ from tests.waiting import LIMIT
 pytestmark = [on_postgresql, pytest.mark.django_db(transaction=True)]
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "elsewhere.md"
+PSQL = ["psql", "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
 ROLE = f"till_{os.getpid()}"
 # The guide's own workflow has the name of the guide.
 NAME = "till.checkout"
@@ -44,7 +45,7 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def client(transactional_db: None) -> Iterator[dict[str, str]]:
     """Make the role of the guide; yield the environment of a client that has it."""
-    (grants, _) = blocks("sql")
+    grants = blocks("sql")[0]
     run_on(connection, grants)
     values = connection.get_connection_params()
     names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"}
@@ -72,15 +73,28 @@ def run(command: list[str], environment: dict[str, str], text: str | None = None
 @pytest.mark.skipif(shutil.which("psql") is None, reason="psql isn't installed.")
 @pytest.mark.usefixtures("worker")
 def test_psql(client: dict[str, str]) -> None:
-    (_, calls) = blocks("sql")
+    (_, calls, _) = blocks("sql")
 
-    output = run(["psql", "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1"], client, calls)
+    output = run(PSQL, client, calls)
 
     assert output.startswith("order-17\n")
     assert f'"name" : "{NAME}"' in output
     handle = dbos.retrieve_workflow("order-17")
     assert handle.get_result(timeout=LIMIT) == {"order": 17, "paid": 25}
     assert handle.describe().attributes == {"source": ROLE}
+
+
+@pytest.mark.skipif(shutil.which("psql") is None, reason="psql isn't installed.")
+def test_duplicates_and_bursts(client: dict[str, str]) -> None:
+    (_, _, starts) = blocks("sql")
+
+    first, first_burst = run(PSQL, client, starts).split()
+    second, second_burst = run(PSQL, client, starts).split()
+
+    assert first_burst == second_burst
+    ids = (first, second, first_burst)
+    rows = [dbos.retrieve_workflow(one).get_status() for one in ids]
+    assert rows == ["CANCELLED", "ENQUEUED", "DELAYED"]
 
 
 @pytest.mark.usefixtures("worker")

@@ -16,7 +16,7 @@ from django.db.models.signals import post_migrate
 import django_dbos as dbos
 from django_dbos.models import Message, Workflow
 from django_dbos.store.postgresql import client_functions
-from django_dbos.testing import run_until_idle
+from django_dbos.testing import advance, run_until_idle
 from tests.elsewhere.calling import call, on_postgresql, run_on
 from tests.payloads.conftest import ring
 
@@ -24,6 +24,8 @@ pytestmark = [on_postgresql, pytest.mark.django_db]
 
 ELSEWHERE = "shop.elsewhere.run"
 LONG = "x" * 256
+HOUR = timedelta(hours=1)
+BURST: dict[str, Any] = {"debounce_key": "k", "delay": HOUR}
 DEEP = "[" * 101 + "]" * 101
 
 
@@ -82,7 +84,11 @@ def refused(function: str, *args: Any, **options: Any) -> tuple[str, str]:
         ((ELSEWHERE,), {"on_existing": "replace"}, "22023", "on_existing must be"),
         ((ELSEWHERE,), {"on_existing": None}, "22023", "not NULL"),
         ((ELSEWHERE,), {"on_duplicate": "x"}, "22023", "on_duplicate must be"),
-        ((ELSEWHERE,), {"on_duplicate": "replace"}, "0A000", "can't be 'replace' here"),
+        ((ELSEWHERE,), {"debounce_key": "", "delay": HOUR}, "22023", "can't be empty"),
+        ((ELSEWHERE,), {"debounce_key": LONG, "delay": HOUR}, "22023", "A debounce key can't be"),
+        ((ELSEWHERE,), {"debounce_key": "k", "delay": timedelta()}, "22023", "delay must be more"),
+        ((ELSEWHERE,), {**BURST, "max_delay": -HOUR}, "22023", "max_delay must be more than 0"),
+        ((ELSEWHERE,), {**BURST, "delay": 9_000_000 * HOUR}, "22023", "1,000 years"),
         ((ELSEWHERE,), {"attributes": "[1]"}, "22023", "attributes must be a JSON object"),
         ((ELSEWHERE,), {"attributes": DEEP}, "22023", "attributes must be a JSON object"),
         ((ELSEWHERE,), {"attributes": f'{{"a": {DEEP}}}'}, "22023", "nested more than 100"),
@@ -95,6 +101,41 @@ def test_a_bad_start_is_refused(
 
     assert found[0] == state
     assert message in found[1]
+    assert not Workflow.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({**BURST, "workflow_id": "w"}, "Give debounce_key or workflow_id, not both: the starts"),
+        (
+            {**BURST, "run_after": "2099-01-01 00:00:00Z"},
+            "Give debounce_key or run_after, not both",
+        ),
+        ({**BURST, "deduplication_id": "d"}, "Give debounce_key or deduplication_id, not both"),
+        ({"debounce_key": "k"}, "debounce_key 'k' needs a delay."),
+        ({"delay": HOUR}, "delay 01:00:00 needs a debounce_key. For a fixed delay use run_after."),
+        ({"max_delay": HOUR}, "max_delay 01:00:00 needs a debounce_key."),
+        ({**BURST, "max_delay": HOUR / 2}, "must be at least the delay of 01:00:00, but is 00:30"),
+        ({"unique_for": HOUR}, "unique_for 01:00:00 needs a deduplication_id."),
+        ({"on_duplicate": "replace"}, "on_duplicate 'replace' needs a deduplication_id."),
+        ({**BURST, "on_duplicate": "replace"}, "on_duplicate 'replace' needs a deduplication_id."),
+        (
+            {"on_duplicate": "replace", "deduplication_id": "d", "unique_for": HOUR},
+            "Give unique_for or on_duplicate 'replace', not both: with one the first",
+        ),
+    ],
+)
+def test_options_that_contradict_are_refused_here_and_in_python(
+    options: dict[str, Any], message: str
+) -> None:
+    state, found = refused("dbos_start_workflow", ELSEWHERE, **options)
+
+    assert state == "22023"
+    assert message in found
+    given: Any = options | ({"run_after": HOUR} if "run_after" in options else {})
+    with pytest.raises(ValueError, match=r"not both|needs a|at least the delay"):
+        dbos.start_by_name(ELSEWHERE, using=given)
     assert not Workflow.objects.exists()
 
 
@@ -128,6 +169,49 @@ def test_taken_deduplication_ids_are_answered_as_python_answers_them() -> None:
     assert Workflow.objects.get(pk=first).unique_until is None
 
 
+def test_another_users_workflow_is_neither_replaced_nor_changed() -> None:
+    held = {"deduplication_id": "d"}
+    first = call("dbos_start_workflow", ELSEWHERE, user_id="7", **held)
+    burst = call("dbos_start_workflow", ELSEWHERE, [1], user_id="7", **BURST)
+
+    other: dict[str, Any] = {"user_id": "8", "on_duplicate": "replace"}
+    state, message = refused("dbos_start_workflow", ELSEWHERE, **held, **other)
+    assert (state, message) == (
+        "42501",
+        "Deduplication id 'd' is taken by another user's workflow.",
+    )
+    state, message = refused("dbos_start_workflow", ELSEWHERE, [2], user_id="8", **BURST)
+    assert (state, message) == ("42501", "Debounce key 'k' is taken by another user's workflow.")
+
+    assert Workflow.objects.get(pk=first).status == "ENQUEUED"
+    assert Workflow.objects.get(pk=burst).input["args"] == [1]
+    assert call("dbos_start_workflow", ELSEWHERE, [3], **BURST) == burst
+
+
+def test_a_start_with_a_taken_workflow_id_replaces_nothing() -> None:
+    latest = {"deduplication_id": "d", "on_duplicate": "replace"}
+    for one in ("a", "b", "a"):
+        assert call("dbos_start_workflow", ELSEWHERE, workflow_id=one, **latest) == one
+
+    assert Workflow.objects.get(pk="a").status == "CANCELLED"
+    assert Workflow.objects.get(pk="b").status == "ENQUEUED"
+
+
+def test_a_burst_is_one_run_of_the_last_arguments() -> None:
+    options = {"debounce_key": "k", "delay": HOUR, "max_delay": 3 * HOUR}
+    started = {call("dbos_start_workflow", give.name, [value], **options) for value in (1, 2)}
+    started.add(give.using(debounce_key="k", delay=HOUR).start(3).workflow_id)
+    (burst,) = started
+    run_until_idle()
+    assert Workflow.objects.get(pk=burst).status == "DELAYED"
+
+    advance(HOUR + timedelta(seconds=1))
+    run_until_idle()
+
+    assert dbos.retrieve_workflow(burst).get_result() == 3
+    assert call("dbos_start_workflow", give.name, [4], **options) != burst
+
+
 def test_a_queue_that_is_declared_to_limit_keys_needs_one() -> None:
     dbos.queues.set("mail", concurrency=9)
     declare = "UPDATE dbos_queue SET declared = %s WHERE name = 'mail'"
@@ -135,6 +219,7 @@ def test_a_queue_that_is_declared_to_limit_keys_needs_one() -> None:
         run_on(connection, declare, json.dumps({option: limit}))
 
         assert refused("dbos_start_workflow", ELSEWHERE, queue_name="mail")[0] == "22023"
+        assert refused("dbos_start_workflow", ELSEWHERE, queue_name="mail", **BURST)[0] == "22023"
         assert call("dbos_start_workflow", ELSEWHERE, queue_name="mail", partition_key="a")
         assert call("dbos_start_workflow", ELSEWHERE)
 
@@ -244,7 +329,10 @@ def test_the_session_keeps_nothing() -> None:
     )
     before = run_on(connection, kept)
 
-    started = call("dbos_start_workflow", ELSEWHERE)
+    latest = {"deduplication_id": "d", "on_duplicate": "replace"}
+    call("dbos_start_workflow", ELSEWHERE, **latest)
+    call("dbos_start_workflow", ELSEWHERE, **BURST)
+    started = call("dbos_start_workflow", ELSEWHERE, **latest)
     call("dbos_send_message", started, "1")
     run_on(connection, "SET CONSTRAINTS ALL IMMEDIATE")
 
@@ -291,9 +379,13 @@ def test_only_a_role_with_the_right_may_call_and_it_needs_no_right_on_tables(rol
     grant(role, "dbos_start_workflow", "dbos_send_message", "dbos_get_result")
     run_on(connection, f"SET LOCAL ROLE {role}")
 
-    started = call("dbos_start_workflow", ELSEWHERE, [1])
+    latest = {"deduplication_id": "d", "on_duplicate": "replace"}
+    first, started = (call("dbos_start_workflow", ELSEWHERE, [1], **latest) for _ in range(2))
+    bursts = {call("dbos_start_workflow", ELSEWHERE, [number], **BURST) for number in range(2)}
     call("dbos_send_message", started, {"a": 1})
+    assert call("dbos_get_result", first)["status"] == "CANCELLED"
     assert call("dbos_get_result", started)["status"] == "ENQUEUED"
+    assert [call("dbos_get_result", burst)["status"] for burst in bursts] == ["DELAYED"]
     run_on(connection, "SET CONSTRAINTS ALL IMMEDIATE")
 
     assert refused("dbos_set_attributes", started, {})[0] == "42501"
@@ -306,12 +398,19 @@ def test_only_a_role_with_the_right_may_call_and_it_needs_no_right_on_tables(rol
 
 CALLS = {
     "dbos_new_uuid": "dbos_new_uuid()",
+    "dbos_seconds": "dbos_seconds(interval '1 second', 'a')",
     "dbos_check_text": "dbos_check_text('a', 'b')",
     "dbos_check_size": "dbos_check_size('a', 'b')",
     "dbos_json_text": "dbos_json_text('1', 1, 'a')",
     "dbos_attributes": "dbos_attributes('{}')",
     "dbos_free_expired_id": "dbos_free_expired_id('a', 'b')",
     "dbos_find_deduplicated": "dbos_find_deduplicated('a', 'b')",
+    "dbos_cancel_holder": "dbos_cancel_holder('a')",
+    "dbos_find_debounced": "dbos_find_debounced('a', 'b')",
+    "dbos_debounce_workflow": (
+        "dbos_debounce_workflow(NULL, 'a', '', 'a', 0, '', 'k', 1, 1, NULL, NULL, NULL)"
+    ),
+    "dbos_notify_due": "dbos_notify_due(1)",
     "dbos_wake_receiver": "dbos_wake_receiver()",
 }
 
@@ -354,6 +453,10 @@ def test_what_a_caller_has_made_beside_the_tables_is_not_run_by_the_owner(role: 
 
     started = call("dbos_start_workflow", ELSEWHERE, [1], deduplication_id="d")
     assert call("dbos_start_workflow", ELSEWHERE, [1], deduplication_id="d") == started
+    latest = {"deduplication_id": "d", "on_duplicate": "replace"}
+    started = call("dbos_start_workflow", ELSEWHERE, [1], **latest)
+    for number in range(2):
+        call("dbos_start_workflow", ELSEWHERE, [number], **BURST)
     call("dbos_send_message", started, {"a": 1}, "topic")
     call("dbos_set_attributes", started, {"a": 1})
     assert call("dbos_get_result", started)["attributes"] == {"a": 1}
@@ -398,6 +501,27 @@ def test_each_migrate_writes_the_settings_and_keeps_the_rights(settings: Any, ro
 
     assert Workflow.objects.get(pk=started).queue_name == "o'clock"
     assert (state, "the limit is 1000" in message) == ("54000", True)
+
+
+def test_a_function_with_other_parameters_is_replaced_and_keeps_the_rights(role: str) -> None:
+    client_functions.drop(connection)
+    body = "LANGUAGE sql AS $$ SELECT name $$"
+    run_on(connection, f"CREATE FUNCTION dbos_start_workflow(name text) RETURNS text {body}")
+    run_on(connection, "COMMENT ON FUNCTION dbos_start_workflow IS 'django_dbos 0123456789abcdef'")
+    run_on(connection, "REVOKE ALL ON FUNCTION dbos_start_workflow FROM PUBLIC")
+    right = f"GRANT EXECUTE ON FUNCTION dbos_start_workflow TO {role} WITH GRANT OPTION"
+    run_on(connection, right)
+
+    for _ in range(2):
+        migrated()
+
+    found = "SELECT count(*) FROM pg_proc WHERE proname = 'dbos_start_workflow'"
+    assert run_on(connection, found) == 1
+    may = "has_function_privilege(%s, oid, 'EXECUTE WITH GRANT OPTION')"
+    ours = f"SELECT {may} FROM pg_proc WHERE proname = 'dbos_start_workflow'"
+    assert run_on(connection, ours, role)
+    run_on(connection, f"SET LOCAL ROLE {role}")
+    assert call("dbos_start_workflow", ELSEWHERE, **BURST)
 
 
 def test_the_migration_can_be_repeated_and_reversed() -> None:

@@ -12,21 +12,19 @@ from django.db import connection
 
 import django_dbos as dbos
 from django_dbos.models import Message, Workflow
-from tests.elsewhere.calling import call, on_postgresql
+from tests.elsewhere.calling import call, listening, on_postgresql
 
 pytestmark = [on_postgresql, pytest.mark.django_db]
 
 # They differ between any two starts.
 OF_EACH = {"workflow_id", "token", "queue_sequence", "created_at"}
 # Computed from the clock; the function and Python begin with the same difference.
-FROM_NOW = {"unique_until"}
+FROM_NOW = {"unique_until", "debounce_until"}
 COLUMNS = {field.column for field in Workflow._meta.concrete_fields}
 # The columns that a start by name, in a process without the code, never writes. A new one that it
 # writes needs an option of the functions.
 NOT_WRITTEN = {
     "deadline_at",
-    "debounce_key",
-    "debounce_until",
     "error",
     "executor_id",
     "finished_at",
@@ -53,6 +51,7 @@ NOT_WRITTEN = {
 WRITTEN = {
     "attributes",
     "claim_number",
+    "debounce_key",
     "deduplication_id",
     "due_at",
     "input",
@@ -207,3 +206,117 @@ def test_changed_attributes_are_the_same(seed: int, merge: bool) -> None:
         row_of("dbos_workflow", "workflow_id", handle.workflow_id) for handle in (by_sql, by_python)
     )
     assert first["attributes"] == second["attributes"]
+
+
+# What a replaced workflow was doing, and the queue in which its end frees a place.
+HOLDERS: list[dict[str, Any]] = [
+    {"status": "ENQUEUED"},
+    {"status": "DELAYED", "due_at": "2099-01-01 00:00:00Z"},
+    {"status": "PENDING", "executor_id": "e", "claim_number": 3},
+    {"status": "PENDING", "executor_id": "e", "claim_number": 3, "place": 1},
+    {"status": "PENDING", "executor_id": "e", "claim_number": 3, "place": -1},
+    {"status": "WAITING", "claim_number": 3, "place": 2, "due_at": "2099-01-01 00:00:00Z"},
+    {"status": "WAITING", "wake_kind": "message", "wake_workflow_id": "w", "wake_name": "t"},
+    {"status": "WAITING", "wake_kind": "stream", "wake_name": "t", "wake_offset": 7},
+    {"status": "SUCCESS", "finished_at": "2026-01-01 00:00:00Z"},
+]
+
+
+def as_dated(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with the fact that there is a time of its end, in place of that time."""
+    return {name: one for name, one in row.items() if name not in OF_EACH} | {
+        "finished_at": row["finished_at"] is not None
+    }
+
+
+@pytest.mark.rule(104)
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_replacement_writes_and_notifies_the_same(holder: dict[str, Any]) -> None:
+    options: dict[str, Any] = {"deduplication_id": "d", "on_duplicate": "replace"}
+    seen = []
+    for start in (start_by_sql, start_by_python):
+        options["queue_name"] = start.__name__
+        held = start([1], options | {"on_duplicate": "return"})
+        change = ", ".join(f"{column} = %s" for column in holder)
+        with connection.cursor() as cursor:
+            params = [*holder.values(), held]
+            cursor.execute(f"UPDATE dbos_workflow SET {change} WHERE workflow_id = %s", params)
+            cursor.execute(KEEP, [held])
+
+        with listening("dbos_changed") as changes, listening("dbos_enqueued") as lanes:
+            new = start([2], options)
+            keys = {key.replace(held, "the holder") for keys in changes() for key in keys}
+            told = (keys - {"cancelled:the holder"}, {priority for _, priority in lanes()})
+
+        rows = [as_dated(row_of("dbos_workflow", "workflow_id", one)) for one in (held, new)]
+        for row in rows:
+            assert row.pop("queue_name") == start.__name__
+        seen.append((rows, told))
+
+    assert seen[0] == seen[1]
+    assert seen[0][0][0]["status"] == ("CANCELLED" if "finished_at" not in holder else "SUCCESS")
+    assert seen[0][0][1]["status"] == "ENQUEUED"
+
+
+# One that has ended keeps its id, as with unique_for.
+KEEP = """
+UPDATE dbos_workflow SET unique_until = '2099-01-01 00:00:00Z'
+WHERE workflow_id = %s AND finished_at IS NOT NULL
+"""
+
+
+def start_by_sql(args: list[Any], options: dict[str, Any]) -> str:
+    return str(call("dbos_start_workflow", ELSEWHERE, args, **options))
+
+
+def start_by_python(args: list[Any], options: dict[str, Any]) -> str:
+    given: Any = {("user" if name == "user_id" else name): one for name, one in options.items()}
+    return dbos.start_by_name(ELSEWHERE, *args, using=given).workflow_id
+
+
+def now() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        return cursor.fetchone()[0]
+
+
+def between(at: datetime | None, windows: list[tuple[datetime, datetime]]) -> bool:
+    """Return whether an instant is the earliest one of these, each known by its bounds."""
+    if at is None or not windows:
+        return at is None and not windows
+    return min(first for first, _ in windows) <= at <= min(last for _, last in windows)
+
+
+@pytest.mark.rule(106)
+@pytest.mark.parametrize("seed", range(20))
+def test_a_burst_is_the_same_row(seed: int) -> None:
+    dice = random.Random(seed)
+    user = dice.choice(["7", None])
+    kept = {"run_after", "deduplication_id", "user_id"}
+    calls: list[dict[str, Any]] = []
+    for _ in range(3):
+        some = options_of(dice, seed)
+        burst = {name: some[name] for name in some if name not in kept} | {"user_id": user}
+        burst["delay"] = timedelta(seconds=dice.choice([30, 90, 0.5]))
+        if dice.random() < 0.7:
+            burst["max_delay"] = burst["delay"] * dice.choice([1, 2, 100])
+        calls.append(burst)
+    rows = []
+    for start in (start_by_sql, start_by_python):
+        due, until = [], []
+        for number, burst in enumerate(calls):
+            before = now()
+            started = start([number], burst | {"debounce_key": start.__name__})
+            if "max_delay" in burst:
+                until.append((before + burst["max_delay"], now() + burst["max_delay"]))
+            due = [(before + burst["delay"], now() + burst["delay"])]
+
+        row = row_of("dbos_workflow", "workflow_id", started)
+        row["due_at"] = between(row["due_at"], [*due, *until])
+        row["debounce_until"] = between(row["debounce_until"], until)
+        assert row.pop("debounce_key") == start.__name__
+        rows.append({name: one for name, one in row.items() if name not in OF_EACH})
+
+    assert rows[0] == rows[1]
+    assert (rows[0]["status"], rows[0]["due_at"]) == ("DELAYED", True)

@@ -18,20 +18,28 @@ from importlib.resources import files
 from textwrap import indent
 from typing import Any
 
+from django.db import transaction
+
 from django_dbos.conf import get_settings
 from django_dbos.core.durations import LONGEST
 from django_dbos.core.records import FORM_TOPIC
 from django_dbos.store import statements
+from django_dbos.store.starting import MAX_REPLACE_TRIES, MAX_START_TRIES
 
 # In the order in which they are made.
 NAMES = (
     "dbos_new_uuid",
+    "dbos_seconds",
     "dbos_check_text",
     "dbos_check_size",
     "dbos_json_text",
     "dbos_attributes",
     "dbos_free_expired_id",
     "dbos_find_deduplicated",
+    "dbos_cancel_holder",
+    "dbos_find_debounced",
+    "dbos_debounce_workflow",
+    "dbos_notify_due",
     "dbos_start_workflow",
     "dbos_send_message",
     "dbos_wake_receiver",
@@ -53,6 +61,20 @@ FIND = """
 SELECT proname, obj_description(oid, 'pg_proc')
 FROM pg_proc
 WHERE pronamespace = %s::regnamespace AND proname = ANY(%s)
+"""
+SIGNATURES = """
+SELECT oid::regprocedure::text
+FROM pg_proc
+WHERE pronamespace = %s::regnamespace AND proname = %s
+ORDER BY oid
+"""
+FIND_GRANTS = """
+SELECT
+    CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE granted.grantee::regrole::text END,
+    granted.is_grantable
+FROM pg_proc
+CROSS JOIN LATERAL aclexplode(proacl) AS granted
+WHERE oid = %s::regprocedure
 """
 TRIGGER = """
 CREATE CONSTRAINT TRIGGER dbos_wake_receiver
@@ -79,7 +101,7 @@ def create(connection: Any) -> None:
 
 def refresh(connection: Any) -> None:
     """Replace the functions whose text has changed, where they were made."""
-    with connection.cursor() as cursor:
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         schema = _schema(cursor)
         found = {} if schema is None else _found(cursor, schema)
         if schema is not None and found:
@@ -103,10 +125,31 @@ def _write(cursor: Any, schema: str, found: dict[str, str | None]) -> None:
         mark = f"django_dbos {hashlib.sha256(text.encode()).hexdigest()[:16]}"
         if found.get(name, "") == mark:
             continue
+        before = _signatures(cursor, schema, name)
         cursor.execute(text)
+        grants: list[tuple[str, bool]] = []
+        if before and _signatures(cursor, schema, name) != before:
+            # The new one has other parameters, and is beside the old one: a call would fit both.
+            grants = [grant for signature in before for grant in _drop(cursor, signature)]
         cursor.execute(f"COMMENT ON FUNCTION {schema}.{name} IS '{mark}'")
-        if name not in found:
+        if grants or name not in found:
             cursor.execute(f"REVOKE ALL ON FUNCTION {schema}.{name} FROM PUBLIC")
+        for role, is_grantable in grants:
+            option = " WITH GRANT OPTION" if is_grantable else ""
+            cursor.execute(f"GRANT EXECUTE ON FUNCTION {schema}.{name} TO {role}{option}")
+
+
+def _signatures(cursor: Any, schema: str, name: str) -> list[str]:
+    cursor.execute(SIGNATURES, [schema, name])
+    return [row[0] for row in cursor.fetchall()]
+
+
+def _drop(cursor: Any, signature: str) -> list[tuple[str, bool]]:
+    """Drop a function; return who could execute it, and whether they may pass that on."""
+    cursor.execute(FIND_GRANTS, [signature])
+    grants: list[tuple[str, bool]] = cursor.fetchall()
+    cursor.execute(f"DROP FUNCTION {signature}")
+    return grants
 
 
 def _schema(cursor: Any) -> str | None:
@@ -128,6 +171,8 @@ def _text(name: str) -> str:
         "{max_payload_bytes}": str(settings.max_payload_bytes),
         "{longest}": str(int(LONGEST)),
         "{form_topic}": _literal(FORM_TOPIC),
+        "{max_start_tries}": str(MAX_START_TRIES),
+        "{max_replace_tries}": str(MAX_REPLACE_TRIES),
         **_shared(),
     }
     text = _file(name)
@@ -159,6 +204,30 @@ def _shared() -> dict[str, str]:
         "find_deduplicated": {
             "%(queue_names)s": "ARRAY[$1]",
             "%(deduplication_ids)s": "ARRAY[$2]",
+        },
+        "cancel_workflows": {"%(workflow_ids)s": "ARRAY[holder_id]"},
+        "free_ids": {"%(workflow_ids)s": "ARRAY[holder_id]"},
+        "find_debounced": {"%(names)s": "ARRAY[$1]", "%(keys)s": "ARRAY[$2]"},
+        "debounce_workflow": {
+            "%(workflow_id)s": "new_token",
+            "%(token)s": "new_token",
+            "%(name)s": "new_name",
+            "%(version)s": "''",
+            "%(queue_name)s": "new_queue",
+            "%(priority)s": "new_priority",
+            "%(partition_key)s": "new_partition",
+            "%(debounce_key)s": "new_key",
+            "%(max_delay)s": "longest_delay",
+            "%(input)s": "new_input",
+            "%(user_id)s": "new_user",
+            "%(attributes)s": "new_attributes",
+            "%(traceparent)s": "NULL",
+            "%(max_recovery_attempts)s": "NULL",
+            "%(parent_id)s": "NULL",
+            "%(parent_step_number)s": "NULL",
+            "%(delay)s": "new_delay",
+            "%(timeout)s": "new_timeout",
+            "%(inherits_deadline)s": "false",
         },
         "wake_receiver": {"%(workflow_id)s": "NEW.workflow_id", "%(topic)s": "NEW.topic"},
     }
