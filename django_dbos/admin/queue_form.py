@@ -21,7 +21,7 @@ LABELS: dict[str, Label] = {
     "hold_while_waiting": _("Hold while waiting"),
 }
 HELP: dict[str, Label] = {
-    "concurrency": _("Workflows that may run at once, over all workers. Empty: no limit."),
+    "concurrency": _("Workflows that may run at once, across all workers. Empty: no limit."),
     "worker_concurrency": _("Workflows that each worker may run at once."),
     "rate_limit": _("Starts within a period, such as 100/m or 5/10s."),
     "partition_concurrency": _("Workflows of one partition key that may run at once."),

@@ -38,7 +38,7 @@ def schedule(
     """Declare a schedule of a workflow; the decorator goes above @workflow.
 
     A worker writes it to the table of schedules when it starts. Each instant starts one workflow,
-    over all workers and restarts; `current_workflow().scheduled_at` is the instant.
+    across all workers and restarts; `current_workflow().scheduled_at` is the instant.
 
     Args:
         cron: Five fields: minute, hour, day of month, month and day of week; or "@daily" and its

@@ -32,14 +32,14 @@ class QueueOptions(TypedDict, total=False):
     """The options of a queue, in DBOS["QUEUES"] and in `queues.set()`. Each one is optional."""
 
     concurrency: int | None
-    """The number of workflows that may run at once, over all workers. Default: no limit."""
+    """The number of workflows that may run at once, across all workers. Default: no limit."""
     worker_concurrency: int | None
     """The number of workflows that each worker may run at once. Default: no limit but its slots."""
     rate_limit: str | tuple[int, float | timedelta] | None
     """The number of workflows that may start within any window of a period: "100/m", "5/10s" or
     (100, timedelta(minutes=1)). Default: no limit."""
     partition_concurrency: int | None
-    """The number of workflows of one partition key that may run at once, over all workers."""
+    """The number of workflows of one partition key that may run at once, across all workers."""
     partition_rate_limit: str | tuple[int, float | timedelta] | None
     """The number of workflows of one partition key that may start within a period."""
     hold_while_waiting: bool
