@@ -389,8 +389,9 @@ def start_by_name(
     """Start the workflow that is registered under a name, such as "shop.workflows.checkout".
 
     Use it in processes without the workflow's code. There the arguments aren't checked against its
-    signature, and the options of its decorator don't apply. A worker must know the name, or the
-    workflow stays in its queue. See WorkflowFunction.start().
+    signature, and the options of its decorator don't apply. Nor is the name checked: where no
+    worker knows it, the workflow stays in its queue, and its worker's log, its page in the admin
+    and `handle.describe().why_not_running` say so. See WorkflowFunction.start().
 
     Args:
         name: The name.

@@ -11,7 +11,7 @@ from django.utils.translation import gettext, ngettext
 
 from django_dbos.admin.base import rows_of
 from django_dbos.admin.values import instant
-from django_dbos.core import registry
+from django_dbos.core import names, registry
 from django_dbos.core.queue_reasons import Reason
 from django_dbos.core.records import WakeKind, form_of_topic
 from django_dbos.core.recovery import SUSPECT_ATTEMPTS
@@ -37,10 +37,19 @@ class Worker:
         """Return whether the worker claims workflows from the queue."""
         return self.queue_names is None or queue_name in self.queue_names
 
+    @property
+    def queues(self) -> Sequence[str]:
+        """The queues that it serves by name."""
+        return self.queue_names or ()
+
+    def lists(self, name: str) -> bool:
+        """Return whether its row lists the function."""
+        return name in (self.workflow_names or ())
+
     def may_know(self, name: str, version: str | None = None) -> bool:
         """Return whether the worker has registered the function, or doesn't list its functions."""
-        names = self.workflow_names
-        return names is None or registry.is_listed(name, version, names)
+        listed = self.workflow_names
+        return listed is None or registry.is_listed(name, version, listed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +89,7 @@ class LiveExecutors:
 
     def named_queues(self) -> set[str]:
         """Return the queues that workers serve by name."""
-        return {name for worker in self.workers for name in worker.queue_names or ()}
+        return {name for worker in self.workers for name in worker.queues}
 
     def known_names(self) -> set[str]:
         """Return the workflow functions that workers have registered."""
@@ -232,10 +241,22 @@ def _worker_of(workflow: Workflow, executors: LiveExecutors) -> str:
             "No live worker of queue '%(queue)s' knows version '%(version)s' of its function: keep "
             "that code beside the current one, decorated with .version('%(version)s')."
         ) % {"queue": queue_name, "version": workflow.version}
-    return (
+    missing = (
         gettext(
             "No live worker of queue '%s' has its function: deploy the code, or give a renamed "
             "function its old name, @workflow(name=…)."
         )
         % queue_name
     )
+    return _join(missing, _similar(name, executors))
+
+
+def _similar(name: str, executors: LiveExecutors) -> str:
+    """Return where there is a function of this name, or else of one that it may stand for."""
+    others = sorted(
+        {queue for worker in executors.workers if worker.lists(name) for queue in worker.queues}
+    )
+    if others:
+        return gettext("Workers of other queues have it: %s.") % ", ".join(others)
+    similar = names.closest(name, sorted(executors.known_names()))
+    return gettext("A worker has one that is named '%s'.") % similar if similar else ""

@@ -38,11 +38,7 @@ class RetentionRule:
 
     def fits(self, name: str, status: str) -> bool:
         """Return whether the rule is about workflows of this name that ended so."""
-        if status not in self.statuses:
-            return False
-        if self.name.endswith(ANY):
-            return name.startswith(self.name[:-1])
-        return name == self.name
+        return status in self.statuses and matches(self.name, name)
 
 
 Rules = tuple[RetentionRule, ...]
@@ -138,6 +134,13 @@ def _rule(given: Any, label: str) -> RetentionRule:
         age=None if age is None else _age(age, f"{label}['age']"),
         count=check_count(count, f"{label}['count']") if "count" in given else None,
     )
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Return whether a name is the pattern, or begins as it does before a "*" at its end."""
+    if pattern.endswith(ANY):
+        return name.startswith(pattern[: -len(ANY)])
+    return name == pattern
 
 
 def check_pattern(value: Any, label: str) -> str:

@@ -99,7 +99,9 @@ class BulkCommand(DatabaseCommand):
         found = self.eligible(filtered(options))
         count = found.count()
         if not count:
-            raise CommandError(f"No workflow matches that could be acted on.{name_hint(options)}")
+            raise CommandError(
+                f"No workflow matches that could be acted on.{name_hint(options['name'])}"
+            )
         self.confirm(f"{self.verb} {count:,} {'workflow' if count == 1 else 'workflows'}?", options)
         done = changed = 0
         refused: list[dict[str, Any]] = []

@@ -16,6 +16,7 @@ from django.utils.dateparse import parse_datetime
 
 from django_dbos.conf import get_settings
 from django_dbos.core import names, registry
+from django_dbos.core.retention import ANY, matches
 from django_dbos.management.base import UsageError, refuse_empty
 from django_dbos.models import Workflow
 from django_dbos.models.attributes import attribute_is
@@ -102,11 +103,19 @@ def filtered(options: dict[str, Any]) -> WorkflowQuerySet:
     return found
 
 
-def name_hint(options: dict[str, Any]) -> str:
-    """Return what may be wrong with `--name`, if no workflow has it, after a space; or ""."""
-    name = options["name"]
-    if name is None or name in registry.workflows:
+def name_hint(name: str | None) -> str:
+    """Return what may be wrong with `--name`, if no workflow has it, after a space; or "".
+
+    A "*" at its end stands for any end of a name.
+    """
+    if name is None or any(matches(name, one) for one in registry.workflows):
         return ""
+    if name.endswith(ANY):
+        parts = (one.split(".") for one in registry.workflows)
+        known = {
+            f"{'.'.join(some[:count])}.{ANY}" for some in parts for count in range(1, len(some))
+        }
+        return f" No function here has a name like {name!r}.{names.suggest(name, sorted(known))}"
     if whole := sorted(one for one in registry.workflows if one.endswith(f".{name}")):
         return f" --name takes the whole name: {' or '.join(whole)}."
     return f" No function here is named {name!r}.{names.suggest(name, registry.workflows)}"

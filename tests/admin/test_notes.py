@@ -58,10 +58,22 @@ def test_a_function_is_registered_if_a_worker_of_the_queue_has_it(operator: Clie
 
     said = note_of(operator, handle.workflow_id)
     assert said.startswith("No live worker of queue 'default' has its function: deploy the code")
+    assert said.endswith("Workers of other queues have it: mail.")
 
     # A worker that doesn't list its functions, as before its upgrade, may have this one.
     register(get_store())
     assert note_of(operator, handle.workflow_id) == ""
+
+
+def test_the_note_of_a_misspelt_function_names_the_one_that_a_worker_has(operator: Client) -> None:
+    handle = dbos.start_by_name("shop.workflows.chekout")
+    register(get_store(), workflow_names='["shop.workflows.checkout", "shop.workflows.refund"]')
+
+    said = note_of(operator, handle.workflow_id)
+
+    assert said.startswith("No live worker of queue 'default' has its function")
+    assert said.endswith("A worker has one that is named 'shop.workflows.checkout'.")
+    assert "but one knows 'shop.workflows.checkout'" in str(handle.describe())
 
 
 @pytest.mark.rule(9)

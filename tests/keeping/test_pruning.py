@@ -206,6 +206,40 @@ def test_the_command_shows_and_deletes(capsys: Any) -> None:
     assert not Workflow.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("keep.chidl", "No function here is named 'keep.chidl'. Did you mean 'keep.child'?"),
+        ("child", "--name takes the whole name: keep.child"),
+        ("kep.*", "No function here has a name like 'kep.*'. Did you mean 'keep.*'?"),
+        ("keep.child", ""),
+        ("keep.*", ""),
+        ("*", ""),
+    ],
+)
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_the_command_names_what_a_misspelt_name_may_mean(
+    capsys: Any, options: list[str], name: str, hint: str
+) -> None:
+    call_command("dbos_prune", "--older-than=30d", f"--name={name}", *options)
+
+    said = capsys.readouterr().err
+    assert said.startswith(hint)
+    assert bool(said) is bool(hint)
+
+
+def test_a_name_of_workflows_that_are_gone_from_the_code_needs_no_hint(capsys: Any) -> None:
+    child.start()
+    run_until_idle()
+    age()
+    QuerySet(Workflow).update(name="keep.chidl")
+
+    call_command("dbos_prune", "--older-than=30d", "--name=keep.chidl")
+
+    assert capsys.readouterr().err == ""
+    assert not Workflow.objects.exists()
+
+
 def test_the_command_goes_by_the_setting(capsys: Any, settings: Any) -> None:
     settings.DBOS = {**settings.DBOS, "RETENTION": [{"status": "ERROR", "age": 60}]}
     child.start()

@@ -20,8 +20,10 @@ import django_dbos as dbos
 from django_dbos.management import bulk, filters
 from django_dbos.management.base import REFUSED, UNFINISHED, USAGE
 from django_dbos.models import Workflow
+from django_dbos.store import get_store
 from django_dbos.testing import run_until_idle
 from tests.management.calling import refusal, run, run_json
+from tests.store.conftest import register
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db
@@ -333,6 +335,18 @@ def test_code_of_another_project_can_be_started() -> None:
     started = run("dbos_start", "other.project.run", "--elsewhere", "--args", "[1]").strip()
 
     assert Workflow.objects.get(pk=started).name == "other.project.run"
+
+
+def test_a_start_elsewhere_under_a_name_that_no_worker_has_is_told() -> None:
+    said, stdout = StringIO(), StringIO()
+    register(get_store(), workflow_names='["other.project.run"]')
+
+    for name in ("other.project.run", "other.project.rum"):
+        call_command("dbos_start", name, "--elsewhere", stdout=stdout, stderr=said)
+
+    (line,) = said.getvalue().splitlines()
+    assert "knows its function 'other.project.rum', but one knows 'other.project.run'" in line
+    assert Workflow.objects.count() == 2
 
 
 @pytest.mark.django_db(transaction=True)

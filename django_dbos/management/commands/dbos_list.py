@@ -45,4 +45,6 @@ class Command(DatabaseCommand):
         if not self.is_json and after:
             self.stderr.write(f"There are more: --after {after}", self.style.NOTICE)
         if not self.is_json and not rows:
-            self.stderr.write(f"No workflow matches.{name_hint(options)}", self.style.NOTICE)
+            self.stderr.write(
+                f"No workflow matches.{name_hint(options['name'])}", self.style.NOTICE
+            )

@@ -28,6 +28,7 @@ from django_dbos.management.base import (
     refusing_values,
     table_of,
 )
+from django_dbos.management.filters import name_hint
 from django_dbos.store import errors, get_store
 from django_dbos.store.sessions import Session
 
@@ -83,6 +84,8 @@ class Command(DatabaseCommand):
         if not options["dry_run"]:
             self.audit(f"deleted {pruned.total} workflows, {pruned.past_runs} past runs")
         self.answer(_data(pruned, options), _lines(pruned, options))
+        if not pruned.total and (hint := name_hint(options["name"])):
+            self.stderr.write(hint.strip(), self.style.NOTICE)
 
 
 def _rules(options: dict[str, Any]) -> Rules:

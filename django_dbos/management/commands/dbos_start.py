@@ -19,6 +19,7 @@ from django_dbos.management.base import (
     Unfinished,
     UsageError,
     flag_of,
+    printable,
     refusing_values,
 )
 from django_dbos.management.filters import time_of
@@ -93,7 +94,8 @@ class Command(DatabaseCommand):
         parser.add_argument(
             "--elsewhere",
             action="store_true",
-            help="The code is another project's: don't look for the name here.",
+            help="The code is another project's: don't look for the name here. Without --wait, "
+            "stderr says so if no live worker has it.",
         )
         parser.add_argument("--wait", action="store_true", help="Wait for the result.")
         parser.add_argument(
@@ -120,6 +122,9 @@ class Command(DatabaseCommand):
             self._wait(handle, options["wait_timeout"])
         else:
             self.answer({"workflow_id": handle.workflow_id}, [handle.workflow_id])
+            if options["elsewhere"] and (why := handle.describe().why_not_running):
+                # Nobody has checked the name: a worker has it, or nothing happens.
+                self.stderr.write(printable(why), self.style.NOTICE)
 
     def _wait(self, handle: WorkflowHandle[Any], timeout: float | None) -> None:
         failure = None
