@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.ports import own_port
 from tests.waiting import LIMIT, eventually
 
 
@@ -14,8 +15,7 @@ class Server:
     """uvicorn in a process of its own, on a port that it keeps over restarts."""
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self._port = probe.getsockname()[1]
+        self._port = own_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._environment, self._log = environment, log
         self._process: subprocess.Popen[bytes] | None = None

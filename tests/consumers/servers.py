@@ -19,6 +19,7 @@ from django.test import Client as Browser
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tests.ports import own_port
 from tests.waiting import LIMIT, eventually
 
 APPLICATION = "tests.consumers.asgi:application"
@@ -36,8 +37,7 @@ class Server:
     """
 
     def __init__(self, name: str, environment: dict[str, str]) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = own_port()
         self.name = name
         self._command = [part.format(port=self.port) for part in SERVERS[name]]
         self.connections_name = f"server on {self.port}"

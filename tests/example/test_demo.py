@@ -23,6 +23,7 @@ import pytest
 from django.conf import settings
 from websockets.sync.client import connect
 
+from tests.ports import own_port
 from tests.waiting import LIMIT
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
@@ -46,6 +47,10 @@ class Demo:
     def __init__(self, env: dict[str, str]) -> None:
         self.lines: list[str] = []
         self.url = f"http://127.0.0.1:{env['PORT']}"
+        # One for all customers: to make one takes longer than a request. Connections aren't kept,
+        # as the server may close one just when it is used again.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        self._http = httpx.Client(base_url=self.url, limits=limits, timeout=LIMIT)
         self.process = subprocess.Popen(
             [sys.executable, ROOT / "scripts" / "demo.py"],
             env=env,
@@ -74,22 +79,22 @@ class Demo:
 
     def order(self, sku: str = "KETTLE-1", quantity: int = 2) -> str:
         order = {"sku": sku, "quantity": quantity}
-        response = httpx.post(f"{self.url}/orders/", json=order, timeout=LIMIT)
+        response = self._http.post("/orders/", json=order)
         assert response.status_code in (201, 202), response.text
         return str(response.json()["workflow_id"])
 
     def pay(self, workflow_id: str, status: str = "paid") -> None:
         payment = {"workflow_id": workflow_id, "status": status}
-        response = httpx.post(f"{self.url}/payments/webhook/", json=payment, timeout=LIMIT)
+        response = self._http.post("/payments/webhook/", json=payment)
         assert response.status_code == 200, response.text
 
     def state(self, workflow_id: str) -> dict[str, Any]:
         headers = {"Accept": "application/json"}
-        response = httpx.get(f"{self.url}/orders/{workflow_id}/", headers=headers, timeout=LIMIT)
+        response = self._http.get(f"/orders/{workflow_id}/", headers=headers)
         return dict(response.json())
 
     def stock(self, sku: str = "KETTLE-1") -> int:
-        card = httpx.get(self.url).text.split(f'data-sku="{sku}"')[1]
+        card = self._http.get("/").text.split(f'data-sku="{sku}"')[1]
         found = re.search(r"(\d+) in stock", card)
         assert found is not None
         return int(found[1])
@@ -124,10 +129,8 @@ QUICK = {"SHOP_STEP_SECONDS": "0.05", "SHOP_PACKING_SECONDS": "0.05"}
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
-    with demo_database() as database, closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        port = probe.getsockname()[1]
-        probe.close()
-        environment = {**os.environ, **database, "DEMO_DIR": str(tmp_path), "PORT": str(port)}
+    with demo_database() as database:
+        environment = {**os.environ, **database, "DEMO_DIR": str(tmp_path), "PORT": str(own_port())}
         # Slow enough to be killed between two steps, and no waiting for the payment's address.
         environment |= {"SHOP_STEP_SECONDS": "1", "SHOP_PACKING_SECONDS": "1"}
         environment |= {"SHOP_ANSWER_SECONDS": "0"}

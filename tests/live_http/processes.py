@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import Any, Self
 
+from tests.ports import own_port
 from tests.waiting import LIMIT, eventually
 
 HERE = Path(__file__).parent
@@ -31,8 +32,7 @@ class Server:
     """A server on a port of its own, which it keeps over restarts."""
 
     def __init__(self, name: str, environment: dict[str, str], log: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self._port = probe.getsockname()[1]
+        self._port = own_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._command = [part.format(port=self._port) for part in SERVERS[name]]
         self._environment, self._log = environment, log

@@ -24,6 +24,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tests.ports import own_port
+
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PATIENCE = 90.0
 
@@ -33,7 +35,7 @@ class Walk:
 
     def __init__(self, folder: Path, wheel: Path) -> None:
         self._wheel = wheel
-        self.port = _free_port()
+        self.port = own_port()
         self.servers: dict[str, subprocess.Popen[bytes]] = {}
         self._bin = _make_environment(folder / "environment") / "bin"
         self.folder = folder / "work"
@@ -213,12 +215,6 @@ def _make_environment(folder: Path) -> Path:
         program.write_text(f'#!/bin/sh\nexec "{python}" -m {module} "$@"\n')
         program.chmod(0o755)
     return folder
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def build(target: Path, project: Path) -> Path:
