@@ -18,6 +18,7 @@ from django.conf import settings as django_settings
 
 from django_dbos.consumers import channel_layer
 from django_dbos.store import get_store
+from tests.log_records import ours
 from tests.waiting import LIMIT, LOOK_INTERVAL, aeventually, eventually
 
 needs_client = pytest.mark.skipif(
@@ -37,11 +38,6 @@ NOBODY_THERE = {
 def _patient_sender(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no send given up on a busy machine: the next ones would be dropped for some seconds."""
     monkeypatch.setattr(channel_layer, "SEND_TIMEOUT", LIMIT)
-
-
-def ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """Return the records of django_dbos. asyncio logs slow callbacks on a busy machine."""
-    return [record for record in caplog.records if record.name.startswith("django_dbos")]
 
 
 @contextmanager

@@ -35,6 +35,7 @@ from django_dbos.store.errors import Unavailable
 from django_dbos.store.reader import Reader
 from django_dbos.testing import arun_until_idle
 from tests.consumers.client import Client
+from tests.log_records import ours
 from tests.waiting import LIMIT, aeventually
 
 
@@ -299,7 +300,7 @@ async def test_a_disconnect_during_a_send_is_no_error(
     await events.put({"type": "websocket.disconnect", "code": 1006})
     await asyncio.wait_for(serving, LIMIT)
 
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert [record for record in ours(caplog) if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize("kind", ["streams", "events"])
@@ -620,7 +621,7 @@ async def test_a_socket_waits_for_a_database_that_is_away(
         frames = await client.frames()
 
     assert frames == ([{"offset": 0, "value": [0, 0]}, {"closed": True}], 1000)
-    said = [(record.name, record.levelname) for record in caplog.records]
+    said = [(record.name, record.levelname) for record in ours(caplog)]
     assert said == [("django_dbos.live", "WARNING")]
 
 
