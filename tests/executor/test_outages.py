@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.db import OperationalError, connection, connections
 from django.db.backends.signals import connection_created
 
@@ -273,6 +274,10 @@ def test_own_sessions_set_what_they_need(
     assert executor.store.wakeups.is_listening is not is_pooled
 
 
+# Roles belong to the server, which other test runs may share.
+ROLE = f"test_dbos_worker_{django_settings.RUN}"
+
+
 @pytest.mark.rule(43)
 def test_own_sessions_are_made_as_the_project_makes_them(start_executor: Start) -> None:
     """A receiver sets the search path and the role."""
@@ -281,13 +286,13 @@ def test_own_sessions_are_made_as_the_project_makes_them(start_executor: Start) 
     def set_up(sender: Any, connection: Any, **kwargs: Any) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SET search_path TO %s, public", ["elsewhere"])
-            cursor.execute("SET ROLE test_dbos_worker")
+            cursor.execute(f"SET ROLE {ROLE}")
         seen.append(connection.settings_dict["OPTIONS"].get("application_name", ""))
 
     with connection.cursor() as cursor:
-        cursor.execute("CREATE ROLE test_dbos_worker")
-        cursor.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO test_dbos_worker")
-        cursor.execute("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO test_dbos_worker")
+        cursor.execute(f"CREATE ROLE {ROLE}")
+        cursor.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {ROLE}")
+        cursor.execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {ROLE}")
     connection_created.connect(set_up)
     try:
         executor = start_executor()
@@ -295,7 +300,7 @@ def test_own_sessions_are_made_as_the_project_makes_them(start_executor: Start) 
         session: Any = executor.store.connect(executor.executor_id, "test")
         found = session.connection.execute("SELECT current_user, current_schemas(false)")
         shown = session.connection.execute("SHOW lock_timeout").fetchone()
-        assert found.fetchone() == ("test_dbos_worker", ["public"])
+        assert found.fetchone() == (ROLE, ["public"])
         assert shown == ("100ms",)
         session.close()
         executor.stop()
@@ -304,8 +309,8 @@ def test_own_sessions_are_made_as_the_project_makes_them(start_executor: Start) 
         connections.close_all()
         with connection.cursor() as cursor:
             cursor.execute("RESET ROLE")
-            cursor.execute("DROP OWNED BY test_dbos_worker")
-            cursor.execute("DROP ROLE test_dbos_worker")
+            cursor.execute(f"DROP OWNED BY {ROLE}")
+            cursor.execute(f"DROP ROLE {ROLE}")
 
     assert any(name.startswith("dbos:") for name in seen)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.db import DatabaseError, connection, connections, transaction
 
 from django_dbos.conf import get_settings
@@ -233,20 +234,22 @@ def test_a_batch_reads_committed_rows_and_limits_its_waits_for_locks(
 def test_worker_connections_assume_the_role(
     store: Store, executor_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Roles belong to the server, which other test runs may share.
+    role = f"test_dbos_role_{django_settings.RUN}"
     with connection.cursor() as cursor:
-        cursor.execute("DROP ROLE IF EXISTS test_dbos_role")
-        cursor.execute("CREATE ROLE test_dbos_role")
+        cursor.execute(f"DROP ROLE IF EXISTS {role}")
+        cursor.execute(f"CREATE ROLE {role}")
     wrapper = connections["default"]
-    options = {**wrapper.settings_dict["OPTIONS"], "assume_role": "test_dbos_role"}
+    options = {**wrapper.settings_dict["OPTIONS"], "assume_role": role}
     monkeypatch.setitem(wrapper.settings_dict, "OPTIONS", options)
     session: Any = store.connect(executor_id, "test")
 
     found = session.connection.execute("SELECT current_user").fetchone()
     session.close()
     with connection.cursor() as cursor:
-        cursor.execute("DROP ROLE test_dbos_role")
+        cursor.execute(f"DROP ROLE {role}")
 
-    assert found == ("test_dbos_role",)
+    assert found == (role,)
 
 
 @postgresql
