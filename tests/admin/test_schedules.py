@@ -16,9 +16,11 @@ import django_dbos as dbos
 from django_dbos.executor import Executor
 from django_dbos.models import Schedule, Workflow
 from tests.admin.conftest import get, log_in
+from tests.flow.conftest import amid_an_hour
 from tests.flow.scheduled import declared, held, let_pass, report, row, start_due
 
-pytestmark = pytest.mark.django_db(transaction=True)
+__all__ = ["amid_an_hour"]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("amid_an_hour")]
 LIST = "admin:django_dbos_schedule_changelist"
 ALL = ("view_schedule", "change_schedule", "pause_schedule", "trigger_schedule", "delete_schedule")
 HOUR = timedelta(hours=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from tests.executor.conftest import gate, start_executor
 from tests.flow import gates, workflows
 from tests.process.conftest import start_worker
 from tests.store.conftest import executor_id, session, store
+from tests.waiting import eventually
 
 __all__ = ["executor_id", "gate", "session", "start_executor", "start_worker", "store"]
 
@@ -19,6 +21,12 @@ __all__ = ["executor_id", "gate", "session", "start_executor", "start_worker", "
 @pytest.fixture(autouse=True)
 def _forget() -> None:
     workflows.ran.clear()
+
+
+@pytest.fixture
+def amid_an_hour() -> None:
+    """Wait if an hour is about to begin: it would be one more instant of an hourly schedule."""
+    eventually(lambda: time.time() % 3_600 < 3_570, every=0.1)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from django_dbos.operations.places import MOST_LOCKED
 from django_dbos.store import errors
 from django_dbos.store.records import PlaceReply
 from django_dbos.store.sessions import Session
-from django_dbos.testing import run_until_idle
+from django_dbos.testing import advance, run_until_idle
 from tests.capabilities import many_writers
 from tests.executors import Start
 from tests.flow.managed import make_queue
@@ -421,12 +421,16 @@ def test_a_cancelled_run_without_its_place_frees_nothing_and_ends(
 @in_workers
 def test_a_deadline_ends_a_run_that_wants_its_place_back(worker: Executor) -> None:
     dbos.queues.set("mail", concurrency=1)
-    handle = waits_for_two.using(timeout=2).start()
+    handle = waits_for_two.using(timeout=3_600).start()
     eventually(lambda: place_of(handle) == LENT)
     other = holder.start()
     assert reached.wait(LIMIT)
     handle.send("hello", "one")
+    eventually(lambda: place_of(handle) == RESERVED)
 
+    advance(3_601)
+    worker.housekeeping.heartbeat.hurry()
+    worker.housekeeping.loop.wake()
     eventually(lambda: handle.get_status() == "CANCELLED")
 
     assert place_of(handle) == 0

@@ -27,6 +27,7 @@ from django_dbos.core.records import queue_key
 from django_dbos.executor import Executor
 from django_dbos.models import Executor as ExecutorRow
 from django_dbos.models import Workflow
+from django_dbos.testing import advance
 from tests.capabilities import many_writers
 from tests.flow.gates import IN_ORDER, events, go, reached
 from tests.flow.managed import make_queue
@@ -164,9 +165,12 @@ def test_past_its_deadline_a_workflow_keeps_its_place_until_its_step_has_returne
     worker: Executor,
 ) -> None:
     make_queue(concurrency=1)
-    handle, following = first.using(timeout=0.2).start(), second.start()
+    handle, following = first.using(timeout=3_600).start(), second.start()
     assert reached.wait(LIMIT)
 
+    advance(3_601)
+    worker.housekeeping.heartbeat.hurry()
+    worker.housekeeping.loop.wake()
     eventually(lambda: handle.get_status() == "CANCELLED")
     let_it_claim(worker)
     go.set()

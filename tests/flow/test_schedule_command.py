@@ -15,7 +15,7 @@ import django_dbos as dbos
 from django_dbos.models import Workflow
 from tests.flow.scheduled import now, report, row, started
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("amid_an_hour")]
 
 
 def run(*arguments: str) -> str:
@@ -66,7 +66,8 @@ def test_it_acts(nightly: None) -> None:
     assert row("nightly").definition.end == datetime(2099, 3, 1, tzinfo=UTC)
     run("edit", "nightly", "--start", "none", "--end", "none")
     assert (row("nightly").definition.start, row("nightly").definition.end) == (None, None)
-    first, last = (now() - timedelta(hours=2)).isoformat(), now().isoformat()
+    last = now()
+    first, last = (last - timedelta(hours=2)).isoformat(), last.isoformat()
     assert len(run_json("backfill", "nightly", "--first", first, "--last", last)["started"]) == 2
     assert started("nightly")[0].input["args"] == [4]
     assert run("delete", "nightly") == ""

@@ -32,7 +32,7 @@ from tests.flow.scheduled import (
 )
 from tests.waiting import LIMIT, eventually
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("amid_an_hour")]
 on_postgresql = pytest.mark.skipif(
     connection.vendor != "postgresql", reason="SQLite has one writer at a time"
 )

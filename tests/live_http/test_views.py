@@ -400,11 +400,15 @@ async def test_a_response_ends_after_its_lifetime(
     handle = await echoes.astart()
     await arun_until_idle()
 
-    events = Events(
-        await get(client, "streams", handle.workflow_id, key="s", offset="-1", live="sse")
-    )
+    found: list[Any] = []
+    while not found:
+        # On a machine that is busy the time may be over before a page is known to be the last.
+        response = await get(
+            client, "streams", handle.workflow_id, key="s", offset="-1", live="sse"
+        )
+        found = await Events(response).all()
 
-    (event,) = await events.all()
+    (event,) = found
     assert event[1]["upToDate"] is True
 
 
@@ -416,12 +420,17 @@ async def test_a_silent_response_is_kept_alive(
     handle = await echoes.astart()
     await arun_until_idle()
     response = await get(client, "streams", handle.workflow_id, key="s", offset="-1", live="sse")
-    parts = aiter(response.streaming_content)
+    text = b""
 
-    found = [await anext(parts) for _ in range(3)]
+    async with asyncio.timeout(LIMIT):
+        async for part in response.streaming_content:
+            text += part
+            # The first page may take longer than a pause, and be followed by a second one.
+            if b"event: control" in text and text.count(b": still here\n\n") >= 2:
+                break
 
-    assert found[0].startswith(b"event: control")
-    assert set(found[1:]) == {b": still here\n\n"}
+    (event,) = filter(None, text.replace(b": still here\n\n", b"").split(b"\n\n"))
+    assert event.startswith(b"event: control")
     response.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -66,10 +67,19 @@ MAPS = [maps, amaps]
 RECEIVERS = [maps_receivers, amaps_receivers]
 
 
+def position_of(workflow_id: str) -> int:
+    return int(workflow_id.rpartition("-")[2])
+
+
 def children_of(handle: Any) -> list[Workflow]:
     """The children in the order of the items."""
     rows = Workflow.objects.filter(parent_id=handle.workflow_id)
-    return sorted(rows, key=lambda row: int(str(row.workflow_id).rpartition("-")[2]))
+    return sorted(rows, key=lambda row: position_of(str(row.workflow_id)))
+
+
+def ids_of_children(handle: Any) -> list[str]:
+    rows = Workflow.objects.filter(parent_id=handle.workflow_id)
+    return sorted(rows.values_list("workflow_id", flat=True), key=position_of)
 
 
 def started(handle: Any) -> list[int]:
@@ -79,7 +89,7 @@ def started(handle: Any) -> list[int]:
 
 
 def send(handle: Any, position: int, value: Any) -> None:
-    dbos.send(str(children_of(handle)[position].workflow_id), value)
+    dbos.send(ids_of_children(handle)[position], value)
     run_until_idle()
 
 
@@ -296,7 +306,7 @@ def test_a_parent_of_many_has_a_short_history_and_runs_rarely(
     handle = maps_receivers.start(250, concurrency=5)
     run_until_idle()
     for position in range(250):
-        dbos.send(str(children_of(handle)[position].workflow_id), position)
+        dbos.send(ids_of_children(handle)[position], position)
     run_until_idle(max_runs=2_000)
 
     assert handle.get_result() == list(range(250))
@@ -384,6 +394,8 @@ def test_an_inline_call_in_a_test_refuses_a_wait_for_others() -> None:
 running: list[int] = []
 most: list[int] = []
 lock = threading.Lock()
+together = threading.Barrier(1)
+"""Where the first children wait for one another: as many as may run at once."""
 
 
 @dbos.step
@@ -391,10 +403,24 @@ def counts_itself(number: int) -> int:
     with lock:
         running.append(number)
         most.append(len(running))
+        is_among_the_first = len(most) <= together.parties
+    if is_among_the_first:
+        together.wait(LIMIT)
     time.sleep(0.005)
     with lock:
         running.remove(number)
     return number
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return a function that has so many children run at once, before they go on."""
+
+    def expect(count: int) -> None:
+        most.clear()
+        monkeypatch.setattr(f"{__name__}.together", threading.Barrier(count))
+
+    return expect
 
 
 @dbos.workflow
@@ -409,8 +435,10 @@ def maps_counts(count: int, concurrency: int, queue_name: str | None = None) -> 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.rule(72)
-def test_a_worker_runs_no_more_than_the_limit_at_once(worker: Executor) -> None:
-    most.clear()
+def test_a_worker_runs_no_more_than_the_limit_at_once(
+    worker: Executor, at_once: Callable[[int], None]
+) -> None:
+    at_once(3)
     handle = maps_counts.start(60, concurrency=3)
 
     assert handle.get_result(timeout=LIMIT) == list(range(60))
@@ -424,7 +452,7 @@ def test_a_worker_ends_it_early(worker: Executor, workflow: Any) -> None:
     handle = workflow.start(20, concurrency=5)
     eventually(lambda: started(handle) == list(range(5)))
     eventually(lambda: handle.get_status() == "WAITING")
-    dbos.send(str(children_of(handle)[3].workflow_id), "fail")
+    dbos.send(ids_of_children(handle)[3], "fail")
 
     with pytest.raises(dbos.MapFailed, match="1 of 20"):
         handle.get_result(timeout=LIMIT)
@@ -435,10 +463,10 @@ def test_a_worker_ends_it_early(worker: Executor, workflow: Any) -> None:
 @pytest.mark.rule(72)
 @pytest.mark.parametrize(("limit", "concurrency"), [(2, 4), (4, 2)])
 def test_children_obey_the_limit_of_their_queue_too(
-    transactional_db: None, limit: int, concurrency: int
+    transactional_db: None, limit: int, concurrency: int, at_once: Callable[[int], None]
 ) -> None:
     queues.set("counted", concurrency=limit)
-    most.clear()
+    at_once(2)
     with Executor(concurrency=8):
         handle = maps_counts.start(30, concurrency=concurrency, queue_name="counted")
 
@@ -457,7 +485,7 @@ def test_too_many_failures_wake_a_workflow_of_a_queue_with_limits(
     handle = maps_receivers.using(queue_name="mapping").start(5, concurrency=3)
     eventually(lambda: started(handle) == [0, 1, 2] and handle.get_status() == "WAITING")
 
-    dbos.send(str(children_of(handle)[0].workflow_id), "fail")
+    dbos.send(ids_of_children(handle)[0], "fail")
 
     with pytest.raises(dbos.MapFailed, match="1 of 5"):
         handle.get_result(timeout=LIMIT)
@@ -473,7 +501,7 @@ def test_a_worker_starts_others_beside_a_child_that_takes_long(worker: Executor)
         for position in started(handle):
             if position and position not in seen:
                 seen.add(position)
-                dbos.send(str(children_of(handle)[position].workflow_id), position)
-    dbos.send(str(children_of(handle)[0].workflow_id), 0)
+                dbos.send(ids_of_children(handle)[position], position)
+    dbos.send(ids_of_children(handle)[0], 0)
 
     assert handle.get_result(timeout=LIMIT) == list(range(12))

@@ -22,8 +22,9 @@ from tests.waiting import eventually
 WRITER, NOTIFIER, DISPATCHER = "writer", "notifier", "dispatcher"
 HOUSEKEEPING, ASKER = "housekeeping", "asker"
 OWN = (WRITER, NOTIFIER, DISPATCHER, HOUSEKEEPING)
-# A slowed statement continues once nothing more has arrived for this many seconds.
-CALM = 0.1
+# A slowed statement continues once nothing more has arrived in this many looks, a pause apart. They
+# are counted: a process that was held up for a while has not been calm for so long.
+CALM, PAUSE = 20, 0.005
 
 
 @dataclass
@@ -158,11 +159,11 @@ def _commits(messages: list[list[str]]) -> int:
 
 
 def _calm(count: Callable[[], int]) -> None:
-    seen, since = -1, 0.0
-    while seen != count() or time.monotonic() < since + CALM:
-        if seen != count():
-            seen, since = count(), time.monotonic()
-        time.sleep(0.005)
+    seen, looks = -1, 0
+    while looks < CALM:
+        looks = looks + 1 if seen == count() else 0
+        seen = count()
+        time.sleep(PAUSE)
 
 
 def _who() -> str:

@@ -33,10 +33,11 @@ QUEUES: dict[str, Any] = {
     "rated": {"rate_limit": f"{RATE}/s"},
     "family": {"concurrency": 2},
 }
-# A dead process is found within a second; a stopped one loses its workflows after four.
+# By its lock a dead process is found within a second, whatever the lease is. A short one would end
+# the claims of a process that a busy machine holds up.
 OPTIONS = {
     "QUEUES": QUEUES,
-    "LEASE": 4,
+    "LEASE": 3_600,
     "HEARTBEAT_INTERVAL": 0.3,
     # Waits of any length suspend.
     "HOLD_TIME": 0,
@@ -50,10 +51,14 @@ def log(tmp_path: Path) -> Log:
 
 @pytest.fixture
 def start(start_worker: Start, settings: Any) -> Start:
-    """Start a worker with the limits, which this process has as well."""
+    """Start a worker with the limits, which this process has as well, and maybe another lease."""
     settings.DBOS = {**settings.DBOS, **OPTIONS}
-    environment = {"DBOS_TEST_SETTINGS": json.dumps(OPTIONS)}
-    return lambda **options: start_worker("--concurrency", "8", **options, **environment)
+
+    def start(*, lease: float = OPTIONS["LEASE"], **options: Any) -> Worker:
+        environment = {"DBOS_TEST_SETTINGS": json.dumps({**OPTIONS, "LEASE": lease})}
+        return start_worker("--concurrency", "8", **options, **environment)
+
+    return start
 
 
 def fill(log: Log, count: int, *, queue: str = "limited") -> list[Any]:
@@ -227,7 +232,7 @@ def test_parents_with_branches_lend_their_places_through_kills(start: Start, log
 
 @pytest.mark.rule(54)
 def test_only_the_steps_of_a_stopped_process_may_exceed_the_limit(start: Start, log: Log) -> None:
-    workers = [start(wait=False) for _ in range(3)]
+    workers = [start(lease=4.0, wait=False) for _ in range(3)]
     handles = fill(log, 16)
     wait_until_full(log)
     stopped = holder(log, workers)

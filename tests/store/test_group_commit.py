@@ -205,7 +205,9 @@ def test_a_write_to_a_locked_row_is_retried(
 
     # In order, each of them once.
     assert [answer.verdict for answer in answers] == [Verdict.DONE, Verdict.DONE]
-    orders = Checkpoint.objects.filter(workflow_id=held.workflow_id).order_by("recorded_at")
+    # Those of one batch have one time.
+    orders = Checkpoint.objects.filter(workflow_id=held.workflow_id)
+    orders = orders.order_by("recorded_at", "step_number")
     assert [order.step_number for order in orders] == [1, 2, 3]
 
 
