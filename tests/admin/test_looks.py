@@ -65,21 +65,23 @@ def test_links_stay_on_the_site_of_the_request(admin_client: Client, keys: dict[
     handle = parent.start()
     run_until_idle()
     handle.send("x")
-    waiting, seen = [base], dict[str, str]()
+    waiting, known, seen = [base], {base}, set[str]()
 
     while waiting and len(seen) < MAX_PAGES:
         url = waiting.pop(0)
         response = admin_client.get(url)
-        seen[url] = response.headers["Content-Type"]
+        seen.add(url)
         assert response.status_code == 200, url
-        if not seen[url].startswith("text/html"):
+        if not response.headers["Content-Type"].startswith("text/html"):
             continue
         page = Page(response.content.decode())
         assert not [link for link in page.links if link.startswith("/admin/")], url
         assert 'action="/admin/' not in page.html, url
         links = [urljoin(url, link).partition("#")[0] for link in page.links if link]
-        found = [link for link in links if link.startswith(base)]
-        waiting += [link for link in dict.fromkeys(found) if link not in (*seen, *waiting)]
+        # The other tests of this process have registered hundreds of functions: links of a filter.
+        found = [link for link in dict.fromkeys(links) if link.startswith(base)]
+        waiting += [link for link in found if link not in known]
+        known.update(found)
 
     # The rows of each model were reached by links alone.
     assert set(keys) == {model._meta.model_name for model in ADMINS}
