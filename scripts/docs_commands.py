@@ -22,11 +22,11 @@ OF_DJANGO = set(
 INTRODUCTION = """\
 # Commands
 
-What an operator does, without a line of code: `python manage.py COMMAND`. All commands but
+This page lists the commands for operators: `python manage.py COMMAND`. All commands but
 `dbos_worker` and `dbos_skills` take `--database ALIAS`, the workflow database (default:
 `DBOS["DATABASE"]`), and `--format json`, for scripts: JSON goes to stdout, everything else to
-stderr. Names that would steer a terminal are shown with `�` as text, and unchanged as JSON. Options
-can't be abbreviated. The page is generated from the parsers by `make docs-api`.
+stderr. Text output shows control characters as `�`; JSON keeps them. Options can't be abbreviated.
+`make docs-api` generates this page from the parsers.
 
 ## Exit codes
 

@@ -26,9 +26,9 @@ from django_dbos.management import audit
 DONE, REFUSED, USAGE, UNAVAILABLE, UNFINISHED = range(5)
 EXIT_CODES = {
     DONE: "Done.",
-    REFUSED: "Refused, not found, or failed: nothing was changed for the reason on stderr, or the "
-    "workflow that was waited for has failed.",
-    USAGE: "Wrong usage: an unknown option, or a value that can't be.",
+    REFUSED: "Refused, not found, or failed, for the reason on stderr; or the workflow that was "
+    "waited for has failed.",
+    USAGE: "Wrong usage: an unknown option, or an invalid value.",
     UNAVAILABLE: "The database doesn't answer, isn't migrated, or the settings are wrong.",
     UNFINISHED: "The time to wait is over, and the workflow hasn't ended.",
 }
@@ -45,7 +45,7 @@ FORMATS = ("text", "json")
 
 
 class UsageError(CommandError):
-    """The arguments can't be; exit code 2, as argparse's own."""
+    """The arguments are invalid; exit code 2, as argparse's own."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, returncode=USAGE)

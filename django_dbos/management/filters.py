@@ -22,14 +22,16 @@ from django_dbos.models import Workflow
 from django_dbos.models.attributes import attribute_is
 from django_dbos.models.workflows import WorkflowQuerySet
 
-TIME_FORM = "a time with its zone as 2026-03-01T00:00Z, or an age as 90s, 30m, 12h or 7d"
+TIME_FORM = (
+    "a time with its zone, such as 2026-03-01T00:00Z, or an age, such as 90s, 30m, 12h or 7d"
+)
 _AGE = re.compile(r"(\d{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 # Options, the columns that they compare, and their help.
 EQUAL = {
     "name": ("name", "The whole name of the function, such as shop.workflows.checkout."),
     "queue": ("queue_name", "The queue."),
-    "user": ("user_id", "The pk of the user whom they belong to."),
+    "user": ("user_id", "The pk of the user to whom they belong."),
     "schedule": ("schedule_name", "The schedule that has started them."),
     "parent": ("parent_id", "The id of the workflow that has started them."),
     "executor": ("executor_id", "The executor that runs them."),
@@ -51,7 +53,7 @@ def add_filters(parser: ArgumentParser) -> None:
         type=str.upper,
         choices=list(Workflow.Status.values),
         metavar="STATUS",
-        help="A status such as ERROR. The option can be repeated: any of them.",
+        help="A status such as ERROR; repeat the option for any of several.",
     )
     group.add_argument("--active", action="store_true", help="Those that haven't ended.")
     group.add_argument("--quarantined", action="store_true", help="Those that the engine stopped.")
@@ -64,8 +66,8 @@ def add_filters(parser: ArgumentParser) -> None:
         "--attribute",
         action="append",
         metavar="KEY=VALUE",
-        help="An attribute, such as order=17 or customer.id=7. The option can be repeated: all of "
-        "them.",
+        help="An attribute, such as order=17 or customer.id=7; repeat the option for several, all "
+        "of which must match.",
     )
 
 

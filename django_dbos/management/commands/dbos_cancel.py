@@ -28,7 +28,7 @@ class Command(BulkCommand):
     def add_own_options(self, parser: ArgumentParser) -> None:
         """Declare the option of a cancellation."""
         parser.add_argument(
-            "--children", action="store_true", help="And the workflows that they started."
+            "--children", action="store_true", help="Also cancel the workflows that they started."
         )
 
     def eligible(self, found: WorkflowQuerySet) -> WorkflowQuerySet:

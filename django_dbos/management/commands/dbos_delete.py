@@ -16,7 +16,7 @@ class Command(ChangeCommand):
 
     help = (
         "Deletes finished workflows, with their steps, messages, events and streams. Exits with 1 "
-        "if one can't be or doesn't exist."
+        "if one can't be deleted or doesn't exist."
     )
     examples = (
         "0197a3f4-7c1e-7b7e-9d53-2f1c0e7a4b11 --children",
@@ -26,7 +26,7 @@ class Command(ChangeCommand):
 
     def add_own_options(self, parser: ArgumentParser) -> None:
         """Declare the option of a deletion."""
-        add_children(parser, "And the workflows that they started.")
+        add_children(parser, "Also delete the workflows that they started.")
 
     def eligible(self, found: WorkflowQuerySet) -> WorkflowQuerySet:
         """Return those that have finished."""

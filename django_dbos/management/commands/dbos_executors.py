@@ -19,8 +19,8 @@ class Command(ActionsCommand):
     """Lists what lives, and asks it to end."""
 
     help = (
-        "Lists the executors, the processes that run workflows; asks them to drain: they claim "
-        "nothing more, and exit once their runs have ended or wait. Exits with 1 if there is "
+        "Lists the executors, the processes that run workflows, or asks them to drain: to claim "
+        "nothing more, and to exit once their runs have ended or wait. Exits with 1 if there is "
         "nothing to drain."
     )
     examples = ("list --format json", "drain web-3:4711:0f3a9c21", "drain --hostname web-3 --yes")

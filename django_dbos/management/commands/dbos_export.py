@@ -29,10 +29,10 @@ class Command(DatabaseCommand):
         """Declare the arguments."""
         parser.add_argument("workflow_id", nargs="+", metavar="ID", help="The id of a workflow.")
         parser.add_argument(
-            "--children", action="store_true", help="Add the workflows that these have started."
+            "--children", action="store_true", help="Also export the workflows that these started."
         )
         parser.add_argument(
-            "--decrypt", action="store_true", help="Write values in plain that are encrypted."
+            "--decrypt", action="store_true", help="Write encrypted values in plain."
         )
         parser.add_argument("--output", type=Path, help="The file (default: standard output).")
 

@@ -17,8 +17,8 @@ class Command(ChangeCommand):
     """Forks by id or by filters."""
 
     help = (
-        "Starts a new workflow for each, with its history before a step. Exits with 1 if one can't "
-        "be forked or doesn't exist."
+        "Forks workflows: starts a new one for each, with its history before a step. Exits with 1 "
+        "if one can't be forked or doesn't exist."
     )
     examples = (
         "0197a3f4-7c1e-7b7e-9d53-2f1c0e7a4b11 --from-step 4",

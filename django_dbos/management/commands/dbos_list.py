@@ -29,7 +29,7 @@ class Command(DatabaseCommand):
         """Declare the filters and the page."""
         parser.add_argument("--limit", type=int, default=50, metavar="N", help="Default: 50.")
         parser.add_argument(
-            "--after", metavar="PLACE", help='What the page before ended with: "next" in its JSON.'
+            "--after", metavar="PLACE", help='The end of the previous page: "next" in its JSON.'
         )
         add_filters(parser)
 

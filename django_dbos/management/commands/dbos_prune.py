@@ -40,23 +40,26 @@ class Command(DatabaseCommand):
 
     help = (
         "Deletes finished workflows by the rules of DBOS['RETENTION'], or by --older-than or "
-        "--keep, with rests, so that workers aren't held up. Can't be undone: see --dry-run."
+        "--keep, with pauses, so that workers aren't held up. This can't be undone: use --dry-run "
+        "first."
     )
     examples = ("--dry-run", "--older-than 30d --status SUCCESS", "--keep 1000 --name 'shop.*'")
 
     def add_options(self, parser: ArgumentParser) -> None:
         """Declare what goes."""
         parser.add_argument(
-            "--dry-run", action="store_true", help="Delete nothing; count what would go."
+            "--dry-run",
+            action="store_true",
+            help="Delete nothing; count the workflows that would go.",
         )
         parser.add_argument(
-            "--older-than", metavar="AGE", help="In place of the setting: the age, such as 30d."
+            "--older-than", metavar="AGE", help="Instead of the setting: the age, such as 30d."
         )
         parser.add_argument(
             "--keep",
             metavar="N",
             type=int,
-            help="In place of the setting: the number that stays of each function.",
+            help="Instead of the setting: the number that stays of each function.",
         )
         parser.add_argument(
             "--status", action="append", metavar="STATUS", help="Only these; may be repeated."
@@ -65,7 +68,7 @@ class Command(DatabaseCommand):
         parser.add_argument(
             "--strays",
             action="store_true",
-            help="Delete the rows of workflows that are gone, too: it reads every table.",
+            help="Also delete rows of workflows that are gone; this reads every table.",
         )
 
     def perform(self, options: dict[str, Any]) -> None:

@@ -25,10 +25,10 @@ from django_dbos.store import get_store
 ACTIONS = {
     "list": "Show all known queues.",
     "show": "Show a queue.",
-    "set": "Change options of a queue; they win over DBOS['QUEUES'] until reset.",
+    "set": "Change options of a queue; they override DBOS['QUEUES'] until reset.",
     "reset": "Drop the changed options of a queue.",
     "pause": "Stop a queue; workflows that run go on until they end or wait.",
-    "resume": "Let a paused queue go on.",
+    "resume": "Resume a paused queue.",
 }
 CHANGES = {"set": "changed", "reset": "reset", "pause": "paused", "resume": "resumed"}
 COUNTS = ("concurrency", "worker_concurrency", "partition_concurrency")
@@ -42,8 +42,8 @@ class Command(ActionsCommand):
 
     help = (
         "Shows the queues with their limits and depths; changes, pauses, resumes and resets them. "
-        "Workers follow at once. Exits with 1 for an unknown queue, and with 2 for an impossible "
-        "option."
+        "Workers apply changes at once. Exits with 1 for an unknown queue, and with 2 for an "
+        "invalid option."
     )
     examples = (
         "list --format json",
@@ -78,7 +78,7 @@ def _add_options(parser: ArgumentParser) -> None:
     for option in RATES:
         parser.add_argument(flag_of(option), metavar="RATE", help=f"Like 100/m, or {NONE!r}.")
     parser.add_argument(flag_of("hold_while_waiting"), choices=YES_OR_NO)
-    parser.add_argument("--create", action="store_true", help="Make the queue if it is unknown.")
+    parser.add_argument("--create", action="store_true", help="Create the queue if it is unknown.")
 
 
 def _perform(action: str, options: dict[str, Any]) -> list[QueueDescription]:

@@ -20,7 +20,8 @@ class Command(BulkCommand):
 
     help = (
         "Puts cancelled, given-up, quarantined, delayed and waiting workflows back in their "
-        "queues. They go on after their last step. Exits with 1 if one can't be or doesn't exist."
+        "queues. They continue after their last recorded step. Exits with 1 if one can't be "
+        "resumed or doesn't exist."
     )
     examples = (
         "0197a3f4-7c1e-7b7e-9d53-2f1c0e7a4b11 --queue-name slow",

@@ -18,7 +18,7 @@ class Command(ChangeCommand):
 
     help = (
         "Runs failed workflows again, each from the step that failed; what it recorded from there "
-        "on is deleted. Exits with 1 if one can't be or doesn't exist."
+        "on is deleted. Exits with 1 if one can't be retried or doesn't exist."
     )
     examples = (
         "0197a3f4-7c1e-7b7e-9d53-2f1c0e7a4b11",
@@ -28,7 +28,7 @@ class Command(ChangeCommand):
 
     def add_own_options(self, parser: ArgumentParser) -> None:
         """Declare the option of a retry."""
-        add_children(parser, "Delete the workflows that later steps started, too.")
+        add_children(parser, "Also delete the workflows that later steps started.")
 
     def eligible(self, found: WorkflowQuerySet) -> WorkflowQuerySet:
         """Return those that have failed."""

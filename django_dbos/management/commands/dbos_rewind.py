@@ -17,7 +17,7 @@ class Command(ChangeCommand):
 
     help = (
         "Runs finished or waiting workflows again from a step on; what they recorded from there on "
-        "is deleted. Exits with 1 if one can't be or doesn't exist."
+        "is deleted. Exits with 1 if one can't be rewound or doesn't exist."
     )
     examples = (
         "0197a3f4-7c1e-7b7e-9d53-2f1c0e7a4b11 --to-step 4",
@@ -28,9 +28,13 @@ class Command(ChangeCommand):
     def add_own_options(self, parser: ArgumentParser) -> None:
         """Declare the options of a rewind."""
         parser.add_argument(
-            "--to-step", type=int, required=True, metavar="N", help="The first that runs again."
+            "--to-step",
+            type=int,
+            required=True,
+            metavar="N",
+            help="The first step that runs again.",
         )
-        add_children(parser, "Delete the workflows that the deleted steps started, too.")
+        add_children(parser, "Also delete the workflows that the deleted steps started.")
 
     def eligible(self, found: WorkflowQuerySet) -> WorkflowQuerySet:
         """Return those that don't run, and have begun."""

@@ -18,7 +18,7 @@ class Command(DatabaseCommand):
     """Parses the arguments, and prints what was done with each table."""
 
     help = (
-        "Encrypts stored values again by the primary key of DBOS['ENCRYPTION'], or decrypts them "
+        "Encrypts stored values again with the primary key of DBOS['ENCRYPTION'], or decrypts them "
         "if PRIMARY is None. Workers and web processes may run meanwhile, and the command may be "
         "stopped and started again. Exits with 1 if values are left whose key is missing."
     )
@@ -30,7 +30,7 @@ class Command(DatabaseCommand):
             "--dry-run", action="store_true", help="Count what is to be done, and change nothing."
         )
         parser.add_argument(
-            "--plain", action="store_true", help="Encrypt values, too, that are stored in plain."
+            "--plain", action="store_true", help="Also encrypt values that are stored in plain."
         )
         parser.add_argument("--batch", type=int, default=BATCH, help="Rows that are read at once.")
         parser.add_argument(

@@ -31,7 +31,7 @@ ACTIONS = {
     "resume": "Resume a paused schedule.",
     "trigger": "Start the workflow of a schedule now.",
     "backfill": "Start the workflows of past instants that haven't been started.",
-    "edit": "Change options of a schedule; they win over what is declared until reset.",
+    "edit": "Change options of a schedule; they override its declaration until reset.",
     "reset": "Drop the edited options of a declared schedule.",
     "delete": "Delete a schedule that isn't declared.",
 }
@@ -89,7 +89,7 @@ class Command(ActionsCommand):
     help = (
         "Shows the schedules with their next and last instants; pauses, resumes, triggers, "
         "backfills, edits, resets and deletes them. Exits with 1 for an unknown schedule, and with "
-        "2 for an impossible option."
+        "2 for an invalid option."
     )
     examples = (
         "list --format json",

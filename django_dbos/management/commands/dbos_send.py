@@ -28,7 +28,9 @@ class Command(DatabaseCommand):
         parser.add_argument("message", metavar="JSON", help="The message; - reads it from stdin.")
         parser.add_argument("--topic", help="Default: none.")
         parser.add_argument(
-            "--idempotency-key", metavar="KEY", help="A second message with it isn't sent."
+            "--idempotency-key",
+            metavar="KEY",
+            help="A second message with the same key isn't sent.",
         )
 
     def perform(self, options: dict[str, Any]) -> None:

@@ -30,9 +30,9 @@ class Command(DatabaseCommand):
     """Shows the row in words, and the steps as a table."""
 
     help = (
-        "Shows a workflow: its status and the reason for it, its values, as DBOS['REDACT'] lets "
-        "anybody see them, and its steps. Text shows the beginning of long values, JSON all of "
-        "them. Exits with 1 if there is none."
+        "Shows a workflow: its status and the reason for it, its values, redacted by "
+        "DBOS['REDACT'], and its steps. Text shows the beginning of long values, JSON all of them. "
+        "Exits with 1 if there is no such workflow."
     )
     examples = (
         "0197a3f4-7c1e-7b7e-9d53-2f1c0e7a4b11",
@@ -48,7 +48,9 @@ class Command(DatabaseCommand):
             dest="payloads",
             help="Leave out arguments, results, error messages and attributes.",
         )
-        parser.add_argument("--no-steps", action="store_false", dest="steps", help="No steps.")
+        parser.add_argument(
+            "--no-steps", action="store_false", dest="steps", help="Leave out the steps."
+        )
 
     def perform(self, options: dict[str, Any]) -> None:
         """Show it."""

@@ -47,11 +47,14 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "deduplication_id": (str, "An id that is unique among the queue's active workflows."),
     "unique_for": (float, "Seconds for which the deduplication id stays taken."),
     "on_existing": (str, "If the id is taken: return (the default) or reject."),
-    "on_duplicate": (str, "If the deduplication id is: return (the default), reject or replace."),
+    "on_duplicate": (
+        str,
+        "If the deduplication id is taken: return (the default), reject or replace.",
+    ),
     "debounce_key": (str, "Starts with this key become one, after --delay without another."),
     "delay": (float, "Seconds without another start with the debounce key."),
     "max_delay": (float, "The longest delay of a debounced start, in seconds."),
-    "user": (str, "The pk of the user whom it belongs to."),
+    "user": (str, "The pk of the user to whom it belongs."),
 }
 
 
@@ -60,8 +63,8 @@ class Command(DatabaseCommand):
 
     help = (
         "Starts a workflow, with the checks of start(), and prints its id; with --wait also its "
-        "result. Exits with 1 if it is refused or fails, and with 4 once --wait-timeout is over. "
-        "The workflow goes on then."
+        "result. Exits with 1 if it is refused or fails, and with 4 once --wait-timeout is over; "
+        "the workflow then continues."
     )
     examples = (
         "shop.workflows.checkout --args '[17]' --queue-name orders",
@@ -72,7 +75,7 @@ class Command(DatabaseCommand):
     def add_options(self, parser: ArgumentParser) -> None:
         """Declare the function, its arguments and the options of the start."""
         parser.add_argument(
-            "name", metavar="NAME", help="The function's name, or its last part if one has it."
+            "name", metavar="NAME", help="The function's name, or its last part where it is unique."
         )
         parser.add_argument(
             "--args",

@@ -28,13 +28,16 @@ class Command(DatabaseCommand):
             "--dry-run", action="store_true", help="Count what is to be deleted; delete nothing."
         )
         parser.add_argument(
-            "--days", type=int, default=DAYS, help=f"The least age of an object (default: {DAYS})."
+            "--days",
+            type=int,
+            default=DAYS,
+            help=f"The minimum age of an object (default: {DAYS}).",
         )
         parser.add_argument(
             "--gap",
             type=float,
             default=GAP,
-            help=f"Seconds between the two looks for references (default: {GAP:g}).",
+            help=f"Seconds between the two searches for references (default: {GAP:g}).",
         )
 
     def perform(self, options: dict[str, Any]) -> None:

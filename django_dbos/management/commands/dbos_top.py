@@ -45,9 +45,9 @@ class Command(EngineCommand):
             type=_interval,
             default=USUAL,
             metavar="SECONDS",
-            help=f"The time between two looks (default: {USUAL:g}).",
+            help=f"The time between two updates (default: {USUAL:g}).",
         )
-        parser.add_argument("--once", action="store_true", help="Look once, print it as text.")
+        parser.add_argument("--once", action="store_true", help="Print the figures once, as text.")
         add_common(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
