@@ -82,32 +82,37 @@ BEGIN
     END IF;
 
     -- What contradicts another option, or lacks it: see operations/options.py.
-    IF debounce_key IS NOT NULL AND workflow_id IS NOT NULL THEN
-        RAISE EXCEPTION 'Give debounce_key or workflow_id, not both: the starts of a burst are one '
-            'workflow, whose id is new.' USING ERRCODE = '22023';
-    ELSIF debounce_key IS NOT NULL AND run_after IS NOT NULL THEN
-        RAISE EXCEPTION 'Give debounce_key or run_after, not both: delay decides when the workflow '
-            'runs.' USING ERRCODE = '22023';
-    ELSIF debounce_key IS NOT NULL AND deduplication_id IS NOT NULL THEN
-        RAISE EXCEPTION 'Give debounce_key or deduplication_id, not both: the debounce key decides '
-            'what is the same.' USING ERRCODE = '22023';
-    ELSIF debounce_key IS NOT NULL AND delay IS NULL THEN
-        RAISE EXCEPTION 'debounce_key % needs a delay.', quote_literal(debounce_key)
-            USING ERRCODE = '22023';
-    ELSIF delay IS NOT NULL AND debounce_key IS NULL THEN
+    IF debounce_key IS NOT NULL THEN
+        IF workflow_id IS NOT NULL THEN
+            RAISE EXCEPTION 'Give debounce_key or workflow_id, not both: the starts of a burst are '
+                'one workflow, whose id is new.' USING ERRCODE = '22023';
+        ELSIF run_after IS NOT NULL THEN
+            RAISE EXCEPTION 'Give debounce_key or run_after, not both: delay decides when the '
+                'workflow runs.' USING ERRCODE = '22023';
+        ELSIF deduplication_id IS NOT NULL THEN
+            RAISE EXCEPTION 'Give debounce_key or deduplication_id, not both: the debounce key '
+                'decides what is the same.' USING ERRCODE = '22023';
+        ELSIF delay IS NULL THEN
+            RAISE EXCEPTION 'debounce_key % needs a delay.', quote_literal(debounce_key)
+                USING ERRCODE = '22023';
+        ELSIF max_seconds < delay_seconds THEN
+            RAISE EXCEPTION 'max_delay must be at least the delay of %, but is %.',
+                delay, max_delay USING ERRCODE = '22023';
+        END IF;
+    ELSIF delay IS NOT NULL THEN
         RAISE EXCEPTION 'delay % needs a debounce_key. For a fixed delay use run_after.', delay
             USING ERRCODE = '22023';
-    ELSIF max_delay IS NOT NULL AND debounce_key IS NULL THEN
+    ELSIF max_delay IS NOT NULL THEN
         RAISE EXCEPTION 'max_delay % needs a debounce_key.', max_delay USING ERRCODE = '22023';
-    ELSIF max_seconds < delay_seconds THEN
-        RAISE EXCEPTION 'max_delay must be at least the delay of %, but is %.', delay, max_delay
-            USING ERRCODE = '22023';
-    ELSIF unique_for IS NOT NULL AND deduplication_id IS NULL THEN
-        RAISE EXCEPTION 'unique_for % needs a deduplication_id.', unique_for
-            USING ERRCODE = '22023';
-    ELSIF on_duplicate = 'replace' AND deduplication_id IS NULL THEN
-        RAISE EXCEPTION 'on_duplicate ''replace'' needs a deduplication_id.'
-            USING ERRCODE = '22023';
+    END IF;
+    IF deduplication_id IS NULL THEN
+        IF unique_for IS NOT NULL THEN
+            RAISE EXCEPTION 'unique_for % needs a deduplication_id.', unique_for
+                USING ERRCODE = '22023';
+        ELSIF on_duplicate = 'replace' THEN
+            RAISE EXCEPTION 'on_duplicate ''replace'' needs a deduplication_id.'
+                USING ERRCODE = '22023';
+        END IF;
     ELSIF on_duplicate = 'replace' AND unique_for IS NOT NULL THEN
         RAISE EXCEPTION 'Give unique_for or on_duplicate ''replace'', not both: with one the first '
             'workflow counts, with the other the last one.' USING ERRCODE = '22023';
