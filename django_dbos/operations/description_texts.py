@@ -102,6 +102,8 @@ def _continuation(about: WorkflowDescription) -> str:
             f"it goes on once a worker has key {about.missing_key!r} in DBOS['ENCRYPTION']['KEYS']."
         )
     match about.status:
+        case Status.ENQUEUED if about.started_at is None:
+            return "a worker of its queue claims it, and it begins."
         case Status.ENQUEUED:
             return "a worker of its queue claims it, and it goes on after its recorded steps."
         case Status.DELAYED:

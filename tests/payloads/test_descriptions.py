@@ -40,7 +40,7 @@ def words(handle: dbos.WorkflowHandle[Any]) -> str:
 def test_a_workflow_that_waits() -> None:
     handle = wait_for_note.using(workflow_id="w", user="7", priority=5, timeout=3_600).start("x")
     assert "is in queue 'default'" in words(handle)
-    assert "Next: a worker of its queue claims it" in words(handle)
+    assert "Next: a worker of its queue claims it, and it begins." in words(handle)
     run_until_idle()
     lines = words(handle).splitlines()
     assert lines[0] == f"Workflow 'w' ({wait_for_note.name}) waits for message 'note'."
@@ -49,6 +49,8 @@ def test_a_workflow_that_waits() -> None:
     assert lines[-1].startswith(
         "Next: it goes on when that has come; there is no other limit. It is"
     )
+    handle.send("x", topic="note")
+    assert "claims it, and it goes on after its recorded steps." in words(handle)
 
 
 def test_a_step_that_is_tried_again() -> None:
@@ -80,6 +82,7 @@ def test_ends_and_delays() -> None:
     assert "was cancelled at" in words(handle)
     assert words(handle).endswith("Next: nothing; resume() lets it go on from its recorded steps.")
     handle.resume()
+    assert "claims it, and it begins." in words(handle)
     handle.send("x", topic="note")
     run_until_idle()
     assert "succeeded at" in words(handle)
