@@ -6,7 +6,7 @@ pair once more with naive datetimes. tox.ini says what is left out, and why.
 The servers are started once for all environments. Pairs without a Python on this machine are
 listed and left out; with `CI` set, the ends of the matrix must have run.
 
-tox runs `JOBS` environments at a time (default: two more than there are cores, at most 4), and
+tox runs `JOBS` environments at a time (default: three more than there are cores, at most 6), and
 prints the output of those that fail. The last line counts all tests; a check without tests counts
 as one.
 """
@@ -131,19 +131,30 @@ def list_missing(wanted: list[Pair], pairs: list[Pair]) -> None:
 
 
 def environment_names(pairs: list[Pair], *, is_all: bool) -> list[str]:
-    """Return tox's names: the newest pair first, where most failures show and most time goes.
-
-    In two halves, as one environment would run for longer than all the others beside it.
-    """
+    """Return tox's names: the newest pair first, where most failures show and most time goes."""
     *others, newest = pairs
-    halves = ["postgresql"] if is_all else ["postgresql-processes", "postgresql-rest"]
-    names = [tox_name(newest, half) for half in halves]
-    names.append(tox_name(newest, "sqlite") + ("" if is_all else "-headless"))
+    if is_all:
+        names = [tox_name(newest, database) for database in DATABASES]
+    else:
+        names = [
+            tox_name(newest, part) for part in (*halves("postgresql"), *halves("sqlite-headless"))
+        ]
     for database in DATABASES:
-        part = database if is_all else f"{database}-part"
-        names += [tox_name(pair, part) for pair in reversed(others)]
+        for pair in reversed(others):
+            # On SQLite few processes are left in the part.
+            is_split = not is_all and database == "postgresql"
+            part = database if is_all else f"{database}-part"
+            names += [tox_name(pair, half) for half in (halves(part) if is_split else [part])]
         names.append(tox_name(newest, f"{database}-naive"))
     return names
+
+
+def halves(part: str) -> list[str]:
+    """Return the names of the two halves of a long environment, which then run side by side.
+
+    One of them waits for processes for most of its time, while the other one computes.
+    """
+    return [f"{part}-processes", f"{part}-rest"]
 
 
 def tox_name(pair: Pair, database: str) -> str:
@@ -169,7 +180,7 @@ def is_short_of_ci(pairs: list[Pair]) -> bool:
 def run_tox(environments: list[str], variables: dict[str, str]) -> int:
     """Run the environments in parallel; return tox's exit code. Ctrl-C stops all of them."""
     # More than there are cores: the tests wait for processes and browsers for much of their time.
-    jobs = os.environ.get("JOBS") or str(min((os.cpu_count() or 1) + 2, 4))
+    jobs = os.environ.get("JOBS") or str(min((os.cpu_count() or 1) + 3, 6))
     options = ["--parallel", jobs, "--parallel-no-spinner", "--result-json", RESULTS / "tox.json"]
     # With CI set, tox would list the dependencies, and with them all output.
     options += ["--no-list-dependencies", "-e", ",".join(environments)]

@@ -192,6 +192,7 @@ def test_a_request_in_a_transaction_that_is_rolled_back_has_no_effect(
     assert handle.get_result(timeout=LIMIT) == "done"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_drained_worker_exits_with_0(
     start_worker: Callable[..., Worker], gate: Gate, processes: int
@@ -211,6 +212,7 @@ def test_a_drained_worker_exits_with_0(
     assert not ExecutorRow.objects.exists()
 
 
+@pytest.mark.process
 def test_the_other_processes_of_a_worker_go_on(
     start_worker: Callable[..., Worker], gate: Gate
 ) -> None:

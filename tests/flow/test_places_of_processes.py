@@ -18,7 +18,7 @@ from tests.process.conftest import Worker
 from tests.process.workflows import Gate, passes
 from tests.waiting import LIMIT, eventually
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.process]
 
 
 @pytest.fixture(autouse=True)

@@ -296,6 +296,7 @@ def test_a_down_database_is_503(
     assert allowed.get(f"/dbos/{path}/").status_code == 503
 
 
+@pytest.mark.process
 def test_a_worker_serves_its_own_measures(start_worker: Any, free_tcp_port: int) -> None:
     parser = pytest.importorskip("prometheus_client.parser")
     start_worker(f"--metrics-port={free_tcp_port}")

@@ -172,6 +172,7 @@ def test_without_an_exporter_nothing_is_stored() -> None:
     assert Workflow.objects.get().traceparent is None
 
 
+@pytest.mark.process
 def test_a_trace_goes_from_the_client_through_processes_to_a_child(
     provider: TracerProvider, start_worker: Callable[..., Any], tmp_path: Path
 ) -> None:
