@@ -33,8 +33,16 @@ def new_workflow(name: str, definition: Definition, start: Start) -> NewWorkflow
 def created(
     name: str, now: datetime, *, declared: str | None = None, edited: str | None = None
 ) -> StoredSchedule:
-    """Return a new schedule, whose instants count from now on."""
+    """Return a new schedule, whose instants and failures count from now on.
+
+    Workflows of an earlier schedule with the name, which was deleted, may have failed.
+    """
     schedule = StoredSchedule(
-        name=name, workflow_name="", declared=declared, edited=edited, settled_at=now
+        name=name,
+        workflow_name="",
+        declared=declared,
+        edited=edited,
+        settled_at=now,
+        failures_after=now,
     )
     return schedule.planned()

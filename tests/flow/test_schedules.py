@@ -331,6 +331,20 @@ def test_failures_in_a_row_pause_and_are_counted_anew_after_a_resume(
     assert not row("hourly").is_paused
 
 
+def test_a_new_schedule_does_not_count_the_failures_of_a_deleted_one() -> None:
+    hourly(workflow=failing, pause_after_failures=1)
+    dbos.schedules.trigger("hourly")
+    run_until_idle()
+    dbos.schedules.delete("hourly")
+
+    hourly(pause_after_failures=1)
+    make_due("hourly")
+    start_due()
+
+    assert not row("hourly").is_paused
+    assert len(started("hourly")) == 2
+
+
 def test_a_success_ends_the_count_of_failures() -> None:
     hourly(pause_after_failures=1)
     make_due("hourly")
