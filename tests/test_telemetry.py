@@ -16,7 +16,8 @@ import django_dbos as dbos
 from django_dbos import telemetry
 from django_dbos.core.batch.plan import Plan
 from django_dbos.executor import Executor
-from django_dbos.telemetry import ObservedRun, ObservedStep, Subscriber
+from django_dbos.telemetry import ObservedRun, ObservedStep, Subscriber, subscribers
+from django_dbos.telemetry.subscribers import is_taken
 from tests.waiting import LIMIT, eventually
 
 PACKAGE = Path(dbos.__file__).parent
@@ -103,6 +104,28 @@ def test_the_end_of_a_run_is_reported_though_it_is_not_logged(notes: Notes, capl
         handle = retries.start()
         handle.get_result(timeout=LIMIT)
         eventually(lambda: notes.ended.get(handle.workflow_id) == "SUCCESS")
+
+
+def test_an_event_that_no_subscriber_overrides_asks_none() -> None:
+    class Ends(Subscriber):
+        def run_ended(self, run: ObservedRun) -> None:
+            """Note it."""
+
+    class OtherEnds(Ends):
+        """Inherits what it overrides."""
+
+    assert not any(map(is_taken, subscribers.EVENTS))
+    first, second = Ends(), OtherEnds()
+    telemetry.subscribe(first)
+    telemetry.subscribe(second)
+    try:
+        assert [event for event in subscribers.EVENTS if is_taken(event)] == ["run_ended"]
+        telemetry.unsubscribe(first)
+        assert is_taken("run_ended")
+    finally:
+        telemetry.unsubscribe(first)
+        telemetry.unsubscribe(second)
+    assert not is_taken("run_ended")
 
 
 @pytest.mark.django_db(transaction=True)

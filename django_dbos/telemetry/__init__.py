@@ -34,7 +34,7 @@ from django_dbos.telemetry.subscribers import (
     ObservedStep,
     Subscriber,
     around,
-    has_subscribers,
+    is_taken,
     publish,
     subscribe,
     traceparent,
@@ -194,7 +194,7 @@ def has_finish_receivers() -> bool:
 
 def is_end_observed(run: ObservedRun) -> bool:
     """Return whether reporting the end of a run has any effect."""
-    return has_subscribers() or log_lines.is_end_logged(run)
+    return is_taken("run_ended") or log_lines.is_end_logged(run)
 
 
 def step_retried(

@@ -78,7 +78,10 @@ def suspect_claimed(workflow_id: str, name: str, deaths: int) -> None:
 
 def run_started(run: ObservedRun) -> None:
     """Log that a run begins."""
-    logger.info("Workflow %r (%s) runs", run.workflow_id, run.definition.name, extra=run.log_fields)
+    if logger.isEnabledFor(logging.INFO):
+        logger.info(
+            "Workflow %r (%s) runs", run.workflow_id, run.definition.name, extra=run.log_fields
+        )
 
 
 def is_end_logged(run: ObservedRun) -> bool:
@@ -88,6 +91,8 @@ def is_end_logged(run: ObservedRun) -> bool:
 
 def run_ended(run: ObservedRun) -> None:
     """Log how a run ended, once that is committed."""
+    if not is_end_logged(run):
+        return
     seconds = time.perf_counter() - run.began
     has_failed = run.ended_as == Status.ERROR
     shown = None if run.error is None else concealing.shown(run.definition.name, run.error)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from django_dbos.core.batch.plan import Plan
 from django_dbos.core.records import Checkpoint, Claim
@@ -14,6 +14,9 @@ from django_dbos.core.schedules import Plan as SchedulePlan
 from django_dbos.telemetry import concealing
 
 logger = logging.getLogger("django_dbos.executor")
+
+Taker: TypeAlias = "tuple[Subscriber, Callable[..., Any]]"
+"""A subscriber to an event, with its method for it."""
 
 
 class ObservedRun(Protocol):
@@ -54,8 +57,9 @@ class ObservedStep(Protocol):
 class Subscriber:
     """A receiver of events; override the methods of those that matter.
 
-    The methods are called on the engine's threads, and of an async run on its event loop: they
-    must be quick, and wait for nothing. An exception is logged and has no other effect.
+    subscribe() finds out which these are, so an event that nobody overrides costs nothing. The
+    methods are called on the engine's threads, and of an async run on its event loop: they must be
+    quick, and wait for nothing. An exception is logged and has no other effect.
     """
 
     def executor_started(self, executor_id: str) -> None:
@@ -122,31 +126,44 @@ class Subscriber:
         return None
 
 
+EVENTS = tuple(name for name in vars(Subscriber) if not name.startswith("_"))
+
 _subscribers: tuple[Subscriber, ...] = ()
+_takers: dict[str, tuple[Taker, ...]] = {}
+"""The takers of each event that a subscriber overrides; another event costs a look-up."""
 
 
 def subscribe(subscriber: Subscriber) -> None:
     """Have a subscriber receive the events of this process from now on."""
-    global _subscribers
-    _subscribers = (*_subscribers, subscriber)
+    _set((*_subscribers, subscriber))
 
 
 def unsubscribe(subscriber: Subscriber) -> None:
     """Undo subscribe()."""
-    global _subscribers
-    _subscribers = tuple(other for other in _subscribers if other is not subscriber)
+    _set(tuple(other for other in _subscribers if other is not subscriber))
 
 
-def has_subscribers() -> bool:
-    """Return whether anything subscribes in this process."""
-    return bool(_subscribers)
+def _set(subscribers: tuple[Subscriber, ...]) -> None:
+    global _subscribers, _takers
+    takers: dict[str, tuple[Taker, ...]] = {}
+    for subscriber in subscribers:
+        for event in EVENTS:
+            method = getattr(subscriber, event)
+            if getattr(method, "__func__", method) is not getattr(Subscriber, event):
+                takers[event] = (*takers.get(event, ()), (subscriber, method))
+    _subscribers, _takers = subscribers, takers
+
+
+def is_taken(event: str) -> bool:
+    """Return whether anything in this process subscribes to an event."""
+    return event in _takers
 
 
 def traceparent() -> str | None:
     """Return the trace context of the caller that the first subscriber with one knows."""
-    for subscriber in _subscribers:
+    for subscriber, method in _takers.get("traceparent", ()):
         try:
-            found = subscriber.traceparent()
+            found: str | None = method()
         except Exception as failure:
             logger.error(
                 "%s failed to read its context", type(subscriber).__name__, exc_info=_shown(failure)
@@ -157,11 +174,19 @@ def traceparent() -> str | None:
     return None
 
 
+def publish(event: str, *values: object) -> None:
+    """Call the method of this name on every subscriber to the event."""
+    for subscriber, method in _takers.get(event, ()):
+        try:
+            method(*values)
+        except Exception as failure:
+            _log(subscriber, failure)
+
+
 def around(event: str, *values: object) -> AbstractContextManager[object]:
     """Return the contexts that subscribers put around a call; nothing in them fails the call."""
-    if not _subscribers:
-        return NOTHING
-    return _Around(event, values)
+    takers = _takers.get(event)
+    return NOTHING if takers is None else _Around(takers, values)
 
 
 NOTHING: AbstractContextManager[object] = nullcontext()
@@ -170,44 +195,33 @@ NOTHING: AbstractContextManager[object] = nullcontext()
 class _Around:
     """The contexts of all subscribers; their errors are logged, and those of the call go on."""
 
-    def __init__(self, event: str, values: tuple[object, ...]) -> None:
-        self._event = event
+    __slots__ = ("_entered", "_takers", "_values")
+
+    def __init__(self, takers: tuple[Taker, ...], values: tuple[object, ...]) -> None:
+        self._takers = takers
         self._values = values
         self._entered: list[AbstractContextManager[object]] = []
 
     def __enter__(self) -> None:
-        for subscriber in _subscribers:
+        for subscriber, method in self._takers:
             try:
-                context = getattr(subscriber, self._event)(*self._values)
+                context = method(*self._values)
                 if context is not None:
                     context.__enter__()
                     self._entered.append(context)
             except Exception as failure:
-                logger.error(
-                    "%s failed to note an event",
-                    type(subscriber).__name__,
-                    exc_info=_shown(failure),
-                )
+                _log(subscriber, failure)
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         for context in reversed(self._entered):
             try:
                 context.__exit__(kind, error, traceback)
             except Exception as failure:
-                logger.error(
-                    "%s failed to note an event", type(context).__name__, exc_info=_shown(failure)
-                )
+                _log(context, failure)
 
 
-def publish(event: str, *values: object) -> None:
-    """Call the method of this name on every subscriber."""
-    for subscriber in _subscribers:
-        try:
-            getattr(subscriber, event)(*values)
-        except Exception as failure:
-            logger.error(
-                "%s failed to note an event", type(subscriber).__name__, exc_info=_shown(failure)
-            )
+def _log(failed: object, failure: Exception) -> None:
+    logger.error("%s failed to note an event", type(failed).__name__, exc_info=_shown(failure))
 
 
 def _shown(failure: Exception) -> BaseException:
