@@ -28,8 +28,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from django_dbos.core.batch.plan import Plan
@@ -88,6 +87,9 @@ class Sink(Protocol):
     def record(self, measure: Measure, seconds: float, labels: tuple[str, ...] = ()) -> None:
         """Note a duration."""
 
+    def defer(self, note: Callable[..., None], *values: object) -> None:
+        """Call `note`, which adds and records, now or before somebody reads the measures."""
+
 
 class MeasuringSubscriber(Subscriber):
     """Turns events into measures.
@@ -108,25 +110,32 @@ class MeasuringSubscriber(Subscriber):
 
     def committed(self, plan: Plan) -> None:
         """See Subscriber."""
-        for started, count in Counter(new.name for new in plan.started).items():
-            self._sink.add(STARTED, count, (self._shown("workflow", started),))
+        for new in plan.started:
+            self._sink.add(STARTED, 1, (self._shown("workflow", new.name),))
         if plan.messages:
             self._sink.add(SENT, len(plan.messages))
 
     def step_recorded(self, step: ObservedStep, checkpoint: Checkpoint) -> None:
         """See Subscriber."""
         outcome = "success" if checkpoint.error is None else "error"
-        name = self._shown("step", step.step_name)
+        self._sink.defer(self._note_step, step.step_name, outcome, checkpoint.duration)
+
+    def _note_step(self, step_name: str, outcome: str, seconds: float) -> None:
+        name = self._shown("step", step_name)
         self._sink.add(STEPS, 1, (name, outcome))
         if self._step_durations:
-            self._sink.record(STEP, checkpoint.duration, (name,))
+            self._sink.record(STEP, seconds, (name,))
 
     def run_ended(self, run: ObservedRun) -> None:
         """See Subscriber."""
-        name = self._shown("workflow", run.definition.name)
-        self._sink.record(RUN, time.perf_counter() - run.began, (name,))
-        if run.ended_as in ENDS:
-            self._sink.add(ENDED, 1, (name, run.ended_as))
+        seconds = time.perf_counter() - run.began
+        self._sink.defer(self._note_run, run.definition.name, run.ended_as, seconds)
+
+    def _note_run(self, workflow_name: str, ended_as: str, seconds: float) -> None:
+        name = self._shown("workflow", workflow_name)
+        self._sink.record(RUN, seconds, (name,))
+        if ended_as in ENDS:
+            self._sink.add(ENDED, 1, (name, ended_as))
 
     def step_retried(self, step: ObservedStep, error: BaseException) -> None:
         """See Subscriber."""

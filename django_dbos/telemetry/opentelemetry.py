@@ -15,11 +15,13 @@ replay finds recorded is none. A run that isn't sampled has no spans below it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import lru_cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 try:
     from opentelemetry import context as otel_context
@@ -36,7 +38,7 @@ except ModuleNotFoundError as error:
 
 from django_dbos.interruptions import RunInterrupted
 from django_dbos.telemetry import concealing
-from django_dbos.telemetry.measures import Measure, MeasuringSubscriber
+from django_dbos.telemetry.measures import ALL, MOST_NAMES, Measure, MeasuringSubscriber
 from django_dbos.telemetry.subscribers import (
     ObservedRun,
     ObservedStep,
@@ -46,16 +48,20 @@ from django_dbos.telemetry.subscribers import (
 )
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider
+    from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
 __all__ = ["instrument", "uninstrument"]
 
 SCOPE = "django_dbos"
+MOST_DEFERRED = 100
+"""A millisecond's work for the SDK, which an event loop may have to do at once."""
+NO_SPAN = otel_context.Context()
 _propagator = TraceContextTextMapPropagator()
 _installed: list[Callable[[], None]] = []
 """The calls that undo what instrument() has installed, the last first."""
 _installing = Lock()
+_sinks: WeakKeyDictionary[MeterProvider, MeterSink] = WeakKeyDictionary()
 
 
 def instrument(
@@ -70,14 +76,14 @@ def instrument(
         tracer_provider: Where spans go. Default: OpenTelemetry's global provider.
         meter_provider: Where metrics go. Default: OpenTelemetry's global provider.
         step_durations: False leaves out the histogram of the durations of steps. The SDK takes
-            about 20 µs for each, which is noticed only by thousands of steps a second.
+            about 8 µs for each, which is noticed only by thousands of steps a second.
     """
     with _installing:
         if _installed:
             return
         tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider)
-        sink = MeterSink(metrics.get_meter(SCOPE, meter_provider=meter_provider))
-        _installed.append(sink.end)
+        sink = _sink_for(meter_provider or metrics.get_meter_provider())
+        _installed.append(sink.flush)
         for subscriber in (
             Tracing(tracer),
             MeasuringSubscriber(sink, step_durations=step_durations),
@@ -87,10 +93,18 @@ def instrument(
 
 
 def uninstrument() -> None:
-    """Undo instrument()."""
+    """Undo instrument(). The meter goes on reporting what it has counted by now."""
     with _installing:
         while _installed:
             _installed.pop()()
+
+
+def _sink_for(provider: MeterProvider) -> MeterSink:
+    # A meter takes the callbacks of a counter once, so a provider has one sink for good.
+    sink = _sinks.get(provider)
+    if sink is None:
+        sink = _sinks[provider] = MeterSink(provider.get_meter(SCOPE))
+    return sink
 
 
 class Tracing(Subscriber):
@@ -105,8 +119,7 @@ class Tracing(Subscriber):
         _propagator.inject(carrier)
         return carrier.get("traceparent")
 
-    @contextmanager
-    def running(self, run: ObservedRun) -> Iterator[None]:
+    def running(self, run: ObservedRun) -> AbstractContextManager[object]:
         """Open the span of a run, below the span that started the workflow."""
         claim = run.claim
         parent = otel_context.get_current()
@@ -122,49 +135,28 @@ class Tracing(Subscriber):
         span = self._tracer.start_span(
             run.definition.name, parent, SpanKind.CONSUMER, attributes=attributes
         )
-        try:
-            with _current(span):
-                yield
-        finally:
-            if span.is_recording():
-                span.set_attribute("dbos.workflow.status", run.ended_as)
-                if run.ended_as == "ERROR":
-                    _fail(span, run, run.error)
-            span.end()
+        return _RunSpan(span, run)
 
     def stepping(self, step: ObservedStep) -> AbstractContextManager[object] | None:
         """Open the span of a step, unless that of its run isn't sampled."""
         if not trace.get_current_span().is_recording():
             return None
-        return self._below(step, step.step_name, {})
+        return self._below(step, {})
 
     def waiting(self, step: ObservedStep, kind: str) -> AbstractContextManager[object] | None:
         """Open the span of a wait, unless that of its run isn't sampled."""
         if not trace.get_current_span().is_recording():
             return None
-        return self._below(step, step.step_name, {"dbos.wait.kind": str(kind)})
+        return self._below(step, {"dbos.wait.kind": str(kind)})
 
-    @contextmanager
-    def _below(self, step: ObservedStep, name: str, more: dict[str, Any]) -> Iterator[None]:
+    def _below(self, step: ObservedStep, more: dict[str, Any]) -> AbstractContextManager[object]:
         attributes: dict[str, Any] = {
             "dbos.workflow.id": step.run.workflow_id,
             "dbos.step.number": step.step_number,
             "dbos.step.name": step.step_name,
             **more,
         }
-        span = self._tracer.start_span(name, attributes=attributes)
-        try:
-            with _current(span):
-                yield
-        except RunInterrupted as interruption:
-            # The run ends here, to go on later: that is no failure.
-            span.set_attribute("dbos.interrupted", type(interruption).__name__)
-            raise
-        except BaseException as error:
-            _fail(span, step.run, error)
-            raise
-        finally:
-            span.end()
+        return _StepSpan(self._tracer.start_span(step.step_name, attributes=attributes), step.run)
 
     def step_retried(self, step: ObservedStep, error: BaseException) -> None:
         """Note a failed attempt as an event of the step's span."""
@@ -173,13 +165,41 @@ class Tracing(Subscriber):
             span.record_exception(_shown(step.run, error))
 
 
-@contextmanager
-def _current(span: Span) -> Iterator[None]:
-    token = otel_context.attach(trace.set_span_in_context(span))
-    try:
-        yield
-    finally:
-        otel_context.detach(token)
+class _RunSpan:
+    """The span of a run, which is current during the call."""
+
+    __slots__ = ("_run", "_span", "_token")
+
+    def __init__(self, span: Span, run: ObservedRun) -> None:
+        self._span = span
+        self._run = run
+
+    def __enter__(self) -> None:
+        self._token = otel_context.attach(trace.set_span_in_context(self._span))
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        otel_context.detach(self._token)
+        if self._span.is_recording():
+            self._note(error)
+        self._span.end()
+
+    def _note(self, error: BaseException | None) -> None:
+        self._span.set_attribute("dbos.workflow.status", self._run.ended_as)
+        if self._run.ended_as == "ERROR":
+            _fail(self._span, self._run, self._run.error)
+
+
+class _StepSpan(_RunSpan):
+    """The span of a step or a wait."""
+
+    __slots__ = ()
+
+    def _note(self, error: BaseException | None) -> None:
+        if isinstance(error, RunInterrupted):
+            # The run ends here, to go on later: that is no failure.
+            self._span.set_attribute("dbos.interrupted", type(error).__name__)
+        elif error is not None:
+            _fail(self._span, self._run, error)
 
 
 def _fail(span: Span, run: ObservedRun, error: BaseException | None) -> None:
@@ -194,56 +214,75 @@ def _shown(run: ObservedRun, error: BaseException) -> BaseException:
 
 
 class MeterSink:
-    """Sends measures to a meter.
+    """Sends measures to a meter, off the path of what is measured.
 
-    Counts are added up here, and read when metrics are collected: a step is recorded at the cost of
-    an addition, not of a call of the SDK.
+    A call of the SDK takes 17 µs between other code, a sixth of a no-op step, and 7 µs in a row.
+    Counts are added up here, and read when metrics are collected. What comes with each step is
+    deferred, and measured in a row: before such a collection, and once there is MOST_DEFERRED.
     """
 
     def __init__(self, meter: Meter) -> None:
-        self._meter = meter
-        self._instruments: dict[Measure, Any] = {}
-        self._counts: dict[Measure, dict[tuple[str, ...], int]] = {}
         self._lock = Lock()
+        self._counts: dict[Measure, dict[tuple[str, ...], int]] = {}
+        self._histograms: dict[Measure, Histogram] = {}
+        self._deferred: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        for measure in ALL:
+            name, unit, description, _ = measure
+            if measure.is_duration:
+                self._histograms[measure] = meter.create_histogram(name, unit, description)
+            else:
+                self._counts[measure] = {}
+                meter.create_observable_counter(
+                    name, [self._on_collection, partial(self._read, measure)], unit, description
+                )
 
     def add(self, measure: Measure, amount: int, labels: tuple[str, ...] = ()) -> None:
         """Count."""
+        counts = self._counts[measure]
         with self._lock:
-            counts = self._counts.get(measure)
-            is_new = counts is None
-            if counts is None:
-                counts = self._counts[measure] = {}
             counts[labels] = counts.get(labels, 0) + amount
-        if is_new:
-            self._meter.create_observable_counter(
-                measure.name,
-                [partial(self._read, measure)],
-                unit=measure.unit,
-                description=measure.description,
-            )
+
+    def record(self, measure: Measure, seconds: float, labels: tuple[str, ...] = ()) -> None:
+        """Note a duration."""
+        self._histograms[measure].record(seconds, _attributes(measure, labels))
+
+    def defer(self, note: Callable[..., None], *values: object) -> None:
+        """Call `note` at the next collection at the latest.
+
+        It is called now within a recording span, of which the SDK may keep an exemplar.
+        """
+        if trace.get_current_span().is_recording():
+            note(*values)
+            return
+        self._deferred.append((note, values))
+        if len(self._deferred) >= MOST_DEFERRED:
+            self.flush()
+
+    def flush(self) -> None:
+        """Make all calls that are deferred; several threads may do so at once."""
+        token = otel_context.attach(NO_SPAN)
+        try:
+            for _ in range(len(self._deferred)):
+                try:
+                    note, values = self._deferred.popleft()
+                except IndexError:
+                    break  # Other threads have the rest.
+                note(*values)
+        finally:
+            otel_context.detach(token)
+
+    def _on_collection(self, options: CallbackOptions) -> list[Observation]:
+        self.flush()
+        return []
 
     def _read(self, measure: Measure, options: CallbackOptions) -> list[Observation]:
         with self._lock:
-            counts = dict(self._counts.get(measure, {}))
+            counts = dict(self._counts[measure])
         return [
             Observation(count, _attributes(measure, labels)) for labels, count in counts.items()
         ]
 
-    def record(self, measure: Measure, seconds: float, labels: tuple[str, ...] = ()) -> None:
-        """Note a duration."""
-        found = self._instruments.get(measure)
-        if found is None:
-            found = self._meter.create_histogram(
-                measure.name, unit=measure.unit, description=measure.description
-            )
-            self._instruments[measure] = found
-        found.record(seconds, _attributes(measure, labels))
 
-    def end(self) -> None:
-        """Report no more counts: the meter keeps what it has been given to ask."""
-        with self._lock:
-            self._counts.clear()
-
-
+@lru_cache(maxsize=4 * MOST_NAMES)
 def _attributes(measure: Measure, labels: tuple[str, ...]) -> dict[str, str]:
     return {f"dbos.{name}": value for name, value in zip(measure.labels, labels, strict=True)}

@@ -5,6 +5,7 @@ It needs the extra `prometheus`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
@@ -52,6 +53,10 @@ class RegistrySink:
     def record(self, measure: Measure, seconds: float, labels: tuple[str, ...] = ()) -> None:
         """Note a duration."""
         self._child(measure, labels).observe(seconds)
+
+    def defer(self, note: Callable[..., None], *values: object) -> None:
+        """Call `note` at once, since these calls are cheap."""
+        note(*values)
 
     def _child(self, measure: Measure, labels: tuple[str, ...]) -> Any:
         found = self._children.get((measure, labels))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -30,6 +30,9 @@ class Counts:
 
     def record(self, measure: Measure, seconds: float, labels: tuple[str, ...] = ()) -> None:
         self.found[measure][labels] += 1
+
+    def defer(self, note: Callable[..., None], *values: object) -> None:
+        note(*values)
 
 
 @pytest.fixture
