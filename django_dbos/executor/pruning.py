@@ -165,6 +165,7 @@ class Pruning:
             marked += [(row.workflow_id, UUID(row.token)) for row in some if row.is_marked]
             if afresh and not self._step_databases:
                 gone = set(self._store.delete_few(session, afresh, FEW))
+                self._store.wake_after_deletions(session, sorted(gone))
                 pruned.workflows.update(
                     (row.name, row.status) for row in afresh if row.workflow_id in gone
                 )
@@ -205,6 +206,7 @@ class Pruning:
         while left:
             began, some = self._clock(), left[: self.rows]
             gone = self._store.delete_marked(session, some)
+            self._store.wake_after_deletions(session, gone)
             pruned.workflows.update(kinds[workflow_id] for workflow_id in gone)
             left = left[len(some) :]
             self._learn(began, is_full=bool(left))

@@ -90,6 +90,13 @@ class Announcing(Transactions):
         notified = {key for wake in wakes for key in wake.keys}
         self.announce(session, Notifications(wakes=wakes, notified=notified))
 
+    def wake_after_deletions(self, session: Session, workflow_ids: Sequence[str]) -> None:
+        """Wake the workflows that wait for these ones, which are gone (rule 107)."""
+        if workflow_ids:
+            params = {"workflow_ids": session.pack(workflow_ids)}
+            lanes = rows.lanes(self._enqueue(session, "wake_of_deleted", params))
+            self.announce(session, Notifications(lanes=lanes))
+
     def wake_satisfied(
         self, session: Session, workflow_ids: Sequence[str] | None = None
     ) -> list[Lane]:

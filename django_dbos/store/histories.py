@@ -311,6 +311,19 @@ class Histories(Starting, Retention):
                 while self.delete_dependents(session, table, part, DELETED_AT_ONCE):
                     pass
             self.delete_marked(session, part)
+            self._wake_after_commit(part)
+
+    def _wake_after_commit(self, workflow_ids: list[str]) -> None:
+        """Wake what waits for workflows that are deleted; the sweep does without Django's hook."""
+        session = self.session()
+
+        def wake() -> None:
+            self.wake_after_deletions(session, workflow_ids)
+
+        keys = [Wake.of_result(workflow_id).key for workflow_id in workflow_ids]
+        self._announce_after_commit(Notifications(keys=keys))
+        if not self.commits_by_hand():
+            transaction.on_commit(wake, using=self.alias, robust=True)
 
     def _step_databases(self) -> list[str]:
         return [alias for alias in get_settings().step_databases if alias != self.alias]

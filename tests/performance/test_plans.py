@@ -313,6 +313,7 @@ BY_WORKERS: dict[str, Params] = {
         "workflow_ids": [f"any-{number}" for number in range(TEN)],
     },
     "wake_at_ends, of streams": {"kind": "stream", "workflow_ids": IDS},
+    "wake_of_deleted": {"workflow_ids": IDS},
     "wake_of_failures": {"workflow_ids": [f"old-{number}" for number in range(0, 4 * TEN, 4)]},
     "wake_satisfied": {"workflow_ids": None, "limit": 10_000},
     "wake_satisfied, some": {"workflow_ids": WAITING_IDS[:TEN], "limit": 10_000},

@@ -15,7 +15,17 @@ WHERE workflow_id = ANY(ARRAY(
            OR waiting.status = 'WAITING' AND waiting.wake_workflow_id IS NOT NULL)
       AND (%(workflow_ids)s::text[] IS NULL
            OR waiting.workflow_id = ANY(%(workflow_ids)s::text[]))
-      -- include: is_satisfied
+      AND (
+          true
+          -- include: is_satisfied
+          -- Or the awaited workflow is gone. Of several things the others may come: not below.
+          OR waiting.wake_kind IN ('event', 'result') AND NOT EXISTS (
+              SELECT
+              FROM dbos_workflow AS target
+              WHERE target.workflow_id = waiting.wake_workflow_id
+              OFFSET 0
+          )
+      )
     LIMIT %(limit)s
     FOR UPDATE OF waiting SKIP LOCKED
 ) || ARRAY(

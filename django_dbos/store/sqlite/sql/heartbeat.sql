@@ -55,7 +55,12 @@ RETURNING
         FROM dbos_workflow AS waiting
         WHERE waiting.status = 'WAITING'
           AND waiting.wake_workflow_id IS NOT NULL
-          -- include: is_satisfied
+          AND (
+              true
+              -- include: is_satisfied
+              OR
+              -- include: is_gone
+          )
     ) OR EXISTS (
         SELECT 1
         FROM dbos_workflow AS holder

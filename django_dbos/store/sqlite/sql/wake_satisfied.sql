@@ -12,7 +12,12 @@ WHERE workflow_id IN (
       AND waiting.wake_workflow_id IS NOT NULL
       AND (%(workflow_ids)s IS NULL
            OR waiting.workflow_id IN (SELECT value FROM json_each(%(workflow_ids)s)))
-      -- include: is_satisfied
+      AND (
+          true
+          -- include: is_satisfied
+          OR
+          -- include: is_gone
+      )
     UNION
     -- Those that wait for any of several things.
     SELECT holder.workflow_id
