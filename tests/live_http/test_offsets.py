@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from django_dbos.live import offsets
 from django_dbos.live.offsets import Offset, OffsetGone, TooManyEvents
 from django_dbos.live.protocol import BadQuery
+from tests.fuzz.parts import fuzz
 
 TAG = offsets.tag_of(uuid.UUID(int=1))
 KEYS = st.text(st.characters(codec="utf-8"), min_size=1)
@@ -20,6 +21,7 @@ VERSIONS = st.dictionaries(KEYS, st.integers(min_value=1, max_value=2**31), max_
 POSITIONS = st.integers(min_value=0, max_value=2**31)
 
 
+@fuzz(100)
 @given(POSITIONS, POSITIONS)
 def test_offsets_sort_like_their_positions(first: int, second: int) -> None:
     one, other = (offsets.of_position(TAG, position) for position in (first, second))
@@ -29,6 +31,7 @@ def test_offsets_sort_like_their_positions(first: int, second: int) -> None:
     assert offsets.read(one).position == first
 
 
+@fuzz(100)
 @given(VERSIONS)
 def test_versions_come_back(versions: dict[str, int]) -> None:
     text = offsets.of_versions(TAG, versions)
@@ -40,6 +43,7 @@ def test_versions_come_back(versions: dict[str, int]) -> None:
     assert re.fullmatch("[A-Za-z0-9_-]+", text)
 
 
+@fuzz(100)
 @given(VERSIONS, KEYS)
 def test_a_change_of_an_event_raises_the_offset(versions: dict[str, int], key: str) -> None:
     later = versions | {key: versions.get(key, 0) + 1}
@@ -99,6 +103,7 @@ def test_a_malformed_offset_is_refused(text: str) -> None:
         offsets.read(text)
 
 
+@fuzz(100)
 @given(st.text())
 def test_no_text_is_worse_than_refused(text: str) -> None:
     with contextlib.suppress(BadQuery):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from django_dbos.live import protocol
 from django_dbos.live.protocol import BadQuery, Live, Page, Query, Reply
+from tests.fuzz.parts import fuzz
 
 TAG = "0123abcd"
 OFFSET = f"{TAG}_0000000002"
@@ -85,6 +86,7 @@ def test_a_cursor_counts_intervals_of_20_seconds() -> None:
     assert protocol.next_cursor(999, NOW) == "1000"
 
 
+@fuzz(100)
 @given(st.integers(min_value=0, max_value=10**15 - 1))
 def test_a_cursor_never_comes_back(given_cursor: int) -> None:
     cursor = int(protocol.next_cursor(given_cursor, NOW))
