@@ -19,6 +19,7 @@ import django_dbos as dbos
 from django_dbos.consumers.base import INTERNAL_ERROR, NORMAL, REFUSALS, TOO_BIG
 from django_dbos.executor import Executor
 from tests.consumers.servers import SERVERS, Server, log_in, next_frame, read_all
+from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.process
 
@@ -123,7 +124,7 @@ def test_a_page_of_another_site_gets_no_socket(start_server: Callable[..., Serve
     address = f"ws://127.0.0.1:{server.port}/ws/dbos/events/?workflow_id=x"
 
     with pytest.raises(InvalidStatus) as caught:
-        connect(address, origin="https://evil.example")
+        connect(address, origin="https://evil.example", open_timeout=LIMIT)
 
     assert caught.value.response.status_code == 403
 

@@ -102,7 +102,7 @@ class Demo:
     def follow(self, workflow_id: str, offset: int = 0) -> Any:
         address = self.url.replace("http", "ws")
         query = f"workflow_id={workflow_id}&key=progress&offset={offset}"
-        return connect(f"{address}/ws/dbos/streams/?{query}", origin=self.url)
+        return connect(f"{address}/ws/dbos/streams/?{query}", origin=self.url, open_timeout=LIMIT)
 
     def read_progress(self, workflow_id: str, offset: int = 0) -> list[dict[str, Any]]:
         with self.follow(workflow_id, offset) as stream:
