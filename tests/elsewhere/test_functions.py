@@ -524,6 +524,37 @@ def test_a_function_with_other_parameters_is_replaced_and_keeps_the_rights(role:
     assert call("dbos_start_workflow", ELSEWHERE, **BURST)
 
 
+OLD_START = "dbos_start_workflow(name text, arguments json DEFAULT '[]')"
+
+
+def test_a_function_that_the_migrate_of_an_earlier_release_made_beside_ours_goes(
+    role: str,
+) -> None:
+    """After a rollback of a deploy a call would fit both, and anyone might execute the other."""
+    grant(role, "dbos_start_workflow")
+    body = "LANGUAGE sql AS $$ SELECT name $$"
+    run_on(connection, f"CREATE FUNCTION {OLD_START} RETURNS text {body}")
+    run_on(connection, "COMMENT ON FUNCTION dbos_start_workflow(text, json) IS 'django_dbos 0'")
+    assert refused("dbos_start_workflow", ELSEWHERE)[0] == "42725"
+
+    migrated()
+
+    may = "SELECT has_function_privilege(%s, 'dbos_start_workflow'::regproc, 'EXECUTE')"
+    assert [run_on(connection, may, one) for one in (role, "public")] == [True, False]
+    run_on(connection, f"SET LOCAL ROLE {role}")
+    assert call("dbos_start_workflow", ELSEWHERE, **BURST)
+
+
+def test_the_migration_is_reversed_beside_a_function_of_an_earlier_release() -> None:
+    body = "LANGUAGE sql AS $$ SELECT name $$"
+    run_on(connection, f"CREATE FUNCTION {OLD_START} RETURNS text {body}")
+
+    client_functions.drop(connection)
+
+    found = "SELECT count(*) FROM pg_proc WHERE proname = ANY(%s)"
+    assert run_on(connection, found, list(client_functions.NAMES)) == 0
+
+
 def test_the_migration_can_be_repeated_and_reversed() -> None:
     migration: Any = importlib.import_module("django_dbos.migrations.0017_client_functions")
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from textwrap import indent
@@ -58,15 +59,10 @@ SCHEMA = """
 SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('dbos_workflow')
 """
 FIND = """
-SELECT proname, obj_description(oid, 'pg_proc')
+SELECT proname, oid::regprocedure::text, obj_description(oid, 'pg_proc')
 FROM pg_proc
 WHERE pronamespace = %s::regnamespace AND proname = ANY(%s)
-"""
-SIGNATURES = """
-SELECT oid::regprocedure::text
-FROM pg_proc
-WHERE pronamespace = %s::regnamespace AND proname = %s
-ORDER BY oid
+ORDER BY pg_proc.oid
 """
 FIND_GRANTS = """
 SELECT
@@ -87,6 +83,9 @@ EXECUTE FUNCTION {schema}.dbos_wake_receiver()
 # The name of something of ours that has no schema before it, and no column behind it.
 NAME = re.compile(r"(?<![\w.'])(dbos_\w+)\b(?!\.)")
 DROP_TRIGGER = "DROP TRIGGER IF EXISTS dbos_wake_receiver ON {schema}.dbos_message"
+
+# The marks of the functions that are there, by their names and then by their signatures.
+Found = dict[str, dict[str, str | None]]
 
 
 def create(connection: Any) -> None:
@@ -114,42 +113,49 @@ def drop(connection: Any) -> None:
         if (schema := _schema(cursor)) is None:
             return
         cursor.execute(DROP_TRIGGER.format(schema=schema))
+        found = _found(cursor, schema)
         for name in reversed(NAMES):
-            cursor.execute(f"DROP FUNCTION IF EXISTS {schema}.{name}")
+            _drop(cursor, found.get(name, ()))
 
 
-def _write(cursor: Any, schema: str, found: dict[str, str | None]) -> None:
+def _write(cursor: Any, schema: str, found: Found) -> None:
     for name in NAMES:
         text = _text(name).replace("{schema}", schema)
         text = text.replace("{schema in a literal}", schema.replace("'", "''"))
         mark = f"django_dbos {hashlib.sha256(text.encode()).hexdigest()[:16]}"
-        if found.get(name, "") == mark:
+        before = found.get(name, {})
+        if list(before.values()) == [mark]:
             continue
-        before = _signatures(cursor, schema, name)
+        # Of several, the first: an earlier release's `migrate` has made its own beside ours, and
+        # anyone may execute that.
+        grants = _grants(cursor, next(iter(before), None))
+        if len(before) > 1:
+            _drop(cursor, before)
         cursor.execute(text)
-        grants: list[tuple[str, bool]] = []
-        if before and _signatures(cursor, schema, name) != before:
+        made = _found(cursor, schema)[name].keys() - before.keys()
+        if len(before) == 1 and made:
             # The new one has other parameters, and is beside the old one: a call would fit both.
-            grants = [grant for signature in before for grant in _drop(cursor, signature)]
+            _drop(cursor, before)
         cursor.execute(f"COMMENT ON FUNCTION {schema}.{name} IS '{mark}'")
-        if grants or name not in found:
+        if len(before) != 1 or made:
             cursor.execute(f"REVOKE ALL ON FUNCTION {schema}.{name} FROM PUBLIC")
-        for role, is_grantable in grants:
-            option = " WITH GRANT OPTION" if is_grantable else ""
-            cursor.execute(f"GRANT EXECUTE ON FUNCTION {schema}.{name} TO {role}{option}")
+            for role, is_grantable in grants:
+                option = " WITH GRANT OPTION" if is_grantable else ""
+                cursor.execute(f"GRANT EXECUTE ON FUNCTION {schema}.{name} TO {role}{option}")
 
 
-def _signatures(cursor: Any, schema: str, name: str) -> list[str]:
-    cursor.execute(SIGNATURES, [schema, name])
-    return [row[0] for row in cursor.fetchall()]
-
-
-def _drop(cursor: Any, signature: str) -> list[tuple[str, bool]]:
-    """Drop a function; return who could execute it, and whether they may pass that on."""
+def _grants(cursor: Any, signature: str | None) -> list[tuple[str, bool]]:
+    """Return who may execute a function, and whether they may pass that on."""
+    if signature is None:
+        return []
     cursor.execute(FIND_GRANTS, [signature])
-    grants: list[tuple[str, bool]] = cursor.fetchall()
-    cursor.execute(f"DROP FUNCTION {signature}")
-    return grants
+    found: list[tuple[str, bool]] = cursor.fetchall()
+    return found
+
+
+def _drop(cursor: Any, signatures: Iterable[str]) -> None:
+    for signature in signatures:
+        cursor.execute(f"DROP FUNCTION {signature}")
 
 
 def _schema(cursor: Any) -> str | None:
@@ -158,9 +164,12 @@ def _schema(cursor: Any) -> str | None:
     return next((row[0] for row in cursor.fetchall()), None)
 
 
-def _found(cursor: Any, schema: str) -> dict[str, str | None]:
+def _found(cursor: Any, schema: str) -> Found:
     cursor.execute(FIND, [schema, list(NAMES)])
-    return dict(cursor.fetchall())
+    found: Found = {}
+    for name, signature, mark in cursor.fetchall():
+        found.setdefault(name, {})[signature] = mark
+    return found
 
 
 def _text(name: str) -> str:
