@@ -401,6 +401,7 @@ CALLS = {
     "dbos_seconds": "dbos_seconds(interval '1 second', 'a')",
     "dbos_check_text": "dbos_check_text('a', 'b')",
     "dbos_check_size": "dbos_check_size('a', 'b')",
+    "dbos_check_length": "dbos_check_length('{}', 'b')",
     "dbos_json_text": "dbos_json_text('1', 1, 'a')",
     "dbos_attributes": "dbos_attributes('{}')",
     "dbos_free_expired_id": "dbos_free_expired_id('a', 'b')",
@@ -501,6 +502,44 @@ def test_each_migrate_writes_the_settings_and_keeps_the_rights(settings: Any, ro
 
     assert Workflow.objects.get(pk=started).queue_name == "o'clock"
     assert (state, "the limit is 1000" in message) == ("54000", True)
+
+
+def test_what_is_too_long_is_refused_before_it_is_read_as_values(settings: Any) -> None:
+    """A value of some megabytes was written anew for seconds, and then refused."""
+    settings.DBOS = {**settings.DBOS, "MAX_PAYLOAD_BYTES": 1_000}
+    migrated()
+    started = call("dbos_start_workflow", ELSEWHERE)
+    # Whoever reads its values finds a key that is there twice.
+    twice = '{"a": 1, "a": "' + "x" * 1_000 + '"}'
+
+    for name, args in (
+        ("dbos_start_workflow", (ELSEWHERE, twice)),
+        ("dbos_send_message", (started, twice)),
+        ("dbos_set_attributes", (started, twice)),
+    ):
+        state, message = refused(name, *args)
+        assert (state, "the limit is 1000" in message) == ("54000", True), name
+    assert refused("dbos_start_workflow", ELSEWHERE, '{"a": 1, "a": "x"}')[0] == "22023"
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        ("[" + " \n\t" * 700 + "1]", "[1]"),
+        ('["' + "\\u0041" * 900 + '"]', '["' + "A" * 900 + '"]'),
+        ('["' + "\\/" * 900 + '"]', '["' + "/" * 900 + '"]'),
+        ('["' + "\\\\" * 450 + '"]', '["' + "\\\\" * 450 + '"]'),
+    ],
+    ids=["white space", "escapes", "slashes", "backslashes"],
+)
+def test_the_limit_is_that_of_what_is_stored(settings: Any, sent: str, stored: str) -> None:
+    settings.DBOS = {**settings.DBOS, "MAX_PAYLOAD_BYTES": 1_000}
+    migrated()
+
+    started = call("dbos_start_workflow", ELSEWHERE, sent)
+
+    (written,) = Workflow.objects.filter(pk=started).values_list("input_text", flat=True)
+    assert written == f'{{"args":{stored},"kwargs":{{}}}}'
 
 
 def test_a_function_with_other_parameters_is_replaced_and_keeps_the_rights(role: str) -> None:

@@ -33,6 +33,7 @@ NAMES = (
     "dbos_seconds",
     "dbos_check_text",
     "dbos_check_size",
+    "dbos_check_length",
     "dbos_json_text",
     "dbos_attributes",
     "dbos_free_expired_id",

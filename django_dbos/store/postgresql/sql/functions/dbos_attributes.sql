@@ -9,6 +9,7 @@ BEGIN
         RAISE EXCEPTION 'attributes must be a JSON object, not %.', json_typeof(given)
             USING ERRCODE = '22023';
     ELSIF given IS NOT NULL THEN
+        PERFORM dbos_check_length(given, 'attributes');
         PERFORM dbos_check_size(dbos_json_text(given, 100, 'attributes'), 'attributes');
     END IF;
     RETURN given::jsonb;

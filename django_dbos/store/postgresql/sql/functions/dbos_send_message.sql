@@ -26,7 +26,8 @@ BEGIN
     PERFORM
         dbos_check_text(workflow_id, 'A workflow id'),
         dbos_check_text(topic, 'A topic'),
-        dbos_check_text(idempotency_key, 'An idempotency key');
+        dbos_check_text(idempotency_key, 'An idempotency key'),
+        dbos_check_length(message, label);
     IF starts_with(topic, {form_topic}) THEN
         RAISE EXCEPTION 'A topic can''t begin with %: answers to forms are messages, too.',
             quote_literal({form_topic}) USING ERRCODE = '22023';

@@ -52,7 +52,8 @@ BEGIN
         dbos_check_text(partition_key, 'A partition key'),
         dbos_check_text(deduplication_id, 'A deduplication id'),
         dbos_check_text(debounce_key, 'A debounce key'),
-        dbos_check_text(user_id, 'A user''s pk');
+        dbos_check_text(user_id, 'A user''s pk'),
+        dbos_check_length(arguments, label);
     CASE coalesce(json_typeof(arguments), 'null')
         WHEN 'array' THEN
             new_input := concat('{"args":', dbos_json_text(arguments, 99, label), ',"kwargs":{}}');
