@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from asgiref.sync import sync_to_async
 
@@ -24,6 +24,7 @@ from django_dbos import serializers
 from django_dbos.conf import get_settings
 from django_dbos.core.records import Checkpoint, RecordStep, RecordWait, Verdict, Wake, run_key
 from django_dbos.exceptions import WaitInTest, WaitTimeout
+from django_dbos.interruptions import HistoryUnusable
 from django_dbos.operations import places, reads
 from django_dbos.operations.polling import auntil
 from django_dbos.operations.run import Call, Run
@@ -120,7 +121,7 @@ class BaseReader:
         return False
 
     def _replay_end(self) -> None:
-        """End as the first run's reader did."""
+        """End as the first run's reader did, unless that was by an error."""
         assert self._end is not None
         self.closed = self._end["closed"]
         if self._end["timed_out"]:
@@ -131,10 +132,16 @@ class BaseReader:
     def _timed_out(self) -> WaitTimeout:
         return WaitTimeout(entry_label(self._workflow_id, self._key), self._timeout or 0.0)
 
-    def _end_values(self, *, timed_out: bool) -> dict[str, Any]:
+    def _has_failed_here(self) -> bool:
+        """Return whether the first run's reader ended here by an error."""
+        found = None if self._call is None else self._call.found
+        return found is not None and found.error is not None and self._is_past_end()
+
+    def _end_values(self, *, timed_out: bool, error: str | None) -> dict[str, Any]:
         assert self._call is not None
         self._recorded = self._call
-        return {"checkpoint": self._call.checkpoint(output=self._end_text(timed_out=timed_out))}
+        end = self._end_text(timed_out=timed_out)
+        return {"checkpoint": self._call.checkpoint(output=end, error=error)}
 
     def _end_text(self, *, timed_out: bool = False, has_left: bool = False) -> str:
         end = {"offset": self._offset, "closed": self.closed}
@@ -192,7 +199,10 @@ class AsyncStreamReader(BaseReader):
         with self._watch() as watch:
             while not self._is_past_end() or self._takes_turns:
                 takes_turns = self._takes_turns
-                page = await self._next_page(watch, has_read_all=has_read_all)
+                try:
+                    page = await self._next_page(watch, has_read_all=has_read_all)
+                except Exception as error:
+                    await self._fail(error)
                 is_dropped = False
                 for offset, text in page.entries if page else ():
                     # Where another branch begins, the rest is read again, in turn.
@@ -205,7 +215,7 @@ class AsyncStreamReader(BaseReader):
                     await self._finish(timed_out=page is None)
                     return
                 has_read_all = page.is_last and not is_dropped
-        self._replay_end()
+        await self._end_again()
 
     async def _next_page(self, watch: Watch, *, has_read_all: bool) -> Page | None:
         """Return the next page; None once the time for it is up."""
@@ -214,8 +224,13 @@ class AsyncStreamReader(BaseReader):
             # Its turn must not pass while it is read.
             return await self._page_in_turn(turn.run, turn.found)
         wait = self._wait(turn)
-        # A value that has come since the last read wins over a time that is up.
-        found = await auntil(watch, wait, has_polled=has_read_all and not wait.is_over)
+        try:
+            # A value that has come since the last read wins over a time that is up.
+            found = await auntil(watch, wait, has_polled=has_read_all and not wait.is_over)
+        except Exception as error:
+            if turn is not None:
+                await turn.run.afail(turn, error)
+            raise
         page = None if found is None else found[0]
         if turn is None:
             if self._call is not None:
@@ -226,6 +241,9 @@ class AsyncStreamReader(BaseReader):
         return page if answer.checkpoint is None else await self._page_of(answer.checkpoint)
 
     async def _page_in_turn(self, run: Run, checkpoint: Checkpoint) -> Page | None:
+        if checkpoint.error is not None:
+            await run.turn(checkpoint)
+            return await self._page_of(checkpoint)
         # Its turn must not pass while it is read.
         with run.holding_turns():
             page = await self._page_of(checkpoint)
@@ -233,7 +251,10 @@ class AsyncStreamReader(BaseReader):
         return page
 
     async def _page_of(self, checkpoint: Checkpoint) -> Page | None:
-        """Return the page that an earlier run got in this turn."""
+        """Return the page that an earlier run got in this turn, or raise its error."""
+        if checkpoint.error is not None:
+            assert self._call is not None
+            raise await self._call.run.aload_error(checkpoint.error)
         recorded = json.loads(serializers.opened(checkpoint.output or "null"))
         if recorded is None:
             return None
@@ -256,15 +277,34 @@ class AsyncStreamReader(BaseReader):
     async def _finish(self, *, timed_out: bool) -> None:
         """End the iteration after its last page, or by its timeout."""
         if self._end is not None:
-            self._replay_end()
+            await self._end_again()
             return
         await self._record_end(timed_out=timed_out)
         if timed_out:
             raise self._timed_out()
 
-    async def _record_end(self, *, timed_out: bool) -> None:
+    async def _fail(self, error: Exception) -> NoReturn:
+        """Raise the error of a read, once it is recorded as the end of the iteration.
+
+        It is that of a workflow that isn't there, above all, which may be there in a replay. If a
+        replay can't read what the first run has read, it can't go on.
+        """
+        if self._call is not None and self._end is None:
+            await self._record_end(timed_out=False, error=serializers.dump_error(error))
+        elif self._call is not None and not self._has_failed_here():
+            self._call.run.stop(HistoryUnusable(error))
+        raise error
+
+    async def _end_again(self) -> None:
+        """End as the first run's reader did."""
+        call = self._call
+        if call is not None and call.found is not None and call.found.error is not None:
+            raise await call.run.aload_error(call.found.error)
+        self._replay_end()
+
+    async def _record_end(self, *, timed_out: bool, error: str | None = None) -> None:
         if self._call is not None:
-            values = self._end_values(timed_out=timed_out)
+            values = self._end_values(timed_out=timed_out, error=error)
             await self._call.run.asubmit(RecordStep, self._call, **values)
 
 

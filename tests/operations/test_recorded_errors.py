@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -144,3 +145,104 @@ def test_an_error_that_a_replay_would_not_have_is_recorded(
     assert [step.step_number for step in handle.steps() if step.error is not None] == [1]
     assert Workflow.objects.count() == 1
     assert not Inquiry.objects.pending().exists()
+
+
+# Streams
+
+LATER = "later"
+
+
+@dbos.workflow
+def writes() -> str:
+    dbos.write_stream("s", "value")
+    return "written"
+
+
+@dbos.workflow
+def reads() -> list[Any]:
+    reader = dbos.read_stream(LATER, "s")
+    try:
+        found = list(reader)
+    except dbos.WorkflowDoesNotExist as error:
+        found = [note(str(error.workflow_id))]
+    dbos.recv(timeout=None)
+    return [*found, *reader]
+
+
+@dbos.workflow
+async def areads() -> list[Any]:
+    reader = dbos.aread_stream(LATER, "s")
+    try:
+        found = [value async for value in reader]
+    except dbos.WorkflowDoesNotExist as error:
+        found = [await note.acall(str(error.workflow_id))]
+    await dbos.arecv(timeout=None)
+    return [*found, *[value async for value in reader]]
+
+
+@dbos.workflow
+async def reads_beside() -> list[Any]:
+    reader = dbos.aread_stream(LATER, "s")
+
+    async def read() -> list[Any]:
+        try:
+            return [value async for value in reader]
+        except dbos.WorkflowDoesNotExist as error:
+            return [await note.acall(str(error.workflow_id))]
+
+    found, _ = await asyncio.gather(read(), note.acall("beside"))
+    await dbos.arecv(timeout=None)
+    return [*found, *[value async for value in reader]]
+
+
+readers = pytest.mark.parametrize("workflow", [reads, areads, reads_beside])
+
+
+@readers
+def test_a_stream_that_was_not_there_is_not_there_in_a_replay(
+    workflow: Any, run_through_crashes: Any
+) -> None:
+    def start() -> Any:
+        Workflow.objects.filter(pk=LATER).delete_finished()
+        handle = workflow.start()
+        handle.send("go")
+        return handle
+
+    def check(handle: Any) -> None:
+        assert handle.get_result(timeout=0) == [LATER, "value"]
+
+    first = workflow.start()
+    run_until_idle()
+    writes.using(workflow_id=LATER).start()
+    first.send("go")
+    run_until_idle()
+    check(first)
+    assert [step.step_number for step in first.steps() if step.error is not None]
+
+    def check_missing(handle: Any) -> None:
+        with pytest.raises(dbos.WorkflowDoesNotExist):
+            handle.get_result(timeout=0)
+
+    # The second loop finds no workflow, either, in whichever run it begins.
+    run_through_crashes(start, check_missing)
+
+
+@readers
+def test_a_stream_that_is_gone_stops_the_replay_that_reads_it_again(workflow: Any) -> None:
+    source = writes.using(workflow_id=LATER).start()
+    run_until_idle()
+    handle = workflow.start()
+    run_until_idle()
+    document = source.export()
+    source.delete()
+
+    handle.send("go")
+    run_until_idle()
+    with pytest.raises(dbos.WorkflowDoesNotExist):
+        handle.get_result(timeout=0)
+    assert Workflow.objects.get(pk=handle.workflow_id).is_quarantined
+
+    dbos.import_workflows(document)
+    assert handle.resume()
+    run_until_idle()
+    assert handle.get_result(timeout=0) == ["value"]

@@ -7,10 +7,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from django_dbos import serializers
 from django_dbos.core.records import Checkpoint, RecordStep, RecordWait, Verdict
+from django_dbos.interruptions import HistoryUnusable
 from django_dbos.operations._sync import places, reads
 from django_dbos.operations._sync.polling import until
 from django_dbos.operations.run import Call, Run
@@ -70,7 +71,10 @@ class StreamReader(BaseReader):
         with self._watch() as watch:
             while not self._is_past_end() or self._takes_turns:
                 takes_turns = self._takes_turns
-                page = self._next_page(watch, has_read_all=has_read_all)
+                try:
+                    page = self._next_page(watch, has_read_all=has_read_all)
+                except Exception as error:
+                    self._fail(error)
                 is_dropped = False
                 for offset, text in page.entries if page else ():
                     # Where another branch begins, the rest is read again, in turn.
@@ -83,7 +87,7 @@ class StreamReader(BaseReader):
                     self._finish(timed_out=page is None)
                     return
                 has_read_all = page.is_last and not is_dropped
-        self._replay_end()
+        self._end_again()
 
     def _next_page(self, watch: Watch, *, has_read_all: bool) -> Page | None:
         """Return the next page; None once the time for it is up."""
@@ -92,8 +96,13 @@ class StreamReader(BaseReader):
             # Its turn must not pass while it is read.
             return self._page_in_turn(turn.run, turn.found)
         wait = self._wait(turn)
-        # A value that has come since the last read wins over a time that is up.
-        found = until(watch, wait, has_polled=has_read_all and not wait.is_over)
+        try:
+            # A value that has come since the last read wins over a time that is up.
+            found = until(watch, wait, has_polled=has_read_all and not wait.is_over)
+        except Exception as error:
+            if turn is not None:
+                turn.run.fail(turn, error)
+            raise
         page = None if found is None else found[0]
         if turn is None:
             if self._call is not None:
@@ -104,13 +113,18 @@ class StreamReader(BaseReader):
         return page if answer.checkpoint is None else self._page_of(answer.checkpoint)
 
     def _page_in_turn(self, run: Run, checkpoint: Checkpoint) -> Page | None:
+        if checkpoint.error is not None:
+            return self._page_of(checkpoint)
         # Its turn must not pass while it is read.
         with run.holding_turns():
             page = self._page_of(checkpoint)
         return page
 
     def _page_of(self, checkpoint: Checkpoint) -> Page | None:
-        """Return the page that an earlier run got in this turn."""
+        """Return the page that an earlier run got in this turn, or raise its error."""
+        if checkpoint.error is not None:
+            assert self._call is not None
+            raise self._call.run.load_error(checkpoint.error)
         recorded = json.loads(serializers.opened(checkpoint.output or "null"))
         if recorded is None:
             return None
@@ -133,15 +147,34 @@ class StreamReader(BaseReader):
     def _finish(self, *, timed_out: bool) -> None:
         """End the iteration after its last page, or by its timeout."""
         if self._end is not None:
-            self._replay_end()
+            self._end_again()
             return
         self._record_end(timed_out=timed_out)
         if timed_out:
             raise self._timed_out()
 
-    def _record_end(self, *, timed_out: bool) -> None:
+    def _fail(self, error: Exception) -> NoReturn:
+        """Raise the error of a read, once it is recorded as the end of the iteration.
+
+        It is that of a workflow that isn't there, above all, which may be there in a replay. If a
+        replay can't read what the first run has read, it can't go on.
+        """
+        if self._call is not None and self._end is None:
+            self._record_end(timed_out=False, error=serializers.dump_error(error))
+        elif self._call is not None and not self._has_failed_here():
+            self._call.run.stop(HistoryUnusable(error))
+        raise error
+
+    def _end_again(self) -> None:
+        """End as the first run's reader did."""
+        call = self._call
+        if call is not None and call.found is not None and call.found.error is not None:
+            raise call.run.load_error(call.found.error)
+        self._replay_end()
+
+    def _record_end(self, *, timed_out: bool, error: str | None = None) -> None:
         if self._call is not None:
-            values = self._end_values(timed_out=timed_out)
+            values = self._end_values(timed_out=timed_out, error=error)
             self._call.run.submit(RecordStep, self._call, **values)
 
 
