@@ -68,6 +68,11 @@ class History:
         found = self._checkpoints.get(self.step_number + 1)
         return found is not None and found.step_name == step_name
 
+    def is_next_another(self, step_name: str) -> bool:
+        """Return whether the next position has a checkpoint of another step than this one."""
+        found = self._checkpoints.get(self.step_number + 1)
+        return found is not None and found.step_name != step_name
+
     def wait_at(self, step_number: int) -> Checkpoint | None:
         """Return the checkpoint that records the deadline of an unfinished wait, or None."""
         found = self._checkpoints.get(step_number)

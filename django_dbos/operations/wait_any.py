@@ -39,10 +39,11 @@ async def await_any(
     if has_forms and call.found is None:
         listed = await _aask_all(call, listed)
     checkpoint = await _afirst(call, listed, seconds)
-    if has_forms:
-        await forms.aclose_forms(run, call.step_number)
     position = _winner(checkpoint)
-    if position is None and checkpoint.error is not None:
+    has_failed = position is None and checkpoint.error is not None
+    if has_forms:
+        await _aclose_forms(call, has_failed=has_failed)
+    if has_failed:
         # An alternative's workflow doesn't exist.
         await run.aoutcome(checkpoint)
     if position is None:
@@ -94,8 +95,15 @@ async def _aask_all(call: Call, alternatives: Sequence[Awaited[Any]]) -> list[Aw
     try:
         return [await _aasked(call, one, number) for number, one in enumerate(alternatives)]
     except Exception:
-        await forms.aclose_forms(call.run, call.step_number)
+        await _aclose_forms(call, has_failed=True)
         raise
+
+
+async def _aclose_forms(call: Call, *, has_failed: bool) -> None:
+    """Close the forms, but after an error not in a history from before that was done."""
+    run = call.run
+    if not (has_failed and run.history.is_next_another(operation_name("close_form"))):
+        await forms.aclose_forms(run, call.step_number)
 
 
 async def _aasked(call: Call, one: Awaited[Any], position: int) -> Awaited[Any]:

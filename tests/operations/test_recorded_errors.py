@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django import forms
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import override_settings
 
 import django_dbos as dbos
@@ -77,7 +78,18 @@ def asks_beside() -> str:
     return str(dbos.wait_any(note=note_form, rates=rates_form)[0])
 
 
-OPERATIONS = {one.__name__: one for one in (starts, maps, limits, asks, asks_beside)}
+def asks_wrongly() -> str:
+    return str(dbos.wait_any(note=dbos.form(NoteForm), never=dbos.form(NeverForm))[0])
+
+
+OPERATIONS = {one.__name__: one for one in (starts, maps, limits, asks, asks_beside, asks_wrongly)}
+
+
+class NeverForm(forms.Form):
+    """A form class that is wrong at all times."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        raise ValueError("There is no such form.")
 
 
 @dbos.workflow
@@ -140,11 +152,34 @@ def test_an_error_that_a_replay_would_not_have_is_recorded(
     handle.send("go")
     run_until_idle()
 
-    kind = "ValueError" if operation == "limits" else "ConnectionError"
+    kind = "ValueError" if operation in ("limits", "asks_wrongly") else "ConnectionError"
     assert handle.get_result(timeout=0) == [kind, "end"]
     assert [step.step_number for step in handle.steps() if step.error is not None] == [1]
     assert Workflow.objects.count() == 1
     assert not Inquiry.objects.pending().exists()
+
+
+@pytest.mark.parametrize("was_recorded", [True, False])
+def test_a_history_from_before_forms_were_closed_after_errors_is_replayed(
+    was_recorded: bool,
+) -> None:
+    """Then a TypeError alone was recorded, and none was followed by the end of the other forms."""
+    handle = handles.start("asks_wrongly")
+    run_until_idle()
+    assert [step.step_name for step in handle.steps()][:2] == ["dbos.wait_any", "dbos.close_form"]
+    missing = "(2)" if was_recorded else "(1, 2)"
+    with connection.cursor() as cursor:
+        of_workflow = f"WHERE workflow_id = '{handle.workflow_id}' AND step_number"
+        cursor.execute(f"DELETE FROM dbos_checkpoint {of_workflow} IN {missing}")
+        for number in (3, 4):
+            move = f"UPDATE dbos_checkpoint SET step_number = {number - 1}"
+            cursor.execute(f"{move} {of_workflow} = {number}")
+
+    handle.send("go")
+    run_until_idle()
+
+    assert handle.get_result(timeout=0) == ["ValueError", "end"]
+    assert [step.step_number for step in handle.steps() if step.error is not None] == [1]
 
 
 # Streams

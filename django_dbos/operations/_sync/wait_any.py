@@ -36,10 +36,11 @@ def wait_any(
     if has_forms and call.found is None:
         listed = _ask_all(call, listed)
     checkpoint = _first(call, listed, seconds)
-    if has_forms:
-        forms.close_forms(run, call.step_number)
     position = _winner(checkpoint)
-    if position is None and checkpoint.error is not None:
+    has_failed = position is None and checkpoint.error is not None
+    if has_forms:
+        _close_forms(call, has_failed=has_failed)
+    if has_failed:
         # An alternative's workflow doesn't exist.
         run.outcome(checkpoint)
     if position is None:
@@ -91,8 +92,15 @@ def _ask_all(call: Call, alternatives: Sequence[Awaited[Any]]) -> list[Awaited[A
     try:
         return [_asked(call, one, number) for number, one in enumerate(alternatives)]
     except Exception:
-        forms.close_forms(call.run, call.step_number)
+        _close_forms(call, has_failed=True)
         raise
+
+
+def _close_forms(call: Call, *, has_failed: bool) -> None:
+    """Close the forms, but after an error not in a history from before that was done."""
+    run = call.run
+    if not (has_failed and run.history.is_next_another(operation_name("close_form"))):
+        forms.close_forms(run, call.step_number)
 
 
 def _asked(call: Call, one: Awaited[Any], position: int) -> Awaited[Any]:
