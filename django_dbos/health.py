@@ -154,7 +154,8 @@ def _of_queues(figures: Figures, limits: Thresholds) -> Iterator[Problem]:
                 kind="oldest_enqueued",
                 subject=queue.name,
                 value=age,
-                text=f"The oldest workflow in queue {queue.name!r} has waited for {age:.0f} s.",
+                text=f"The oldest workflow in queue {queue.name!r} that never ran has been "
+                f"enqueued for {age:.0f} s.",
             )
 
 

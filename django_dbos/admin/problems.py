@@ -15,7 +15,9 @@ from django_dbos.store.figures import read_figures
 
 TEXTS: Mapping[str, Label] = {
     "no_worker": _("Queue %(subject)s has workflows (%(number)d) and no live worker."),
-    "oldest_enqueued": _("The oldest workflow in queue %(subject)s has waited for %(age)s."),
+    "oldest_enqueued": _(
+        "The oldest workflow in queue %(subject)s that never ran has been enqueued for %(age)s."
+    ),
     "silent_executors": _("Executor %(subject)s is silent, and nobody has recovered it."),
     "stuck": _("Executors that are gone hold workflows: %(number)d."),
     "failing": _("Of the newest workflows, %(percent)d %% have failed."),

@@ -11,6 +11,7 @@ from django.core.management.base import CommandError, SystemCheckError
 
 from django_dbos.executor import declared_queues
 from django_dbos.executor.cli import command
+from django_dbos.management.base import USAGE
 from django_dbos.store import get_store
 from tests.executor import workflows
 
@@ -56,6 +57,27 @@ def test_only_checks_of_the_engine_stop_a_worker(settings: Any) -> None:
 def test_a_port_that_can_not_be_is_refused(port: int) -> None:
     with pytest.raises(CommandError, match=f"--metrics-port must be from 1 to 65535, not {port}"):
         call_command("dbos_worker", metrics_port=port, skip_checks=True)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--processes=0"],
+        ["--concurrency=0"],
+        ["--processes=2", "--once"],
+        ["--once", "--reload"],
+        ["--metrics-port=70000"],
+        ["--metrics-port=8000", "--processes=2"],
+        ["--database=nowhere"],
+        ["--queues=high,,low"],
+    ],
+)
+@pytest.mark.django_db(databases="__all__")
+def test_wrong_usage_has_an_exit_code_of_its_own(given: list[str]) -> None:
+    with pytest.raises(CommandError) as caught:
+        call_command("dbos_worker", *given, skip_checks=True)
+
+    assert caught.value.returncode == USAGE
 
 
 @pytest.fixture

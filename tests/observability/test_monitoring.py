@@ -82,6 +82,8 @@ def test_a_workflow_that_waits_for_too_long_is_a_problem(worker: Executor, setti
 
     dbos.queues.resume("slow")
     assert kinds() == [("oldest_enqueued", "slow")]
+    (problem,) = check_health().problems
+    assert "in queue 'slow' that never ran has been enqueued for " in problem.text
     settings.DBOS = {**settings.DBOS, "HEALTH": {"oldest_enqueued": 1e9}}
     assert kinds() == []
 

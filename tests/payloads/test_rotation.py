@@ -34,6 +34,12 @@ def run(*arguments: str) -> Any:
     return {found["table"]: found for found in json.loads(out.getvalue())}
 
 
+def text_of(*arguments: str) -> str:
+    out = StringIO()
+    call_command("dbos_rotate_keys", *arguments, stdout=out)
+    return out.getvalue()
+
+
 def key_ids() -> set[str]:
     """Return the keys by which anything is encrypted."""
     return {
@@ -84,6 +90,11 @@ def test_all_values_come_under_the_new_key(use_keys: UseKeys) -> None:
     assert key_ids() == {"2025"}
     use_keys("2026", "2025")
     trial = run("--dry-run")
+    heading, *lines = text_of("--dry-run").splitlines()
+    assert heading.split()[2:] == ["ROWS", "TO", "CHANGE", "LEFT"]
+    assert {tuple(line.split()[2:]) for line in lines} == {
+        (str(found["rows"]), str(found["rows"]), "0") for found in trial.values()
+    }
     assert key_ids() == {"2025"}
     done = run("--batch", "2")
     assert {name: found["rows"] for name, found in trial.items()} == {

@@ -24,6 +24,8 @@ from django_dbos.store import errors, get_store
 
 logger = logging.getLogger("django_dbos.executor")
 LAST_PORT = 65_535
+# The exit code, as that of argparse and of the other commands.
+WRONG_USAGE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,24 +67,29 @@ def run(arguments: Arguments) -> int:
         )
 
 
+def wrong_usage(text: str) -> CommandError:
+    """Return the error for arguments that can't be; its exit code is that of argparse."""
+    return CommandError(text, returncode=WRONG_USAGE)
+
+
 def _check(arguments: Arguments) -> None:
     if arguments.processes < 1:
-        raise CommandError(f"--processes must be at least 1, not {arguments.processes}.")
+        raise wrong_usage(f"--processes must be at least 1, not {arguments.processes}.")
     if arguments.concurrency is not None and arguments.concurrency < 1:
-        raise CommandError(f"--concurrency must be at least 1, not {arguments.concurrency}.")
+        raise wrong_usage(f"--concurrency must be at least 1, not {arguments.concurrency}.")
     if arguments.processes > 1 and (arguments.once or arguments.reload):
-        raise CommandError("--processes can't be combined with --once or --reload.")
+        raise wrong_usage("--processes can't be combined with --once or --reload.")
     if arguments.metrics_port is not None and arguments.processes > 1:
-        raise CommandError(
+        raise wrong_usage(
             "--metrics-port serves one process. Start several workers with a port each, in place "
             "of --processes."
         )
     if arguments.metrics_port is not None and not 1 <= arguments.metrics_port <= LAST_PORT:
-        raise CommandError(
+        raise wrong_usage(
             f"--metrics-port must be from 1 to {LAST_PORT}, not {arguments.metrics_port}."
         )
     if arguments.once and arguments.reload:
-        raise CommandError("--once can't be combined with --reload.")
+        raise wrong_usage("--once can't be combined with --reload.")
 
 
 def _serve_metrics(port: int) -> None:
@@ -101,7 +108,7 @@ def _serve_metrics(port: int) -> None:
 def use_database(alias: str) -> None:
     """Keep workflows in this database, in place of DBOS["DATABASE"]."""
     if alias not in connections:
-        raise CommandError(
+        raise wrong_usage(
             f"--database {alias!r} isn't in DATABASES, which has {', '.join(connections)}."
         )
     settings.DBOS = {**getattr(settings, "DBOS", {}), "DATABASE": alias}

@@ -61,17 +61,23 @@ class Command(DatabaseCommand):
         tables = [table for table in done.values() if table.found]
         if not options["dry_run"]:
             self.audit("rotated the keys of values")
-        lines = _lines(tables) or [_nothing(options["plain"])]
+        lines = _lines(tables, is_trial=options["dry_run"]) or [_nothing(options["plain"])]
         self.answer([_as_json(table) for table in tables], lines)
         _check(tables)
 
 
-def _lines(tables: list[Rotated]) -> list[str]:
+def _lines(tables: list[Rotated], *, is_trial: bool) -> list[str]:
     if not tables:
         return []
-    heading = ("TABLE", "DATABASE", "ROWS", "CHANGED", "LEFT")
+    heading = ("TABLE", "DATABASE", "ROWS", "TO CHANGE" if is_trial else "CHANGED", "LEFT")
     rows = [
-        (table.table, table.database, *map(str, (table.found, table.changed, _left(table))))
+        (
+            table.table,
+            table.database,
+            str(table.found),
+            str(table.found - _left(table) if is_trial else table.changed),
+            str(_left(table)),
+        )
         for table in tables
     ]
     return table_of([heading, *rows])

@@ -6,7 +6,6 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.checks import Tags
-from django.core.management.base import CommandError
 
 from django_dbos.checks import TAG
 from django_dbos.executor.cli import command
@@ -75,6 +74,6 @@ class Command(EngineCommand):
                 )
             )
         except (TypeError, ValueError) as error:
-            raise CommandError(str(error)) from error
+            raise command.wrong_usage(str(error)) from error
         if code:
             raise SystemExit(code)
