@@ -59,7 +59,7 @@ def test_a_quick_run_measures_us_beside_the_bare_database(tmp_path: Path) -> Non
     assert "start in bulk" in run.stdout
     bare = rows(results, "start in bulk")[-1]
     assert bare.system == "bare"
-    assert 0 < bare.ratios["rate"] < 10
+    assert bare.ratios["rate"] > 0
 
 
 def test_a_system_that_cannot_be_installed_is_an_error_in_the_table() -> None:

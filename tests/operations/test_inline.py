@@ -65,7 +65,8 @@ def test_in_a_tests_transaction_a_call_starts_no_thread_and_no_executor() -> Non
 
     assert called() == "done"
     assert seen == [0]
-    assert set(threading.enumerate()) == before
+    # A thread of an earlier test may have ended meanwhile.
+    assert set(threading.enumerate()) <= before
     assert Workflow.objects.get().status == "SUCCESS"
 
 
