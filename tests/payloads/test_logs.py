@@ -243,7 +243,7 @@ def test_no_log_has_the_message_of_a_concealed_error(
 # Errors of the database, the network and the settings, whose messages have no value of a workflow.
 # A statement that writes values is in none of the places that log these.
 HARMLESS = {
-    "ClientDisconnected", "DatabaseError", "Error", "ImportError", "ImproperlyConfigured",
+    "ClientDisconnected", "DatabaseError", "ENDS", "Error", "ImportError", "ImproperlyConfigured",
     "InterfaceError", "InsufficientPrivilege", "LockTimeout", "OSError", "OUTAGE", "OverflowError",
     "ProgrammingError", "Refused", "RuntimeError", "StoreError", "Unavailable",
     "WorkflowDoesNotExist", "CancelledError",
