@@ -19,7 +19,7 @@ from asgiref.sync import markcoroutinefunction
 from django_dbos.consumers import channel_layer, messages, origins
 from django_dbos.core.values.plain_json import to_text
 from django_dbos.live.following import Follower
-from django_dbos.live.hub import OUTAGE
+from django_dbos.live.outages import OUTAGE
 from django_dbos.live.rates import Allowance
 from django_dbos.live.readers import Presence, Reader, Reason, Refused
 from django_dbos.telemetry import concealing

@@ -10,10 +10,9 @@ from typing import Any
 from django_dbos.core import names
 from django_dbos.core.texts import is_encodable
 from django_dbos.exceptions import PayloadTooLarge, SerializationError
-from django_dbos.live.hub import OUTAGE
+from django_dbos.live.outages import is_outage
 from django_dbos.live.readers import Reader, Refused
 from django_dbos.live.sending import send_message
-from django_dbos.store.errors import is_passing
 from django_dbos.telemetry import concealing
 from django_dbos.telemetry.rare_warnings import RareWarning
 
@@ -54,7 +53,7 @@ async def answer(reader: Reader, workflow_id: str, text: str) -> Mapping[str, An
     except (TypeError, ValueError, SerializationError, PayloadTooLarge) as error:
         return {"refused": key, "reason": str(error)}
     except Exception as error:
-        if isinstance(error, OUTAGE) and is_passing(error):
+        if is_outage(error):
             _is_away.warn(error)
             return {"refused": key, "reason": "unavailable"}
         logger.error(

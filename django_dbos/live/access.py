@@ -20,6 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django_dbos.conf import get_can_read, get_settings
 from django_dbos.live import offsets, tokens
 from django_dbos.live.batching import ask_in_turn
+from django_dbos.live.outages import is_outage
 from django_dbos.live.permissions import Facts, Question, read_facts
 from django_dbos.live.readers import Reader, Reason, Refused
 from django_dbos.telemetry import concealing
@@ -218,6 +219,9 @@ class Access:
             call = rule if iscoroutinefunction(rule) else sync_to_async(rule)
             return bool(await call(self.reader.user, workflow, self._kind, key))
         except Exception as error:
+            if is_outage(error):
+                # Nobody is refused for ever by what passes.
+                raise
             logger.error(
                 "DBOS['CAN_READ'] raised an error; access to workflow %r is refused",
                 self.workflow_id,

@@ -20,8 +20,9 @@ from django_dbos.live.batching import ask
 from django_dbos.live.event_feeds import EventFeed
 from django_dbos.live.feed import Feed
 from django_dbos.live.frames import EventPage, StreamPage
-from django_dbos.live.hub import OUTAGE, Hub, get_hub
+from django_dbos.live.hub import Hub, get_hub
 from django_dbos.live.looks import MAX_ENTRIES, MAX_EVENTS, Entries, Look, answer_all
+from django_dbos.live.outages import OUTAGE
 from django_dbos.live.readers import Reader
 from django_dbos.live.stream_feeds import StreamFeed
 from django_dbos.store.records import PageWanted

@@ -17,11 +17,10 @@ from django.utils.cache import patch_vary_headers
 from django_dbos.core import names
 from django_dbos.exceptions import PayloadTooLarge, SerializationError, WorkflowDoesNotExist
 from django_dbos.live import protocol
-from django_dbos.live.hub import OUTAGE
 from django_dbos.live.offsets import OffsetGone, TooManyEvents
+from django_dbos.live.outages import OUTAGE, is_outage
 from django_dbos.live.protocol import BadQuery, Reply
 from django_dbos.live.readers import Reader, Reason, Refused
-from django_dbos.store.errors import is_passing
 from django_dbos.telemetry.rare_warnings import RareWarning
 
 View = Callable[..., Awaitable[HttpResponseBase]]
@@ -103,7 +102,7 @@ async def _answer(view: View, request: HttpRequest, *args: Any, **kwargs: Any) -
         # It was deleted after the check.
         return response_of(_REFUSALS[Reason.FORBIDDEN])
     except OUTAGE as error:
-        if not is_passing(error):
+        if not is_outage(error):
             raise
         _is_away.warn(error)
         return response_of(AWAY)

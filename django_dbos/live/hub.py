@@ -17,11 +17,10 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import TypeVar, cast
 
-from django.db import InterfaceError, OperationalError
-
 from django_dbos.conf import get_settings
 from django_dbos.live.access import Access
 from django_dbos.live.feed import Feed
+from django_dbos.live.outages import OUTAGE
 from django_dbos.store import get_store
 from django_dbos.store.pubsub import Watch
 from django_dbos.telemetry import concealing
@@ -37,8 +36,6 @@ RELAXED = 10
 # shortest and the longest time between two rounds, in seconds.
 TOLERANCE = 1 / 6
 SHORTEST, LONGEST = 0.02, 5.0
-# The errors of a database that is away.
-OUTAGE = (OperationalError, InterfaceError)
 
 
 class _FeedWatch(Watch):

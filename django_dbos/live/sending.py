@@ -22,6 +22,7 @@ from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.live import rates
 from django_dbos.live.access import wait_for_step
 from django_dbos.live.batching import ask
+from django_dbos.live.outages import is_outage
 from django_dbos.live.permissions import Question, read_facts
 from django_dbos.live.readers import Reader, Reason, Refused
 from django_dbos.live.threads import in_thread
@@ -118,6 +119,8 @@ async def _is_allowed(
         call = rule if iscoroutinefunction(rule) else sync_to_async(rule)
         return bool(await call(user, workflow, new.topic or None))
     except Exception as error:
+        if is_outage(error):
+            raise
         logger.error(
             "DBOS['CAN_SEND'] raised an error; a message to workflow %r is refused",
             new.workflow_id,

@@ -16,8 +16,8 @@ from django_dbos.conf import get_settings
 from django_dbos.exceptions import WorkflowDoesNotExist
 from django_dbos.live import offsets, protocol
 from django_dbos.live.http import is_threaded, vary
-from django_dbos.live.hub import OUTAGE
 from django_dbos.live.offsets import Offset
+from django_dbos.live.outages import OUTAGE
 from django_dbos.live.protocol import Page, Query
 from django_dbos.live.readers import Presence, Refused
 from django_dbos.live.sources import Source

@@ -199,6 +199,62 @@ async def test_a_message_over_a_socket_is_refused_as_unavailable(async_db: None)
     assert await received(workflow_id) == [("", 1)]
 
 
+def asks_its_tables(user: User, *arguments: Any) -> bool:
+    return User.objects.filter(pk=user.pk, username="anna").exists()
+
+
+async def test_a_rule_whose_database_is_away_refuses_nobody(async_db: None, settings: Any) -> None:
+    """A page that is refused doesn't come again."""
+    settings.DBOS = {**settings.DBOS, "CAN_READ": asks_its_tables, "CAN_SEND": asks_its_tables}
+    user = await User.objects.acreate_user("anna")
+    client = AsyncClient()
+    await client.aforce_login(user)
+    workflow_id = (await echoes.astart()).workflow_id
+    body = json.dumps({"workflow_id": workflow_id, "message": 1, "idempotency_key": "k"})
+    path = address("streams", workflow_id, key="s")
+
+    for statuses, ask in (
+        ((503, 200), lambda: client.get(path)),
+        ((503, 204), lambda: client.post(PATH, body, content_type="application/json")),
+    ):
+        found = []
+        async with failing() as database:
+            for count in range(MANY):
+                database.left = count
+                found.append((await ask()).status_code)
+                if found[-1] != 503:
+                    break
+        assert (found[0], found[-1]) == statuses
+        assert len(found) >= 5
+
+
+async def test_a_socket_whose_rule_asks_a_database_that_is_away_comes_again(
+    async_db: None, settings: Any
+) -> None:
+    settings.DBOS = {**settings.DBOS, "CAN_READ": asks_its_tables}
+    await User.objects.acreate_user("anna")
+    workflow_id = (await echoes.astart()).workflow_id
+    path = f"/ws/dbos/streams/?workflow_id={workflow_id}&key=s"
+    codes = []
+
+    async with failing() as database:
+        for count in range(MANY):
+            # A user keeps the permissions that were read.
+            database.left = MANY
+            user = await User.objects.aget(username="anna")
+            database.left = count
+            socket = Socket(URLRouter(websocket_urlpatterns), path, (), user)
+            await socket.connect()
+            output = await socket.receive_output(LIMIT)
+            await socket.disconnect()
+            if output["type"] != "websocket.close":
+                break
+            codes.append(output["code"])
+
+    assert set(codes) == {4500}
+    assert len(codes) >= 4
+
+
 async def test_a_missing_table_is_no_outage(async_db: None) -> None:
     client: AsyncClient = await root()
     client.raise_request_exception = False
