@@ -41,7 +41,7 @@ from django_dbos.operations.forking import make_fork, request_of
 from django_dbos.operations.messages import new_message
 from django_dbos.operations.options import check_run_after
 from django_dbos.store import get_store
-from django_dbos.store.histories import Seen
+from django_dbos.store.history_checks import Seen
 
 
 def _cancel(workflow_ids: Sequence[str], options: Options) -> Answers:

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils.dateparse import parse_datetime
 
 from django_dbos.admin.base import MAX_COUNTED
-from django_dbos.store.histories import Seen
+from django_dbos.store.history_checks import Seen
 
 # Fields of the form that asks before: the answer, and the creation time of the newest workflow.
 ANSWER, NEWEST = "post", "newest"

@@ -8,7 +8,7 @@
 | `starting`, `messaging`, `control`, `queues` | what clients change, in their transactions |
 | `queue_state` | how many workflows queues have, and what holds them up |
 | `inquiries` | what workflows ask of people, and the answers |
-| `histories` | forks, rewinds, retries and deletions |
+| `histories`, `deletions` | forks, rewinds, retries and deletions, after `history_checks` |
 | `claims`, `holding`, `lending` | what an executor takes, holds and gives back |
 | `batches` | the writes of its runs |
 | `liveness`, `timers`, `retention`, `schedules`, `scheduled` | its duties |

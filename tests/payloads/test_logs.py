@@ -249,7 +249,7 @@ HARMLESS = {
     "WorkflowDoesNotExist", "CancelledError",
 }  # fmt: skip
 # Handlers of any error, around calls that read no value of a workflow and no code of the project.
-AROUND_THE_ENGINE = {"health.py", "store/histories.py", "store/listener.py"}
+AROUND_THE_ENGINE = {"health.py", "store/deletions.py", "store/listener.py"}
 # What is declared with a mistake is in the project's code.
 DECLARED = {"executor/declared_schedules.py"}
 
