@@ -33,7 +33,8 @@ class RareWarning:
                 self._unlogged += 1
                 return
             more, self._unlogged, self._logged_at = self._unlogged, 0, now
-        text = self._text % args
+        text, values = self._text, args
         if more:
-            text = f"{text} ({more} more since the last line)"
-        self._logger.warning("%s", text)
+            text, values = f"{text} (%d more since the last line)", (*args, more)
+        # With its arguments apart, by which collectors of logs group; and the place that warns.
+        self._logger.warning(text, *values, stacklevel=2)

@@ -339,6 +339,11 @@ async def test_a_flood_of_visitors_is_logged_once_a_minute(
     # Neither the engine nor Django says more.
     lines = [record.getMessage() for record in caplog.records]
     assert lines == [f"A visitor's message to {workflow_id!r} is refused: there are too many"]
+    # Collectors of logs group by the text without its values.
+    assert [(one.msg, one.args) for one in caplog.records] == [
+        (sending._too_many_of_visitors._text, (workflow_id,))
+    ]
+    assert caplog.records[0].module == "sending"
     caplog.clear()
     monkeypatch.setattr(rare_warnings, "INTERVAL", 0)
     await status_of(None, workflow_id)
