@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from functools import lru_cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,8 @@ MOST_DEFERRED = 100
 """A millisecond's work for the SDK, which an event loop may have to do at once."""
 NO_SPAN = otel_context.Context()
 _propagator = TraceContextTextMapPropagator()
+# Set in a run whose span isn't recorded, so that its steps need not ask the SDK.
+_is_unrecorded_run: ContextVar[bool] = ContextVar("_is_unrecorded_run", default=False)
 _installed: list[Callable[[], None]] = []
 """The calls that undo what instrument() has installed, the last first."""
 _installing = Lock()
@@ -139,13 +142,13 @@ class Tracing(Subscriber):
 
     def stepping(self, step: ObservedStep) -> AbstractContextManager[object] | None:
         """Open the span of a step, unless that of its run isn't sampled."""
-        if not trace.get_current_span().is_recording():
+        if not _is_recorded():
             return None
         return self._below(step, {})
 
     def waiting(self, step: ObservedStep, kind: str) -> AbstractContextManager[object] | None:
         """Open the span of a wait, unless that of its run isn't sampled."""
-        if not trace.get_current_span().is_recording():
+        if not _is_recorded():
             return None
         return self._below(step, {"dbos.wait.kind": str(kind)})
 
@@ -165,10 +168,15 @@ class Tracing(Subscriber):
             span.record_exception(_shown(step.run, error))
 
 
+def _is_recorded() -> bool:
+    """Return whether a span is recorded here; the SDK takes a microsecond to tell."""
+    return not _is_unrecorded_run.get() and trace.get_current_span().is_recording()
+
+
 class _RunSpan:
     """The span of a run, which is current during the call."""
 
-    __slots__ = ("_run", "_span", "_token")
+    __slots__ = ("_run", "_span", "_token", "_was_unrecorded")
 
     def __init__(self, span: Span, run: ObservedRun) -> None:
         self._span = span
@@ -176,12 +184,14 @@ class _RunSpan:
 
     def __enter__(self) -> None:
         self._token = otel_context.attach(trace.set_span_in_context(self._span))
+        self._was_unrecorded = _is_unrecorded_run.set(not self._span.is_recording())
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         otel_context.detach(self._token)
         if self._span.is_recording():
             self._note(error)
         self._span.end()
+        _is_unrecorded_run.reset(self._was_unrecorded)
 
     def _note(self, error: BaseException | None) -> None:
         self._span.set_attribute("dbos.workflow.status", self._run.ended_as)
@@ -249,9 +259,9 @@ class MeterSink:
     def defer(self, note: Callable[..., None], *values: object) -> None:
         """Call `note` at the next collection at the latest.
 
-        It is called now within a recording span, of which the SDK may keep an exemplar.
+        It is called now within a span that is recorded: the SDK may keep an exemplar of it.
         """
-        if trace.get_current_span().is_recording():
+        if _is_recorded():
             note(*values)
             return
         self._deferred.append((note, values))

@@ -184,36 +184,38 @@ def publish(event: str, *values: object) -> None:
 
 
 def around(event: str, *values: object) -> AbstractContextManager[object]:
-    """Return the contexts that subscribers put around a call; nothing in them fails the call."""
-    takers = _takers.get(event)
-    return NOTHING if takers is None else _Around(takers, values)
+    """Enter the contexts that subscribers put around a call; the returned one leaves them.
+
+    Nothing in them fails the call.
+    """
+    entered: list[AbstractContextManager[object]] = []
+    for subscriber, method in _takers.get(event, ()):
+        try:
+            context = method(*values)
+            if context is not None:
+                context.__enter__()
+                entered.append(context)
+        except Exception as failure:
+            _log(subscriber, failure)
+    return _Entered(entered) if entered else NOTHING
 
 
 NOTHING: AbstractContextManager[object] = nullcontext()
 
 
-class _Around:
-    """The contexts of all subscribers; their errors are logged, and those of the call go on."""
+class _Entered:
+    """Contexts that have been entered; their errors are logged, and those of the call go on."""
 
-    __slots__ = ("_entered", "_takers", "_values")
+    __slots__ = ("_contexts",)
 
-    def __init__(self, takers: tuple[Taker, ...], values: tuple[object, ...]) -> None:
-        self._takers = takers
-        self._values = values
-        self._entered: list[AbstractContextManager[object]] = []
+    def __init__(self, contexts: list[AbstractContextManager[object]]) -> None:
+        self._contexts = contexts
 
     def __enter__(self) -> None:
-        for subscriber, method in self._takers:
-            try:
-                context = method(*self._values)
-                if context is not None:
-                    context.__enter__()
-                    self._entered.append(context)
-            except Exception as failure:
-                _log(subscriber, failure)
+        """Nothing is left to do."""
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        for context in reversed(self._entered):
+        for context in reversed(self._contexts):
             try:
                 context.__exit__(kind, error, traceback)
             except Exception as failure:

@@ -15,7 +15,7 @@ pytest.importorskip("opentelemetry.sdk")
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 from opentelemetry.trace import StatusCode
 
 from django_dbos.executor.executor import Executor
@@ -133,6 +133,26 @@ def test_a_trace_that_is_not_sampled_is_carried_and_makes_no_span(
     flags = Workflow.objects.get().traceparent.rpartition("-")[2]
     assert not int(flags, 16) & 1
     assert exporter.get_finished_spans() == ()
+
+
+def test_a_run_decides_whether_its_steps_are_spans(exporter: InMemorySpanExporter) -> None:
+    def names(sampler: Sampler) -> list[str]:
+        exporter.clear()
+        made = TracerProvider(sampler=sampler)
+        made.add_span_processor(SimpleSpanProcessor(exporter))
+        opentelemetry.instrument(tracer_provider=made)
+        try:
+            traced.in_own_span.start()
+            run_until_idle()
+        finally:
+            opentelemetry.uninstrument()
+        return [span.name for span in exporter.get_finished_spans()]
+
+    assert names(ALWAYS_OFF) == []
+    assert names(ALWAYS_ON) == ["traced.work", "traced.in_own_span"]
+    # That of a run doesn't outlast it.
+    with TracerProvider().get_tracer("test").start_as_current_span("request"):
+        assert opentelemetry._is_recorded()
 
 
 def test_a_failing_exporter_harms_no_run(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:

@@ -37,6 +37,14 @@ async def in_async() -> int:
     return await child.acall()
 
 
+@dbos.workflow(name="traced.in_own_span")
+def in_own_span() -> int:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    with TracerProvider().get_tracer("test").start_as_current_span("own"):
+        return work()
+
+
 def write_spans(path: str) -> None:
     """Append each span to a file, as one line of JSON."""
     from opentelemetry.sdk.trace import TracerProvider
