@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.utils import timezone
 
@@ -507,15 +508,11 @@ async def test_the_async_twins(async_db: None) -> None:
     assert await dbos.schedules.aresume("hourly")
     await dbos.schedules.aedit("hourly", priority=2)
     assert (await dbos.schedules.atrigger("hourly")).workflow_id
-    last = await _anow()
+    last = await sync_to_async(now)()
     assert len(await dbos.schedules.abackfill("hourly", last - 2 * HOUR, last)) == 2
     with pytest.raises(ValueError, match="run time"):
         await dbos.schedules.areset("hourly")
     await dbos.schedules.adelete("hourly")
-
-
-async def _anow() -> datetime:
-    return datetime.now(UTC)
 
 
 def test_workflow_code_may_change_schedules_and_its_calls_are_recorded() -> None:
