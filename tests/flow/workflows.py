@@ -7,15 +7,18 @@ from typing import Any
 from django.utils import timezone
 
 import django_dbos as dbos
+from django_dbos.store import get_store
 
 ran: list[Any] = []
 
 
 def due_in(handle: Any) -> float:
-    """Return the seconds until a delayed workflow is due."""
+    """Return the seconds until a delayed workflow is due, by the clock that decides it."""
     due_at = handle.describe().due_at
     assert due_at is not None
-    return float((due_at - timezone.now()).total_seconds())
+    aware = due_at if timezone.is_aware(due_at) else timezone.make_aware(due_at)
+    store = get_store()
+    return float((aware - store.read_clock(store.session())).total_seconds())
 
 
 @dbos.workflow
