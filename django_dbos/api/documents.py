@@ -66,7 +66,8 @@ def import_workflows(document: Mapping[str, Any], *, run: bool = False) -> list[
 
     They may come from a database of the other kind. Nothing runs them: one that was active arrives
     as CANCELLED, with its history, and `resume()` lets it go on. Schedules, deduplication beyond
-    the end, and places in queues stay behind. Import only what you trust: values become objects.
+    the end, and places in queues stay behind. Plain values are encrypted and large ones offloaded,
+    as those of other calls are. Import only what you trust: values become objects.
 
     Args:
         document: The document, as it was exported.
@@ -78,6 +79,7 @@ def import_workflows(document: Mapping[str, Any], *, run: bool = False) -> list[
     Raises:
         ImportRefused: A workflow of the document exists already, or the document is damaged. The
             message names the id or the place.
+        OffloadFailed: The storage of large values has failed. Nothing was imported.
     """
     refuse_on_loop("import_workflows")
     return importing.import_document(get_store(), document, run=run)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError
 from django.db.models import QuerySet
 
+from django_dbos import offloading
 from django_dbos.core.ids import new_uuid
 from django_dbos.core.names import check_workflow_id
 from django_dbos.core.numbers import check_bool
 from django_dbos.core.status import ACTIVE, Status
 from django_dbos.exceptions import ImportRefused
+from django_dbos.operations import rotation
 from django_dbos.operations.exporting import FORMAT, VERSION
 
 if TYPE_CHECKING:
@@ -60,6 +62,9 @@ def import_document(store: Store, document: Any, *, run: bool = False) -> list[s
     for workflow, parts in found:
         _renew_token(workflow, parts)
     to_run = [workflow["workflow_id"] for workflow, _ in found if workflow["status"] in ACTIVE]
+    _refuse_existing(store, ids)
+    # Not in the transaction: a storage takes its time, and SQLite has one writer.
+    found = [_as_stored_here(one) for one in found]
     with store.session().transaction():
         _refuse_existing(store, ids)
         workflows = [_workflow_row(workflow) for workflow, _ in found]
@@ -165,6 +170,31 @@ def _refuse_existing(store: Store, ids: list[str]) -> None:
             f"There are workflows with the ids {named}{more} already. Nothing was imported; import "
             "into a database without them."
         )
+
+
+def _as_stored_here(found: Found) -> Found:
+    """Return rows whose values are stored as new ones are: encrypted, and large ones offloaded."""
+    from django_dbos.models import Workflow
+    from django_dbos.store import documents
+
+    workflow, parts = found
+    return _with_values_here(Workflow, workflow), {
+        name: [_with_values_here(documents.PARTS[name], row) for row in rows]
+        for name, rows in parts.items()
+    }
+
+
+def _with_values_here(model: Any, row: Fields) -> Fields:
+    from django_dbos.store.values import VALUE_COLUMNS
+
+    changed = dict(row)
+    for column in VALUE_COLUMNS.get(model, ()):
+        if (text := row.get(column)) is not None:
+            text = rotation.sealed(text)
+            # Errors of attempts stay in their rows.
+            is_kept = column == "attempt_errors_text"
+            changed[column] = text if is_kept else offloading.offload(text)
+    return changed
 
 
 def _workflow_row(workflow: dict[str, Any]) -> dict[str, Any]:

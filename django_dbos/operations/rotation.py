@@ -12,14 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import Q
 
 from django_dbos import encryption, offloading
 from django_dbos.core import compound
 from django_dbos.exceptions import EncryptionKeyMissing, SerializationError
-from django_dbos.store.base import Store
+
+if TYPE_CHECKING:
+    from django_dbos.store.base import Store
 
 # Rows that are read at once.
 BATCH = 500
@@ -129,10 +131,13 @@ def _again(text: str, *, with_plain: bool) -> str:
     if text.startswith(offloading.PREFIX):
         return text
     again = encryption.encrypt_again(text)
-    if not with_plain:
-        return again
+    return sealed(again) if with_plain else again
+
+
+def sealed(text: str) -> str:
+    """Return a stored text whose plain values are encrypted, if there is a primary key."""
     # The parts, not the whole: what is in a row tells which objects and keys it needs.
-    return compound.with_parts(again, _sealed) if compound.is_compound(again) else _sealed(again)
+    return compound.with_parts(text, _sealed) if compound.is_compound(text) else _sealed(text)
 
 
 def _sealed(text: str) -> str:

@@ -294,6 +294,48 @@ def test_encrypted_values_stay_so_unless_they_are_to_be_decrypted(
             handle.get_result(0)
 
 
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_an_import_stores_values_as_they_are_stored_here(
+    use_keys: UseKeys, settings: Any, tmp_path: Path, is_encrypted: bool
+) -> None:
+    large = "".join(map(str, range(2_000)))
+    handle = pay.using(workflow_id="paid").start(large)
+    handle.send({"note": large}, topic="note")
+    run_until_idle()
+    result = handle.get_result(0)
+    handle.send({"note": large}, topic="note")
+    document = through_json(handle.export())
+    clear()
+
+    use_keys(*(["2025"] if is_encrypted else []))
+    storage = {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(tmp_path)},
+    }
+    settings.STORAGES = {**settings.STORAGES, "values": storage}
+    settings.DBOS = {**settings.DBOS, "OFFLOAD": {"STORAGE": "values", "ABOVE": 1_024}}
+    dbos.import_workflows(document)
+
+    # Errors of attempts stay in their rows.
+    kept: set[Any] = set()
+    texts: set[Any] = set()
+    for model, columns in VALUE_COLUMNS.items():
+        if model is Workflow or model in documents.PARTS.values():
+            for column in columns:
+                found = kept if column == "attempt_errors_text" else texts
+                found.update(model._base_manager.values_list(column, flat=True))
+    texts.discard(None)
+    assert max(map(len, texts)) < 1_024
+    assert sum(text.startswith("!offloaded:") for text in texts) >= 3
+    if is_encrypted:
+        assert all(text.startswith("!") for text in (kept | texts) - {None})
+    assert handle.get_result(0) == result
+    assert Workflow.objects.get(pk="paid").input["args"] == [large]
+    handle.rewind(2)
+    run_until_idle()
+    assert handle.get_result(0) == result
+
+
 def test_decryption_needs_the_key(use_keys: UseKeys) -> None:
     use_keys("2025")
     handle = make_finished()
