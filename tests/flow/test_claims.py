@@ -203,6 +203,20 @@ def test_all_kept_places_are_served_however_few_slots_there_are(
     assert len(claim(store, executor_id, limit=2)[0]) == 2
 
 
+@pytest.mark.rule(55)
+def test_of_kept_places_those_of_a_higher_priority_come_first(
+    store: Store, executor_id: str
+) -> None:
+    make_queue(concurrency=4, hold_while_waiting=True)
+    low, high = start(store, 2), start(store, 2, priority=1)
+    claim(store, executor_id)
+    rows_of(low + high).update(executor_id=None)
+    make_again(low + high, status="ENQUEUED")
+
+    assert claim(store, executor_id, limit=1)[0] == high[:1]
+    assert claim(store, executor_id)[0] == high[1:] + low
+
+
 @pytest.mark.rule(54)
 def test_kept_places_are_within_the_limit_of_the_worker(store: Store, executor_id: str) -> None:
     make_queue(concurrency=5, worker_concurrency=2, hold_while_waiting=True)
@@ -412,6 +426,20 @@ def test_a_partition_has_its_own_limits(store: Store, executor_id: str) -> None:
     assert claim(store, executor_id)[0] == []
     free(claimed)
     assert len(claim(store, executor_id)[0]) == 4
+
+
+@pytest.mark.rule(57)
+def test_what_goes_on_and_what_is_new_share_the_limit_of_their_key(
+    store: Store, executor_id: str
+) -> None:
+    """They are found one after the other, each within the limit."""
+    make_queue(partition_concurrency=2)
+    ids = start(store, 4, partition_key="a")
+    make_again(ids[2:])
+
+    assert claim(store, executor_id)[0] == ids[2:]
+    free(ids[2:3])
+    assert claim(store, executor_id)[0] == ids[:1]
 
 
 @pytest.mark.rule(57)

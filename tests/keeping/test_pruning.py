@@ -48,6 +48,14 @@ def endless(number: int) -> None:
     dbos.recv(timeout=None)
 
 
+@dbos.workflow(name="keep.renews")
+def renews(number: int) -> None:
+    child.using(workflow_id=f"child-{number}").start()
+    if number == 1:
+        dbos.continue_as_new(2)
+    dbos.recv(timeout=None)
+
+
 @dbos.workflow(name="keep.fails")
 def fails() -> None:
     raise ValueError("on purpose")
@@ -119,6 +127,18 @@ def test_a_child_of_a_past_run_does_not_stay(store: Store, session: Session) -> 
 
     assert prune(store, session) == {("keep.child", "SUCCESS"): 1}
     assert handle.get_status() == "WAITING"
+
+
+def test_the_last_step_of_a_past_run_and_the_first_of_this_one_are_told_apart(
+    store: Store, session: Session
+) -> None:
+    handle = renews.start(1)
+    run_until_idle()
+    age()
+
+    assert prune(store, session) == {("keep.child", "SUCCESS"): 1}
+    ids = set(Workflow.objects.values_list("workflow_id", flat=True))
+    assert ids == {handle.workflow_id, "child-2"}
 
 
 def test_rules_by_status_name_and_count(store: Store, session: Session) -> None:

@@ -305,6 +305,20 @@ def test_a_taken_deduplication_id_is_refused() -> None:
     assert len(handle.steps()) == 1
 
 
+def test_an_id_that_an_ended_workflow_keeps_is_free_when_its_time_is_over() -> None:
+    handle = child.using(deduplication_id="d").start("x")
+    run_until_idle()
+    child.using(deduplication_id="d", unique_for=3_600.0).start("y")
+    run_until_idle()
+
+    with pytest.raises(ChangeRefused, match="deduplication id"):
+        handle.rewind(1)
+    advance(3_601)
+    handle.rewind(1)
+
+    assert handle.get_status() == "ENQUEUED"
+
+
 def test_a_workflow_that_retention_deletes_is_gone(original: dbos.WorkflowHandle[Any]) -> None:
     session = get_store().session()
     session.run("mark_for_deletion", {"workflow_ids": session.pack([original.workflow_id])})

@@ -177,6 +177,31 @@ def test_an_executor_that_was_declared_dead_claims_nothing(store: Store, executo
     assert not store.heartbeat(store.session(), executor_id, None).is_registered
 
 
+@many_writers
+@pytest.mark.rule(4)
+def test_an_executor_is_not_declared_dead_while_it_claims(
+    store: Store, session: Session, executor_id: str
+) -> None:
+    """Recovery would look for its workflows before the claim is committed, and find none."""
+    new = [new_workflow() for _ in range(2)]
+    store.start_workflows(new)
+    lane = Lane("default", 0)
+    options: dict[str, Any] = {"names": ["tests.work"], "above": -1, "limit": 1}
+    signs = {"executor_id": executor_id, "is_unlocked": True, "silence": -1.0}
+
+    with transaction.atomic():
+        claims, _ = store.claim_workflows(store.session(), executor_id, lane, **options)
+        assert session.run("declare_dead", signs) == []
+    with transaction.atomic():
+        assert store.session().run("declare_dead", signs)
+        # Nor does a claim wait for that.
+        assert store.claim_workflows(session, executor_id, lane, **options)[0] == []
+    recovered = store.recover_executor(session, executor_id, is_unlocked=True, silence=-1.0)
+
+    assert recovered is not None
+    assert recovered.enqueued == [claim.workflow_id for claim in claims] == [new[0].workflow_id]
+
+
 @pytest.mark.rule(8)
 def test_a_checkpoint_since_the_claim_resets_the_count(
     store: Store, executor_id: str, claim: Claims
@@ -193,6 +218,20 @@ def test_a_checkpoint_since_the_claim_resets_the_count(
             found = store.claim_workflow(store.session(), executor_id, one.workflow_id)
             assert found is not None
             stuck, moving = (found, moving) if one is stuck else (stuck, found)
+
+
+@pytest.mark.rule(8)
+def test_a_checkpoint_of_an_earlier_claim_does_not_reset_the_count(
+    store: Store, executor_id: str, claim: Claims
+) -> None:
+    held = claim()
+    verdicts(store, store.session(), executor_id, step(held))
+
+    for attempt in range(1, 4):
+        store.recover_executor(store.session(), executor_id, is_unlocked=True)
+        assert Workflow.objects.get().recovery_attempts == attempt
+        executor_id = register(store)
+        assert store.claim_workflow(store.session(), executor_id, held.workflow_id)
 
 
 @pytest.mark.rule(8)

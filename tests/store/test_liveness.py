@@ -98,6 +98,19 @@ def test_an_executor_within_its_lease_is_not_recovered(
     assert store.list_held(session, executor_id).claims == {held.workflow_id: held.claim_number}
 
 
+@pytest.mark.rule(5)
+def test_an_executor_whose_lock_is_free_is_recovered_after_its_silence(
+    store: Store, session: Session
+) -> None:
+    """It may just have lost the connection that held the lock, and is about to take it again."""
+    other, silence = register(store, lease=7_200.0), 3_600.0
+
+    assert store.recover_executor(session, other, is_unlocked=True, silence=silence) is None
+    age(other, timedelta(seconds=silence + 1))
+    assert store.recover_executor(session, other, is_unlocked=False, silence=silence) is None
+    assert store.recover_executor(session, other, is_unlocked=True, silence=silence) is not None
+
+
 @pytest.mark.rule(1)
 def test_the_workflows_of_an_executor_without_a_row_are_enqueued(
     store: Store, session: Session, executor_id: str, claim: Callable[..., Claim]

@@ -16,6 +16,7 @@ from django_dbos.core.records import (
 from django_dbos.models import Workflow
 from django_dbos.store.base import Store
 from django_dbos.store.sessions import Session
+from tests.capabilities import many_writers
 from tests.store.conftest import new_workflow
 
 Claims = Callable[..., Claim]
@@ -82,3 +83,23 @@ def test_workflows_past_their_deadlines_are_cancelled(
     assert store.expire_deadlines(session, limit=10) == ([expired.workflow_id], [])
     assert Workflow.objects.get(pk=expired.workflow_id).status == "CANCELLED"
     assert Workflow.objects.get(pk=other.workflow_id).status == "PENDING"
+
+
+@many_writers
+@pytest.mark.rule(2)
+def test_a_sweep_passes_over_rows_that_a_transaction_has_locked(
+    store: Store, session: Session, claim: Claims
+) -> None:
+    delayed = [new_workflow(queue_name=name, delay=60.0) for name in ("locked", "free")]
+    store.start_workflows(delayed)
+    expired = [claim(timeout=timedelta(hours=1)).workflow_id for _ in range(2)]
+    store.advance(3601.0)
+
+    with transaction.atomic():
+        locked = [delayed[0].workflow_id, expired[0]]
+        assert len(Workflow.objects.select_for_update().filter(pk__in=locked)) == 2
+        assert store.enqueue_due(session, limit=10) == [("free", 0)]
+        assert store.expire_deadlines(session, limit=10) == ([expired[1]], [])
+
+    assert store.enqueue_due(session, limit=10) == [("locked", 0)]
+    assert store.expire_deadlines(session, limit=10) == ([expired[0]], [])
