@@ -234,13 +234,33 @@ def test_of_two_starts_with_one_id_the_second_waits_for_the_first(commits: bool)
     assert Workflow.objects.get().input["args"] == ([1] if commits else [2])
 
 
-def waits_for_another() -> bool:
+def waits_for_another(function: str = "dbos_start_workflow") -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
-            "AND datname = current_database() AND query LIKE '%%dbos_start_workflow%%'"
+            "AND datname = current_database() AND query LIKE %s",
+            [f"%{function}%"],
         )
         return bool(cursor.fetchone()[0])
+
+
+def test_of_two_merges_of_attributes_the_second_waits_for_the_first() -> None:
+    """It would write over what it hasn't read."""
+    call("dbos_start_workflow", ELSEWHERE, [1], workflow_id="w")
+
+    def merge() -> None:
+        call("dbos_set_attributes", "w", {"b": 2}, merge=True)
+        connection.close()
+
+    with another_session() as first:
+        run_on(first, "SELECT dbos_set_attributes('w', '{\"a\": 1}', true)")
+        second = threading.Thread(target=merge)
+        second.start()
+        eventually(lambda: waits_for_another("dbos_set_attributes"))
+        first.commit()
+        second.join(LIMIT)
+
+    assert Workflow.objects.get().attributes == {"a": 1, "b": 2}
 
 
 @pytest.mark.rule(89)

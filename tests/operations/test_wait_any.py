@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models import QuerySet
 
 import django_dbos as dbos
@@ -330,6 +330,30 @@ def test_rows_of_an_earlier_suspension_wake_nothing() -> None:
     other.send(("event", 1))
     run_until_idle()
     assert handle.get_result() == ["event", "1"]
+
+
+@pytest.mark.rule(70)
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_an_earlier_suspension_has_left_wakes_nothing() -> None:
+    handle, _ = waiting_with(waits)
+    number = row_of(handle).claim_number
+    Wake(
+        workflow_id=handle.workflow_id,
+        part=99,
+        claim_number=number - 1,
+        wake_kind="message",
+        wake_workflow_id=handle.workflow_id,
+        wake_name="earlier",
+    ).save_base(force_insert=True)
+
+    handle.send("too late", topic="earlier")
+    with transaction.atomic():
+        # Another statement wakes receivers after a commit.
+        handle.send("too late", topic="earlier")
+    run_until_idle()
+
+    # It wasn't even claimed, to find out that it still waits.
+    assert row_of(handle).claim_number == number
 
 
 @pytest.mark.rule(50)

@@ -152,6 +152,21 @@ def test_claims_come_in_the_order_of_the_queue(store: Store, executor_id: str) -
     assert [one.workflow_id for one in first + second] == [one.workflow_id for one in new]
 
 
+@many_writers
+@pytest.mark.rule(49)
+def test_a_locked_workflow_is_passed_over(store: Store, session: Session, executor_id: str) -> None:
+    locked, other = new_workflow(), new_workflow()
+    store.start_workflows([locked, other])
+
+    with transaction.atomic():
+        Workflow.objects.select_for_update().get(pk=locked.workflow_id)
+        claims, _ = store.claim_workflows(
+            session, executor_id, Lane("default", 0), names=["tests.work"], above=-1, limit=1
+        )
+
+    assert [claim.workflow_id for claim in claims] == [other.workflow_id]
+
+
 @pytest.mark.rule(9)
 def test_only_registered_functions_are_claimed(store: Store, executor_id: str) -> None:
     store.start_workflows([new_workflow(name="unknown"), new_workflow()])
