@@ -493,6 +493,25 @@ def test_an_entry_wins_when_it_is_there_or_wont_come(facts: Any, output: str | N
     assert questions([write], is_repeat=False).entries == {("o", "k", 2)}
 
 
+@pytest.mark.rule(70)
+@pytest.mark.parametrize(
+    ("value", "output"), [("5", '{"winner": 0, "value": 5}'), (None, '{"winner": 0}')]
+)
+def test_an_entry_of_the_same_batch_wins_with_its_value(value: str | None, output: str) -> None:
+    """It is in the table only after the wait's look-ups."""
+    facts = holding(
+        held={"w": (3, False), "o": (3, False)},
+        workflows={"o": found()},
+        tails={("o", "k"): (1, False)},
+    )
+    write = wait(any_of(Wake.of_stream("o", "k", 2)))
+
+    plan = decide([entry(value, workflow_id="o"), write], facts)
+
+    assert plan.answers[1].checkpoint is not None
+    assert plan.answers[1].checkpoint.output == output
+
+
 @pytest.mark.rule(17)
 @pytest.mark.rule(70)
 def test_a_timeout_has_the_timer_with_which_the_wait_began() -> None:

@@ -388,6 +388,8 @@ class _Decision:
             answer = Answer(verdict=Verdict.REFUSED, refusal=refusal, subject=write.key)
             return self._stop(write, answer)
         self.facts.tails[key] = (offset + 1, write.value is None)
+        # A wait that comes after it in the batch takes its value.
+        self.facts.entries[*key, offset + 1] = write.value
         self.plan.entries.append(Entry.from_write(write, offset + 1))
         return self._record(write.checkpoint)
 

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from django_dbos.core.records import Answer, Claim, RecordEntry, Refusal, Verdict, Write
+from django_dbos.core.records import (
+    Answer,
+    Claim,
+    RecordEntry,
+    RecordWait,
+    Refusal,
+    Verdict,
+    Wake,
+    Write,
+)
 from django_dbos.models import Checkpoint, StreamEntry
 from django_dbos.store.base import Store
 from tests.store.conftest import checkpoint, entry, step
@@ -114,3 +123,31 @@ def test_a_repeated_batch_finds_its_own_entries(
     store.apply(session, executor_id, writes, is_repeat=True)
 
     assert [value for _, _, value in entries()] == ["0", "1"]
+
+
+@pytest.mark.rule(70)
+def test_a_wait_for_any_takes_the_value_of_an_entry_of_its_own_batch(
+    store: Store, session: Any, executor_id: str, claim: Claims
+) -> None:
+    """The value isn't in the table when the batch is decided."""
+    writer, waiter = claim(), claim()
+    awaited = replace(Wake.of_stream(writer.workflow_id, "s", 1), position=0)
+    wait = RecordWait(
+        workflow_id=waiter.workflow_id,
+        claim_number=waiter.claim_number,
+        checkpoint=checkpoint(waiter),
+        wake=Wake.of_any(waiter.workflow_id, [awaited], "an entry"),
+        timeout=None,
+    )
+
+    plan = store.apply(
+        session,
+        executor_id,
+        [entry(writer, "0"), entry(writer, "1"), wait],
+        is_repeat=False,
+    )
+
+    outcome = plan.answers[2].checkpoint
+    assert outcome is not None
+    assert outcome.output == '{"winner": 0, "value": 1}'
+    assert Checkpoint.objects.get(workflow_id=waiter.workflow_id).output_text == outcome.output
