@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
@@ -106,8 +106,7 @@ class Demo:
 
     def read_progress(self, workflow_id: str, offset: int = 0) -> list[dict[str, Any]]:
         with self.follow(workflow_id, offset) as stream:
-            frames = [json.loads(text) for text in stream]
-        return [frame for frame in frames if "tag" not in frame]
+            return list(frames_of(stream))
 
     def kill_worker(self) -> int:
         pid = int(self.pid_file.read_text())
@@ -173,6 +172,14 @@ def running(environment: dict[str, str]) -> Iterator[Demo]:
         sys.stdout.write(demo.output)
 
 
+def frames_of(stream: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the frames behind the one with the tag."""
+    for text in stream:
+        frame = json.loads(text)
+        if "tag" not in frame:
+            yield frame
+
+
 def wait_for(condition: Callable[[], bool], demo: Demo) -> None:
     deadline = time.monotonic() + LIMIT
     while not condition():
@@ -202,9 +209,9 @@ def test_an_order_outlives_its_workers(environment: dict[str, str]) -> None:
         frames: list[dict[str, Any]] = []
         killed: list[int] = []
         with demo.follow(workflow_id) as stream:
-            for text in stream:
-                frames.append(json.loads(text))
-                stage = frames[-1].get("value", {}).get("stage")
+            for frame in frames_of(stream):
+                frames.append(frame)
+                stage = frame.get("value", {}).get("stage")
                 if stage in ("reserved", "packing"):
                     killed.append(demo.kill_worker())
                 if stage == "awaiting_payment":
@@ -268,7 +275,7 @@ def test_ctrl_c_leaves_no_process_behind(environment: dict[str, str]) -> None:
     with running(environment) as demo:
         workflow_id = demo.order()
         with demo.follow(workflow_id) as stream:
-            json.loads(stream.recv())
+            next(frames_of(stream))
 
             code = demo.stop(signal.SIGINT)
 
