@@ -6,7 +6,7 @@ pair once more with naive datetimes. tox.ini says what is left out, and why.
 The servers are started once for all environments. Pairs without a Python on this machine are
 listed and left out; with `CI` set, the ends of the matrix must have run.
 
-tox runs `JOBS` environments at a time (default: three more than there are cores, at most 6), and
+tox runs `JOBS` environments at a time (default: two more than there are cores, at most 4), and
 prints the output of those that fail. The last line counts all tests; a check without tests counts
 as one.
 """
@@ -180,7 +180,7 @@ def is_short_of_ci(pairs: list[Pair]) -> bool:
 def run_tox(environments: list[str], variables: dict[str, str]) -> int:
     """Run the environments in parallel; return tox's exit code. Ctrl-C stops all of them."""
     # More than there are cores: the tests wait for processes and browsers for much of their time.
-    jobs = os.environ.get("JOBS") or str(min((os.cpu_count() or 1) + 3, 6))
+    jobs = os.environ.get("JOBS") or str(min((os.cpu_count() or 1) + 2, 4))
     options = ["--parallel", jobs, "--parallel-no-spinner", "--result-json", RESULTS / "tox.json"]
     # With CI set, tox would list the dependencies, and with them all output.
     options += ["--no-list-dependencies", "-e", ",".join(environments)]
