@@ -250,8 +250,9 @@ def protect(home: Home) -> None:
         return
     password = new_password(home.password_file)
     # Without a server, which somebody could connect to. SET keeps it out of any log. Iterations
-    # take three quarters of a client's time to connect, and only protect a weak password.
-    settings = "SET log_statement = none; SET scram_iterations = 1"
+    # take three quarters of a client's time to connect, and only protect a weak password; Go's pq
+    # refuses a number of fewer than four digits.
+    settings = "SET log_statement = none; SET scram_iterations = 1000"
     told = f"{settings}; ALTER ROLE postgres PASSWORD '{password}'\n"
     done = home.run_with(told, "postgres", "--single", "-D", home.data, "postgres")
     if done.returncode or "ERROR" in done.stdout:
