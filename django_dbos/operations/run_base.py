@@ -6,9 +6,9 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -252,17 +252,9 @@ class BaseRun:
             return False
         return self.branches is None or self.branches.is_at_rest
 
-    @contextmanager
-    def attempting(self) -> Iterator[None]:
-        """Count a step that an async run is in."""
-        self.attempts += 1
-        try:
-            yield
-        finally:
-            self.attempts -= 1
-            if self.interruption is not None:
-                # A wait beside it may end now.
-                self.host.store.wakeups.notify([run_key(self.workflow_id)])
+    def attempting(self) -> AbstractContextManager[None]:
+        """Count a step that an async run is in, for the length of a block."""
+        return _Attempting(self)
 
     def note_children(self, workflow_ids: Iterable[str], queue_name: str) -> None:
         """Note children that can't run if this run has the last place of their queue."""
@@ -471,3 +463,22 @@ class BaseRun:
         """
         while self.lets_steps_end:  # noqa: ASYNC110
             await asyncio.sleep(STEPS_PAUSE)
+
+
+class _Attempting(AbstractContextManager[None]):
+    """The part of an async run that is in a step."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: BaseRun) -> None:
+        self._run = run
+
+    def __enter__(self) -> None:
+        self._run.attempts += 1
+
+    def __exit__(self, *error: object) -> None:
+        run = self._run
+        run.attempts -= 1
+        if run.interruption is not None:
+            # A wait beside it may end now.
+            run.host.store.wakeups.notify([run_key(run.workflow_id)])

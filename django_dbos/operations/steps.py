@@ -36,7 +36,8 @@ async def _anew(
 ) -> Any:
     """Attempt a step that isn't recorded, until its outcome is."""
     run, recorder = call.run, Recorder(call, step)
-    await apause_until_due(recorder)
+    if call.has_waited:
+        await apause_until_due(recorder)
     if step.is_atomic:
         return await arun_atomic(recorder, args, kwargs)
     while True:

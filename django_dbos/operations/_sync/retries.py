@@ -24,6 +24,6 @@ def retry(recorder: Recorder, error: BaseException) -> Checkpoint | None:
 
 
 def pause_until_due(recorder: Recorder) -> None:
-    """Wait until the next attempt is due, if an earlier run has made one."""
-    if recorder.call.has_waited and (left := recorder.call.remaining) > 0:
+    """Wait until the next attempt is due, after one of an earlier run."""
+    if (left := recorder.call.remaining) > 0:
         waits.pause(recorder.call, recorder.wake, left)

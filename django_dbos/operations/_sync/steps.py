@@ -33,7 +33,8 @@ def run_step(run: Run, step: StepDefinition, args: tuple[Any, ...], kwargs: dict
 def _new(call: Call, step: StepDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Attempt a step that isn't recorded, until its outcome is."""
     run, recorder = call.run, Recorder(call, step)
-    pause_until_due(recorder)
+    if call.has_waited:
+        pause_until_due(recorder)
     if step.is_atomic:
         return run_atomic(recorder, args, kwargs)
     while True:
