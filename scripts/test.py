@@ -66,7 +66,7 @@ class Result:
     def __str__(self) -> str:
         skipped = f", {self.skipped} skipped" if self.skipped else ""
         counts = f"{self.passed} passed, {self.failed} failed{skipped}"
-        return f"{self.name:32}{counts:40}{self.seconds:6.0f} s"
+        return f"{self.name:38}{counts:40}{self.seconds:6.0f} s"
 
 
 def main() -> int:
