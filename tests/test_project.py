@@ -164,3 +164,14 @@ def test_what_tox_leaves_out_is_there() -> None:
 
     assert left_out
     assert [path for path in left_out if not (PROJECT / path).exists()] == []
+
+
+def test_only_the_store_fields_and_migrations_ask_for_the_vendor() -> None:
+    """Others ask the store what its database can do."""
+    asking = {
+        path.relative_to(PACKAGE).parts[0]
+        for path in PACKAGE.rglob("*.py")
+        if re.search(r"\bvendor\b", path.read_text())
+    }
+
+    assert asking <= {"store", "fields.py", "migrations"}

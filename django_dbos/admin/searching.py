@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import connections
 from django.db.models import ExpressionWrapper, F, Q, QuerySet
 from django.db.models.functions import Collate
 from django.db.models.lookups import In
 
 from django_dbos.admin.base import rows_of
 from django_dbos.admin.look import Look
-from django_dbos.conf import get_settings
 from django_dbos.fields import InstantField
 from django_dbos.models import Workflow
 from django_dbos.models.attributes import attribute_is
+from django_dbos.store import get_store
 
 MAX_FOUND = 1_000
 USER = "user"
@@ -46,7 +45,7 @@ class Found:
     def narrow(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return those of a queryset's workflows that it stands for, in its order."""
         found = queryset.filter(self.condition)
-        if not self.is_few or not is_postgresql():
+        if not self.is_few or not get_store().plans_for_limits:
             return found
         # A planner that expects many matches among the newest would walk the index on times,
         # through the whole table if they are old ones: of another expression there is no index.
@@ -99,8 +98,9 @@ def _by_attribute(key: str, value: str) -> Found:
 
     With `user=7`, also those of that user.
     """
-    found = attribute_is(key, value, indexed=is_postgresql())
-    if not is_postgresql():
+    is_indexed = get_store().indexes_attributes
+    found = attribute_is(key, value, indexed=is_indexed)
+    if not is_indexed:
         return Found(found | Q(user_id=value) if key == USER else found, is_bounded=True)
     if key == USER:
         return Found(found | Q(user_id=value), is_bounded=True)
@@ -116,14 +116,10 @@ def _newest(condition: Q) -> list[str]:
 
 def is_named(column: str, *names: str) -> Q:
     """Return the condition that a name or a queue is one of some, as the list's index compares."""
-    if not is_postgresql():
+    collation = get_store().list_collation
+    if collation is None:
         return Q(**{f"{column}__in": names})
-    return Q(In(Collate(F(column), "POSIX"), names))
-
-
-def is_postgresql() -> bool:
-    """Return True if the workflow database is PostgreSQL."""
-    return connections[get_settings().database].vendor == "postgresql"
+    return Q(In(Collate(F(column), collation), names))
 
 
 _TIME = ExpressionWrapper(F("created_at") + timedelta(0), output_field=InstantField())

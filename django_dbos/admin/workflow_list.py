@@ -12,11 +12,12 @@ from django_dbos.admin.base import EngineList, rows_of
 from django_dbos.admin.filters import BeforeFilter, ViewFilter, known_names, live_executors
 from django_dbos.admin.look import Look
 from django_dbos.admin.notes import explain, read_queue_reasons
-from django_dbos.admin.searching import Found, find, is_postgresql
+from django_dbos.admin.searching import Found, find
 from django_dbos.admin.values import outcome, with_values
 from django_dbos.core.status import ACTIVE, Status
 from django_dbos.fields import FIRST_INSTANT
 from django_dbos.models import Workflow
+from django_dbos.store import get_store
 
 # The number of the newest workflows that are searched without an index.
 MAX_SEARCHED = 50_000
@@ -90,7 +91,7 @@ class WorkflowList(EngineList):
         index that has the order of the list; the active statuses have indexes of their own.
         """
         is_active = request.GET.get("status") in ACTIVE or request.GET.get("view")
-        if is_active or self.query or is_postgresql():
+        if is_active or self.query or get_store().plans_for_limits:
             return None
         return FIRST_INSTANT
 

@@ -37,7 +37,7 @@ from django_dbos.executor.pruning import pruning_of, step_databases_of
 from django_dbos.executor.runs import Effects, Runs
 from django_dbos.interruptions import HandedOver
 from django_dbos.operations import threads
-from django_dbos.store import get_store, statements
+from django_dbos.store import get_store
 from django_dbos.store.pubsub import EVERYTHING
 
 logger = logging.getLogger("django_dbos.executor")
@@ -160,7 +160,7 @@ class Executor:
             ImproperlyConfigured: Threads can't share the database, which is SQLite in memory.
         """
         self._refuse_memory()
-        statements.load_all(self.store.vendor)
+        self.store.load_statements()
         declared_queues.declare(self.store, self.identity.queue_names)
         self._register()
         self._listen()

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import connections
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -21,6 +20,7 @@ from django_dbos.management.base import UsageError, refuse_empty
 from django_dbos.models import Workflow
 from django_dbos.models.attributes import attribute_is
 from django_dbos.models.workflows import WorkflowQuerySet
+from django_dbos.store import get_store
 
 TIME_FORM = (
     "a time with its zone, such as 2026-03-01T00:00Z, or an age, such as 90s, 30m, 12h or 7d"
@@ -189,5 +189,4 @@ def _attribute(text: str) -> Q:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise UsageError(f"--attribute must be KEY=VALUE, not {text!r}.")
-    alias = get_settings().database
-    return attribute_is(key, value, indexed=connections[alias].vendor == "postgresql")
+    return attribute_is(key, value, indexed=get_store().indexes_attributes)

@@ -20,7 +20,7 @@ def attribute_is(key: str, value: str, *, indexed: bool) -> Q:
     Args:
         key: The key, or a path of keys with dots between them.
         value: The value as text.
-        indexed: True where the database has an index of attributes, which is PostgreSQL.
+        indexed: True where the database has an index of attributes.
     """
     path, values = key.split("."), _read(value)
     if indexed:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from django.db import connections, models
 
 from django_dbos.models import Workflow
+from django_dbos.store import statements
 from django_dbos.store.pubsub import Source, Wakeups
 from django_dbos.store.reader import Reader
 from django_dbos.store.sessions import Params, Row, Session
@@ -20,6 +21,12 @@ class Connecting(abc.ABC):
     supports_notifications: ClassVar[bool] = False
     """True if other processes can be notified; otherwise they poll for changes."""
     reader_class: ClassVar[type[Reader]] = Reader
+    indexes_attributes: ClassVar[bool] = False
+    """True if attributes have an index."""
+    list_collation: ClassVar[str | None] = None
+    """The collation of names in the index of the admin's list, unless it is that of the columns."""
+    plans_for_limits: ClassVar[bool] = False
+    """True if the planner takes into account how many rows are wanted."""
     writes_in_step_transaction: ClassVar[bool] = False
     """True if the database has one write lock.
 
@@ -56,6 +63,10 @@ class Connecting(abc.ABC):
     def is_pooled(self) -> bool:
         """True if a transaction pooler is in use, so that sessions keep no state."""
         return False
+
+    def load_statements(self) -> None:
+        """Read all statements now, so that no write waits for a file."""
+        statements.load_all(self.vendor)
 
     def detect_pooler(self) -> None:
         """Detect a transaction pooler that the settings don't declare."""

@@ -22,6 +22,9 @@ class PostgresConnecting(Connecting):
 
     vendor = "postgresql"
     reader_class = PostgresReader
+    indexes_attributes = True
+    list_collation = "POSIX"
+    plans_for_limits = True
 
     def __init__(self, alias: str) -> None:
         super().__init__(alias, PostgresListener(alias))
