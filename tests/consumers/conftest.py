@@ -16,7 +16,11 @@ from tests.consumers.servers import Server, log_in
 
 @pytest.fixture(autouse=True)
 def _own_layer() -> Iterator[None]:
-    """Discard the channel layer: Redis' keeps locks of the event loop, which each test has anew."""
+    """Discard the channel layer: Redis' keeps locks of the event loop, which each test has anew.
+
+    Before, too: tests elsewhere open sockets.
+    """
+    channel_layers.backends.clear()
     yield
     channel_layers.backends.clear()
 
