@@ -31,8 +31,6 @@ COPIES = (
 )  # fmt: skip
 # Copies of a workflow whose history is cut or replaced meanwhile.
 MAX_FORK_TRIES = 5
-
-
 # Fields of a new workflow that a fork has from its original, unless they are given.
 INHERITED = (
     "input", "queue_name", "priority", "partition_key", "timeout", "user_id", "attributes",

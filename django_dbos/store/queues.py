@@ -20,8 +20,6 @@ from django_dbos.models import Queue, Workflow
 from django_dbos.store.announcing import Announcing
 from django_dbos.store.claims import Claims
 
-Window = tuple[str, str]
-"""A queue and a partition key; no key for the rate of the whole queue."""
 NO_PLACE, WHILE_RUNNING, UNTIL_END = 0, 1, 2
 # Of runs that hold no place until they have taken it back: see `lending`.
 NOT_HELD = (queues.LENT, queues.RESERVED)
