@@ -28,7 +28,7 @@ from django_dbos.store.postgresql.multi_statements import (
 from django_dbos.store.postgresql.worker_connection import WorkerConnection
 from django_dbos.store.sessions import Batch, Params, Row, Statement
 
-# Planned at each call: the best plan depends on the values.
+# Planned at each call, with the values in the text: the best plan depends on them.
 NOT_PREPARED = frozenset({"heartbeat", "wake_satisfied"})
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 BEGIN_POOLED = f"{BEGIN} READ WRITE"
@@ -170,9 +170,10 @@ class WorkerSession(WorkerConnection):
                 self._pipeline = None
 
     def _execute(self, name: str, params: Params | None) -> psycopg.Cursor[Row]:
-        text = statements.load("postgresql", name)
-        is_prepared = not self.is_pooled and name not in NOT_PREPARED
-        return self._begin_wait().execute(text, params or {}, prepare=is_prepared)
+        text, connection = statements.load("postgresql", name), self._begin_wait()
+        if name in NOT_PREPARED:
+            return connection.execute(filled_in(connection, text, params or {}), prepare=False)
+        return connection.execute(text, params or {}, prepare=not self.is_pooled)
 
     def _may_block(self, name: str) -> bool:
         """Return whether libpq itself may wait: the main thread must stay open to signals."""
