@@ -222,11 +222,12 @@ def test_a_value_wins_over_a_deadline_that_has_passed() -> None:
 @pytest.mark.rule(53)
 def test_a_value_that_came_during_the_loop_wins_over_a_deadline_that_has_passed() -> None:
     source = writes_messages.start()
-    entries = iter(source.read_stream("s", timeout=0))
+    entries: Any = iter(source.read_stream("s", timeout=0))
     for value in ("x", "y"):
         source.send(value)
         run_until_idle()
         assert next(entries) == value
+    entries.close()
 
 
 @dbos.workflow

@@ -383,6 +383,11 @@ BY_CLIENTS: dict[str, Params] = {
     "send_message": ONE_MESSAGE,
     "send_messages": MESSAGES,
     "wake_receiver": {"workflow_id": WAITING_IDS[0], "topic": ""},
+    "wake_and_notify": {
+        "workflow_id": WAITING_IDS[0],
+        "topic": "",
+        "lane_channel": "dbos_enqueued",
+    },
 }
 # One workflow's history is copied, or cut off: by its id alone, however many others there are.
 CUT: Params = {"workflow_id": IDS[0], "step_number": 2}

@@ -20,7 +20,9 @@ from django.db import connection
 import django_dbos as dbos
 from django_dbos import store as store_module
 from django_dbos.core.batch.notifications import Notifications
-from django_dbos.core.records import Lane
+from django_dbos.core.records import Lane, NewMessage
+from django_dbos.core.status import Status
+from django_dbos.models import Workflow
 from django_dbos.store import get_store, listener
 from django_dbos.store.base import Store
 from django_dbos.store.listener import MAX_PAYLOAD, Listener, pack_keys
@@ -180,6 +182,39 @@ def test_a_start_notifies_the_executors_of_another_process(
     eventually(lambda: bool(told))
     # SQLite only notifies that something has changed.
     assert told[0] == ([("größe", -3)] if IS_POSTGRESQL else None)
+
+
+@postgresql
+@pytest.mark.rule(14)
+@pytest.mark.parametrize(("partition_key", "priority"), [("", -3), ("one", None)])
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_message_notifies_the_executors_of_its_receivers_lane(
+    store: Store,
+    elsewhere: Wakeups,
+    settings: Any,
+    partition_key: str,
+    priority: int | None,
+    listens: bool,
+) -> None:
+    queue_name, told = 'größe "1"', list[Any]()
+    new = new_workflow(queue_name=queue_name, priority=-3, partition_key=partition_key)
+    store.start_workflows([new])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE dbos_workflow SET status = 'WAITING', wake_kind = 'message', wake_name = 't', "
+            "wake_workflow_id = workflow_id"
+        )
+    elsewhere.add_lane_listener(told.append)
+    settings.DBOS = {**settings.DBOS, "LISTEN": listens}
+
+    store.send_messages([NewMessage(workflow_id=new.workflow_id, topic="t", message="1")])
+    settings.DBOS = {**settings.DBOS, "LISTEN": True}
+    # Notifications keep their order: this one comes last.
+    store.start_workflows([new_workflow(queue_name="last")])
+
+    eventually(lambda: told and told[-1] == [("last", 0)])
+    assert Workflow.objects.get(pk=new.workflow_id).status == Status.ENQUEUED
+    assert ([(queue_name, priority)] in told) is listens
 
 
 @postgresql

@@ -74,6 +74,7 @@ def test_both_databases_have_the_same_statements() -> None:
         "record_events",
         "send_message",
         "wake_receiver",
+        "wake_and_notify",
         "send_messages",
         # A claim under limits is one statement, after that which locks the queue.
         "claim_in_turn",
