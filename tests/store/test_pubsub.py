@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import json
 import os
 import select
@@ -48,6 +49,13 @@ def new_listener() -> Listener:
 
         return PostgresListener("default")
     return SqliteListener("default", WorkerConnection("default"), SocketNotifier(file_name))
+
+
+@pytest.fixture(autouse=True)
+def _no_watch_is_left() -> None:
+    """Wait for the watches of earlier tests: an iterator that was left open may be in a cycle."""
+    gc.collect()
+    eventually(lambda: not get_store().wakeups.is_used)
 
 
 @pytest.fixture
