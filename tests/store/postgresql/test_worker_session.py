@@ -9,7 +9,10 @@ from django.db import connection
 
 from django_dbos.core.records import Wake, WakeKind
 from django_dbos.store.base import Store
-from django_dbos.store.postgresql.worker_session import NOT_PREPARED
+
+pytest.importorskip("psycopg")
+
+from django_dbos.store.postgresql.worker_session import NOT_PREPARED  # noqa: E402
 
 pytestmark = [
     pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own"),
