@@ -12,7 +12,7 @@ from django_dbos.store.base import Store
 
 pytest.importorskip("psycopg")
 
-from django_dbos.store.postgresql.worker_session import NOT_PREPARED  # noqa: E402
+from django_dbos.store.postgresql.worker_session import NOT_PREPARED
 
 pytestmark = [
     pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own"),
