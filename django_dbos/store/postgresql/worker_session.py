@@ -15,7 +15,7 @@ from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 
 from django_dbos.store import statements
-from django_dbos.store.postgresql.arrays import arrays
+from django_dbos.store.postgresql.arrays import array, arrays
 from django_dbos.store.postgresql.client_session import by_column
 from django_dbos.store.postgresql.connections import SET_LOCALLY, Pooling
 from django_dbos.store.postgresql.multi_statements import (
@@ -43,8 +43,8 @@ class WorkerSession(WorkerConnection):
         super().__init__(alias, executor_id, purpose, pooling=pooling, lease=lease)
         self._numbers = itertools.count()
 
-    def pack(self, values: Sequence[Any]) -> list[Any]:
-        return list(values)
+    def pack(self, values: Sequence[Any]) -> Any:
+        return array(values) if values else []
 
     def pack_rows(self, rows: Sequence[Sequence[Any]], *columns: str) -> Params:
         return by_column(rows, columns)

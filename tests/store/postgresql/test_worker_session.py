@@ -64,3 +64,13 @@ def test_values_are_in_the_text_of_what_is_planned_at_each_call(
     assert (executor_id if name == "heartbeat" else "some-id") in text
     # psycopg would prepare a text that comes often, and a plan without parameters is kept.
     assert (params, prepare) == (None, False)
+
+
+@pytest.mark.parametrize("names", [[], ["plain"], ['a"b', "c\\d", "{e,f}", "größe", "NULL", ""]])
+def test_a_list_arrives_as_it_is(session: Any, names: list[str]) -> None:
+    """It is sent as a text: psycopg takes ten times as long to write a list."""
+    found = session.connection.execute(
+        "SELECT %(names)s::text[]", {"names": session.pack(names)}
+    ).fetchone()
+
+    assert found == (names,)
