@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import psycopg
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from django_dbos.store import errors, statements
 from django_dbos.store.postgresql.arrays import arrays
@@ -79,7 +79,8 @@ class ClientSession(DjangoSession):
         message = self._filled_in(text, {**params, "mark": mark})
         try:
             return self._send(message, _read_written_and_woken)
-        except errors.StoreError as error:
+        except (errors.StoreError, DatabaseError) as error:
+            # Such as a ProgrammingError, if the role lacks a right that only a notification needs.
             if self.run("read_mark") != [(mark,)]:
                 raise
             logger.warning("The data is committed, but its notification failed: %r", error)

@@ -84,23 +84,26 @@ def test_a_message_to_nobody_and_one_that_was_sent_before_are_told_apart(store: 
 
 
 @pytest.mark.rule(15)
-def test_a_message_whose_receiver_cannot_be_told_of_is_sent_all_the_same(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.rule(16)
+@pytest.mark.parametrize("wake", ["SELECT 1 / 0", "SELECT dbos_without_a_right()"])
+def test_a_message_whose_receiver_cannot_be_woken_is_sent_all_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wake: str
 ) -> None:
-    def fail(*_: Any) -> Any:
-        raise errors.Unavailable("The connection is gone.")
-
+    """A second attempt of the caller would send it twice."""
     store.start_workflows([new_workflow(workflow_id="there")])
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE dbos_workflow SET status = 'WAITING', wake_kind = 'message', "
             "wake_workflow_id = workflow_id, wake_name = 't'"
         )
-    monkeypatch.setattr(type(store.session()), "run_apart", fail)
+    monkeypatch.setattr(type(store), "_wake", lambda _: wake)
 
     store.send_messages([NewMessage(workflow_id="there", topic="t", message="1")])
 
     assert Message.objects.count() == 1
+    assert "its notification failed" in caplog.text
+    assert Workflow.objects.get().status == "WAITING"
+    store.wake_satisfied(store.session())
     assert Workflow.objects.get().status == "ENQUEUED"
 
 
