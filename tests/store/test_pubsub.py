@@ -206,6 +206,8 @@ def test_a_message_notifies_the_executors_of_its_receivers_lane(
 ) -> None:
     queue_name, told = 'größe "1"', list[Any]()
     new = new_workflow(queue_name=queue_name, priority=-3, partition_key=partition_key)
+    # Nobody is notified of the start.
+    settings.DBOS = {**settings.DBOS, "LISTEN": False}
     store.start_workflows([new])
     with connection.cursor() as cursor:
         cursor.execute(
