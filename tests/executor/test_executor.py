@@ -70,8 +70,7 @@ def test_waiting_workflows_hold_no_slot_and_no_thread(start_executor: Start) -> 
     handles = workflows.waits.start_many([()] * 100)
     eventually(lambda: Workflow.objects.filter(status="WAITING").count() == 100)
 
-    eventually(lambda: not executor.runs)
-    assert executor.runs.slots.free == 2
+    eventually(lambda: not executor.runs and executor.runs.slots.free == 2)
     # There are as many threads for runs as slots, however many workflows wait.
     assert _own_threads().count("dbos-run") <= 2
     dbos.send_many(
