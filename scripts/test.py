@@ -7,8 +7,8 @@ The servers are started once for all environments. Pairs without a Python on thi
 listed and left out; with `CI` set, the ends of the matrix must have run.
 
 tox runs `JOBS` environments at a time (default: two more than there are cores, at most 4), and
-prints the output of those that fail. What failed is then run again, alone (`reruns.py`). The last
-line counts all tests; a check without tests counts as one.
+prints the output of those that fail. The last line counts all tests; a check without tests counts
+as one.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import interpreters
-import reruns
 import servers
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -63,18 +62,11 @@ class Result:
     failed: int
     skipped: int
     seconds: float
-    exit_code: int
-    unsteady: int = 0
 
     def __str__(self) -> str:
         skipped = f", {self.skipped} skipped" if self.skipped else ""
-        unsteady = f", {self.unsteady} unsteady" if self.unsteady else ""
-        counts = f"{self.passed} passed, {self.failed} failed{skipped}{unsteady}"
+        counts = f"{self.passed} passed, {self.failed} failed{skipped}"
         return f"{self.name:38}{counts:40}{self.seconds:6.0f} s"
-
-    def without_failures(self, unsteady: int) -> Result:
-        """Return the counts if so many tests failed at first, and all of them are unsteady."""
-        return replace(self, passed=self.passed + unsteady, failed=0, unsteady=unsteady)
 
 
 def main() -> int:
@@ -100,12 +92,11 @@ def main() -> int:
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
     with servers.running("tests", is_durable=False) as urls:
-        variables = os.environ | variables | urls
-        run_tox(environments, variables)
-        results = run_again(read_results(environments), variables)
+        code = run_tox(environments, os.environ | variables | urls)
     is_short = is_short_of_ci(pairs)
+    results = read_results(environments)
     summarize(results, time.monotonic() - started)
-    return 1 if is_short or any(result.failed for result in results) else 0
+    return 1 if code or is_short or any(result.failed for result in results) else 0
 
 
 # --- Pairs -------------------------------------------------------------------------------
@@ -186,8 +177,8 @@ def is_short_of_ci(pairs: list[Pair]) -> bool:
 # --- Running -----------------------------------------------------------------------------
 
 
-def run_tox(environments: list[str], variables: dict[str, str]) -> None:
-    """Run the environments in parallel. Ctrl-C stops all of them."""
+def run_tox(environments: list[str], variables: dict[str, str]) -> int:
+    """Run the environments in parallel; return tox's exit code. Ctrl-C stops all of them."""
     # More than there are cores: the tests wait for processes and browsers for much of their time.
     jobs = os.environ.get("JOBS") or str(min((os.cpu_count() or 1) + 2, 4))
     options = ["--parallel", jobs, "--parallel-no-spinner", "--result-json", RESULTS / "tox.json"]
@@ -202,26 +193,11 @@ def run_tox(environments: list[str], variables: dict[str, str]) -> None:
         start_new_session=True,
     )
     try:
-        process.wait()
+        return process.wait()
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
         process.wait()
         raise
-
-
-def run_again(results: list[Result], variables: dict[str, str]) -> list[Result]:
-    """Run the tests that failed again; return the results with those that are unsteady."""
-    failed = reruns.read_failed(RESULTS, {result.name: result.exit_code for result in results})
-    unsteady = reruns.find_unsteady(failed, reruns.Tox(PROJECT, variables).passes_alone)
-    if unsteady:
-        print(reruns.describe(unsteady))
-    return [
-        result.without_failures(len(tests))
-        if (tests := failed.get(result.name, []))
-        and all((result.name, test) in unsteady for test in tests)
-        else result
-        for result in results
-    ]
 
 
 def read_results(environments: list[str]) -> list[Result]:
@@ -236,18 +212,12 @@ def read_result(name: str, report: dict[str, Any]) -> Result:
     """Read pytest's report; a check counts as one test, as does a run that broke off."""
     outcome = report.get("result", {})
     is_good, seconds = outcome.get("success", False), outcome.get("duration", 0.0)
-    exit_code = outcome.get("exit_code", 1)
     # tox counts an environment as good if its Python is missing.
     is_good = is_good and not outcome.get("skipped", False)
     suite = read_suite(RESULTS / f"{name}.xml")
     if suite is None:
         return Result(
-            name=name,
-            passed=int(is_good),
-            failed=int(not is_good),
-            skipped=0,
-            seconds=seconds,
-            exit_code=exit_code,
+            name=name, passed=int(is_good), failed=int(not is_good), skipped=0, seconds=seconds
         )
     total, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
     failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
@@ -257,7 +227,6 @@ def read_result(name: str, report: dict[str, Any]) -> Result:
         failed=failed or int(not is_good),
         skipped=skipped,
         seconds=seconds,
-        exit_code=exit_code,
     )
 
 
