@@ -55,7 +55,7 @@ def module_path(tmp_path: Path) -> str:
 @pytest.mark.rule(37)
 def test_after_sigterm_another_worker_continues(start_worker: Start, gate: Gate) -> None:
     first = start_worker()
-    handle = gated.works.start(3, gate.path, 16)
+    handle = gated.works_until_handed_over.start(3, gate.path, 16)
     eventually(lambda: gate.is_reached)
 
     first.send(signal.SIGTERM)

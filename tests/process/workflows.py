@@ -12,6 +12,7 @@ from pathlib import Path
 from django.contrib.auth.models import Group
 
 import django_dbos as dbos
+from django_dbos.operations import context
 
 
 class Gate:
@@ -63,6 +64,25 @@ async def apasses(gate: str) -> int:
 @dbos.step
 def process_id() -> int:
     return os.getpid()
+
+
+@dbos.step
+def pass_through_interrupted(gate: str) -> int:
+    """Pass through the gate, but not before this run is interrupted: its worker is handing over."""
+    Gate(gate).pass_through()
+    scope = context.current()
+    assert scope is not None
+    while scope.run.interruption is None:
+        time.sleep(0.01)
+    return os.getpid()
+
+
+@dbos.workflow
+def works_until_handed_over(before: int, gate: str, after: int) -> list[int]:
+    """Return the process ids of the workers that ran the steps; the first one hands over."""
+    pids = [process_id() for _ in range(before)]
+    pids.append(pass_through_interrupted(gate))
+    return pids + [process_id() for _ in range(after)]
 
 
 @dbos.workflow
